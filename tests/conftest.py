@@ -1,20 +1,15 @@
 """Fixtures for all tests."""
 
-from __future__ import annotations
-
 import gc
 import signal
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 ATTACKS = Path(__file__).parent / "attacks"
 # Minutes each; first, as a worker that comes to one of them last works on alone.

@@ -1,7 +1,5 @@
 """`releaser.api`: what programs in Python get of releaser."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

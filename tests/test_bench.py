@@ -1,16 +1,12 @@
 """`make bench` ends well and names every aim, whatever becomes of its parts."""
 
-from __future__ import annotations
-
 import importlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

@@ -1,7 +1,5 @@
 """The list of capabilities: what it names exists, is of the right kind, and is named once."""
 
-from __future__ import annotations
-
 import importlib
 import tomllib
 from collections import Counter

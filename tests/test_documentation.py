@@ -1,7 +1,5 @@
 """The documentation against the code: nothing is missing in it, and nothing is made up."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json
@@ -10,9 +8,10 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import pytest
@@ -26,14 +25,9 @@ from releaser.site.loading import Loaded, load
 from releaser.site.schema import json_schema
 from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, AllSettings
 from tests.support.commands import git_executable
-from tests.support.markdown import Page, code_words
+from tests.support.markdown import Block, Page, code_words
 from tests.support.osv import VulnerabilityService
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tests.support.markdown import Block
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -1,7 +1,5 @@
 """Findings say what is wrong and what to do; errors hold one, and nobody changes them."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

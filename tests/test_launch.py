@@ -1,22 +1,17 @@
 """When a start looks for updates: what is noted of the last look, and what is done with it."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser import launch
 from releaser.site.location import LOOKED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY = 86400.0
 

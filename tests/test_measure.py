@@ -1,16 +1,12 @@
 """`make measure` counts what it says, and fails when a figure gets worse."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 FORCE = {"names": ["force"]}

@@ -1,7 +1,5 @@
 """The places at which tests end, stop or change releaser are there: a renaming shows here, and not in CI alone."""
 
-from __future__ import annotations
-
 import pkgutil
 import re
 from pathlib import Path

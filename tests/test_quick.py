@@ -1,11 +1,9 @@
 """The quick way answers as the full command line does, and imports next to nothing."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +14,6 @@ from releaser.site.project import Project
 from releaser.site.state_dir import claim
 from tests.releases.makers import NOW, a_manifest, built, live
 from tests.support.commands import Finished, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.spawns
 

@@ -1,7 +1,5 @@
 """Every module reads files by what does not wait for a named pipe, and does not read a device without end."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A setting is read in the package that declares it, and in no further package than it is."""
 
-from __future__ import annotations
-
 import ast
 import tomllib
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The unit of systemd that comes with releaser."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,19 +1,13 @@
 """Users of this machine, and a site of one of them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.attacks.people import People, a_site, made
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite
+from tests.support.templates import Templates
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,21 @@
 """Real users of this machine, made for a test, and what they do with a site of one of them."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.test_group_use import base_python, script_of
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.guards import require
 from tests.support.hosts import unused_name
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 _MARK = unused_name()
 OWNER, MEMBER, STRANGER, TEAM = (f"{_MARK}-{name}" for name in ("own", "mem", "str", "team"))

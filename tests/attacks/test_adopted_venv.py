@@ -1,13 +1,10 @@
 """A venv that others may write is closed before it is adopted, or refused: its code runs as the owner of the site."""
 
-from __future__ import annotations
-
 import grp
 import os
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +13,7 @@ from releaser.site.sealed_python import look_at_start_files, new_start_files
 from tests.attacks.test_exchanged_python import QUESTIONS
 from tests.support.commands import run
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 OTHERS = 1  # a group, and a user, that every host has
 

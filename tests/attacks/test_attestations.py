@@ -1,22 +1,16 @@
 """What an index tells of who published a file is verified, and what differs from before does not come in unnoticed."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import from_server
 from tests.support.sigstore import Sigstore
 from tests.support.simple_index import SimpleIndex, serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 EVIL = {"alpha/__init__.py": "__version__ = '1.1.0'\nEVIL = True\n"}
 OWN = "example/alpha"

@@ -1,21 +1,15 @@
 """The build backend of a source release that may not come in never runs, whoever asks what there is."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, from_server
 from tests.support.simple_index import SimpleIndex, serving
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import TELLING, build_sdist, write_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 
 class Scene:

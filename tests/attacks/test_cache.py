@@ -1,15 +1,9 @@
 """uv's cache is trusted, and what somebody has changed there is named by `releaser verify`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.support.commands import run, uv_executable
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 def test_verify_names_what_the_cache_has_altered(make_site: SiteFactory, tmp_path: Path) -> None:

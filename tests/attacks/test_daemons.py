@@ -1,23 +1,17 @@
 """What a candidate's code starts ends with its tests, wherever it goes."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from releaser.system.signals import is_alive
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 #: Forks twice, leaves group and session, forgets its environment, and refuses to end.
 DAEMON = """

@@ -1,18 +1,12 @@
 """releaser deletes nothing but what it has made."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import silent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 ID = "20200101T000000Z"
 COMMANDS = (["init"], ["update"], ["update", "--dry-run"], ["rebuild"], ["rollback"], ["prune"], ["check"])

@@ -1,13 +1,8 @@
 """A package that ends the tests early, with the status of success, does not pass them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 # What a runner may do that releaser does not know.
 RUNNERS = {

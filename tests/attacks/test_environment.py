@@ -1,21 +1,15 @@
 """Code that is only tried finds no secrets in its environment."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.system.environment import kind_of, of_git, of_uv
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 OWN = {"RELEASER_SMTP_PASSWORD": "letmein", "CREDENTIALS_DIRECTORY": "/run/credentials/it"}
 INDEX = {"UV_INDEX_MINE_USERNAME": "me", "UV_INDEX_MINE_PASSWORD": "letmein", "UV_GITHUB_TOKEN": "letmein"}

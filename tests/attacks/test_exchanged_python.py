@@ -1,21 +1,15 @@
 """A Python that somebody has put into a release is not started, by whatever command."""
 
-from __future__ import annotations
-
 import itertools
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_interpreters import site_on
 from tests.support.pythons import real_pythons
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SECONDS = 60  # of a command that takes a few
 QUESTIONS = (

@@ -1,16 +1,12 @@
 """Nothing of a release that failed its tests is ever started, by whatever command."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SECONDS = 120
 # Python runs the line at each start in the venv; tests run it as well, before the mark is there.

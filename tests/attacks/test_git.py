@@ -1,18 +1,12 @@
 """Neither a commit nor code that ran as the owner gets git to start something."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import make_hook
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def hooks(site: SampleSite, script: Path) -> None:

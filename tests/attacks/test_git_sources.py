@@ -1,32 +1,25 @@
 """Packages from git are fetched with the owner's keys and passwords, and built without access to them."""
 
-from __future__ import annotations
-
 import base64
 import http.server
 import os
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.people import OWNER, a_site
+from tests.attacks.people import OWNER, People, a_site
 from tests.e2e.refusals import script
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import base_python, script_of
 from tests.support.commands import run, uv_executable
 from tests.support.guards import require
 from tests.support.serving import Quiet, handler_server
+from tests.support.sites import SampleSite
+from tests.support.templates import Templates
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
 
 GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-C")
 # It reads what the system sets, as ssh does each time, needs the key, and then runs here what it was to run elsewhere.

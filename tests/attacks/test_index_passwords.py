@@ -1,22 +1,16 @@
 """The passwords of package indexes are for uv: what it builds finds none, wherever they are kept."""
 
-from __future__ import annotations
-
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject
 from tests.support.simple_index import SimpleIndex, serving
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 PASSWORD = "let/me in"
 _OF_BACKEND = '[build-system]\nrequires = ["helper"]\nbuild-backend = "backend"\nbackend-path = ["."]\n'

@@ -1,7 +1,5 @@
 """Following the installation page installs exactly the files that releaser is tested with."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

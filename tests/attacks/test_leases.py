@@ -1,24 +1,17 @@
 """A user who can only read a release delays a start by 10 ms at most, and cannot get the release deleted in use."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from releaser.releases import leases
 from releaser.releases.lease import take
-from tests.attacks.people import OWNER, STRANGER
+from tests.attacks.people import OWNER, STRANGER, People
 from tests.e2e.test_group_use import base_python
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 HOLD = "import fcntl, sys; file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_{}); print(flush=True); input()"
 STARTS = 5

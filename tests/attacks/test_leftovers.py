@@ -1,14 +1,13 @@
 """What a candidate's code leaves behind is neither believed nor run afterwards, while the candidate is only tried."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import ctypes
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pytest
 
@@ -21,12 +20,8 @@ from releaser.site.site import Site, open_site
 from tests.attacks.test_sandbox import Scene, publish_source, scene, secrets
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.guards import require
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 __all__ = ["scene"]
 ISOLATED = pytest.mark.parametrize("isolate", ["bwrap"])

@@ -1,26 +1,19 @@
 """Others can neither hold up runs nor change what they believe; who holds the lock for long is named."""
 
-from __future__ import annotations
-
 import fcntl
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, a_site
+from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, People, a_site
 from tests.e2e.scenes import eventually
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 ALERT = {"RELEASER_LOCK_ALERT": "1s"}
 

@@ -4,15 +4,13 @@ With `--all`, root reads what programs of each owner print. One that prints with
 and nothing else. A state file that is too large counts as damaged.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,13 +21,8 @@ from releaser.reporting.outbox import Outbox
 from releaser.site.run_lock import HOLDER, holder
 from releaser.system.files import LARGEST, LARGEST_STATE, TooLargeError, UnreadableStateError, read_file, read_if_there
 from releaser.system.process import Runner
-from tests.attacks.people import OWNER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite
+from tests.attacks.people import OWNER, People
+from tests.support.sites import SampleSite
 
 MIB = 1 << 20
 

@@ -1,22 +1,16 @@
 """What comes from another index, or under a known name as another file, does not come in before somebody accepts it."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, from_server
 from tests.support.simple_index import SimpleIndex, serving
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import LocalIndex, build_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 EVIL = {"alpha/__init__.py": "__version__ = '1.0.0'\nEVIL = True\n"}
 

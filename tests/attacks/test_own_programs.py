@@ -4,12 +4,10 @@ An activated venv, that of a release, any other with a `pyvenv.cfg` and relative
 Packages there bring a `bwrap` that shuts nothing in, an `ssh-keygen` to which every signature is good, and an `ssh`.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,11 +19,7 @@ from releaser.system.process import Runner
 from releaser.tools.git import Git
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 NAMES = ("bwrap", "ssh-keygen", "ssh", "cp", "crontab", "systemctl", "sendmail")
 

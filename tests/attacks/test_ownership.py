@@ -1,25 +1,19 @@
 """Nothing of a site is read, and nothing run, by anybody but its owner, whom root becomes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
 import stat
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, a_site
+from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, People, a_site
 from tests.e2e.test_group_use import base_python, script_of
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite
+from tests.support.templates import Templates
 
 ALL = (["list"], ["list", "--json"], ["status"], ["history"], ["check"], ["outdated"], ["verify"], ["update"],
        ["update", "--dry-run"], ["rollback"], ["rebuild"], ["prune"], ["run", "--", "true"], ["test-mail"])  # fmt: skip

@@ -1,16 +1,11 @@
 """A named pipe or a device in the place of a file: an error at once, where a reader would wait for ever."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SECONDS = 60  # of a command that takes one or two
 

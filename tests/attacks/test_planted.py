@@ -1,19 +1,13 @@
 """What others plant on the way to a project of root, or in it, is not run by root."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.people import STRANGER
+from tests.attacks.people import STRANGER, People
 from tests.attacks.test_ownership import a_trap, mark, marks
-
-if TYPE_CHECKING:
-    from tests.attacks.people import People
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 SETTINGS = """\
 RELEASER_SENDMAIL={}

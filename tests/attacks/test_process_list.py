@@ -1,20 +1,14 @@
 """No password is in the arguments of a program, which every user of the host can see."""
 
-from __future__ import annotations
-
 import base64
 import json
 import secrets
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from http.server import BaseHTTPRequestHandler
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 SEEN = secrets.token_hex(8)  # no other process of this host has that among its arguments
 WRITTEN, PASSWORD = f"{SEEN}%20w%2Ford%22", f'{SEEN} w/ord"'

@@ -3,19 +3,13 @@
 Settings that would do that count once the commit is live, or from `.env` and the environment.
 """
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sites import RED_TESTS, TESTS
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import RED_TESTS, TESTS, SampleSite, SiteFactory
 
 #: What a commit brings that is to leave a mark outside of the staging tree. Its tests fail.
 WRITES = "import pathlib\ntry:\n    pathlib.Path({mark!r}).write_text('out')\nexcept OSError:\n    pass\n" + RED_TESTS

@@ -1,7 +1,5 @@
 """What a candidate's tests and builds can reach: of what they write outside of their own trees, nothing stays."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -10,8 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,18 +19,11 @@ from releaser.sandbox.landlock import can_forbid_abstract_sockets
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.guards import require
-from tests.support.sites import SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
-
 
 # Tries everything, and says what it could do. TARGETS is a JSON file of places, one of which is a process.
 ATTACK = """

@@ -1,21 +1,16 @@
 """`releaser check --sandbox` tries what code in the sandbox can reach, and says so also where no sandbox works."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.sandbox.landlock import can_forbid_abstract_sockets
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 @pytest.mark.parametrize("isolate", ["bwrap", "off"])

@@ -1,21 +1,16 @@
 """No secret of the site gets into a report, a mail, a log, JSON or the output that is kept of its tests."""
 
-from __future__ import annotations
-
 import grp
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import everything_said
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 OUTER, OWN, NAMED, IN_URL = "0uter&\"pa ss/w'rd", "0wn-secret-of-the-site", "n4med-token-of-file", "p4ss%2Fof-db"
 LINES = ("MIIEvQIBADANBgkqhkiG9w0B", "AQEFAASCBKcwggSjAgEAAoIB")

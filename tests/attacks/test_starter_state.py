@@ -4,23 +4,16 @@ Its STATE may lie in a directory that a group may write, be reached by a strange
 /tmp before the first start.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.pipelines.bootstrap import Starter, write_starter
-from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM
+from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, People
 from tests.e2e.test_group_use import base_python
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.attacks.people import People
 
 
 class Place:

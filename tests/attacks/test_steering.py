@@ -1,19 +1,14 @@
 """What others put in the way steers releaser nowhere."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 def test_a_restart_file_that_leads_out_of_the_site_is_not_touched(make_site: SiteFactory, tmp_path: Path) -> None:

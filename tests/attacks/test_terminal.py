@@ -1,19 +1,14 @@
 """What packages, tests, commits, remotes and processes say cannot do anything to a terminal, a log or a mail."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.commands.output import Output
 from tests.e2e.scenes import body, make_hook, on_terminal
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # The title of the window, a link, colours, a cleared screen; the same in C1; text that reads backwards.
 EVIL = "\x1b]0;owned\x07\x1b]8;;http://owned.example\x1b\\\x1b[2J\x1b[31m\x9d0;owned\x9c\x9b2J\u202efdp.exe\u2066\u200f"

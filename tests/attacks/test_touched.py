@@ -1,13 +1,8 @@
 """What goes live is what was installed, whatever the tests of a candidate have changed in its venv."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 # While it is tested, alpha changes what another package has installed.
 ALPHA = """\

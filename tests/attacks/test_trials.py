@@ -1,13 +1,8 @@
 """Live is called unchanged only where nothing of it has changed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 BETA = ".releaser/site/releases/{live}/venv/lib/python*/site-packages/beta/__init__.py"
 _CODE = """

@@ -4,12 +4,10 @@ The allowed signers of bundles, the revoked keys and the list of sites are looke
 directory and symlink that leads there.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,13 +15,8 @@ from releaser.bundles.trust import Trust
 from releaser.errors import PreflightError
 from releaser.fleet.sites_file import read_sites
 from releaser.system.process import Runner
-from tests.attacks.people import STRANGER, TEAM
+from tests.attacks.people import STRANGER, TEAM, People
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.attacks.people import People
 
 DATA = b"a manifest"
 

@@ -1,22 +1,17 @@
 """Other users cannot delay uv by locking its files in a shared temporary directory."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.system.process import Runner
 from releaser.tools.uv import Uv
 from tests.support.commands import clean_environment, uv_executable
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 PROJECT = '[project]\nname = "site"\nversion = "1"\nrequires-python = ">=3.8"\n'
 LOCK = 'version = 1\nrequires-python = ">=3.8"\n[[package]]\nname = "site"\nversion = "1"\nsource = { virtual = "." }\n'

@@ -3,18 +3,12 @@
 Neither the export, nor the output of a build, nor the lock is written there. The update is refused.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
-
+from tests.support.sites import SampleSite, SiteFactory
 
 PERSON = ("-c", "user.name=Eve", "-c", "user.email=eve@example.org")
 

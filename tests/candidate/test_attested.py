@@ -1,10 +1,10 @@
 """Which files indexes are asked about."""
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,10 +17,6 @@ from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import Answer
 from releaser.site.supply import Supply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 LOCK = """version = 1
 [[package]]

@@ -1,26 +1,21 @@
 """Which repositories a project takes packages from, as its files name them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from releaser.candidate.git_sources import _fetch_all, find_sources
 from releaser.locks.lock import LockFile
+from releaser.site.site import Site
 from releaser.system.process import Runner
 from releaser.tools.git import Git
 from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from releaser.site.site import Site
 
 COMMIT = "0123456789" * 4
 NOTHING = LockFile.parse(b"version = 1")

@@ -1,18 +1,14 @@
 """What is said of builds that write into the staging tree."""
 
-from __future__ import annotations
-
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.candidate.install import _refuse_built_files
 from releaser.errors import ToolError
 from releaser.site.supply import Supply
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCK = """\
 version = 1

@@ -1,18 +1,14 @@
 """Which migrations keep a release from going live, by what Django answers with it and with the live release."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.candidate import migrations
+from releaser.report import Step
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from releaser.report import Step
 
 NEW = "alpha.0002_price"
 

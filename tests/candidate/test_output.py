@@ -1,11 +1,9 @@
 """What is read from what tests print, against the runners themselves and what they are known to print."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,6 @@ from releaser.candidate.output import (
     names_runner,
 )
 from tests.releases.makers import a_manifest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DJANGO = "Found 3 test(s).\nSystem check identified no issues (0 silenced).\n...\n" + "-" * 70 + "\n"
 

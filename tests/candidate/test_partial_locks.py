@@ -1,9 +1,9 @@
 """Locks with a part of the upgrades, made by a resolver that knows a table of packages."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +12,6 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import SearchResult
 from releaser.locks.lock import LockFile, changes_between
 from releaser.tools.uv import Locked, NoSolution
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 # For each version of a package the least versions of others that it needs.
 Index = dict[str, dict[str, dict[str, str]]]

@@ -1,14 +1,12 @@
 """What is in the sandbox starts its programs, and people hear where no sandbox works."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,13 +15,11 @@ from releaser.candidate.sandbox import programs_of, runs_open, tell_open
 from releaser.errors import ToolError
 from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
 from releaser.sandbox.settings import SandboxSettings
+from releaser.site.site import Site
 from releaser.system.process import Runner
 from releaser.tools.uv import find_uv
 from tests.support.guards import require
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from releaser.site.site import Site
 
 
 def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_something_does(

@@ -1,11 +1,10 @@
 """How much room an update asks for, and whether there is that much."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -21,16 +20,12 @@ from releaser.errors import PreflightError, ToolError
 from releaser.gates.space import DiskSpace, download_sizes
 from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, Change, LockFile
+from releaser.releases.release import Release
 from releaser.site.project import Project
+from releaser.site.site import Site, SiteFacts
 from releaser.site.space import FreeSpace, Need, find_lacks, free_space
 from tests.releases.makers import a_manifest, on_paper
 from tests.support.guards import other_file_system
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from releaser.releases.release import Release
-    from releaser.site.site import Site, SiteFacts
 
 MB = 1_000_000
 SIZE = 400 * MB

@@ -1,10 +1,9 @@
 """What is said of packages with which a trial has failed, and what counts as a failure to build."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -13,9 +12,6 @@ from releaser.candidate.build_and_test import Builder
 from releaser.candidate.trials import Trial, TrialResult
 from releaser.errors import BuildError, SandboxError, ToolError
 from releaser.system.process import Runner, Sandbox
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TESTS = Trial(step="test", command=("python", "manage.py", "test"), name="the tests")
 CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manage.py check`")

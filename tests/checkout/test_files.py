@@ -1,23 +1,16 @@
 """Which files beside the code a rollback takes away."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.checkout.files import included_of, place_included
 from releaser.core.run import new_log
+from releaser.releases.release import Release
 from releaser.releases.store import store_of
-from releaser.site.site import open_site
+from releaser.site.site import Site, open_site
 from releaser.site.supply import Provenance
 from tests.releases.makers import built
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from releaser.releases.release import Release
-    from releaser.site.site import Site
 
 
 def from_bundle(site: Site, number: int, text: str, *, brought: tuple[str, ...]) -> Release:

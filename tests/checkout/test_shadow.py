@@ -1,12 +1,10 @@
 """Which files are the code of a project, where no commit says so."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +17,6 @@ from releaser.errors import BuildError, ToolError
 from releaser.site.site import open_site
 from releaser.tools.code_files import SMALL
 from releaser.tools.git import Git
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def code(root: Path) -> list[str]:

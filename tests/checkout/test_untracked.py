@@ -1,12 +1,11 @@
 """What comes into a staging tree of what git does not track: when, how, and how much of it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,10 +18,6 @@ from releaser.listener import Silence
 from releaser.report import RunLog
 from releaser.site.site import Brought, Site, open_site
 from tests.support.commands import git_executable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 UPLOADS = 5_000
 LINKED, OPEN = Way(links=True), Way(links=False, reason="nothing shuts them in")

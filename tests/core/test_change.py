@@ -1,8 +1,7 @@
 """A change goes through its actions in their order, and each end of it through what undoes them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,18 +12,12 @@ from releaser.core.run import Run
 from releaser.core.target import Target
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError, refuse
 from releaser.pipelines.recovery import recover
-from releaser.releases.journal import journal_of
+from releaser.releases.journal import Record, journal_of
 from releaser.releases.store import store_of
-from releaser.site.site import find_site
+from releaser.report import Step
+from releaser.site.site import Site, find_site
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from releaser.releases.journal import Record
-    from releaser.report import Step
-    from releaser.site.site import Site
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 class Noted(Action):

@@ -1,7 +1,5 @@
 """Runs releaser under another clock: a script, and what tests need to start it. Only releaser's own clock is moved."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import importlib
@@ -10,19 +8,16 @@ import pkgutil
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import msgspec
 
 import releaser
 from releaser.__main__ import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
+from tests.support.commands import Finished
+from tests.support.sites import SampleSite
 
 _VARIABLE = "SECONDS_LATER"
 # These run in the Python of a site.

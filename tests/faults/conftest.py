@@ -1,17 +1,12 @@
 """Prints which fault caught each mutation; and sees to it that calls are numbered in every run as in the first."""
 
-from __future__ import annotations
-
 import compileall
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import releaser
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 CAUGHT = "mutation, and the fault that caught it"
 

@@ -5,19 +5,15 @@ last. What has not been synced is undone: all of it or, as a file system may wri
 What other programs write is seen only as files that are there: they lose their data, and keep their names.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 _EXCHANGE = 2
 _HERE = -100

@@ -3,21 +3,17 @@
 Applied by the script that starts releaser; releaser itself has no such switch.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import os
 import pkgutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from filelock import FileLock
+from filelock import FileLock
 
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"

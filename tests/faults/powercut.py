@@ -1,7 +1,5 @@
 """Power cuts for real: a site on a file system of its own, which is shut down without writing out anything."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os
@@ -9,17 +7,12 @@ import shutil
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.faults.observed import Fault, started
+from tests.faults.observed import Fault, Point, started
+from tests.faults.scenes import Scenes
 from tests.support.sites import SampleSite
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.faults.observed import Point
-    from tests.faults.scenes import Scenes
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH

@@ -1,27 +1,21 @@
 """Sites in the states in which faults are made, each made once a session and then copied."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import pytest
 from filelock import FileLock
 
 from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import TypeVar
-
-    from tests.support.templates import Templates
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 SETTINGS = {"health_check": "python manage.py check"}
 ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}

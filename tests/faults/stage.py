@@ -1,29 +1,23 @@
 """Where faults are made: one place to which a site is brought back before each point, and what comes after a fault."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import pytest
 
 from tests.faults.aftermath import Expected, Eyewitness
 from tests.faults.scenes import SCENES, Scene, Scenes
 from tests.faults.tracing import Call, Hit, followed, hit, recorded, spread
+from tests.support.commands import Finished
+from tests.support.sites import SampleSite
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import TypeVar
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 MEMORY = Path("/dev/shm")
 PLACE = "<place>"  # in recorded calls: each stage has its own

@@ -1,15 +1,10 @@
 """A pytest plugin: counts the points at which a fault was tried, and prints how many held."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 _PROPERTY = "points of a fault"
 _SHOWN = 20

@@ -1,16 +1,13 @@
 """Damage by others: each gets a plain diagnosis and the safe outcome, and an update heals it."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,13 +15,9 @@ from releaser.capabilities import state_files
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.faults.scenes import Scenes
+from tests.faults.tally import Tally
+from tests.support.sites import SampleSite
 
 NEWEST = {"alpha": "1.1.1", "beta": "1.0.0"}
 MANIFEST = "manifest.json"

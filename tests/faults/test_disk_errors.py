@@ -1,23 +1,17 @@
 """A disk that is full, broken, over quota or read-only at any one call of releaser, or from then on."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.faults.aftermath import Expected
+from tests.faults.scenes import Scenes
 from tests.faults.stage import AKIN, Stage, few_alike, place, thinned
+from tests.faults.tally import Tally
 from tests.faults.tracing import Call, hit, require_strace, spread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.commands import Finished
+from tests.support.commands import Finished
 
 __all__ = ["place"]
 

@@ -1,23 +1,17 @@
 """The same bad candidate, night after night: tried once, told once, and the site is left in peace."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.faults.scenes import Scenes
+from tests.faults.tally import Tally
+from tests.support.commands import Finished
+from tests.support.sites import SampleSite, SiteFactory
 
 NIGHTS, SPREAD = 30, 3
 # A health check that fails on one version, and notes each time that it looks.

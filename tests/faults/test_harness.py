@@ -1,27 +1,20 @@
 """The harness itself: without a fault everything holds, and whatever does not hold is seen."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults.invariants import Witness
-from tests.faults.scenes import SCENES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.faults.scenes import SCENES, Scenes
+from tests.faults.tally import Tally
+from tests.support.sites import SampleSite
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -1,14 +1,14 @@
 """SIGTERM and Ctrl-C at every call of releaser that changes something, and children that are killed under it."""
 
-from __future__ import annotations
-
 import re
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.faults.aftermath import Expected
+from tests.faults.scenes import Scenes
 from tests.faults.stage import (
     AKIN,
     Stage,
@@ -18,14 +18,8 @@ from tests.faults.stage import (
     place,
     thinned,
 )
+from tests.faults.tally import Tally
 from tests.faults.tracing import Call, Struck, followed, require_strace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
 
 __all__ = ["place"]
 

@@ -1,21 +1,15 @@
 """kill -9 at every call of releaser that changes something, of recovery too, and at calls of what releaser starts."""
 
-from __future__ import annotations
-
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.faults.scenes import Scenes
 from tests.faults.stage import Stage, beginning_with, chosen, evenly, few_alike, place, thinned
+from tests.faults.tally import Tally
 from tests.faults.tracing import Call, followed, require_strace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
 
 __all__ = ["place"]
 

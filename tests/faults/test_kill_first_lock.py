@@ -1,24 +1,18 @@
 """kill -9 while a project gets its first lock: afterwards it has both files in one commit, or neither."""
 
-from __future__ import annotations
-
 import os
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.faults.stage import SHARE_OF_AKIN, few_alike, place
+from tests.faults.tally import Tally
 from tests.faults.tracing import Call, hit, recorded, require_strace, spread
 from tests.support.lockless import fill, installed, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.tally import Tally
-    from tests.support.templates import Templates
+from tests.support.templates import Templates
 
 __all__ = ["place"]
 

@@ -1,22 +1,17 @@
 """A power cut right behind a move of the checkout: git syncs none of its files, so releaser does."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from releaser.system.files import sync_file_system
 from tests.faults.powercut import Disks, can_cut
+from tests.faults.scenes import Scenes
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 Move = Literal["fast_forward", "reset_keep"]
 SCRIPT = """\

@@ -1,14 +1,13 @@
 """The harness can fail: each step of the protocol is left out once, and a fault then shows what it was for."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pytest
 
@@ -17,19 +16,13 @@ from tests.faults.conftest import CAUGHT
 from tests.faults.invariants import as_adopted
 from tests.faults.mutations import MUTATIONS, RELEASE, STATE
 from tests.faults.observed import END, Fault, How, Point, run_observed
-from tests.faults.powercut import Disks, can_cut, cut_at
-from tests.faults.scenes import SCENES
+from tests.faults.powercut import Disk, Disks, can_cut, cut_at
+from tests.faults.scenes import SCENES, Scenes
 from tests.support.commands import Finished
 from tests.support.guards import require
+from tests.support.sites import SampleSite
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.faults.powercut import Disk
-    from tests.faults.scenes import Scenes
-    from tests.support.sites import SampleSite
-
-    Check = Callable[[SampleSite, Eyewitness], list[str]]
+Check = Callable[[SampleSite, Eyewitness], list[str]]
 
 PLACES_LOCK = Point(event=f"write {STATE}/.uv.lock.new")  # the first thing after the flip
 AT_END = Point(event=END)

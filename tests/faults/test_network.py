@@ -1,27 +1,20 @@
 """The network fails: package index, git remote, mail server. Live stays what it is, and every run keeps its limits."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.faults.invariants import Witness
-from tests.faults.network import STAGES, StagedMailServer, mute_server
+from tests.faults.network import STAGES, Stage, StagedMailServer, mute_server
+from tests.faults.scenes import Scenes
+from tests.faults.tally import Tally
+from tests.support.commands import Finished
 from tests.support.simple_index import Mood, SimpleIndex
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.network import Stage
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 LONGEST = 40.0  # seconds that a run takes at the most with a limit of a few seconds, on a busy machine
 UPDATED = r"^. site: updated"

@@ -1,32 +1,24 @@
 """The power goes: on a real file system, and on a disk that keeps nothing but what was synced."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.faults import powercut
 from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
-from tests.faults.powercut import Disks, can_cut, cut_at
-from tests.faults.scenes import SCENES
+from tests.faults.powercut import Disk, Disks, can_cut, cut_at
+from tests.faults.scenes import SCENES, Scenes
 from tests.faults.stage import AKIN, SHARE_OF_AKIN, beginning_with
+from tests.faults.tally import Tally
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from tests.faults.powercut import Disk
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 TWICE = ("update", "rollback")  # scenes of which each kind of power cut comes at two points of the spread
 MOMENTS = 24  # at random, of a scene

@@ -1,27 +1,22 @@
 """Readers of `.venv` while it is moved: web workers, cron jobs, people at a prompt always find one release, whole."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from releaser.releases.release import flip
 from tests.e2e.scenes import SECONDS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.faults.scenes import Scenes
+from tests.faults.tally import Tally
+from tests.support.sites import SampleSite
 
 FLIPS, SPREAD = 10_000, 500
 ENOUGH = 40  # readings, of which some begin on either side

@@ -1,14 +1,13 @@
 """Sequences that nobody thought of: random orders of what happens to a site, against a model of what must hold."""
 
-from __future__ import annotations
-
 import datetime
 import itertools
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
@@ -18,15 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from tests.e2e.interrupting import Point, interrupted
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
-from tests.support.sites import RED_TESTS, TESTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
+from tests.faults.scenes import Scenes
+from tests.faults.tally import Tally
+from tests.support.commands import Finished
+from tests.support.sites import RED_TESTS, TESTS, SampleSite
 
 KEPT = 5  # the default of `keep`
 PRUNED = 1  # what `prune` is told to keep

@@ -1,28 +1,22 @@
 """A disk that is full, for real: of bytes or of inodes, with so much left that it is full at one step or another."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import sys
 import threading
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests.e2e.refusals import BUG_SIGN, small_file_system
 from tests.faults.invariants import Witness
-from tests.faults.scenes import SCENES, UPDATED
+from tests.faults.scenes import SCENES, UPDATED, Scene, Scenes
+from tests.faults.tally import Tally
 from tests.support.commands import Finished, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.faults.scenes import Scene, Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 Kind = Literal["bytes", "inodes"]
 PAGE = 4096  # tmpfs gives its room in pages

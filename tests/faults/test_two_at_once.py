@@ -3,32 +3,25 @@
 Nobody knows which of two that are started together comes first, so both orders are right, and nothing in between is.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
 import signal
+import subprocess
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.refusals import script
 from tests.e2e.scenes import SECONDS, eventually, in_background
 from tests.faults.invariants import Witness
-from tests.faults.scenes import SCENES
+from tests.faults.scenes import SCENES, Scenes
+from tests.faults.tally import Tally
 from tests.support.commands import Finished, uv_executable
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable, Iterator, Sequence
-
-    from tests.faults.scenes import Scenes
-    from tests.faults.tally import Tally
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 PAIRS = {  # the command beside `update`: the scene, how many rounds of it, what tells of the update
     "update": ("rollback", 100, r"alpha +1\.1\.0 +1\.1\.9"),

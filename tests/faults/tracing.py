@@ -3,8 +3,6 @@
 strace counts the calls of each name, and of each process, by itself; a call is therefore known by its name and number.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -14,17 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.commands import Finished, run
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 # What changes a file system; of these, opening and writing count only where a file is opened for writing, or written.
 CHANGING = (

@@ -1,13 +1,12 @@
 """How many sites run side by side."""
 
-from __future__ import annotations
-
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,9 +22,6 @@ from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.system.files import encode_state, plain
 from releaser.system.process import Finished, Runner
 from tests.reporting.test_answers import STATUS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
 

@@ -1,7 +1,5 @@
 """The file that names the sites of a host."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,13 +1,10 @@
 """Each action that is registered is undone, done again or done for the previous release by the run after a kill."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from releaser.checkout.pull import code_of_release
 from releaser.core import change
+from releaser.core.action import Action
 from releaser.core.change import Deployment, make_live
 from releaser.core.run import Run
 from releaser.errors import ActivationError, ToolError
@@ -16,10 +13,7 @@ from releaser.releases.journal import Entry, Journal, journal_of
 from releaser.releases.store import store_of
 from releaser.site.site import Site, find_site
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from releaser.core.action import Action
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.slow
 

@@ -1,16 +1,17 @@
 """Every gate lets a fit release pass, every restart method restarts or says why not; and how answers of gates count."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from releaser import gates
-from releaser.core.gate import Case, Found, Gate, Refusal, Stage, Wait
+from releaser.core.gate import Case, Found, Gate, Refusal, Stage, Verdict, Wait
+from releaser.core.restart import Restart
 from releaser.core.run import Workspace
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.gates.before_live import BeforeLive
@@ -23,19 +24,11 @@ from releaser.report import Step
 from releaser.serving import restarts
 from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.command import Command
-from releaser.site.site import find_site, open_site
+from releaser.site.site import Site, find_site, open_site
 from tests.e2e.scenes import outer_snapshot
 from tests.site.fakes import with_settings
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from releaser.core.gate import Verdict
-    from releaser.core.restart import Restart
-    from releaser.site.site import Site
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,15 @@
 """Every registered reporter sends through the outbox, fails no run, loses no notice and tells no secret."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from releaser.core.reporter import Reporter
 from releaser.reporting import notices, reporters
 from tests.reporting.makers import QUIET
 from tests.reporting.test_notices import REPORT, Server, a_site, give, server, told, waiting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from releaser.core.reporter import Reporter
 
 __all__ = ["server"]
 

@@ -1,15 +1,14 @@
 """Every source places its lock in the staging tree, changes nothing of the site, and comes to an end after failures."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser import sources
 from releaser.candidate.audit import Audits
-from releaser.core.source import Wanted
+from releaser.core.run import Workspace
+from releaser.core.source import Source, Wanted
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.dry_run import plan_workspace
@@ -19,14 +18,8 @@ from releaser.site.site import find_site
 from releaser.sources.locked import Locked
 from releaser.sources.override import Overridden
 from tests.e2e.scenes import outer_snapshot
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import build_wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.core.run import Workspace
-    from releaser.core.source import Source
-    from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.slow
 

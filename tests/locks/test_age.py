@@ -1,7 +1,5 @@
 """Upload times and limits, as locks hold them."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What differs between the publishers that were known and what indexes tell."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.locks.installed import IndexFile, index_files

@@ -1,22 +1,15 @@
 """The search for culprits, against trials that only count."""
 
-from __future__ import annotations
-
 import itertools
 import random
 import string
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.bisect import Budget, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from releaser.locks.bisect import Part
+from releaser.locks.bisect import Budget, Part, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
 
 ITEMS = tuple(string.ascii_lowercase[:22])
 # Trials of a search beside these: the candidate with everything, once more, to see that it fails steadily.

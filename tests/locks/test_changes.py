@@ -1,7 +1,5 @@
 """What lies between two locks, and how big a step it is."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.locks.lock import Change, bump_size, changes_between, list_brought

@@ -1,17 +1,12 @@
 """Which differences of two locks keep the one from taking the place of the other; decisions alone."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import pytest
 
 from releaser.locks.blocks import Block
 from releaser.locks.differences import excludes, find_differences, find_taken_back
 from releaser.locks.lock import LockFile
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROLLED_BACK = (Block(name="alpha", version="1.1", reason="ill"),)
 BY_YOU = (Block(name="alpha", by="person", reason="wait"),)

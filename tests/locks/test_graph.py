@@ -1,7 +1,5 @@
 """Who asks for which package, as a lock tells it."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.locks.lock import EMPTY, Graph, LockFile, asked_by_project

@@ -1,8 +1,6 @@
 """Which packages of a lock a release installs."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,9 +8,6 @@ from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import EMPTY, LockFile
 from tests.support.commands import clean_environment, run, uv_executable
 from tests.support.wheels import LocalIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 pytestmark = pytest.mark.spawns  # uv makes the lock
 

@@ -1,20 +1,16 @@
 """Reading a uv.lock: what is locked, and whether two lock the same."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 import sysconfig
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, changes_between
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n'
 REGISTRY = '{ registry = "https://index.example/simple" }'

@@ -1,7 +1,5 @@
 """What differs between two locks though nobody has asked for it."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.locks.lock import LockFile

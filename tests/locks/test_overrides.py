@@ -1,18 +1,14 @@
 """What `--override` takes, what it refuses, and what uv is told."""
 
-from __future__ import annotations
-
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from releaser.errors import UsageError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import Override, apply_overrides, check_locked, not_taken, parse_overrides, with_extras
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCK = LockFile.parse(b"""\
 version = 1

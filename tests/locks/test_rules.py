@@ -1,7 +1,5 @@
 """What may come in: decisions alone. The cases of the bump policy are in `upgrade_cases.txt`."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

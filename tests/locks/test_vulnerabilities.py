@@ -1,7 +1,5 @@
 """What is made of the answer of `uv audit`: a whole answer, or none at all."""
 
-from __future__ import annotations
-
 import copy
 import json
 from dataclasses import replace

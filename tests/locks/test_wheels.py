@@ -1,7 +1,5 @@
 """Packages that have nothing to install for some Python."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

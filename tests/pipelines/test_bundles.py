@@ -1,13 +1,12 @@
 """Bundles, where no site is needed."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -16,16 +15,11 @@ from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_create import _requirements
 from releaser.pipelines.bundle_wheels import OwnBuild, _pack_requirements
+from releaser.releases.release import Release
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
 from tests.support.simple_index import serving
 from tests.support.wheels import build_wheel
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from releaser.releases.release import Release
-
 
 LOCK = b"""version = 1
 requires-python = ">=3.11"

@@ -1,12 +1,11 @@
 """When the next update may begin, by the history, the interval, the windows and the jitter."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +16,6 @@ from releaser.site.run_lock import acquire
 from releaser.site.site import Site, open_site
 from releaser.site.windows import Window
 from tests.site.fakes import with_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -1,11 +1,9 @@
 """Everything that is wrong is found in one go; the programs that are asked give made-up answers here."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,12 +13,9 @@ from releaser.pipelines.preflight import Scope, check
 from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
-from releaser.site.site import Site, open_site
+from releaser.site.site import Site, SiteFacts, open_site
 from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
-
-if TYPE_CHECKING:
-    from releaser.site.site import SiteFacts
 
 COMMIT = "1" * 40
 CLEAN = f"# branch.oid {COMMIT}\0# branch.head main\0"

@@ -1,12 +1,9 @@
 """What makes a lock that is live be rebuilt, though no package is newer."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,14 +18,12 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.releases.integrity import find_damage, has_lost_python
 from releaser.releases.lease import take
+from releaser.releases.release import Release
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
 from releaser.site.pythons import Choice, PythonRequest
 from releaser.site.site import open_site
 from tests.releases.makers import live
-
-if TYPE_CHECKING:
-    from releaser.releases.release import Release
 
 OURS = os.path.realpath(sys.executable)
 PYTHON = platform.python_version()

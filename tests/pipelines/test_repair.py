@@ -1,12 +1,11 @@
 """What others have damaged is told, and state files and the ledger are put right again."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import is_dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -18,14 +17,10 @@ from releaser.releases.journal import JOURNAL
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
+from releaser.site.site import Site
 from releaser.system.files import load_state, put_aside
 from tests.releases.makers import a_manifest, go_to, live
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from releaser.site.site import Site
 
 
 @pytest.fixture

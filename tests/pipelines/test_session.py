@@ -1,7 +1,5 @@
 """A run as a whole: what it looks at when it has failed."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,25 +1,20 @@
 """Releases made up for tests: on paper, or in a directory."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from releaser.locks.lock import Change
 from releaser.releases.lifecycle import Lifecycle
 from releaser.releases.release import Manifest, Release, State
+from releaser.releases.store import ReleaseStore
 from releaser.system.files import encode_state
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from releaser.releases.store import ReleaseStore
 
 LOCK = b"version = 1\n"
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)

@@ -1,17 +1,12 @@
 """What somebody is asked to accept."""
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from releaser.errors import BuildError, ReleaserError
 from releaser.locks.origins import Deviation
 from releaser.releases.acceptance import DeviationError, note_refusals
 from releaser.releases.blocks import read_blocks
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_what_a_run_goes_on_without_can_be_accepted_too(tmp_path: Path) -> None:

@@ -1,13 +1,12 @@
 """What is not tried again, or not now: candidates, versions, and holds."""
 
-from __future__ import annotations
-
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,9 +21,6 @@ from releaser.releases.blocks import (
 )
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import UnreadableStateError, read_state, write_state
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 KEY = ReleaseKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
 AT = "2026-11-20T06:00:00+00:00"

@@ -1,19 +1,14 @@
 """Group and mode of a release's files, and what they take. On a real file system."""
 
-from __future__ import annotations
-
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.releases.contents import DiskUsage, measure, others_may_read, share, total_bytes
 from tests.releases.makers import a_manifest
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def mode(path: Path) -> str:

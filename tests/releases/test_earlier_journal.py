@@ -1,17 +1,13 @@
 """A change that an earlier version began is finished or undone by this one, from what that version wrote."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from releaser.releases.journal import Flip, Journal
 from releaser.system.files import UnreadableStateError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Exactly the fields that the earlier version always wrote, in its order.
 EARLIER: dict[str, Any] = {

@@ -1,11 +1,10 @@
 """A release that is not what was sealed is told from one that is, and what differs is named."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +12,6 @@ from releaser.releases.contents import FILES, hash_of, observe, seal_files
 from releaser.releases.integrity import Defect, find_damage
 from releaser.releases.release import Release, write_manifest
 from tests.releases.makers import LOCK, a_manifest, on_paper
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 SITE = "lib/python3.11/site-packages"
 RECORD = """\

@@ -1,7 +1,5 @@
 """The journal of a change in progress."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno
@@ -9,7 +7,9 @@ import json
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,10 +17,6 @@ from releaser.releases.journal import Entry, Flip, Journal, Phase
 from releaser.system.files import UnreadableStateError, put_aside
 from releaser.system.reserve import FILES, INODES, RESERVE, SIZE, keep_reserve
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ENTRY = Entry(
     command="update",

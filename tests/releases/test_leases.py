@@ -1,22 +1,17 @@
 """Who uses a release: with locks of real processes."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.releases import lease, leases
 from tests.releases.makers import user
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.spawns
 

@@ -1,7 +1,5 @@
 """The symlink: read, moved in one step, put in the place of a directory. On a real file system."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,12 +1,11 @@
 """The rows of `releaser list`."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +13,6 @@ from releaser.releases import listing
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,23 +1,31 @@
 """Pruning: what is deleted, who keeps a release from it, what a deletion that fails does, and how little it reads."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from releaser.listener import Gauge
 from releaser.releases import leases, retention, store
 from releaser.releases.release import LEDGER, Ledger
-from releaser.releases.retention import UNSEEN, decide_retention, failures, prune, removals, remove_unsealed
+from releaser.releases.retention import (
+    UNSEEN,
+    RetentionDecision,
+    decide_retention,
+    failures,
+    prune,
+    removals,
+    remove_unsealed,
+)
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
 from releaser.system import files
@@ -25,12 +33,6 @@ from releaser.system.files import encode_state, link_text, remove_tree, write_st
 from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live, user
 from tests.support.guards import require
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.listener import Gauge
-    from releaser.releases.retention import RetentionDecision
 
 NOTHING = RetentionSettings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)

@@ -1,11 +1,9 @@
 """One release: its name, its manifest, what it tells of itself."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +11,6 @@ from releaser.locks.lock import Change, list_brought
 from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, new_id, write_manifest
 from releaser.system.files import UnreadableStateError, read_state
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REQUIRED = [one.name for one in fields(Manifest) if one.default is MISSING and one.default_factory is MISSING]
 

@@ -1,13 +1,12 @@
 """Which releases are kept, and why the others go: each case of policy_cases.txt, from the disk to the verdict."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,9 +17,6 @@ from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
 from releaser.site.values import count, duration
 from tests.releases.makers import NOW, a_manifest, built
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 CASES = Path(__file__).with_name("policy_cases.txt")
 READERS: dict[str, Callable[[str], Any]] = {

@@ -1,16 +1,14 @@
 """The releases on disk: what there is, what is live, where a rollback goes, what a crash or damage leaves."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,9 +18,6 @@ from releaser.releases.release import Ledger, Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree, write_state
 from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ReadOnly = Callable[[], contextlib.AbstractContextManager[None]]
 

@@ -1,7 +1,5 @@
 """What is under a release is told from what was under it when it was sealed."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -12,12 +10,12 @@ import sys
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.errors import ToolError
-from releaser.releases.integrity import find_damage, find_live_damage, find_rollback_damage
+from releaser.releases.integrity import Damage, find_damage, find_live_damage, find_rollback_damage
 from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
 from releaser.releases.startup import put_into
 from releaser.releases.venv import (
@@ -39,10 +37,6 @@ from releaser.releases.venv import (
 from releaser.system.files import read_state
 from releaser.system.process import Runner
 from tests.releases.makers import LOCK, a_manifest, on_paper
-
-if TYPE_CHECKING:
-    from releaser.releases.integrity import Damage
-
 
 SAID = {
     "version": "3.11.7", "implementation": "cpython", "abi": "cpython-311-x86_64-linux-gnu",

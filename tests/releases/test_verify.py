@@ -1,12 +1,11 @@
 """Every file, version, group and mode of a release is compared with what was installed and what the lock says."""
 
-from __future__ import annotations
-
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -17,13 +16,8 @@ from releaser.releases.contents import FILES, hash_of, matches, seal_files
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import Release, write_manifest
 from releaser.releases.verify import compare_permissions, compare_with_lock, verify
+from releaser.site.site import Site
 from tests.releases.makers import LOCK, a_manifest, on_paper
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from releaser.site.site import Site
 
 SITE = "lib/python3.11/site-packages"
 INFO = f"{SITE}/alpha-1.0.dist-info"

@@ -1,7 +1,5 @@
 """Reports for the tests of what is made of them."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from releaser.locks.lock import Change

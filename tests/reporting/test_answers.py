@@ -1,7 +1,5 @@
 """What commands that only ask print for people."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, get_args
 

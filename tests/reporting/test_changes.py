@@ -1,16 +1,15 @@
 """What is said of each package change, and of vulnerabilities."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
+from releaser.report import RunReport
 from releaser.reporting.changes import (
     age_of,
     changes_table,
@@ -19,9 +18,6 @@ from releaser.reporting.changes import (
     vulnerability_rows,
 )
 from tests.reporting.makers import QUIET
-
-if TYPE_CHECKING:
-    from releaser.report import RunReport
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 DJANGO = Change(

@@ -1,11 +1,10 @@
 """The history: one line a run, whatever happens to the file."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +16,6 @@ from releaser.report import Outcome, RunReport
 from releaser.site.site import Pulled
 from releaser.system.files import plain
 from tests.reporting.makers import QUIET
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REPORT = replace(
     QUIET,

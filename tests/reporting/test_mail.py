@@ -1,10 +1,9 @@
 """The mail of a run says what happened, whatever the run was like, and cannot be abused."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
@@ -13,7 +12,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import getaddresses
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -40,12 +40,7 @@ from tests.reporting.makers import CHANGES, QUIET, STARTED
 from tests.reporting.test_page import FULL, NOTHING
 from tests.support.chromium import MISSING, chromium
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.support.smtp import MailServer
+from tests.support.smtp import MailServer
 
 ANN = Address(name="Ann", address="ann@example.org")
 UPDATED = replace(

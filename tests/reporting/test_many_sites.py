@@ -1,7 +1,5 @@
 """What is told of many sites: a line for each, and the mail that sums up."""
 
-from __future__ import annotations
-
 import email
 import email.policy
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What monitoring reads: the line and code of a Nagios plugin, and metrics that Prometheus can parse."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 

@@ -1,35 +1,28 @@
 """Notices and pings, sent to real servers that behave well or badly; none of them holds up or fails a run."""
 
-from __future__ import annotations
-
 import contextlib
 import email
 import hashlib
 import hmac
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from releaser.releases.journal import MailSection
+from releaser.report import RunReport
 from releaser.reporting import notices, reporters
 from releaser.reporting.outbox import Outbox
 from releaser.reporting.reporters import apprise, webhook
 from releaser.reporting.subject import subject
-from releaser.site.site import open_site
+from releaser.site.site import Site, open_site
 from tests.reporting.makers import QUIET
 from tests.support.serving import hang, http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from http.server import BaseHTTPRequestHandler
-    from pathlib import Path
-
-    from releaser.report import RunReport
-    from releaser.site.site import Site
 
 SECRET = "s3cret-of-the-hook"
 REPORT = replace(QUIET, result="activated", headline="updated to R: 2 packages changed", live_changed=True)

@@ -1,28 +1,21 @@
 """Mail is sent or kept; nothing is lost."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import mailbox
 import os
 import time
+from collections.abc import Iterator
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import Interrupted
 from releaser.reporting.outbox import FlushResult, Outbox, QueuedMail, flush
 from releaser.tools.mail_transport import SmtpServer
-from tests.support.smtp import Behaviour, mail_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.smtp import MailServer
+from tests.support.smtp import Behaviour, MailServer, mail_server
 
 SENDER = "releaser@web1.example.org"
 ANN = "ann@example.org"

@@ -1,7 +1,5 @@
 """The page about a site: complete in itself, harmless, and right about what it counts."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

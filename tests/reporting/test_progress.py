@@ -1,7 +1,5 @@
 """How far tests and downloads are, by what programs print."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.reporting.terminal import Count, Downloads, Tests, share

@@ -1,18 +1,11 @@
 """Steps, recorded as they happen."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from releaser.errors import BuildError, Interrupted
 from releaser.listener import Silence
-from releaser.report import RunLog
+from releaser.report import Outcome, RunLog
 from tests.support.logs import a_log
-
-if TYPE_CHECKING:
-    from releaser.report import Outcome
 
 
 class Witness(Silence):

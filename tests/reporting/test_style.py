@@ -1,7 +1,5 @@
 """Lines that fit."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """Reports and answers as plain text."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

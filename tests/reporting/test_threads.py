@@ -1,10 +1,9 @@
 """Mails about one problem are one thread, and nothing is called solved that may not be."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +22,6 @@ from releaser.reporting.threads import (
 )
 from releaser.site.windows import DueSection
 from tests.reporting.makers import QUIET, STARTED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "follow-up")
 REFUSED = tuple(Outcome(step=one, status="failed") for one in ("before_live", "migrations"))

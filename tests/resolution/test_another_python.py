@@ -1,12 +1,11 @@
 """What a site keeps on another Python, and what goes up there by which rule; real locks, made by uv from an index."""
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -18,16 +17,11 @@ from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.release import Release
 from releaser.resolution.another_python import keep_installed
 from releaser.site.pythons import Choice
-from releaser.site.site import SiteFacts, open_site
+from releaser.site.site import Checkout, SiteFacts, open_site
 from tests.releases.makers import a_manifest
 from tests.support.commands import clean_environment, uv_executable
 from tests.support.simple_index import SimpleIndex
 from tests.support.wheels import build_sdist, build_wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from releaser.site.site import Checkout
 
 pytestmark = pytest.mark.spawns  # uv makes the locks
 

@@ -1,8 +1,6 @@
 """A file of constraints: what of it bounds versions, and what is refused."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,6 @@ from releaser.locks.rules import Limit
 from releaser.resolution.rules import read_limits
 from releaser.site.site import Site, open_site
 from tests.site.fakes import with_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXT = """\
 # the beginning

@@ -1,19 +1,14 @@
 """What uv answers about the newest versions, and how it is asked."""
 
-from __future__ import annotations
-
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ResolutionError
 from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer, find_missing
 from releaser.tools.uv import NoSolution
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HEAD = 'lock-version = "1.0"\ncreated-by = "uv"\nrequires-python = ">=3.11.7"\n'
 LOCKED = '\n[[packages]]\nname = "alpha"\nversion = "1.0"\nsdist = { url = "https://example.org/a", broken }\n'

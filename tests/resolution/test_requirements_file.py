@@ -1,9 +1,7 @@
 """What a requirements file says that `uv add` does not write down, and the pyproject.toml that it makes."""
 
-from __future__ import annotations
-
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,6 @@ from releaser.errors import ResolutionError
 from releaser.locks.lock import LockFile
 from releaser.resolution.first_lock import loosen
 from releaser.resolution.requirements_file import Line, read_lines, refusals, refuse_other_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCK = """
 version = 1

@@ -1,18 +1,12 @@
 """Whether what failed is worth another try."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from releaser.releases.blocks import PAUSE, Blocks, StoredBlock
 from releaser.resolution.rules import code_digest, select_blocks
 from releaser.site.site import open_site
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
-
+from tests.support.sites import SiteFactory
 
 CHANGED = {"shop/till.py": True, "shop/templates/till.html": True, "notes.txt": False, "uv.lock": False}
 

@@ -1,28 +1,20 @@
 """Mirrors of S3, against moto's server over TLS; it fails in all ways, and what was mirrored before stays."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.core.run import new_log
 from releaser.errors import PreflightError, ResolutionError
+from releaser.report import RunLog
 from releaser.resolution.sources import MIRRORS, mirror_sources, source_findings
-from releaser.site.site import open_site
-from tests.support.s3 import SECRET, s3_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from releaser.report import RunLog
-    from releaser.site.site import Site
-    from tests.support.s3 import S3, Mood
+from releaser.site.site import Site, open_site
+from tests.support.s3 import S3, SECRET, Mood, s3_server
 
 WHEEL, SOURCE = "alpha-1.0-py3-none-any.whl", "beta_lib-2.0.tar.gz"
 HOSTILE = (

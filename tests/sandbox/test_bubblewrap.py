@@ -1,16 +1,11 @@
 """Bubblewrap: which sockets of the host are reached from a sandbox, and which are covered."""
 
-from __future__ import annotations
-
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.sandbox.sockets import find_named, is_of_database, is_of_manager, list_covered, list_reached
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DATABASES = [
     "/run/postgresql/.s.PGSQL.5432", "/var/run/postgresql/.s.PGSQL.5433", "/tmp/.s.PGSQL.5432",

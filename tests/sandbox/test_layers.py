@@ -1,7 +1,5 @@
 """Layers: whatever a program in the sandbox writes, nothing of the host is other than before."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json
@@ -13,8 +11,9 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,9 +21,6 @@ from releaser.sandbox.layers import list_places
 from tests.e2e.test_group_use import base_python
 from tests.support.guards import require
 from tests.tools.test_in_the_way import photograph
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow  # which also keeps them to Pythons that a plain user can start
 ADA, FRIENDS = 12_345, 23_456  # a user, and a group of hers that is not her first one

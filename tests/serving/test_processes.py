@@ -1,22 +1,18 @@
 """Whether a restart has had its effect: judged by processes that are made up, and seen in ones that are not."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.releases import startup
 from releaser.releases.journal import Flip
 from releaser.releases.leases import Process
+from releaser.releases.release import Release
 from releaser.serving.health import RestartCheck, in_use
 from releaser.system.uptime import boot_id
 from tests.releases.makers import a_manifest, on_paper
-
-if TYPE_CHECKING:
-    from releaser.releases.release import Release
 
 FLIP = 1000.0
 OLD, NEW = "20261120T061200Z", "20261121T061200Z"

@@ -1,7 +1,5 @@
 """The ways to restart a site: a file that is touched, and what Passenger is told and says."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which servers run a site, by their command lines and services, and what restarts each."""
 
-from __future__ import annotations
-
 import pytest
 
 from releaser.serving.servers import Server, kind_of, unit_in

@@ -1,13 +1,12 @@
 """What preflight finds out about the restart and the health check, before anything is flipped."""
 
-from __future__ import annotations
-
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,14 +14,9 @@ from releaser.errors import ToolError
 from releaser.serving.health_settings import health_findings
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.serving.restarts.passenger import app_root
-from releaser.site.site import open_site
+from releaser.site.site import Site, open_site
 from tests.site.fakes import FakeRunner
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.site.site import Site
 
 URL = "http://127.0.0.1:8000/health"
 

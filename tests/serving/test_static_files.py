@@ -1,9 +1,9 @@
 """Whether the static files of a release are known to be in place."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,10 +12,6 @@ from releaser.serving.static_files import are_in_place
 from releaser.site.django_settings import StaticSettings
 from releaser.site.settings import Settings
 from releaser.tools.django import StaticFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture

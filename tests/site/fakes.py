@@ -1,18 +1,13 @@
 """A stand-in for the programs that preflight asks: one seam, and answers made up for a test."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from releaser.errors import ToolError
+from releaser.site.site import Site
 from releaser.system.process import Finished, Runner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from releaser.site.site import Site
 
 _WITH_VALUE = frozenset({"-C", "-c", "--color"})
 

@@ -1,13 +1,12 @@
 """Which dependency groups, test command and unix group a project uses when no setting names one."""
 
-from __future__ import annotations
-
 import contextlib
 import grp
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,6 @@ from releaser.site import conventions
 from releaser.site.project import Pyproject
 from releaser.site.settings import Settings
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FILE = Path("/srv/site/pyproject.toml")
 

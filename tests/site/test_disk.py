@@ -1,24 +1,18 @@
 """The state directory, as it is made, and what preflight looks at on disk. On real file systems."""
 
-from __future__ import annotations
-
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.errors import Finding
 from releaser.site import disk
 from releaser.site.project import Project
 from releaser.site.state_dir import prepare
 from tests.support.guards import other_file_system, require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from releaser.errors import Finding
 
 
 @pytest.fixture

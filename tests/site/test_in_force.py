@@ -1,7 +1,5 @@
 """Which settings of a commit count for its own build and tests."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The paths of a project, and its pyproject.toml."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,13 +1,12 @@
 """Which interpreter a site is built with; what uv says is made up here."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,12 +22,8 @@ from releaser.site.pythons import (
     version_in,
 )
 from releaser.site.site import Site, open_site
+from releaser.system.process import Finished
 from tests.site.fakes import FakeRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from releaser.system.process import Finished
 
 PYPROJECT = '[project]\nname = "site"\nrequires-python = ">=3.11,<3.15"\n'
 NONE_FOUND = ToolError(

@@ -1,7 +1,5 @@
 """The project lock, held by real processes."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -10,9 +8,10 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +19,6 @@ from releaser.errors import LockedError
 from releaser.site import run_lock
 from releaser.site.run_lock import Holder
 from releaser.system import signals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.spawns
 

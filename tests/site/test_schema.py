@@ -1,7 +1,5 @@
 """That settings can be written as they were read, and that the JSON Schema takes and refuses what releaser does."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Settings are written where they belong, and nothing else in the file changes."""
 
-from __future__ import annotations
-
 import os
 import stat
 import tomllib

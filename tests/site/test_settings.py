@@ -1,10 +1,9 @@
 """Where settings come from, which wins, and everything that is wrong with them at once."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,9 +12,6 @@ from releaser.site.addresses import Address, MailSettings
 from releaser.site.loading import Loaded, load, read_variables
 from releaser.site.settings import SPECS, AllSettings, environment_of, this_host
 from tests.site.test_values import WRONG, form
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PYPROJECT = Path("/srv/site/pyproject.toml")
 

@@ -1,7 +1,5 @@
 """A site, put together from its files."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 

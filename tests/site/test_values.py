@@ -1,19 +1,15 @@
 """From the text or TOML value of a setting to a Python value."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, parse_address, sender
 from releaser.site.windows import jitter, windows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ADA = Address(name="Ada", address="ada@example.org")
 PLAIN = Address(name="", address="ada@example.org")

@@ -1,7 +1,5 @@
 """Windows of the week: what is one, and when it is open."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import pytest

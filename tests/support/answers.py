@@ -1,7 +1,5 @@
 """Whether what a command prints with `--json` is what its types say: every field, and nothing else."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A headless Chromium that shows pages as people see them; driven over a pipe by the DevTools protocol."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
@@ -9,11 +7,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any, Literal
 
 MISSING = "Chromium is needed (scripts/install-debian-packages chromium)"
 _OPTIONS = (

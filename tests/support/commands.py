@@ -1,7 +1,5 @@
 """Running programs from tests: in an environment that holds nothing of the developer's, and to their end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -10,17 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 
 from tests.support.forks import Fork, can_fork
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 # Coverage measures subprocesses through these.
 _PASSING = ("COVERAGE_", "COV_CORE_")

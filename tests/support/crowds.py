@@ -1,16 +1,12 @@
 """Many small sites on one host, made from one: each has its own checkout and state, and they share an index."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 _TESTS = """\
 from unittest import TestCase

@@ -1,13 +1,10 @@
 """The state of a site as earlier versions of releaser have written it."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 
 def blocks_as_before(site: SampleSite, *, unfinished: bool = False) -> None:

@@ -5,8 +5,6 @@ the first line of `releaser` is done once for all. Where that matters (another u
 starts, a `releaser` that is not the one of the tests), the installed command is started instead.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import gc
@@ -23,12 +21,10 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 _LOCALE = "C.UTF-8"
 _MOST_FILES = 65536  # that the process which is forked has open

@@ -1,7 +1,5 @@
 """A pytest plugin: unit tests cannot start programs or send mail by accident; CI skips nothing in silence."""
 
-from __future__ import annotations
-
 import os
 import smtplib
 import subprocess

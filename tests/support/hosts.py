@@ -1,7 +1,5 @@
 """Users of this machine as hosts of a fleet, which a server of OpenSSH on a loopback port lets in."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -11,17 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.test_group_use import base_python
 from tests.support.guards import require
 from tests.support.serving import kept_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SSHD = """\
 ListenAddress 127.0.0.1

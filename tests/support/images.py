@@ -1,18 +1,13 @@
 """A file system of its own for a test, in a file that is mounted."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # xfs shares the blocks of copies; ext4 reserves no blocks for root here, so that it is full for everybody at once.
 _OPTIONS = {"xfs": (), "ext4": ("-F", "-m", "0")}

@@ -1,16 +1,12 @@
 """What a sample site is made of: its options, and its files for each kind of uv project."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tests.support.wheels import BACKEND
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 Kind = Literal["plain", "packaged", "workspace", "path"]
 IndexPlace = Literal["beside", "inside"]

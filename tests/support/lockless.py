@@ -1,19 +1,12 @@
 """Sites that have no lock yet: what they run on, pip has put into a venv."""
 
-from __future__ import annotations
-
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support.commands import run, uv_executable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 UV_TABLE = '[tool.uv]\nno-index = true\nfind-links = ["../index"]\n'
 _INSTALLED = """

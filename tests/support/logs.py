@@ -1,15 +1,9 @@
 """Logs of runs that only a test makes."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from releaser.listener import Silence
+from releaser.listener import Listener, Silence
 from releaser.report import RunLog
-
-if TYPE_CHECKING:
-    from releaser.listener import Listener
 
 
 def a_log(listener: Listener | None = None) -> RunLog:

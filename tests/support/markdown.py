@@ -1,13 +1,8 @@
 """Reads the Markdown of the documentation: headings, sections, fenced blocks, tables, links."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)$")
 _HEADING = re.compile(r"^(?P<marks>#{1,6}) (?P<text>.+)$")

@@ -1,7 +1,5 @@
 """Real interpreters of several versions, and installations of them that a test may upgrade or delete."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os
@@ -10,15 +8,12 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
 
 from tests.support.commands import git_executable, uv_executable
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite
-
+from tests.support.sites import SampleSite
 
 SYSTEM = "/usr/bin/python3"
 

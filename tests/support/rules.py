@@ -1,7 +1,5 @@
 """Rules for versions, made of what a test is about."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from typing import Any
 

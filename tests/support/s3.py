@@ -1,7 +1,5 @@
 """An S3 on the loopback: moto's server, and in front of it one that speaks TLS and fails in all ways."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import ssl
@@ -9,18 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import trustme
 
 from tests.support.serving import begin_reply, hang, http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 Mood = Literal["is well", "hangs", "trickles a file", "cuts a file", "cuts a file once", "refuses", "fails", "alters"]
 SECRET = "s3cret/of+the/account"

@@ -1,16 +1,11 @@
 """What a unit of systemd lets its programs call, as a filter for bubblewrap: made by libseccomp, as systemd does."""
 
-from __future__ import annotations
-
 import ctypes
 import ctypes.util
 import os
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp(2)
 _EPERM, _ENOSYS = 1, 38

@@ -1,17 +1,13 @@
 """Servers of a test, on the loopback: each serves in threads until the end of a block."""
 
-from __future__ import annotations
-
 import contextlib
+import socketserver
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, SO_REUSEADDR, SOL_SOCKET, socket
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import socketserver
-    from collections.abc import Callable, Iterator
-    from ssl import SSLContext
+from ssl import SSLContext
+from typing import Any
 
 
 @contextlib.contextmanager

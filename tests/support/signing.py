@@ -1,12 +1,7 @@
 """Keys that sign bundles and channels."""
 
-from __future__ import annotations
-
 import subprocess
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 def make_key(base: Path, name: str = "builder", options: str = "") -> tuple[Path, Path]:

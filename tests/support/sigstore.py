@@ -4,14 +4,13 @@ What verifies them is the real library. The forms: RFC 6962 for the timestamp in
 https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md for its claims.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
 import struct
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -19,9 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from pypi_attestations import AttestationType
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _DSSE = "application/vnd.in-toto+json"
 _CLAIMS = "1.3.6.1.4.1.57264.1."

@@ -1,7 +1,5 @@
 """A package index on the loopback: the files of a directory, their upload times, and all ways in which it can fail."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import email
@@ -12,15 +10,13 @@ import socket
 import threading
 import weakref
 import zipfile
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Literal
 
 from tests.support.serving import begin_reply, http_server, kept_port, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-    from http.server import BaseHTTPRequestHandler
-    from pathlib import Path
 
 Mood = Literal[
     "is well",

@@ -1,15 +1,10 @@
 """Fingerprints of directory trees, to tell whether anything in them changed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
 
 _BYTE_CODE = "__pycache__"  # Python writes it whenever it runs; it says nothing
 

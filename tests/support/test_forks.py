@@ -1,20 +1,15 @@
 """A forked run of releaser is like one that was started: its words, files, signals and status."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.commands import console_script, run
 from tests.support.forks import Fork, can_fork
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.spawns
 

@@ -1,7 +1,5 @@
 """The mutations of the fault tests can be made, those that are not in a spread as well."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

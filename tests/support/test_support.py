@@ -1,7 +1,5 @@
 """What the other tests stand on, tested with real uv and real git."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import smtplib
@@ -9,19 +7,15 @@ import socket
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.commands import clean_environment, run
 from tests.support.guards import forbid, require
 from tests.support.serving import hang, http_server
-
-if TYPE_CHECKING:
-    from http.server import BaseHTTPRequestHandler
-
-    from tests.support.sites import Breakage, SampleSite, SiteFactory
+from tests.support.sites import Breakage, SampleSite, SiteFactory
 
 pytestmark = pytest.mark.spawns
 

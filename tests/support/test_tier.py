@@ -1,20 +1,15 @@
 """A test that fails, and passes when it is run once more alone, is flaky and fails no tier; nothing else is."""
 
-from __future__ import annotations
-
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.commands import Finished, run
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Tier = Callable[..., Finished]
+Tier = Callable[..., Finished]
 
 pytestmark = pytest.mark.spawns
 

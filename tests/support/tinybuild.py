@@ -6,19 +6,14 @@ requires-python and scripts of `[project]`; the code lies in `src/`, or else in 
 project's name.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re
 import tomllib
 import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _TIMESTAMP = (2020, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o100644

@@ -1,16 +1,11 @@
 """Tiny wheels, and a directory of them that serves as the only index of a test."""
 
-from __future__ import annotations
-
 import io
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support import tinybuild
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 BACKEND = "tinybuild"
 

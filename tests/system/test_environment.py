@@ -1,13 +1,8 @@
 """What programs find in their environment."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from releaser.system.environment import package_places
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLACES = """
 [tool.uv]

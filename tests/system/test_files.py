@@ -1,7 +1,5 @@
 """State files: the old content or the new, never a mixture. On a real file system."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno
@@ -11,11 +9,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pytest
 
@@ -35,9 +33,6 @@ from releaser.system.files import (
     write_state,
 )
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 
 def mode(path: Path) -> int:

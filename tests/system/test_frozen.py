@@ -1,7 +1,5 @@
 """Frozen classes are dataclasses like any other."""
 
-from __future__ import annotations
-
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Files that people name: written as a whole, and nothing but files is replaced."""
 
-from __future__ import annotations
-
 import os
 import stat
 import threading

@@ -1,7 +1,5 @@
 """Starting programs: limits, survivors, output; with real programs throughout."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -11,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,10 +22,6 @@ from releaser.system import process, signals
 from releaser.system.process import Finished, Runner, describe_status
 from releaser.system.venv_environment import inside, neutral
 from releaser.system.words import Redactor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
 
 SECONDS = 60.0  # how long a test waits for what should happen at once
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}

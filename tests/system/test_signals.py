@@ -1,19 +1,14 @@
 """Interrupts: raised where they come, or after a step that must not be cut in two."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from releaser.errors import Interrupted
 from releaser.system import signals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(autouse=True)

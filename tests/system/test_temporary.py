@@ -1,20 +1,15 @@
 """Temporary directories that a killed run leaves."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from releaser.system import temporary
 from releaser.system.temporary import PREFIX, sweep_temporary, temporary_directory
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 _HOLD = """
 import sys, time

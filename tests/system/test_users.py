@@ -1,20 +1,15 @@
 """Going on as another user."""
 
-from __future__ import annotations
-
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.system import users
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOBODY = 65534
 

@@ -1,14 +1,12 @@
 """Numbers, times and lists in words; long and dirty text is cut in the middle and cleaned."""
 
-from __future__ import annotations
-
 import html
 import json
 import re
 import shlex
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import markupsafe
@@ -32,9 +30,6 @@ from releaser.system.words import (
     truncate,
     web_link,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def numbered(count: int) -> str:

@@ -1,17 +1,12 @@
 """A real repository, its remote, and ways to change both from outside of the code that is tested."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from releaser.system.process import Runner
 from releaser.tools.git import Git
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 SECONDS = 60.0
 

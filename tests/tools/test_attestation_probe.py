@@ -1,7 +1,5 @@
 """What is asked of indexes about attestations, and how it is verified: by the real libraries."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import hashlib
@@ -14,8 +12,10 @@ import sys
 import tarfile
 import time
 import warnings
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,10 +23,6 @@ from releaser.tools import attestation_probe
 from tests.support.commands import clean_environment, run
 from tests.support.serving import begin_reply, http_server, reply
 from tests.support.sigstore import Sigstore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from http.server import BaseHTTPRequestHandler
 
 # Nothing but the loopback can be reached, so that the trust root of Sigstore cannot be fetched.
 ALONE = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}

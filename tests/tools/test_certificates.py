@@ -1,10 +1,9 @@
 """A certificate that real uv, git and Python do not accept is named as the cause, with the remedy for that program."""
 
-from __future__ import annotations
-
 import ssl
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -18,11 +17,7 @@ from releaser.tools.uv import Uv
 from tests.support.commands import clean_environment, uv_executable
 from tests.support.serving import http_server, reply
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from http.server import BaseHTTPRequestHandler
-
-    Failing = Callable[[str, Path, dict[str, str]], tuple[str, str]]
+Failing = Callable[[str, Path, dict[str, str]], tuple[str, str]]
 
 
 def of_uv(url: str, place: Path, env: dict[str, str]) -> tuple[str, str]:

@@ -1,7 +1,5 @@
 """The crontab: one line for a site, and all others byte for byte."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

@@ -1,19 +1,14 @@
 """Driving manage.py: what is asked of it, and what is made of the answers."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.errors import ToolError
 from releaser.system.process import Runner
 from releaser.tools.django import Manage, is_django, outdate_since
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}
 # Stands for Django: `shell -c` runs code that finds these modules.

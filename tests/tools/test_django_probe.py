@@ -1,16 +1,11 @@
 """What the probe does with files; what it asks of Django, the end-to-end tests with the real one tell."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.tools.django_probe import obstacle, outdate
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Files of package indexes: whole or not at all, and no password for another host."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +12,6 @@ from releaser.errors import ToolError
 from releaser.tools import download as module
 from releaser.tools.download import download
 from tests.support.serving import begin_reply, http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from http.server import BaseHTTPRequestHandler
-    from pathlib import Path
 
 CONTENT = b"a wheel" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

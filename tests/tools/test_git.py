@@ -1,10 +1,9 @@
 """Driving git: what its status says, and real repositories."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +18,6 @@ from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
 from tests.tools.repository import SECONDS, Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 OID = "1" * 40
 HEADERS = f"# branch.oid {OID}\0# branch.head main\0# branch.upstream origin/main\0# branch.ab +0 -0\0"

@@ -1,11 +1,10 @@
 """What git is told when something is changed, as data; and half a merge that is undone, on a real repository."""
 
-from __future__ import annotations
-
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,6 @@ from releaser.tools.git import Git
 from releaser.tools.git_state import Layout
 from tests.support.templates import write_files
 from tests.tools.repository import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(kw_only=True)

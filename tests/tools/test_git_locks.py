@@ -1,13 +1,12 @@
 """The lock files that a dead git has left, and those of one at work, in real repositories."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,6 @@ from tests.support.commands import git_executable
 from tests.support.guards import require
 from tests.support.templates import write_files
 from tests.tools.repository import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 def test_a_killed_git_leaves_no_lock_behind_and_that_of_another_git_stays(repository: Repository) -> None:

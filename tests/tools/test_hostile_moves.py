@@ -1,19 +1,14 @@
 """Moves of a real checkout in which a person has left what git forgets, hides, or cannot name."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from releaser.errors import ToolError
 from tests.tools.repository import Repository
 from tests.tools.test_in_the_way import a_directory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 
 class Checkout:

@@ -1,19 +1,14 @@
 """Whatever git does not track survives each move of a real checkout, or the move is refused and names it."""
 
-from __future__ import annotations
-
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ToolError
 from tests.tools.repository import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 IGNORED = "media\nmedia/\ndata.json\npipe\nbuild\nnested\nfree\n"
 

@@ -1,23 +1,18 @@
 """Handing mail to real servers, good and bad ones."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.errors import MailError
 from releaser.tools import mail_transport
 from releaser.tools.mail_transport import SmtpServer
-from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
-
-if TYPE_CHECKING:
-    from tests.support.smtp import MailCa, MailServer
+from tests.support.smtp import PASSWORD, USER, Behaviour, MailCa, MailServer, mail_server
 
 SENDER = "releaser@web1.example.org"
 ANN = "ann@example.org"

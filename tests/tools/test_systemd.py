@@ -1,7 +1,5 @@
 """The units of systemd: as systemd reads them, written and enabled, and never over somebody's edits."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

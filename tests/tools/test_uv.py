@@ -1,7 +1,5 @@
 """Driving uv: its arguments as data, where it is found, what is made of its answers."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,10 +1,10 @@
 """Driving `uv audit`: what it is asked, and what its exit status means."""
 
-from __future__ import annotations
-
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +15,6 @@ from releaser.site.site import open_site
 from releaser.system.process import Runner
 from tests.support.commands import clean_environment, uv_executable
 from tests.support.osv import Flaw, VulnerabilityService
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PINS = [("alpha", "1.0.0"), ("alpha", "1.2.0"), ("beta", "1!2.0.post1"), ("gamma", "2026.1+local.3")]
 

@@ -1,19 +1,14 @@
 """What uv finds of passwords of indexes on its standard input, whatever lies in the places of their files."""
 
-from __future__ import annotations
-
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.system.process import Sandbox
 from releaser.tools.uv_credentials import for_uv_alone
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 INDEX = '[[tool.uv.index]]\nname = "my-own"\nurl = "https://index.example.org/simple"\n'
 PASSWORD = {"UV_INDEX_MY_OWN_USERNAME": "a@b", "UV_INDEX_MY_OWN_PASSWORD": 'x/"\\y'}

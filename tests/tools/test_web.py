@@ -1,14 +1,14 @@
 """Asking a site how it is, against servers of every kind on this host."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -24,11 +24,7 @@ from releaser.tools.web import (
     until_good,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    Serve = Callable[[socket.socket], object]
+Serve = Callable[[socket.socket], object]
 
 SECONDS = 60.0  # how long a test waits for what should happen at once
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
