@@ -74,22 +74,6 @@ def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: 
     assert (answer["known"], answer["vulnerabilities"]) == (True, [])
 
 
-def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service.url)
-    first = site.live_id()
-    site.update_to("alpha", "1.1.0")
-    assert site.releaser("audit", check=0).stdout == ""
-    answer = site.json("audit", first, check=FOUND)
-    assert (answer["release"], answer["live"], len(answer["vulnerabilities"])) == (first, False, 1)
-
-
-def test_what_the_project_tells_uv_to_ignore_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    dotenv = {"RELEASER_VULNERABILITY_SERVICE": service.url}
-    site = make_site.adopted(dotenv=dotenv, extra_toml='[tool.uv.audit]\nignore = ["PYSEC-2026-1"]\n')
-    assert site.json("audit")["vulnerabilities"] == []
-    assert ("alpha", "1.0.0") in service.asked_about
-
-
 def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: VulnerabilityService, dead_port: int) -> None:
     """A service that fails in any way, none at all, a uv that cannot ask, a lock that cannot be read."""
     site = watched(make_site, service.url)

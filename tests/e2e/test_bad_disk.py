@@ -177,3 +177,9 @@ def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(fi
     assert "alpha 1.0.0 → 1.1.0" in body(filling)
     assert filling.remote_head() == filling.head()
     assert states(filling)[new] == "live"
+
+
+def test_a_state_directory_behind_a_link_that_leads_nowhere(site: SampleSite, tmp_path: Path) -> None:
+    (site.outer / ".releaser").symlink_to(tmp_path / "gone" / "state")
+    refused(site).says("state_dir", site.state_dir, "cannot be used")
+    assert not (tmp_path / "gone").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -178,3 +179,21 @@ def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
     refusal.says("origin", "does not appear to be a git repository")
     assert len(refusal.problems) == 10
+
+
+def test_a_missing_project_and_nobody_to_be_told(site: SampleSite, tmp_path: Path, dead_port: int) -> None:
+    """Neither wrong settings nor a dead mail server change what is wrong first of all; the report is the usual one."""
+    dead = {"AUTO_UPDTR__EMAIL_HOST": "127.0.0.1", "AUTO_UPDTR__EMAIL_HOST_PORT": str(dead_port)}
+    people = "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON"
+    nobody = {people: "root@example.org"}
+    for env, said in ((nobody, people), ({**dead, people: '["root@example.org"]'}, str(dead_port))):
+        project = {"RELEASER_PROJECT": str(tmp_path / "gone")}
+        finished = call(site, "update", "--json", env={**env, **project})
+        assert finished.returncode == 3, str(finished)
+        assert said in finished.stderr
+        seem_no_bug(finished)
+        report = json.loads(finished.stdout)
+        assert (report["result"], report["exit_code"], report["live_changed"]) == ("refused", 3, False)
+        missing = f"project {tmp_path / 'gone'} does not exist. Correct --project or RELEASER_PROJECT."
+        assert missing in report["problems"]
+        assert (tmp_path / ".releaser").exists() == (env is not nobody), "a mail that could not be sent is kept"

@@ -19,6 +19,7 @@ import trustme
 
 from releaser.bundles.places import open_place
 from releaser.errors import PreflightError, ResolutionError
+from releaser.system.temporary import PREFIX
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import eventually, in_background, steps
 from tests.e2e.test_bundles import host_of, state_of
@@ -475,6 +476,10 @@ def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_
         with_locked.kill()
         assert run.wait(timeout=60) == 3
     assert file.read_bytes() != good
+    (Path(place.to) / f".releaser.{PREFIX}{'a' * 8}").mkdir(mode=0o700)  # as a killed one may leave it
+    file.write_bytes(good)
+    published.publish(1, place)
+    assert [one.name for one in Path(place.to).iterdir() if one.name.startswith(".")] == []
 
 
 def locks_of(pid: int) -> str:

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-RED = {"site_tests.py": 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n'}
-
-
 def diverged(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
     """Make a site whose remote moved during an update, so that its commit of the lock was refused.
 
@@ -61,21 +58,6 @@ def test_somebodys_commit_does_not_give_way(make_site: SiteFactory) -> None:
     assert "have diverged" in finished.stderr
     assert site.snapshot() == before
     assert site.remote_head() == theirs
-
-
-def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory) -> None:
-    site, ours, theirs = diverged(make_site)
-    red = site.push_from_elsewhere({**RED, "run_tests.py": "raise SystemExit('the shop is closed')\n"})
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert "the shop is closed" in report["output"]
-    after = site.snapshot()
-    assert after == before
-    assert site.head() == ours
-    repaired = site.push_from_elsewhere({"run_tests.py": ""})
-    assert site.releaser("update").returncode == 0
-    assert site.git("merge-base", theirs, red) == theirs
-    on_top_of(site, repaired)
 
 
 def test_a_crash_while_the_lock_gives_way_loses_nothing(make_site: SiteFactory) -> None:

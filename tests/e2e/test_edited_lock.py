@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted, stopped
+from tests.e2e.interrupting import Point, interrupted
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -51,17 +49,6 @@ def test_the_next_run_tells_it_after_a_kill(site: SampleSite) -> None:
     report = site.json("update")
     assert TOLD in report["recovered"]
     assert kept(site) == {mine}
-
-
-def test_one_more_edit_during_the_rollback_is_kept_as_well(site: SampleSite) -> None:
-    mine = edit(site)
-    with stopped(site, "rollback", at=FLIPPED) as process:
-        more = edit(site, "one more")
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
-    assert error.count(TOLD) == 2
-    assert kept(site) == {mine, more}
 
 
 def test_the_lock_of_an_older_release_that_somebody_chose_is_kept(site: SampleSite) -> None:

@@ -179,20 +179,18 @@ def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
     assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
 
 
-def test_the_settings_of_the_code_that_goes_live_count(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = make_site.adopted()
-    note = tmp_path / "note"
-    script = f"import pathlib, sys; pathlib.Path({str(note)!r}).open('a').write(sys.argv[1])"
-    command = [sys.executable, "-c", script]
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    table = (
-        f"\n[tool.releaser]\nbefore_build = {json.dumps([*command, 'B'])}\nafter_live = {json.dumps([*command, 'A'])}\n"
+def test_migrations_that_a_hook_has_applied_are_not_told_as_missing(make_site: SiteFactory, tmp_path: Path) -> None:
+    database = tmp_path / "database"
+    database.touch()
+    files = {
+        "site_settings.py": 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "static_out"\n'
+        f"DATABASE = {str(database)!r}\nMIGRATIONS = ()\n"
+    }
+    site = make_site(venv=True, dotenv={"RELEASER_BEFORE_LIVE": "python manage.py migrate"}, files=files)
+    site.releaser("init", check=0)
+    site.publish(
+        "alpha", "1.1.0", modules={"alpha/__init__.py": '__version__ = "1.1.0"\nMIGRATIONS = ("0002_price",)\n'}
     )
-    assert "[tool.releaser]" not in text
-    site.push_from_elsewhere({"pyproject.toml": text + table, "code.py": ""})
-    site.releaser("update", check=0)
-    assert note.read_text(encoding="utf-8") == "A", "what runs before the commit is live waits until it is"
-    note.unlink()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert note.read_text(encoding="utf-8") == "BBA"  # also in the tree that is made anew behind the tests
+    report = site.json("update")
+    assert (report["migrations"], report["problems"]) == ([], [])
+    assert "0002_price" in database.read_text(encoding="utf-8")

@@ -202,3 +202,25 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))
     assert len(site.manage_runs("check")) == checked + 1
+
+
+def test_a_rollback_goes_to_a_release_under_which_python_was_patched(make_site: SiteFactory, tmp_path: Path) -> None:
+    """All earlier releases have the new patch version; without it there would be no way back."""
+    old, new = need_two_patches()
+    site, installation = site_on(make_site, tmp_path, old)
+    first = site.live_id()
+    site.update_to("alpha", "1.1.0")
+    second = site.live_id()
+    installation.upgrade(new)
+
+    assert not any(f"release {first} " in problem for problem in site.json("status")["problems"])
+    why = f"{first} was tested with another Python: Python {old.version} became Python {new.version} under it"
+    assert why in site.releaser("rollback", "--dry-run", check=0).stdout
+    report = site.json("rollback")
+    assert (report["release"], report["previous"], report["result"]) == (first, second, "activated")
+    assert why in str(report["problems"])
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.0.0")
+    assert site.json("update")["rebuilt"].startswith(f"Python {old.version} became")
+
+    Path(site.json("show", first)["path"], "bin", "python").unlink()
+    assert f"release {first} is not what was sealed" in site.releaser("rollback", check=9).stderr

@@ -64,36 +64,6 @@ def test_a_terminal_shows_steps_changes_failures_and_a_last_line(make_site: Site
     assert "not tried again" in " ".join(advice.split())
 
 
-SLOW_TESTS = "import time\nprint('Found 3 tests.')\nfor _ in range(3): time.sleep(0.5); print('.', end='', flush=True)"
-
-
-def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_what_is_not_wished(
-    make_site: SiteFactory,
-) -> None:
-    site = make_site.adopted(dotenv=variables(test_command=["python", "-c", SLOW_TESTS]))
-    for version, terminal in (("1.1.0", "xterm"), ("1.2.0", "dumb")):
-        site.publish("alpha", version)
-        status, text = on_terminal(site, "update", env={"TERM": terminal, "COLUMNS": "80", "NO_COLOR": "1"})
-        shown = CONTROL.sub("", text)
-        assert status == 0
-        assert re.search(r"✓ test +\d", shown)
-        assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", text)
-        assert ("\x1b" in text) == (terminal != "dumb")
-        if terminal == "dumb":
-            assert " of 3 tests" not in shown
-        else:
-            assert re.search(r"test [12] of 3 tests 0:00:\d\d", shown)
-            assert re.search(r"build [1-9] packages 0:00:\d\d", shown)
-        drawn = [line for line in re.split(r"[\r\n]+", shown) if re.match("[\u2800-\u28ff]", line)]
-        assert max(map(len, drawn), default=0) <= 80
-    log = max((site.state_dir / "logs").glob("*.log")).read_text(encoding="utf-8")
-    assert "of 3 tests" not in log
-    for option in ("--json", "--quiet"):
-        status, text = on_terminal(site, "update", option)
-        assert (status, "\x1b" in text) == (0, False)
-        assert text.startswith("{") if option == "--json" else text == ""
-
-
 # No terminal
 
 

@@ -176,17 +176,6 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     assert (waiting["result"], site.snapshot()) == ("unchanged", before)
 
 
-def test_a_candidate_that_failed_once_and_then_waits_goes_live_as_well(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    fails = "python -c 'import alpha; assert alpha.__version__ == \"1.0.0\"'"
-    site.json("update", env={"RELEASER_TEST_COMMAND": fails}, check=5)
-    report = site.json("update", "--force", check=5)
-    assert "migrations are not applied" in report["headline"]
-    refusing.migrate(NEW)
-    assert site.json("update")["release"] == report["release"] == site.live_id()
-
-
 def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
     """Do what an update that was refused says is to be done, and see that nothing goes live by that."""
     before = site.snapshot()
@@ -272,3 +261,14 @@ def test_it_makes_no_sense_without_django(make_site: SiteFactory) -> None:
     finished = site.releaser("update", check=3)
     for setting in ("django_check", "collectstatic"):
         assert f"`{setting}` is switched on, but {site.path} has no manage.py" in finished.stderr
+
+
+def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
+    site = reporting.site
+    sick = site.outer / "sick"
+    begin = f"import os\nassert not os.path.exists({str(sick)!r})\n"
+    site.push_from_elsewhere({"site_settings.py": begin + reporting.settings("0001_begin")})
+    site.json("update")
+    reporting.migrate("site.0001_begin")
+    sick.touch()
+    assert rolled_back(site) == "applied, but not in this release: site.0001_begin"

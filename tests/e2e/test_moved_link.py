@@ -44,11 +44,6 @@ def to_a_venv_outside(site: SampleSite) -> None:
     relink(site, place)
 
 
-def an_empty_directory(site: SampleSite) -> None:
-    site.link.unlink()
-    site.link.mkdir()
-
-
 def to_a_failed_release(site: SampleSite) -> None:
     site.publish("alpha", "3.0.0", broken=True)
     site.releaser("update", check=5)
@@ -116,18 +111,6 @@ def test_rollback_goes_back_as_told(site: SampleSite, move: Callable[[SampleSite
     assert site.json("status")["problems"] == []
     site.withdraw("alpha", "3.0.0") if move is to_a_failed_release else None
     silent(site.releaser("update"))
-
-
-def test_a_directory_that_is_no_venv_is_the_persons_to_take_away(site: SampleSite) -> None:
-    live = site.live_id()
-    an_empty_directory(site)
-    for words in (["update"], ["prune"]):
-        assert f"and not to {live}, which releaser made live last" in site.releaser(*words, check=3).stderr
-    for words in (["init"], ["rollback", live]):
-        assert "is a directory, but not a venv" in site.releaser(*words, check=3).stderr
-    site.link.rmdir()
-    site.releaser("update", check=0)
-    assert site.live_id() == live
 
 
 def test_a_missing_or_dangling_link_is_repaired_with_restart_and_health_check(site: SampleSite) -> None:

@@ -172,15 +172,6 @@ def test_a_package_that_is_not_installed_is_refused_and_adopted_with_force(make_
     site.releaser("check", check=0)
 
 
-def test_a_project_that_says_what_it_needs_is_locked_by_uv(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    (site.path / "uv.lock").unlink()
-    for command in ("check", "init"):
-        said = site.releaser(command, check=3).stderr
-        assert "`uv lock`" in said
-        assert "--from-venv" not in said, "which would be refused"
-
-
 def test_a_project_of_pip_gets_the_same_advice_which_works(make_site: SiteFactory) -> None:
     text = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\n'
     site = make_site(venv=True)

@@ -234,3 +234,10 @@ def test_a_mail_survives_the_end_of_its_run(make_site: SiteFactory, smtp_server:
     site.releaser("update", check=0)
     assert [one.message["Message-ID"] for one in smtp_server.messages] == [kept["Message-ID"]]
     assert site.outbox_mails() == []
+
+
+def test_mails_for_people_who_read_the_outbox_are_not_counted_as_waiting(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")  # with sendmail = "none"
+    site.releaser("rollback", check=0)
+    assert site.outbox_mails()
+    assert site.json("status")["mails_pending"] == 0

@@ -145,3 +145,18 @@ def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
     site = make_site()
     (site.path / "uv.lock").unlink()
     assert "uv.lock" in site.releaser("outdated", check=3).stderr
+
+
+def test_what_no_index_has_is_named_and_hides_no_other(make_site: SiteFactory) -> None:
+    """A pre-release counts only for what is locked at one."""
+    packages = {"alpha": "1.0.0", "beta": "1.0rc1", "gamma": "1.0.0"}
+    site = make_site(kind="path", packages=packages, dependencies=["alpha", "beta>=1.0rc1", "gamma"], venv=True)
+    site.publish("alpha", "2.0rc1")
+    site.publish("beta", "1.0rc2")
+    site.publish("common-lib", "9.0.0")  # which comes from a directory
+    site.withdraw("gamma", "1.0.0")
+    assert {name: one["latest"] for name, one in asked(site).items()} == {"beta": "1.0rc2"}
+    said = site.releaser("outdated", check=0).stderr
+    assert "the index has no version of: gamma\n" in said
+    assert "common-lib" not in said
+    assert "not checked, because no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr

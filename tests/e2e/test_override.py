@@ -239,3 +239,10 @@ def test_wrong_usage_is_refused_before_anything_is_done(site: SampleSite) -> Non
         assert "what to do:" in finished.stderr
         assert finished.stdout == ""
     assert outer_snapshot(site) == before
+
+
+def test_a_site_that_fails_anyway_is_told_from_a_package_that_breaks_it(site: SampleSite) -> None:
+    site.break_tests()
+    report = tried(site, a_wheel(site), check=5)
+    assert report["blame"] == "before"
+    assert "it was failing without an override" in report["headline"]

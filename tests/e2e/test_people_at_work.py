@@ -215,17 +215,6 @@ def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSit
         assert site.live_id() != live
 
 
-@pytest.mark.spread(1)
-@pytest.mark.parametrize("at", [*(at for at in DURING_A_ROLLBACK if at != "about to move"), "about to move"])
-def test_the_symlink_stays_where_somebody_moves_it_during_a_rollback(site_to_roll_back: SampleSite, at: str) -> None:
-    site, remote = site_to_roll_back, site_to_roll_back.remote_head()
-    _, _, still_there = _continue_after(site, DURING_A_ROLLBACK[at], _moves_the_link, command="rollback")
-    still_there()
-    assert site.remote_head() == remote
-    _see_that_the_symlink_stays(site)
-    still_there()
-
-
 def _see_what_was_said(code: int, error: str) -> None:
     """See that a command went well, or says what it has left to a person."""
     assert code in (0, 7), error

@@ -250,3 +250,25 @@ def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed:
     known.write_text(json.dumps({**found, "done": True}, indent=1), encoding="utf-8")
     site.publish("alpha", "1.2.0")
     assert site.json("propose")["result"] == "proposed"
+
+
+def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_since(reviewed: Reviewed) -> None:
+    """Git does not track the file, so a merge alone cannot tell."""
+    site = reviewed.site
+    site.edit(".git/info/exclude", "/local.toml\n")
+    site.edit("local.toml", "x = 1\n")
+    site.publish("alpha", "1.1.0")
+    proposed = site.json("propose")["release"]
+    site.edit("local.toml", "x = 2\n")
+    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    merged = site.json("update")
+    assert (merged["result"], site.live_version("alpha")) == ("activated", "1.1.0")
+    assert merged["release"] != proposed
+    assert {"build", "test"} <= {*steps(merged)}
+
+
+def test_the_level_of_upgrades_comes_from_the_setting(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "2.0.0")
+    silent(site.releaser("propose", env={"RELEASER_UPGRADE": "minor"}))
+    assert site.json("propose")["result"] == "proposed"

@@ -52,21 +52,6 @@ def test_recovery_commits_nothing_on_another_branch(make_site: SiteFactory) -> N
     assert site.git("log", "--format=%s", "main").splitlines()[1:] == site.git("log", "--format=%s", main).splitlines()
 
 
-def test_recovery_commits_nothing_into_a_rebase(make_site: SiteFactory) -> None:
-    site = half_published(make_site)
-    main = site.head()
-    site.git("-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "--interactive", "--autostash", "--root")
-    stopped_at = site.head()
-    finished = site.releaser("prune")
-    assert "a rebase is in progress" in finished.stderr
-    assert site.head() == stopped_at
-    assert site.remote_head() == main
-    site.git("checkout", "--quiet", "--", "uv.lock")
-    site.git("rebase", "--abort")
-    assert site.head() == main
-    published_in_the_end(site)
-
-
 def test_a_commit_that_is_due_is_not_pushed_from_another_branch(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     hook = refusing_push(site)

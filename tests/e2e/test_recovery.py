@@ -217,3 +217,16 @@ def test_a_kill_within_a_move_leaves_files_of_a_commit_until_the_next_command(si
     assert site.git("status", "--porcelain") == ""
     assert site.head() == before
     assert not (site.path / "moved").exists()
+
+
+def test_the_adoption_of_a_venv_behind_a_link_that_is_cut_off_loses_nothing(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    elsewhere = site.outer / "venvs" / "one"
+    elsewhere.parent.mkdir()
+    site.link.rename(elsewhere)
+    site.link.symlink_to(elsewhere)
+    at = Point(place="releaser.pipelines.adopt:replace_symlink")
+    interrupted(site, "init", at=at)
+    assert ADOPTED in site.json("init")["recovered"]
+    assert site.link.resolve() == elsewhere
+    whole(site)

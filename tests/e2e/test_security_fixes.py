@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e import scenes
+from tests.e2e.scenes import body
 from tests.extension.test_toys import with_toy
 from tests.support.osv import Flaw, VulnerabilityService
 
@@ -84,3 +85,21 @@ def test_a_release_that_keeps_its_place_loses_it_to_the_fix_of_a_vulnerability_t
         report: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
         assert (site.live_version("alpha"), site.live_version("gamma")) == ("1.1.0", "1.2.0")
         assert report["vulnerabilities"] == []
+
+
+def test_what_a_person_holds_stays_and_the_mail_says_it_once(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service, upgrade="patch")
+    site.releaser("hold", "alpha", "the shop needs it", check=0)
+    report = site.json("update")
+    assert (report["result"], site.live_version("alpha")) == ("unchanged", "1.0.0")
+    (problem,) = report["problems"]
+    assert (
+        "alpha 1.0.0 has the known vulnerability CVE-2026-1; 1.1.0 is free of it, but somebody holds it back" in problem
+    )
+    assert "the shop needs it" in problem
+    assert "releaser unhold alpha" in problem
+    assert "is on hold: " in body(site)
+    assert site.json("update")["problems"] == []
+    assert len(site.outbox_mails()) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, go_on, interrupted, stopped
+from tests.e2e.interrupting import AFTER_THE_GUARD, Point, go_on, interrupted, stopped
 from tests.e2e.refusals import refused
 from tests.e2e.scenes import edit_pyproject
 
@@ -21,16 +21,6 @@ def due(make_site: SiteFactory) -> SampleSite:
 def push_setting(site: SampleSite, line: str, **files: str) -> None:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     site.push_from_elsewhere({"pyproject.toml": f"{text}\n[tool.releaser]\n{line}\n", **files})
-
-
-def test_a_mail_goes_by_the_settings_that_the_run_began_with(make_site: SiteFactory) -> None:
-    """Somebody edits .env during the tests: the update is refused, and those who administered the site are told."""
-    site = due(make_site)
-    with stopped(site, "update", at=BEFORE_THE_GUARD["at the guard"]) as process:
-        (site.outer / ".env").write_text("")
-        go_on(process, 3)
-    (mail,) = site.outbox_mails()
-    assert (mail["To"], "changed" in str(mail.get_body())) == ("Ada <ada@example.org>", True)
 
 
 def test_recovery_in_the_same_run_follows_the_settings_of_the_commit_that_went_live(make_site: SiteFactory) -> None:
@@ -60,18 +50,6 @@ def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: S
         site.releaser("update", check=0)
         assert f"{first} was built for other dependencies" in go_on(rollback, 3)
     assert site.live_version("gamma") == "1.0.0"
-
-
-def test_a_rollback_behind_a_killed_pull_sees_the_code_from_before(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    first, before = site.releases()[0], site.head()
-    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.0"')}, lock=True)
-    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward"))
-    assert site.head() == site.remote_head() != before
-    finished = site.releaser("rollback")
-    assert finished.returncode in (0, 7), str(finished)  # the push of the lock has to wait for a pull
-    assert (site.live_id(), site.git("log", "-1", "--format=%P")) == (first, before)
-    assert '"alpha>=1.0"' not in (site.path / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_a_commit_that_moves_releases_elsewhere_is_refused(make_site: SiteFactory) -> None:

@@ -106,18 +106,3 @@ def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(ma
     see_that_it_runs(site, python, "1.0.0")
     site.releaser("update", check=0)
     see_that_it_runs(site, python, "1.1.0")
-
-
-def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_site: SiteFactory) -> None:
-    """Its own Python is lost with that; what stands in for it is told."""
-    python = interpreter("3.10")
-    site = site_on(make_site, python, "uv")
-    site.update_to("alpha", "1.1.0")
-    config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
-    (site.link / "pyvenv.cfg").write_text(config.replace(str(python.parent), f"{site.link}/bin"), encoding="utf-8")
-    live = site.link.resolve() / "bin" / "python"
-    live.unlink()
-    live.symlink_to(site.link / "bin" / "python")
-    report = site.json("update")
-    assert (report["result"], report["exit_code"]) == ("activated", 0)
-    assert site.live_version("alpha") == "1.1.0"

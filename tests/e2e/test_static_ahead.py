@@ -39,15 +39,6 @@ def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: Sample
     assert static(site) == "1.2.0"
 
 
-def test_the_first_time_they_wait_for_the_flip(make_site: SiteFactory) -> None:
-    """The checkout has no directory for them yet, so that those of the staging tree would go with it."""
-    site = make_site.adopted()
-    site.push_from_elsewhere({"notes.txt": "news"})
-    found = steps(site.json("update"))
-    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
-    assert static(site) == "1.0.0"
-
-
 def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make_site: SiteFactory) -> None:
     """A sealed release has its editable packages there, and until the flip the checkout has them as they were."""
     site = make_site(venv=True, kind="packaged")
@@ -82,10 +73,3 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
-
-
-def test_what_others_have_written_is_on_the_disk_before_the_checkout_moves(site: SampleSite) -> None:
-    """Else the moved checkout would wait for that."""
-    before = site.head()
-    with stopped(site, "update", at=Point(place="releaser.checkout.move:write_out")):
-        assert site.head() == before

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted, stopped
+from tests.e2e.interrupting import Point, stopped
 from tests.e2e.scenes import step, steps
 
 if TYPE_CHECKING:
@@ -60,15 +60,6 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     places.touch()  # where git would note the tree
     found = steps(site.json("rollback"))
     assert found.index("flip") < found.index("collectstatic") < found.index("restart")
-    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
-
-
-def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site: SampleSite) -> None:
-    left = site.live_id()
-    site.releaser("rollback", check=0)
-    interrupted(site, "rollback", left, at=COLLECTED)
-    assert static(site) == NEWER
-    assert "whose tests failed" not in site.releaser("prune", check=0).stderr
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 

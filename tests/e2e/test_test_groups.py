@@ -95,20 +95,6 @@ def test_they_are_there_for_the_tests_and_not_live(make_site: SiteFactory) -> No
     assert site.snapshot() == before
 
 
-def test_a_night_without_anything_new_costs_nothing(make_site: SiteFactory) -> None:
-    site = a_site(make_site)
-    log = site.outer / "calls"
-    env = proxy(site, "' '", f'echo "$*" >> {log}')
-    silent(site.releaser("update", env=env))
-    calls = log.read_text(encoding="utf-8")
-    assert " lock " in calls
-    assert " sync " not in calls
-    assert " export " not in calls
-    assert runs_with(site) == []
-    silent(site.releaser("update", env={"RELEASER_TEST_LIVE": "always"}))
-    assert runs_with(site) == [("1.0.0", "1.0.0")]
-
-
 def test_programs_and_children_find_them_behind_the_paths_of_the_site(make_site: SiteFactory) -> None:
     settings = {"environment_file": "../site.env"}
     site = a_site(make_site, venv=False, tests=CHILDREN, settings=settings, files={"lib/own.py": ""})

@@ -168,18 +168,6 @@ KINDS = {
         later=commit_to_git_library,
         comes={"alpha": "1.1.0", "common-lib": "1.1.0"},
     ),
-    "a workspace": Kind(
-        options={"kind": "workspace"},
-        prepare=lambda site: site.edit(
-            "packages/one/pyproject.toml",
-            (site.path / "packages/one/pyproject.toml").read_text().replace(
-                "dependencies = []", 'dependencies = ["beta<2", "alpha"]'
-            ),
-        ),
-        locked=locked("alpha 1.0.0", "beta 1.0.0"),
-        offers=(offer("alpha", "1.1.0"), offer("beta", "1.1.0"), offer("beta", "2.0.0")),
-        comes={"alpha": "1.1.0", "beta": "1.1.0"},
-    ),
     "a group that is not installed": Kind(
         dependencies=[],
         groups={"local": [], "prod": ["delta"]},

@@ -18,6 +18,7 @@ from releaser.pipelines.uninstall import leave_directory
 from releaser.releases.contents import hash_of
 from releaser.system.files import exchange
 from releaser.system.temporary import LIVE_COPY
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
 from tests.support import snapshots
@@ -283,3 +284,12 @@ def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_
     assert "the schedule was removed: nothing starts updates now" in said
     assert os.readlink(site.link) == str(other)
     assert not (programs / "crontab.text").exists()
+
+
+def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
+    site = make_site.adopted(due="1.1.0")
+    interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
+    assert "was cut off" in site.releaser("uninstall", "--yes", check=3).stderr
+    site.releaser("prune", check=0)
+    site.releaser("uninstall", "--yes", check=0)
+    assert left(site) == []

@@ -65,6 +65,7 @@ def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     assert "is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "-v", check=0).stderr
     assert site.json("hold", "alpha", "because")["result"] == "activated"
     assert site.json("status")["held_back"][0]["reason"] == "because"
+    assert "alpha would not be on hold" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
     site.releaser("unhold", "ALPHA", check=0)
     site.releaser("update", check=0)
     assert versions(site) == ("2.0.0", "1.1.0")
