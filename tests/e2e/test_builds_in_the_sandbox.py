@@ -30,23 +30,6 @@ _GAMMA = {
 }
 
 
-def test_what_a_build_writes_elsewhere_is_thrown_away(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    mark = site.outer / "mark"
-    build_sdist(site.index.path, "evil", "1.0", mark=mark)
-    site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "evil"'))
-    site.push_commit("Take evil", lock=True)
-    site.uv("sync", "--quiet", "--group", "local")
-    site.write_dotenv({"RELEASER_TEST_WRITABLE": None})
-    mark.unlink(missing_ok=True)
-    site.releaser("init", check=0)
-    site.publish("alpha", "8.0")
-    build_sdist(site.index.path, "evil", "2.0", mark=mark)  # built to learn what it needs, too
-    site.releaser("update", check=0)
-    assert (site.live_version("alpha"), site.live_version("evil")) == ("8.0", "2.0")
-    assert not mark.exists()
-
-
 def test_packages_are_built_from_a_directory_below_tmp(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.0.0")
     with tempfile.TemporaryDirectory(dir="/tmp") as place:  # of which builds have one of their own

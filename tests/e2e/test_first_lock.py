@@ -299,8 +299,12 @@ def test_what_cannot_be_committed_changes_nothing(make_site: SiteFactory) -> Non
     assert site.snapshot() == before
     assert not site.link.is_symlink()
     hook.unlink()
+    site.env["RELEASER_ENVIRONMENT"] = "production"  # of which there is no group
     site.releaser("init", "--from-venv", site.link, check=0)
+    content = tomllib.loads((site.path / "pyproject.toml").read_text(encoding="utf-8"))
+    assert content["tool"]["releaser"] == {"group": "none"}
     assert is_as_committed(site)
+    site.releaser("update", check=0)
 
 
 def test_a_file_of_a_person_is_not_overwritten(make_site: SiteFactory) -> None:
@@ -348,16 +352,6 @@ def test_what_somebody_edits_meanwhile_in_a_project_without_git_is_not_overwritt
     assert (site.path / "pyproject.toml").read_text(encoding="utf-8") == edited
     assert not (site.path / "uv.lock").exists()
     assert not site.link.is_symlink()
-
-
-def test_a_production_host_without_a_group_of_its_own_has_none(make_site: SiteFactory) -> None:
-    site = make_lockless(make_site)
-    fill(site, site.link, "alpha==1.0.0")
-    site.env["RELEASER_ENVIRONMENT"] = "production"
-    site.releaser("init", "--from-venv", site.link, check=0)
-    content = tomllib.loads((site.path / "pyproject.toml").read_text(encoding="utf-8"))
-    assert content["tool"]["releaser"] == {"group": "none"}
-    site.releaser("update", check=0)
 
 
 def project_files(name: str) -> dict[str, str]:
