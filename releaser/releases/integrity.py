@@ -251,7 +251,7 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
     except OSError as error:
         return f"it cannot be looked at: {error}"
     if was and not is_same and (path := changed_by_others(executable, was.seen, store)):
-        return f"{path} has changed since, and others than root and the owner of the site may write it"
+        return f"{path} was changed, and users other than root and the owner of the site can write to it"
     return ""
 
 

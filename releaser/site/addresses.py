@@ -61,7 +61,7 @@ _PAIR = {"type": "array", "prefixItems": [{"type": "string"}, pattern("@")], "mi
     in_line=partial(json.dumps, ensure_ascii=False),
 )
 def addresses(value: Any) -> tuple[Address, ...]:
-    """Whom to mail: a list of `[name, address]` pairs, as Django's ADMINS are, or of addresses; in variables, JSON."""
+    """A list of `[name, address]` pairs, like Django's ADMINS, or of addresses; in variables, JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -112,33 +112,33 @@ Addresses = Annotated[tuple[Address, ...], addresses]
 
 
 class MailSettings(Part):
-    """Who gets mail, and which way it goes."""
+    """The recipients of mail, and the way to send it."""
 
     #: The sender of mails: `address`, or `Name <address>`.
     mail_from: Sender | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_FROM",)})
-    #: The mail server; without one, mails go to `sendmail`.
+    #: The mail server. Without one, mails go to `sendmail`.
     smtp_host: Line | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST",)})
-    #: The port of the mail server; 0 for the usual one: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
+    #: The port of the mail server. 0 is the usual port: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
     smtp_port: Port = field(default=0, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST_PORT",)})
-    #: The user to log in to the mail server as; without one there is no login.
+    #: The user name for the mail server. Without one, releaser does not log in.
     smtp_user: Line | None = None
-    #: The password for the login; it is never shown.
+    #: The password for the mail server. It is never shown.
     smtp_password: Line | None = secret(default=None)
-    #: A file that holds this password and nothing else.
+    #: A file that contains only this password.
     smtp_password_file: FilePath | None = None
-    #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
+    #: The encryption of the connection to the mail server. Except with `none`, the certificate is checked.
     smtp_security: Literal["none", "starttls", "tls"] | None = None
-    #: The program that takes mails without an `smtp_host`: a path, a name on PATH, or `none` for no program.
+    #: The program that sends mails if `smtp_host` is not set: a path, a name on PATH, or `none` for no program.
     sendmail: FilePath | None = None
-    #: How long the mail server may take for each answer; a whole delivery may take four times as long.
+    #: The time limit for each answer of the mail server. A whole delivery may take four times as long.
     smtp_timeout: Limit = 30.0
-    #: Who gets mail about the project.
+    #: The recipients of mail about the project.
     admins: Addresses = field(default=(), metadata={"aliases": ("ADMINS_JSON",)})
-    #: Who gets mail about releaser itself, and about a project without `admins`.
+    #: The recipients of mail about releaser itself, and about a project without `admins`.
     updater_admins: Addresses = field(default=(), metadata={"aliases": ("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)})
-    #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
+    #: The longest time without a mail: after it, the next update sends one, even with nothing to report. 0 is off.
     heartbeat: Duration = 0.0
-    #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
+    #: How long a run may hold the lock of the project before a mail reports it. 0 is off.
     lock_alert: Duration = 7200.0
 
     @property

@@ -57,10 +57,10 @@ def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | N
             return None
         wanted = " or ".join(f"`{name}`" for name in names)
         message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment})"
-        refuse("group-missing", message, "Add the group, or set `group` or `environment`.")
+        refuse("group-missing", message, "Add the group to pyproject.toml, or set `group` or `environment`.")
     if not isinstance(pyproject.groups[name], list):
         message = f"{pyproject.path}: dependency group `{name}` is not a list"
-        refuse("group-invalid", message, f"List the packages of `{name}`, or set `group` to another one.")
+        refuse("group-invalid", message, f"Write `{name}` as a list of packages, or set `group` to another group.")
     return name
 
 
@@ -95,7 +95,7 @@ def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str
         return ("python", "manage.py", "test", "--noinput")
     if "pytest" not in locked:
         message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
-        refuse("no-tests", message, "Set `test_command`; without tests nothing can tell whether an update works.")
+        refuse("no-tests", message, "Set `test_command`: without tests, releaser cannot check an update.")
     return ("python", "-m", "pytest")
 
 
@@ -108,12 +108,12 @@ def choose_unix_group(settings: Settings, root: Path) -> int:
         try:
             number = grp.getgrnam(settings.unix_group).gr_gid
         except KeyError:
-            message = f"unix_group: there is no group {settings.unix_group!r} on this host"
+            message = f"unix_group: the group {settings.unix_group!r} does not exist on this host"
             refuse("unix-group-missing", message, "Correct `unix_group`, or create the group.")
     else:
         number = find_commonest_group(root)
     if os.geteuid() != 0 and number not in {os.getegid(), *os.getgroups()}:
-        message = f"the project's files belong to group {_name(number)}, of which this user is not a member"
+        message = f"the project's files belong to group {_name(number)}, but this user is not a member of it"
         refuse("unix-group-foreign", message, "Run releaser as a member of that group, or set `unix_group`.")
     return number
 
@@ -146,12 +146,12 @@ def find_commonest_group(root: Path) -> int:
 
 
 class Convention(Frozen):
-    """One thing that was chosen for a site."""
+    """A choice of releaser for a site, such as its test command."""
 
     what: str
-    #: None for none of the kind.
+    #: None for no value, such as no dependency group.
     value: str | None
-    #: What says so: a file and a key, or a rule.
+    #: The origin of the value: a file and a key, or a rule.
     source: str
 
     def __str__(self) -> str:
@@ -183,14 +183,14 @@ def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Conve
     found.append(_find_default_groups(site))
     tests = ", ".join(settings.test_groups) or None
     source = sources.get("test_groups", "the default")
-    found.append(Convention(what="groups for the tests alone", value=tests, source=source))
+    found.append(Convention(what="groups only for tests", value=tests, source=source))
     if lock is None:
         lock = EMPTY
         with contextlib.suppress(OSError, InvalidLockError):
             lock = LockFile.read(site.project.lock)
     with contextlib.suppress(PreflightError):
         words = choose_test_command(settings, site.project.root, locked=lock.names)
-        source = f"{words[1]} is there" if words[1:] and words[1].endswith(".py") else "pytest is locked"
+        source = f"{words[1]} exists" if words[1:] and words[1].endswith(".py") else "pytest is locked"
         source = sources.get("test_command", source)
         found.append(Convention(what="test command", value=shlex.join(words), source=source))
     return (*found, *_of_venv(site))
@@ -204,7 +204,7 @@ def _of_venv(site: Site) -> Iterator[Convention]:
         path, is_last = find_program(name, site.runner.environ, site.project.root)
         used = str(find_uv(site.settings.uv, environ=site.runner.environ, project=site.project.root))
         if is_last and (name == "git" or used == path):
-            yield Convention(what=name, value=path, source="of an activated venv or the project: PATH has no other")
+            yield Convention(what=name, value=path, source="in an activated venv or the project: PATH has no other")
 
 
 def _explain_environment(site: Site, environment: str) -> str:
@@ -213,11 +213,11 @@ def _explain_environment(site: Site, environment: str) -> str:
     if "environment" in site.sources:
         return site.sources["environment"]
     if guess == "local":
-        return f"the default; the host name {host} stands for no other"
+        return f"the default: the host name {host} indicates no other"
     if guess == environment:
         return f"the host name {host}"
     wanted = " or ".join(CANDIDATES[guess])
-    return f"the host name {host} stands for {guess}, but {site.pyproject.path.name} has no group {wanted}"
+    return f"the host name {host} indicates {guess}, but {site.pyproject.path.name} has no group {wanted}"
 
 
 def _find_default_groups(site: Site) -> Convention:
@@ -227,9 +227,9 @@ def _find_default_groups(site: Site) -> Convention:
     if "default-groups" in site.pyproject.table("tool", "uv"):
         source = f"{file}: tool.uv.default-groups"
     elif names:
-        source = "uv installs it unasked; name it in `test_groups` if only the tests need it"
+        source = "uv installs it by default; name it in `test_groups` if only the tests need it"
     elif "dev" in site.pyproject.groups:
-        source = "`test_groups` has dev"
+        source = "`test_groups` names dev"
     else:
         source = f"{file} has no group dev"
     return Convention(what="default groups that go live", value=", ".join(names) or None, source=source)
@@ -287,10 +287,10 @@ def test_group_findings(
         meant = f"; did you mean `{close[0]}`?" if close else "."
         lacks = "is not a list in" if name in pyproject.groups else "is not in"
         message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
-        yield Finding("test-group-missing", message, f"Add the group, or take it out of `test_groups`{meant}")
+        yield Finding("test-group-missing", message, f"Add the group, or remove it from `test_groups`{meant}")
     if live in settings.test_groups:
-        message = f"{source} names the group `{live}`, which is the one that goes live"
-        yield Finding("test-group-live", message, f"Take `{live}` out of `test_groups`, or set `group` to another one.")
+        message = f"{source} names the group `{live}`, which goes live"
+        yield Finding("test-group-live", message, f"Remove `{live}` from `test_groups`, or set another `group`.")
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
     own = pyproject.table("project").get("name")  # not of a member of its workspace
@@ -300,8 +300,8 @@ def test_group_findings(
         here, there = (apart & _expand_groups(names, pyproject) for names in (settings.test_groups, others))
         if here and len(here | there) > 1:
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
-            message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
-            advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
+            message = f"{source}: {named} cannot be installed together, because of `conflicts` in [tool.uv]"
+            advice = f"Remove the conflicting group from `test_groups`, or change `conflicts` in {pyproject.path}."
             yield Finding("test-group-conflict", message, advice)
 
 

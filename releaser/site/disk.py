@@ -39,7 +39,7 @@ def state_findings(project: Project) -> Iterator[Finding]:
     place = nearest_existing(project.state_dir)
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
-            message = f"state_dir {project.state_dir} is not writable for this user"
+            message = f"state_dir {project.state_dir} is not writable by this user"
             yield Finding("state-dir-unwritable", message, f"{_let_write(directory, project)}, or set `state_dir`.")
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
@@ -48,21 +48,21 @@ def state_findings(project: Project) -> Iterator[Finding]:
     if project.checkout.is_relative_to(project.state_dir):
         yield Finding(
             "state-dir-holds-project",
-            f"state_dir {project.state_dir} holds the project itself",
+            f"state_dir {project.state_dir} contains the project itself",
             "Correct `state_dir`.",
         )
     if not os.access(project.checkout, os.W_OK | os.X_OK):
-        message = f"{project.checkout} is not writable for this user"
+        message = f"{project.checkout} is not writable by this user"
         yield Finding("project-unwritable", message, "Run releaser as the owner of the project.")
     if not os.access(project.outer, os.W_OK | os.X_OK):
-        message = f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout"
-        yield Finding("staging-unwritable", message, f"Let this user write {project.outer}.")
+        message = f"{project.outer} is not writable by this user, so it cannot hold the staging tree"
+        yield Finding("staging-unwritable", message, f"Give this user write access to {project.outer}.")
 
 
 def _let_write(directory: Path, project: Project) -> str:
     if directory.stat().st_uid or directory not in (project.state_dir, project.releases):
-        return f"Let this user write {directory}"
-    return f"root has run here before: run `chown -hR {os.geteuid()} {project.state_dir}` as root"
+        return f"Give this user write access to {directory}"
+    return f"releaser ran here as root: run `chown -hR {os.geteuid()} {project.state_dir}` as root"
 
 
 def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         yield Finding(
             "state-dir-other-disk",
             f"state_dir {project.state_dir} is on another file system than the project",
-            "Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+            "Set `state_dir` to a directory on the project's file system: renames to another one are not atomic.",
         )
     is_directory = project.venv.is_dir() and not project.venv.is_symlink()
     beside = project.venv if is_directory else project.venv.parent  # another file system may be mounted there
@@ -78,7 +78,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         yield Finding(
             "venv-other-disk",
             f"venv {project.venv} is on another file system than the project",
-            "Set `venv` to a name on the project's file system; only there are renames atomic.",
+            "Set `venv` to a path on the project's file system: renames to another one are not atomic.",
         )
 
 
@@ -104,20 +104,25 @@ def venv_findings(link: Path) -> Iterator[Finding]:
             yield Finding("venv-missing", f"venv: {link.parent} does not exist", "Correct `venv`.")
         return
     except OSError as error:
-        yield Finding("venv-unreadable", f"venv: {link} cannot be looked at: {error.strerror}", "Correct `venv`.")
+        yield Finding("venv-unreadable", f"venv: {link} cannot be accessed: {error.strerror}", "Correct `venv`.")
         return
     is_link = stat.S_ISLNK(status.st_mode)
     if not is_link and not stat.S_ISDIR(status.st_mode):
         yield Finding(
-            "venv-in-the-way", f"{link} is neither a directory nor a symlink", "Move it away, or correct `venv`."
+            "venv-in-the-way",
+            f"{link} is neither a directory nor a symlink",
+            f"Run `mv {link} {link}.old`, or correct `venv`.",
         )
     elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
-        yield Finding("not-a-venv", f"{link} is a directory, but not a venv", "Move it away, or correct `venv`.")
+        yield Finding(
+            "not-a-venv", f"{link} is a directory, but not a venv", f"Run `mv {link} {link}.old`, or correct `venv`."
+        )
     # Members of the project's group may move a symlink; root would leave files behind that the owner cannot change.
     may_move = is_link and os.geteuid() != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
     if status.st_uid != os.geteuid() and not may_move:
         message = f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})"
-        yield Finding("venv-foreign", message, "Run releaser as that user, or chown it.")
+        advice = f"Run releaser as that user, or run `chown -hR {os.geteuid()} {link}` as root."
+        yield Finding("venv-foreign", message, advice)
 
 
 def can_clone(directory: Path) -> bool:

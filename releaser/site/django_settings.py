@@ -11,9 +11,9 @@ from releaser.system.sections import Section
 class StaticSettings(Part):
     """Static files."""
 
-    #: Whether static files are collected, after the flip or, where the code changes, before it.
+    #: Whether to collect static files: after the flip or, if the code changes, before it.
     collectstatic: Literal["auto", "on", "off"] = "auto"
-    #: The time limit of collecting static files.
+    #: The time limit of collectstatic.
     collectstatic_timeout: Limit = 600.0
     #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.
     after_static: Command | None = None
@@ -30,14 +30,14 @@ class CheckSettings(Part):
 
     #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = "off"
-    #: What counts as a failure of `check --deploy`.
+    #: The lowest level of messages at which `check --deploy` fails.
     django_check_level: Literal["error", "warning"] = "error"
 
 
 class MigrationSettings(Part):
     """Migrations."""
 
-    #: What happens if a candidate brings migrations that are not applied; releaser never applies any.
+    #: How to handle a candidate with migrations that are not applied. releaser never applies migrations.
     migrations: Literal["report", "refuse", "off"] = "report"
 
 

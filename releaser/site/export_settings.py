@@ -7,9 +7,9 @@ from releaser.site.values import FileInside, Name
 class ExportSettings(Part):
     """The requirements file."""
 
-    #: A requirements file inside the project, behind no symlink, that is written from the lock and committed with it.
+    #: A requirements file in the project that releaser writes from the lock and commits with it; no symlinks.
     requirements_export: FileInside | None = None
-    #: The dependency group in that file; else `prod` or `production`. `none` leaves all out.
+    #: The dependency group in that file. Default: `prod` or `production`. `none` omits all groups.
     requirements_export_group: Name | None = None
-    #: Whether that file has the hashes of all files; pip takes no such file for constraints.
+    #: Whether that file has the hashes of all packages. pip does not accept hashes in a constraints file.
     requirements_export_hashes: bool = True

@@ -17,5 +17,5 @@ def committed_supply(site: Site) -> Supply | None:
     if site.settings.upgrade != "none":
         return None
     return Supply(
-        takes='what git has locked (`upgrade = "none"`)', read_lock=partial(committed_lock, site), publishes=False
+        takes='the committed lock (`upgrade = "none"`)', read_lock=partial(committed_lock, site), publishes=False
     )

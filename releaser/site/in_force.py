@@ -103,11 +103,11 @@ class InForce(Frozen):
         wanted = " and ".join(f"{one.name} = {one.wanted or 'nothing'}" for one in self.waiting)
         instead = ", ".join(one.counts or "nothing" for one in self.waiting)
         variables = [f"{PREFIX}{one.name.upper()}={shlex.quote(one.wanted)}" for one in self.waiting if one.wanted]
-        at_once = f" To let them count at once: `{' '.join(variables)} releaser update --force`." if variables else ""
+        at_once = f" To apply them now: `{' '.join(variables)} releaser update --force`." if variables else ""
         return (
-            f"Commit {commit[:12]} sets {wanted}. That runs outside of the sandbox, or opens it, so it counts from the "
-            "first build after the commit is live (`releaser rebuild` makes one); until then, what is checked out "
-            f"decides ({instead}).{at_once}"
+            f"Commit {commit[:12]} sets {wanted}. Such settings run programs outside the sandbox, or open it, so they "
+            "apply only after the commit is live, from the next build on (`releaser rebuild`). Until then, the "
+            f"checkout's settings apply ({instead}).{at_once}"
         )
 
 

@@ -39,10 +39,10 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     try:
         text = read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
-        missing = Finding("file-missing", f"{said} does not exist", f"Make the file, or correct `{setting}`.")
+        missing = Finding("file-missing", f"{said} does not exist", f"Create the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())
     except (OSError, UnicodeDecodeError) as error:
-        advice = "Let this user read it; it must be UTF-8 text."
+        advice = "Make it UTF-8 text that this user can read."
         return Variables(values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice),))
     from dotenv import dotenv_values  # slow to import, and most sites have no such file
     from dotenv.parser import parse_stream
@@ -88,7 +88,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
     problems: list[Finding] = []
     if not isinstance(table, dict):
         message, table = f"{pyproject}: [tool.releaser] must be a table", {}
-        problems.append(Finding("pyproject-table", message, "Write it as a table, or remove it."))
+        problems.append(Finding("pyproject-table", message, "Write [tool.releaser] as a table, or remove it."))
     file = read_variables(env_file) if env_file else Variables(values={})
     problems += file.findings
     chosen: dict[str, Any] = {}
@@ -120,13 +120,13 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
             chosen["smtp_password"] = values.text(read_text(password_file).rstrip("\n")) or None
         except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and quotes the contents
             why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
-            advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
+            advice = "Write only the password into it, on one line that this user can read."
             problems.append(
                 Finding("password-file-invalid", f"smtp_password_file {password_file} cannot be used: {why}", advice)
             )
         if "smtp_password" in sources:
             message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
-            problems.append(Finding("password-twice", message, "Remove one of them."))
+            problems.append(Finding("password-twice", message, "Remove one of the two."))
     exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
     return Loaded(
         settings=AllSettings(**chosen),
@@ -143,9 +143,9 @@ def bare(path: Path | None, variables: Variables) -> Finding | None:
     """Return a finding for the passwords in a file that are too short to be masked; None without any."""
     short = [name for name, value in variables.values.items() if 0 < len(value) < SHORTEST]
     names = first_few([name for name in short if PASSWORD_NAME.search(name)], 3)
-    advice = f"Take a longer one: it is masked from {SHORTEST} characters on."
+    advice = f"Use at least {SHORTEST} characters, so that releaser can mask the secret."
     return (
-        Finding("secret-too-short", f"{path}: {names}: too short to be masked in what releaser prints", advice)
+        Finding("secret-too-short", f"{path}: {names}: too short to be masked in the output of releaser", advice)
         if names
         else None
     )
@@ -189,5 +189,5 @@ def _describe_unknown(source: str, key: str, value: Any) -> Finding:
         )
     close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
     meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
-    advice = meant or "Remove it, or see the list of settings in the documentation."
+    advice = meant or "Remove it. `releaser config` lists all settings."
     return Finding("setting-unknown", f"{source}: {key} is not a setting of releaser", advice)

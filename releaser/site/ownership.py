@@ -55,11 +55,11 @@ class Ownership(Frozen):
     def stranger(self, command: str = "...") -> Finding | None:
         """Return a finding if this user is neither the owner nor in the group of the project."""
         if is_unknown(self.owner, "uid"):
-            message = f"{self.root} belongs to a user whom this container (user namespace) does not know"
+            message = f"{self.root} belongs to a user who is unknown in this container (user namespace)"
             return Finding(
                 "owner-unknown",
                 message,
-                "Run releaser where its owner is known, such as outside of the container.",
+                "Run releaser where that user is known, for example outside the container.",
             )
         if self.is_mine or (os.geteuid() and self.group in {os.getegid(), *os.getgroups()}):
             return None
@@ -84,8 +84,8 @@ class Ownership(Frozen):
             return None
         if self._trusts(status):
             return None
-        message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
-        advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
+        message = f"{path} belongs to {_id(status.st_uid)}, but {self.root} to {_id(self.owner)}"
+        advice = f"Check its contents, then delete it or run `chown -h {self.owner} {path}`."
         return Finding("file-foreign", message, advice)
 
     def unsafe(self, path: str | Path) -> Finding | None:
@@ -98,8 +98,8 @@ class Ownership(Frozen):
         with contextlib.suppress(OSError):
             mode = os.stat(self.root).st_mode
             if not found and mode & stat.S_IWOTH:
-                message = f"{self.root} can be written by everybody (mode {stat.S_IMODE(mode):04o})"
-                advice = f"Name another one by --project; or look at what it holds, and run `chmod o-w {self.root}`."
+                message = f"all users can write to {self.root} (mode {stat.S_IMODE(mode):04o})"
+                advice = f"Check its files, then run `chmod o-w {self.root}`; or name another project with --project."
                 found = Finding("project-open", message, advice)
         read = (os.path.join(self.root, name) for name in ("pyproject.toml", "uv.lock", "uv.toml", ".git"))
         return found or next(filter(None, map(self.foreign, read)), None) or self.unsafe(environment_of(self.root))
@@ -124,8 +124,8 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
     except RuntimeError:  # `~name` of an unknown user, which is reported when the project is opened
         return
     except FileNotFoundError:
-        message = "the current directory, in which the project is looked for, has been deleted"
-        advice = "Change to another directory, or give the whole path of the project to --project."
+        message = "the current directory was deleted, so releaser cannot find the project"
+        advice = "Change to the project with `cd`, or give its absolute path to --project."
         raise PreflightError(Finding("project-deleted", message, advice)) from None
     if not os.path.isdir(start):
         return
@@ -138,10 +138,9 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         try:
             sys.exit(run_again_as(project.owner, os.stat(root).st_gid or project.owner, sys.argv[1:], environ))
         except OSError as error:
-            message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
-            found = Finding(
-                "owner-not-taken", message, f"Install releaser where everybody may read it, or: {found.advice}"
-            )
+            message = f"{found.message}, and root cannot continue as that user: {error.strerror} ({error.filename})"
+            advice = f"{found.advice} Or install releaser in a directory that all users can read."
+            found = Finding("owner-not-taken", message, advice)
     if not os.geteuid() and not project.owner:
         found = find_foreign_parent(str(path.expanduser().absolute()), root)
     refuse(found or project.doubt(command))
@@ -152,10 +151,8 @@ def find_foreign_parent(path: str, root: str) -> Finding | None:
     for place in way_to(path):
         owner = os.lstat(place).st_uid
         if owner and not is_unknown(owner, "uid"):
-            message = f"{root} belongs to root, and {place}, which leads there, to {_id(owner)}, who can exchange it"
-            advice = (
-                "Name the project by a path that is root's throughout, or give the project to that user: `chown -R`."
-            )
+            message = f"{root} belongs to root, but {place} on the way to it to {_id(owner)}, who can replace it"
+            advice = f"Use a path on which all belongs to root, or give the project away: `chown -R {owner} {root}`."
             return Finding("project-link-foreign", message, advice)
     return None
 
@@ -178,14 +175,14 @@ def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding 
             if stat.S_ISCHR(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
                 continue
             if mode & stat.S_IWOTH:
-                who, letter = "everybody", "o"
+                who, letter = "all users", "o"
             elif mode & stat.S_IWGRP and gid not in (0, group) and (name := _shared_group(gid, owner)):
                 who, letter = f"the group {name}", "g"
             else:
                 continue
-            where = f"{path} can be written" if place == real else f"{path} can be replaced, as {place} can be written"
-            message = f"{where} by {who} (mode {stat.S_IMODE(mode):04o})"
-            return Finding("file-open", message, f"Look at what {path} says; then: `chmod {letter}-w {place}`.")
+            where = str(path) if place == real else f"{place}, and so replace {path}"
+            message = f"{who} can write to {where} (mode {stat.S_IMODE(mode):04o})"
+            return Finding("file-open", message, f"Check the contents of {path}, then run `chmod {letter}-w {place}`.")
     return None
 
 
@@ -217,12 +214,12 @@ def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
     if stat.S_ISLNK(mode):
         return ""
     if mode & stat.S_IWOTH:
-        return "everybody"
+        return "all users"
     if not mode & stat.S_IWGRP or group_writable:
         return ""
     if group and (name := _shared_group(group, owner)):
         return f"the group {name}"
-    return "others by an access control list" if _has_access_list(path) else ""
+    return "other users (access control list)" if _has_access_list(path) else ""
 
 
 def close_to_others(path: str, owner: int) -> None:
@@ -267,8 +264,11 @@ def readable_by_all(path: str | Path) -> Finding | None:
         real = os.path.realpath(path, strict=True)
         mode, parents = os.stat(real).st_mode, list(Path(real).parents)
         if mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
-            message = f"{path} holds a secret, and every user of this host can read it (mode {stat.S_IMODE(mode):04o})"
-            return Finding("secret-open", message, f"Run `chmod o-r {path}`; the web server's user may need its group.")
+            message = (
+                f"{path} contains a secret, but all users of this host can read it (mode {stat.S_IMODE(mode):04o})"
+            )
+            advice = f"Run `chmod o-r {path}`. If the web server reads it, put the server's user into its group."
+            return Finding("secret-open", message, advice)
     return None
 
 
@@ -278,8 +278,8 @@ def waits(paths: Iterable[Path]) -> Finding | None:
         with contextlib.suppress(OSError):
             status = os.stat(path)
             if stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev != _NULL):
-                message = f"{path} is a named pipe or a device, for which its reader would wait"
-                return Finding("file-not-plain", message, "Delete it, or put a file in its place.")
+                message = f"{path} is a named pipe or a device, so reading it might never end"
+                return Finding("file-not-plain", message, "Delete it, or replace it with a regular file.")
     return None
 
 
@@ -296,11 +296,11 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
     """
     for name in _OF_STATE:
         if os.path.islink(f"{state_dir}/{name}"):
-            message = f"{state_dir}/{name} is a symlink, behind which releaser neither writes nor deletes"
+            message = f"{state_dir}/{name} is a symlink, which releaser does not follow"
             return Finding(
                 "state-symlink",
                 message,
-                "Put a directory in its place; to keep it elsewhere, set `state_dir` instead.",
+                "Replace it with a directory. To keep state elsewhere, set `state_dir`.",
             )
     project = Ownership.of(root)
     try:
@@ -313,12 +313,11 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
         is_open = status.st_gid == project.group and bool(status.st_mode & stat.S_IWGRP)
         found = project.foreign(state_dir)
         if status.st_mode & stat.S_IWOTH:
-            found = Finding(
-                "state-dir-open", f"{state_dir} can be written by everybody", f"Run `chmod o-w {state_dir}`."
-            )
+            found = Finding("state-dir-open", f"all users can write to {state_dir}", f"Run `chmod o-w {state_dir}`.")
     if found is None and not is_open and not project.is_mine:
         message = f"{project.whose()}, and {state_dir} is not open to the group"
-        found = Finding("state-dir-closed", message, "Let the owner set `group_writable`, and run releaser once.")
+        advice = "Ask the owner to set `group_writable = true` and to run `releaser update` once."
+        found = Finding("state-dir-closed", message, advice)
     if found:
         return found
     trusting = project if is_open else replace(project, group=None)

@@ -81,12 +81,12 @@ def read_pyproject(path: Path) -> Pyproject:
             f"Name the directory of a uv project with --project. {first_lock(path.parent)}",
         )
     except (OSError, UnicodeDecodeError) as error:
-        refuse("pyproject-unreadable", f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
+        refuse("pyproject-unreadable", f"{path} cannot be read: {error}", "Make it UTF-8 text that this user can read.")
     except (ValueError, RecursionError) as error:  # not only invalid TOML: also too long numbers, too deep nesting
         refuse(
             "pyproject-invalid",
             f"{path} is not valid TOML: {error}",
-            "Correct it; `uv lock --check` shows when it is right.",
+            "Correct the file, then run `uv lock --check`.",
         )
     return Pyproject(path=path, content=content)
 
@@ -189,10 +189,10 @@ def declared_dependencies(content: Table) -> Iterator[str]:
 def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
     """Say which command creates the first uv.lock of a project."""
     if (root / venv / "pyvenv.cfg").is_file():
-        return f"A site that pip has installed gets its first lock by `releaser init --from-venv {venv}`."
+        return f"For a site that pip installed, run `releaser init --from-venv {venv}`."
     if (root / "requirements.txt").is_file():
-        return "A site that pip installs gets its first lock by `releaser init --from-requirements requirements.txt`."
-    return "A site that pip has installed gets its first lock by `releaser init --from-venv PATH`, that of its venv."
+        return "For a site that pip installs, run `releaser init --from-requirements requirements.txt`."
+    return "For a site that pip installed, run `releaser init --from-venv PATH` with the path of its venv."
 
 
 def local_sources(pyproject: Pyproject) -> tuple[str, ...]:

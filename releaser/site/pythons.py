@@ -99,7 +99,7 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     except ToolError as error:
         if _reason(error).startswith("Failed to parse"):
             refuse("uv-settings", f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
-        advice = error.advice or "Install one that requires-python admits, or set `python`."
+        advice = error.advice or "Install a Python that requires-python allows, or set `python`."
         refuse("no-python", f"uv finds no Python for this project: {_reason(error)}", advice)
 
 
@@ -133,8 +133,8 @@ def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
             for version in _read_versions(place / name) - live:
                 is_version = _UV_VERSION.fullmatch(version) is not None
                 if not is_version or any(os.path.lexists(one / version) for one in (root, place)):
-                    message = f"{name} in the commit that is to go live names a program, {one_line(version)}"
-                    advice = "Let it name a version such as 3.13; or set RELEASER_PYTHON to that program in `.env`."
+                    message = f"{name} of the new commit names a program, {one_line(version)}"
+                    advice = "Write a version such as 3.13 into it, or set RELEASER_PYTHON to the program in `.env`."
                     refuse("python-names-program", message, advice)
 
 
@@ -182,7 +182,7 @@ def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """Refuse an interpreter that is too old for a site; `by` names the source of the request. Raises PreflightError."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
-        refuse("python-too-old", message, "Make a new venv for the site with a newer Python, or set `python` to one.")
+        refuse("python-too-old", message, "Create a new venv for the site with a newer Python, or set `python`.")
 
 
 # The request of a person
@@ -194,12 +194,12 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
         choice = _choose_base(uv, uv.find_python(root, live, request=wanted), by=f"--python {wanted}")
     except ToolError as error:
         message = f"--python {wanted}: uv finds no such Python: {_reason(error)}"
-        refuse("no-python", message, f"Install it, or use another one. {_name_installed(site, uv)}")
+        refuse("no-python", message, f"Install it, or name another version. {_name_installed(site, uv)}")
     version = choice.version
     if not admits(site, version):
         required = f"{site.pyproject.path}: requires-python is {_read_required(site)!r}"
-        advice = f"Widen it, run `uv lock`, and commit both; or use another one. {_name_installed(site, uv)}"
-        refuse("python-not-admitted", f"{required}, which does not admit Python {version}", advice)
+        advice = f"Widen it, run `uv lock` and commit both files; or name another version. {_name_installed(site, uv)}"
+        refuse("python-not-admitted", f"{required}, which does not allow Python {version}", advice)
     if request is None or request.admits(version):
         return choice
     try:
@@ -209,8 +209,8 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
     if requested is None:
         return replace(choice, against=request)
     if os.path.realpath(requested) != os.path.realpath(choice.python):
-        message = f"{request}: the next update would go back from Python {version} to that"
-        refuse("python-goes-back", message, f"Set it to {minor(version)!r}, or remove it, and commit that first.")
+        message = f"{request}, so the next update would go back from Python {version}"
+        refuse("python-goes-back", message, f"First set it to {minor(version)!r} or remove it, and commit the change.")
     return choice
 
 
@@ -226,7 +226,7 @@ def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest 
             found = like if admits(site, uv.python_version(like)) else None
     try:
         found = found or uv.find_python(root, None, request=request.version if request else None)
-        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would be used instead")
+        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another version would replace it")
     except ToolError as error:
         raise PreflightError(_describe_loss(site, uv, before, request)) from error
     if not admits(site, choice.version):
@@ -244,7 +244,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
         then = f" Then set {request.source} to {minor(nearest)!r}." if nearest else ""
     if nearest is None:
         advice = (
-            f"Install Python {minor(before)} again, or one that requires-python admits"
+            f"Install Python {minor(before)} again, or a version that requires-python allows"
             f" ({site.pyproject.path}: {_read_required(site)!r}). {_name_installed(site, uv)}"
         )
         with contextlib.suppress(ToolError):
@@ -253,8 +253,8 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
                 advice += f" Or {_how_to_raise(instead, request)}"
     else:
         advice = (
-            f"`releaser rebuild --python {minor(nearest)}` brings the site back on Python {nearest}, if its tests pass"
-            f" there.{then} Or install Python {minor(before)} again."
+            f"Run `releaser rebuild --python {minor(nearest)}` to move the site to Python {nearest} if its tests pass."
+            f"{then} Or install Python {minor(before)} again."
         )
     return Finding("python-gone", message, advice)
 
@@ -297,10 +297,10 @@ def _name_installed(site: Site, uv: Uv) -> str:
     try:
         versions = sorted({one.version for one in _ask_installed(site, uv)}, key=Version)
     except ToolError as error:
-        return f"uv could not tell which there are: {error.reason}. {error.advice}".strip()
+        return f"uv could not list the installed versions: {error.reason}. {error.advice}".strip()
     if not versions:
-        return "uv finds none here that requires-python admits."
-    return f"There is Python {', '.join(versions[-_MOST_NAMED:])}."
+        return "requires-python allows no installed version."
+    return f"Installed: Python {', '.join(versions[-_MOST_NAMED:])}."
 
 
 # The interpreter that a venv was made from
@@ -310,7 +310,7 @@ def need_base(python: Path) -> Path:
     """Return the interpreter that `python` was made from, see `find_base`. Raises ToolError if it is gone."""
     base = find_base(python)
     if base is None:
-        message = f"{python} is the interpreter of a venv, and the one that this was made from is gone"
+        message = f"{python} is the interpreter of a venv, and the Python that the venv was made from is gone"
         raise ToolError(message)
     return base
 

@@ -8,19 +8,19 @@ from releaser.system.sections import Section
 class RestartSettings(Part):
     """How the site is restarted."""
 
-    #: How the site is made to load the new release: `auto`, `passenger`, `none`, or a command.
+    #: How to restart the site with the new release: `auto`, `passenger`, `none`, or a command.
     restart: Command = ("auto",)
     #: The file that `restart = "auto"` touches.
     restart_file: Name | None = None
     #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
     passenger_app_root: FilePath | None = None
-    #: Whether what the restart command leaves running stays, such as a server that it starts by itself; it is named.
+    #: Whether programs that the restart command leaves running stay alive, such as a server; the run names them.
     restart_leaves_service: bool = True
     #: The time limit of a restart command.
     restart_timeout: Limit = 120.0
     #: A command that stops a service which cannot be restarted in place, right before the flip.
     stop: Command | None = None
-    #: The command that starts it again, in place of `restart = "auto"`.
+    #: The command that starts the service again, instead of `restart = "auto"`.
     start: Command | None = None
 
 

@@ -126,7 +126,7 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
         for one in dict.fromkeys((place, os.path.realpath(place))):
             if who := who_else(one, owner):
                 was = "changed" if path in (sealed or {}) else "added"
-                return f"{path.rpartition(_PLACE)[2]}, which runs whenever it starts, was {was}, and {who} can write it"
+                return f"{path.rpartition(_PLACE)[2]}, which Python runs at each start, was {was}; {who} can write it"
     return ""
 
 
@@ -146,15 +146,15 @@ def distrust(releases: Path | str, venv: str) -> str:
     except (OSError, ValueError, AttributeError):  # there is no readable manifest
         return ""
     if tests == "failed":
-        return f"{name} failed its tests, and nothing of a failed release is started"
+        return f"{name} failed its tests, and releaser starts no program of a failed release"
     try:
         if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
-            return f"somebody has replaced bin/python or pyvenv.cfg of {name}"
+            return f"bin/python or pyvenv.cfg of {name} was replaced"
         if why := started_by_others(f"{releases}/{name}/venv", files, releases):
             return f"in {name}, {why}"
         executable = os.path.realpath(f"{place}/bin/python")
         if seen and (path := changed_by_others(executable, seen, releases)):
-            return f"{path} has changed since, and others than root and the owner of the site may write it"
+            return f"{path} was changed, and users other than root and the owner of the site can write to it"
     except (OSError, ValueError, AttributeError) as error:
-        return f"{name} cannot be looked at: {error}"
+        return f"{name} cannot be examined: {error}"
     return ""

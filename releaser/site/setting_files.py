@@ -47,7 +47,8 @@ class Edit(Frozen):
     def write(self) -> None:
         """Write the file. Raises PreflightError if the file has changed meanwhile, and OSError."""
         if read_text_if_there(self.path) != self.before:
-            refuse("settings-changed", f"somebody has changed {self.path} meanwhile; it is left alone", "Try again.")
+            message = f"{self.path} was changed meanwhile, so releaser did not write it"
+            refuse("settings-changed", message, "Run the command again.")
         place = self.path.resolve()  # keeps a symlink
         if self.before is None:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET))
@@ -61,7 +62,7 @@ def read_text_if_there(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        refuse("env-unreadable", f"{path} cannot be read: {error}", "Let this user read it; it must be UTF-8 text.")
+        refuse("env-unreadable", f"{path} cannot be read: {error}", "Make it UTF-8 text that this user can read.")
 
 
 def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
@@ -88,7 +89,7 @@ def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
         refuse(
             "setting-unwritable",
             f"{path} cannot hold this value of {wrong[0]}",
-            "Write it without ${...}, or into pyproject.toml.",
+            "Write the value without ${...}, or set it in pyproject.toml.",
         )
     return Edit(path=path, before=before, after=after)
 
@@ -126,8 +127,8 @@ def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str
     known = {name: [present[one] for one in MAIL_VARIABLES[name] if one in present] for name in given}
     for name, value in given.items():
         if any(one != value for one in known[name]):
-            message = f"{env_file} has another value for {name} than the crontab, which counts for its own runs alone"
-            refuse("crontab-differs", message, "Remove one of the two: `crontab -e`.")
+            message = f"{name} differs between {env_file} and the crontab, which applies only to runs of cron"
+            refuse("crontab-differs", message, "Remove one of the two; `crontab -e` edits the crontab.")
     missing = {name: value for name, value in given.items() if not known[name]}
     if secret := sorted(SECRETS & missing.keys()):
         with contextlib.suppress(FileNotFoundError):
@@ -142,7 +143,7 @@ def write_mail_settings(values: Mapping[str, str], env_file: Path) -> None:
     try:
         set_variables(env_file, values).write()
     except OSError as error:
-        refuse("env-unwritable", f"{env_file} cannot be written: {error}", "Let this user write there.")
+        refuse("env-unwritable", f"{env_file} cannot be written: {error}", "Give this user write access.")
 
 
 def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:

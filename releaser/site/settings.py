@@ -49,13 +49,13 @@ class Settings(Frozen):
 
     #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
     state_dir: FilePath | None = None
-    #: What this host is, which decides the dependency group that is installed.
+    #: The environment of this host. It decides which dependency group is installed.
     environment: Annotated[str, values.one_of("staging", "production", "local")] | None = None
-    #: The dependency group that is installed beside the project's own dependencies; `none` for no group.
+    #: The dependency group to install in addition to the project's own dependencies; `none` for no group.
     group: Name | None = None
-    #: The branch that must be checked out, and that is pulled and pushed.
+    #: The branch that must be checked out, and that releaser pulls and pushes.
     branch: Name = "main"
-    #: Where the symlink stands that leads to the live release.
+    #: The path of the symlink to the live release.
     venv: Name = ".venv"
     #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
     environment_file: FilePath | None = None
@@ -63,37 +63,37 @@ class Settings(Frozen):
     uv: FilePath | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__UV_PATH",)})
     #: The time limit of all locking in one run, and of each other call of uv.
     uv_timeout: Limit = 1800.0
-    #: The Python that releases are made with, as `uv --python` takes it; it must be installed already.
+    #: The Python of releases, as for `uv --python`. It must already be installed.
     python: Interpreter | None = None
-    #: How far a version may go from the locked one; `none` builds what git has locked, and upgrades nothing.
+    #: The largest upgrade of a package; `none` deploys the committed lock, and upgrades nothing.
     upgrade: Literal["all", "minor", "patch", "none"] = "all"
     #: The command that runs the project's tests.
     test_command: Command | None = None
-    #: Variables that tests, builds and other programs of the site get although they look like secrets.
+    #: Variables to pass to tests, builds and other programs of the site although they look like secrets.
     test_environment: Ids = ()
     #: The dependency groups that only the tests need, and that do not go live.
     test_groups: Ids = ()
     #: The time limit of one run of the tests.
     test_timeout: Limit = 1800.0
-    #: Whether an update that finds nothing newer runs the tests of the live release: `always`, or not.
+    #: When an update that finds nothing newer tests the live release: `always`, or only if its test result may differ.
     test_live: Literal["changed", "always"] = "changed"
-    #: Whether the project is under git where there is a `.git` in it or above.
+    #: Whether to use the git repository of the project, if it or a directory above has a `.git`.
     git: bool = True
-    #: Whether an update fetches the branch and brings in its new commits, fast-forward only.
+    #: Whether an update fetches the branch and deploys its new commits, fast-forward only.
     git_pull: bool = True
-    #: Whether the commit of `uv.lock` is pushed; never by force.
+    #: Whether releaser pushes its commits of `uv.lock`; never by force.
     git_push: bool = True
-    #: Whether git may start, for releaser, the hooks, filters and other commands that configuration names.
+    #: Whether git may run hooks, filters and other configured commands when releaser calls it.
     git_hooks: bool = False
     #: The time limit of each call of git.
     git_timeout: Limit = 300.0
-    #: The URL of the service, of the OSV form, that is asked for known vulnerabilities; `none`: nobody is.
+    #: The URL of the service for known vulnerabilities, with the API of OSV; `none` for no service.
     vulnerability_service: UrlOrNone | None = None
-    #: The group that the files of a release belong to; the user who runs releaser must be a member.
+    #: The group of a release's files. The user who runs releaser must be a member.
     unix_group: Name | None = None
-    #: Whether that group may write releases and the state directory, so that its members run releaser, too.
+    #: Whether members of that group may run releaser: they get write access to releases and the state directory.
     group_writable: bool = False
-    #: Whether releases get the start-up module, which keeps each process on the release it was started on.
+    #: Whether releases get the start-up module, which keeps each process on the release on which it started.
     pin: bool = True
     #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
     link_mode: Literal["clone", "copy"] | None = None
@@ -101,9 +101,9 @@ class Settings(Frozen):
 
 #: Settings that earlier versions had, and what to do instead.
 REMOVED = {
-    "test_jobs": "Remove it: a search for what breaks the tests runs them one after the other.",
+    "test_jobs": "Remove it: releaser runs the tests one after the other.",
     "publish": (
-        'Remove it. In place of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'
+        'Remove it. Instead of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'
         " `releaser update`: it tests upgrades and pushes them to `releaser/update` for review."
     ),
 }

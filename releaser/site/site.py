@@ -75,7 +75,7 @@ class Brought:
 
     def describe(self) -> str:
         """Return the numbers of paths, in words; empty without any."""
-        counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "left out": self.left_out}
+        counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "skipped": self.left_out}
         return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
@@ -225,9 +225,9 @@ class Site(Frozen):
         setting = self.settings.uv
         executable = find_uv(setting, environ=self.runner.environ, project=self.project.root)
         if executable is None:
-            where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
+            where = f"at {setting} (setting `uv`)" if setting else "on PATH or next to releaser"
             message = f"uv was not found {where}"
-            refuse("uv-missing", message, "Correct `uv`, or install it: pip install uv.")
+            refuse("uv-missing", message, "Correct `uv`, or run `pip install uv`.")
         limit, variables = self.settings.uv_timeout, self.supply.variables
         return Uv(runner=self.runner, executable=executable, timeout=limit, variables=variables)
 
@@ -275,7 +275,7 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
     root = existing_directory(path)
     found = find_project(str(root))
     if found is None:
-        message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
+        message = f"{root} is not in a project: neither it nor a directory above has pyproject.toml and uv.lock"
         refuse("no-project", message, f"Name the project with --project. {first_lock(root)}")
     return open_site(Path(found), environ)
 
@@ -340,7 +340,7 @@ def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterato
     for name in ("git_pull", "git_push", "branch"):
         if name in sources and getattr(settings, name):
             without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
-            message = f"{sources[name]} needs git, and the project is not under git: {without}"
+            message = f"{sources[name]} needs git, but the project is not under git: {without}"
             yield Finding("needs-git", message, f"Remove {name}, or put the project under git.")
 
 
@@ -359,11 +359,11 @@ def existing_directory(path: Path) -> Path:
     except UnicodeEncodeError:
         refuse(
             "path-not-utf8",
-            f"project {root}: the path is not UTF-8, which uv and git's output need",
-            "Rename what is not UTF-8.",
+            f"project {root}: the path is not UTF-8, but uv and git need UTF-8",
+            "Rename the directories whose names are not UTF-8.",
         )
     except (OSError, RuntimeError) as error:  # forbidden, too long a name, a loop of symlinks, an unknown ~user
-        what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
+        what = f"{path} cannot be accessed: {getattr(error, 'strerror', None) or error}"
     return refuse("path-unfit", f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
 

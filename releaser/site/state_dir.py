@@ -142,8 +142,8 @@ def dispute(project: Project) -> Finding | None:
     owner = _other(project, file)
     if owner is None:
         return None
-    message = f"state_dir {project.state_dir} belongs to the project {_name(owner)}, and not to {_name(project)}"
-    advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {file}."
+    message = f"state_dir {project.state_dir} belongs to the project {_name(owner)}, not to {_name(project)}"
+    advice = f"Set `state_dir` to another directory. If the other project no longer exists, run `rm {file}`."
     return Finding("state-dir-other-project", message, advice)
 
 
@@ -153,10 +153,10 @@ def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
     owner = _other(project, file)
     if owner is None or not owner.link.is_symlink():  # the other project is no longer adopted
         return None
-    message = f"the work tree {layout.top} belongs to the project {_name(owner)}, and not to {_name(project)}"
+    message = f"the work tree {layout.top} belongs to the project {_name(owner)}, not to {_name(project)}"
     advice = (
-        "Give each project a checkout of its own: its commits are tested with this project's tests alone, and"
-        f" going live moves the whole work tree. If the other project is gone, delete {file}."
+        "Use a separate checkout for each project: going live moves the whole work tree, which only one project has"
+        f" tested. If the other project no longer exists, run `rm {file}`."
     )
     return Finding("work-tree-other-project", message, advice)
 
@@ -192,7 +192,7 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
         with contextlib.suppress(OSError):  # this must not prevent a rollback
             said = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
     except OSError as error:
-        _warn("%s cannot be looked at: %s", file, error)
+        _warn("%s cannot be read: %s", file, error)
         return ""
     if owner is not None and _is_of(owner, project):
         return ""
@@ -233,8 +233,8 @@ def foreign(project: Project) -> Finding | None:
             return None
     if _leads_into(project.venv, project.releases) or any(map(_is_release, project.releases.glob("*/manifest.json"))):
         return None
-    advice = "Set `state_dir` to a directory that is empty or not there yet, as old releases in it are deleted."
-    message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER} of releaser's"
+    advice = "Set `state_dir` to a new or empty directory: releaser deletes old releases in it."
+    message = f"state_dir {place} is not empty, and releaser did not create it: it has no {OWNER} of releaser"
     return Finding("state-dir-not-empty", message, advice)
 
 

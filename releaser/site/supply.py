@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Provenance(Frozen):
-    """Where a release was made that was brought here: its name there, its place in time, its digest, who signed."""
+    """The origin of a release from another host: its name and sequence there, its digest, and its signer."""
 
     release: str
     sequence: int
     sha256: str
     signer: str
-    #: The digest of the files beside the code, and which of these were not here before.
+    #: The digest of the additional files, and those that this host did not have before.
     included_sha256: str = ""
     brought: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class Supply(Frozen):
 
     #: Returns the lock that goes live as it is; None if the rules of the site choose the versions.
     read_lock: Callable[[], LockFile] | None = None
-    #: The name of that lock in messages, such as "what git has locked".
+    #: The name of that lock in messages, such as "the committed lock".
     takes: str = ""
     #: Whether the lock of the live release is committed and pushed.
     publishes: bool = True

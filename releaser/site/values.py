@@ -120,19 +120,19 @@ def text(value: Any) -> str:
 
 @kind("text", LINE)
 def visible(value: Any) -> str:
-    """A string with something in it, such as the text to look for in a page."""
+    """A string that is not empty, such as the text to look for in a page."""
     return text(value) if text(value).strip() else refuse("must not be empty")
 
 
 @kind("text", LINE)
 def non_empty(value: Any) -> str:
-    """A string with something in it, without the space around that."""
+    """A string that is not empty; space around it is ignored."""
     return visible(value).strip()
 
 
 @kind("text", {**LINE, "not": {"const": "latest"}})
 def interpreter(value: Any) -> str:
-    """What `uv --python` takes."""
+    """A Python, as for `uv --python`."""
     if non_empty(value) == "latest":  # `status` reports a newer Python
         refuse("must name a Python such as 3.13, or be removed; `releaser rebuild --python VERSION` moves the site")
     return non_empty(value)
@@ -157,19 +157,19 @@ def flag(value: Any) -> bool:
 
 @kind("length of time", _FROM_NOTHING, spell=_spell_length)
 def duration(value: Any) -> float:
-    """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0. Clocks of systems cannot count for ever."""
+    """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0."""
     return seconds_of(value)
 
 
 @kind("length of time", _LONGER, spell=_spell_length)
 def limit(value: Any) -> float:
-    """A time limit in seconds; a limit of nothing would end everything at once."""
+    """A time limit in seconds, more than 0."""
     return seconds_of(value, days=7) or refuse("must be longer than 0")
 
 
 @kind("length of time", _LONGER, spell=_spell_length)
 def interval(value: Any) -> float:
-    """How often something is done, in seconds."""
+    """An interval in seconds, more than 0."""
     return duration(value) or refuse("must be longer than 0")
 
 
@@ -183,7 +183,7 @@ def count(value: Any) -> int:
 
 @kind("whole number", either({"type": "integer", "minimum": 0, "maximum": 65535}, pattern("^[0-9]+$")))
 def port(value: Any) -> int:
-    """A TCP port; 0 stands for the usual one."""
+    """A TCP port; 0 stands for the usual port."""
     return number if (number := count(value)) <= 65535 else refuse("must be a port, 0 to 65535")
 
 
@@ -263,7 +263,7 @@ def socket_path(value: Any) -> str:
 
 @kind("path", LINE)
 def path(value: Any) -> str:
-    """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
+    """A path, which may start with a home directory (`~`, `~name`)."""
     try:
         Path(non_empty(value)).expanduser()
     except RuntimeError as error:
@@ -273,7 +273,7 @@ def path(value: Any) -> str:
 
 @kind("list of paths", listed(_WORDS, "[^,]*"))
 def paths(value: Any) -> tuple[str, ...]:
-    """Paths, as names are written."""
+    """Paths: a list, or in a variable one string with commas between them."""
     return tuple(map(path, names(value)))
 
 
@@ -282,13 +282,13 @@ def paths(value: Any) -> tuple[str, ...]:
     pattern(r"^\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))[^\0\r\n]*\S[^\0\r\n]*$"),
 )
 def file_inside(value: Any) -> str:
-    """The name of a file inside the project, other than those that everything hangs on."""
+    """A file inside the project, other than `uv.lock`, `pyproject.toml` and `.git`."""
     name = os.path.normpath(non_empty(value))
     first = name.partition("/")[0]
     if first in ("", ".."):
         refuse("must name a file inside the project")
     if first in (".", ".git") or name in ("uv.lock", "pyproject.toml"):
-        refuse(f"must name a file of its own, which {name} is not")
+        refuse(f"must name another file than {name}")
     return name
 
 
@@ -300,11 +300,11 @@ def file_inside(value: Any) -> str:
     ),
 )
 def paths_inside(value: Any) -> tuple[str, ...]:
-    """Paths inside the project, none of them in another, as names are written."""
+    """Paths inside the project, none inside another: a list, or in a variable one string with commas between them."""
     found = tuple(map(file_inside, names(value)))
     for path in found:
         if any(path == other or path.startswith(f"{other}/") for other in found if other is not path):
-            refuse(f"must be paths of which none is in another, as {path} is")
+            refuse(f"must be paths of which none is inside another, but {path} is")
     return found
 
 
@@ -327,19 +327,19 @@ def _checked(value: Any, regex: str, message: str) -> tuple[str, ...]:
 
 @kind("list", listed(r"[^\s,]*", r"[^\s,]*"))
 def ids(value: Any) -> tuple[str, ...]:
-    """Names in which there is no space."""
-    return _checked(value, r"[^\s,]*", "must be names with commas between them, which {!r} is not")
+    """Names without spaces: a list, or in a variable one string with commas between them."""
+    return _checked(value, r"[^\s,]*", "must be names with commas between them; {!r} is not a name")
 
 
 @kind("list", listed(_SERVICE, r"[A-Za-z][\w+.-]*://[^\s,]+"))
 def services(value: Any) -> tuple[str, ...]:
-    """URLs of services, as names are written; a comma in one is written `%2C`."""
+    """URLs of services: a list, or in a variable one string with commas between them; a comma in a URL is `%2C`."""
     return _checked(value, _SERVICE, "must be URLs of services, such as ntfy://ntfy.example.org/topic")
 
 
 @kind("list", listed(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/*", r"s3://[a-z0-9][^\s,]+"))
 def s3_prefixes(value: Any) -> tuple[str, ...]:
-    """Buckets in S3, with the prefix of what is meant there, as names are written."""
+    """Buckets in S3 with a prefix: a list, or in a variable one string with commas between them."""
     found = tuple(one.rstrip("/") for one in names(value))
     known = all(_S3.fullmatch(one) and ".." not in one for one in found) and len({*found}) == len(found)
     return found if known else refuse("must be places in S3 such as s3://bucket/prefix, each of them once")
@@ -347,8 +347,8 @@ def s3_prefixes(value: Any) -> tuple[str, ...]:
 
 @kind("list of patterns", listed(_BELOW, r"(?!/|\.\./|[^,]*/\.\./)[^,]*"))
 def patterns(value: Any) -> tuple[str, ...]:
-    """Patterns of paths, relative to the top of the checkout, as names are written, and without a leading slash."""
-    message = "must be patterns of paths below the top of the checkout, which {!r} is not"
+    """Patterns of paths, relative to the top of the checkout: a list, or one string with commas between them."""
+    message = "must be patterns of paths below the top of the checkout; {!r} is not one"
     return _checked(value, _BELOW, message)
 
 
@@ -364,7 +364,7 @@ def _spell_status(value: range) -> str:
     spell=lambda value: [_spell_status(one) for one in value],
 )
 def statuses(value: Any) -> tuple[range, ...]:
-    """HTTP statuses, as names are written: `200`, a class such as `2xx`, or a range such as `200-299`."""
+    """A list of HTTP statuses: `200`, a class such as `2xx`, or a range such as `200-299`."""
     words = value.split(",") if isinstance(value, str) else value
     found = []
     for word in words if isinstance(words, list) else ():
@@ -378,8 +378,8 @@ def statuses(value: Any) -> tuple[range, ...]:
 
 @kind("list of packages", listed(_PACKAGE, _PACKAGE))
 def package_patterns(value: Any) -> tuple[str, ...]:
-    """Names of packages, as names are written, in which `*` and `?` may stand for any others."""
-    message = "must name packages, which {!r} does not; `*` may stand for any part of a name"
+    """Names of packages, a list or one string with commas, in which `*` and `?` may stand for any characters."""
+    message = "must be names of packages, in which `*` may stand for any part; {!r} is not one"
     return tuple(map(normalize_name, _checked(value, _PACKAGE, message)))
 
 
@@ -387,7 +387,7 @@ def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
     """Return the kind of value that has one of another kind for each of some packages."""
 
     def read(value: Any) -> tuple[tuple[str, T], ...]:
-        """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
+        """A value for each package: a table, or in a variable `django=patch,celery=minor`, in order of precedence."""
         if isinstance(value, str):
             for word in names(value):
                 if "=" not in word:
@@ -398,10 +398,10 @@ def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
         found = []
         for name, one in value.items():
             try:
-                (package,) = package_patterns([name]) or refuse("must name packages, which '' does not")
+                (package,) = package_patterns([name]) or refuse("must be names of packages; '' is not one")
                 found.append((package, kind(one)))
             except ValueError as error:
-                refuse(f"{error}; this is wrong for {name or repr(name)}")
+                refuse(f"{error} (for {name or repr(name)})")
         return tuple(found)
 
     names_packages = {"propertyNames": {**pattern(f"^{_PACKAGE}$"), "minLength": 1}}

@@ -85,15 +85,15 @@ def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
     in_line="; ".join,
 )
 def windows(value: Any) -> tuple[Window, ...]:
-    """Windows of the week: a list, or one string with semicolons between them."""
+    """Maintenance windows: a list, or one string with semicolons between them."""
     words = value.split(";") if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        refuse("must be a window such as Sat-Sun 01:00-05:00, or a list of them")
+        refuse("must be a maintenance window such as Sat-Sun 01:00-05:00, or a list of windows")
     for word in words:
         try:
             Window.parse(word)
         except ValueError:
-            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00, which {word!r} is not")
+            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00; {word!r} is not one")
     return tuple(map(Window.parse, words))
 
 
@@ -108,11 +108,11 @@ Jitter = Annotated[float, jitter]
 
 
 class DueSettings(Part):
-    """When updates may begin."""
+    """The times at which updates may start."""
 
-    #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
+    #: The interval of `update --if-due`: an update is due this long after the last one began. Default: a day.
     every: Interval | None = None
-    #: When updates may begin, in the local time of the host.
+    #: The maintenance windows, in which updates may start, in the local time of the host.
     window: Windows = ()
-    #: How long `update --if-due` waits at most before it begins; always the same for one site.
+    #: The longest wait of `update --if-due` before it starts. A site always waits the same time.
     jitter: Jitter = 0.0

@@ -96,7 +96,7 @@ def test_an_access_control_list_counts_as_others(tmp_path: Path) -> None:
     if run(["setfacl", "-m", f"u:{OTHERS}:rw", path], cwd=tmp_path, env=os.environ).returncode:
         pytest.skip("this file system has no access control lists")
     assert [who for _, who in find_open(str(tmp_path), os.geteuid(), group_writable=False)] == [
-        "others by an access control list"
+        "other users (access control list)"
     ]
 
 
@@ -177,7 +177,7 @@ def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
         assert "Traceback" not in finished.stderr
         if words[0] in ("run", "status", "verify"):
             said = " ".join((finished.stdout + finished.stderr).split())
-            assert f"{name}, which runs whenever it starts, was added, and" in said, words
+            assert f"{name}, which Python runs at each start, was added; " in said, words
             assert finished.returncode == 3 or words[0] != "run"
     site.releaser("update", check=0)
     assert not mark.exists()

@@ -57,7 +57,7 @@ def test_a_directory_of_somebody_else_is_no_state_directory(
     site = make_site(venv=True, dotenv={"RELEASER_STATE_DIR": str(state_dir)})
     for words in COMMANDS:
         finished = site.releaser(*words, check=3)
-        assert f"state_dir {state_dir} is not empty, and releaser has not made it" in finished.stderr, words
+        assert f"state_dir {state_dir} is not empty, and releaser did not create it" in finished.stderr, words
         assert "Set `state_dir`" in finished.stderr
     assert seen(place) == before
     assert not site.link.is_symlink()
@@ -107,7 +107,7 @@ def test_a_symlink_in_the_place_of_a_directory_is_not_followed(
     for words in ("update", "prune", "list", "check"):
         said = site.releaser(words, check=3).stderr
         assert f"{site.state_dir / name} is a symlink" in said
-        assert "set `state_dir` instead" in said
+        assert "To keep state elsewhere, set `state_dir`." in said
     assert seen(theirs) == before
 
 

@@ -99,7 +99,7 @@ def test_no_question_starts_it(make_site: SiteFactory, tmp_path: Path, way: Call
         assert "Traceback" not in finished.stderr
         if words[0] == "run":
             assert finished.returncode == 3
-            assert f"somebody has replaced bin/python or pyvenv.cfg of {live}" in finished.stderr
+            assert f"bin/python or pyvenv.cfg of {live} was replaced" in finished.stderr
         elif words[0] in ("status", "check", "verify"):
             assert "bin/python or pyvenv.cfg" in finished.stdout + finished.stderr
 
@@ -144,7 +144,7 @@ def test_an_interpreter_that_others_may_write_is_not_started_once_it_has_changed
         assert mark.read_text(encoding="utf-8") == "", words
         if words[0] in ("status", "verify", "run"):
             said = " ".join((finished.stdout + finished.stderr).split())
-            assert "others than root and the owner of the site may write it" in said, finished
+            assert "users other than root and the owner of the site can write to it" in said, finished
         assert finished.returncode == 3 or words[0] != "run"
     python.chmod(0o755)  # as an upgrade leaves it
     lists = (["list"], ["list", "--json"], ["list", "--verbose"])  # the last by way of the whole command line

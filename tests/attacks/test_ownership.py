@@ -151,8 +151,8 @@ def test_a_releaser_that_the_owner_cannot_start_is_said(people: People, owned: S
     is_open = Path("/root").stat().st_mode & stat.S_IXOTH or finished.returncode == 0
     require(not is_open, "the releaser of these tests is open to everybody")
     assert finished.returncode == 3
-    assert "root cannot go on as that user: Permission denied" in finished.stderr
-    assert "Install releaser where everybody may read it" in finished.stderr
+    assert "root cannot continue as that user: Permission denied" in finished.stderr
+    assert "install releaser in a directory that all users can read" in finished.stderr
 
 
 @pytest.mark.parametrize("name", [".env", "state", "journal.json", "manifest.json", "mail", "environment_file"])
@@ -237,7 +237,7 @@ def test_an_owner_whom_a_user_namespace_does_not_know_is_said(people: People, ow
     finished = people.run_as("root", "unshare", *words, env=people.environment("root", owned))
     require("unshare failed" not in finished.stderr, "there are no user namespaces")
     assert finished.returncode == 3, finished
-    assert "belongs to a user whom this container (user namespace) does not know" in finished.stderr
+    assert "belongs to a user who is unknown in this container (user namespace)" in finished.stderr
 
 
 def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
@@ -270,4 +270,4 @@ def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
     for directory, _, _ in os.walk(site.state_dir):
         os.chown(directory, 0, -1)
     finished = people.by("root", site, "update", check=3)
-    assert f"root has run here before: run `chown -hR {user} {site.state_dir}` as root" in finished.stderr
+    assert f"releaser ran here as root: run `chown -hR {user} {site.state_dir}` as root" in finished.stderr

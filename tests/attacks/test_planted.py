@@ -52,10 +52,10 @@ def test_a_project_that_somebody_else_has_made_where_everybody_writes_is_not_run
         os.chown(path, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
     for words in (["update"], ["check"], ["list"]):
         finished = people.by("root", owned, *words, "--project", place / "mine", check=3)
-        assert f"{place} can be written by everybody (mode 1777)" in finished.stderr
+        assert f"all users can write to {place} (mode 1777)" in finished.stderr
     place.chmod(0o755)
     finished = people.by("root", owned, "update", "--project", link, check=3)
-    assert f"{link}, which leads there, to {STRANGER}" in finished.stderr
+    assert f"{link} on the way to it to {STRANGER}" in finished.stderr
     for name in names:
         for words in (["update"], ["list"]):
             finished = people.by("root", owned, *words, "--project", place / "mine", check=3)

@@ -76,7 +76,7 @@ def test_a_pushed_python_version_starts_no_program_of_the_commit(
     named = value.format(mark=mark)
     site.push_from_elsewhere({"evil-python": program, name: f"{named}\n"})
     for words in (["update", "--dry-run"], ["update"]):
-        assert f"{name} in the commit that is to go live names a program, {named}" in site.releaser(*words).stderr
+        assert f"{name} of the new commit names a program, {named}" in site.releaser(*words).stderr
         assert not mark.exists()
 
 

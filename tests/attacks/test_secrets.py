@@ -83,7 +83,7 @@ def test_a_file_of_variables_that_everybody_may_write_is_not_read(site: SampleSi
     before, live = site.snapshot(), site.live_id()
     for words in (["check"], ["status"], ["update"], ["update", "--dry-run"], ["rollback"], ["run", "--", "true"]):
         finished = site.releaser(*words, check=3)
-        assert "by everybody (mode 0" in finished.stderr
+        assert "all users can write to" in finished.stderr
         assert f"`chmod o-w {place}`" in finished.stderr
         assert "/tmp/evil" not in finished.stderr
     assert (site.snapshot(), site.live_id()) == (before, live)
@@ -97,7 +97,7 @@ def test_a_dotenv_in_the_checkout_that_everybody_may_write_keeps_updates_away_an
 ) -> None:
     (site.path / ".env").chmod(0o646)
     for words in (["check"], ["update"], ["update", "--dry-run"]):
-        assert f"{site.path / '.env'} can be written by everybody (mode 0646)" in site.releaser(*words, check=3).stderr
+        assert f"all users can write to {site.path / '.env'} (mode 0646)" in site.releaser(*words, check=3).stderr
     for words in (["run", "--", "true"], ["rollback"]):
         site.releaser(*words, check=0)
 
@@ -135,7 +135,7 @@ def test_a_secret_that_every_user_can_read_is_told(make_site: SiteFactory, name:
             out.write("s3cr3t-password\n" if name == "password" else "DB_PASSWORD=s3cr3t-password\n")
         for place in (site.outer, site.path):
             place.chmod(0o755)
-        told = f"{file} holds a secret, and every user of this host can read it (mode 0644)"
+        told = f"{file} contains a secret, but all users of this host can read it (mode 0644)"
         for mode, is_told in ((0o644, True), (0o640, False)):
             file.chmod(mode)
             assert (told in " ".join(site.json("check")["warnings"])) is is_told

@@ -52,7 +52,7 @@ def test_a_tool_that_only_an_activated_venv_has_is_named(make_site: SiteFactory,
     program.symlink_to(git_executable())
     activated = {"PATH": str(program.parent), "VIRTUAL_ENV": str(tmp_path / "env")}
     finished = site.releaser("check", env=activated)
-    assert f"git: {program} (of an activated venv or the project: PATH has no other)" in finished.stderr
+    assert f"git: {program} (in an activated venv or the project: PATH has no other)" in finished.stderr
 
 
 @pytest.mark.parametrize("words", [["--version"], ["list"], ["status"]])

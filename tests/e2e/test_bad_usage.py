@@ -114,7 +114,7 @@ def test_a_current_directory_that_is_gone(site: SampleSite) -> None:
     for words in (["status"], ["list"], ["list", "--json"], ["run", "true"], ["update", "--project", "site"]):
         finished = call_nowhere(*words)
         assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
-        assert "the current directory, in which the project is looked for, has been deleted" in finished.stderr
+        assert "the current directory was deleted, so releaser cannot find the project" in finished.stderr
         seem_no_bug(finished)
     assert call_nowhere("list", "--project", site.path).returncode == 0
 

@@ -195,7 +195,7 @@ def test_all_problems_are_named_at_once(make_site: SiteFactory, dead_port: int) 
     site.edit("notes.txt", "not committed")
     for more in ((), ("--dry-run",)):
         refused = site.releaser(*words, *more, "--from-requirements", "missing.txt", env=dead, check=3).stderr
-        assert "requires-python is '>=3.98', which does not admit Python 3." in refused
+        assert "requires-python is '>=3.98', which does not allow Python 3." in refused
         assert "missing.txt cannot be read: No such file or directory" in refused
         assert "notes.txt" in refused
     (site.path / "notes.txt").unlink()

@@ -34,7 +34,7 @@ def test_init_says_the_same_in_words_and_in_json(make_site: SiteFactory) -> None
     for words in (planned, said):
         assert f"environment: local ({site.outer / '.env'}: RELEASER_ENVIRONMENT)" in words
         assert "dependency group: local (environment local)" in words
-        assert "test command: python manage.py test --noinput (manage.py is there)" in words
+        assert "test command: python manage.py test --noinput (manage.py exists)" in words
     again = site.json("init")
     assert chosen(again)["dependency group"] == ("local", "environment local")
     assert "test command:" in site.releaser("init", check=0).stderr, "also when it is adopted already"

@@ -108,7 +108,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert "RELEASER_PYTHON must name a Python such as 3.13, or be removed" in said
     said = refused("--python", "3.9", code=3)
     assert "--python 3.9: uv finds no such Python" in said
-    assert f"There is Python {need_python('3.12').version}, {need_python('3.13').version}." in said
+    assert f"Installed: Python {need_python('3.12').version}, {need_python('3.13').version}." in said
     assert "somewhere/none" in refused("--python", "./none", code=3)
     earlier = site.releaser("rebuild", "x", check=2).stderr
     assert "rebuild takes no release ('x'): it rebuilds the live release" in earlier

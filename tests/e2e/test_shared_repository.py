@@ -42,7 +42,7 @@ def test_a_second_project_in_one_work_tree_is_refused(make_site: SiteFactory) ->
         finished = _in_project(site, inner, command)
         assert finished.returncode == 3, (command, finished)
         assert f"the work tree {site.path} belongs to the project {site.path} " in finished.stderr
-        assert "Give each project a checkout of its own" in finished.stderr
+        assert "Use a separate checkout for each project" in finished.stderr
     silent(site.releaser("update"))
 
 

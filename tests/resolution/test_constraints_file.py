@@ -54,5 +54,5 @@ def test_a_file_that_is_elsewhere_gone_or_everybodys_is_refused(site: Site) -> N
             read_limits(with_file(site, "a<2", name))
     open_to_all = with_file(site, "a<2")
     (site.project.root / "limits.txt").chmod(0o666)
-    with pytest.raises(PreflightError, match="by everybody"):
+    with pytest.raises(PreflightError, match="all users can write to"):
         read_limits(open_to_all)

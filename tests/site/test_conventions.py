@@ -169,7 +169,7 @@ def test_the_group_may_be_set_and_must_exist(tmp_path: Path) -> None:
     assert conventions.find_commonest_group(tmp_path) == tmp_path.stat().st_gid  # without any files
     name = grp.getgrgid(os.getegid()).gr_name
     assert conventions.choose_unix_group(Settings(unix_group=name), tmp_path) == os.getegid()
-    with pytest.raises(PreflightError, match="there is no group 'nobodys-group' on this host"):
+    with pytest.raises(PreflightError, match="the group 'nobodys-group' does not exist on this host"):
         conventions.choose_unix_group(Settings(unix_group="nobodys-group"), tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "getgroups", lambda: [1000, 1001])
     monkeypatch.setattr(conventions, "find_commonest_group", lambda _: number)
     name = "root" if number == 0 else "54321"
-    with pytest.raises(PreflightError, match=f"belong to group {name}, of which this user is not a member"):
+    with pytest.raises(PreflightError, match=f"belong to group {name}, but this user is not a member of it"):
         conventions.choose_unix_group(Settings(), tmp_path)
     monkeypatch.setattr(conventions, "find_commonest_group", lambda _: 1001)
     assert conventions.choose_unix_group(Settings(), tmp_path) == 1001
@@ -243,9 +243,9 @@ def conflict(*names: str, **more: str) -> dict[str, Any]:
             uv_project(**ALL),
             ["FILE: KEY names the group `tset`", f"not in .* of {FILE}", "`test`?"],
         ),
-        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group, or take it out of `test_groups`."]),
+        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group, or remove it from `test_groups`."]),
         ({"test_groups": ("odd",)}, uv_project(odd={}), ["`odd`, which is not a list in"]),
-        ({"test_groups": ("prod",), "group": "prod"}, uv_project(**ALL), ["the one that goes live"]),
+        ({"test_groups": ("prod",), "group": "prod"}, uv_project(**ALL), ["`prod`, which goes live"]),
         ({"test_groups": ("test",), "group": "gone"}, uv_project(**ALL), []),
         (
             {"test_groups": ("test",), "group": "prod"},

@@ -53,8 +53,8 @@ def test_a_state_directory_beside_the_project_is_fit(root: Path, made: bool) -> 
         ("../file", "is not a directory"),
         ("../file/below", "is not a directory"),
         (".venv/state", "is inside the venv"),
-        ("..", "holds the project itself"),
-        (".", "holds the project itself"),
+        ("..", "contains the project itself"),
+        (".", "contains the project itself"),
     ],
 )
 def test_a_state_directory_in_the_wrong_place_is_unfit(root: Path, state_dir: str, words: str) -> None:
@@ -73,9 +73,9 @@ def test_a_state_directory_on_another_file_system_is_unfit(root: Path) -> None:
 def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deny(monkeypatch, root, root.parent)
     assert messages(disk.state_findings(project(root))) == [
-        f"state_dir {root.parent / '.releaser' / 'site'} is not writable for this user",
-        f"{root} is not writable for this user",
-        f"{root.parent} is not writable for this user, so the staging tree cannot lie beside the checkout",
+        f"state_dir {root.parent / '.releaser' / 'site'} is not writable by this user",
+        f"{root} is not writable by this user",
+        f"{root.parent} is not writable by this user, so it cannot hold the staging tree",
     ]
 
 
@@ -83,9 +83,7 @@ def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monke
     prepare(project(root))
     releases = project(root).releases
     deny(monkeypatch, releases)
-    assert messages(disk.state_findings(project(root))) == [
-        f"state_dir {releases.parent} is not writable for this user"
-    ]
+    assert messages(disk.state_findings(project(root))) == [f"state_dir {releases.parent} is not writable by this user"]
 
 
 # What stands at the place of the symlink
@@ -119,7 +117,7 @@ def test_anything_else_is_unfit(root: Path, kind: str, words: str) -> None:
     assert messages(disk.venv_findings(link)) == [f"{link} {words}"]
 
 
-@pytest.mark.parametrize(("venv", "words"), [("gone/env", "does not exist"), ("file/env", "cannot be looked at")])
+@pytest.mark.parametrize(("venv", "words"), [("gone/env", "does not exist"), ("file/env", "cannot be accessed")])
 def test_a_place_that_cannot_be_is_unfit(root: Path, venv: str, words: str) -> None:
     (root / "file").touch()
     (message,) = messages(disk.venv_findings(root / venv))

@@ -136,15 +136,17 @@ def test_the_command_that_brings_the_site_back_is_named(root: Path, listed: list
     said = refused(site_of(root, setting="3.11", listed=listed))
     assert said.startswith("Python 3.11, on which the live release ran, is gone, and environment: RELEASER_PYTHON is")
     short = nearest.rpartition(".")[0]
-    assert f"`releaser rebuild --python {short}` brings the site back on Python {nearest}, if its tests" in said
+    assert f"Run `releaser rebuild --python {short}` to move the site to Python {nearest} if its tests" in said
     assert f"Then set environment: RELEASER_PYTHON to '{short}'." in said
 
 
 @pytest.mark.parametrize("listed", [[], ["3.10.1", "3.15.0"]])
 def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: list[str]) -> None:
     said = refused(site_of(root, listed=listed))
-    assert f"Install Python 3.11 again, or one that requires-python admits ({root}/pyproject.toml: '>=3.11" in said
-    assert "uv finds none here that requires-python admits." in said
+    assert (
+        f"Install Python 3.11 again, or a version that requires-python allows ({root}/pyproject.toml: '>=3.11" in said
+    )
+    assert "requires-python allows no installed version." in said
     raised = (
         'set requires-python to ">=3.15,<3.16", run `uv lock`, commit and push that (`git pull` on this host), then'
     )
@@ -163,8 +165,8 @@ def test_why_uv_cannot_look_for_any_is_said(root: Path, said: str, is_cache: boo
     broken, site = ToolError("uv failed", returncode=2, output=said), site_of(root)
     environ = {**site.runner.environ, "HOME": "/home/ada"}
     told = refused(dataclasses.replace(site, runner=Uv(environ=environ, broken=broken)))
-    assert "finds none here" not in told
-    assert "uv could not tell which there are: uv failed: failed to" in told.replace(
+    assert "allows no installed version" not in told
+    assert "uv could not list the installed versions: uv failed: failed to" in told.replace(
         "Failed to initialize", "failed to"
     )
     assert ("UV_CACHE_DIR" in told) is is_cache
@@ -177,8 +179,8 @@ def test_what_somebody_asks_for_is_looked_at(root: Path) -> None:
     assert "--python 3.14: uv finds no such Python: No interpreter found" in said
     assert "in managed installations. " in said
     said = refused(site, "3.10")
-    assert f"{root}/pyproject.toml: requires-python is '>=3.11,<3.15', which does not admit Python 3.10.4" in said
-    assert "There is Python 3.12.1, 3.13.0." in said
+    assert f"{root}/pyproject.toml: requires-python is '>=3.11,<3.15', which does not allow Python 3.10.4" in said
+    assert "Installed: Python 3.12.1, 3.13.0." in said
 
 
 @pytest.mark.parametrize("pin", ["3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12"])

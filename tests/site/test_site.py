@@ -41,9 +41,9 @@ def test_a_site_may_be_named_in_any_way(root: Path, monkeypatch: pytest.MonkeyPa
     [
         ("gone", "does not exist"),
         ("site/pyproject.toml", "is not a directory"),
-        ("loop", "cannot be looked at"),
-        ("x" * 300, "cannot be looked at"),
-        ("~nobody-of-this-name/site", "cannot be looked at"),
+        ("loop", "cannot be accessed"),
+        ("x" * 300, "cannot be accessed"),
+        ("~nobody-of-this-name/site", "cannot be accessed"),
         ("caf\udce9", "the path is not UTF-8"),
     ],
 )
@@ -72,7 +72,7 @@ def test_uv_is_found_or_said_to_be_missing(root: Path, monkeypatch: pytest.Monke
         raise FileNotFoundError
 
     monkeypatch.setattr("uv.find_uv_bin", missing)
-    with pytest.raises(PreflightError, match="uv was not found on PATH or beside releaser"):
+    with pytest.raises(PreflightError, match="uv was not found on PATH or next to releaser"):
         _ = open_site(root, ENV).uv
     with pytest.raises(PreflightError, match=r"uv was not found at /no/uv \(setting `uv`\)"):
         _ = open_site(root, {**ENV, "RELEASER_UV": "/no/uv"}).uv
