@@ -126,8 +126,9 @@ def test_a_release_that_waits_goes_live_once_it_may(published: Published, host: 
 
 
 def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
-    published: Published, host: SampleSite, place: Place
+    published: Published, host: SampleSite, place: Place, tmp_path: Path
 ) -> None:
+    late = host.copy(tmp_path / "late")
     told = published.publish(0, place, "--dry-run")
     assert "production would point to" in str(told["would"])
     assert not Path(place.to).exists()
@@ -147,6 +148,8 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
 
     second = published.publish(1, place, "--delta", published.deltas[0])
     assert second["sequence"] > first["sequence"]
+    report = follow(late, channel)  # which has not the base of the delta
+    assert (late.live_version("alpha"), "a delta" in str(report["steps"])) == ("1.2.0", False)
     for one in Path(place.to).glob(f"{second['release']}-*"):  # it is the delta that is asked for
         if one.stat().st_size == published.bundles[1].stat().st_size:
             one.rename(one.with_name("aside"))
@@ -400,6 +403,9 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
         assert not target.exists()
     found.fetch("a.bundle", target, sha256=digest, size=6)
     assert target.read_bytes() == b"bundle"
+    if kind == "s3":
+        with pytest.raises(ResolutionError, match="NoSuchBucket"):
+            open_place("s3://nowhere/shop", os.environ).read("a.channel", 100)
 
 
 # What others could do

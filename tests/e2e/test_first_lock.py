@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -369,3 +370,13 @@ def make_repository(site: SampleSite, directory: Path) -> str:
         identity = ["-c", "user.name=Grace", "-c", "user.email=grace@example.org"]
         run([git_executable(), *identity, *words], cwd=directory, env=site.env, check=0)
     return run([git_executable(), "rev-parse", "HEAD"], cwd=directory, env=site.env, check=0).stdout.strip()
+
+
+def test_versions_that_fit_no_earlier_patch_release_of_python_say_so(make_site: SiteFactory) -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
+    site = make_lockless(make_site)
+    site.publish("zeta", "1.0.0", requires_python=f">={python}")
+    fill(site, site.link, "zeta")
+    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">={python},<3.{sys.version_info[1] + 1}"' in text
