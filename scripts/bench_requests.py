@@ -162,4 +162,4 @@ def roll_back(stage: Stage, name: str) -> tuple[Cost, Cost, bool]:
     whole = cost(ask)
     steps = {step["step"]: step for step in report["steps"]}
     own = report["seconds"] - sum(steps[name]["seconds"] for name in SITES_OWN)
-    return whole, Cost(wall=own, cpu=whole.cpu), steps["collectstatic"]["detail"] != "all are there still"
+    return whole, Cost(wall=own, cpu=whole.cpu), steps["collectstatic"]["detail"] != "all are in place"

@@ -59,7 +59,7 @@ class Checkout(Action):
             finding = Finding(
                 "checkout-not-moved",
                 f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
-                error.advice or "See git's message. Nothing went live, and the next run tries again.",
+                error.advice or "Nothing went live. Correct the error that git names; the next run tries again.",
                 output=error.output,
             )
             raise PreflightError(finding) from error

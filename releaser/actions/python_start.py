@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PythonStart(Action):
-    """Sees that `.venv/bin/python` starts, and takes the live release for its venv."""
+    """Checks that `.venv/bin/python` starts, with the live release as its venv."""
 
     name = "python start"
     is_noted = False
@@ -24,7 +24,7 @@ class PythonStart(Action):
         """Start it."""
         site, release, link = change.site, change.release, change.site.project.venv
         if store_of(site).live_id() != release.id and not is_missing_or_dangling(link):
-            step.warns(f"somebody has moved {link}")  # its Python says nothing about the release
+            step.warns(f"{link} no longer leads to {release.id}")  # its Python says nothing about the release
             return
         start_through(site.runner, link, release.venv, cwd=site.project.root)
         step.says(str(link / "bin" / "python"))

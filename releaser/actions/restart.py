@@ -71,7 +71,7 @@ class Restart(Action):
                 step.says(_start(change, live.venv if live else None))
             except ToolError as error:
                 step.warns(error.message)
-                message = f"the service is stopped, and could not be started again: {error.reason}"
+                message = f"the service is stopped, and its start failed: {error.reason}"
                 advice = f"{BY_HAND} {error.advice}".strip()
                 change.log.note_failure(ActivationError(message, advice, output=error.output))
                 if live is not None:

@@ -45,7 +45,7 @@ _MOST_ENTRIES = 20_002  # the files in a manifest, the manifest and its signatur
 _LONGEST_NAME = 255
 _CHUNK = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, EOFError, KeyError)  # also for a file that changes while it is read
-_AGAIN = "Get the bundle again from where it was made."
+_AGAIN = "Copy the bundle again from the host that created it."
 _ELSEWHERE = ("registry", "url", "path", "git")  # sources in a uv.lock of packages that are not the project's own
 
 
@@ -74,8 +74,8 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
                 if _copy(source, target) != (one.sha256, one.size):
                     refuse(
                         "bundle-changed",
-                        f"{files[one.path]} changed while the bundle was being written",
-                        "Create it again.",
+                        f"{files[one.path]} changed while releaser wrote the bundle",
+                        "Create the bundle again.",
                     )
     descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -173,7 +173,7 @@ def open_archive(place: Path) -> Iterator[BundleArchive]:
         refuse(
             "bundle-unreadable",
             f"{place} cannot be read: {os_reason(error)}",
-            "Give a file that `bundle create` wrote.",
+            "Name a file that `bundle create` wrote.",
         )
     with stream:
         try:
@@ -205,7 +205,7 @@ def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
         is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
         if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
             return
-    refuse("not-a-bundle", f"{place} is not a bundle: it does not end like one", _AGAIN)
+    refuse("not-a-bundle", f"{place} is not a bundle: it has no bundle's end", _AGAIN)
 
 
 def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
             yield f"{name} is in the wrong place, or its header differs from the list of entries"
         offset += _LOCAL + len(name) + one.file_size
     if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
-        yield "it contains more than its entries"
+        yield "it has data outside of its entries"
 
 
 def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:

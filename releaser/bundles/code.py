@@ -32,7 +32,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
     if code is None or manifest.base is not None:
         refuse(
             "bundle-needs-base",
-            "it is a delta, which needs the project that its base was installed in",
+            "it is a delta: install it in the project that has its base",
             "Install the full bundle.",
         )
     try:

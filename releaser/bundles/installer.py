@@ -3,7 +3,7 @@
 # Runs from Python 3.8 on, to report a Python that is too old. Whoever starts it trusts the file already: it compares
 # the hashes of the tools, so that no damaged file runs, and `releaser bundle install` then verifies the signature.
 INSTALLER_TEXT = '''\
-"""Install releaser from this bundle, unless it is there, and let it install the bundle itself."""
+"""Install releaser from this bundle unless it is installed, and let it install the bundle itself."""
 
 import glob
 import hashlib

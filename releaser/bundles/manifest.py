@@ -127,7 +127,8 @@ def parse_manifest(data: bytes) -> BundleManifest:
         content = json.loads(data)
         if isinstance(content, dict) and content.get("format") not in (None, FORMAT):
             _refuse(
-                f"it has format {content['format']!r}, but this version of releaser reads {FORMAT}", "Upgrade releaser."
+                f"it has format {content['format']!r}, but this version of releaser reads format {FORMAT}",
+                "Upgrade releaser.",
             )
         found = convert(content, BundleManifest)
     except (ValidationError, ValueError, RecursionError) as error:
@@ -135,11 +136,11 @@ def parse_manifest(data: bytes) -> BundleManifest:
     for flaw in _flaws(found):
         _refuse(flaw)
     if found.data != data:
-        _refuse("it is not in the form that releaser writes")
+        _refuse("releaser did not write it in this form")
     return found
 
 
-def _refuse(flaw: str, advice: str = "Get the bundle again from where it was made.") -> NoReturn:
+def _refuse(flaw: str, advice: str = "Copy the bundle again from the host that created it.") -> NoReturn:
     refuse("bundle-manifest-invalid", f"the manifest of the bundle is not valid: {flaw}", advice)
 
 
@@ -150,7 +151,7 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
     for one in found.files:
         yield from _flaws_of(one)
         if one.in_base and found.base is None:
-            yield f"{one.path} is marked as being in a base, but the bundle has none"
+            yield f"{one.path} is marked as a file of the base, but the bundle has no base"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
         yield f"{LOCK} is missing, or does not match lock_sha256"
@@ -250,7 +251,7 @@ class BundleDetails(Frozen):
 
 
 class BundleDifference(Frozen):
-    """What changes from one bundle to another, both named by their releases."""
+    """The changes from one bundle to another; each is named by its release."""
 
     before: str
     after: str

@@ -74,8 +74,8 @@ def refuse_moved_meanwhile(where: str) -> NoReturn:
     """Raise PreflightError, as another person or program has changed the channel meanwhile."""
     refuse(
         "channel-moved",
-        f"somebody else has moved {where} in the meantime",
-        "See `releaser channel show`, and run this again if you still want it.",
+        f"{where} was changed by another publisher meanwhile",
+        "Run `releaser channel show`; if the channel should still change, run the command again.",
     )
 
 

@@ -31,7 +31,7 @@ _AGAIN = "Publish the channel again: `releaser channel publish`."
 
 
 class PublishedBundle(Frozen):
-    """A file beside the channel; `manifest` is the digest of the manifest in it."""
+    """A file in the channel's directory; `manifest` is the digest of the manifest in it."""
 
     path: str
     sha256: str
@@ -46,7 +46,7 @@ class PublishedDelta(PublishedBundle):
 
 
 class Move(Frozen):
-    """That somebody has let a channel point to a bundle."""
+    """A change of a channel: the bundle to which it points, since when, and by whom."""
 
     #: Larger than that of any move before.
     sequence: int
@@ -120,7 +120,7 @@ def read_channel(runner: Runner, data: bytes, channel: str, trust: Trust) -> tup
         signer = trust.verify(runner, text.encode(), signature.encode(), namespace=NAMESPACE)
         pointer = _parse(text)
         if pointer.channel != channel:
-            refuse("channel-invalid", f"it is that of the channel {pointer.channel}", "Find out who put it there.")
+            refuse("channel-invalid", f"it is that of the channel {pointer.channel}", "Check who published it there.")
     except PreflightError as error:
         refuse("channel-invalid", f"the channel {channel} is not valid: {error.message}", error.advice)
     return pointer, signer
@@ -146,7 +146,7 @@ def _parse(text: str) -> Pointer:
         if isinstance(content, dict) and content.get("format") not in (None, _FORMAT):
             refuse(
                 "channel-format",
-                f"it has format {content['format']!r}, but this version of releaser reads {_FORMAT}",
+                f"it has format {content['format']!r}, but this version of releaser reads format {_FORMAT}",
                 "Upgrade releaser.",
             )
         found = convert(content, Pointer)
@@ -155,7 +155,7 @@ def _parse(text: str) -> Pointer:
     for flaw in _flaws(found):
         refuse("channel-invalid", flaw, _AGAIN)
     if found.text != text:
-        refuse("channel-invalid", "it is not in the form that releaser writes", _AGAIN)
+        refuse("channel-invalid", "releaser did not write it in this form", _AGAIN)
     return found
 
 
@@ -171,7 +171,7 @@ def _flaws(found: Pointer) -> Iterator[str]:
             yield f"{' or '.join(releases)} is not the name of a release"
         for one in move.files:
             if not _FILE.fullmatch(one.path):
-                yield f"{one.path!r} is not the name of a bundle beside it"
+                yield f"{one.path!r} is not the name of a bundle in the same directory"
             if not SHA256.fullmatch(one.sha256) or not SHA256.fullmatch(one.manifest):
                 yield f"a hash of {one.path} is not valid"
             if not 0 < one.size <= _LARGEST_BUNDLE:
@@ -182,10 +182,10 @@ def _flaws(found: Pointer) -> Iterator[str]:
 
 
 class ChannelDetails(Frozen):
-    """Where a channel points to, and what it pointed to before."""
+    """The bundle to which a channel points, and the earlier ones."""
 
     channel: str
-    #: Where it lies.
+    #: The place of the channel.
     place: str
     project: str
     release: str
@@ -239,8 +239,8 @@ class Channel(Frozen):
         if found is None:
             refuse(
                 "channel-missing",
-                f"there is no channel {self}",
-                "Correct its name, or publish it: `releaser channel publish`.",
+                f"the channel {self} does not exist",
+                "Correct the name, or publish the channel: `releaser channel publish`.",
             )
         return self.verify(runner, found, trust)
 

@@ -52,10 +52,10 @@ class Web(Frozen):
         """Return the directory at a URL. Raises UsageError."""
         parts = urlsplit(url)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
-            message = "the URL of a channel must be a host and a path, and nothing else"
-            raise UsageError(message, "Put the user and password into ~/.netrc.")
+            message = "the URL of a channel must have a host and a path only"
+            raise UsageError(message, "Write the user and the password to ~/.netrc instead.")
         if parts.scheme != "https" and not is_loopback(parts.hostname):
-            message = f"{url} would be read unencrypted"
+            message = f"{url} is not encrypted"
             raise UsageError(message, "Use https://.")
         return cls(url=url.rstrip("/"), environ=environ)
 
@@ -119,7 +119,7 @@ class Web(Frozen):
         if error is not None and error.code == 412:
             refuse_moved_meanwhile(where)
         if error is not None and error.code in _TAKES_NONE:
-            advice = "Publish to its directory on that host (`--to DIRECTORY`), or to S3; or allow PUT on that server."
+            advice = "Publish to its directory on that host (`--to DIRECTORY`) or to S3, or allow PUT on that server."
             fail(where, f"the server does not accept files (HTTP {error.code})", advice)
         if error is not None:
             fail(where, error)
@@ -149,7 +149,7 @@ class S3(Frozen):
             refuse(
                 "boto3-missing",
                 "boto3, which S3 needs, is not installed with releaser",
-                f"In {sys.prefix}: pip install boto3",
+                f"In {sys.prefix}, run `pip install boto3`.",
             )
         prefix = (found["prefix"] or "").strip("/")
         return cls(bucket=found["bucket"], prefix=f"{prefix}/" if prefix else "")

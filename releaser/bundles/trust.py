@@ -28,7 +28,11 @@ class Trust(Frozen):
     def verify(self, runner: Runner, data: bytes, signature: bytes | None, *, namespace: str = NAMESPACE) -> str:
         """Return the signer. Raises PreflightError without a valid signature by a trusted signer."""
         if signature is None:
-            refuse("not-signed", "it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
+            refuse(
+                "not-signed",
+                "it is not signed",
+                "Sign it on the host that creates it: `releaser bundle create --sign KEY`.",
+            )
         with temporary_directory() as directory:
             file = directory / "signature"
             file.write_bytes(signature)
@@ -42,8 +46,8 @@ class Trust(Frozen):
                 why = f" ({told})" if told else ""  # such as that the key has expired
                 refuse(
                     "signer-not-trusted",
-                    f"it was not signed by anybody in {self.signers}{why}",
-                    "Get it from somebody whom this host trusts.",
+                    f"no signer in {self.signers} has signed it{why}",
+                    "Do not install it. Use a bundle or channel from a signer that this host trusts.",
                 )
             more = ("-r", revoked) if revoked is not None else ()
             words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
@@ -53,7 +57,7 @@ class Trust(Frozen):
                 why = told or (
                     f"its key is revoked in {self.revoked}, or that cannot be read"
                     if self.revoked
-                    else "ssh-keygen refuses it"
+                    else "ssh-keygen rejects it"
                 )
                 refuse("signature-invalid", f"its signature is not valid: {why}", "Do not install it.")
         return signers[0]
@@ -71,7 +75,7 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
         refuse(
             "signing-failed",
             f"signing with {key} failed: {reason}",
-            "Give a private key, or a public one whose private key is in ssh-agent.",
+            "Name a private key, or a public key whose private key is in ssh-agent.",
         )
 
 

@@ -78,7 +78,7 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
                 wheels[best[1]] = None
             elif target is not None and not is_local(package):
                 message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
-                refuse("wheel-missing", message, "Leave out that target, or create the bundle on a host of that kind.")
+                refuse("wheel-missing", message, "Remove that target, or create the bundle on a host of that kind.")
             elif version == tested and not is_local(package):
                 built.add(package["name"])
     return Selection(wheels=tuple(wheels), built=tuple(sorted(built)))

@@ -58,14 +58,14 @@ def check_checkout(
     untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
     if found := dirty + untracked:
         message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
-        advice = "Commit, ignore or remove these; releaser runs only what is committed."
+        advice = "Commit, ignore or remove these files: releaser runs committed code only. `git status` lists them."
         findings.append(Finding("git-dirty", message, advice))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
-    beside = layout.top.parent  # the directory of the staging tree
-    if beside != site.project.outer and not os.access(beside, os.W_OK | os.X_OK):
-        message = f"{beside} is not writable for this user, so the staging tree cannot lie beside the repository"
-        findings.append(Finding("staging-unwritable", message, f"Let this user write {beside}."))
+    above = layout.top.parent  # the directory of the staging tree
+    if above != site.project.outer and not os.access(above, os.W_OK | os.X_OK):
+        message = f"this user cannot write to {above}, so releaser cannot make the staging tree there"
+        findings.append(Finding("staging-unwritable", message, f"Give this user write access to {above}."))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site, state.listing))
     if remote is None and needs_remote:
@@ -73,7 +73,7 @@ def check_checkout(
             Finding(
                 "git-no-remote",
                 f"{site.project.root}: git has no remote to pull from and push to",
-                "Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
+                "Add a remote: `git remote add origin URL`. Without one, set `git_pull` and `git_push` to false.",
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
@@ -90,11 +90,11 @@ def repository_findings(layout: Layout) -> Iterator[Finding]:
         except OSError:
             is_mounted_so = False
         advice = (
-            f"Its file system is mounted read-only. Remount it: `mount -o remount,rw $(findmnt -no TARGET -T {place})`."
+            f"The file system is mounted read-only. Run `mount -o remount,rw $(findmnt -no TARGET -T {place})`."
             if is_mounted_so
-            else f"Run releaser as the user who owns it, or let this user write: `chown -R $(id -un) {common}`."
+            else f"Run releaser as the owner of that directory, or give it to this user: `chown -R $(id -un) {common}`."
         )
-        yield Finding("git-unwritable", f"{place} is not writable for this user, so git cannot work there", advice)
+        yield Finding("git-unwritable", f"this user cannot write to {place}, so git cannot work there", advice)
         return
 
 
@@ -110,7 +110,7 @@ def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
         yield Finding(
             "git-hidden-files",
             f"{site.project.root}: {what}",
-            "Commit them, or keep them in a file that git does not track, and"
+            "Commit the edits, or move them to a file that git does not track. Then run"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
 
@@ -120,10 +120,10 @@ def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
     if names := site.git.filters_of(commit):
         what = f"commit {commit[:12]} has files for git's filter {' and '.join(names)}"
         advice = (
-            "`git config --get-regexp '^filter'` shows what that starts. If it may run, write RELEASER_GIT_HOOKS=true"
+            "`git config --get-regexp '^filter'` shows the program. To let git start it, add RELEASER_GIT_HOOKS=true"
         )
         env = site.project.outer / ".env"
-        yield Finding("git-filter", f"{what}, but releaser does not let git start filters", f"{advice} into {env}.")
+        yield Finding("git-filter", f"{what}, but releaser does not let git start filters", f"{advice} to {env}.")
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:
@@ -133,7 +133,9 @@ def lock_findings(site: Site) -> Iterator[Finding]:
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
             message = f"{link} is a symlink to {lock}, which is outside the repository"
             yield Finding(
-                "lock-outside", message, "Make it a file, or a symlink to a file in the repository or project."
+                "lock-outside",
+                message,
+                "Replace it with a file, or with a symlink to a file in the repository or project.",
             )
 
 
@@ -141,7 +143,7 @@ def _not_a_repository(site: Site, error: ToolError) -> Finding:
     return Finding(
         "git-unusable",
         f"{site.project.root}: {': '.join(filter(None, (error.message, error_line(error.output))))}",
-        "Run releaser as a user for whom `git status` works here.",
+        "Run `git status` here, and correct the error that git reports; or run releaser as another user.",
     )
 
 
@@ -155,13 +157,17 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
         yield Finding(
             "git-detached",
             f"{site.project.root}: HEAD is detached",
-            f"Check out the branch: `git switch {wanted}`.",
+            f"Run `git switch {wanted}`.",
         )
     elif state.branch != wanted:
-        message = f"{site.project.root}: branch {state.branch} is checked out, not {wanted}"
-        yield Finding("git-other-branch", message, f"`git switch {wanted}`, or set `branch`.")
+        message = f"{site.project.root}: the checkout is on {state.branch}, not {wanted}"
+        yield Finding("git-other-branch", message, f"Run `git switch {wanted}`, or set `branch`.")
     if state.head is None:
-        yield Finding("git-no-commit", f"{site.project.root}: there is no commit yet", "Commit the project first.")
+        yield Finding(
+            "git-no-commit",
+            f"{site.project.root}: the repository has no commit yet",
+            "Run `git add --all && git commit` first.",
+        )
 
 
 def own_paths(site: Site, top: Path) -> tuple[str, ...]:
@@ -203,13 +209,13 @@ def unreachable(remote: str, error: ToolError) -> Finding:
         return Finding(
             "git-remote-asks",
             f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
-            "Give this user a key or a credential helper that works unattended, or set git_pull to false.",
+            "Give this user an ssh key or a credential helper that works unattended, or set `git_pull` to false.",
             output=error.output,
         )
     return Finding(
         "git-remote-unreachable",
         f"git remote {remote} cannot be read: {error_line(error.output) or error.message}",
-        certificate_advice(error.output) or "Check the URL and the network; releaser tries again at the next run.",
+        certificate_advice(error.output) or "Check the URL and the network. The next run tries again.",
         output=error.output,
     )
 
@@ -217,20 +223,22 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 def no_such_branch(remote: str, branch: str) -> Finding:
     """Say that the remote lacks the branch."""
     message = f"git remote {remote} has no branch {branch}"
-    return Finding("git-no-branch", message, f"`git push {remote} {branch}`, or set `branch`.")
+    return Finding("git-no-branch", message, f"Run `git push {remote} {branch}`, or set `branch`.")
 
 
-def describe_rewrite(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:
+def describe_rewrite(
+    remote: str, branch: str, remote_head: str, lost: Sequence[Commit], *, moved_back: bool
+) -> Finding:
     """Say that the remote branch lacks commits that it had before."""
     what = "was moved back" if moved_back else "was rewritten"
-    count = plural(len(lost), "commit")
+    count, is_are = plural(len(lost), "commit"), "is" if len(lost) == 1 else "are"
     newest = f"{lost[0].id[:12]} ({lost[0].subject})"
     return Finding(
         "git-rewritten",
-        f"{branch} on {remote} {what} to {theirs[:12]}: {count} that it had before, up to {newest}, are live here",
+        f"{branch} on {remote} {what} to {remote_head[:12]}: it lacks {count} that {is_are} live here, up to {newest}",
         (
-            f"`releaser update --follow-remote` tests what is there now and goes live with it;"
-            f" `git push {remote} {branch}` puts the commits back."
+            f"To test the remote head and make it live, run `releaser update --follow-remote`."
+            f" To put the commits back, run `git push {remote} {branch}`."
         ),
     )
 
@@ -239,12 +247,12 @@ def describe_divergence(remote: str, branch: str) -> Finding:
     """Say that a pull would need a merge."""
     return Finding(
         "git-diverged",
-        f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",
-        f"Reconcile them by hand, for example with `git pull --rebase {remote} {branch}`, then `git push`.",
+        f"{branch} here and on {remote} have diverged, so releaser cannot fast-forward the checkout",
+        f"Run `git pull --rebase {remote} {branch}`, then `git push {remote} {branch}`.",
     )
 
 
-_NEXT = "Nothing went live; the next run starts from what is there now."
+_NEXT = "Nothing went live. The next run tests the checkout as it is now."
 
 
 class CheckoutSnapshot(Frozen):
@@ -336,33 +344,36 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
     if now.branch != before.branch:
         yield Finding(
             "checkout-moved",
-            f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}",
-            _NEXT,
+            f"the checkout is on {now.branch or 'no branch'}, and was on {before.branch} when this run began",
+            f"Nothing went live. Run `git switch {before.branch}`, then start the run again.",
         )
     elif now.head != before.head and now.head is not None:
         yield Finding(
             "checkout-commit",
-            f"somebody committed {now.head[:12]} ({site.git.subject(now.head)}), which was not tested",
+            f"commit {now.head[:12]} ({site.git.subject(now.head)}) was checked out during this run, and was "
+            f"not tested",
             _NEXT,
         )
     for name, data in now.files.items():
         if data != before.files.get(name):
             yield Finding(
                 "checkout-changed",
-                f"somebody changed {name}, so what was tested is no longer what is there",
+                f"{name} was changed during this run, and the change was not tested",
                 _NEXT,
             )
     project, top = site.project, site.git.layout.top
     told = {os.path.relpath(path, top) for path in (project.lock, project.pyproject, project.outer / ".env")}
     if edited := sorted(now.dirty - before.dirty - told):
-        yield Finding("checkout-edited", f"somebody edited {first_few(edited)}, which was not tested", _NEXT)
+        yield Finding("checkout-edited", f"edited during this run, and not tested: {first_few(edited)}", _NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
-        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
-        yield Finding("untracked-changed", message, f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
+        message = f"{changed[0]}, which git does not track, was changed during this run, and the change was not tested"
+        yield Finding(
+            "untracked-changed", message, f"{_NEXT} If the site itself writes this file, add it to `staging_omit`."
+        )
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is not a symlink"
-        yield Finding("venv-changed", f"somebody changed {site.project.venv}, which {where} now", _NEXT)
+        yield Finding("venv-changed", f"{site.project.venv} was changed during this run: it {where} now", _NEXT)
 
 
 def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | None]:

@@ -66,13 +66,15 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
         target, wanted = root / path, hash_of_file(file)
         found = hash_of_file(target)
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
-            message = f"{target} is not written: a symlink leads there, or a file is in the way"
-            findings.append(Finding("included-in-the-way", message, "Move that away, and install the bundle again."))
+            message = f"{target} was not written, because a symlink or a file is in the way"
+            findings.append(Finding("included-in-the-way", message, "Move it away, and install the bundle again."))
         elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
             due.append(path)
         elif found != wanted:
-            advice = "Move it away, and install the bundle again, to get that of the bundle."
-            findings.append(Finding("included-edited", f"{target} was edited here, and is left as it is", advice))
+            advice = "To get the bundle's file, move yours away, and install the bundle again."
+            findings.append(
+                Finding("included-edited", f"{target} was edited here, so the bundle's file did not replace it", advice)
+            )
     return due, findings
 
 
@@ -117,7 +119,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
     inside = os.path.relpath(real, os.path.realpath(root)).split("/")
     if leads_straight(root, path) or not {"..", ".git"} & {*inside}:
         return None
-    message = f"{key} names {path}, and a symlink leads to its directory, which is {real}"
+    message = f"{key} names {path}, but a symlink leads from its directory to {real}"
     return Finding("path-through-symlink", message, f"Name a path in the project, or remove `{setting}`.")
 
 
@@ -170,8 +172,8 @@ def export_lock(site: Site, step: Step) -> None:
     if not site.project.has_git:  # git has the edits of others; without it, releaser records its own exports
         now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
         if now not in ("", new, *read_notes(site.state_dir).exported):
-            message = f"{path} was written, or edited, by somebody else, so it is left as it is"
-            raise FollowUpError(message, f"Move {path.name} away, or remove `requirements_export`.")
+            message = f"{path} was not exported by releaser, or was edited since; it was not overwritten"
+            raise FollowUpError(message, f"Run `mv {path} {path}.before`, or remove `requirements_export`.")
         note(site.state_dir, exported=tuple(filter(None, (now, new))))
     if before != text:
         replace_file(path, text, staging=site.state_dir)

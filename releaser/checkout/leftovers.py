@@ -41,7 +41,7 @@ def renew_tree(site: Site) -> None:
                 write_new_file(path, data)
     except (ToolError, OSError) as error:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
-        advice = "Make room, or delete it if it is still there; the next run makes a new one."
+        advice = "Free some disk space. If that directory still exists, delete it; the next run makes a new one."
         raise BuildError(message, advice, output=getattr(error, "output", "")) from error
     prepare_again(site)
     del site.runner.remembered[_cleanup_key(site)]

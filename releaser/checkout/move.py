@@ -86,12 +86,12 @@ def _see_where_head_is(site: Site, target: Target) -> None:
     """Raise ToolError if the checkout is no longer at the commit, or on the branch, from which it moves."""
     state, wanted = site.git.state(), site.branch
     if state.branch != wanted:
-        message = f"somebody checked out {state.branch or 'a commit'} instead of {wanted}"
+        message = f"the checkout is on {state.branch or 'no branch'}, not {wanted}"
     elif state.head != target.head:
-        message = f"somebody committed {(state.head or '')[:12]} meanwhile"
+        message = f"the checkout moved to commit {(state.head or '')[:12]} during this run"
     else:
         return
-    raise ToolError(message, "Nothing went live; run it again when they are done.")
+    raise ToolError(message, f"Nothing went live. Run `git switch {wanted}`, then start the run again.")
 
 
 def move_without_build(site: Site, log: RunLog, target: Target) -> None:
@@ -131,7 +131,7 @@ def _telling_obstacles(log: RunLog) -> Iterator[None]:
             raise
         path = error.filename2 or error.filename
         message = f"{path} could not be restored: {error.strerror}"
-        advice = f"Move away what is there (`ls -ld {path}`), then run `git checkout -- {path}`."
+        advice = f"Look at that path with `ls -ld {path}`. Move it away, then run `git checkout -- {path}`."
         log.note_failure(ActivationError(message, advice))
 
 
@@ -147,9 +147,9 @@ def restore_commit(site: Site, log: RunLog, move: Move) -> None:
         with contextlib.suppress(ToolError):
             head = site.git.commit("HEAD")
             has_moved = head != before
-        other = f", so the site has the code of {head[:12]} with the packages of another commit" if has_moved else ""
-        message = f"the checkout could not be taken back to {before[:12]}{other}: {error.message}"
-        advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."
+        other = f", so the site runs the code of {head[:12]} with the packages of another commit" if has_moved else ""
+        message = f"the checkout could not be moved back to {before[:12]}{other}: {error.message}"
+        advice = f"{error.advice} Move the files in the way aside, then run `git reset --keep {before[:12]}`."
         log.note_failure(ActivationError(message, advice.strip(), output=error.output))
 
 
@@ -160,8 +160,8 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
         is_forward = git.is_ancestor(before, after)
         if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
             return  # a person committed before the move, so the move did not happen
-        message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
-        raise ToolError(message, "Somebody committed meanwhile; decide by hand which commits stay.")
+        message = f"HEAD is at {head[:12]}, and neither at {before[:12]} nor at {after[:12]}"
+        raise ToolError(message, "New commits were made during the run. See `git log`, and decide which commits stay.")
     with _telling_obstacles(log):
         own_files_as_committed(site, log)
     log.moved_checkout = True
@@ -175,8 +175,8 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
             return
     stayed = git.reset_torn(before, after, power_cut=power_cut, keep=partial(_put_aside, site, log))
     if stayed:
-        message = f"a move of the checkout was cut off, and {first_few(stayed)} in it was edited meanwhile, and stays"
-        advice = f"Compare it with `git -C {git.layout.top} diff`, and commit it, or `git stash` it."
+        message = f"a move of the checkout was interrupted; edited since then, and not overwritten: {first_few(stayed)}"
+        advice = f"Run `git -C {git.layout.top} diff`, then commit the edits or `git stash` them."
         log.note(Finding("checkout-edited-meanwhile", message, advice))
         log.unreported.append(f"{message}. {advice}")
 
@@ -185,7 +185,7 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
     """Copy a file that will be replaced to the state directory, and report the copy. Raises OSError."""
     data = read_file(path)
     if data.strip(b"\0"):
-        _keep_copy(site, log, path, data, "is not as any commit has it, as a crash may have cut it off")
+        _keep_copy(site, log, path, data, "differs from every commit, perhaps because a crash cut it off")
 
 
 # The lock
@@ -254,8 +254,8 @@ def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
     releases = (move.previous, move.new)
     if any(is_same_text(read_if_there(one.lock), committed) for one in releases if one is not None):
         return False
-    message = f"somebody committed another {lock.name} meanwhile; it stays"
-    log.note(Finding("lock-committed-meanwhile", message=message, advice="The next update takes it."))
+    message = f"another {lock.name} was committed during the run; it was not replaced"
+    log.note(Finding("lock-committed-meanwhile", message=message, advice="The next update uses it."))
     return True
 
 
@@ -297,7 +297,7 @@ def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
     """Copy a version of a file that is only in git's index, as a person staged it and edited the file again."""
     staged = site.git.data("", os.path.relpath(path, site.git.layout.top))
     if staged is not None and not is_same_text(staged, read_if_there(path)) and _is_edited(site, path, staged, known):
-        _keep_copy(site, log, path, staged, "had a version in git's index that was not committed")
+        _keep_copy(site, log, path, staged, "had a staged version that was not committed")
 
 
 def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> None:
@@ -307,9 +307,9 @@ def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> No
     if kept.exists():
         return
     replace_file(kept, data, private=True)
-    message = f"{path.name} in the checkout {why}; it is kept as {kept}"
+    message = f"{path.name} in the checkout {why}; a copy is in {kept}"
     log.note(
-        Finding("file-kept", message=message, advice="Compare them, and delete the copy when you no longer need it.")
+        Finding("file-kept", message=message, advice="Compare the two, and delete the copy when you no longer need it.")
     )
     log.unreported.append(f"{message}.")  # if this run is killed, the next one does not see the edit again
 

@@ -59,15 +59,15 @@ def output_findings(site: Site) -> Iterator[Finding]:
     if not project.has_git:
         yield Finding(
             "output-needs-git",
-            f"{key} needs git, and the project is not under git",
-            "Remove it, or run `git init`.",
+            f"{key} needs git, but the project is not under git",
+            "Remove the setting, or run `git init`.",
         )
         return
     if BuildSettings.of(site).before_build is None:
-        advice = "Set `before_build` to the command that makes it, or remove `build_output`."
+        advice = "Set `before_build` to the command that builds it, or remove `build_output`."
         yield Finding(
             "output-needs-hook",
-            f"{key} names {', '.join(paths)}, and there is no `before_build` to make that",
+            f"{key} names {', '.join(paths)}, but `before_build` is not set, so no command builds it",
             advice,
         )
     with contextlib.suppress(ToolError):  # other checks report it
@@ -78,7 +78,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
                 yield Finding(
                     "output-tracked",
                     f"{key} names {path}, but git tracks {found}",
-                    f"Run `{command}`, and commit.",
+                    f"Run `{command}`, then `git commit`.",
                 )
     yield from filter(None, (led_elsewhere(site, "build_output", path) for path in paths))
     for path in paths:
@@ -86,7 +86,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
         if project.venv.is_relative_to(place) or place.is_relative_to(project.venv):
             yield Finding(
                 "output-is-link",
-                f"{key} names {path}, where the symlink to the live release is",
+                f"{key} names {path}, which is the place of the symlink to the live release",
                 "Name another path.",
             )
         elif place.is_symlink() and not _is_ours(site, path):
@@ -96,8 +96,8 @@ def output_findings(site: Site) -> Iterator[Finding]:
 def _in_the_way(site: Site, path: str, what: str) -> Finding:
     place = site.project.checkout / path
     command = f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.before')}"
-    message = f"{place} is {what}, where the symlink to the `build_output` of the live release has to be"
-    return Finding("output-in-the-way", message, f"Move it away: `{command}`. The next update makes it anew.")
+    message = f"{place} is {what}, in the place of the symlink to the `build_output` of the live release"
+    return Finding("output-in-the-way", message, f"Run `{command}`. The next update makes the symlink.")
 
 
 def _text_of(site: Site, path: str) -> str:
@@ -133,20 +133,23 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
         names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
         made = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
     except ToolError as error:
-        message = f"nobody can tell what before_build has made: {error.message}"
+        message = f"releaser cannot list the files that before_build made: {error.message}"
         raise BuildError(message, error.advice or "See git's message.", output=error.output) from error
     edited = sorted(now[1] - before[1] - {*site.own_files()})
     if made:
         listed = ", ".join(f'"{one}"' for one in made[:5])
-        message = f"before_build made {first_few(made)}, which git does not track, so it would not go live"
+        message = f"before_build made files that git does not track, so they would not go live: {first_few(made)}"
         advice = (
-            f"Declare it in [tool.releaser]: `build_output = [{listed}]`; or if only the build needs it:"
+            f"Declare them in [tool.releaser]: `build_output = [{listed}]`; or, if only the build needs them:"
             f" `staging_omit = [{listed}]`."
         )
         raise BuildError(message, advice)
     if edited:
-        message = f"before_build changed {first_few(edited)}, which git tracks, so the change would not go live"
-        advice = "Run it where you develop, and commit what it changes; or let it leave that as it is."
+        message = f"before_build changed files that git tracks, and the changes would not go live: {first_few(edited)}"
+        advice = (
+            "Run the command where you develop, and commit its changes; or correct it so that it does not "
+            "edit these files."
+        )
         raise BuildError(message, advice)
     for path in BuildSettings.of(site).build_output:
         _check_output(site, path)
@@ -181,12 +184,14 @@ def _check_output(site: Site, path: str) -> None:
     if place.is_symlink() or not place.exists():
         what = "a symlink" if place.is_symlink() else "nothing"
         message = f"before_build made {what} at {path}, which `build_output` names"
-        raise BuildError(message, "Correct the command, or `build_output`: it has to make a file or directory.")
+        raise BuildError(
+            message, "Correct `before_build` or `build_output`: the command must make a file or a directory there."
+        )
     for one in place.rglob("*") if place.is_dir() else ():
         if one.is_symlink() and not Path(os.path.normpath(one.parent / one.readlink())).is_relative_to(place):
             name = one.relative_to(site.project.root)
             message = f"before_build made the symlink {name}, which leads out of {path}"
-            raise BuildError(message, "Let it copy that, as with `cp -L`.")
+            raise BuildError(message, "Let the command copy the target instead, for example with `cp -L`.")
 
 
 # The output of a release
@@ -271,10 +276,12 @@ def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
         is_done = False
     if not is_done:
         kept.unlink()
-        raise PreflightError(_in_the_way(site, path, "no symlink, and cannot be exchanged for one on this file system"))
+        raise PreflightError(
+            _in_the_way(site, path, "no symlink, and this file system cannot exchange it for a symlink")
+        )
     sync_directory(link.parent)
     sync_directory(kept.parent)
-    log.tell(f"{link} is now a symlink to what the live release has; what lay there is kept as {kept}.")
+    log.tell(f"{link} is now a symlink to the files of the live release; the earlier files are in {kept}.")
 
 
 def _make_passage(site: Site, directory: Path) -> None:

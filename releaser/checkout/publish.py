@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import Commit
 
 
-_AGAIN = "releaser tries again at the next run."
+_AGAIN = "The next run tries again."
 
 
 SEEN = "seen"  # the reference to the last accepted remote head
@@ -164,7 +164,7 @@ def _may_commit(site: Site, log: RunLog) -> bool:
     if waiting is None and branch == wanted:
         return True
     what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
-    advice = f"Commit uv.lock on {wanted} yourself, or let the next update do it."
+    advice = f"The next update commits it. To do it now, commit uv.lock on {wanted} yourself."
     log.note_failure(FollowUpError(f"uv.lock is not committed: {what}", advice))
     return False
 
@@ -175,10 +175,13 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     try:
         if is_same_text(read_file(lock), read_file(release.lock)):
             return True
-        reason = "somebody has changed it since"
+        reason = "it was changed after the release went live"
     except OSError as error:
         reason = os_reason(error)
-    advice = "Commit it if you meant it, or run `git checkout uv.lock`; the next update uses what is there."
+    advice = (
+        "If the change is intended, commit it; otherwise run `git checkout uv.lock`. The next update uses "
+        "the file as it is."
+    )
     log.note_failure(FollowUpError(f"{lock.name} is not committed: {reason}", advice))
     note_due(site, commit=False)
     return False
@@ -200,10 +203,10 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
             if one.is_kept and not one.is_held and ", " not in one.live
         )
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
-        advice = "This host keeps its own versions."
-        advice += f" `releaser unhold {names}` lets it follow the committed lock again." if names else ""
+        advice = "This host keeps the versions that are live."
+        advice += f" To follow the committed lock again, run `releaser unhold {names}`." if names else ""
         if pins:
-            advice += f" To commit what it has kept, run `uv lock {pins}` where you develop, and push uv.lock."
+            advice += f" To commit these versions, run `uv lock {pins}` where you develop, and push uv.lock."
         log.note(Finding("lock-not-committed", message=message, advice=advice))
     note(site.state_dir, lock_differences=found)
     if found:
@@ -255,7 +258,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     known = list_unpushed(site)  # before the commit, below which unrecorded ones would not be found
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)
-        step.skip("as committed")
+        step.skip("already committed")
         return None
     made = git.commit("HEAD")
     note_due(site, commits=(*known, made), commit=False)
@@ -277,7 +280,7 @@ def _push(site: Site, step: Step) -> None:
     waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
     if behind and read_blocks(site.state_dir).commit(site.code_key(theirs)) is not None:
         note_due(site, push=False)  # the commits are dropped once the remote has a newer commit
-        step.skip(f"{remote} is ahead, with a commit that was rejected here")
+        step.skip(f"{remote} is ahead, with a commit that is on hold here")
         return
     own = own_commits(site, waiting)
     ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
@@ -289,15 +292,17 @@ def _push(site: Site, step: Step) -> None:
             if not any(sign in error.output for sign in ("[rejected]", "fetch first", "non-fast-forward")):
                 raise
             message = f"push rejected: {remote} has commits that this checkout does not have"
-            advice = "The commit stays. The next run tries again; with git_pull on, it pulls first."
+            advice = "The commit stays in the checkout. The next run tries again; if `git_pull` is on, it pulls first."
             raise ToolError(message, advice, output=error.output) from error
         site.git.set_reference(SEEN, ready[-1].id)
         note_due(site, commits=tuple(one.id for one in reversed(waiting) if one.id in own and one not in ready))
         step.says(f"to {remote}")
     if others:
         count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
-        message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
-        raise ToolError(message, f"Push when you are done: `git push {remote} {branch}`.")
+        message = (
+            f"{count} not pushed ({others[0].id[:12]} {others[0].subject}), so releaser does not push uv.lock either"
+        )
+        raise ToolError(message, f"Push your commits: `git push {remote} {branch}`.")
     note_due(site, push=False, left="")
     if not ready:
         step.skip("nothing to push")

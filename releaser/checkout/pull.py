@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _MOST_FOLLOWING = 20  # commits that are searched for a lock
 _PATIENCE = 30.0  # seconds that a rollback waits for the remote
-_KEEP = "`--keep-code` goes back to the packages alone."
+_KEEP = "To roll back the packages only, add `--keep-code`."
 
 
 def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
@@ -52,9 +52,9 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
     if not fresh:
         return
     note(project.state_dir, untracked=known | set(fresh))
-    message = f"the tests, the build or collectstatic left files in the work tree: {first_few(fresh)}"
+    message = f"the tests, the build or collectstatic left files in the checkout: {first_few(fresh)}"
     log.note(
-        Finding("files-left", message=message, advice="Add them to .gitignore. releaser ignores them from now on.")
+        Finding("files-left", message=message, advice="Add them to .gitignore. Later runs do not report them again.")
     )
 
 
@@ -120,7 +120,7 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
         key = git.code_key(own, commit=theirs)
         rejected = None if force else read_blocks(site.state_dir).commit(key)
         if rejected is not None:
-            step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
+            step.says(f"stays at {head[:12]}: commit {rejected.commit[:12]} {rejected.reason}")
             return replace(stay, commits=behind, rejected=rejected, offered=theirs)
         _refuse_other_places(site, theirs)
         _refuse_filters(site, theirs)
@@ -165,8 +165,8 @@ def _refuse_other_places(site: Site, commit: str) -> None:
         old, new = (one.table("tool", "releaser").get(key) for one in (site.pyproject, fresh))
         if old != new:
             message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
-            advice = "Pull it by hand, move what releaser keeps there, and adopt the project again; or leave"
-            refuse("commit-moves-places", message, f"{advice} {key} alone.")
+            advice = "Pull it by hand, move the releases to the new place, and run `releaser init`; or do not change"
+            refuse("commit-moves-places", message, f"{advice} {key}.")
 
 
 def _refuse_filters(site: Site, commit: str) -> None:
@@ -178,11 +178,11 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
     """Refuse a commit without a required signature now; git would refuse it only when the service is stopped."""
     if site.git.lacks_signature(commit, site.branch):
         top = site.git.layout.top
-        message = f"commit {commit[:12]} has no trusted signature, and `merge.verifySignatures` asks for one"
+        message = f"commit {commit[:12]} has no trusted signature, which git's `merge.verifySignatures` requires"
         refuse(
             "commit-unsigned",
             message,
-            f"Push a signed commit. `git -C {top} verify-commit {commit[:12]}` shows what is wrong.",
+            f"Push a signed commit. For details, run `git -C {top} verify-commit {commit[:12]}`.",
         )
 
 
@@ -229,12 +229,12 @@ def code_of_release(site: Site, release: Release) -> Target:
     if not manifest.commit or not has_other_code(site, release):
         return Target(head=head, commit=head)
     if not git.has(manifest.commit):
-        message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
+        message = f"{release.id} was tested with commit {manifest.commit[:12]}, which is not in this repository"
         refuse("commit-missing", message, _KEEP)
     waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.branch
     if waiting is not None or branch != wanted:
-        what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
-        refuse("code-cannot-return", f"the code cannot go back: {what}", _KEEP)
+        what = f"{waiting} is in progress" if waiting else f"the checkout is on {branch or 'no branch'}, not {wanted}"
+        refuse("code-cannot-return", f"the code cannot be rolled back: {what}", _KEEP)
     _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
     commit = commit_with_lock(site, release, manifest.commit)
@@ -264,7 +264,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
     if here := only_here(*places):
         count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
         message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject}){reason}"
-        refuse("git-unpushed", message, f"Push first, so that nothing is lost. {_KEEP}")
+        refuse("git-unpushed", message, f"Push first, so that no commit is lost. {_KEEP}")
 
 
 def _bundled_commits(site: Site) -> list[str]:

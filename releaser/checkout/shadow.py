@@ -31,9 +31,11 @@ def missing_git(site: Site) -> Finding | None:
     """Return a finding if the git program is missing, which a project without git needs, too."""
     if find_program("git", site.runner.environ, site.project.root)[0] is not None:
         return None
-    message = f"git was not found on PATH; releaser commits the code that it tests to {site.project.shadow}"
+    message = f"git is not on PATH, but releaser needs it to record the tested code in {site.project.shadow}"
     return Finding(
-        "git-missing", message, "Install git, such as by `apt install git`. The project itself need not be under git."
+        "git-missing",
+        message,
+        "Install git, for example with `apt install git`. The project itself need not be under git.",
     )
 
 
@@ -55,7 +57,8 @@ def record_code(site: Site) -> None:
         refuse(
             "shadow-failed",
             message,
-            f"Check free space, and that this user owns {place}; it may be deleted, as it is made again.",
+            f"Check free space, and that this user owns {place}. You may delete that directory: releaser makes "
+            f"it again.",
         )
 
 

@@ -120,7 +120,7 @@ def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> 
                 shadow.set_reference(name, commit)
     except (ToolError, OSError) as error:
         message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
-        advice = "Make room in the temporary directory, or set TMPDIR to another one."
+        advice = "Free some space in the temporary directory, or set TMPDIR to another one."
         raise BuildError(message, advice, output=getattr(error, "output", "")) from error
     return shadow
 
@@ -224,8 +224,8 @@ def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
     if own.is_symlink() and own.resolve() == real:
         return
     if lock.is_symlink() and not any(real.is_relative_to(one.resolve()) for one in (place, top)):
-        message = f"uv.lock in the commit that is to go live is a symlink to {real}, which is outside the repository"
-        refuse("lock-outside", message, "Make it a file, or a symlink to a file in the repository.")
+        message = f"uv.lock in the new commit is a symlink to {real}, which is outside the repository"
+        refuse("lock-outside", message, "Commit a file instead, or a symlink to a file in the repository.")
 
 
 def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
@@ -257,7 +257,8 @@ def _with_left_out(site: Site, error: BuildError) -> BuildError:
         return error
     listed = ", ".join(f'"{one}"' for one in left_out[:3])
     missed = (
-        f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it bring it (such as `npm ci`),"
+        f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it install it (as `npm "
+        f"ci` does),"
         f" or set `staging_copy = [{listed}]`."
     )
     return BuildError(error.message, f"{error.advice} {missed}".strip(), output=error.output)
@@ -298,7 +299,7 @@ def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None
     elif is_there and found is None:
         place.unlink()
     elif is_there and found is not None:
-        found.tell(f"{place} was not releaser's; it is kept as {put_aside(place).name}.")
+        found.tell(f"{place} was not made by releaser; it is now {put_aside(place).name}.")
         is_there = False
     site.git.forget_work_tree(place)
     mark.unlink(missing_ok=True)

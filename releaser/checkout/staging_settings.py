@@ -1,4 +1,4 @@
-"""Settings: What a staging tree has beside what git tracks."""
+"""Settings: the untracked files in a staging tree."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from releaser.tools.code_files import CACHES, matches
 
 
 class StagingSettings(Part):
-    """What a staging tree has beside what git tracks."""
+    """The untracked files in a staging tree."""
 
-    #: What git does not track and is copied into the staging tree, so that tests may write to it.
+    #: Untracked paths that releaser copies into the staging tree, so that tests may write to them.
     staging_copy: Patterns = ()
-    #: What git does not track and is a symlink in the staging tree, to that of the checkout; refused without a sandbox.
+    #: Untracked paths that the staging tree links to those of the checkout; refused without a sandbox.
     staging_link: Patterns = ()
-    #: What git does not track and is left out of the staging tree.
+    #: Untracked paths that the staging tree lacks.
     staging_omit: Patterns = ()
 
     def leaves_out(self, *names: str) -> bool:

@@ -44,7 +44,7 @@ def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
 def _compare(site: Site, blocks: Blocks, before: LockFile, after: LockFile, commit: str) -> Blocks:
     subject = site.git.subject(commit)
     versions = tuple(find_taken_back(before, after, all_changes=subject.startswith(_ROLLBACK)))
-    reason = f"commit {commit[:12]} went back from it: {subject}"
+    reason = f"commit {commit[:12]} lowered it: {subject}"
     lifted = blocks.without_followed(after.versions)
     return lifted.with_commit_that_lowers(versions, commit=commit, reason=reason) if versions else lifted
 

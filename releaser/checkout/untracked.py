@@ -40,9 +40,9 @@ _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv rea
 _IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
-_INSTALL = f"{INSTALL}: in it, tests see all, and what they write is thrown away"
+_INSTALL = f"{INSTALL}, so that tests can read all files, and releaser discards their changes"
 
-How = Literal["copy", "link", "lend", "same", "make", "leave out"]
+How = Literal["copy", "link", "lend", "same", "make", "omit"]
 
 
 class Way(Frozen):
@@ -59,7 +59,7 @@ def way_into_tree(site: Site) -> Way:
     """Return how untracked paths get into the staging trees of a site. The sandbox is tried once in a run."""
     if BuildSettings.of(site).before_build is not None:
         reason = "`before_build` runs without a sandbox, and could write to it"
-        return Way(links=False, reason=reason, remedy="Let `before_build` bring what it needs")
+        return Way(links=False, reason=reason, remedy="Let `before_build` install its dependencies")
     found = find_sandbox(site)
     return Way(links=True) if isinstance(found, Bubblewrap) else Way(links=False, reason=found)
 
@@ -197,7 +197,7 @@ class Carrier(Frozen):
         for at in sorted(small, key=lambda at: found[at].bytes):
             files, size = files + found[at].files, size + found[at].bytes
             if files > times * MOST_FILES or size > times * MOST_BYTES:
-                found[at] = replace(found[at], how="link" if self.way.links else "leave out")
+                found[at] = replace(found[at], how="link" if self.way.links else "omit")
         return found
 
     def plan_needed(self, names: Iterable[str]) -> list[Entry]:
@@ -208,7 +208,7 @@ class Carrier(Frozen):
         """
         found = self.plan(names)
         for at, one in enumerate(found):
-            if one.how == "leave out":
+            if one.how == "omit":
                 is_source = any((one.source / name).is_file() for name in ("pyproject.toml", "setup.py"))
                 found[at] = _as_copy(one) if is_source else replace(one, how="lend")
         return found
@@ -228,7 +228,7 @@ class Carrier(Frozen):
 
     def _bring(self, entry: Entry, brought: Brought) -> None:
         target = self.place / entry.name
-        if entry.how == "leave out":
+        if entry.how == "omit":
             brought.left_out.append(entry.name)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -307,10 +307,10 @@ class Carrier(Frozen):
         if is_file:
             # Code in the tree cannot change a file that this user cannot change.
             may_change = os.access(source, os.W_OK) or status.st_uid == os.geteuid()  # the owner may change the mode
-            how = "copy" if is_small else "leave out" if may_change else "link"
+            how = "copy" if is_small else "omit" if may_change else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size)
         files, size, is_whole = weigh(source, most_files=_DIRECTORY_FILES, most_bytes=_DIRECTORY_BYTES)
-        how = "copy" if is_whole and may_copy else "leave out"
+        how = "copy" if is_whole and may_copy else "omit"
         return Entry(name=name, source=source, how=how, is_small=True, files=files, bytes=size)
 
     def _stays_inside(self, link: Path, text: Path) -> bool:
@@ -329,11 +329,11 @@ def check_room(place: Path, entries: Sequence[Entry]) -> None:
     heaviest = sorted(copies, key=lambda one: (one.bytes, one.files), reverse=True)
     named = first_few([one.name for one in heaviest], 3)
     need = Need(
-        what="the copies of what git does not track in the staging tree",
+        what="the copies of untracked files in the staging tree",
         place=place,
         bytes=sum(one.bytes + _BLOCK * one.files for one in copies),
-        inodes=sum(one.files if one.how == "copy" else 1 for one in entries if one.how != "leave out"),
-        remedy=f"name what the tests do not need in `staging_omit` (the largest: {named})" if named else "",
+        inodes=sum(one.files if one.how == "copy" else 1 for one in entries if one.how != "omit"),
+        remedy=f"add the paths that the tests do not need to `staging_omit` (the largest: {named})" if named else "",
     )
     if lacks := tuple(find_lacks([need])):
         raise PreflightError(*lacks)
@@ -407,7 +407,7 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
     if open_ones:
         key = site.sources.get("staging_link", "staging_link")
         message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
-        advice = f"{way.remedy}; or name that in `staging_copy` or `staging_omit` instead."
+        advice = f"{way.remedy}; or move the path to `staging_copy` or `staging_omit`."
         yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice)
 
 
@@ -418,15 +418,15 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
         return ()
     try:
         carrier = carrier_to(site, site.git.layout.top.with_name(".releaser-staging"), way)
-        left = [one for one in carrier.plan(untracked_in(site)) if one.how == "leave out"]
+        left = [one for one in carrier.plan(untracked_in(site)) if one.how == "omit"]
     except (ToolError, OSError):  # other checks report it
         return ()
     if not left:
         return ()
     named = first_few([_describe(name, files, size) for name, files, size in _grouped(left)])
-    message = f"the tests do not get what would be linked to the live site, as {way.reason}: {named}"
+    message = f"the staging tree lacks these untracked files of the site, because {way.reason}: {named}"
     copy = f"staging_copy = {[_grouped(left)[0][0]]}".replace("'", '"')
-    return (Finding("untracked-left-out", message, f"{way.remedy}; or let them have copies: `{copy}`."),)
+    return (Finding("untracked-left-out", message, f"{way.remedy}; or copy them into the staging tree: `{copy}`."),)
 
 
 def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:

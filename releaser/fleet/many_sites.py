@@ -71,7 +71,7 @@ class ManySites:
 
         def tell(site: str, why: str) -> None:
             if why:
-                told[FIRST_FAILED_VARIABLE] = f"{site}, which goes first, did not end well: {why}"
+                told[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
 
         for answer in self._each(first, run):
             yield _with_waits(answer)

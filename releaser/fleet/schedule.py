@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 Kind = Literal["cron", "systemd"]
 _HOUR = 3  # when few visitors come
 _MAILTO = (
-    "cron mails what releaser prints, such as that another run holds the lock, to MAILTO, which stands above the line;"
-    " without it, to the user of the crontab"
+    "cron mails the output of releaser, for example that another run holds the lock, to the MAILTO above the "
+    "line;"
+    " without MAILTO, to the user of the crontab"
 )
 
 
@@ -82,8 +83,8 @@ class _Cron(Frozen):
         job = find_jobs(after, self.project)[0]
         line = after.split("\n")[job.number]
         moved = find_mail_settings(find_variables(before, self.project), self.env_file)
-        moves = (f"write into {self.env_file}, from the crontab: {', '.join(moved)}",) if moved else ()
-        return (*moves, *(() if after == before else (f"write into the crontab: {line}",)))
+        moves = (f"move from the crontab to {self.env_file}: {', '.join(moved)}",) if moved else ()
+        return (*moves, *(() if after == before else (f"add to the crontab: {line}",)))
 
     def leftovers(self) -> tuple[str, ...]:
         before = self.crontab.read()
@@ -122,11 +123,11 @@ class _Timer(Frozen):
     def _advice(self) -> list[str]:
         if self.job.user:
             cache = Path(self.job.writable[-1].removeprefix("-"))
-            missing = [] if cache.is_dir() else [f"make {cache}, as {self.job.user}: uv keeps its cache there"]
-            return [f"updates can write in {', '.join(self.job.writable)}; --writable adds another place", *missing]
+            missing = [] if cache.is_dir() else [f"make {cache}, as {self.job.user}, for uv's cache"]
+            return [f"updates can write to {', '.join(self.job.writable)}; to add a place, use --writable", *missing]
         name = name_of(os.geteuid())
-        lingers = "" if (LINGERING / name).exists() else f"; it does not yet: `sudo loginctl enable-linger {name}`"
-        return [f"timers of a user run while that user is logged in, or lingers{lingers}"]
+        lingers = "" if (LINGERING / name).exists() else f"; to let it linger, run `sudo loginctl enable-linger {name}`"
+        return [f"the timers of a user run only while that user is logged in, or lingers{lingers}"]
 
     def changes(self) -> tuple[str, ...]:
         if not self.systemd.would_change(self.job):
@@ -189,15 +190,15 @@ def find_schedulers(site: Site) -> list[Scheduler]:
             line = without_job(crontab, root).split("\n")[others[0].number]
             refuse(
                 "schedule-foreign",
-                f"a line in the crontab, which releaser did not write, updates the site: {line}",
-                "Remove it with `crontab -e`.",
+                f"the crontab already updates the site, by a line that releaser did not write: {line}",
+                "Remove that line with `crontab -e`.",
             )
         found.append(cron)
     timer = _timer(root, Ownership.of(root), (), None, site.runner)
     others_timer = replace(timer, job=replace(timer.job, user="root"))
     if os.geteuid() and others_timer.leftovers():
-        advice = f"Remove it: `sudo releaser schedule systemd --remove --project {root}`."
-        refuse("schedule-foreign", f"{timer.job.timer} of the system updates the site, and is root's", advice)
+        advice = f"Run `sudo releaser schedule systemd --remove --project {root}`."
+        refuse("schedule-foreign", f"a timer of root, {timer.job.timer}, already updates the site", advice)
     return [one for one in (*found, timer) if one.leftovers()]
 
 

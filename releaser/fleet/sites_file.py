@@ -41,9 +41,9 @@ class SitesFile(Frozen):
     """The content of the file."""
 
     sites: tuple[ListedSite, ...]
-    #: How many at once.
+    #: The number of sites that are updated at once.
     jobs: int = 1
-    #: Who gets the summary of an update, and the settings by which it is sent.
+    #: The recipients of the summary of an update, and the settings that send it.
     mail_to: tuple[Address, ...] = ()
     mail: MailSettings = field(default_factory=MailSettings)
     #: One sentence for each entry that was ignored, with the reason.
@@ -62,7 +62,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         table = tomllib.loads(read_text(Path(real)))
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        advice = "Correct that file, or name another by --sites."
+        advice = "Correct that file, or name another one with --sites."
         raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice)) from error
     problems = [Finding("sites-invalid", f"{file}: {one}", "Correct that file.") for one in _wrong(table)]
     # Secrets are for the summary alone: each site's own programs could read them.
@@ -93,7 +93,11 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
             path = os.path.realpath(written)
             if led := _describe_foreign_parent(written):
                 if "first" in entry:
-                    refuse("sites-first", f"first: {led}", "Correct that, or remove it from `first`.")
+                    refuse(
+                        "sites-first",
+                        f"first: {led}",
+                        "Correct the owner of that directory, or remove the site from `first`.",
+                    )
                 warnings.append(led)
                 continue
             known = found.get(path) or ListedSite(path=Path(path), settings=common)
@@ -110,7 +114,7 @@ def _describe_foreign_parent(path: str) -> str:
         owner = os.stat(path).st_uid
         for place in way_to(path):
             if os.lstat(place).st_uid not in (0, owner, os.geteuid()):
-                return f"{path} is left out: {place} belongs to another user than the site"
+                return f"{path} is ignored: {place} belongs to another user than the site"
     except OSError:
         pass  # which is said by the run for that site
     return ""
@@ -126,16 +130,18 @@ def _match(pattern: str, warnings: list[str]) -> Iterator[str]:
         try:
             is_kept = (Project.at(Path(path), state_dir=None, venv=DEFAULT_VENV).state_dir / OWNER).is_file()
             if os.path.realpath(path) != straight:
-                warnings.append(f"{path} is left out: it is a symlink; name the site by its own path")
+                warnings.append(f"{path} is ignored: it is a symlink; write the path that it leads to")
             elif is_kept:
                 count += 1
                 yield path
             elif os.path.lexists(os.path.join(path, "pyproject.toml")):
-                warnings.append(f"{path} is left out: releaser keeps no releases of it; see `releaser init`")
+                warnings.append(
+                    f"{path} is ignored: releaser has no releases of it; to adopt the site, run `releaser init`"
+                )
         except OSError as error:
-            warnings.append(f"{path} is left out: {os_reason(error)}")
+            warnings.append(f"{path} is ignored: {os_reason(error)}")
     if not count:
-        warnings.append(f"{pattern} leads to no site")
+        warnings.append(f"{pattern} matches no site")
 
 
 def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
@@ -155,7 +161,7 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"first: {one!r} is not an absolute path of a site"
     entries = table.get("site", [])
     if not entries and not first:
-        yield "it lists no site; each one begins with [[site]]"
+        yield "it lists no site; begin each site with [[site]]"
     for number, entry in enumerate(entries if isinstance(entries, list) else [], start=1):
         where = f"[[site]] {number}: "
         if not isinstance(entry, dict):
@@ -174,7 +180,7 @@ def _is_path(value: object) -> bool:
 def _wrong_keys(table: Mapping[str, Any], kinds: Mapping[str, type], where: str) -> Iterator[str]:
     for key, value in table.items():
         if key not in kinds:
-            yield f"{where}there is no key {key}; the keys are {', '.join(kinds)}"
+            yield f"{where}unknown key {key}; the keys are {', '.join(kinds)}"
         elif not isinstance(value, kinds[key]) or isinstance(value, bool):
             yield f"{where}{key} must be {_KINDS[kinds[key]]}"
 
@@ -182,7 +188,7 @@ def _wrong_keys(table: Mapping[str, Any], kinds: Mapping[str, type], where: str)
 def _wrong_settings(settings: object, where: str, *, of_mail: bool = False) -> Iterator[str]:
     for name, value in settings.items() if isinstance(settings, dict) else ():
         if name not in SPECS or (of_mail and name not in _OF_MAIL):
-            yield f"{where}there is no setting {name}" + (f"; they are {', '.join(_OF_MAIL)}" if of_mail else "")
+            yield f"{where}unknown setting {name}" + (f"; the settings are {', '.join(_OF_MAIL)}" if of_mail else "")
         elif not of_mail and (SPECS[name].secret or name in _OF_ONE):
             yield f"{where}{name} belongs in the .env of the site"
         elif not isinstance(value, str | int | float):

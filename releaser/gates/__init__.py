@@ -33,7 +33,9 @@ def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:
     for verdict in _judge(stage, case, force=force):
         if isinstance(verdict, Wait):
             advice = "The next update asks again."
-            raise verdict.error or PreflightError(Finding("gate-waits", f"nothing is built: {verdict.reason}", advice))
+            raise verdict.error or PreflightError(
+                Finding("gate-waits", f"no release is built: {verdict.reason}", advice)
+            )
         facts |= verdict.facts
     return facts
 

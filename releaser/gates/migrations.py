@@ -32,5 +32,5 @@ class AppliedMigrations(Gate):
         if release is None or not names:
             return None
         reason = f"migrations are not applied: {first_few(names)}"
-        message = f"{reason}; `migrations` is refuse, so {release.id} does not go live"
+        message = f"{reason}; {release.id} does not go live, because `migrations` is `refuse`"
         return Wait(reason=reason, error=MigrationsError(message, how_to_apply(case.site, case.built, names)))

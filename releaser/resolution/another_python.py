@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     Versions = Mapping[str, str]
 
 _ROUNDS = 6  # questions to uv, if its answers have no build, either
-_OWN_MOVE = "the project asks for another version there"
-_BY_OTHERS = "the lock or another package asks for that"
+_OWN_MOVE = "the project requires another version there"
+_BY_OTHERS = "the lock or another package requires it"
 
 
 class Kept(Frozen):
@@ -78,8 +78,8 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
         try:
             kept = _keep(move)
         except ToolError as error:
-            message = f"no lock could be made for Python {move.python}: {error.message}"
-            advice = error.advice or "Check the network and the index; releaser tries again at the next run."
+            message = f"uv could not make a lock for Python {move.python}: {error.message}"
+            advice = error.advice or "Check the network and the index. The next run tries again."
             raise ResolutionError(message, advice, output=error.output) from error
         changes = list(move.changes_in(kept))
         told = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
@@ -184,7 +184,7 @@ class _Move:
             fits = SpecifierSet(said).contains(self.python, prereleases=True)
         except InvalidSpecifier:
             return ""
-        return "" if fits else f"{version} is for Python {said}"
+        return "" if fits else f"{version} requires Python {said}"
 
 
 # Questions to uv
@@ -306,7 +306,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
         lines.append(f"{one.name} would go from {old} to {new} ({why}), {_say_rule(one)}")
     message = f"on Python {move.python}, {'; '.join(lines)}"
     levels = " and ".join(f'`{one.name} = "all"`' for one in against if one.by == "policy")
-    wide = f"To let it in, add {levels} to the table `upgrade_packages`." if levels else ""
+    wide = f"To permit it, add {levels} to the table `upgrade_packages`." if levels else ""
     others = dict.fromkeys(_advise(one) for one in against if one.by != "policy")
     advice = " ".join(filter(None, [wide, *others, _stay(move)]))
     raise ResolutionError(message, advice)
@@ -323,13 +323,13 @@ def _say_rule(one: Block) -> str:
 def _advise(one: Block) -> str:
     match one.by:
         case "ignore":
-            return f"To let it in, remove {one.name} from `ignore`."
+            return f"To permit it, remove {one.name} from `ignore`."
         case "age":
-            return f"Wait until it is old enough, or make an exception in `min_age_packages` for {one.name}."
+            return f"Wait until it is old enough, or add an exception for {one.name} to `min_age_packages`."
         case "constraint":
-            return f"To let it in, change what `constraints` says of {one.name}."
+            return f"To permit it, change the line of {one.name} in `constraints`."
         case _:
-            return f"To let it in, run `releaser unhold {one.name}`."
+            return f"To permit it, run `releaser unhold {one.name}`."
 
 
 def _stay(move: _Move) -> str:
@@ -345,8 +345,9 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
     message = f"for Python {move.python}, uv.lock has {lines}; this site takes {takes}, so releaser changes neither"
     pins = " ".join(f"--upgrade-package {name}=={old}" for name, old in sorted(move.moved.items()))
     advice = (
-        f"To keep what is live, run `uv lock {pins}` where you develop, and push that. To let the others in, set"
-        f' requires-python to ">={minor(move.python)}" there, run `uv lock`, and push both. {_stay(move)}'
+        f"To keep the live versions, run `uv lock {pins}` where you develop, and push uv.lock. To install the "
+        f"others, set"
+        f' requires-python to ">={minor(move.python)}" there, run `uv lock`, and push both files. {_stay(move)}'
     )
     raise ResolutionError(message, advice.strip())
 
@@ -356,9 +357,9 @@ def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Find
     if not changes:
         return
     lines = "; ".join(f"{name} {old} → {new} ({move.why.get(name, _BY_OTHERS)})" for name, old, new in changes)
-    message = f"{plural(len(changes), 'package')} changed with the move to Python {move.python}: {lines}"
+    message = f"the move to Python {move.python} changed {plural(len(changes), 'package')}: {lines}"
     advice = (
-        "That is an upgrade, within the rules of this site. To go back, run `releaser rollback`, with Python"
+        "These upgrades follow the rules of this site. To go back, run `releaser rollback`; this needs Python"
         f" {minor(move.before)} installed."
     )
     yield Finding("python-moved-packages", message=message, advice=advice)

@@ -41,7 +41,7 @@ def project_aside(site: Site) -> Iterator[Site]:
             surround(place, root, place)
         except OSError as error:
             message = f"the project cannot be resolved in {base}: {reason_of(error)}"
-            advice = "Make room in the temporary directory, or set TMPDIR to another one."
+            advice = "Free some space in the temporary directory, or set TMPDIR to another one."
             raise ResolutionError(message, advice) from error
         yield replace(site, project=replace(site.project, root=place, staged_from=site.project.checkout))
 

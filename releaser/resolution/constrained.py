@@ -264,10 +264,12 @@ class _Search:
             and (not output or re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", output))
             and (why := rules.policy.age.objection(name, version, self.uploads))
         ]
-        young += [f"{name}: all that fits is younger" for name in sorted(filtered - rules.packages.locked.keys())]
+        young += [
+            f"{name}: all versions that fit are younger" for name in sorted(filtered - rules.packages.locked.keys())
+        ]
         if young:
-            message = f"the project asks for versions that `min_age` keeps out: {'; '.join(young)}"
-            advice = "Wait, or make an exception in `min_age_packages`."
+            message = f"the project requires versions that are younger than `min_age` permits: {'; '.join(young)}"
+            advice = "Wait until they are old enough, or add an exception to `min_age_packages`."
             raise ResolutionError(message, advice, output=output)
 
     def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
@@ -306,7 +308,7 @@ class _Search:
                 return found
             limits = {**exclude_newer(rules, found, self.uploads), **limits}
             specifiers |= {one.name: _exclude(one, specifiers.get(one.name), rules) for one in grave}
-        return NoSolution(output="no versions were found that can be installed together")
+        return NoSolution(output="no set of versions can be installed together")
 
 
 def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 _INDEX_SETTINGS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
 _INSTALLERS = {"pip", "setuptools", "wheel"}  # a venv may have these although no file requires them
 _HOW = (
-    "See uv's message. --with gives what no index has, --without leaves a package out. For versions that fit this"
-    " system alone, write `environments` into [tool.uv] of pyproject.toml, and commit that first."
+    "See uv's message. For a package that no index has, add --with; to skip a package, add --without. For "
+    "versions"
+    " that fit this system only, first add `environments` to [tool.uv] in pyproject.toml, and commit."
 )
 
 
@@ -104,14 +105,14 @@ def survey(site: Site, request: FirstLockRequest) -> Survey:
 def _refusals(site: Site) -> Iterator[Finding]:
     project, declared = site.project, [*declared_dependencies(site.pyproject.content)]
     if os.path.lexists(project.lock):
-        use = "Adopt it with the lock that it has: `releaser init`."
-        advice = use if declared else f"Move it away: {project.pyproject} asks for nothing that it locks."
-        yield Finding("lock-exists", f"{project.lock} exists, so the project has a lock already", advice)
+        use = "To adopt the project with this lock, run `releaser init`."
+        advice = use if declared else f"Move uv.lock away: {project.pyproject} requires none of its packages."
+        yield Finding("lock-exists", f"the project already has a lock: {project.lock}", advice)
     for what in declared:
         yield Finding(
             "dependencies-exist",
-            f"{project.pyproject} already says what the project depends on: {what}",
-            "Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
+            f"{project.pyproject} already lists dependencies: {what}",
+            "Run `uv lock`, commit uv.lock, and run `releaser init`. Or remove the dependencies from the file.",
         )
     for path in (project.pyproject, project.lock) if project.has_git else ():
         try:
@@ -119,9 +120,13 @@ def _refusals(site: Site) -> Iterator[Finding]:
         except ToolError:  # preflight reports it
             return
         if ignored:
-            yield Finding("git-ignored", f"git ignores {path}", "Take it out of .gitignore: it is to be committed.")
+            yield Finding("git-ignored", f"git ignores {path}", "Remove it from .gitignore: releaser must commit it.")
         elif path == project.pyproject and path.exists() and path.name not in tracked:
-            yield Finding("git-untracked", f"{path} is not under git", "Commit it first; then it is added to.")
+            yield Finding(
+                "git-untracked",
+                f"{path} is not under git",
+                "Commit it first; then releaser adds the dependencies to it.",
+            )
 
 
 def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findings) -> Installed:
@@ -141,11 +146,13 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
     own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
     for name in own - request.decided if not site.pyproject.table("build-system") else ():
         message = f"{name} {versions[name]} is the project itself, and {site.project.pyproject} has no [build-system]"
-        advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
+        advice = f"Add a [build-system], which uv needs to install it; or skip it: --without {name}."
         problems.append(Finding("build-system-missing", message, advice))
     for name in sorted(request.without - versions.keys()):
         problems.append(
-            Finding("package-not-installed", f"--without {name}: it is not installed for {python}", "Leave it out.")
+            Finding(
+                "package-not-installed", f"--without {name}: it is not installed for {python}", "Remove that option."
+            )
         )
     sees_more = "include-system-site-packages=true" in _read_config(place)
     if request.requirements is None:
@@ -154,13 +161,13 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
         for name in sorted(places.keys() - request.decided - own):
             where = Redactor().clean(places[name])
             what = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
-            advice = f"Say where to take it from: --with '{name} @ {where}'; or leave it out: --without {name}."
+            advice = f"To install it from there, add --with '{name} @ {where}'. To skip it, add --without {name}."
             problems.append(
                 Finding("package-unlockable", f"{name} {versions[name]} {what}, so no lock can hold it", advice)
             )
         if sees_more:
             advice = (
-                "Write those that the site needs into a file, and give it as well: --from-requirements FILE. Or make a"
+                "List the packages that the site needs in a file, and add --from-requirements FILE. Or make a"
                 " venv without --system-site-packages."
             )
             problems.append(
@@ -183,7 +190,7 @@ def _find_interpreter(place: Path) -> Path:
     for python in candidates:
         if os.access(python, os.X_OK):
             return python
-    why = "has no bin/python that can be started" if os.path.lexists(place) else "does not exist"
+    why = "has no bin/python that starts" if os.path.lexists(place) else "does not exist"
     return refuse(
         "venv-unusable", f"{place} {why}", "Name a venv, or a Python that has the packages: --from-venv PATH."
     )
@@ -243,13 +250,15 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
         message = f"uv cannot make a lock: {error.reason}"
         raise ResolutionError(message, error.advice or _HOW, output=error.output) from error
     except ValueError as error:  # from tomlkit
-        message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
-        raise ResolutionError(message, "Correct it, then run it again.") from error
+        message = f"releaser cannot write the dependencies to {site.project.checkout / 'pyproject.toml'}: {error}"
+        raise ResolutionError(message, "Correct that file, then run the command again.") from error
     lock = read_made_lock(tree)
     refuse_other_files(lock, found.lines)
     if secrets_in_urls(read_text(path) + lock.data.decode()):
         message = "the lock would contain a password or a token, which git would keep"
-        raise ResolutionError(message, "Let uv get it from the environment, and git from a credential helper.")
+        raise ResolutionError(
+            message, "Give the password to uv by environment variables, and to git by a credential helper."
+        )
     return lock
 
 

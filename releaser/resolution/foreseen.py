@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import Uv
 
-_UNDETERMINED = "could not determine what an update would bring"
-_NO_SOLUTION = "the dependencies of the project have no solution within these rules; see `releaser update --dry-run`"
+_UNDETERMINED = "the changes of the next update are unknown"
+_NO_SOLUTION = (
+    "the dependencies of the project have no solution within these rules; run `releaser update --dry-run` for details"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class Outlook(Frozen):
             accept_or_refuse(there.state_dir, self.base, found, files_before=files, root=there.project.root)
             group = choose_dependency_group(self.site.settings, self.site.pyproject)
             if self._is_as_live(found, group):
-                said = "nothing that is installed here would change, and for others alone no lock is made"
+                said = "no installed package would change, so releaser makes no new lock"
                 return replace(foreseen, refused=said, by="unchanged")
             failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
@@ -146,8 +148,8 @@ def _why(failed: StoredBlock) -> str:
 def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
     """Return the lock that an update starts from. Raises ResolutionError without one."""
     if not checkout.data:
-        message = f"{_UNDETERMINED}: {site.project.lock} is not a lock that can be read"
-        raise ResolutionError(message, "`releaser check` tells more.")
+        message = f"{_UNDETERMINED}: {site.project.lock} is not a valid lock"
+        raise ResolutionError(message, "Run `releaser check` for details.")
     with contextlib.suppress(ReleaserError):
         if starts_from_commit(site, live) and (committed := committed_lock(site)).data:
             return committed

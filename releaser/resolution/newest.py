@@ -90,7 +90,7 @@ def _asks_for(text: object, names: Collection[str]) -> bool:
 def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
     """Map the requirements, in words, that exclude a version of a package to those who have them."""
     return {
-        f"{asker} asks for {one.name}{one.specifier}": asker
+        f"{asker} requires {one.name}{one.specifier}": asker
         for asker, one in requirements
         if canonicalize_name(one.name) == name and not one.specifier.contains(wanted, prereleases=True)
     }
@@ -129,7 +129,7 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
         refuse(
             "config-unreadable",
             f"{path} cannot be read: {error}",
-            "Correct it; `uv lock --check` shows when it is right.",
+            "Correct it until `uv lock --check` passes.",
         )
 
 
@@ -178,8 +178,8 @@ def ask_newest(
         try:
             return _read_answer(read_text(answer), locked, python=choice.version)
         except (OSError, ValueError) as error:
-            message = f"uv wrote no list of versions that can be read: {error}"
-            raise ResolutionError(message, "Check that `uv` is a working uv.") from error
+            message = f"the list of versions that uv wrote cannot be read: {error}"
+            raise ResolutionError(message, "Check the setting `uv`: does that program run `uv --version`?") from error
 
 
 def _question(site: Site, wanted: Mapping[str, str]) -> str:
@@ -290,5 +290,5 @@ def _is_named(name: str, wanted: str, output: str) -> bool:
 
 
 def describe_unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
-    advice = advice or "See uv's message; check the network and the index, and ask again."
+    advice = advice or "See uv's message. Check the network and the index, then run the command again."
     return ResolutionError(f"{what}: {error_line(output)}", advice, output=output)

@@ -74,8 +74,8 @@ def find_outdated(
     running = lock_of(live)
     lock = running if running.data else checkout
     if not lock.data:
-        message = f"{site.project.lock} is not a lock that can be read"
-        refuse("lock-unreadable", message, "Make one: `uv lock`; `releaser check` tells more.")
+        message = f"{site.project.lock} is not a valid lock"
+        refuse("lock-unreadable", message, "Run `uv lock` to make a new one. Run `releaser check` for details.")
     graph = Graph.of(lock)
     uv = replace(site.uv, lock_builds=builds)
     choice = choose(site, uv)
@@ -222,4 +222,4 @@ class _Known(Frozen):
         if limit is None or not any(time is None or time >= limit for time in times):
             return ""
         key = "exclude-newer-package" if name in self.uploads.limits else "exclude-newer"
-        return f"`{key}` of uv takes nothing that was uploaded after {limit:%Y-%m-%d %H:%M} UTC"
+        return f"`{key}` of uv excludes files uploaded after {limit:%Y-%m-%d %H:%M} UTC"

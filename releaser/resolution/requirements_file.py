@@ -33,12 +33,14 @@ _TAKEN = {*_INCLUDED, "-e", "--editable", "--require-hashes"}  # the hashes of a
 # `uv add` ignores all of these (uv 0.13.8, measured); uv has other settings for indexes.
 _INDEXES = {"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index"}
 _TO_HIDE = (
-    "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
-    " from the environment; git asks a credential helper, or uses ssh."
+    "Remove the line, and add the index without the password to [[tool.uv.index]] in pyproject.toml. Give "
+    "the"
+    " password to uv by environment variables, and to git by a credential helper or ssh."
 )
 _TO_NAME = (
-    "Name the index in [[tool.uv.index]] of pyproject.toml (or `find-links` and `no-index` in [tool.uv]), and commit"
-    " that; then the line may stay."
+    "Add the index to [[tool.uv.index]] in pyproject.toml (or `find-links` and `no-index` to [tool.uv]), and "
+    "commit;"
+    " then the line may stay."
 )
 
 
@@ -101,10 +103,10 @@ def refusals(lines: Iterable[Line], *, names_indexes: bool) -> Iterator[Finding]
                 _TO_HIDE,
             )
         elif name in _INDEXES and not names_indexes:
-            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{line.text}`", _TO_NAME)
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not accept `{line.text}`", _TO_NAME)
         elif name and name not in _TAKEN | _INDEXES:
-            advice = "Take the line out; [tool.uv] of pyproject.toml has settings for most of these options."
-            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{name}`", advice)
+            advice = "Remove the line; [tool.uv] in pyproject.toml has settings for most of these options."
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not accept `{name}`", advice)
 
 
 def exact_version(requirement: Requirement) -> str | None:
@@ -128,5 +130,5 @@ def refuse_other_files(lock: LockFile, lines: Iterable[Line]) -> None:
         # A line for other platforms may name a version that is not locked.
         if (locked := known.get((name, version))) and not hashes & locked:
             message = f"{line.where}: the index has no file of {name} with one of those hashes"
-            advice = "Find out which of them is right; a package must not come from somebody else."
+            advice = "Check which hash is right: a wrong file may come from an attacker."
             raise ResolutionError(message, advice)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
+_CHECK_NETWORK = "Check the network and the index. The next run tries again."
 
 
 def resolve(
@@ -83,8 +83,8 @@ def resolve(
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
         except ToolError as error:
-            message = f"no upgraded lock could be made: {error.message}"
-            advice = "Check the network and the index; raise `uv_timeout` if it needs longer."
+            message = f"uv could not upgrade the lock: {error.message}"
+            advice = "Check the network and the index. If uv needs longer, raise `uv_timeout`."
             advice = advice if error.timed_out else error.advice or _CHECK_NETWORK
             raise ResolutionError(message, advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
@@ -252,22 +252,22 @@ def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
             broken := list(filter(None, (rules.beyond(name, version) for name, version in least.items())))
         ):
             message = f"the dependencies of the project conflict with `constraints`: {'; '.join(broken)}"
-            raise ResolutionError(message, "Change that line, or the dependencies in pyproject.toml.")
+            raise ResolutionError(message, "Change that line of `constraints`, or the dependencies in pyproject.toml.")
 
 
 def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     """Return the error, with advice, if uv finds no solution; uv's output names the conflict."""
     if unbuilt := failed_builds(output):
         name, version = unbuilt[0]
-        message = f"{name} {version} fails to build, so its dependencies cannot be determined"
-        advice = f"See uv's message. `releaser hold {name}` lets the other packages be updated until that is fixed."
+        message = f"{name} {version} fails to build, so its dependencies are unknown"
+        advice = f"See uv's message. To update the other packages meanwhile, run `releaser hold {name}`."
         return ResolutionError(message, advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     if blocks.held:
         names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
-        advice += f" On hold by you: {names}; `releaser unhold NAME` lifts that."
+        advice += f" On hold by you: {names}. To lift a hold, run `releaser unhold NAME`."
     if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("activation")]:
-        advice += f" Left out on purpose: {', '.join(left_out)} (`--force` includes these)."
+        advice += f" On hold by releaser: {', '.join(left_out)}. To include these, add `--force`."
     return ResolutionError("the dependencies of the project have no solution", advice, output=output)
 
 
@@ -277,16 +277,21 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
         data = read_file(tree / "uv.lock")
         return LockFile.parse(without_limits(data.decode()).encode() if limited else data)
     except (OSError, ValueError) as error:
-        message = f"uv wrote a lock that cannot be read: {error}"
-        raise ResolutionError(message, "Check that `uv` is a working uv: `uv lock`.") from error
+        message = f"the lock that uv wrote cannot be read: {error}"
+        raise ResolutionError(message, "Check the setting `uv`: does that program run `uv lock`?") from error
 
 
 def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
     """Raise ResolutionError if a lock has a version that was rolled back."""
     for entry in blocks.by("activation"):
         if entry.is_in(lock.versions):
-            message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
-            advice = "Relax the constraint on it, or accept it: `releaser update --force`."
+            message = (
+                f"{entry.name} {entry.version} was rolled back ({entry.reason}), but no other version "
+                f"fits the requirements"
+            )
+            advice = (
+                "Relax the constraint on this package. To install the version anyway, run `releaser update --force`."
+            )
             raise ResolutionError(message, advice)
 
 

@@ -142,7 +142,7 @@ def describe_holds(holds: Iterable[StoredBlock], live: Mapping[str, str]) -> Ite
         )
 
 
-_HOW = "Write a name and a specifier, such as django<6; options, URLs and extras are not allowed there."
+_HOW = "Write a name and a specifier, such as django<6. Options, URLs and extras are not allowed."
 
 
 def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
@@ -159,7 +159,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
         refuse(
             "constraints-outside",
             f"`constraints` is {given}, which is outside of the project",
-            "Name a file in it, or an absolute path.",
+            "Name a file in the project, or an absolute path.",
         )
     ownership.refuse(Ownership.of(root).unsafe(place))
     try:

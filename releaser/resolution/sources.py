@@ -65,8 +65,10 @@ def source_findings(site: Site) -> Iterator[Finding]:
         known.update(os.path.normpath(one) for one in (links if isinstance(links, list) else ()))
     for source in sources:
         if (place := f"{MIRRORS}/{source.removeprefix(S3)}") not in known:
-            message = f"`sources`: {source} is mirrored in {place}, but uv is not told to look there"
-            yield Finding("mirror-unused", message, f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
+            message = (
+                f"`sources`: {source} is mirrored in {place}, but pyproject.toml does not name that directory for uv"
+            )
+            yield Finding("mirror-unused", message, f'Add to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
 
 
 def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
@@ -94,7 +96,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
                 tree.symlink_to(place)
         except OSError as error:
             message = f"{place} cannot be used: {error}"
-            raise ResolutionError(message, "Let the user who runs releaser write there.") from error
+            raise ResolutionError(message, f"Give this user write access to {place}.") from error
         said, problems = list[str](), list[str]()
         for source, one in zip(sources, _ask(site, place), strict=True):
             said.append(f"{source}: {_say(source, one, log)}")
@@ -110,7 +112,7 @@ def _say(source: str, one: Mirrored, log: RunLog) -> str:
     advice = f"Check the network, AWS_ENDPOINT_URL and the credentials: `aws s3 ls {source}/`."
     if one.synced is None:
         message = f"{source} has not been mirrored completely yet: {one.problem}"
-        raise ResolutionError(message, f"{advice} The next run continues with what is missing.")
+        raise ResolutionError(message, f"{advice} The next run downloads the missing files.")
     age = (datetime.now(UTC) - one.synced).total_seconds()
     line = f"{one.problem}; its mirror of {duration(age)} ago is used"
     if age > _OLD:

@@ -14,17 +14,17 @@ class VersionSettings(Part):
 
     #: The same as `upgrade`, for single packages.
     upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.pairs(values.one_of(*LEVELS))] = ()
-    #: The packages that are left as they are locked.
+    #: The packages that updates keep at the locked version.
     ignore: Packages = ()
-    #: A file of constraints, as pip takes one, that says which versions may come in.
+    #: A constraints file, in pip's format, that limits the versions.
     constraints: FilePath | None = None
-    #: How long ago a version must have been uploaded to come in; 0 switches that off.
+    #: The age that a version must have on the index before updates install it; 0 means any age.
     min_age: Duration = 3 * 86400.0
-    #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
+    #: The minimum age of a version that fixes a known vulnerability, if `min_age` is higher.
     min_age_fixes: Duration = 86400.0
     #: Other minimum ages, for single packages.
     min_age_packages: Annotated[tuple[tuple[str, float], ...], values.pairs(values.duration)] = ()
-    #: What happens to a version if the index does not say when it was uploaded.
+    #: The treatment of a version whose index does not report its upload time.
     min_age_unknown: Literal["take", "refuse"] = "take"
 
     def age(self, now: datetime) -> Age:
@@ -41,7 +41,7 @@ class VersionSettings(Part):
 class S3Settings(Part):
     """Packages from S3."""
 
-    #: Where in S3 packages come from, beside indexes and directories.
+    #: S3 buckets with packages, in addition to indexes and directories.
     sources: S3Prefixes = ()
     #: The time limit of all downloads from there in one run.
     sources_timeout: Limit = 300.0

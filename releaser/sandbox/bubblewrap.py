@@ -150,8 +150,8 @@ class Bubblewrap(Frozen):
     def told(self) -> str:
         """A description, for people, of how the sandbox treats writes."""
         if self.way == "read-only":
-            return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
-        return "what is written outside of the staging tree is thrown away"
+            return "read-only outside of the project, as this kernel offers no overlay file systems"
+        return "files that it writes outside of the staging tree are discarded"
 
     @contextlib.contextmanager
     def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:

@@ -9,9 +9,9 @@ from releaser.site.values import FilePaths
 class SandboxSettings(Part):
     """The settings of the sandbox: access of tests and builds."""
 
-    #: How tests and builds are kept from everything that is not theirs.
+    #: The sandbox for tests and builds: `auto` uses bubblewrap where it works, `bwrap` requires it.
     isolate: Literal["auto", "bwrap", "off"] = "auto"
-    #: Files and directories where what tests and builds write stays; they must exist.
+    #: Files and directories in which changes by tests and builds stay; they must exist.
     test_writable: FilePaths = ()
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
     test_sockets: FilePaths = ()

@@ -39,7 +39,7 @@ def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
     def ask() -> str:
         env = inside(venv, site.runner.live_environ)
         site.runner.run(words, cwd=site.project.root, env=env, timeout=settings.health_timeout)
-        return f"{words[0]} says yes"
+        return f"{words[0]} passed"
 
     return ask
 
@@ -53,11 +53,11 @@ def ask_live_site(site: Site, health_check: str) -> str:
 
 def unhealthy_finding(error: ToolError, command: str) -> Finding:
     """Make the finding that the live site fails its health check before a command changed anything."""
-    way_on = f"; `releaser {command} --force` continues anyway" if command in _FORCED else ""
+    way_on = f"; to continue anyway, run `releaser {command} --force`" if command in _FORCED else ""
     return Finding(
         "live-unhealthy",
         f"the live site fails its health check: {error.message}",
-        f"Find out why, or correct `health_check` and the settings that go with it{way_on}.",
+        f"Repair the site, or correct `health_check` and the `health_` settings{way_on}.",
         output=error.output,
     )
 
@@ -87,10 +87,10 @@ def check_static_files(site: Site, findings: Findings) -> str:
     try:
         found = manage(site, Path(os.path.realpath(site.project.venv))).static_files()
     except ToolError as error:
-        return f"where static files go is not known yet: {error.message}"
+        return f"the directory of static files is not known yet: {error.message}"
     findings.extend(_static_findings(site, found))
     if StaticSettings.of(site).collectstatic == "auto" and found.installed and not found.has_a_place:
-        return f"static files are not collected, as STATIC_ROOT is not set: {found.reason}"
+        return f"static files are not collected, because STATIC_ROOT is not set: {found.reason}"
     return ""
 
 
@@ -108,8 +108,8 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
         "django_check": CheckSettings.of(site).django_check != "off",
     }
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
-        message = f"`{setting}` is switched on, but {root} has no manage.py"
-        yield Finding("manage-py-missing", message, f"Set `{setting}` to off, or make sure that manage.py is there.")
+        message = f"`{setting}` is on, but {root} has no manage.py"
+        yield Finding("manage-py-missing", message, f"Set `{setting}` to off, or add manage.py.")
 
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
@@ -132,7 +132,7 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
         message = "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS"
         yield Finding("staticfiles-not-installed", message, f"Add it, {_OTHERWISE} or auto.")
     elif is_on and found.local and found.place is None:
-        message = f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}"
+        message = f"`collectstatic` is on, but STATIC_ROOT is not set: {found.reason}"
         yield Finding(
             "static-root-unset",
             message,
@@ -145,14 +145,14 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
     if place.is_relative_to(checkout) and not os.access(checkout, os.W_OK):  # another check reports that
         return
     if wrong := _why_unwritable(place):
-        advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
-        yield Finding("static-root-unwritable", f"{name} is {place}, where collectstatic cannot write: {wrong}", advice)
+        advice = f"Give this user write access, correct STATIC_ROOT, {_OTHERWISE}."
+        yield Finding(
+            "static-root-unwritable", f"{name} is {place}, but collectstatic cannot write there: {wrong}", advice
+        )
         return
     for path in found.blocked:
-        message = f"{name} is {place}, in which collectstatic cannot write {_in_checkout(site, Path(path))}"
-        yield Finding(
-            "static-root-outside", message, f"Let this user write there, as collectstatic does, {_OTHERWISE}."
-        )
+        message = f"{name} is {place}, but collectstatic cannot write {_in_checkout(site, Path(path))}"
+        yield Finding("static-root-outside", message, f"Give this user write access to that path, {_OTHERWISE}.")
 
 
 def _in_checkout(site: Site, place: Path) -> Path:
@@ -176,4 +176,4 @@ def _why_unwritable(place: Path) -> str:
     parent = next(one for one in place.parents if os.path.lexists(one))
     if not os.path.isdir(parent):
         return f"{parent} is not a directory"
-    return "" if os.access(parent, os.W_OK | os.X_OK) else f"it cannot be made, as this user cannot write {parent}"
+    return "" if os.access(parent, os.W_OK | os.X_OK) else f"it does not exist, and this user cannot write to {parent}"

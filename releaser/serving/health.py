@@ -87,10 +87,10 @@ class Seen(Frozen):
     def summary(self) -> str:
         """A sentence about the processes on the new release."""
         if not self.begun:
-            found = "processes that cannot be seen from here use" if self.hidden else "no process was seen that uses"
+            found = "processes that releaser cannot see use" if self.hidden else "releaser sees no process on"
             return f"{found} the release"
         count = len(self.begun)
-        return f"{count} {'process has' if count == 1 else 'processes have'} begun since the flip"
+        return f"{count} {'process has' if count == 1 else 'processes have'} started on the release"
 
 
 class RestartCheck(Frozen):
@@ -144,16 +144,17 @@ class RestartCheck(Frozen):
             earlier = self.origin.id if self.origin is not None else ""
             left = f": {first_few(map(str, seen.left))}" if seen.left else ""
             count = f"{len(seen.left)} {'process still runs' if len(seen.left) == 1 else 'processes still run'}"
-            who = count if seen.left else "processes that cannot be seen from here still run"
+            who = count if seen.left else "processes that releaser cannot see still run"
             return Finding(
                 "processes-left",
                 message=f"{who} on release {earlier}, which was live before{left}",
-                advice="They use its packages until they end. Restart them, and make `restart` do so from now on.",
+                advice="Restart these processes: they use the old packages until they end. Then correct "
+                "`restart`, so that it restarts them.",
             )
         return Finding(
             "restart-ineffective",
-            message=f"no new process uses release {self.target.id}; the restart seems to have failed",
-            advice="Check that the site's server runs from `.venv`, and that `restart` restarts it.",
+            message=f"no process has started on release {self.target.id}, so the restart seems to have failed",
+            advice="Check that the site's server starts from `.venv`, and that `restart` restarts it.",
         )
 
 
@@ -232,6 +233,12 @@ def note_stale_processes(site: Site, log: RunLog) -> None:
         for one in found:
             groups.setdefault(one.release, []).append(f"{one.pid} ({one.user}, {one_line(one.command, limit=80)})")
         message = "; ".join(f"on {release}: {first_few(processes)}" for release, processes in groups.items())
-        advice = "Restart them: they use old packages. `releaser list` shows who uses which release."
-        log.note(Finding("not-restarted", message=f"not restarted since the last flip: {message}", advice=advice))
+        advice = "Restart these processes: they use old packages. `releaser list` shows the processes of each release."
+        log.note(
+            Finding(
+                "not-restarted",
+                message=f"processes that were not restarted after the last update run {message}",
+                advice=advice,
+            )
+        )
     note(site.state_dir, left_behind=names)

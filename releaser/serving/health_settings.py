@@ -25,25 +25,25 @@ _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
 
 
 class HealthSettings(Part):
-    """When a site counts as well."""
+    """The conditions under which the site is healthy."""
 
-    #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
+    #: The check whether the site works: a URL that must answer, or a command that must exit with 0.
     health_check: UrlOrCommand | None = None
-    #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
+    #: The HTTP statuses that pass: `200`, a class such as `2xx`, a range such as `200-204`.
     health_status: Statuses = (range(200, 300), range(300, 400))
-    #: A text that must be in the first 1,000,000 bytes of the page, as it stands in its source.
+    #: A text that the source of the page must contain, within its first 1,000,000 bytes.
     health_text: Visible | None = None
-    #: The absolute path of a unix socket to ask the URL through.
+    #: The absolute path of a unix socket through which releaser asks the URL.
     health_socket: SocketPath | None = None
-    #: The host to ask for, in the header `Host` and of the certificate, if it is not that of the URL.
+    #: The host in the header `Host` and in the certificate, if it differs from that of the URL.
     health_host: Host | None = None
-    #: How long one try may take.
+    #: The time limit of one try.
     health_timeout: Limit = 10.0
-    #: How many more tries there are after the first.
+    #: The number of tries after the first.
     health_retries: int = 7
-    #: How long to wait between two tries.
+    #: The pause between two tries.
     health_pause: Duration = 2.0
-    #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
+    #: How long answers must stay good if releaser cannot see which release gives them; 0 asks once.
     health_seconds: Duration = 10.0
 
     def patience(self) -> "Patience":
@@ -91,7 +91,7 @@ def health_findings(site: "Site") -> Iterator[Finding]:
         return
     if check.lower().startswith("https:"):
         message = "health_socket is set, but health_check begins with https://"
-        yield Finding("health-socket-https", message, "Write http://; what listens on a unix socket speaks no TLS.")
+        yield Finding("health-socket-https", message, "Write http:// instead: servers on unix sockets do not use TLS.")
     yield from _socket_findings(settings.health_socket)
 
 
@@ -106,6 +106,6 @@ def _socket_findings(path: str) -> Iterator[Finding]:
     elif not os.access(path, os.W_OK):  # connecting needs it (unix(7))
         yield Finding(
             "health-socket-denied",
-            f"health_socket {path}: this user may not connect to it",
-            "Let this user write it: by the group of the socket, or of the server that makes it.",
+            f"health_socket {path}: this user is not permitted to connect",
+            "Give this user write access to the socket, for example through its group.",
         )

@@ -111,12 +111,12 @@ def find_unrestarted(site: Site) -> Finding | None:
     if not servers and not HealthSettings.of(site).health_check and not is_django(project.root):
         return None
     no_place = f"{project.checkout} has neither tmp/ nor config/tmp/"
-    message = f"updates restart nothing: `restart` is auto, but {no_place}"
+    message = f"updates do not restart the site: `restart` is auto, but {no_place}"
     if servers:
         advice = " ".join(f"For {one}, set {one.remedy}." for one in _first_of_each(servers))
     else:
-        advice = f"Set `restart` to the command that restarts the site: {_GUIDE} has one for each server."
-    return Finding("restart-nothing", message, f'{advice} If nothing is to be restarted, set `restart = "none"`.')
+        advice = f"Set `restart` to the command that restarts the site: {_GUIDE} has the command for each server."
+    return Finding("restart-nothing", message, f'{advice} If no process needs a restart, set `restart = "none"`.')
 
 
 def unrestarted_warnings(site: Site) -> Iterator[Finding]:

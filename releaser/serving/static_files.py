@@ -82,7 +82,7 @@ def restore_static_files(site: Site, log: RunLog) -> None:
             reason = reason_of(error)
             step.warns(reason)
             message = f"the static files of {live.id} could not be collected again: {reason}"
-            log.note_failure(ActivationError(message, "Fix that; the next `releaser update` tries again."))
+            log.note_failure(ActivationError(message, "Correct the error; the next `releaser update` tries again."))
             with contextlib.suppress(OSError):  # on a full disk this cannot be recorded either
                 note_failed_actions(site, live, {COLLECT})
 
@@ -126,7 +126,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
         step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
         return
     if log.finishing is None and are_in_place(site, venv):
-        step.says("all are there still")
+        step.says("all are in place")
         return
     django = manage(site, venv, timeout=settings.collectstatic_timeout)
     found: StaticFiles | None = None
@@ -135,13 +135,13 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     except ToolError as error:
         if error.returncode is None:  # Django hangs, or cannot be started
             raise
-        step.warns(f"no static files are collected: {error.message}")
+        step.warns(f"static files are not collected: {error.message}")
     if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
         if found is not None:
             step.skip("staticfiles is not installed, or STATIC_ROOT is not set")
         return
     if found is not None and _are_there(site, log, venv, found):
-        step.says("all are there still")
+        step.says("all are in place")
         _note(site, venv, found)
         return
     place = found.place if found is not None else None

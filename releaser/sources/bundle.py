@@ -44,13 +44,13 @@ class Bundle(Locked):
         names = [one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED)]
         return Supply(
             read_lock=lambda: LockFile.parse(read_file(self.place / LOCK)),
-            takes=f"what the bundle of {made.release} has locked",
+            takes=f"the lock of the bundle of {made.release}",
             asks_others=False,
             runs_tests=self.runs_tests,
             variables={"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)},
             to_install=partial(offline_lock, wheels=wheels, manifest=made),
             included={name: self.place / INCLUDED / name for name in names},
-            advice="Name these files in `bundle_include` where the bundle is created, and create it again.",
+            advice="Add these files to `bundle_include` where the bundle is created, and create it again.",
             provenance=Provenance(
                 release=made.release,
                 sequence=made.sequence,
@@ -71,12 +71,12 @@ class Bundle(Locked):
                     fetch_bundle(git, self.place / CODE, commit)
             except ToolError as error:
                 message = f"the code of the bundle cannot be read: {error.message}"
-                advice = "Install the full bundle, or the one that this builds on, first."
+                advice = "First install the full bundle, or the bundle that this delta builds on."
                 raise PreflightError(Finding("bundle-code-unreadable", message, advice, output=error.output)) from error
             if not git.has(commit):
                 refuse(
                     "commit-missing",
-                    f"commit {commit[:12]} is not here, and not in this bundle",
+                    f"commit {commit[:12]} is neither in this repository nor in the bundle",
                     "Install the full bundle.",
                 )
         ahead, behind = git.apart(git.commit("HEAD"), commit)
@@ -84,7 +84,9 @@ class Bundle(Locked):
         others = [one for one in ahead if one.id not in own]
         if others and (behind or not follow):
             lacks = f"{plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
-            advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
+            advice = "Create a bundle whose code has these commits" + (
+                "." if behind else ", or go back to the older code with `--allow-older`."
+            )
             refuse("bundle-lacks", f"{site.project.checkout} has {lacks}", advice)
         return commit
 

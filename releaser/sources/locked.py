@@ -46,8 +46,11 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
         wanted, live = lock.versions.get(one.name), before.get(one.name)
         if wanted != live and live is not None:
             has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
-            message = f"uv.lock has {has}, but a person holds {live}"
-            advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
+            message = f"uv.lock has {has}, but {live} is on hold by you"
+            advice = (
+                f"To follow uv.lock, run `releaser unhold {one.name}`. To keep the hold, lock {live} where "
+                f"you develop, and push."
+            )
             raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice)
 
 
@@ -57,11 +60,11 @@ def _refuse_other_project(work: Workspace) -> None:
     try:
         done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:
-        message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
+        message = f"uv could not check whether uv.lock fits pyproject.toml: {error.message}"
         raise ResolutionError(message, error.advice or "Check the network.", output=error.output) from error
     if isinstance(done, NoSolution):
         message = "uv.lock does not fit pyproject.toml, and releaser does not change it"
-        raise ResolutionError(message, "Run `uv lock` where you develop, and push that.", output=done.output)
+        raise ResolutionError(message, "Run `uv lock` where you develop, commit uv.lock, and push.", output=done.output)
 
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
@@ -71,6 +74,9 @@ def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
         if one.key and one.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])
             were = "was" if len(out) == 1 else "were"
-            message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"
-            advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
+            message = f"{names} {were} rolled back ({one.reason}), and uv.lock is still that of {one.release}"
+            advice = (
+                "Lock other versions where you develop, and push. To install this lock anyway, run "
+                "`releaser update --force`."
+            )
             raise ResolutionError(message, advice)

@@ -45,7 +45,7 @@ class Overridden(Source):
             write_new_file(pyproject, apply_overrides(read_text(pyproject), completed).encode())
             message, advice = (
                 f"no lock could be made with {names}",
-                "See uv's message; the package must fit the others.",
+                "See uv's message: the version must fit the other packages.",
             )
             try:
                 made = work.facts.uv.lock(tree, ["lock"], python=work.facts.python)
@@ -56,6 +56,8 @@ class Overridden(Source):
             lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
             if ignored := not_taken(packages, lock):
                 message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"
-                raise ResolutionError(message, "See where pyproject.toml says that this package comes from.")
+                raise ResolutionError(
+                    message, "Check the source of this package in pyproject.toml (`tool.uv.sources`)."
+                )
             step.says(names)
         return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())

@@ -86,7 +86,9 @@ def test_what_a_young_version_brings_along_is_not_built(scene: Scene) -> None:
 def test_what_the_project_asks_for_is_not_built_before_it_is_old_enough(scene: Scene) -> None:
     scene.offer("evil", "2.0", 5 / 1440)
     scene.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"evil"', '"evil>=2"')})
-    assert "`min_age` keeps out: evil 2.0: it is 5 minutes old" in scene.site.releaser("update", check=4).stderr
+    assert (
+        "younger than `min_age` permits: evil 2.0: it is 5 minutes old" in scene.site.releaser("update", check=4).stderr
+    )
     assert "evil 2.0" not in scene.mark.read_text(encoding="utf-8")
 
 

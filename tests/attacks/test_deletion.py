@@ -182,7 +182,7 @@ def test_what_lies_where_a_staging_tree_would_be_is_kept_and_told(
     assert seen(theirs) == before
     for place in places:
         aside = place.with_name(f"{place.name}.unreadable-1")
-        assert f"{place} was not releaser's; it is kept as {aside.name}." in finished.stderr
+        assert f"{place} was not made by releaser; it is now {aside.name}." in finished.stderr
         assert aside.read_text(encoding="utf-8") == "draft" if kind == "a file" else seen(aside) == before
     silent(site.releaser("update"))
 

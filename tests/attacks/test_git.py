@@ -83,7 +83,7 @@ def test_a_commit_cannot_send_files_through_a_filter_unless_that_is_allowed(make
     for words in (["update", "--dry-run"], ["update"]):
         finished = site.releaser(*words, check=3)
         assert f"commit {commit[:12]} has files for git's filter shout" in finished.stderr
-        assert f"write RELEASER_GIT_HOOKS=true into {site.outer / '.env'}" in finished.stderr
+        assert f"add RELEASER_GIT_HOOKS=true to {site.outer / '.env'}" in finished.stderr
         assert (site.head(), site.live_id()) == (head, live)
     site.write_dotenv({"RELEASER_GIT_HOOKS": "true"})
     site.releaser("update", check=0)

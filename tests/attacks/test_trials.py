@@ -18,7 +18,7 @@ if "test" in sys.argv:
 @pytest.mark.parametrize("command", ["update", "rebuild"])
 @pytest.mark.parametrize(
     ("pattern", "told"),
-    [(BETA, "beta/__init__.py is changed"), ("site/manage.py", "somebody edited manage.py")],
+    [(BETA, "beta/__init__.py is changed"), ("site/manage.py", "edited during this run, and not tested: manage.py")],
 )
 def test_tests_that_change_what_is_live_are_told_of(
     make_site: SiteFactory, command: str, pattern: str, told: str

@@ -46,7 +46,7 @@ def test_the_export_does_not_follow_a_symlink_out_of_the_project(
     site = make_site.adopted(due="1.1.0")
     push_symlink(site, tmp_path, "reqs", theirs, f'requirements_export = "reqs/out.txt"\nupgrade = "{upgrade}"')
     finished = site.releaser("update", check=3)
-    assert "requirements_export names reqs/out.txt, and a symlink leads to its directory" in finished.stderr
+    assert "requirements_export names reqs/out.txt, but a symlink leads from its directory to" in finished.stderr
     assert contents(theirs) == {"out.txt": "not of this project\n"}
 
 
@@ -57,7 +57,7 @@ def test_the_output_of_a_build_neither_replaces_nor_takes_what_a_symlink_leads_t
     (theirs / "dist" / "page").write_text("kept", encoding="utf-8")
     push_symlink(site, tmp_path, "web", theirs, 'before_build = "true"\nbuild_output = ["web/dist"]')
     finished = site.releaser("update", check=3)
-    assert "build_output names web/dist, and a symlink leads to its directory" in finished.stderr
+    assert "build_output names web/dist, but a symlink leads from its directory to" in finished.stderr
     assert not (theirs / "dist").is_symlink()
     assert contents(theirs / "dist") == {"page": "kept"}
 

@@ -243,9 +243,9 @@ def test_copies_are_counted_before_the_first_is_made(
             complete_tree(there, a_log())
         assert contents(there.project.root) == (0, 0, 0)
     (finding,) = caught.value.findings
-    assert "no space for the copies of what git does not track in the staging tree: 9 MB free" in finding.message
+    assert "no space for the copies of untracked files in the staging tree: 9 MB free" in finding.message
     assert "10 MB needed" in finding.message
-    assert "in `staging_omit` (the largest: fixtures)" in finding.advice
+    assert "to `staging_omit` (the largest: fixtures)" in finding.advice
     found.f_bavail, found.f_favail = 10**9, 50
     with pytest.raises(PreflightError, match="too few free inodes"), staging_tree(site, a_log(), "HEAD"):
         pass

@@ -103,8 +103,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "something beside them": (lambda it: it.write(it.text, it.signature, more="x"), "does not consist of"),
     "a pointer that is no text": (lambda it: it.write(json.loads(it.text), it.signature), "is not text"),
     "a pointer that is not ASCII": (lambda it: it.write(it.text + "é", it.signature), "is not text"),
-    "an empty signature": (lambda it: it.write(it.text, ""), "not signed by anybody in"),
-    "a signature that is none": (lambda it: it.write(it.text, "x" * 300), "not signed by anybody in"),
+    "an empty signature": (lambda it: it.write(it.text, ""), "no signer in"),
+    "a signature that is none": (lambda it: it.write(it.text, "x" * 300), "no signer in"),
     "the signature of an earlier pointer": (
         lambda it: it.write(it.text, json.loads(it.earlier)["signature"]),
         "incorrect signature",
@@ -113,7 +113,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a space behind it": (lambda it: it.write(it.text + " ", it.signature), "incorrect signature"),
     "signed by somebody else": (
         lambda it: it.write(it.text, it.sign(it.text, key=it.other_key)),
-        "not signed by anybody in",
+        "no signer in",
     ),
     "signed as a bundle": (
         lambda it: it.write(it.text, it.sign(it.text, namespace="releaser-bundle")),
@@ -155,8 +155,11 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a format to come": (_of(format=2), "it has format 2"),
     "without the project": (_without("project"), "is not valid"),
     "without moves": (_without("moves"), "is not valid"),
-    "an unknown field": (_of(command="rm -rf /"), "not in the form that releaser writes"),
-    "written otherwise": (lambda it: it.signed(json.dumps(json.loads(it.text))), "not in the form that releaser"),
+    "an unknown field": (_of(command="rm -rf /"), "releaser did not write it in this form"),
+    "written otherwise": (
+        lambda it: it.signed(json.dumps(json.loads(it.text))),
+        "releaser did not write it in this form",
+    ),
     "something else that is signed": (lambda it: it.signed("[]"), "is not valid"),
     "a bundle that lies above": (_bundle(path="../other.bundle"), "is not the name of a bundle"),
     "a bundle at an absolute path": (_bundle(path="/etc/passwd"), "is not the name of a bundle"),

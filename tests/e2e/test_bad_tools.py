@@ -70,11 +70,11 @@ def proxy(site: SampleSite, pattern: str, text: str) -> dict[str, str | None]:
 
 
 LOCK_TROUBLE = {
-    "fails": ("echo 'error: out of luck' >&2; exit 2", ("no upgraded lock", "out of luck")),
+    "fails": ("echo 'error: out of luck' >&2; exit 2", ("uv could not upgrade the lock", "out of luck")),
     "no solution": ("echo 'no, never' >&2; exit 1", ("no solution", "no, never", "pyproject.toml")),
     "garbage": ("echo garbage > uv.lock; exit 0", ("cannot be read", "`uv lock`")),
     "deletes": ("rm uv.lock; exit 0", ("cannot be read",)),
-    "killed": ("kill -KILL $$", ("no upgraded lock", "SIGKILL")),
+    "killed": ("kill -KILL $$", ("uv could not upgrade the lock", "SIGKILL")),
 }
 
 
@@ -228,6 +228,6 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
         site.push_commit("Take packages from a server")
         refusal = refused(site, code=4, timeout=300)
     assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
-    refusal.says("no upgraded lock could be made", "still running after", "uv_timeout")
+    refusal.says("uv could not upgrade the lock", "still running after", "uv_timeout")
     assert "failed" in site.releaser("history").stdout
     assert site.json("status")["quarantined"] == []

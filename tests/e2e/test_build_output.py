@@ -77,7 +77,7 @@ def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets
     assert os.readlink(assets.dist) == ".venv/share/releaser/output/dist"
     assert site.git("status", "--porcelain") == ""
     kept = site.outer / ".releaser" / "site" / "output" / "dist"
-    assert f"what lay there is kept as {kept}" in report["noted"]
+    assert f"the earlier files are in {kept}" in report["noted"]
     second = site.live_id()
     assets.push("v2")
     site.releaser("update", check=0)
@@ -125,7 +125,7 @@ def test_what_is_not_declared_is_refused_by_name_and_the_live_files_stay(
     assets = Assets(make_site, tmp_path, dotenv={"RELEASER_BUILD_OUTPUT": None})
     assets.push("v1")
     report = assets.site.json("update", check=4)
-    assert "before_build made dist, which git does not track, so it would not go live" in report["headline"]
+    assert "before_build made files that git does not track, so they would not go live: dist" in report["headline"]
     assert '`build_output = ["dist"]`' in report["advice"]
     assert assets.read() == OLD
 
@@ -140,7 +140,10 @@ def test_caches_are_no_output_and_edits_of_tracked_files_are_refused(make_site: 
     bundler.write_text(BUNDLER + 'open("assets.txt", "a").write("!")\n', encoding="utf-8")
     assets.push("v2")
     report = assets.site.json("update", check=4)
-    assert "before_build changed assets.txt, which git tracks" in report["headline"]
+    assert (
+        "before_build changed files that git tracks, and the changes would not go live: "
+        "assets.txt" in report["headline"]
+    )
     bundler.write_text("pass\n", encoding="utf-8")
     report = assets.site.json("update", check=4)
     assert "before_build made nothing at dist, which `build_output` names" in report["headline"]

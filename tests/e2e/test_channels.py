@@ -358,7 +358,7 @@ def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(
     told = follow(host, web / "production", check=4)["problems"][0]  # which does not know who issued the certificate
     assert "CERTIFICATE_VERIFY_FAILED" in told
     assert follow(host, web / "production", place=web)["result"] == "activated"
-    assert "would be read unencrypted" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
+    assert "is not encrypted" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
     assert "~/.netrc" in host.releaser("update", "--from", "https://me:secret@example.org/x", check=2).stderr
     there = Place(to=web.at, at=web.at, env=web.env)
     told = published.publish(1, there, check=4)
@@ -390,7 +390,7 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
     assert first.data == b"first"
     found.replace("a.channel", b"second", first)
     for before in (None, first):
-        with pytest.raises(PreflightError, match="somebody else has moved"):
+        with pytest.raises(PreflightError, match="was changed by another publisher meanwhile"):
             found.replace("a.channel", b"third", before)
     second = found.read("a.channel", 3)
     assert second is not None
@@ -468,7 +468,7 @@ def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_
     (tmp_path / "nobody").touch()
     none = {"RELEASER_BUNDLE_SIGNERS": str(tmp_path / "nobody")}
     words = ("--sign", published.key, "--to", place.to, "--name", "production", published.bundles[1])
-    assert "not signed by anybody in" in published.site.releaser("channel publish", *words, env=none, check=3).stderr
+    assert "no signer in" in published.site.releaser("channel publish", *words, env=none, check=3).stderr
     assert "is not a valid channel name" in published.publish(1, place, name="../x", check=2)
     assert "is not a delta of" in published.publish(0, place, "--delta", published.deltas[0], check=3)
     with_locked = subprocess.Popen(["flock", "--no-fork", place.to, "sleep", "60"])

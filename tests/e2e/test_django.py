@@ -56,7 +56,7 @@ def collected(django: DjangoSite, *words: str) -> bool:
     """Go to another release; return whether that has started collectstatic."""
     report = django.site.json(*words)
     assert report["result"] == "activated"
-    return bool(step(report, "collectstatic")["detail"] != "all are there still")
+    return bool(step(report, "collectstatic")["detail"] != "all are in place")
 
 
 def questions(django: DjangoSite) -> int:
@@ -123,7 +123,7 @@ def test_what_stands_in_the_way_of_static_files_or_cannot_be_written_is_found_be
     with read_only(django.static):
         refusal = weakly(django.site, "check")
         assert refusal.returncode == 3, refusal
-        assert f"STATIC_ROOT is {django.static}, where collectstatic cannot write" in refusal.stderr
+        assert f"STATIC_ROOT is {django.static}, but collectstatic cannot write there" in refusal.stderr
         refusal = weakly(django.site, "rollback", django.site.live_id())
         assert refusal.returncode == 0, refusal  # it is already live, and nothing is to be done
     own = django.static / "uploads"  # of no concern to collectstatic

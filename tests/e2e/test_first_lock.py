@@ -93,8 +93,8 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     assert installed(site.link / "bin" / "python") == before
     assert site.git("status", "--porcelain", "--untracked-files=all") == ""
     refused = site.releaser("init", "--from-venv", site.link, check=3)
-    assert f"{site.path / 'uv.lock'} exists, so the project has a lock already" in refused.stderr
-    assert "already says what the project depends on: [project] dependencies" in refused.stderr
+    assert f"the project already has a lock: {site.path / 'uv.lock'}" in refused.stderr
+    assert "already lists dependencies: [project] dependencies" in refused.stderr
 
 
 def test_what_differs_is_named_and_changes_nothing_without_force(make_site: SiteFactory) -> None:
@@ -173,7 +173,7 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
     given += ["--with", "epsilon==1.0.0"]
     refused = site.releaser(*words, *given, check=4)
     assert "there is no version of beta==1.0.0" in refused.stderr
-    assert "--without leaves a package out" in refused.stderr
+    assert "to skip a package, add --without" in refused.stderr
     assert site.snapshot() == before
 
     report = site.json(*words, *given, "--without", "beta")
@@ -281,7 +281,7 @@ def test_versions_that_fit_no_other_platform_need_a_word_of_a_person(make_site: 
     before = site.snapshot()
     refused = site.releaser("init", "--from-venv", site.link, check=4).stderr
     assert "sys_platform == 'win32'" in refused
-    assert "For versions that fit this system alone, write `environments` into [tool.uv]" in refused
+    assert "For versions that fit this system only, first add `environments` to [tool.uv]" in refused
     assert site.snapshot() == before
     site.edit("pyproject.toml", UV_TABLE + "environments = [\"sys_platform == 'linux'\"]\n")
     site.push_commit("Name the platform")
@@ -324,7 +324,7 @@ def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> No
     site.env["RELEASER_GIT"] = "false"
     site.edit("uv.lock", "version = 1\n")  # as a crash between the two files leaves it
     refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
-    assert f"Move it away: {site.path / 'pyproject.toml'} asks for nothing that it locks" in refused
+    assert f"Move uv.lock away: {site.path / 'pyproject.toml'} requires none of its packages" in refused
     (site.path / "uv.lock").unlink()
     assert site.json("init", "--from-venv", site.link)["result"] == "activated"
     assert locked(site) == FREE == installed(site.link / "bin" / "python")
@@ -349,7 +349,7 @@ def test_what_somebody_edits_meanwhile_in_a_project_without_git_is_not_overwritt
     request = Request(path=site.path, environ=environ, command="init")
     report = first_lock.create_first_lock(request, first_lock.read_request(site.link, None, (), ()))
     assert report.exit_code == PreflightError.exit_code
-    assert f"somebody changed {site.path / 'pyproject.toml'}" in str(report.problems)
+    assert f"{site.path / 'pyproject.toml'} was changed during this run" in str(report.problems)
     assert (site.path / "pyproject.toml").read_text(encoding="utf-8") == edited
     assert not (site.path / "uv.lock").exists()
     assert not site.link.is_symlink()

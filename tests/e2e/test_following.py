@@ -77,7 +77,7 @@ def test_a_rollback_is_not_undone_by_following_and_nothing_of_it_is_pushed(
     silent(production.releaser("update"))
     assert production.live_version("alpha") == "1.0.0"
     staging.push_from_elsewhere({"notes.txt": "new code with the same lock"})
-    assert "alpha 1.1.0 was backed out" in production.releaser("update", check=4).stderr
+    assert "alpha 1.1.0 was rolled back" in production.releaser("update", check=4).stderr
     assert production.live_version("alpha") == "1.0.0"
     production.releaser("update", "--force", check=0)
     assert (production.live_version("alpha"), production.git("status", "--porcelain")) == ("1.1.0", "")
@@ -102,7 +102,7 @@ def test_what_does_not_fit_or_is_held_or_fails_here_leaves_live_as_it_was(
     staging.releaser("update", check=0)
     production.releaser("hold", "alpha", "prints upside down", check=0)
     said = production.releaser("update", check=4).stderr
-    assert "uv.lock has alpha 1.1.0, but a person holds 1.0.0 (prints upside down)" in said
+    assert "uv.lock has alpha 1.1.0, but 1.0.0 is on hold by you (prints upside down)" in said
     production.releaser("unhold", "alpha", check=0)
     text = (staging.path / "pyproject.toml").read_text(encoding="utf-8")
     staging.push_from_elsewhere({"pyproject.toml": text.replace('"alpha', '"alpha<1.1,', 1)})

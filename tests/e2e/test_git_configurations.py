@@ -239,13 +239,13 @@ def test_a_repository_that_is_read_only_is_refused_before_anything_is_stopped(ma
         for command in ("check", "update", "update --dry-run"):
             finished = site.releaser(command, check=3)
             told = finished.stdout + finished.stderr
-            assert f"{site.path / '.git'} is not writable for this user" in told, finished
+            assert f"this user cannot write to {site.path / '.git'}" in told, finished
             assert "chown" in told or "remount" in told
     assert (site.live_id(), (site.outer / "stopped").exists()) == (live, False)
     site.releaser("update", check=0)
     with read_only(site.path / ".git"):
         finished = site.releaser("rollback", check=3)
-        assert "is not writable for this user" in finished.stderr
+        assert "this user cannot write to" in finished.stderr
         assert "--keep-code" in finished.stderr
         site.releaser("rollback", "--keep-code")
     assert site.live_id() == live
@@ -270,7 +270,7 @@ def test_an_unsigned_commit_is_refused_before_anything_is_stopped(make_site: Sit
     live, head = site.live_id(), site.head()
     finished = site.releaser("update", check=3)
     assert f"commit {commit[:12]} has no trusted signature" in finished.stderr
-    assert "`merge.verifySignatures` asks for one" in finished.stderr
+    assert "git's `merge.verifySignatures` requires" in finished.stderr
     assert (site.live_id(), site.head(), (site.outer / "stopped").exists()) == (live, head, False)
 
 

@@ -69,7 +69,7 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
     assert "it would be refused: the live site fails" in str(site.json("rebuild", "--dry-run", env=asks("false")))
     report = site.json("rebuild", check=3, env=asks("false"))
     assert report["headline"].startswith("the live site fails its health check: ")
-    assert "`releaser rebuild --force` continues anyway" in report["advice"]
+    assert "to continue anyway, run `releaser rebuild --force`" in report["advice"]
     assert "stage" not in steps(report)
     assert site.live_id() == before
     cure = asks(f"python -c \"import sys; sys.exit('/{before}/' in sys.prefix + '/')\"")

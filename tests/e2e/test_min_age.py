@@ -132,7 +132,10 @@ def test_the_limit_is_waited_for_even_if_the_project_asks_for_what_is_too_young(
     shop.offer("alpha", "2.0.0", 2)
     shop.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(shop.site, '"alpha"', '"alpha>=2"')})
     (problem,) = shop.site.json("update", check=4)["problems"]
-    assert "the project asks for versions that `min_age` keeps out: alpha 2.0.0: it is 2 days old" in problem
+    assert (
+        "the project requires versions that are younger than `min_age` permits: alpha 2.0.0: it is 2 days "
+        "old" in problem
+    )
     assert "min_age_packages" in problem
     assert shop.live == ("1.0.0", "1.0.0")
     shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "alpha=0"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-SAYS = "updates restart nothing: `restart` is auto, but"
+SAYS = "updates do not restart the site: `restart` is auto, but"
 APPLICATION = """
 def application(environ, start_response):
     start_response("200 OK", [])

@@ -196,7 +196,7 @@ def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: S
         shutil.rmtree(place)
         (record / "gitdir").unlink()
     finished = site.releaser("prune", check=0)
-    assert "was not releaser's" not in finished.stderr
+    assert "was not made by releaser" not in finished.stderr
     assert not [name for name in os.listdir(site.outer) if ".releaser-staging" in name]
     assert not record.exists()
     site.releaser("update", check=0)

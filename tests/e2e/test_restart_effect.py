@@ -138,7 +138,7 @@ def test_a_restart_that_takes_a_while_is_waited_for(make_site: SiteFactory, tmp_
         found = step(report, "health check")
     # The one that started the server may just be there still.
     assert found["detail"].startswith(servers.env["RELEASER_HEALTH_CHECK"])
-    assert re.search("200; (1 process has|2 processes have) begun since the flip$", found["detail"])
+    assert re.search("200; (1 process has|2 processes have) started on the release$", found["detail"])
     assert (found["status"], report["problems"]) == ("ok", [])
     assert 0.3 < found["seconds"] < 30  # as long as it takes, not a whole pause
 
@@ -174,5 +174,5 @@ def test_the_moment_of_the_flip_outlives_the_run(make_site: SiteFactory, tmp_pat
         report = site.json("update", env=env)
         assert time.monotonic() - started < 60
         found = step(report, "health check")
-    assert found["detail"].endswith("since the flip")
+    assert found["detail"].endswith("on the release")
     assert report["problems"] == []

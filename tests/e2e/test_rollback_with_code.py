@@ -62,7 +62,7 @@ def test_code_that_the_server_could_not_be_told_of_stays(make_site: SiteFactory)
     site, _, _ = _with_commit(make_site)
     live, head = site.live_id(), site.head()
     env = {"RELEASER_RESTART": "auto", "RELEASER_RESTART_FILE": "nowhere/restart.txt"}
-    assert "there is no directory" in site.releaser("rollback", check=3, env=env).stderr
+    assert "restart_file nowhere/restart.txt: the directory" in site.releaser("rollback", check=3, env=env).stderr
     assert (site.live_id(), site.head()) == (live, head)
 
 

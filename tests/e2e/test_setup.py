@@ -81,7 +81,7 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     answers = ["nonsense", "local", "", "", "", "none", "ada@example.org, bob@example.org", "127.0.0.1", "cron", "y"]
     status, said = on_terminal(site, "setup", typed="".join(f"{one}\n" for one in answers))
     assert status == 0, said
-    assert "Next: send a test mail; write into the crontab: " in said
+    assert "Next: send a test mail; add to the crontab: " in said
     assert "sent to ada@example.org, bob@example.org by 127.0.0.1" in said
     assert "must be one of" in said
     assert "python manage.py test --noinput" in said

@@ -34,8 +34,8 @@ def site_with(
 def test_what_is_wrong_is_told_along_with_other_problems(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="manage.py")
     refusal = refused(site, env={"RELEASER_RESTART_FILE": "nowhere/restart.txt"})
-    refusal.says("there is no directory")
-    refusal.says("manage.py, where collectstatic cannot write")
+    refusal.says("restart_file nowhere/restart.txt: the directory")
+    refusal.says("manage.py, but collectstatic cannot write there")
     site.write_dotenv({"RELEASER_COLLECTSTATIC": "on"})
     site.edit("site_settings.py", SETTINGS.format(apps="", root="static_out"))
     unfit(site).says("django.contrib.staticfiles is not in INSTALLED_APPS")
@@ -46,7 +46,10 @@ def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFact
     site = site_with(make_site, root="static_out")
     site.push_commit("Trip over the database", {"site_settings.py": "raise SystemExit('there is no database')"})
     finished = site.releaser("check", check=0)
-    assert "where static files go is not known yet: Django does not answer: there is no database" in finished.stderr
+    assert (
+        "the directory of static files is not known yet: Django does not answer: there is no "
+        "database" in finished.stderr
+    )
     report = site.json("update")
     assert step(report, "static files")["status"] == "warning"
     assert step(report, "collectstatic")["status"] == "warning"

@@ -53,7 +53,7 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     silent(site.releaser("update"))
     answer = site.json("check", "--tests")
     assert any("write outside of the staging tree" in one for one in answer["warnings"])
-    assert answer["sandbox"] == "bubblewrap (what is written outside of the staging tree is thrown away)"
+    assert answer["sandbox"] == "bubblewrap (files that it writes outside of the staging tree are discarded)"
     assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 

@@ -95,7 +95,7 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
     (message,) = report["problems"]
     assert "the dependencies of the project have no solution" in message
     assert "alpha==1.0.0" in report["output"] + message
-    assert "On hold by you: alpha (waits for the printer); `releaser unhold NAME` lifts that" in message
+    assert "On hold by you: alpha (waits for the printer). To lift a hold, run `releaser unhold NAME`" in message
     assert versions(site) == ("1.0.0", "1.0.0")
     site.releaser("unhold", "alpha", check=0)
     site.releaser("update", check=0)
@@ -129,8 +129,8 @@ def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: S
     site.publish("beta", "1.1.0")
     offer_unbuildable(site.index.path, "alpha", "2.0.0")
     (problem,) = site.json("update", check=4)["problems"]
-    assert problem.startswith("alpha 2.0.0 fails to build, so its dependencies cannot be determined")
-    assert "`releaser hold alpha` lets the other packages be updated" in problem
+    assert problem.startswith("alpha 2.0.0 fails to build, so its dependencies are unknown")
+    assert "To update the other packages meanwhile, run `releaser hold alpha`" in problem
     site.releaser("hold", "alpha", check=0)
     assert [(one["name"], one["new"]) for one in site.json("update")["changes"]] == [("beta", "1.1.0")]
 

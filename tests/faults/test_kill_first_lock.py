@@ -59,7 +59,7 @@ class Crossing:
             found += self._live()
         finished = self.site.releaser(*self.words)
         found += [] if self._has_both_or_neither() else [f"one of the files: {self.site.git('status', '--short')}"]
-        whole = "the project has a lock already" in finished.stderr  # which is adopted as every other one is
+        whole = "the project already has a lock" in finished.stderr  # which is adopted as every other one is
         found += [] if finished.returncode == (3 if whole else 0) else [f"once more: {finished}"]
         if whole:
             finished = self.site.releaser("init")

@@ -77,9 +77,9 @@ def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp
     listed = "".join(f"[[site]]\npath = '{path}'\n" for path in (theirs, own, tmp_path / "own" / "link" / "a"))
     found = read_sites(write(tmp_path, listed))
     assert [one.path for one in found.sites] == [own]
-    assert found.warnings[0] == f"{theirs} is left out: {theirs.parent} belongs to another user than the site"
+    assert found.warnings[0] == f"{theirs} is ignored: {theirs.parent} belongs to another user than the site"
     assert len(found.warnings) == 2
-    with pytest.raises(PreflightError, match=r"first: .*theirs/a is left out"):
+    with pytest.raises(PreflightError, match=r"first: .*theirs/a is ignored"):
         read_sites(write(tmp_path, f"first = ['{theirs}']"))
 
 
@@ -105,8 +105,8 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
         ("site = 5", "site must be a list"),
         ("[[site]]\ngroup = 'x'", r"\[\[site\]\] 1: path must be an absolute path"),
         ("[[site]]\npath = 'srv/x'", "path must be an absolute path .it is 'srv/x'"),
-        ("[[site]]\npath = '/srv/x'\nsetings = {}", "there is no key setings; the keys are path, group, settings"),
-        ("[[site]]\npath = '/srv/x'\nsettings = {keeps = 1}", "settings: there is no setting keeps"),
+        ("[[site]]\npath = '/srv/x'\nsetings = {}", "unknown key setings; the keys are path, group, settings"),
+        ("[[site]]\npath = '/srv/x'\nsettings = {keeps = 1}", "settings: unknown setting keeps"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = [1]}", "keep must be written as in a variable"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = 'many'}", "keep must be a whole number, .*it is 'many'"),
         ("first = ['/srv/*']", "first: '/srv/.' is not an absolute path"),
@@ -114,7 +114,7 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
         ("first = ['/srv/x']\nsettings = {state_dir = 'x'}", "state_dir belongs in the .env"),
         (
             "first = ['/srv/x']\nmail = {keep = 3}",
-            "mail: there is no setting keep; they are mail_from, sendmail, smtp_",
+            "mail: unknown setting keep; the settings are mail_from, sendmail, smtp_",
         ),
         ("first = ['/srv/x']\nmail = {smtp_password_file = '/none'}", "smtp_password_file /none cannot be used"),
         ("jobs = 0\nfirst = ['/srv/x']", "jobs must be from 1 to 64"),

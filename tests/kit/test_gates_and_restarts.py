@@ -131,7 +131,7 @@ def test_what_is_made_waits_for_nothing_and_the_manifest_gets_what_gates_have_fo
     assert gates.examine("ready", case) == {"migrations": ("one",)}
     assert gates.ask("ready", case) is None
     monkeypatch.setattr(gates, "GATES", (Answers(WAIT),))
-    with pytest.raises(PreflightError, match="nothing is built: the door is closed"):
+    with pytest.raises(PreflightError, match="no release is built: the door is closed"):
         gates.examine("ready", case)
     assert gates.examine("ready", case, force=True) == {}
     with pytest.raises(LookupError):

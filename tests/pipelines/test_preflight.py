@@ -154,7 +154,7 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
         "`attestations_root` {root.parent}/none.json cannot be used: [Errno 2]",
     ),
     (setting("RELEASER_RESTART=passenger"), "restart is `passenger`, but passenger-config is not on PATH"),
-    (setting("RELEASER_RESTART_FILE=web/x"), "restart_file {root}/web/x: there is no directory {root}/web"),
+    (setting("RELEASER_RESTART_FILE=web/x"), "restart_file {root}/web/x: the directory {root}/web does not exist"),
     ({"edits": [("../.env", '["ada@example.org"]', "ada")]}, "ADMINS_JSON must be a JSON list"),
     (
         {"edits": [("../.env", DOTENV, "RELEASER_ENVIRONMENT=production\n")]},
@@ -220,12 +220,12 @@ def test_there_may_be_nothing_to_touch(root: Path, restart: str) -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (CLEAN.replace("head main", "head live"), ["branch live is checked out, not main"]),
+        (CLEAN.replace("head main", "head live"), ["the checkout is on live, not main"]),
         (CLEAN.replace("head main", "head (detached)"), ["HEAD is detached"]),
-        (CLEAN.replace(COMMIT, "(initial)"), ["there is no commit yet"]),
+        (CLEAN.replace(COMMIT, "(initial)"), ["the repository has no commit yet"]),
         (CLEAN + "? new.txt\0", ["the working tree is not clean: new.txt"]),
         (CLEAN + "".join(f"? {n}\0" for n in range(7)), ["is not clean: 0, 1, 2, 3, 4 and 2 more"]),
-        (CLEAN.replace("head main", "head live") + "? x\0", ["branch live", "is not clean"]),
+        (CLEAN.replace("head main", "head live") + "? x\0", ["on live", "is not clean"]),
     ],
 )
 def test_a_checkout_in_the_wrong_state_is_unfit(root: Path, status: str, words: list[str]) -> None:
@@ -349,7 +349,7 @@ def test_a_lock_outside_and_no_program_are_refused(plain: Path) -> None:
     (plain.parent / "bin" / "git").unlink()
     outside, missing = problems(found)
     assert outside == f"{plain}/uv.lock is a symlink to {plain.parent}/uv.lock, which is outside the repository"
-    assert missing.startswith("git was not found on PATH")
+    assert missing.startswith("git is not on PATH")
 
 
 # People, disk, everything
@@ -370,7 +370,7 @@ def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
     found = problems(site(root, git_status=CLEAN + "? new.txt\0", git_config="", uv___version="uv 0.1\n"))
     words = [
         "RELEASER_KEEP must be", "no requires-python", "uv.lock does not exist", "too old", "has no group",
-        "there is no directory", "is not clean", "no remote", "not a venv",
+        "restart.txt: the directory", "is not clean", "no remote", "not a venv",
     ]  # fmt: skip
     assert len(found) == len(words)
     assert all(any(word in message for message in found) for word in words), found

@@ -11,7 +11,7 @@ from releaser.reporting.many_sites import SiteAnswer, is_news, rows, send_summar
 from releaser.site.addresses import Address, MailSettings
 
 FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "failed", "headline": "the tests fail with alpha 2"})
-WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not end well: its tests failed"
+WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not succeed: its tests failed"
 WAITING = SiteAnswer(site="/srv/c", exit_code=0, waits=WAITS, answer={"result": "unchanged", "headline": WAITS})
 UPDATED = SiteAnswer(site="/srv/a", exit_code=0, answer={"result": "activated", "headline": "updated to X"})
 QUIET = SiteAnswer(site="/srv/d", exit_code=0, answer={"result": "unchanged", "headline": "everything is up to date"})

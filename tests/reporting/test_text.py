@@ -136,7 +136,7 @@ def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
 
 
 def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_latest_out() -> None:
-    bounded = (Blocker(by="constraint", reason="the project asks for beta<2"),)
+    bounded = (Blocker(by="constraint", reason="the project requires beta<2"),)
     lines = outdated_text(
         [
             OutdatedPackage(name="alpha", locked="1.0", latest="2.0", next="2.0"),
@@ -148,7 +148,7 @@ def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_late
         "PACKAGE LOCKED LATEST BLOCKED BY",
         "alpha 1.0 2.0 nothing; the next update installs it",
         "beta 1.0 2.0 constraint; the next update installs 1.5",
-        "the project asks for beta<2",
+        "the project requires beta<2",
         "gamma 1.0 2.0 constraint",
-        "the project asks for beta<2",
+        "the project requires beta<2",
     ]

@@ -113,7 +113,7 @@ CASES = {
         NATIVE,
         now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
         expected={"alpha": "1.0.1", "beta": "1.1.0"},
-        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}", "beta 1.0.0 → 1.1.0 (the lock or another package asks for that)"),
+        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}", "beta 1.0.0 → 1.1.0 (the lock or another package requires it)"),
     ),
     "to one that is old enough": Case(
         NATIVE,
@@ -133,7 +133,7 @@ CASES = {
         {**FORKED, "beta 2.0.0": File(FOR_NEW)},
         dependencies=("alpha", "alpha>=2 ; python_version >= '3.13'", "beta"),
         expected={"alpha": "2.0.0", "beta": "1.0.0"},
-        told=("alpha 1.0.0 → 2.0.0 (the project asks for another version there)",),
+        told=("alpha 1.0.0 → 2.0.0 (the project requires another version there)",),
     ),
     "a hold refuses": Case(
         CAPPED,
@@ -148,7 +148,7 @@ CASES = {
         now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
         held=("beta",),
         refused=(
-            "beta would go from 1.0.0 to 1.1.0 (the lock or another package asks for that), and beta is on hold by you",
+            "beta would go from 1.0.0 to 1.1.0 (the lock or another package requires it), and beta is on hold by you",
         ),
     ),
     "a level refuses": Case(
@@ -160,7 +160,7 @@ CASES = {
         FORKED,
         dependencies=("alpha", "alpha>=2 ; python_version >= '3.13'", "beta"),
         settings={"upgrade": "patch"},
-        refused=("(the project asks for another version there), but `upgrade",),
+        refused=("(the project requires another version there), but `upgrade",),
     ),
     "`ignore` refuses": Case(CAPPED, settings={"ignore": "alph*"}, refused=("`ignore` names it",)),
     "an age refuses": Case(

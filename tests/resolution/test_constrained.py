@@ -344,7 +344,7 @@ def test_a_young_version_that_the_project_asks_for_is_waited_for() -> None:
         ages={"alpha 1.0": 90, "alpha 2.0": 1},
     )  # fmt: skip
     with pytest.raises(
-        ResolutionError, match=r"asks for versions that `min_age` keeps out: alpha 2.0: it is 1 day old"
+        ResolutionError, match=r"requires versions that are younger than `min_age` permits: alpha 2.0: it is 1 day old"
     ):
         within(table, age=WEEK)
 

@@ -235,7 +235,8 @@ def test_a_site_that_cannot_take_packages_from_there_is_refused(
     found = [(one.message, one.advice) for one in source_findings(site)]
     assert [message for message, _ in found] == [
         "`sources` names S3, but boto3 is not installed with releaser",
-        f"`sources`: s3://{s3.bucket}/python is mirrored in .s3/{s3.bucket}/python, but uv is not told to look there",
+        f"`sources`: s3://{s3.bucket}/python is mirrored in .s3/{s3.bucket}/python, but pyproject.toml does not "
+        f"name that directory for uv",
     ]
     assert "pip install 'venv-releaser[s3]'" in found[0][1]
     with pytest.raises(PreflightError):

@@ -48,8 +48,8 @@ def test_new_processes_and_no_old_ones_are_as_it_should_be() -> None:
     found = restart_check(new=[process(7, FLIP + 1), process(8, FLIP + 2)])
     assert found.look().has_taken_over
     assert problem_of(found) == ""
-    assert found.look().summary == "2 processes have begun since the flip"
-    assert restart_check(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
+    assert found.look().summary == "2 processes have started on the release"
+    assert restart_check(new=[process(7, FLIP + 1)]).look().summary == "1 process has started on the release"
 
 
 def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> None:
@@ -60,7 +60,7 @@ def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> No
 
 
 def test_where_none_was_seen_before_none_is_waited_for() -> None:
-    assert restart_check().look().summary == "no process was seen that uses the release"
+    assert restart_check().look().summary == "releaser sees no process on the release"
     assert not restart_check(was_used=False).can_be_seen
 
 
@@ -85,7 +85,7 @@ def test_a_process_counts_when_it_began_after_the_flip_as_exactly_as_the_kernel_
 ) -> None:
     found = restart_check(new=[process(7, began)])  # the release was live before, and is gone back to
     assert found.look().has_taken_over is counts
-    nobody = f"no new process uses release {NEW}; the restart seems to have failed"
+    nobody = f"no process has started on release {NEW}, so the restart seems to have failed"
     assert problem_of(found) == ("" if counts else nobody)
 
 
@@ -101,15 +101,15 @@ def test_processes_that_are_left_are_named() -> None:
     assert many.endswith(" and 5 more")
     forked_since = restart_check([process(9, FLIP + 5)], [process(8, FLIP + 1)])
     assert not forked_since.look().has_taken_over
-    assert "no new process uses release" in problem_of(restart_check())
+    assert "no process has started on release" in problem_of(restart_check())
 
 
 def test_what_cannot_be_seen_is_known_to_be_there() -> None:
     found = restart_check(hidden=(NEW,))
     assert found.look().has_taken_over
-    assert found.look().summary == "processes that cannot be seen from here use the release"
+    assert found.look().summary == "processes that releaser cannot see use the release"
     assert problem_of(restart_check(hidden=(OLD, NEW))).startswith(
-        f"processes that cannot be seen from here still run on release {OLD}"
+        f"processes that releaser cannot see still run on release {OLD}"
     )
 
 

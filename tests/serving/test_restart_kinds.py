@@ -90,4 +90,4 @@ def test_passenger_that_refuses_has_restarted_nothing_though_it_says_that_all_is
     with pytest.raises(ToolError) as caught:
         passenger_result(REFUSED)
     assert caught.value.message.startswith("passenger-config restarted nothing: You are not authorized to query")
-    assert "as the user that the application runs as" in caught.value.advice
+    assert "as the user of the application" in caught.value.advice

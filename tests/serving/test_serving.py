@@ -82,7 +82,7 @@ def test_a_file_that_this_user_may_touch_or_make_is_fine(tmp_path: Path) -> None
 def test_a_file_of_somebody_else_is_found_before_anything_is_flipped(public: Path) -> None:
     (public / "tmp").mkdir()
     found, file = site(public), public / "tmp" / "restart.txt"
-    message = f"restart_file {file} cannot be touched by this user"
+    message = f"this user cannot touch restart_file {file}"
     assert messages_for_another_user(found) == [message]  # nor made
     file.touch()
     file.chmod(0o644)
@@ -95,7 +95,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp" / "restart.txt").symlink_to(tmp_path / "nothing" / "restart.txt")
     (message,) = messages(site(tmp_path))
-    assert message == f"restart_file {tmp_path}/tmp/restart.txt: there is no directory {tmp_path}/nothing"
+    assert message == f"restart_file {tmp_path}/tmp/restart.txt: the directory {tmp_path}/nothing does not exist"
 
 
 @pytest.mark.parametrize("restart", [("none",), ("systemctl", "reload", "shop")])
@@ -113,7 +113,7 @@ def test_a_program_that_is_neither_on_path_nor_in_the_release_is_found(tmp_path:
     for word in ("http:/shop.example.org", ".venv/bin/no", "there"):
         settings: dict[str, Any] = {setting: f"{word} now" if setting == "health_check" else (word, "now")}
         found = site(tmp_path, **settings)
-        missing = [f"{setting}: there is no program {word!r}"] if word != "there" else []
+        missing = [f"{setting}: the program {word!r} does not exist"] if word != "there" else []
         assert [one.message for one in program_findings(found, tmp_path / "release")] == missing
 
 
@@ -204,4 +204,4 @@ def test_a_socket_that_this_user_may_not_use_is_found(public: Path) -> None:
         listener.bind(str(path))
         path.chmod(0o660)
         found = messages_for_another_user(site(public, health_check=URL, health_socket=str(path)))
-    assert found == [f"health_socket {path}: this user may not connect to it"]
+    assert found == [f"health_socket {path}: this user is not permitted to connect"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The methods that a word selects. Any other value of `restart` is a command.
 RESTARTS: tuple[Restart, ...] = make("restarts")
-_OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
+_OF_PAIR = {"stop": "stopped before the flip", "start": "started after the flip"}
 
 
 def restart_of(site: Site) -> Restart:
@@ -44,7 +44,7 @@ def restart_findings(site: Site) -> Iterator[Finding]:
     settings = RestartSettings.of(site)
     if (settings.stop is None) != (settings.start is None):
         there, missing = ("stop", "start") if settings.stop else ("start", "stop")
-        message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
+        message = f"`{there}` is set without `{missing}`, so the service would not be {_OF_PAIR[missing]}"
         yield Finding("restart-half", message, f"Set `{missing}` too, or remove `{there}`.")
     yield from restart_of(site).findings(site)
 
@@ -65,6 +65,6 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
         if shutil.which(place if "/" in word else word, path=path) is None:
             yield Finding(
                 "program-missing",
-                f"{key}: there is no program {word!r}",
+                f"{key}: the program {word!r} does not exist",
                 f"Correct `{key}`, or install the program.",
             )

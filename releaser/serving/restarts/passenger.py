@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # No application runs below this path. A restart of it shows whether passenger-config works, and restarts nothing.
 NO_APPLICATION = Path("/dev/null/releaser")
 PASSENGER_ADVICE = (
-    "Run releaser as the user that the application runs as, and set PASSENGER_INSTANCE_REGISTRY_DIR if Passenger keeps"
-    " its instances elsewhere; or set `restart` to auto, so that a file is touched."
+    "Run releaser as the user of the application. If Passenger keeps its instances elsewhere, set"
+    " "
+    "PASSENGER_INSTANCE_REGISTRY_DIR. Or set `restart` to auto, so that releaser touches a file."
 )
 
 
@@ -41,7 +42,7 @@ class Passenger(Restart):
         if find_own_program("passenger-config", site.runner.environ) is None:
             message = "restart is `passenger`, but passenger-config is not on PATH"
             yield Finding(
-                "passenger-missing", message, "Install it, or set `restart` to auto, to a command or to none."
+                "passenger-missing", message, "Install it, or set `restart` to `auto`, to a command or to `none`."
             )
             return
         try:

@@ -61,16 +61,17 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
         yield Finding(
             "restart-file-outside",
             message,
-            "Put a file in its place, or correct `restart_file`; find out who did that.",
+            "Replace the symlink with a file, or correct `restart_file`. Check who made the symlink: it may be "
+            "an attack.",
         )
     elif not target.parent.is_dir():
-        message = f"restart_file {file}: there is no directory {target.parent}"
-        yield Finding("restart-file-missing", message, "Make the directory, or correct `restart_file`.")
+        message = f"restart_file {file}: the directory {target.parent} does not exist"
+        yield Finding("restart-file-missing", message, f"Run `mkdir {target.parent}`, or correct `restart_file`.")
     elif not _may_touch(target):
         yield Finding(
             "restart-file-unwritable",
-            f"restart_file {file} cannot be touched by this user",
-            f"Let this user write {target if target.exists() else target.parent}, or set `restart_file`.",
+            f"this user cannot touch restart_file {file}",
+            f"Give this user write access to {target if target.exists() else target.parent}, or set `restart_file`.",
         )
 
 
@@ -100,7 +101,11 @@ def touch(path: Path, outer: Path) -> None:
     try:
         if (target := touched_by(path, outer)) is None:
             message = f"{path} is a symlink that leads out of {outer}"
-            raise ToolError(message, "Put a file in its place, and restart the site; find out who did that.")
+            raise ToolError(
+                message,
+                "Replace the symlink with a file, and restart the site. Check who made the "
+                "symlink: it may be an attack.",
+            )
         try:
             at = max(time.time(), os.lstat(target).st_mtime // 1 + 1)
             os.utime(target, (at, at), follow_symlinks=False)
@@ -112,7 +117,7 @@ def touch(path: Path, outer: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         message = f"{path} cannot be touched: {error.strerror}"
-        raise ToolError(message, f"Let this user write {path}, or set `restart_file`.") from error
+        raise ToolError(message, f"Give this user write access to {path}, or set `restart_file`.") from error
 
 
 def touched_by(file: Path, outer: Path) -> Path | None:
