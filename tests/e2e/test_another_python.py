@@ -98,7 +98,7 @@ def test_what_is_not_for_the_other_python_is_an_upgrade(make_site: SiteFactory, 
     assert [(one["name"], one["old"], one["new"], one["bump"]) for one in report["changes"]] == [
         ("alpha", "1.0.0", "2.0.0", "major")
     ]
-    why = f"the move to Python {forked.new.version}: alpha 1.0.0 → 2.0.0 (1.0.0 is for Python >=3.8,<3.13)"
+    why = f"the move to Python {forked.new.version}: alpha 1.0.0 → 2.0.0 (1.0.0 requires Python >=3.8,<3.13)"
     assert any(why in one for one in report["problems"])
     assert "run `releaser rollback`; this needs Python 3.12 installed" in str(report["problems"])
     assert why[:40] in body(site)

@@ -260,7 +260,7 @@ def test_it_makes_no_sense_without_django(make_site: SiteFactory) -> None:
     site.push()
     finished = site.releaser("update", check=3)
     for setting in ("django_check", "collectstatic"):
-        assert f"`{setting}` is switched on, but {site.path} has no manage.py" in finished.stderr
+        assert f"`{setting}` is on, but {site.path} has no manage.py" in finished.stderr
 
 
 def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:

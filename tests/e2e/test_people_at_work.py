@@ -166,7 +166,7 @@ def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, a
     before, live = site.head(), site.live_id()
     code, error, still_there = _continue_after(site, BEFORE_THE_GUARD[at], ACTS[act])
     assert code == 3, error
-    assert "somebody" in error or "leads" in error
+    assert "this run" in error or "leads" in error
     assert "Nothing went live" in error or act == "moves the symlink"
     still_there()
     if act == "moves the symlink":
@@ -206,7 +206,7 @@ def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSit
     assert site.remote_head() == remote
     if at in BEFORE_THE_MOVE and act in MOVES_HEAD:
         assert code == 3, error
-        assert any(one in error for one in ("somebody", "only in this checkout", "is checked out")), error
+        assert any(one in error for one in ("this run", "only in this checkout", "the checkout is on")), error
         assert "git reset" not in error  # the checkout has not moved, and that would take a commit away
         assert site.live_id() == live
         assert site.git("merge-base", "HEAD", head) == head
@@ -236,8 +236,8 @@ def test_untracked_configuration_counts_unless_the_site_writes_it(site: SampleSi
     (site.path / ".git" / "info" / "exclude").write_text("/config/counters.ini\n/data.sqlite3\n", encoding="utf-8")
     code, error, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], counts)
     assert code == 3, error
-    assert "somebody changed config/counters.ini, which git does not track" in error
-    assert "If the site itself writes it, name it in `staging_omit`." in error
+    assert "config/counters.ini, which git does not track, was changed during this run" in error
+    assert "If the site itself writes this file, add it to `staging_omit`." in error
     assert site.live_id() == live
     site.edit("config/counters.ini", "visitors = 0")
     site.edit("data.sqlite3", "before")
@@ -253,7 +253,7 @@ def test_an_unpushed_commit_of_a_person_is_told_and_stays_theirs(make_site: Site
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=7)
     assert "1 commit of yours is not pushed" in finished.stderr
-    assert "the lock waits" in finished.stderr
+    assert "so releaser does not push uv.lock either" in finished.stderr
     assert (site.remote_head(), site.git("rev-parse", "HEAD^")) == (remote, mine)
     site.push()
     silent(site.releaser("update"))

@@ -186,7 +186,7 @@ def test_without_the_program_an_update_says_what_to_install_and_a_rollback_works
     gone = without_git_program(site)
     for command in ("update", "check", "rebuild"):
         (told,) = site.json(command, check=3, env=gone)["problems"]
-        assert told.startswith("git was not found on PATH"), told
+        assert told.startswith("git is not on PATH"), told
         assert "apt install git" in told
     assert site.json("status", env=gone)["problems"] == []
     report = site.json("rollback", env=gone)

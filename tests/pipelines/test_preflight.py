@@ -370,7 +370,7 @@ def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
     found = problems(site(root, git_status=CLEAN + "? new.txt\0", git_config="", uv___version="uv 0.1\n"))
     words = [
         "RELEASER_KEEP must be", "no requires-python", "uv.lock does not exist", "too old", "has no group",
-        "restart.txt: the directory", "is not clean", "no remote", "not a venv",
+        "gone/x: the directory", "is not clean", "no remote", "not a venv",
     ]  # fmt: skip
     assert len(found) == len(words)
     assert all(any(word in message for message in found) for word in words), found

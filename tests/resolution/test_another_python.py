@@ -74,7 +74,7 @@ STAY = {"alpha": "1.0.0", "beta": "1.0.0"}
 CAPPED = {**FORKED, "alpha 1.0.0": File(NOT_FOR_NEW)}
 NATIVE = {"alpha 1.0.0": File(tag="cp312"), "beta 1.0.0": File()}
 NEWER = {"alpha 1.0.1": File(), "alpha 1.1.0": File(), "alpha 2.0.0": File(), "beta 1.1.0": File()}
-NO_BUILD, CAP = "(1.0.0 has no build for Python 3.13)", "(1.0.0 is for Python >=3.8,<3.13)"
+NO_BUILD, CAP = "(1.0.0 has no build for Python 3.13)", "(1.0.0 requires Python >=3.8,<3.13)"
 
 CASES = {
     "a fork that has a build stays": Case(FORKED, expected=STAY),
