@@ -1,7 +1,5 @@
 """What the tests of bad input share: a run that must be refused, and a world in which things go wrong."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -10,9 +8,11 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,12 +23,7 @@ from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from http.server import BaseHTTPRequestHandler
-
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite
 
 EVERYTHING = Scope(asks=("remote", "django"))
 BUG_SIGN = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"|should not: |Logging error')

@@ -1,7 +1,5 @@
 """What the end-to-end tests share: other ways to run releaser, servers, and questions about a site."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -11,9 +9,11 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,12 +21,7 @@ from releaser.reporting.style import WIDEST
 from tests.support import snapshots
 from tests.support.commands import Finished, beside, console_script, run
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from http.server import BaseHTTPRequestHandler
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 STEPS = ("python start", "collectstatic", "restart", "health check")  # after a flip
 SECONDS = 60.0  # how long a test waits for something that should happen at once

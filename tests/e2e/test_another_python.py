@@ -3,20 +3,15 @@
 The lock has alpha 1.0.0 for the Python that the site runs on, and 2.0.0 for newer ones.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import body, silent
 from tests.support.lockless import UV_TABLE, fill, make_lockless
 from tests.support.pythons import Installation, give_pythons, need_python
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 NO_DJANGO = f"""{UV_TABLE}
 [tool.releaser]

@@ -1,22 +1,15 @@
 """`releaser audit`: what is known, what is not known, and that nothing is ever called safe that is not."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.refusals import script
 from tests.e2e.scenes import watched
 from tests.support import snapshots
-from tests.support.osv import Flaw, VulnerabilityService
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.osv import Mood
-    from tests.support.sites import SiteFactory
+from tests.support.osv import Flaw, Mood, VulnerabilityService
+from tests.support.sites import SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
 FOUND, UNKNOWN = 10, 4

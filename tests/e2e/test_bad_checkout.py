@@ -1,9 +1,7 @@
 """Checkouts and remotes from which nothing may be built, as far as only real git tells; see the tests of preflight."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,11 +9,7 @@ from releaser.system.words import strip_control
 from tests.e2e.refusals import everything, fit, locked_remote, on_controlling_terminal, refused, script, unfit
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture

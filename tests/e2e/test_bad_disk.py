@@ -1,25 +1,19 @@
 """Disks, owners and permissions that are not as they should be; nothing is lost on any of them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.refusals import refused, small_file_system, unfit, without_override
 from tests.e2e.scenes import body, states
 from tests.support.guards import require
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import LocalIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture

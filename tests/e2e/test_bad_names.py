@@ -1,17 +1,13 @@
 """Names that are hard to handle: with spaces, with letters beyond ASCII, and with bytes that are no letters at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.e2e.refusals import refused, seem_no_bug
 from tests.support.commands import console_script
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # What a shell, a pattern, an option or an encoding could take for something else.
 OUTER = " it's $HOME; `true` простой сайт"

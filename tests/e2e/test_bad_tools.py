@@ -1,23 +1,16 @@
 """Programs that are not there, fail, hang or print nonsense: uv, and the project's own tests."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.refusals import is_running, refused, script, unfit
 from tests.e2e.scenes import edit_pyproject, endless_server, from_server, step
 from tests.support.commands import uv_executable
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 """Wrong calls: options that make no sense, projects that are not there; and everything wrong at the same time."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.refusals import everything, refused, seem_no_bug
 from tests.support.commands import Finished, console_script, run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.smtp import MailServer
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
 """A site whose updates cannot go live needs attention, on every night until they can; only the first one is mailed."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import silent
 from tests.e2e.test_many_sites import releaser, sites_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def _break_live_tests(site: SampleSite) -> None:

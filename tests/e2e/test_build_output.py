@@ -1,21 +1,14 @@
 """What `before_build` makes goes live at the flip and comes back with a rollback; a rejected commit changes nothing."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.support.sites import RED_TESTS, TESTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import RED_TESTS, TESTS, SampleSite, SiteFactory
 
 # Makes assets out of what is committed, as a bundler does, in new files and in a file that is there.
 BUNDLER = """\

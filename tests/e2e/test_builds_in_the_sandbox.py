@@ -1,16 +1,11 @@
 """Builds in the sandbox: what they write elsewhere is thrown away, and none is ever built without it."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import edit_pyproject
+from tests.support.sites import SiteFactory
 from tests.support.wheels import build_sdist, build_wheel, write_sdist
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
 
 # Needs a package of the same directory to be built, and tells what it needs without a build.
 _BACKEND = """\

@@ -1,16 +1,11 @@
 """What an update tells of each package change: who asks for it, where to read about it."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import body, from_server
 from tests.support.simple_index import serving
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 CHANGELOG = "https://alpha.example.org/changelog?a=1&b=2"
 

@@ -1,18 +1,17 @@
 """Channels: signed pointers to bundles, which hosts follow by `update --from`, forward and back."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
 import os
 import ssl
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -28,9 +27,6 @@ from tests.support.s3 import s3_server
 from tests.support.serving import Quiet, handler_server, http_server, reply
 from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 VERSIONS = ("1.1.0", "1.2.0", "1.3.0")
 

@@ -1,21 +1,15 @@
 """The questions: list, show, diff, status, history; as text for people and as JSON for programs."""
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
 from tests.support.commands import run
-from tests.support.sites import SampleSite, variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 pytestmark = pytest.mark.story
 

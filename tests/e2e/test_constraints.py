@@ -1,13 +1,7 @@
 """`constraints = FILE` bounds what an update takes, and leaves no trace in what others read."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.scenes import outer_snapshot
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 def test_a_file_of_constraints_bounds_updates_and_is_named(make_site: SiteFactory) -> None:

@@ -1,19 +1,13 @@
 """Updates of which a part breaks the tests: that part is found and held back, and the rest goes live."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import body, silent, states, steps
 from tests.e2e.test_bad_tools import proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.support.sites import SampleSite, SiteFactory
-
+from tests.support.sites import SampleSite, SiteFactory
 
 TWENTY = tuple(f"p{number:02}" for number in range(1, 21))
 

@@ -1,7 +1,5 @@
 """What a release of releaser consists of, as `make dist` makes it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -16,7 +14,6 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
@@ -24,9 +21,7 @@ from packaging.version import Version
 
 from releaser import __version__
 from releaser.commands.command import all_commands
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -1,14 +1,8 @@
 """A remote that has moved on while a lock of ours could not be pushed: taken up, but never merged or overwritten."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import MEETING_TESTS, changed_files, in_background, meeting, silent, states
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def diverged(make_site: SiteFactory) -> tuple[SampleSite, str, str]:

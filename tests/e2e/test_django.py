@@ -1,27 +1,19 @@
 """The real Django: static files, migrations and `check --deploy`, through the installed command."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.refusals import found_first
 from tests.e2e.scenes import silent, step, steps
-from tests.support.commands import console_script, run
+from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
-from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, settings, style
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.commands import Finished
-    from tests.support.real_django import DjangoFactory, DjangoSite
-    from tests.support.sites import SampleSite
+from tests.support.real_django import BUCKET, MANIFEST_STORAGE, DjangoFactory, DjangoSite, Process, settings, style
+from tests.support.sites import SampleSite
 
 pytestmark = pytest.mark.network
 

@@ -1,16 +1,9 @@
 """`--dry-run` says what would happen, and writes nothing at all: not even beside the checkout."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.scenes import outer_snapshot
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 
 def with_two_releases(make_site: SiteFactory) -> SampleSite:

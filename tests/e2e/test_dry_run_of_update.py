@@ -1,19 +1,13 @@
 """`update --dry-run` beside `update`: whatever is new, the one says what the other then does, and writes nothing."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, steps
-from tests.support.sites import RED_TESTS, TESTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import RED_TESTS, TESTS, SampleSite, SiteFactory
 
 NOTHING = "nothing would change"
 

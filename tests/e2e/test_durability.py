@@ -1,13 +1,7 @@
 """What has to be on the disk before the next thing may be: the order of syncs and renames."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.recording import recorded
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def expect_in_order(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> None:

@@ -1,18 +1,14 @@
 """A site that an earlier version has kept goes on as it was: what became of its releases was in the ledger then."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.support.earlier import blocks_as_before
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 _MARKS = {"live": "good", "good": "good", "bad": "bad", "failed": "failed"}
 

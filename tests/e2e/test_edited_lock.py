@@ -1,15 +1,9 @@
 """An edit of uv.lock that nobody has committed is kept beside the state and told, before a rollback replaces it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 TOLD = "uv.lock in the checkout had edits"
 FLIPPED = Point(place="releaser.releases.release:flip")

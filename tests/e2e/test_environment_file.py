@@ -1,17 +1,11 @@
 """What the site needs in its environment, given in a file: every program of the site gets it, no secret is shown."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.refusals import refused, unfit, without_override
-from tests.support.sites import TESTS
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import TESTS, SampleSite, SiteFactory
 
 SECRET = "s3cr3t-of-the-shop"
 FILE = f"""\

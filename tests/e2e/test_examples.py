@@ -1,31 +1,24 @@
 """The shell examples of the documentation are run, each on a site of its own, and must end as the page shows it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support.commands import clean_environment, console_script, run, uv_executable
-from tests.support.markdown import Page
+from tests.support.markdown import Block, Page
 from tests.support.osv import VulnerabilityService
 from tests.support.serving import kept_port
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.markdown import Block
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 ROOT = Path(__file__).parent.parent.parent
 TUTORIAL = Page(path=ROOT / "docs" / "tutorial.md")

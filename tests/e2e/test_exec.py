@@ -1,7 +1,5 @@
 """`releaser exec`: a program looks for updates as it starts, and starts whatever comes of that."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
@@ -9,22 +7,17 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import releaser
 from releaser.site.location import LOOKED
 from tests.e2e.scenes import MEETING_TESTS, SECONDS, meeting
-from tests.support.commands import console_script, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.commands import Finished, console_script, run
+from tests.support.sites import SampleSite, SiteFactory
 
 VERSION = ("python", "-c", "import alpha; print(alpha.__version__)")
 LONG = "60s"  # more than any update takes here

@@ -1,19 +1,14 @@
 """`export` prints the lock of a release for other tools, and these install from it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import from_server, outer_snapshot
 from tests.support.commands import run, uv_executable
 from tests.support.simple_index import serving
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 @pytest.mark.story

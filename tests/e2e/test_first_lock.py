@@ -1,10 +1,11 @@
 """Coming from no lock: a venv that pip has filled, or a requirements file, becomes a project with that lock."""
 
-from __future__ import annotations
-
 import sys
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from releaser.errors import PreflightError
 from releaser.pipelines import first_lock
@@ -13,14 +14,8 @@ from releaser.resolution.first_lock import make_first_lock
 from tests.e2e.scenes import make_hook, states, steps
 from tests.support.commands import git_executable, run
 from tests.support.lockless import UV_TABLE, fill, installed, make_lockless
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 COMMENTED = f"# What the shop is made of.\n{UV_TABLE}\n[tool.black]\nline-length = 100  # wide\n"
 INSTALLED = ("alpha==1.0.0", "gamma", "beta==1.0.0", "delta[fast]")

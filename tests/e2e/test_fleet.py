@@ -1,7 +1,5 @@
 """Roll-outs to six hosts by Ansible: one resolves, builds and tests, the others install its bundle."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -9,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,16 +21,11 @@ from tests.e2e.scenes import eventually
 from tests.e2e.tampering import Maker
 from tests.e2e.test_group_use import base_python
 from tests.support import hosts
-from tests.support.commands import console_script, run
+from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
+from tests.support.hosts import Host, Hosts
 from tests.support.signing import make_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.support.commands import Finished
-    from tests.support.hosts import Host, Hosts
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLAYBOOKS = REPOSITORY / "scripts" / "ansible"

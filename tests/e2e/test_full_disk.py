@@ -1,25 +1,18 @@
 """A rollback on a disk without one free byte, which is when somebody needs it most."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.images import mounted
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite
-    from tests.support.smtp import MailServer
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer
+from tests.support.templates import Templates
 
 SIZE = 200 * 1024 * 1024  # bytes
 # The text of the symlink is longer than 59 bytes, so that ext4 has no room for it in the inode.

@@ -3,24 +3,18 @@
 Each goes through an update that brings a commit and a package, a rollback, and an update that brings another package.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import make_hook
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def config(*pairs: str) -> Callable[[SampleSite], None]:

@@ -1,7 +1,5 @@
 """Two administrators of one group, whose umask is the usual one: each goes on where the other stopped."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -9,22 +7,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import changed_files, states
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.guards import require
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 GROUP, ADA, GRACE = 65534, 65533, 65532  # ids that need no names
 

@@ -1,18 +1,12 @@
 """Which environment, dependency group and test command a site gets, and that it is said where each comes from."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.commands import console_script, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.commands import Finished, console_script, run
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def chosen(answer: dict[str, Any]) -> dict[str, tuple[str | None, str]]:

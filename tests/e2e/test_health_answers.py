@@ -1,22 +1,15 @@
 """A health check that fails, with a real web site behind it: what it answered with either release is told."""
 
-from __future__ import annotations
-
 import contextlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 from tests.e2e.scenes import body, silent, states, step, steps
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from http.server import BaseHTTPRequestHandler
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
-
+from tests.support.sites import SampleSite, SiteFactory
 
 IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "60s"}
 PAGE = "<h1>Oh no</h1>\nImportError: alpha {version} has no attribute 'cart'\n"

@@ -1,9 +1,8 @@
 """What happens once a release is live: static files, restart, the health check; and the way back if one fails."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -18,12 +17,7 @@ from tests.e2e.scenes import (
     web_site,
 )
 from tests.e2e.test_restart_effect import take_beta
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "60s"}
 

@@ -1,22 +1,17 @@
 """Commands of a site at fixed points of a run: what they find, what their failure means, and what a kill leaves."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import STEPS, body, silent, states, step, steps
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 HOOKS = ("before_build", "before_live", "after_static", "after_live", "on_failure", "on_rollback")
 # Notes where it runs and what it is told; it fails if there is a file with the name of its hook.

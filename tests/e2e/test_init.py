@@ -1,10 +1,8 @@
 """Adopting a project: whatever stands at the place of the live environment, and wherever the project lies."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +10,7 @@ from tests.e2e.scenes import changed_files, silent, steps, under_umask
 from tests.live.pair import interpreter
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def release_of(site: SampleSite, release: str) -> Path:

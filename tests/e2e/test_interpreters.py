@@ -1,16 +1,11 @@
 """An upgrade of the operating system exchanges or removes Python: one update leaves the site running, and says why."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.e2e.scenes import body, edit_pyproject, silent, states
-from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
-
-if TYPE_CHECKING:
-    from tests.support.pythons import RealPython
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.pythons import Installation, RealPython, give_pythons, need_python, need_two_patches
+from tests.support.sites import SampleSite, SiteFactory
 
 RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 

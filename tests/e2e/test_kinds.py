@@ -1,23 +1,16 @@
 """The four kinds of uv project, where their packages come from, and what the live environment may be called."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import changed_files, states
 from tests.support.images import mounted, used
 from tests.support.layouts import SHARED_LIBRARY, common_library
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
-
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 SCRATCH = "releaser-staging"
 KINDS: dict[str, dict[str, Any]] = {

@@ -1,15 +1,10 @@
 """A uv.lock that is a symlink stays one: what is written goes to what it leads to, if that is in the repository."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import changed_files, silent
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def link_lock(site: SampleSite, target: Path) -> None:

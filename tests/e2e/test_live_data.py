@@ -1,17 +1,12 @@
 """Tests that delete uploads and rows never reach those of the live site, in no way in which releaser starts them."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.sites import SampleSite, SiteFactory
 from tests.tools.test_in_the_way import photograph
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
 
 # Tests as some sites have them: they empty the uploads and the database, and write a log beside the checkout.
 WILD = """\

@@ -1,16 +1,9 @@
 """The live site is asked before anything is built: what is wrong with it, or with the check, is told then."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.scenes import answers, silent, states, step, steps, web_site
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 IMPATIENT = {"health_retries": 0, "health_pause": "0s"}
 

@@ -1,14 +1,7 @@
 """What a mail about an update lists beside the update: commits that wait, and processes that nothing restarted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.scenes import body
-from tests.support.sites import RED_TESTS, TESTS
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import RED_TESTS, TESTS, SiteFactory
 
 
 def test_a_mail_about_an_update_names_commits_that_stay_out_and_those_that_are_not_pushed(

@@ -1,22 +1,15 @@
 """What people, cron and log files hear of a run, and what nobody may hear."""
 
-from __future__ import annotations
-
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import body, everything_said, on_terminal, silent
-from tests.support.sites import variables
+from tests.support.sites import SampleSite, SiteFactory, variables
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -1,20 +1,15 @@
 """Migrations that a release brings and nobody has applied, on a site that stands in for Django."""
 
-from __future__ import annotations
-
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import body, silent, states, step, steps
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
-
+from tests.support.sites import SampleSite, SiteFactory
 
 NEW = "alpha.0002_price"
 SETTINGS = """\

@@ -1,20 +1,14 @@
 """How old versions have to be before an update takes them. With real uv, and an index that tells upload times."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, from_server, outer_snapshot, silent
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.simple_index import SimpleIndex, serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 class Shop:

@@ -3,12 +3,10 @@
 A host called `p…` runs these sites, which makes them production; the name is the only thing that is pretended.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,13 +14,8 @@ from tests.e2e.refusals import refused, script
 from tests.e2e.scenes import changed_files, silent, states
 from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.smtp import MailServer, Received
-
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer, Received
 
 HOST = "p042"
 PRETEND = f"import platform; platform.node = lambda: {HOST!r}; from releaser.__main__ import main; main()"

@@ -1,14 +1,8 @@
 """`update NAME...` brings these packages and what they need, and leaves all others as they are."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.scenes import outer_snapshot
 from tests.e2e.test_many_sites import answers, sites_file
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 def test_only_what_is_named_comes_in_with_what_it_needs(make_site: SiteFactory) -> None:

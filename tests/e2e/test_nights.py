@@ -6,24 +6,19 @@ nights come to, this module writes, after a story was added or changed on purpos
 `python -m pytest tests/e2e/test_nights.py --all-points --write-nights`. Of the stories with `###`, a spread is played.
 """
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import from_server
 from tests.e2e.test_unbuildable import publish_unbuildable
 from tests.support.simple_index import serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 GOLDEN = Path(__file__).with_name("nights.txt")
 HEADER = "what is new | known before | what happens | runs"

@@ -1,12 +1,10 @@
 """Mail goes by a mail server, or by the sendmail of the host; where nobody would be told, that is said in time."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -15,13 +13,8 @@ from tests.e2e.refusals import refused, script
 from tests.e2e.scenes import SECONDS, in_background, silent
 from tests.support.guards import require
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from http.server import BaseHTTPRequestHandler
-
-    from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.smtp import MailServer
-
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer
 
 BY_SENDMAIL = {"RELEASER_SENDMAIL": None}
 

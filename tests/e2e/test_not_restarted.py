@@ -1,21 +1,15 @@
 """`restart = "auto"` with nothing to touch: every command says that the site goes on with the old release."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
 from tests.e2e.scenes import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SAYS = "updates do not restart the site: `restart` is auto, but"
 APPLICATION = """

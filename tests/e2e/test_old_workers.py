@@ -4,19 +4,14 @@ The server does as gunicorn does on SIGHUP: the old process goes on answering fo
 it, then a new one takes over. Whether processes have a lease or not, every one of many tries must end well.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import step
 from tests.e2e.test_restart_effect import Servers, served
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 def update(web: Servers, version: str, *words: str, delay: str = "0.3", seconds: str = "4", **options: Any) -> Any:

@@ -1,29 +1,20 @@
 """A colleague asks, who may not read all; and a stranger is told just that, whatever they ask for."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.refusals import seem_no_bug
 from tests.e2e.scenes import under_umask
 from tests.e2e.test_group_use import ADA, GRACE, GROUP, adas_site, base_python, environment_of, script_of
-from tests.support.commands import run
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
-
+from tests.support.commands import Finished, run
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 STRANGER = 65531  # of no group of the project's
 

@@ -1,17 +1,13 @@
 """`outdated` tells what is newer than what is locked, and what keeps it from coming in; it writes nothing."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, from_server, outer_snapshot
 from tests.support.simple_index import serving
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def asked(site: SampleSite) -> dict[str, dict[str, Any]]:

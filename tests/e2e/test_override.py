@@ -1,27 +1,22 @@
 """`update --override`: a candidate with a package from elsewhere is built and tested, and never goes live."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json
 import os
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, states, step, steps
 from tests.support.commands import git_executable, run
 from tests.support.serving import Quiet, handler_server
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 DEV = "2.0.0.dev1"
 

@@ -1,17 +1,11 @@
 """`packages` lists what is installed, and what is known of that; nothing of the site is started or written for it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.scenes import outer_snapshot, watched
 from tests.e2e.test_audit import ALPHA
 from tests.support.osv import VulnerabilityService
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 @pytest.mark.story

@@ -1,20 +1,15 @@
 """The package as people install it: into an empty venv, away from the checkout."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import venv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser import __version__
 from tests.support.commands import uv_executable
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = ("releaser", "README.md", "LICENSE", "CHANGELOG.md", "docs", "pyproject.toml", "share")

@@ -1,21 +1,15 @@
 """`releaser propose`: an upgrade is tested and proposed on a branch, and goes live when people have merged it."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.releases.proposal import BRANCH
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 PLACE = f"origin/{BRANCH}"
 

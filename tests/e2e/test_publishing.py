@@ -1,16 +1,10 @@
 """What is committed and pushed: the lock (and the export), on the right branch, and never somebody's work."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import changed_files, make_hook, silent, steps
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 BEHIND_THE_FLIP = Point(place="releaser.actions.checkout:place_files")
 

@@ -1,17 +1,11 @@
 """Commits that the pull brings: tested before they go live, and taken back with everything else when they fail."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, silent, states, step, steps
-from tests.support.sites import RED_TESTS, TESTS, variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import RED_TESTS, TESTS, SampleSite, SiteFactory, variables
 
 RED = {TESTS: RED_TESTS}
 # A health check: the code that is there decides, except for one release, whose link `well` beside the checkout has.

@@ -1,18 +1,13 @@
 """Rebuilding on demand: with another Python, and what keeps that from happening."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import silent, states
 from tests.support.pythons import give_pythons, need_python
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 NEEDS_OLD = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13), 'too new'\n"

@@ -3,20 +3,15 @@
 One point of each kind, for people to read; `tests/faults` cuts runs off at every call that changes something.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body
 from tests.e2e.test_people_at_work import due
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SETTINGS = {"health_check": "python manage.py check", "requirements_export": "requirements.txt"}
 LINK = "releaser.releases.release:replace_symlink"

@@ -1,21 +1,16 @@
 """Updates during which releaser itself is installed again, as an administrator does who upgrades it beside cron."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import sysconfig
 import time
 import venv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 60

@@ -1,7 +1,5 @@
 """Whether the restart has had an effect, told by the processes of a real server that runs from the live release."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -9,15 +7,12 @@ import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from tests.e2e.scenes import SECONDS, body, eventually, step
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # Takes over the port from whoever has it, once it is asked to; an argument says how.
 SERVER = """\

@@ -1,11 +1,9 @@
 """Going back and forth between releases: instant, and what was left stays out."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,10 +11,7 @@ from releaser.locks.installed import installed_key
 from releaser.locks.lock import LockFile
 from tests.e2e.scenes import STEPS, body, changed_files, edit_pyproject, silent, states, step, steps
 from tests.support.commands import run
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 WELL = "test ! -e static_out/sick.txt"
 # Each of these costs as much as much of what is really needed; a rollback is urgent.

@@ -1,15 +1,11 @@
 """A rollback goes back to what was tested together: packages and commit."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, silent
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def _take_both(site: SampleSite) -> None:

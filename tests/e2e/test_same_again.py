@@ -1,10 +1,9 @@
 """No update makes a release that is the one before once more: the same packages, code, Python and group."""
 
-from __future__ import annotations
-
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import LockFile
@@ -15,12 +14,7 @@ from tests.e2e.test_dry_run_of_update import (
     another_order,
     empty_commit,
 )
-from tests.support.sites import TESTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import TESTS, SampleSite, SiteFactory
 
 
 def manifests(site: SampleSite) -> list[dict[str, Any]]:

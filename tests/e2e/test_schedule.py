@@ -1,24 +1,17 @@
 """What starts the updates, with the real crontab of a user; and units for a user, which root alone writes."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.attacks.people import OWNER, STRANGER, People, made
 from tests.support.commands import run
 from tests.support.guards import require
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 """Fixes of known vulnerabilities come early: past age and bump policy, and past nothing else."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,11 +10,7 @@ from tests.e2e import scenes
 from tests.e2e.scenes import body
 from tests.extension.test_toys import with_toy
 from tests.support.osv import Flaw, VulnerabilityService
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 ALPHA = Flaw(id="CVE-2026-1", package="alpha", fixed="1.1.0")
 GATED = {"upgrade": "patch", "min_age": "7d"}

@@ -1,15 +1,9 @@
 """A run goes by the settings of the code that it works for, whoever moves the checkout or edits them meanwhile."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.e2e.interrupting import AFTER_THE_GUARD, Point, go_on, interrupted, stopped
 from tests.e2e.refusals import refused
 from tests.e2e.scenes import edit_pyproject
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 ASKING_FOR_THE_LOCK = Point(place="releaser.site.run_lock:acquire", when="before")
 

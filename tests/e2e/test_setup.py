@@ -1,21 +1,15 @@
 """Setting a site up, by answers on a terminal or by options; what is wrong changes nothing, nor does a second time."""
 
-from __future__ import annotations
-
 import re
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.e2e.test_uninstall import crontab_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.smtp import MailServer
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer
 
 OPTIONS = ("--yes", "--admin", "Ada <ada@example.org>", "--set", "keep=3", "--environment", "local", "--at", "4:05")
 

@@ -1,17 +1,11 @@
 """Several hosts on one remote: none makes the other build, commit or restart night after night."""
 
-from __future__ import annotations
-
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.e2e.scenes import silent
 from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 EXPORT = {"requirements_export": "requirements.txt"}
 

@@ -1,15 +1,9 @@
 """A package that is locked in several versions, for several platforms: rules count for each of them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.scenes import edit_pyproject
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 BY_PLATFORM = "[\"alpha>=1,<2 ; sys_platform == 'linux'\", \"alpha>=2 ; sys_platform != 'linux'\""
 

@@ -1,7 +1,5 @@
 """The repository in the state directory that has the code of a project that is not under git."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -9,15 +7,12 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import silent, states
 from tests.e2e.test_without_git import without_git
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # A test command that compares the code of the staging tree with that of the site, and looks for a repository.
 COMPARES = """\

@@ -1,18 +1,11 @@
 """Two sites of one repository: each has its own branch, and no work tree is shared."""
 
-from __future__ import annotations
-
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.e2e.scenes import silent
-from tests.support.commands import console_script, git_executable, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.commands import Finished, console_script, git_executable, run
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def _in_project(site: SampleSite, project: Path, *words: str, **env: str) -> Finished:

@@ -1,18 +1,12 @@
 """A state directory belongs to one project; a second one that is set to it is refused before it changes anything."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import outer_snapshot, silent, states
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
 """Packages from S3: updates take them, do without S3 when it is away, and refuse a file that has been replaced."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.support.s3 import SECRET, s3_server
+from tests.support.sites import SiteFactory
 from tests.support.wheels import LocalIndex
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SiteFactory
 
 MIRROR = ".s3/wheels/python"
 

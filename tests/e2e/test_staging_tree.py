@@ -1,12 +1,11 @@
 """Everything before the flip happens in a staging tree: the checkout that visitors see does not change meanwhile."""
 
-from __future__ import annotations
-
 import os
 import re
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,7 @@ from releaser.report import RunLog
 from releaser.site.site import open_site
 from tests.e2e.scenes import body, steps
 from tests.support.commands import console_script, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, str, str]]:

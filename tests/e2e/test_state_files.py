@@ -1,16 +1,10 @@
 """The state directory: each file that runs leave there is declared, so that it can be repaired, and uninstalled."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from releaser.capabilities import state_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def undeclared(site: SampleSite) -> list[str]:

@@ -1,16 +1,10 @@
 """Static files of new code are collected before visitors see that code: nothing keeps the restart waiting."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e.interrupting import Point, go_on, interrupted, stopped
 from tests.e2e.scenes import steps
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 def both_due(site: SampleSite) -> None:

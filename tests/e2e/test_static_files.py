@@ -1,16 +1,10 @@
 """Where static files go is known before anything is flipped, on a site that stands in for Django."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from tests.e2e.refusals import refused, unfit
 from tests.e2e.scenes import step, steps
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SETTINGS = """\
 INSTALLED_APPS = [{apps}]

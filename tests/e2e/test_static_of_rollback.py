@@ -1,19 +1,14 @@
 """Static files of earlier code are collected before a rollback goes back to that code."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, stopped
 from tests.e2e.scenes import step, steps
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 COLLECTED = Point(place="releaser.serving.static_files:collectstatic")
 NEWER, EARLIER = "1.2.0", "1.1.0"  # of alpha; the newer one came with a commit

@@ -1,35 +1,29 @@
 """A service that cannot be restarted in place: what `stop` and `start` do, what their failure means, and kills."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 
 from releaser.core.change import Change
+from releaser.errors import ActivationError
 from releaser.pipelines.due import Timing
 from releaser.pipelines.session import Request
 from releaser.pipelines.update import update
 from releaser.releases.journal import Journal
+from releaser.report import RunReport
 from releaser.site.run_lock import LOCK
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
 from tests.support.serving import kept_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.errors import ActivationError
-    from releaser.report import RunReport
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # A daemon that answers with the version of alpha it runs on; `stop` and `start` note that they ran, and fail on demand.
 CONTROL = """\

@@ -1,10 +1,8 @@
 """What is taken back, and how far: half a merge, several releases, an activation that cannot be undone."""
 
-from __future__ import annotations
-
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.e2e.scenes import (
     MEETING_TESTS,
@@ -15,12 +13,7 @@ from tests.e2e.scenes import (
     silent,
     states,
 )
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": "y = 1\n"}
 NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}

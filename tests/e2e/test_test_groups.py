@@ -1,19 +1,14 @@
 """`test_groups`: what only the tests need is there while they run, and is no part of what goes live."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import edit_pyproject, silent, states
 from tests.e2e.test_bad_tools import proxy
 from tests.e2e.test_culprits import held, live_versions, publish
 from tests.e2e.test_unbuildable import publish_unbuildable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import ManageRun, SampleSite, SiteFactory
+from tests.support.sites import ManageRun, SampleSite, SiteFactory
 
 GROUPS = {"local": ["localtools"], "test": ["tool", "localtools"]}
 # Red without the packages of the group, or with one that is there twice.

@@ -1,15 +1,10 @@
 """Tests in the sandbox: they write wherever they like, nothing of that is kept, and what they wrote is told once."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import body, silent
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 WRITES = """
 import os

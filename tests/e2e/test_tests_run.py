@@ -1,18 +1,12 @@
 """The tests of a site: those that prove nothing, those of what is live, and what an ill site or its tests can spoil."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import body, outer_snapshot, silent, states, steps
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
-
+from tests.support.sites import SampleSite, SiteFactory
 
 # Tests that prove nothing are no pass: none was run, or their runner did not get to its end. The number is kept
 

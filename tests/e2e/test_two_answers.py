@@ -4,13 +4,12 @@ Each kind of lock gets the same offers beside its own: `plain` has a newer versi
 project excludes; that of `future` is for a Python that nobody has, and that of `young` too young.
 """
 
-from __future__ import annotations
-
 import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,13 +18,9 @@ from tests.support.commands import git_executable, run
 from tests.support.layouts import common_library
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.simple_index import SimpleIndex, serving
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
 from tests.support.wheels import LocalIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 OLD = 100  # days, of what is locked
 OFFERED = 30  # and of what is offered, unless it says something else

@@ -1,12 +1,10 @@
 """Staging and production on one remote: people do something on one of them, and the nights after it come to rest."""
 
-from __future__ import annotations
-
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +12,7 @@ from releaser.locks.lock import LockFile
 from releaser.locks.versions import is_older
 from tests.e2e.scenes import body, silent
 from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 PACKAGES = {"alpha": "1.0.0", "beta": "1.0.0"}
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"

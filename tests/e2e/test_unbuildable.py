@@ -1,22 +1,15 @@
 """Upgrades that cannot be built: the others come in without them."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from tests.e2e.scenes import SECONDS, body, silent, states
 from tests.e2e.test_culprits import adopted, held, live_versions, passed_whole, publish
 from tests.support.commands import console_script
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.sites import SampleSite, SiteFactory
-
 
 BUILD = '[build-system]\nrequires = []\nbuild-backend = "nope"\nbackend-path = ["."]\n'
 

@@ -1,14 +1,11 @@
 """Taking releaser away: a plain venv stays, which is what was live, and nothing of releaser's does."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,9 +20,7 @@ from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
 from tests.support import snapshots
 from tests.support.commands import run
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 SCRIPT = "alpha-says"
 POINTS = 3  # at which it is killed, and those around the exchange

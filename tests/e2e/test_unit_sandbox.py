@@ -1,28 +1,21 @@
 """An update under the unit of systemd that comes with releaser: bubblewrap does what its options say."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.tools.systemd import TEMPLATE as UNIT
 from tests.e2e.test_group_use import ADA, GROUP, adas_site, base_python, environment_of, script_of
 from tests.support import seccomp
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite
+from tests.support.templates import Templates
 
 # What nothing here does, and why.
 NOT_TRANSLATED = {

@@ -1,13 +1,12 @@
 """An update that goes well, and one that finds nothing: by the installed command, with real uv and git."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,12 +14,8 @@ from tests.e2e.scenes import body, changed_files, silent, states, steps, under_u
 from tests.support import snapshots
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 from tests.support.wheels import build_sdist
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.templates import Templates
 
 pytestmark = pytest.mark.story
 

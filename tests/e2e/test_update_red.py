@@ -1,16 +1,11 @@
 """Updates whose tests fail: refused, blamed on the right one, and not tried again until something is different."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import body, silent, states, step, steps
-
-if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.story
 

@@ -1,9 +1,6 @@
 """Updates that cannot begin, cannot be built, or go live and then meet trouble: codes 4, 7 and 8."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +16,8 @@ from tests.e2e.scenes import (
     step,
     steps,
 )
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
-    from tests.support.smtp import MailServer
+from tests.support.sites import SiteFactory, variables
+from tests.support.smtp import MailServer
 
 
 def mail_settings(port: int) -> dict[str, str]:

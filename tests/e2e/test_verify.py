@@ -1,20 +1,15 @@
 """`verify` names whatever was changed in a release, no rollback goes there, and an update heals what is live."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.locks.lock import LockFile
 from tests.e2e.scenes import body, on_terminal, outer_snapshot, states
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture

@@ -1,19 +1,13 @@
 """Which versions an update takes: what is held or ignored, and how far it may go. With real uv."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, silent
 from tests.locks.test_rules import CASES
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import write_sdist
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
 
 
 def adopted(make_site: SiteFactory, **settings: object) -> SampleSite:

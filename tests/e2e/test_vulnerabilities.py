@@ -1,22 +1,15 @@
 """Known vulnerabilities in an update: what it fixes, what stays and why, and that no run fails over the answer."""
 
-from __future__ import annotations
-
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.scenes import body, step, steps, watched
-from tests.support.osv import Flaw, VulnerabilityService
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.osv import Mood
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.osv import Flaw, Mood, VulnerabilityService
+from tests.support.sites import SampleSite, SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
 BETA = Flaw(id="CVE-2026-2", package="beta")

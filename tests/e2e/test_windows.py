@@ -1,15 +1,9 @@
 """Updates that wait: until they are due, and for their window."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import silent
-from tests.support.sites import variables
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory, variables
 
 
 def _in_hours(first: float, last: float) -> str:

@@ -1,13 +1,12 @@
 """A project that is not under git: a directory with pyproject.toml and uv.lock is enough."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,7 @@ from releaser.pipelines.preflight import ignored_findings
 from releaser.releases.journal import Entry, Journal
 from releaser.site.site import open_site
 from tests.e2e.scenes import body, outer_snapshot, silent, states, step, steps
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 # A test command that notes what it sees, and does as a person who works beside it would.
 TESTS = """\

@@ -1,21 +1,17 @@
 """Two small releases and a symlink, with any Python: enough to see what a process does when the symlink moves."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from releaser.releases import startup
 from releaser.system.files import replace_symlink
 from tests.support.commands import clean_environment
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 WAIT = 60  # seconds for a process to say something

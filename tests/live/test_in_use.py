@@ -1,7 +1,5 @@
 """Releases in use are named in the list, and never deleted, whatever kind of process uses them."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -9,20 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import eventually
 from tests.support.guards import require
-from tests.support.sites import SiteFactory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
 
 pytestmark = pytest.mark.slow
 

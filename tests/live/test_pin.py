@@ -1,14 +1,12 @@
 """A process stays whole on the release that it was started on, whatever way it was started."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +14,6 @@ from releaser.system.files import link_text
 from tests.e2e.scenes import eventually
 from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
 from tests.support.commands import uv_executable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 THIS = "{}.{}".format(*sys.version_info)
 

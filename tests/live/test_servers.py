@@ -1,7 +1,5 @@
 """Web servers stay whole on the release that they were started on: master and workers, forked by Python and by C."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import json
@@ -11,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,9 +20,6 @@ from releaser.releases import leases
 from tests.e2e.scenes import eventually
 from tests.live.pair import WAIT, Pair, names_of
 from tests.support.guards import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
 
