@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.support.earlier import blocks_as_before
+from tests.support.lockless import fill, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
 
 _MARKS = {"live": "good", "good": "good", "bad": "bad", "failed": "failed"}
@@ -187,3 +188,32 @@ def test_a_run_that_the_earlier_version_was_cut_off_in_is_ended(make_site: SiteF
     assert (site.lock_text() == lock) is (ends == "before")
     assert (site.path / "page.py").read_text(encoding="utf-8") == ("1\n" if ends == "before" else "2\n")
     assert site.json("status")["problems"] == []
+
+
+def test_a_first_lock_that_was_cut_off_behind_its_flip_is_finished(make_site: SiteFactory) -> None:
+    """pyproject.toml came into the checkout after the flip then, out of the release, and was committed last of all."""
+    site = make_lockless(make_site)
+    fill(site, site.link, "alpha==1.0.0")
+    before = site.head()
+    origin = site.json("init", "--from-venv", site.link)["release"]
+    target = site.json("rebuild")["release"]
+    files = {name: (site.path / name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
+    for name in (origin, target):
+        (site.state_dir / "releases" / name / "pyproject.toml").write_bytes(files["pyproject.toml"])
+    site.git("reset", "--quiet", "--hard", before)
+    site.git("push", "--quiet", "--force")
+    (site.state_dir / "pending.json").unlink(missing_ok=True)
+    entry = {
+        "version": 2, "command": "init", "run_id": "20261101T030000Z-4711", "phase": "committing", "origin": origin,
+        "origin_link": f"../.releaser/shop/releases/{origin}/venv", "target": target, "head_before": before,
+        "head_after": before, "creates_pyproject": True, "boot": "earlier",
+    }  # fmt: skip
+    (site.state_dir / "journal.json").write_text(json.dumps(entry), encoding="utf-8")
+    site.releaser("update", env={"RELEASER_UPGRADE": "patch"}, check=0)
+    assert site.live_id() == target
+    assert {name: (site.path / name).read_bytes() for name in files} == files
+    assert (site.git("status", "--porcelain"), site.remote_head()) == ("", site.head())
+    assert site.git("show", "--name-only", "--format=", "HEAD").split() == ["pyproject.toml", "uv.lock"]
+    assert not (site.state_dir / "journal.json").exists()
+    site.releaser("rollback", origin, check=0)
+    assert {name: (site.path / name).read_bytes() for name in files} == files

@@ -225,3 +225,19 @@ def test_the_adoption_of_a_venv_behind_a_link_that_is_cut_off_loses_nothing(make
     assert ADOPTED in site.json("init")["recovered"]
     assert site.link.resolve() == elsewhere
     whole(site)
+
+
+def test_a_journal_that_cannot_be_read_is_kept_and_the_link_believed(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place=PLACE_LOCK))
+    new = site.live_id()
+    (site.state_dir / "journal.json").write_bytes(b"\0" * 512)
+    report = site.json("update")
+    assert "The journal could not be read" in report["noted"]
+    assert report["recovered"] == ""
+    assert "The journal could not be read" in site.outbox_mails()[-1]["subject"]
+    assert site.live_id() == new
+    aside = site.state_dir / "journal.json.unreadable-1"
+    assert aside.read_bytes() == b"\0" * 512
+    aside.unlink()
+    whole(site)
+    nothing_is_left_to_do(site)
