@@ -17,7 +17,7 @@ from releaser.releases.store import store_of
 from releaser.report import Step
 from releaser.site.site import Site, find_site
 from tests.support.logs import a_log
-from tests.support.sites import SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 
 class Noted(Action):
@@ -82,11 +82,15 @@ FORWARD = ["prepare two", "prepare one", "do for new: one", "do for new: two"]
 BACK = ["leave two", "leave one", "do for previous: one", "do for previous: two"]
 
 
-@pytest.fixture
-def scene(make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    site = make_site.adopted()
+def there_and_back(site: SampleSite) -> None:
+    """Leave two releases, of which the earlier one is live."""
     site.update_to("alpha", "1.1.0")
     site.releaser("rollback", check=0)
+
+
+@pytest.fixture
+def scene(make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    site = make_site.adopted(prepare=there_and_back)
     return Scene(find_site(site.path, site.env), monkeypatch)
 
 
