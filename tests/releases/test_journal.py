@@ -51,12 +51,6 @@ def test_an_entry_is_read_as_it_was_written(journal: Journal) -> None:
     assert list(journal.state_dir.iterdir()) == []
 
 
-def test_a_later_phase_keeps_what_the_change_is_about() -> None:
-    later = ENTRY.moved("reverting", done=())
-    assert (later.phase, later.done) == ("reverting", ())
-    assert (later.flip, later.release, later.actions) == (ENTRY.flip, ENTRY.release, ENTRY.actions)
-
-
 def written(**changes: object) -> str:
     content = {"version": 2, **dataclasses.asdict(ENTRY), **changes}
     return json.dumps({key: value for key, value in content.items() if value != "(left out)"})

@@ -68,16 +68,6 @@ def test_there_is_a_link_at_every_moment(outer: Path, monkeypatch: pytest.Monkey
     assert seen == [("A", "../.releaser/site/releases/B/venv")]
 
 
-def test_a_flip_that_fails_leaves_the_old_link_and_nothing_else(outer: Path) -> None:
-    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
-    link(outer).unlink()
-    link(outer).mkdir()
-    with pytest.raises(OSError, match="directory"):
-        flip.flip(link(outer), venv(outer, "B"), staging=staging(outer))
-    assert link(outer).is_dir()
-    assert os.listdir(staging(outer)) == ["releases"]
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

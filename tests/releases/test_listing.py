@@ -79,27 +79,6 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
     ]  # fmt: skip
 
 
-def test_newer_goes_by_the_record_and_not_by_the_clock(store: ReleaseStore) -> None:
-    for sequence, day in enumerate((5, 9, 2, 7), start=1):
-        live(store, day, sequence=sequence)
-    assert [row["id"] for row in rows(store)] == [a_manifest(day).id for day in (7, 2, 9, 5)]
-
-
-def test_without_a_ledger_the_list_guesses_as_the_store_does(store: ReleaseStore) -> None:
-    live(store, 1)
-    built(store, 2, tests="refused")  # its migrations were not applied, so it was never live
-    (store.state_dir / "ledger.json").unlink()
-    assert states(store) == [release.state for release in store.all()] == ["failed", "live"]
-
-
-@pytest.mark.parametrize("change", [{"version": 3}, {"interpreter": {"executable": "/x", "seen": 3}}])
-def test_a_release_with_a_damaged_manifest_is_left_out(store: ReleaseStore, change: dict[str, Any]) -> None:
-    every_state(store)
-    before = [row["id"] for row in rows(store)]
-    _change(store.path(a_manifest(2).id) / "manifest.json", **change)
-    assert [row["id"] for row in rows(store)] == [name for name in before if name != a_manifest(2).id]
-
-
 def test_what_is_no_release_is_no_row(store: ReleaseStore) -> None:
     every_state(store)
     assert states(store) == ["candidate", "failed", "good", "live", "bad", "good"]
@@ -108,17 +87,6 @@ def test_what_is_no_release_is_no_row(store: ReleaseStore) -> None:
     store.path(a_manifest(1).id).rename(store.directory / ".doomed-x")
     store.path(a_manifest(2).id).rename(store.path("copy"))
     assert states(store) == ["candidate", "failed", "good", "live"]
-
-
-@pytest.mark.parametrize("moved", ["dangling", "a directory"])
-def test_nothing_is_live_where_the_link_leads_to_no_release(store: ReleaseStore, moved: str) -> None:
-    every_state(store)
-    store.link.unlink()
-    if moved == "dangling":
-        store.link.symlink_to(store.path("gone") / "venv")
-    else:
-        store.link.mkdir()
-    assert "live" not in states(store)
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])

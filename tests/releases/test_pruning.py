@@ -81,15 +81,6 @@ def test_to_look_writes_nothing(releases: ReleaseStore) -> None:
     assert seen() == before
 
 
-def test_what_an_earlier_run_left_half_deleted_is_deleted_too(releases: ReleaseStore) -> None:
-    *_, r1 = ids(releases)
-    (releases.path(r1) / ".releaser").touch()
-    releases.path(r1).rename(releases.directory / f".doomed-{r1}")
-    verdict = pruned(releases)[r1]
-    assert (verdict.action, verdict.reason) == ("remove", "partly deleted by an earlier run")
-    assert releases.half_removed() == ()
-
-
 # Who uses a release
 
 
@@ -138,12 +129,6 @@ def test_a_release_that_comes_into_use_at_the_last_moment_is_kept_after_all_whic
     assert (fared[r1].action, fared[r1].reason[:18]) == ("keep", "in use by process ")
     assert fared[r2].action == "remove"
     assert ids(releases)[-1] == r1
-
-
-def test_many_users_are_not_all_named(releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    r1 = ids(releases)[-1]
-    monkeypatch.setattr(leases, "users", lambda directory, _: list(range(5)) if directory.endswith(r1) else [])
-    assert pruned(releases)[r1].reason == "in use by processes 0, 1, 2 and 2 more"
 
 
 # What cannot be deleted

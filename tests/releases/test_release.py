@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from releaser.locks.lock import Change, list_brought
 from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, new_id, write_manifest
 from releaser.system.files import UnreadableStateError, read_state
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
@@ -35,25 +34,6 @@ def test_an_id_is_in_utc_wherever_the_server_is() -> None:
     assert new_id(there, frozenset()) == "20261120T061200Z"
 
 
-def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
-    manifest = a_manifest(
-        3,
-        changes=(
-            Change(name="alpha", old="1", new="2", bump="major"),
-            Change(name="beta", old=None, new="1", bump="added"),
-            Change(name="gamma", old="1", new=None, bump="removed"),
-        ),
-        group=None,
-        commit="abc",
-        origin="override",
-        overrides=("alpha @ file:///srv/alpha", "beta==2"),
-        previous="20261120T061200Z",
-    )
-    write_manifest(tmp_path, manifest)
-    assert read_state(tmp_path / MANIFEST, Manifest) == manifest
-    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-
-
 def test_times_are_written_in_utc(tmp_path: Path) -> None:
     there = NOW.astimezone(timezone(timedelta(hours=9)))
     write_manifest(tmp_path, a_manifest(created_at=there))
@@ -64,10 +44,6 @@ def test_times_are_written_in_utc(tmp_path: Path) -> None:
     assert found.created_at.tzinfo == UTC
 
 
-def test_a_directory_without_manifest_is_no_release_yet(tmp_path: Path) -> None:
-    assert read_state(tmp_path / MANIFEST, Manifest) is None
-
-
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
     content = as_stored(a_manifest())
@@ -75,19 +51,6 @@ def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UnreadableStateError, match=key):
         read_state(tmp_path / MANIFEST, Manifest)
-
-
-def test_what_a_release_brought_is_what_is_new_in_it() -> None:
-    manifest = a_manifest(
-        changes=(
-            Change(name="alpha", old="1", new="2", bump="major"),
-            Change(name="beta", old=None, new="1", bump="added"),
-            Change(name="gamma", old="1", new=None, bump="removed"),
-            Change(name="delta", old="1, 2", new="1, 3, 4", bump="other"),
-            Change(name="epsilon", old="1, 2", new="1", bump="other"),
-        )
-    )
-    assert list_brought(manifest.changes) == {"alpha": "2", "beta": "1", "delta": "3, 4"}
 
 
 def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:
@@ -107,13 +70,6 @@ def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> Non
 FULL = Ledger(
     marks={"A": "good", "B": "bad", "C": "failed"}, activations=("A", "B", "A"), pins=frozenset({"A"}), last_sequence=7
 )
-
-
-def test_every_change_makes_a_new_ledger() -> None:
-    changed = EMPTY_LEDGER.activated("A").numbered(4)
-    assert (changed.activations, changed.last_sequence, changed.flips, changed.next_flip) == (("A",), 4, 1, 2)
-    assert changed.numbered(3).last_sequence == 4
-    assert Ledger() == EMPTY_LEDGER
 
 
 def test_the_number_of_a_flip_is_given_once() -> None:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -240,17 +239,6 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
 
 
 # Making
-
-
-def test_a_new_release_is_named_by_its_time(store: ReleaseStore) -> None:
-    assert store.begin(NOW) == ("20261120T061200Z", 1)
-    assert [path.name for path in store.path("20261120T061200Z").iterdir()] == [".releaser"]
-    assert store.all() == ()
-
-
-def test_releases_of_one_second_are_numbered(store: ReleaseStore) -> None:
-    names = [store.begin(NOW + timedelta(milliseconds=number))[0] for number in range(3)]
-    assert names == ["20261120T061200Z", "20261120T061200Z-2", "20261120T061200Z-3"]
 
 
 def test_an_id_that_the_record_still_knows_is_not_given_again(store: ReleaseStore) -> None:

@@ -168,11 +168,6 @@ def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
     ]
 
 
-def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
-    found = status_text(replace(STATUS, mails_pending=1))
-    assert found[3:] == ["pending: 1 mail not sent yet"]
-
-
 def test_the_status_names_everything_that_is_of_interest() -> None:
     key = ReleaseKey(lock_sha256="", code_key="", python="", group=None)
     at = "2026-11-18T00:00:00+00:00"

@@ -79,13 +79,6 @@ def test_what_would_make_the_table_too_wide_goes_below() -> None:
     assert max(map(len, found)) <= 70
 
 
-def test_a_link_that_is_none_is_not_shown() -> None:
-    change = Change(name="alpha", old="1", new="2", bump="major", link="https://a.example.org/\nX-Evil: 1")
-    table = changes_table([change], now=NOW)
-    assert len(table.lines) == 2
-    assert table.rows[0].link == ""
-
-
 @pytest.mark.parametrize("released", [None, "", "yesterday", "2026-11-17"])
 def test_a_time_that_cannot_be_read_is_no_age(released: str | None) -> None:
     assert age_of(Change(name="alpha", old="1", new="2", bump="major", released=released), NOW) == ""

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +55,6 @@ def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
     assert content["held_back"][0].items() >= {"name": "beta", "version": "2.0", "reason": "ill"}.items()
     assert content["steps"] == [{"step": "build", "status": "ok", "seconds": 6.0, "detail": "B"}]
     assert content["problems"] == ["no push. Push.", "no mail"]
-
-
-def test_times_are_in_utc() -> None:
-    there = REPORT.started_at.astimezone(timezone(timedelta(hours=9)))
-    assert as_printed(replace(REPORT, started_at=there))["started_at"] == "2026-01-02T03:04:05+00:00"
-
-
-def test_there_is_no_history_at_first(tmp_path: Path) -> None:
-    assert read_history(tmp_path) == []
-
-
-def test_runs_are_read_newest_first(tmp_path: Path) -> None:
-    written(tmp_path, "1", "2", "3")
-    assert ids(tmp_path) == ["3", "2", "1"]
-    assert read_history(tmp_path)[0]["headline"] == "updated to B"
 
 
 def test_the_output_is_left_out_as_it_is_in_the_log(tmp_path: Path) -> None:

@@ -246,24 +246,9 @@ def test_the_subject_names_project_and_host_whatever_has_to_be_cut(report: RunRe
     assert f" [{host[:11]}" in found
 
 
-def test_the_subject_names_the_host_where_there_is_room() -> None:
-    assert subject(QUIET) == "✓ mysite: all clear [web1]"
-    assert subject(replace(QUIET, host="h" * 38)) == f"✓ mysite: all clear [{'h' * 38}]"
-    assert subject(replace(QUIET, host="h" * 39)) == f"✓ mysite: all clear [{'h' * 37}…]"
-
-
 @pytest.mark.parametrize(("project", "name"), [("", "/srv/mysite"), ("my\r\n\0 site", "my site")])
 def test_a_project_goes_by_its_path_or_its_name_without_control_characters(project: str, name: str) -> None:
     assert subject(replace(QUIET, project=project)) == f"✓ {name}: all clear [web1]"
-
-
-def test_the_outcome_survives_long_names_and_reasons() -> None:
-    assert (
-        subject(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
-        == f"✗ {'p' * 19}…: update failed, tests… [{'h' * 11}…]"
-    )
-    for long in (replace(REFUSED, headline="r" * 500, problems=()), replace(UPDATED, rebuilt="r" * 500)):
-        assert len(subject(long)) == 60
 
 
 # --- threads ---

@@ -83,10 +83,3 @@ def test_whoever_listens_hears_of_each_step_when_it_happens() -> None:
     with pytest.raises(BuildError):
         failing_step(recorder, "test", BuildError("red"))
     assert witness.heard == ["build begins", "build ok", "test begins", "test failed"]
-
-
-def test_steps_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="releaser")
-    with a_log(Silence()).step("build") as step:
-        step.says("B")
-    assert caplog.messages == ["step build", "step build: ok B"]

@@ -8,7 +8,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.serving.restarts import restart_words
-from releaser.serving.restarts.passenger import passenger_arguments, passenger_result
+from releaser.serving.restarts.passenger import passenger_result
 from releaser.serving.restarts.touch import restart_file_in, touch
 
 
@@ -59,12 +59,6 @@ def test_the_restart_file_lies_where_passenger_looks(tmp_path: Path, present: li
     for name in present:
         (tmp_path / name).mkdir(parents=True)
     assert restart_file_in(tmp_path) == (tmp_path / found if found else None)
-
-
-def test_passenger_is_told_which_application(tmp_path: Path) -> None:
-    assert passenger_arguments(tmp_path) == [
-        "passenger-config", "restart-app", "--ignore-app-not-running", str(tmp_path),
-    ]  # fmt: skip
 
 
 REFUSED = "*** ERROR: You are not authorized to query the status for this Phusion Passenger(R) instance."

@@ -9,16 +9,6 @@ from releaser.errors import PreflightError
 from releaser.site.project import Project, Pyproject, local_sources, read_pyproject
 
 
-def test_everything_lies_where_it_should() -> None:
-    project = Project.at(Path("/srv/shop"), state_dir=None, venv=".venv")
-    assert (project.name, project.outer) == ("shop", Path("/srv"))
-    assert (project.pyproject, project.lock) == (Path("/srv/shop/pyproject.toml"), Path("/srv/shop/uv.lock"))
-    assert (project.venv, project.checkout) == (Path("/srv/shop/.venv"), Path("/srv/shop"))
-    state = Path("/srv/.releaser/shop")
-    assert project.state_dir == state
-    assert (project.releases, project.logs, project.outbox) == (state / "releases", state / "logs", state / "outbox")
-
-
 @pytest.mark.parametrize(
     ("state_dir", "venv", "expected"),
     [

@@ -10,7 +10,7 @@ import pytest
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.site.addresses import Address, MailSettings
 from releaser.site.loading import Loaded, load, read_variables
-from releaser.site.settings import SPECS, AllSettings, environment_of, this_host
+from releaser.site.settings import SPECS, AllSettings
 from tests.site.test_values import WRONG, form
 
 PYPROJECT = Path("/srv/site/pyproject.toml")
@@ -53,11 +53,6 @@ def test_the_stronger_source_wins(
     assert (RetentionSettings.of(found).keep, found.problems) == (expected, ())
     assert found.sources.get("keep", "").endswith(source or "")
     assert bool(found.sources) is (source is not None)
-
-
-def test_each_setting_is_taken_from_wherever_it_stands(tmp_path: Path) -> None:
-    found = loaded(tmp_path, {"keep": 1, "branch": "live"}, "RELEASER_GROUP=web\n", {"RELEASER_VENV": "env"})
-    assert found.settings == AllSettings(keep=1, branch="live", group="web", venv="env")
 
 
 ALIASES = [
@@ -273,22 +268,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert message.startswith(f"{tmp_path / '.env'} cannot be read")
 
 
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("dweb1", "staging"), ("Qweb1", "staging"), ("pweb1", "production"), ("P", "production"), ("web1", "local"),
-        ("", "local"), ("1p", "local"),
-    ],
-)  # fmt: skip
-def test_the_name_of_the_host_tells_the_environment(host: str, expected: str) -> None:
-    assert environment_of(host) == expected
-
-
-def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.node", lambda: "dweb1.example.org")
-    assert this_host() == "dweb1"
-
-
 @pytest.mark.attack
 @pytest.mark.parametrize("way", ["setting", "environment", "systemd"])
 def test_the_password_for_mails_may_be_in_a_file(tmp_path: Path, way: str) -> None:
@@ -345,9 +324,3 @@ def test_lines_are_read_much_as_systemd_reads_them(tmp_path: Path, line: str, ex
     (tmp_path / "env").write_text(line, encoding="utf-8", newline="")
     found = read_variables(tmp_path / "env", setting="environment_file")
     assert (dict(found.values), found.findings) == (expected, ())
-
-
-def test_what_is_no_text_is_named(tmp_path: Path) -> None:
-    (tmp_path / "env").write_bytes(b"\xff\xfe")
-    (finding,) = read_variables(tmp_path / "env", setting="environment_file").findings
-    assert finding.message.startswith(f"environment_file {tmp_path / 'env'} cannot be read")

@@ -21,13 +21,6 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_site_knows_its_project_and_its_settings(root: Path) -> None:
-    site = open_site(root, ENV)
-    assert (site.project.root, site.project.venv, RetentionSettings.of(site).keep) == (root, root / "env", 3)
-    assert (site.findings, site.pyproject.path) == ((), root / "pyproject.toml")
-    assert site.git is site.git
-
-
 def test_a_site_may_be_named_in_any_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root.parent / "link").symlink_to(root)
     monkeypatch.chdir(root.parent)

@@ -124,8 +124,3 @@ def test_static_files_of_a_run_that_was_cut_off_are_collected_again(tmp_path: Pa
     os.utime(old, (1000, 1000))
     outdate_since(tmp_path, since=2000)
     assert [file.lstat().st_mtime for file in (old, fresh, empty, link)] == [1000, 0, 0, 0]
-
-
-def test_without_static_files_there_is_nothing_to_doubt(tmp_path: Path) -> None:
-    outdate_since(tmp_path / "static", since=0)
-    assert not (tmp_path / "static").exists()

@@ -267,21 +267,6 @@ def test_there_is_never_a_merge(repository: Repository, elsewhere: Repository) -
     assert repository.git.state() == CheckoutState(branch="main", head=ours, dirty=(), untracked=())
 
 
-@pytest.mark.parametrize("name", ["untracked.py", "site.log"])
-def test_a_fast_forward_loses_no_file_that_is_not_tracked(
-    repository: Repository, elsewhere: Repository, name: str
-) -> None:
-    (elsewhere.path / ".gitignore").unlink()
-    elsewhere.commit({name: "theirs"})
-    elsewhere.call("push", "--quiet")
-    write_files(repository.path, {name: "ours"})
-    before = repository.git.state()
-    with pytest.raises(ToolError):
-        repository.git.fast_forward(repository.git.fetch("origin", "main"))
-    assert (repository.path / name).read_text(encoding="utf-8") == "ours"
-    assert repository.git.state() == before
-
-
 def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:
     before = repository.call("rev-parse", "HEAD")
     after = repository.commit({"code.py": "two"})

@@ -71,15 +71,6 @@ def test_whatever_git_writes_survives_a_power_cut(told: Git, noting: Noting) -> 
     assert words[words.index("push") :] == ["push", "--quiet", "origin", "c0ffee:refs/heads/main"], "not by force"
 
 
-def test_moving_the_checkout_starts_no_hooks(told: Git, noting: Noting) -> None:
-    told.fast_forward("c0ffee")
-    told.reset_keep("c0ffee")
-    assert "core.hooksPath=/dev/null" in options(noting.told("merge"))
-    assert "core.hooksPath=/dev/null" in options(noting.told("reset"))
-    assert {"--ff-only", "--no-overwrite-ignore"} <= set(noting.told("merge"))
-    assert "--keep" in noting.told("reset")
-
-
 # A real repository
 
 
@@ -211,14 +202,6 @@ def test_a_push_from_another_branch_pushes_the_commit_alone(repository: TwoCommi
     repository.commit({})
     repository.git.push("origin", "main", repository.before)
     assert repository.call("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
-
-
-def test_what_lies_where_a_commit_adds_something_is_in_the_way(repository: TwoCommits) -> None:
-    assert repository.git.in_the_way(repository.before, repository.after) == []
-    (repository.path / "deep" / "er").mkdir(parents=True)
-    (repository.path / "deep" / "er" / "added").write_text("mine\n", encoding="utf-8")
-    (repository.path / "link").symlink_to("gone")
-    assert repository.git.in_the_way(repository.before, repository.after) == ["deep/er/added", "link"]
 
 
 def test_what_lies_behind_a_symlink_is_not_deleted(repository: TwoCommits, tmp_path: Path) -> None:

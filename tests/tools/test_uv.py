@@ -10,10 +10,7 @@ from releaser.system.process import Runner
 from releaser.tools.uv import Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
 from releaser.tools.uv_arguments import (
     local_export_arguments,
-    local_install_arguments,
     lock_arguments,
-    only_groups_arguments,
-    pinned_lock_arguments,
     requirements_arguments,
     sync_arguments,
 )
@@ -45,18 +42,6 @@ def test_a_lock_is_upgraded_whole_or_within_specifiers(
     assert lock_arguments(specifiers=specifiers, packages=packages, exclude_newer={}) == ["lock", *expected]
 
 
-def test_packages_are_moved_to_exact_versions_or_the_newest_commit() -> None:
-    words = ["lock", "--upgrade-package", "alpha==1.1", "--upgrade-package", "beta"]
-    assert pinned_lock_arguments({"beta": "", "alpha": "1.1"}) == words
-    assert pinned_lock_arguments({}) == ["lock"]
-
-
-def test_a_release_is_synced_exactly_as_locked_without_local_packages() -> None:
-    base = ["sync", "--frozen", "--no-install-local", "--compile-bytecode", "--link-mode", "copy"]
-    assert sync_arguments(group=None, link_mode="copy") == base
-    assert sync_arguments(group="prod", link_mode="copy") == [*base, "--group", "prod"]
-
-
 def test_default_groups_are_left_out_but_for_the_one_that_is_asked_for() -> None:
     without = ("dev", "test")
     for words in (
@@ -68,34 +53,6 @@ def test_default_groups_are_left_out_but_for_the_one_that_is_asked_for() -> None
     assert sync_arguments(group="dev", link_mode="copy", without=without)[-4:] == [
         "--no-group", "test", "--group", "dev",
     ]  # fmt: skip
-
-
-def test_what_groups_need_is_synced_without_what_is_there_and_without_editable_packages() -> None:
-    words = only_groups_arguments(["test", "e2e"], present={"b", "a"}, local={"shop"}, link_mode="clone")
-    assert words == [
-        "sync", "--frozen", "--no-editable", "--link-mode", "clone", "--only-group", "test", "--only-group", "e2e",
-        "--no-install-package", "a", "--no-install-package", "b", "--reinstall-package", "shop",
-    ]  # fmt: skip
-
-
-def test_local_packages_alone_are_installed_again_without_anything_else() -> None:
-    words = local_install_arguments(python=Path("/v/bin/python"), requirements=Path("/r.txt"), link_mode="clone")
-    assert words == [
-        "pip", "install", "--python", "/v/bin/python", "--no-deps", "--reinstall", "--compile-bytecode", "--link-mode",
-        "clone", "--requirements", "/r.txt",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("group", [None, "prod"])
-def test_exports_are_of_the_lock_as_it_is(group: str | None) -> None:
-    local, requirements = local_export_arguments(group=group), requirements_arguments(group=group)
-    assert {"--frozen", "--only-emit-local", "--no-hashes", "--no-header"} <= set(local)
-    assert {"--frozen", "--no-emit-local", "--no-header"} <= set(requirements)
-    assert "--no-hashes" not in requirements
-    assert "--no-hashes" in requirements_arguments(group=group, hashes=False)
-    for words in (local, requirements):
-        assert words[0] == "export"
-        assert (words[-2:] == ["--group", "prod"]) is (group is not None)
 
 
 # Where uv is

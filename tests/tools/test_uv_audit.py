@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from releaser.candidate.audit import audit, audit_arguments, run_audit, write_stand_in
+from releaser.candidate.audit import audit, run_audit, write_stand_in
 from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.site.site import open_site
@@ -36,13 +36,6 @@ def tree(tmp_path: Path) -> Path:
 def asked(tmp_path: Path, tree: Path, url: str, timeout: float = 20, **environ: str) -> int:
     runner = Runner(environ=clean_environment(tmp_path, tmp_path / "cache") | environ)
     return run_audit(runner, uv_executable(), tree, service=url, timeout=timeout).returncode
-
-
-@pytest.mark.parametrize(("service", "more"), [(None, []), ("https://x/", ["--service-url", "https://x/"])])
-def test_uv_is_asked_for_json_of_the_lock_as_it_is(service: str | None, more: list[str]) -> None:
-    words = audit_arguments(service=service)
-    assert words[:2] == ["audit", "--frozen"]
-    assert words[4:] == ["--output-format", "json", *more]
 
 
 def test_exactly_these_versions_are_asked_about(tmp_path: Path, tree: Path, service: VulnerabilityService) -> None:
