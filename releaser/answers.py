@@ -30,16 +30,16 @@ from releaser.system.process import Attempt
 
 
 class RunAnswer(*reversed(gather("reported")), RunFacts):  # type: ignore[misc]  # the sections of capabilities
-    """One run. The history leaves `output` out, which is in the log and, for tests, in the release."""
+    """One run. The history omits `output`: the log of the run has it, and the release has that of its tests."""
 
-    #: A sentence each, with what to do.
+    #: One sentence for each problem, with the next step.
     problems: tuple[str, ...] = ()  # type: ignore[assignment]
     #: The code of each of the `problems`.
     codes: tuple[str, ...] = ()
 
 
 class Readiness(Frozen):
-    """Whether an update can run, and what is in its way or damaged; one that cannot leaves `group` and `tests` out."""
+    """Whether an update can run, and the problems and damage. `group` and `tests` are present only if it can."""
 
     fit: bool
     problems: tuple[str, ...] = ()
@@ -48,24 +48,24 @@ class Readiness(Frozen):
     damage: tuple[str, ...]
     warnings: tuple[str, ...]
     chosen: tuple[Convention, ...]
-    #: The sandbox of tests and builds, and what becomes of what they write; empty if there is none.
+    #: The sandbox of tests and builds, and whether it keeps the files that they write; empty without a sandbox.
     sandbox: str
-    #: The settings of a commit that count only once it is live; until then, those of the live release, of `.env` and of
-    #: the environment do.
+    #: The settings that a commit changes only once it is live. Until then, those of the live release, `.env` and the
+    #: environment apply.
     counted_once_live: tuple[str, ...]
-    #: With `--sandbox`, what code in it has tried, and whether it reached that.
+    #: With `--sandbox`, the accesses that a program in the sandbox tried, and whether each succeeded.
     tried: tuple[Attempt, ...] = ()
 
 
 class ReadySite(Readiness):
-    """A site that can be updated: `group` would be installed, and `tests` is the command that would run the tests."""
+    """A site that can be updated: the dependency `group` to install, and the command of the `tests`."""
 
     group: str | None
     tests: tuple[str, ...]
 
 
 class TestNotice(Frozen):
-    """What became of a test notice, or a ping: `to` names the kind and the host; `problem` is empty if it was sent."""
+    """The result of a test notice or ping: `to` names the kind and the host; `problem` is empty if it was sent."""
 
     __test__ = False  # pytest would collect it
 
@@ -75,9 +75,9 @@ class TestNotice(Frozen):
 
 
 class TestMail(Frozen):
-    """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent.
+    """The result of a test mail: its recipients, and `by` the server or program. `problem` is empty if it was sent.
 
-    Without anybody who gets mails, and with notices, there is none.
+    A site that has no recipients, only notices, gets no test mail.
     """
 
     __test__ = False  # pytest would collect it
@@ -90,18 +90,18 @@ class TestMail(Frozen):
 
 
 class SettingValue(Frozen):
-    """A setting, and where it comes from."""
+    """A setting and its source."""
 
     name: str
-    #: As pyproject.toml has it, `***` for a password; None if it is not set, or if only a run finds it out.
+    #: Spelled as in pyproject.toml, `***` for a password; None if it is not set, or if only a run can detect it.
     value: Any
     origin: Literal["command line", "environment", ".env", "pyproject.toml", "file", "default", "found out"]
-    #: The file and the key, or what says so.
+    #: The file and the key, or the rule.
     source: str
 
 
 class ReleaseDetails(Manifest):
-    """One release whole."""
+    """One release with all details."""
 
     state: State
     live: bool
@@ -109,50 +109,50 @@ class ReleaseDetails(Manifest):
     in_use_by: tuple[int, ...]
     processes: tuple[User, ...]
     path: str
-    #: Whether its interpreter is still there.
+    #: Whether its interpreter exists.
     works: bool
     broken: bool
     damage: str | None
-    #: What the run that made it left out; empty, as `steps` is, if the history no longer has it.
+    #: The versions that its run skipped; empty, like `steps`, if the history no longer has the run.
     held_back: tuple[Block, ...]
     steps: tuple[Outcome, ...]
     test_output: str
 
 
 class AuditAnswer(Frozen):
-    """What is known to be wrong with the packages of a release."""
+    """The known vulnerabilities in the packages of a release."""
 
     release: str
     live: bool
-    #: Whether there was a whole answer; if not, `reason` says why, and nothing is safe.
+    #: Whether the answer is complete; if not, `reason` says why, and more vulnerabilities may exist.
     known: bool
     reason: str
     vulnerabilities: tuple[Vulnerability, ...]
 
 
 class Blocker(Frozen):
-    """What keeps a version from coming in."""
+    """The reason why a newer version is not installed."""
 
-    #: The kind, as of what is held back, or `python`, `constraint`; `refused`, `failed` or `unchanged` where the next
-    #: update would bring it but is refused, is known to fail, or would change nothing that is installed.
+    #: The kind: as in `Block`, or `python` or `constraint`; `refused`, `failed` or `unchanged` if the next update would
+    #: lock the version, but is refused, is known to fail, or would install nothing.
     by: str
     reason: str
 
 
 class OutdatedPackage(Frozen):
-    """A package that is `locked` at an older version than the `latest` that there is, for whatever Python."""
+    """A package that is `locked` at an older version than the `latest` for any Python."""
 
     name: str
     locked: str
     latest: str
-    #: The version that the next update installs, be it the latest or not; null if the package stays as it is.
+    #: The version that the next update installs, the latest or an earlier one; null if it installs none.
     next: str | None = None
-    #: Why the latest version stays out; empty if the next update installs it.
+    #: Why the latest version is not installed; empty if the next update installs it.
     kept_by: tuple[Blocker, ...] = ()
 
 
 class RunBrief(Frozen):
-    """One run in short."""
+    """A summary of one run."""
 
     command: str
     run_id: str
@@ -161,34 +161,34 @@ class RunBrief(Frozen):
     result: Result
     exit_code: int
     headline: str
-    #: The packages that an update was to bring alone; empty for all.
+    #: The packages of `update NAME...`; empty for an update of all packages.
     only: tuple[str, ...] = ()
-    #: The upgrades that it found to break the tests.
+    #: The upgrades that break the tests, as this run found.
     culprits: tuple[str, ...] = ()
 
 
 class HeldBack(Frozen):
-    """A version that updates leave out, or, without one, a package that a person holds."""
+    """A version that updates skip, or, without a version, a package on hold by a person."""
 
     name: str
     version: str
-    #: What had brought it in.
+    #: The release that introduced it.
     release: str
     reason: str
     #: Since when, as ISO 8601.
     at: str
     by: Literal["activation", "tests", "person"] = "activation"
-    #: Those that failed.
+    #: The tests that failed.
     tests: tuple[str, ...] = ()
-    #: What comes only together with it.
+    #: The versions that can only be installed together with it.
     together: tuple[str, ...] = ()
 
 
 class Quarantined(Frozen):
-    """A candidate that is not to be built again; `at` is an ISO time.
+    """A failed candidate, which updates do not build again; `at` is an ISO time.
 
-    With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
-    chance once they pass there.
+    With `sick`, the tests failed on the live release too, so that they say nothing about the candidate: an update tries
+    it again once they pass there.
     """
 
     key: ReleaseKey
@@ -199,7 +199,7 @@ class Quarantined(Frozen):
 
 
 class WaitingCandidate(Quarantined):
-    """A release that is ready and waits, such as until somebody has applied its `migrations`."""
+    """A release that is ready and waits to go live, for example until its `migrations` are applied."""
 
     migrations: tuple[str, ...] = ()
     #: Always false; no longer in use.
@@ -207,68 +207,68 @@ class WaitingCandidate(Quarantined):
 
 
 class RejectedCommit(Frozen):
-    """A commit that does not come in again by itself: it broke the tests or the site, or was rolled back from."""
+    """A commit on hold: it broke the tests or the site, or was rolled back. Updates do not deploy it again."""
 
     commit: str
-    #: What identifies its code: everything in it but the files that releaser commits.
+    #: The digest of its code, without the files that releaser commits.
     code_key: str
     subject: str
     reason: str
     #: An ISO time.
     at: str
-    #: Whether packages came in with it that may be to blame instead; if they fail alone, the commit is let in again.
+    #: Whether package upgrades in the same release may be the cause; if they fail alone, updates deploy the commit.
     is_suspect: bool = False
 
 
 class Status(Frozen):
-    """How a site stands; lengths of time are in seconds."""
+    """The state of a site; lengths of time are in seconds."""
 
     project: str
     path: str
     live: str | None
     live_age_seconds: float | None
     live_python: str | None
-    #: The newest Python that is installed and that the project admits; None if the site runs on that.
+    #: The newest installed Python that the project allows; None if the site runs on it.
     newer_python: str | None
-    #: From when on `update` may begin, as ISO 8601; None where neither `every` nor `window` is set.
+    #: The time from which `update` may start, as ISO 8601; None if neither `every` nor `window` is set.
     due_at: str | None
-    #: Why it may not begin before; empty if it may.
+    #: Why `update` must wait; empty if it may start.
     waits: str
-    #: Which release is ready and waits, and why; empty for none.
+    #: The release that is ready and waits to go live, and why; empty without one.
     left_out: str
-    #: What the releases take together; what they share counts once.
+    #: The space of all releases; shared blocks count once.
     releases_bytes: int
     free_bytes: int
-    #: None where the file system does not count them.
+    #: None if the file system does not count them.
     free_inodes: int | None
-    #: Where the symlink leads.
+    #: The target of the symlink.
     link: str | None
     last_run: RunBrief | None
     #: The newest `update`, `rebuild`, `rollback` or `init`.
     last_deployment: RunBrief | None
-    #: The newest run that changed what is live.
+    #: The newest run that changed the live release.
     last_change: RunBrief | None
-    #: The newest update of all packages that ended well, also one that found nothing to do, but not one that waited.
+    #: The newest successful update of all packages, also one that found nothing to do, but not one that waited.
     last_success: RunBrief | None
-    #: How many packages of the live release had known vulnerabilities when a run last asked; None if none has.
+    #: How many packages of the live release had known vulnerabilities at the last audit; None without an audit.
     vulnerable: int | None
     running: Holder | None
-    #: Whether a run was cut off, which the next one repairs.
+    #: Whether the last run was cut off; the next run repairs it.
     interrupted: bool
     push_pending: bool
-    #: What `releaser propose` has pushed for review, or why it pushed nothing; empty for nothing.
+    #: The proposal that `releaser propose` pushed for review, or why it pushed none; empty without one.
     proposal: str
     mails_pending: int
     left_behind: tuple[LeftBehind, ...]
     #: None if nothing differs.
     drift: DriftAnswer | None
-    #: What waits for `releaser accept`.
+    #: The changes that need `releaser accept`.
     asked: tuple[Deviation, ...]
-    #: None if the tests of the live release pass, or nobody has looked.
+    #: None if the tests of the live release pass, or were not run.
     red_tests: RedTests | None
-    #: Why updates cannot go live: the newest one failed, or what is newer has failed before; empty if they can.
+    #: Why updates cannot go live: the last one failed, or all newer versions failed before; empty if they can.
     blocked: str
-    #: Why updates restart nothing, and what to set; empty if they do, or if nothing is to be restarted.
+    #: Why updates restart nothing, and which setting to change; empty if they do, or if no restart is wanted.
     not_restarted: str
     #: Whether tests and builds run without a sandbox because none works on this host.
     not_isolated: bool
@@ -276,26 +276,26 @@ class Status(Frozen):
     held_back: tuple[HeldBack, ...]
     quarantined: tuple[Quarantined, ...]
     rejected_commits: tuple[RejectedCommit, ...]
-    #: The release that is ready and waits, if there is one.
+    #: The release that is ready and waits to go live, if any.
     waiting: tuple[WaitingCandidate, ...]
-    #: The packages that are live in another version than the committed lock has, because of what is on hold here.
+    #: The packages whose live version differs from the committed lock, because versions are on hold here.
     lock_differences: tuple[LockDifference, ...] = ()
 
 
 class Pruning(Frozen):
-    """What is to happen to one release, or has happened."""
+    """The decision about one release, or its result."""
 
     release: str
     action: Action
     #: All `reasons`, and the `error`, in one line.
     reason: str
     reasons: tuple[str, ...]
-    #: Why it could not be deleted.
+    #: Why the release could not be deleted.
     error: str | None
 
 
 class Schedule(Frozen):
-    """What starts the updates of a site, and whether that was `changed` now."""
+    """The scheduler of a site's updates, and whether this command `changed` it."""
 
     kind: Literal["cron", "systemd"]
     #: The line for a crontab; empty for systemd.
@@ -307,18 +307,18 @@ class Schedule(Frozen):
 
 
 class SetUp(Frozen):
-    """What `setup` has done; what failed of it is null."""
+    """The results of `setup`; null for a part that failed."""
 
-    #: The new lines, by the file that they were written into.
+    #: The new lines, by file.
     written: Mapping[str, tuple[str, ...]]
     mail: TestMail | None
     schedule: Schedule | None
-    #: What does the same without `setup`.
+    #: The commands that do the same without `setup`.
     by_hand: tuple[str, ...]
 
 
 class WrittenStarter(Frozen):
-    """What `bootstrap` has written."""
+    """The file that `bootstrap` wrote."""
 
     path: str
 

@@ -99,7 +99,7 @@ def require(
             said = look(place, *times, say=False)
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
     message = f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {said}' if said else ''}"
-    advice = "`releaser update` installs what passes the tests; `releaser outdated` shows what blocks a version."
+    advice = "Run `releaser update`; `releaser outdated` shows what blocks a version."
     raise RequirementError(message, advice)
 
 

@@ -126,7 +126,7 @@ class ReleaserError(Exception):
 
 
 class UsageError(ReleaserError):
-    """The command line asks for something that makes no sense."""
+    """The command line is wrong."""
 
     exit_code = ExitCode.USAGE
     code = "usage"
@@ -166,14 +166,14 @@ class BuildError(ReleaserError):
 
 
 class AuditError(ReleaserError):
-    """It could not be found out whether packages have known vulnerabilities."""
+    """Known vulnerabilities could not be determined."""
 
     exit_code = ExitCode.BUILD
     code = "not-audited"
 
 
 class TestsFailedError(ReleaserError):
-    """The project's tests failed against the candidate; `blame` tells whose fault it is, `fault` what went wrong."""
+    """The project's tests failed with the candidate; `blame` names the cause, `fault` the kind of failure."""
 
     exit_code = ExitCode.TESTS
     code = "tests-failed"
@@ -186,14 +186,14 @@ class TestsFailedError(ReleaserError):
 
 
 class MigrationsError(ReleaserError):
-    """The candidate passes its tests, but brings migrations that are not applied, and the project refuses that."""
+    """The candidate passed its tests, but has unapplied migrations, and the project refuses such candidates."""
 
     exit_code = ExitCode.TESTS
     code = "migrations-refused"
 
 
 class HookError(ReleaserError):
-    """The candidate passes its tests, and `before_live` refuses it."""
+    """The candidate passed its tests, but `before_live` refused it."""
 
     exit_code = ExitCode.TESTS
     code = "hook-refused"
@@ -226,7 +226,7 @@ class ActivationError(ReleaserError):
 
 
 class IncompleteReturnError(ActivationError):
-    """As `ActivationError`, but the rollback is incomplete; the next run goes on with it."""
+    """Like `ActivationError`, but the rollback is incomplete; the next run continues it."""
 
     code = "rollback-incomplete"
 
@@ -267,21 +267,21 @@ class NoSuchReleaseError(ReleaserError):
 
 
 class VulnerableError(ReleaserError):
-    """The packages that were asked about have known vulnerabilities."""
+    """The packages of the release have known vulnerabilities."""
 
     exit_code = ExitCode.FOUND
     code = "vulnerable"
 
 
 class UnsoundError(ReleaserError):
-    """The releases that were asked about are not what was sealed, or do not work."""
+    """A release was changed after it was sealed, or does not work."""
 
     exit_code = ExitCode.FOUND
     code = "unsound"
 
 
 class RequirementError(ReleaserError):
-    """What a program requires is not in the release that it runs in."""
+    """The release in which a program runs lacks a package that it requires."""
 
     exit_code = ExitCode.FOUND
     code = "requirement-missing"

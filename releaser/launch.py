@@ -232,7 +232,7 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
     with open(reading, "rb") as pipe:
         if not select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
             is_shown = sys.stderr is not None and sys.stderr.isatty()
-            return "the update goes on in the background, for the next start" if is_shown else ""
+            return "the update continues in the background, for the next start" if is_shown else ""
         return pipe.read().decode(errors="replace")
 
 
@@ -308,7 +308,7 @@ def _update(place: Place, every: float, lock: int, pipe: int) -> None:
     _note(lock, every if status in _COUNTED else min(every, _RETRY), told.get("due_at"))
     if status:
         what = told.get("headline") or f"the update ended with status {status}"
-        os.write(pipe, f"{what}; `releaser history` tells more".encode(errors="replace"))
+        os.write(pipe, f"{what}; see `releaser history`".encode(errors="replace"))
 
 
 def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str, str]:

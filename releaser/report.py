@@ -35,7 +35,7 @@ Blame = Literal["", "update", "before", "unknown"]
 
 
 class Outcome(Frozen):
-    """How one step ended; `detail` is one line for people, `seconds` the wall time."""
+    """The result of one step; `detail` is one line for people, `seconds` the wall time."""
 
     step: str
     status: Status
@@ -56,72 +56,72 @@ class HealthCheckResult(Frozen):
 
 
 class Ending(Frozen):
-    """Which run it was, and how it ended."""
+    """The identity of a run, and its result."""
 
     command: str
     project: str
     path: str
     host: str
-    #: What names the run and its log.
+    #: The name of the run and of its log.
     run_id: str
     started_at: datetime
     seconds: float
     result: Result
     exit_code: int
-    #: One sentence on what happened.
+    #: The result in one sentence.
     headline: str
 
 
 class Learned(Frozen):
-    """Facts that a run has found out, beside its steps."""
+    """Facts that a run learned, in addition to its steps."""
 
-    #: Whether `.venv` leads to another release than before.
+    #: Whether `.venv` points to another release than before.
     live_changed: bool = False
-    #: Whether the live release or the checkout is not as it was, though this run has changed neither.
+    #: Whether the live release or the checkout was changed by something other than this run.
     live_differs: bool = False
-    #: The one that the run is about.
+    #: The release that the run is about.
     release: str | None = None
-    #: The one that was live before.
+    #: The release that was live before.
     previous: str | None = None
     changes: tuple[Change, ...] = ()
-    #: The versions that were left out on purpose.
+    #: The versions that the run skipped on purpose.
     held_back: tuple[Block, ...] = ()
     pulled: Pulled | None = None
-    #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
+    #: The new commits that went live, or failed, newest first, unless there are too many.
     commits: tuple[Commit, ...] = ()
-    #: Whose fault failing tests are: this update's, they failed `before`, or that could not be told.
+    #: The cause of failing tests: this update, or they failed `before`, or it is unknown.
     blame: Blame = ""
-    #: The end of what a failing program printed.
+    #: The end of the output of a failed program.
     output: str = ""
-    #: Why a lock was rebuilt as it was; None if none was.
+    #: Why an unchanged lock was rebuilt; None if none was.
     rebuilt: str | None = None
-    #: The packages that an update was to bring alone; empty for all.
+    #: The packages of `update NAME...`; empty for an update of all packages.
     only: tuple[str, ...] = ()
-    #: Which release is ready and waits, and why; empty for none.
+    #: The release that is ready and waits to go live, and why; empty without one.
     waits: str = ""
-    #: Why an update could bring nothing, though there is something newer: that failed before; empty if nothing did.
+    #: Why an update installed nothing although newer versions exist: they failed before; empty if none did.
     blocked: str = ""
 
 
 class RunFacts(Learned, Ending):
     """The facts about one run that do not depend on its capabilities."""
 
-    #: The commit that `release` was tested with.
+    #: The commit with which `release` was tested.
     commit: str | None = None
     #: The first line of its message.
     subject: str = ""
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Finding, ...] = ()
-    #: What the site answered to health checks, in order.
+    #: The site's answers to health checks, in order.
     answers: tuple[HealthCheckResult, ...] = ()
-    #: What to do about a failure.
+    #: The next step after a failure.
     advice: str = ""
     log_file: str = ""
-    #: What an interrupted run had left, and what became of it.
+    #: The leftovers of an interrupted run, and how this run handled them.
     recovered: str = ""
-    #: What else was put right, or is otherwise than it was after the last run.
+    #: Other repairs, and changes since the last run.
     noted: str = ""
-    #: The commits of releaser's own that are not pushed yet, the oldest first, a line each.
+    #: The commits of releaser that are not pushed yet, oldest first, one line each.
     unpushed: tuple[str, ...] = ()
 
     @property
@@ -169,9 +169,9 @@ class RunFacts(Learned, Ending):
 
 
 class RunReport(RunFacts):
-    """The whole story of one run."""
+    """The complete report of one run."""
 
-    #: What capabilities report, see `Section`.
+    #: The facts from capabilities, see `Section`.
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
 
     def with_section(self, section: Section) -> Self:
@@ -207,10 +207,10 @@ class Step:
 
 
 class Plan(Frozen):
-    """What a run would do, with `--dry-run`."""
+    """The planned changes of a run, with `--dry-run`."""
 
     dry_run: Literal[True] = True
-    #: A sentence each.
+    #: One sentence for each planned step.
     would: tuple[str, ...]
     changes: tuple[Change, ...] = ()
 
@@ -235,7 +235,7 @@ class RunLog:
         self.failures: list[ReleaserError] = []
         self.answers: list[HealthCheckResult] = []
         self.learned = Learned()
-        #: What capabilities have found out, see `Section`.
+        #: The facts from capabilities, see `Section`.
         self.sections: dict[type[Section], Section] = {}
         #: Whether a step after the flip failed, and is due again.
         self.follow_up_failed = False

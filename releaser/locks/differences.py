@@ -22,7 +22,7 @@ _KEPT = "kept as it was when the site moved to another Python"
 
 
 class LockDifference(Frozen):
-    """A package of which this host runs another version than the committed lock has."""
+    """A package whose live version on this host differs from the committed lock."""
 
     name: str
     live: str

@@ -254,7 +254,7 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
 
 
 class Change(Frozen):
-    """One package that differs; what else is known about it is added later."""
+    """One package that differs between two locks, with known details."""
 
     name: str
     #: None when it was added.
@@ -269,9 +269,9 @@ class Change(Frozen):
     through: tuple[str, ...] = ()
     #: When the new version was uploaded, as ISO 8601.
     released: str | None = None
-    #: Where to read about it.
+    #: A link to more information.
     link: str | None = None
-    #: The vulnerabilities of the old version that the new one has no more.
+    #: The vulnerabilities of the old version that the new version fixes.
     fixes: tuple[str, ...] = ()
     #: The upgrades that made this one necessary.
     dragged_by: tuple[str, ...] = ()

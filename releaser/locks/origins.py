@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Deviation(Frozen):
-    """A package that comes from somewhere else than before, or a file that is not attested to be what it should be."""
+    """A package from another index than before, or a file with another hash, attestation or publisher."""
 
     name: str
-    #: Of an index, the versions that come from there; of a file at a URL empty, as there is but one.
+    #: The version; for an index, all versions from there; for a file at a URL empty.
     version: str
     what: Literal["index", "hash", "attestation", "publisher"]
     old: str
-    #: Empty where a file no longer has a hash, or an attestation.
+    #: Empty if a file no longer has a hash, or an attestation.
     new: str
-    #: The file that differs, or its URL where that is the source; empty where the index does.
+    #: The file that differs, or its URL if that is the source; empty if the index differs.
     file: str = ""
     #: Why an attestation does not count.
     why: str = field(default="", compare=False)
-    #: Since when somebody is asked to accept it, as ISO 8601; empty before that.
+    #: Since when it waits for `releaser accept`, as ISO 8601; empty before that.
     since: str = field(default="", compare=False)
 
     def __str__(self) -> str:
@@ -158,11 +158,11 @@ def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, st
 
 
 class Publisher(Frozen):
-    """Who has published a file, such as a workflow of a repository on GitHub."""
+    """The publisher of a file, such as a workflow of a repository on GitHub."""
 
     #: The kind, such as `GitHub` or `GitLab`.
     kind: str
-    #: What stands for a repository where there is none: an email address, or the id of a project.
+    #: The repository or, for publishers without one, an email address or the id of a project.
     repository: str
     workflow: str
 

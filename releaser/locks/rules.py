@@ -354,7 +354,7 @@ class Level(Rule):
         if permits(base, wanted.version, level):
             return ""
         below_one = ", as below 1.0 the second part counts as the first"
-        return f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
+        return f'`upgrade = "{level}"` excludes it{below_one * (level == "minor" and base.startswith("0."))}'
 
     def specifier(self, wanted: Wanted) -> str:
         """Require a version below the next step, or exactly the version of a fix."""

@@ -212,7 +212,7 @@ class Age(Frozen):
             return ""
         at = (youngest + timedelta(seconds=required)).astimezone(UTC)
         age = duration((self.now - youngest).total_seconds())
-        return f"it is {age} old, and may come in from {at:%Y-%m-%d %H:%M} UTC"
+        return f"it is {age} old, and updates skip it until {at:%Y-%m-%d %H:%M} UTC"
 
 
 def uploads_in(lock: LockFile, now: datetime) -> Uploads:

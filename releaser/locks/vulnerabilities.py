@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Vulnerability(Frozen):
     """A known vulnerability of one version of a package.
 
-    `id` is the name it goes by, `aliases` are its other names, `fixed` the versions that a branch of the package is
-    free of it from, lowest first, and `link` is where to read about it; each may be empty but the id.
+    `id` is its main name, `aliases` are its other names, `fixed` has the first fixed version of each branch of the
+    package, lowest first, and `link` leads to more information. All but the id may be empty.
     """
 
     name: str

@@ -24,7 +24,7 @@ def delete_directory(directory: Path, *, last: str) -> None:
         above = _open(directory.parent, stack)
         open_up(directory.name, dir_fd=above)
         here = _open(directory.name, stack, dir_fd=above)
-        logging.getLogger(__name__).info("deleting what is in %s", directory)
+        logging.getLogger(__name__).info("deleting the contents of %s", directory)
         with os.scandir(here) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         for one in entries:

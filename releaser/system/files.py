@@ -296,7 +296,7 @@ def decode_state(path: Path | str, kind: type[T]) -> T | None:
     if not isinstance(content, dict):
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
-        raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
+        raise UnreadableStateError(path, f"version {content.get('version')!r} is unknown to this releaser")
     if names.keys().isdisjoint(content):
         raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     try:

@@ -71,7 +71,7 @@ class Sandbox(Frozen):
         """Raise SandboxError if the command that `enter` began did not start: `suffix` makes a file when it does."""
         if finished.returncode and self.outside and not os.path.lexists(Path(self.outside, BEGUN)):
             message = f"the sandbox could not be started: {error_line(finished.output)}"
-            advice = "Run it again; `releaser check --sandbox` tries the sandbox."
+            advice = "Run `releaser check --sandbox` to test the sandbox, then run the command again."
             raise SandboxError(message, advice, returncode=finished.returncode, output=finished.output)
 
 
@@ -260,13 +260,13 @@ class Runner:
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
         said = (one[0] for one in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
         named = " and ".join(sorted(secrets.intersection(said).difference(env or secrets)))
-        return named and f"releaser did not give it {named}; list what it may have in `test_environment`"
+        return named and f"releaser did not pass it {named}; name allowed variables in `test_environment`"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:
         for venv in dict.fromkeys(filter(None, (os.path.dirname(os.path.dirname(program)), active))):
             if why := self.distrust(venv):
                 message = f"{program} was not started, as {why}"
-                raise ToolError(message, "`releaser rebuild` replaces it. Find out who changed it.")
+                raise ToolError(message, "Run `releaser rebuild` to replace the release, and check who changed it.")
 
     def stop(self) -> None:
         """End the programs that other threads run with this runner, and start no more; those calls raise ToolError."""
@@ -279,7 +279,7 @@ class Runner:
             return subprocess.Popen(words, start_new_session=True, **options)
         except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a NUL in a word
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
-            raise ToolError(message, "Check that it is installed and executable.") from error
+            raise ToolError(message, "Check that the program is installed and executable.") from error
 
 
 def write_out(directory: Path) -> None:
@@ -287,14 +287,14 @@ def write_out(directory: Path) -> None:
     try:
         sync_file_system(directory)
     except OSError as error:
-        message = f"what was written in {directory} does not reach the disk: {error}"
-        raise ToolError(message, "Check free space and the disk.") from error
+        message = f"files in {directory} cannot be written to the disk: {error}"
+        raise ToolError(message, "Check free space (`df`) and the disk (`dmesg`).") from error
 
 
 def _abridge(output: str) -> str:
     """Shorten long output for the log; 30 logs are kept."""
     cut = len(output) - 2 * LOGGED
-    return output if cut <= 0 else f"{output[:LOGGED]}\n[... {cut} characters left out ...]\n{output[-LOGGED:]}"
+    return output if cut <= 0 else f"{output[:LOGGED]}\n[... {cut} characters cut ...]\n{output[-LOGGED:]}"
 
 
 def _raise_on_failure(finished: Finished, *, limit: float | None, check: bool) -> None:
@@ -410,9 +410,9 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
         process.wait(timeout=GRACE)
     except subprocess.TimeoutExpired as error:
         process.returncode = -signal.SIGKILL  # so that nothing waits for the process
-        message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
+        message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it now runs as another user, or hangs"
         if error.__context__ is None or isinstance(error.__context__, Exception):
-            raise ToolError(message, "End it as root.", timed_out=True) from error
+            raise ToolError(message, f"Run `kill -9 {process.pid}` as root.", timed_out=True) from error
         logger.warning("%s", message)  # an interrupt of the run is no failure of the program
 
 

@@ -65,7 +65,7 @@ def make_room(state_dir: Path) -> bool:
     """Free the reserve if the disk is full; return whether it was. Raises OSError if the directory is gone."""
     if not is_full(state_dir):
         return False
-    _warn("the disk of %s is full: freeing the room that was kept for that", state_dir)
+    _warn("the disk of %s is full: freeing the reserve", state_dir)
     free_reserve(state_dir)
     return True
 
@@ -91,7 +91,7 @@ def _keep_bytes(path: Path, size: int) -> None:
             _allocate(path, size)
         except OSError as error:
             path.unlink(missing_ok=True)
-            _warn("%d bytes cannot be kept for an emergency: %s", size, error)
+            _warn("%d bytes cannot be reserved for an emergency: %s", size, error)
             size //= 2
         else:
             return

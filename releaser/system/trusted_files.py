@@ -34,11 +34,11 @@ def find_other_writer(path: str | Path) -> Finding | None:
         mode = status.st_mode
         if status.st_uid not in (0, os.geteuid()):
             message = f"{place} belongs to uid {status.st_uid}, and leads to {file}"
-            return Finding("file-other-owner", message, f"Look at it; then: `chown -h {os.geteuid()} {place}`.")
+            return Finding("file-other-owner", message, f"Check it, then run `chown -h {os.geteuid()} {place}`.")
         if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             continue
         if mode & (stat.S_IWOTH | stat.S_IWGRP):
             leads = "" if place == file else f", and leads to {file}"
             message = f"{place} can be written by others (mode {stat.S_IMODE(mode):04o}){leads}"
-            return Finding("file-open-to-others", message, f"Look at it; then: `chmod go-w {place}`.")
+            return Finding("file-open-to-others", message, f"Check it, then run `chmod go-w {place}`.")
     return None

@@ -16,8 +16,8 @@ _BY_GIT = re.compile(
 )
 _UNKNOWN = re.compile(r"UnknownIssuer|local issuer|self[- ]signed|server certificate verification failed")
 _OWN_FAULT = (
-    "The server's certificate is not valid: it expired, or it is for another name. Tell the people who run the server,"
-    " and check the clock of this host with `date`."
+    "The server's certificate is not valid: it expired, or it is for another name. Ask the operators of the server, and"
+    " check the clock of this host with `date`."
 )
 
 

@@ -116,8 +116,8 @@ def with_job(  # noqa: PLR0913 - the parts of the line
         lines = crontab.split("\n")
         refuse(
             "schedule-foreign",
-            f"the crontab updates {project} already, by a line that releaser did not write: {lines[jobs[-1].number]}",
-            "Leave it as it is, or remove it with `crontab -e` and try again.",
+            f"the crontab already updates {project}, by a line that releaser did not write: {lines[jobs[-1].number]}",
+            "Keep the line, or remove it with `crontab -e` and run the command again.",
         )
     if not jobs:
         return (
@@ -153,22 +153,23 @@ class Crontab(Frozen):
             refuse(
                 "crontab-unusable",
                 f"the crontab cannot be read: {finished.output}",
-                "See crontab(1): this user must be allowed one.",
+                "Allow this user to use crontab: see /etc/cron.allow and /etc/cron.deny, and crontab(1).",
             )
         if "\ufffd" in finished.stdout:
-            refuse("crontab-unusable", "the crontab is not UTF-8 text, and is left alone", _BY_HAND)
+            refuse("crontab-unusable", "the crontab is not UTF-8 text, so it was not changed", _BY_HAND)
         return finished.stdout
 
     def replace(self, before: str, after: str) -> None:
         """Install `after`, unless the crontab has changed since `before` was read. Raises PreflightError."""
         if self.read() != before:
-            refuse("crontab-changed", "somebody has changed the crontab meanwhile; it is left alone", "Try again.")
+            message = "the crontab was changed meanwhile, so releaser did not write it"
+            refuse("crontab-changed", message, "Run the command again.")
         try:
             self._run("-", text=after) if after else self._run("-r")
         except ToolError as error:
             refuse("crontab-unusable", f"the crontab was not changed: {error.reason}", _BY_HAND)
         if self.read() != after:
-            refuse("crontab-unusable", "the crontab is not what was written", f"Look at it. {_BY_HAND}")
+            refuse("crontab-unusable", "crontab accepted the line, but did not store it", _BY_HAND)
 
     def _run(self, option: str, *, check: bool = True, text: str = "") -> Finished:
         env = {**self.runner.neutral, "LC_ALL": "C", "PATH": own_path(self.runner.environ)}

@@ -43,8 +43,8 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
         raise ToolError(message, advice) from None
     if sha256 and found != sha256:
         target.unlink()
-        message = f"{_without_password(place)} does not have the hash that the lock says"
-        raise ToolError(message, "Find out who has changed it on the index.")
+        message = f"{_without_password(place)} does not have the hash in the lock"
+        raise ToolError(message, "Ask the operators of the index who replaced the file.")
 
 
 def _copy_file(place: str, stream: BinaryIO) -> str:

@@ -471,9 +471,9 @@ class Git(GitReader):
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:
-    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
+    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot test before the checkout has it"
     advice = (
-        "Let a commit add just that, which no code uses yet, and bring it in by hand: `git fetch`, `git merge --ff-only"
-        " COMMIT`, `git submodule update --init --recursive`. What uses it comes in by the next update, which tests it."
+        "First add the submodule in a commit without code that uses it, and merge that commit by hand: `git fetch`,"
+        " `git merge --ff-only COMMIT`, `git submodule update --init --recursive`. Then push the code that uses it."
     )
     return ToolError(message, advice)

@@ -30,8 +30,8 @@ _DEFAULT_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 _GOODBYE_SECONDS = 1.0
 _SERVER_ADVICE = "Check that the mail server runs, and the settings smtp_host, smtp_port and smtp_security."
 _IN_CLEAR = (
-    "Set smtp_security and smtp_port to what the server takes, such as tls; only where nobody can listen,"
-    ' smtp_security = "none" sends user and password as they are.'
+    'Set smtp_security and smtp_port to values that the server supports, such as "tls". smtp_security = "none" sends'
+    " user and password unencrypted: use it only on a private network."
 )
 _CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): a problem of the server, not of the mail
 
@@ -70,7 +70,7 @@ class SmtpServer(Frozen):
         """
         to = tuple(dict.fromkeys(recipients))
         if not to:
-            raise _failure(self, "there is nobody to send it to", refused=True)
+            raise _failure(self, "it has no recipient", refused=True)
         for address in (sender, *to):
             if not address or not address.isprintable() or " " in address:
                 raise _failure(self, f"{address!r} is not an address", refused=True)
@@ -81,7 +81,7 @@ class SmtpServer(Frozen):
                 grace=_GOODBYE_SECONDS,  # a mail that was accepted just after the deadline must not be sent again
             )
         except TimeoutError:
-            raise _failure(self, f"it was not done after {self.deadline:g} s") from None
+            raise _failure(self, f"the delivery took longer than {self.deadline:g} s") from None
 
 
 class _PlainClient(smtplib.SMTP):

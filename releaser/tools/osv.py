@@ -119,7 +119,7 @@ def _ask(
         results = _results(_fetch(opener, url, timeout, json.dumps({"queries": queries}).encode()))
         if len(results) != len(asked):
             message = f"the service gave {plural(len(results), 'result')} for {plural(len(asked), 'package')}"
-            raise ToolError(message, "Ask its operator; until then, nothing is known of the packages.")
+            raise ToolError(message, "Ask the operator of the service. Until then, vulnerabilities are unknown.")
         known |= {package: ids for package, ids in zip(asked, results, strict=True) if ids}
     return known
 
@@ -129,7 +129,7 @@ def _results(answer: bytes) -> list[list[str]]:
     try:
         return [[str(one["id"]) for one in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        message = "the service answered with what is not a list of results"
+        message = "the answer of the service is not a list of results"
         raise ToolError(message) from None
 
 
@@ -149,7 +149,7 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     directly = request.proxy_bypass(host, proxies)
     proxy = "" if directly else proxies.get(parts.scheme, "")
     if proxy.startswith("socks"):
-        message = "releaser cannot count the answers of the service through a SOCKS proxy"
+        message = "releaser cannot ask the service through a SOCKS proxy"
         raise ToolError(message, "Set HTTPS_PROXY to an HTTP proxy, or NO_PROXY for the host of the service.")
     context = ssl.create_default_context()
     trusted = settings.get("allow-insecure-host")

@@ -118,10 +118,10 @@ class Mirror:
                     md5.update(chunk)
                     file.write(chunk)
                 if size != one["size"]:
-                    message = f"it does not have the {one['size']} bytes that the listing says"
+                    message = f"it does not have the {one['size']} bytes of the listing"
                     raise OSError(message)
                 if _has_md5(one["etag"], answer) and one["etag"].strip('"') != md5.hexdigest():
-                    message = "its MD5 is not the one that S3 tells, its ETag"
+                    message = "its MD5 is not the ETag in S3"
                     raise OSError(message)
                 file.flush()
                 os.fchmod(handle, self.mode)

@@ -252,7 +252,7 @@ def _install_by_uv(uv: str, place: str, deadline: float) -> None:
         except _FailedError as error:
             if "upload date" not in str(error):  # the index does not give it
                 rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
-                raise _FailedError(f"{error}\n{rules} limit what it may install.") from None
+                raise _FailedError(f"{error}\n{rules} limit the versions that it may install.") from None
         _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit and keeps the versions
     _run([uv, "sync", "--frozen", *words], place, deadline, env)
 
@@ -320,10 +320,10 @@ def _refuse_others() -> None:
         for place in _way_to(path):
             with contextlib.suppress(FileNotFoundError):
                 if _is_open(os.lstat(place)):
-                    message = f"{place} belongs to another user, or others can write to it: run `chmod go-w` on it, or"
-                    where = (
-                        f"STATE in {os.path.abspath(__file__)} to a directory that is yours alone, as are those above"
+                    message = (
+                        f"{place} belongs to another user, or others can write to it: run `chmod go-w {place}`, or"
                     )
+                    where = f"STATE in {os.path.abspath(__file__)} to a directory in which only you can write"
                     raise _FailedError(f"{message} set {where}.")
 
 

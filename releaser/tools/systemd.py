@@ -132,8 +132,8 @@ class Systemd(Frozen):
         present = {path: _text_of(path) for path in units}
         for path, text in present.items():
             if text is not None and text != units[path] and not _is_untouched(text):
-                advice = "Delete it and try again, or keep it. `systemctl edit` changes a unit, and not its file."
-                refuse("unit-changed", f"{path} was changed by hand, and is left alone", advice)
+                advice = f"Run `rm {path}` and try again, or keep it. Use `systemctl edit` for changes to a unit."
+                refuse("unit-changed", f"{path} was changed by hand, so releaser did not change it", advice)
         if present == units:
             with contextlib.suppress(ToolError):
                 self._run("is-enabled", "--quiet", job.timer)
@@ -156,7 +156,7 @@ class Systemd(Frozen):
         except (OSError, ToolError) as error:
             self._restore(present)
             reason = error.reason if isinstance(error, ToolError) else str(error)
-            refuse("timer-failed", f"the timer was not installed: {reason}", "Look at `systemctl status`; or use cron.")
+            refuse("timer-failed", f"the timer was not installed: {reason}", "Run `systemctl status`, or use cron.")
 
     def is_there(self, job: Job) -> bool:
         """Whether at least one of the units exists."""
@@ -169,7 +169,7 @@ class Systemd(Frozen):
         try:
             self._run("disable", "--now", job.timer)
         except ToolError as error:
-            refuse("timer-failed", f"the timer was not removed: {error.reason}", f"See `systemctl status {job.timer}`.")
+            refuse("timer-failed", f"the timer was not removed: {error.reason}", f"Run `systemctl status {job.timer}`.")
         for path in job.units(self.runner.environ):
             path.unlink(missing_ok=True)
         with contextlib.suppress(ToolError):  # deleted units do no harm until the next reload
@@ -193,4 +193,4 @@ def _text_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        refuse("unit-unreadable", f"{path} cannot be read: {error.strerror}", "Look at what it is.")
+        refuse("unit-unreadable", f"{path} cannot be read: {error.strerror}", f"Run `ls -ld {path}`.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 stands for an unreachable index, a broken file and the like
 _NO_SYMLINK = "Permission denied (os error 13)"  # its message if it may make no symlink
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
-_CACHE_ADVICE = "Let uv write its cache: give this user a home that it may write, or set `UV_CACHE_DIR`."
+_CACHE_ADVICE = "Let uv write its cache: give this user a writable home directory, or set `UV_CACHE_DIR`."
 # With this warning, uv 0.12 and 0.13 continue without `[tool.uv]`. Files above the project are named by their whole
 # path.
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
@@ -50,7 +50,7 @@ def _refuse_ignored_settings(output: str) -> None:
     """Raise ToolError if uv resolved without the project's settings, and so perhaps from another index."""
     if _IGNORED in output:
         message = "uv cannot read its settings in the project, and would ignore them"
-        advice = "Correct [tool.uv] as uv's message says; a key that this uv does not know counts as well."
+        advice = "Correct [tool.uv] as uv's message says; keys that this version of uv does not know are errors, too."
         raise ToolError(message, advice, output=output.replace("warning: ", "error: ", 1))
 
 
@@ -341,5 +341,5 @@ def uninstallable_packages(output: str) -> tuple[str, ...]:
 
 
 def packages_to_build(output: str) -> tuple[str, ...]:
-    """Return the packages that uv cannot install without a build, when it was told to build none."""
+    """Return the packages that uv cannot install without a build, if it must not build any."""
     return tuple(dict.fromkeys(_TO_BUILD.findall(output)))

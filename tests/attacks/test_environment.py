@@ -104,7 +104,7 @@ def test_tests_get_the_secrets_that_are_named_and_a_failing_one_names_what_it_la
     needs = 'import os\nos.environ["SLACK_TOKEN"]\n'
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{needs}'})
     finished = site.releaser("update", check=5, env=TOKENS)
-    assert "  releaser did not give it SLACK_TOKEN; list what it may have in `test_environment`\n" in finished.stderr
+    assert "  releaser did not pass it SLACK_TOKEN; name allowed variables in `test_environment`\n" in finished.stderr
     site.releaser("update", "--force", check=0, env={**TOKENS, "RELEASER_TEST_ENVIRONMENT": "SLACK_TOKEN"})
     assert site.live_version("alpha") == "1.1.0"
 

@@ -181,7 +181,7 @@ def test_what_somebody_else_has_written_is_not_believed(
             for words in (["list"], ["status"], ["update"], ["rollback"])[name == "environment_file" :]:
                 finished = people.by(user, owned, *words, env={"RELEASER_UV": str(trap), **env})
                 assert finished.returncode == 3, finished
-                assert f"{place} belongs to {STRANGER}, uid {stranger.pw_uid}, and {owned.path} to" in finished.stderr
+                assert f"{place} belongs to {STRANGER}, uid {stranger.pw_uid}, but {owned.path} to" in finished.stderr
     finally:
         os.chown(place, owner.pw_uid, -1)
         if made:

@@ -70,7 +70,7 @@ def test_a_refused_update_starts_the_program_on_what_is_live(make_site: SiteFact
     assert finished.stdout == "1.0.0\n"
     (line,) = finished.stderr.splitlines()
     assert line.startswith("releaser: ")
-    assert line.endswith("`releaser history` tells more")
+    assert line.endswith("see `releaser history`")
     assert start(site).stderr == ""  # which is told once
     assert looks(site) == [5]
     assert list((site.state_dir / "logs").glob("*.log"))

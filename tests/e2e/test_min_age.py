@@ -77,7 +77,7 @@ def test_what_is_too_young_waits_and_what_is_old_enough_comes_in(shop: Shop) -> 
         ("alpha", "1.2.0", "age"),
         ("deep", "1.1.0", "age"),
     ]
-    assert report["held_back"][0]["reason"].startswith("it is 2 days old, and may come in from 20")
+    assert report["held_back"][0]["reason"].startswith("it is 2 days old, and updates skip it until 20")
     assert "alpha 1.2.0: it is 2 days old" in body(shop.site)
     assert not shop.site.git("status", "--porcelain")
 

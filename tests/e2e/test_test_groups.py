@@ -174,7 +174,7 @@ def test_default_groups_that_go_live_are_named_and_that_none_does(make_site: Sit
     assert said["groups only for tests"] == (None, "the default")
     site.write_dotenv({"RELEASER_TEST_GROUPS": "dev"})
     said_so = site.releaser("check", check=0).stderr
-    assert "default groups that go live: none (`test_groups` has dev)" in said_so
+    assert "default groups that go live: none (`test_groups` names dev)" in said_so
     assert f"groups only for tests: dev ({site.outer / '.env'}: RELEASER_TEST_GROUPS)" in said_so
     site = make_site(outer="other", groups=GROUPS)
     assert "default groups that go live: none (pyproject.toml has no group dev)" in site.releaser("check").stderr

@@ -61,7 +61,7 @@ def test_a_resolver_within_the_bounds_takes_the_right_version_and_each_is_judged
         elif newer and Version(version) > Version(expected) and not Version(version).is_prerelease:
             assert withheld is not None
             assert withheld.by == "policy"
-            assert withheld.reason.startswith(f'`upgrade = "{level}"` keeps it out')
+            assert withheld.reason.startswith(f'`upgrade = "{level}"` excludes it')
 
 
 def test_a_package_of_its_own_name_counts_before_patterns_and_these_in_their_order() -> None:
@@ -262,11 +262,11 @@ WEEK = Age(least=7 * DAY, packages=(("beta", 0.0), ("gamma*", 30 * DAY)), now=NO
     [
         (7.0, ""),
         (8, ""),
-        (6.9, "it is 6 days old, and may come in from 2026-11-20 08:24 UTC"),
-        (1, "it is 1 day old, and may come in from 2026-11-26 06:00 UTC"),
-        (0.1, "it is 2 hours old, and may come in from 2026-11-27 03:36 UTC"),
-        (0, "it is 0 seconds old, and may come in from 2026-11-27 06:00 UTC"),
-        (-1, "it is 0 seconds old, and may come in from 2026-11-28 06:00 UTC"),
+        (6.9, "it is 6 days old, and updates skip it until 2026-11-20 08:24 UTC"),
+        (1, "it is 1 day old, and updates skip it until 2026-11-26 06:00 UTC"),
+        (0.1, "it is 2 hours old, and updates skip it until 2026-11-27 03:36 UTC"),
+        (0, "it is 0 seconds old, and updates skip it until 2026-11-27 06:00 UTC"),
+        (-1, "it is 0 seconds old, and updates skip it until 2026-11-28 06:00 UTC"),
         (None, "its index does not say when it was uploaded"),
     ],
 )

@@ -154,7 +154,7 @@ CASES = {
     "a level refuses": Case(
         CAPPED,
         settings={"upgrade": "minor"},
-        refused=('`upgrade = "minor"` keeps it out', 'add `alpha = "all"` to the table'),
+        refused=('`upgrade = "minor"` excludes it', 'add `alpha = "all"` to the table'),
     ),
     "a level refuses what the project asks for": Case(
         FORKED,

@@ -126,7 +126,7 @@ def test_what_is_replaced_withdrawn_or_damaged_follows(site: Site, s3: S3) -> No
         ("hangs", 1, "no answer within 1 s"),
         ("refuses", 30, "An error occurred (AccessDenied)"),
         ("fails", 30, "An error occurred (InternalError)"),
-        ("alters", 30, f"1 file could not be downloaded ({WHEEL}: its MD5 is not the one that S3 tells"),
+        ("alters", 30, f"1 file could not be downloaded ({WHEEL}: its MD5 is not the ETag in S3"),
         ("cuts a file", 30, f"1 file could not be downloaded ({WHEEL}: "),
         ("trickles a file", 4, f"1 file could not be downloaded ({WHEEL}: there was no time left for it)"),
     ],

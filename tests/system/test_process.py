@@ -160,7 +160,7 @@ def test_nobody_answers_a_program_that_asks(runner: Runner) -> None:
 def test_a_program_that_cannot_be_started_is_said_to_be_so(runner: Runner, name: str, reason: str) -> None:
     error = failure(runner, [name])
     assert error.message == f"{name} cannot be started: {reason}"
-    assert error.advice == "Check that it is installed and executable."
+    assert error.advice == "Check that the program is installed and executable."
     assert error.returncode is None
 
 
@@ -173,7 +173,7 @@ def test_nobody_waits_for_ever_for_a_program_that_cannot_be_ended(
     monkeypatch.setattr(process, "GRACE", 0.1)
     try:
         message = failure(runner, ["sleep", "60"], timeout=0.1).message
-        assert message == f"sleep (pid {started[0]}) cannot be ended: it has become another user's, or hangs"
+        assert message == f"sleep (pid {started[0]}) cannot be ended: it now runs as another user, or hangs"
     finally:
         os.kill(started[0], signal.SIGKILL)
         os.waitpid(started[0], 0)

@@ -88,7 +88,7 @@ def crontab_of(tmp_path: Path, *, before: str = "", after_reading: str = ":") ->
 def test_a_crontab_that_somebody_changes_meanwhile_is_left_alone(tmp_path: Path) -> None:
     crontab, file = crontab_of(tmp_path, before="# a\n", after_reading=f"echo '# b' >> {tmp_path}/kept")
     before = crontab.read()
-    with pytest.raises(PreflightError, match="changed the crontab meanwhile"):
+    with pytest.raises(PreflightError, match="the crontab was changed meanwhile"):
         crontab.replace(before, f"{before}{LINE}\n")
     assert LINE not in file.read_text()
 

@@ -68,6 +68,6 @@ def test_the_hash_is_that_of_what_was_copied(tmp_path: Path, monkeypatch: pytest
         return found
 
     monkeypatch.setattr(module, "open", exchange, raising=False)
-    with pytest.raises(ToolError, match="does not have the hash that the lock says"):
+    with pytest.raises(ToolError, match="does not have the hash in the lock"):
         fetch(str(place), tmp_path / "taken")
     assert not (tmp_path / "taken").exists()

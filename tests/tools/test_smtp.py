@@ -150,7 +150,7 @@ def test_one_of_two_recipients_is_refused(refusing_smtp_server: MailServer) -> N
 
 
 def test_no_recipients_at_all(smtp_server: MailServer) -> None:
-    with pytest.raises(MailError, match="nobody to send"):
+    with pytest.raises(MailError, match="no recipient"):
         client_for(smtp_server).send(a_mail(), sender=SENDER, recipients=[])
 
 

@@ -270,7 +270,9 @@ def test_the_first_start_takes_nothing_young_where_the_index_tells_ages(
             server.uploaded["shop", "1.0"] = datetime.now(UTC)
             status, _, stderr = shop.start()
             assert status == 1
-            assert f"MIN_AGE = 3 (days) and BUILD = False in {shop.file} limit what it may install." in stderr
+            assert (
+                f"MIN_AGE = 3 (days) and BUILD = False in {shop.file} limit the versions that it may install." in stderr
+            )
 
 
 @pytest.mark.parametrize("has_uv", [True, False])
