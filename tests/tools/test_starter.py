@@ -275,7 +275,7 @@ def test_the_first_start_takes_nothing_young_where_the_index_tells_ages(
             )
 
 
-@pytest.mark.parametrize("has_uv", [True, False])
+@pytest.mark.parametrize("has_uv", [True, pytest.param(False, marks=pytest.mark.slow)])  # ensurepip, twice
 def test_the_first_start_builds_nothing_unless_that_is_said(shop: Shop, index: LocalIndex, *, has_uv: bool) -> None:
     if has_uv:
         shop.has_uv()
