@@ -16,7 +16,8 @@ from releaser.checkout.move import (
 )
 from releaser.checkout.output import place_links
 from releaser.core.action import Action
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.core.run import name_run
+from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.uptime import boot_id
@@ -85,6 +86,24 @@ class Checkout(Action):
         """Restore the previous commit and lock."""
         self.undo(change)
         return True
+
+    def resume(self, change: Change) -> None:
+        """Refuse if the commit was moved and git is gone, unless `git` is false. Keep edits of the files."""
+        site, entry, move = change.site, change.entry, move_of(change)
+        if move.before and move.moves_code and site.lacks_git:
+            who, root = name_run(entry.command, entry.run_id), site.project.root
+            refuse(
+                "git-gone",
+                f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with",
+                "Restore it, and run this again; or set git to false, to go on with the code that is there.",
+            )
+        if change.record(self.name).get("files"):
+            keep_edits(site, change.log, move)
+
+    def code_left(self, change: Change) -> str | None:
+        """Return the commit from which the checkout moved."""
+        move = move_of(change)
+        return move.before if move.moves_code else None
 
 
 def move_of(change: Change) -> Move:

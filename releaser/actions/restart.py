@@ -114,6 +114,13 @@ class Restart(Action):
         self._note_runs(change)
         return fine
 
+    def down_since(self, entry: Entry) -> float | None:
+        """Return since when the service is stopped."""
+        record = entry.actions.get(self.name, {})
+        if not record.get("stopped"):
+            return None
+        return entry.flip.moment(record.get("since")) if entry.flip is not None else 0.0
+
     def failure_again(self, change: Change, reason: str) -> ActivationError:
         """Describe the failure; a service that stays stopped is due at the next update."""
         failure = super().failure_again(change, reason)
@@ -132,17 +139,6 @@ class Restart(Action):
 def is_stopped(change: Change) -> bool:
     """Whether the service is stopped for this change, or about to be."""
     return bool(change.record(RESTART).get("stopped"))
-
-
-def stopped_since(entry: Entry) -> float | None:
-    """Return since when the service is stopped for a change, in seconds since the system started; None if it runs.
-
-    It is 0.0 if the system was restarted since.
-    """
-    record = entry.actions.get(RESTART, {})
-    if not record.get("stopped"):
-        return None
-    return entry.flip.moment(record.get("since")) if entry.flip is not None else 0.0
 
 
 def _stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: str = "stop") -> None:

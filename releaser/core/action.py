@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from releaser.core.change import Change, Deployment
     from releaser.errors import Finding
-    from releaser.releases.journal import Record
+    from releaser.releases.journal import Entry, Record
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.site.site import Site
@@ -23,8 +23,8 @@ class Action:
 
     Before a change, `do_ahead` may be called. A change calls, for all actions: `record` and, last action first,
     `prepare`; after the flip `do`, first action first. If the flip did not happen, it calls `undo`. To go back after
-    the flip, it calls `leave`, last action first, and once the previous release is live again, `again`. A crash may
-    repeat any of these calls.
+    the flip, it calls `leave`, last action first, and once the previous release is live again, `again`. A later run
+    calls `resume` before it goes on with a change that was cut off. A crash may repeat any of these calls.
     """
 
     #: The name of its step in the report, and of its record in the journal.
@@ -89,6 +89,23 @@ class Action:
                 # A disk that fails now proves nothing about the previous release.
                 return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
         return True
+
+    def resume(self, change: Change) -> None:
+        """Prepare to finish or undo a change that was cut off. Raises OSError, and PreflightError to refuse that.
+
+        Called only if `record` returned something, and before the change goes on.
+        """
+
+    def code_left(self, change: Change) -> str | None:
+        """Return the commit whose code the change replaces; None if it replaces no code."""
+        return None
+
+    def down_since(self, entry: Entry) -> float | None:
+        """Return since when the site is down for a change, in seconds since the system started; None if it is up.
+
+        It is 0.0 if the system was restarted since. `undo` ends this.
+        """
+        return None
 
     def failure_again(self, change: Change, reason: str) -> ActivationError:
         """Describe a failure of `again`."""

@@ -111,6 +111,11 @@ class Change:
         """The release that was live before `release`."""
         return self.new if self.is_back else self.previous
 
+    @property
+    def code_left(self) -> str | None:
+        """The commit whose code the change replaces; None if it replaces no code."""
+        return next(filter(None, (one.code_left(self) for one in ACTIONS)), None)
+
     def record(self, action: str) -> Record:
         """Return the record of an action, by its name."""
         return self.entry.actions.get(action, {})
@@ -170,9 +175,22 @@ class Change:
 
     def undo(self) -> None:
         """Undo the preparations that were recorded. Raises OSError."""
+        for action in self._list_recorded():
+            action.undo(self)
+
+    def resume(self) -> None:
+        """Prepare to finish or undo a change that was cut off. Raises OSError and PreflightError."""
+        for action in self._list_recorded():
+            action.resume(self)
+
+    def end_outage(self) -> None:
+        """Undo the preparations for which the site is down. Raises OSError."""
         for action in ACTIONS:
-            if action.name in self.entry.actions:
+            if action.down_since(self.entry) is not None:
                 action.undo(self)
+
+    def _list_recorded(self) -> Iterator[Action]:
+        return (one for one in ACTIONS if one.name in self.entry.actions)
 
     # After the flip
 
@@ -390,6 +408,14 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
         step=name,
         not_the_release=isinstance(error.__cause__, OSError),
     )
+
+
+def down_since(entry: Entry) -> float | None:
+    """Return since when the site is down for a change, in seconds since the system started; None if it is up.
+
+    It is 0.0 if the system was restarted since.
+    """
+    return next((since for one in ACTIONS if (since := one.down_since(entry)) is not None), None)
 
 
 # Without a flip

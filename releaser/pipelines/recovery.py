@@ -12,17 +12,14 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.actions.checkout import move_of
-from releaser.actions.restart import Restart, stopped_since
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
 from releaser.capabilities import state_files
-from releaser.checkout.move import CHECKOUT, keep_edits
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
-from releaser.core.change import Change, all_steps, do_actions
+from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
-from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
+from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
@@ -68,20 +65,19 @@ def recover(run: Run) -> None:
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
-        _refuse_without_git(run.site, entry)
+        change = Change(run.site, run.log, entry)
+        if entry.phase != "reporting":
+            make_room(run.site.state_dir)
+        change.resume()
         # This run reports what that run did not, unless its mail is in the outbox.
         is_unreported = entry.run_id != run.log.run_id and bool(entry.unreported)
         if is_unreported and not _is_in_outbox(run.site, entry):
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
-            make_room(run.site.state_dir)
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
-            change = Change(run.site, run.log, entry)
-            if entry.phase in ("committing", "reverting"):
-                keep_edits(run.site, run.log, move_of(change))
             said, who = _continue(change), name_run(entry.command, entry.run_id)
             run.log.unreported.append(f"{who} {said}.")  # by this run, or the next one
             run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
@@ -92,19 +88,6 @@ def recover(run: Run) -> None:
     sweep(run.site, run.log)
     if entry is not None or run.log.unreported:
         close_journal(run.site, run.log)
-
-
-def _refuse_without_git(site: Site, entry: Entry) -> None:
-    """Refuse to recover a move of the checkout if `.git` is gone, unless `git` is false. Raises PreflightError."""
-    record = entry.actions.get(CHECKOUT, {})
-    if record.get("before") and record["before"] != record["after"] and site.lacks_git:
-        who, root = name_run(entry.command, entry.run_id), site.project.root
-        message = f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with"
-        refuse(
-            "git-gone",
-            message,
-            "Restore it, and run this again; or set git to false, to go on with the code that is there.",
-        )
 
 
 def _is_in_outbox(site: Site, entry: Entry) -> bool:
@@ -197,12 +180,11 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
     if not change.flip.holds_left:
         mark_bad(site, left, reason, versions=None, commit=None)
         return
-    move = move_of(change)
-    if move.before is not None and move.moves_code:
-        key = site.code_key(move.before)
+    if (code := change.code_left) is not None:
+        key = site.code_key(code)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
-            commit = reject_commit(site, tested or move.before, key, f"was rolled back from, to {target.id}")
+            commit = reject_commit(site, tested or code, key, f"was rolled back from, to {target.id}")
     mark_bad(site, left, reason, versions=list_brought_by(left, target), commit=commit)
 
 
@@ -235,10 +217,10 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
     """
     site, target, origin = change.site, change.new, change.previous
     if target is not None and not change.flip.goes_back:
-        manifest, move = target.manifest, move_of(change)
+        manifest = target.manifest
         is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
         commit = None
-        if is_new and move.moves_code and manifest.commit and not fails_before:
+        if is_new and change.code_left and manifest.commit and not fails_before:
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
             commit = replace(commit, is_suspect=bool(list_brought_by(target)))
         versions = {} if commit is not None or fails_before else list_brought_by(target)
@@ -290,8 +272,8 @@ def never_left_stopped(run: Run, by: type[BaseException] = Exception) -> Iterato
     except by:
         with contextlib.suppress(UnreadableStateError):
             entry = journal_of(run.site).read()
-            if entry is not None and stopped_since(entry) is not None:
-                Restart().undo(Change(run.site, run.log, entry))
+            if entry is not None and down_since(entry) is not None:
+                Change(run.site, run.log, entry).end_outage()
         raise
 
 

@@ -11,11 +11,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.actions.restart import stopped_since
 from releaser.candidate.results import list_brought_by, mark_good
 from releaser.capabilities import state_files
 from releaser.checkout.move import place_lock_unless_edited
-from releaser.core.change import all_steps, do_actions
+from releaser.core.change import all_steps, do_actions, down_since
 from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
@@ -170,7 +169,7 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
     """Yield a finding if a run was cut off while the service was stopped."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = Journal(state_dir=store.state_dir).read()
-        since = stopped_since(entry) if entry is not None else None
+        since = down_since(entry) if entry is not None else None
         if since is not None and run_lock.find_running(store.state_dir) is None:
             at = datetime.now(UTC) - timedelta(seconds=uptime() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"

@@ -10,9 +10,9 @@ from releaser.core.action import Action
 from releaser.core.change import Change, Deployment, advice_for, do_actions, failure_of, make_live
 from releaser.core.run import Run
 from releaser.core.target import Target
-from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError, refuse
-from releaser.pipelines.recovery import recover
-from releaser.releases.journal import Record, journal_of
+from releaser.errors import ActivationError, BuildError, IncompleteReturnError, PreflightError, ToolError, refuse
+from releaser.pipelines.recovery import never_left_stopped, recover
+from releaser.releases.journal import Entry, Record, journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.report import Step
 from releaser.site.site import Site, find_site
@@ -55,6 +55,15 @@ class Noted(Action):
     def leave(self, change: Change) -> None:
         self._call("leave")
 
+    def resume(self, change: Change) -> None:
+        try:
+            self._call("resume")
+        except ToolError as error:
+            refuse("a", error.message, "")
+
+    def down_since(self, entry: Entry) -> float | None:
+        return 0.0 if "is down" in entry.actions.get(self.name, {}) else None
+
 
 class Scene:
     """A site with two releases, the earlier one live, whose changes consist of two actions that note their calls."""
@@ -79,6 +88,7 @@ class Scene:
 
 
 FORWARD = ["prepare two", "prepare one", "do for new: one", "do for new: two"]
+RESUMED = ["resume one", "resume two"]
 BACK = ["leave two", "leave one", "do for previous: one", "do for previous: two"]
 
 
@@ -147,12 +157,12 @@ def test_a_release_that_is_to_stay_stays(scene: Scene, error: type[Exception], *
 @pytest.mark.parametrize(
     ("at", "ends", "calls"),
     [
-        ("prepare one", "live", ["undo one", "undo two"]),
-        ("flip", "live", ["undo one", "undo two"]),
-        ("do for new: one", "other", FORWARD[2:]),
-        ("do for new: two", "other", FORWARD[3:]),
-        ("leave one", "live", BACK),
-        ("do for previous: two", "live", BACK),
+        ("prepare one", "live", [*RESUMED, "undo one", "undo two"]),
+        ("flip", "live", [*RESUMED, "undo one", "undo two"]),
+        ("do for new: one", "other", [*RESUMED, *FORWARD[2:]]),
+        ("do for new: two", "other", [*RESUMED, *FORWARD[3:]]),
+        ("leave one", "live", [*RESUMED, *BACK]),
+        ("do for previous: two", "live", [*RESUMED, *BACK]),
     ],
 )
 def test_a_run_that_is_killed_anywhere_is_ended_by_the_next_one(
@@ -191,6 +201,36 @@ def test_a_run_that_is_killed_anywhere_is_ended_by_the_next_one(
     scene.calls.clear()
     recover(Run(site=scene.site, log=a_log()))
     assert scene.calls == []
+
+
+def test_an_action_may_refuse_to_go_on_with_a_change_that_was_cut_off(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        message = "cut off"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Change, "finish", broken)
+        with pytest.raises(RuntimeError):
+            scene.change()
+    entry = journal_of(scene.site).read()
+    scene.calls.clear()
+    scene.fails.add("resume one")
+    with pytest.raises(PreflightError, match="resume one"):
+        recover(Run(site=scene.site, log=a_log()))
+    assert (scene.calls, scene.live_now(), journal_of(scene.site).read()) == (["resume one"], scene.other.id, entry)
+    recover(Run(site=scene.site, log=a_log()))
+    assert scene.calls[1:] == [*RESUMED, *FORWARD[2:]]
+
+
+def test_a_run_that_fails_undoes_what_keeps_the_site_down_and_nothing_else(scene: Scene) -> None:
+    run = Run(site=scene.site, log=a_log())
+    records = {"one": {"name": "one"}, "two": {"is down": True}}
+    journal_of(scene.site).write(make_entry(run.log, "committing", release=scene.other.id, actions=records))
+    with pytest.raises(RuntimeError), never_left_stopped(run):
+        raise RuntimeError
+    assert scene.calls == ["undo two"]
 
 
 def test_what_cannot_be_moved_back_is_left_to_the_next_run(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
