@@ -229,6 +229,8 @@ class RunLog:
         self.finishing: datetime | None = None
         #: Whether releaser moved the checkout, and so changed the settings. Edits by others count from the next run.
         self.moved_checkout = False
+        #: Whether a staging tree was prepared for builds and tests, which must not change the live site.
+        self.has_tried_code = False
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
         #: The failures that did not end the run.

@@ -234,6 +234,7 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     If the code `goes_live`, `before_build` may not make files that would not. Raises BuildError, and PreflightError
     without room for copies.
     """
+    log.has_tried_code = True
     complete_tree(site, log)
     if not is_due(site):
         return

@@ -9,7 +9,6 @@ import traceback
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.output import TEST
 from releaser.core.run import Run, new_log, run_log
 from releaser.errors import (
     BuildError,
@@ -220,7 +219,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
 def _note_if_live_differs(run: Run) -> None:
     """Check that builds and tests have not changed live release and checkout, before the report says so."""
     log = run.log
-    if log.learned.live_changed or not any(one.step == "build" or TEST in one.step.split() for one in log.outcomes):
+    if log.learned.live_changed or not log.has_tried_code:
         return
     found: list[Finding] = []
     try:

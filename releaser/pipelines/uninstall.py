@@ -76,7 +76,10 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
 def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     """Replace the symlink, restart the site, and delete the state directory once nothing runs there."""
 
+    restarted = False
+
     def pipeline(run: Run) -> PipelineResult:
+        nonlocal restarted
         schedulers, live, link = find_schedulers(run.site), run.store.live_id(), run.site.project.venv
         if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(
@@ -100,7 +103,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                     )
                 raise
         if live is not None:
-            _restart(run.site, run.log)
+            restarted = _restart(run.site, run.log)
         with contextlib.suppress(ToolError, OSError):  # releaser's files in git's directory
             release_work_tree(run.site.project, run.site.git.layout)
             run.site.git.drop_references()
@@ -116,7 +119,6 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     report = run_session(request, pipeline)
     if (keep_state and was_there) or report.exit_code not in (ExitCode.OK, ExitCode.FOLLOW_UP):
         return report
-    restarted = any(one.step == "restart" and one.status == "ok" for one in report.steps)
     try:
         return replace(report, noted=_remove_state(site, patient=restarted), log_file="")
     except FollowUpError as error:
@@ -205,7 +207,8 @@ def _copy(site: Site, venv: Path, place: Path) -> None:
     sync_file_system(place)
 
 
-def _restart(site: Site, log: RunLog) -> None:
+def _restart(site: Site, log: RunLog) -> bool:
+    """Restart the site; return whether that was done. A failure is reported."""
     with log.step("restart") as step:
         try:
             restart_site(site, log, site.project.venv, step)
@@ -213,6 +216,7 @@ def _restart(site: Site, log: RunLog) -> None:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"
             log.note_failure(ActivationError(message, "Restart it, so that it runs on the plain venv."))
+    return step.status == "ok"
 
 
 def _remove_state(site: Site, *, patient: bool) -> str:

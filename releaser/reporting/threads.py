@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from releaser.core.follow_up import read_pending
-from releaser.errors import ExitCode
+from releaser.errors import ExitCode, HookError, MigrationsError
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection, read_blocks
 from releaser.releases.journal import MailSection, Thread, note, read_notes
@@ -31,8 +31,8 @@ _PROBLEMS: dict[int, str] = {
     ExitCode.ROLLED_BACK: "activation",
     ExitCode.FOLLOW_UP: "follow-up",
 }
-#: Steps that refuse a candidate whose tests pass.
-_OTHERS = ("before_live", "migrations")
+#: The problems of a candidate whose tests pass, by the code of the finding.
+_REFUSED = {HookError.code: "before_live", MigrationsError.code: "migrations"}
 _REJECTS = ("tests", "activation", "undecided")
 
 
@@ -44,9 +44,8 @@ def problem_of(report: RunReport) -> str:
         return "restart"
     problem = _PROBLEMS.get(report.exit_code, "")
     if problem == "tests":
-        failed = [one.step for one in report.steps if one.status == "failed"]
-        asked = next((one for one in _OTHERS if one in failed), problem)
-        return "live tests" if report.blame == "before" else asked
+        refused = (_REFUSED[one.code] for one in report.problems if one.code in _REFUSED)
+        return "live tests" if report.blame == "before" else next(refused, problem)
     return problem
 
 

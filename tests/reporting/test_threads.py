@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from releaser.errors import HookError, MigrationsError
 from releaser.locks.blocks import Block
 from releaser.releases.blocks import HoldsSection
 from releaser.releases.journal import NOTES, MailSection, Thread, read_notes
@@ -24,7 +25,7 @@ from releaser.site.windows import DueSection
 from tests.reporting.makers import QUIET, STARTED
 
 PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "follow-up")
-REFUSED = tuple(Outcome(step=one, status="failed") for one in ("before_live", "migrations"))
+REFUSED = {"before_live": HookError("no"), "migrations": MigrationsError("no")}
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
 UPDATED = replace(QUIET, result="activated", live_changed=True)
 HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
@@ -40,7 +41,10 @@ LATER = (STARTED + timedelta(days=1)).isoformat()
         *((replace(QUIET, exit_code=code), name) for code, name in [(1, "bug"), (3, "preflight"), (7, "follow-up")]),
         (RED_BEFORE, "live tests"),
         (replace(RED_BEFORE, blame="update"), "tests"),
-        *((replace(QUIET, result="failed", exit_code=5, steps=(one,)), one.step) for one in REFUSED),
+        *(
+            (replace(QUIET, result="failed", exit_code=5, problems=error.findings), name)
+            for name, error in REFUSED.items()
+        ),
         *((replace(QUIET, exit_code=code), "") for code in (0, 8, 9, 143)),
         (replace(QUIET, command="rollback", exit_code=7), ""),
     ],
