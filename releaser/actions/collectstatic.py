@@ -27,10 +27,11 @@ class Collectstatic(Action):
 
     name = COLLECT
 
-    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
+    def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
         """Yield what would keep collectstatic from its work: a pull may have changed STATIC_ROOT, or a package."""
-        is_asked = StaticSettings.of(site).asks(site.project.root)
-        if is_asked and not (goes_back and are_in_place(site, venv)):
+        if venv is None or not StaticSettings.of(site).asks(site.project.root):
+            return
+        if not (goes_back and are_in_place(site, venv)):
             with contextlib.suppress(ToolError):  # which collectstatic will say
                 yield from static_findings(site, venv, compares=goes_back)
 

@@ -39,9 +39,10 @@ class Restart(Action):
 
     name = RESTART
 
-    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
+    def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
         """Yield the programs that are missing, and what would make the restart fail."""
-        yield from program_findings(site.with_own_settings, venv)
+        if venv is not None:
+            yield from program_findings(site.with_own_settings, venv)
         yield from restart_findings(site)
 
     def record(self, change: Change, deployment: Deployment) -> Record:
@@ -75,7 +76,7 @@ class Restart(Action):
                 advice = f"{BY_HAND} {error.advice}".strip()
                 change.log.note_failure(ActivationError(message, advice, output=error.output))
                 if live is not None:
-                    note_failed_actions(change.site, live, {self.name})
+                    note_failed_actions(change.site, live, {self.name}, is_down=True)
         self._note_runs(change)
 
     def do(self, change: Change, step: Step) -> None:
@@ -114,6 +115,10 @@ class Restart(Action):
         self._note_runs(change)
         return fine
 
+    def takes_down(self, site: Site) -> bool:
+        """Whether a service is stopped and started."""
+        return RestartSettings.of(site).start is not None
+
     def down_since(self, entry: Entry) -> float | None:
         """Return since when the service is stopped."""
         record = entry.actions.get(self.name, {})
@@ -126,7 +131,7 @@ class Restart(Action):
         failure = super().failure_again(change, reason)
         if not is_stopped(change):
             return failure
-        note_failed_actions(change.site, change.release, {self.name})
+        note_failed_actions(change.site, change.release, {self.name}, is_down=True)
         return ActivationError(f"the service is stopped: {failure.message}", BY_HAND)
 
     def _note_runs(self, change: Change) -> None:

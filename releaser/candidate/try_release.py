@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.output import TEST
 from releaser.candidate.trials import Trial, copy_of, run_trial
-from releaser.checkout.staging import shadow_of, stage_aside
+from releaser.checkout.staging import see_aside, stage_aside
 from releaser.core.run import new_log
 from releaser.core.target import Target
 from releaser.errors import BuildError, TestsFailedError, ToolError, UsageError
@@ -52,13 +52,10 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
     if not trials:
         yield lambda _: ()
         return
-    top = site.git.layout.top
     with temporary_directory() as base:
-        tree = base.joinpath("tree", *top.parts[1:])
-        tree.mkdir(parents=True)
-        shadow = shadow_of(site, tree, {})
-        head = shadow.commit("HEAD")
-        staged = stage_aside(site, new_log("verify"), shadow, tree, Target(head=head, commit=head))
+        seen = see_aside(site, base / "tree")
+        tree, head = seen.git.layout.git_directory.parent, seen.git.commit("HEAD")
+        staged = stage_aside(seen, new_log("verify"), Target(head=head, commit=head))
         # Files of the site are linked into the tree, and must not be written.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
         staged = replace(staged, runner=replace(staged.runner, site_variables=variables))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
 from releaser.checkout.output import look_at_made, refuse_undeclared
+from releaser.checkout.publish import SEEN
 from releaser.checkout.shadow import list_code
 from releaser.checkout.untracked import (
     carrier_to,
@@ -81,7 +82,13 @@ def staging_tree(  # noqa: PLR0913 - which tree, and its content
     place = _staging_places(site.git.layout.top)[stage]
     forget_tree(site, place)
     try:
-        there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled, whole=whole))
+        tree = _Tree(site=site, place=place, commit=commit, stage=stage, pulled=pulled, whole=whole, found=log)
+        try:
+            there = _stage(site, log, tree)
+        except BuildError:
+            with contextlib.suppress(OSError):  # it may be the cause; the next run makes it again
+                clear_name(site.project.shadow, of_directory=True)
+            raise
         if stage != "stage":  # a tree for candidates is prepared only before a build
             prepare_tree(there, log, goes_live=False)
         yield there
@@ -90,56 +97,102 @@ def staging_tree(  # noqa: PLR0913 - which tree, and its content
             _remove_staging_tree(site, place)
 
 
-def stage_aside(  # noqa: PLR0913 - as of `staging_tree`
-    site: Site, log: RunLog, shadow: Git, place: Path, target: Target, *, whole: bool = True
-) -> Site:
-    """Check out a commit at `place`, with the repository `shadow`, and return the site in it, such as for a dry run.
+def stage_aside(seen: Site, log: RunLog, target: Target, *, whole: bool = True) -> Site:
+    """Check out a commit in the repository of `see_aside`, and return the site in it, such as for a dry run.
 
     Files around the checkout also appear around the tree, if `pyproject.toml`, `uv.toml` or the lock refer to them.
     `whole` is as in `staging_tree`. Raises BuildError and PreflightError.
     """
-    commit = target.commit
-    if not site.project.has_git:
-        site, commit = replace(site, git_variables=shadow.variables), shadow.commit("HEAD")
-    return _stage(site, log, _Tree(place=place, commit=commit, pulled=target.pulled, shadow=shadow, whole=whole))
+    site, shadow, commit = seen, seen.git, target.commit
+    if site.project.has_git:
+        site = replace(seen, git_variables={})
+    else:
+        commit = shadow.commit("HEAD")
+    place, pulled = shadow.layout.git_directory.parent, target.pulled
+    tree = _Aside(site=site, place=place, commit=commit, pulled=pulled, shadow=shadow, whole=whole)
+    return _stage(site, log, tree)
 
 
-def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> Git:
-    """Make a shadow of the repository at `place`, with these references of releaser. Raises BuildError.
+def see_aside(site: Site, base: Path, known: str | None = None) -> Site:
+    """Return the site as seen from a new repository below `base`, which knows this remote head. Raises BuildError.
 
-    For a project without git, it has the present code of the project.
+    It reads the objects of the site's own repository, or has the present code of a project without git. What is fetched
+    is stored there, so that it needs no lock and collides with no run.
     """
+    place = base.joinpath(*site.git.layout.top.parts[1:])
     try:
+        place.mkdir(parents=True)
         if site.project.has_git:
             shadow = site.git.shadow(place)
         else:
             shadow = replace(site, git_variables={"GIT_DIR": str(place / ".git")}).git
             shadow.record(list_code(site))
-        for name, commit in references.items():
-            if commit is not None:
-                shadow.set_reference(name, commit)
+        if known is not None:
+            shadow.set_reference(SEEN, known)
     except (ToolError, OSError) as error:
         message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
         advice = "Free some space in the temporary directory, or set TMPDIR to another one."
         raise BuildError(message, advice, output=getattr(error, "output", "")) from error
-    return shadow
+    return replace(site, git_variables=shadow.variables)
 
 
 class _Tree(Frozen):
-    """A plan of a staging tree."""
+    """A plan of a staging tree, which is a work tree of the site's repository."""
 
+    site: Site
     place: Path
     commit: str
     stage: Stage = "stage"
     pulled: Pulled | None = None
     #: The untracked files of the checkout; None if git has not been asked yet.
     untracked: tuple[str, ...] | None = None
-    #: A shadow of the repository from which the commit is checked out.
-    shadow: Git | None = None
     #: Whether it gets all untracked files, not only those that resolving needs.
     whole: bool = True
     #: The site with the settings of the code in the tree, if these are known.
     there: Site | None = None
+    #: The log of a run that may find the tree of an earlier one.
+    found: RunLog | None = None
+
+    @property
+    def root(self) -> Path:
+        """The project in the tree."""
+        return self.place / self.site.project.checkout.relative_to(self.site.git.layout.top)
+
+    @property
+    def git(self) -> Git:
+        """The repository that has the commit."""
+        return self.site.git
+
+    def check_out(self) -> None:
+        """Check out the commit at an empty place. Raises ToolError and OSError."""
+        _remove_staging_tree(self.site, self.place, found=self.found)
+        with contextlib.suppress(FileNotFoundError):  # no state directory exists before a project is adopted
+            _mark_of(self.site, self.place).touch()
+        self.place.mkdir(mode=0o700)  # files in it may be private to this user
+        self.git.add_work_tree(self.place, self.commit)
+
+    def complete(self) -> None:
+        """Add what a work tree lacks. Raises ToolError and OSError."""
+        self.git.clone_submodules(self.commit, self.place)
+
+
+class _Aside(_Tree):
+    """A plan of a staging tree in the temporary directory, with a repository of its own."""
+
+    shadow: Git
+
+    @property
+    def git(self) -> Git:
+        """The temporary repository."""
+        return self.shadow
+
+    def check_out(self) -> None:
+        """Check out the commit, with its submodules. Raises ToolError and OSError."""
+        self.git.fill_shadow(self.place, self.commit)
+
+    def complete(self) -> None:
+        """Add symlinks to the files around the checkout. Raises OSError."""
+        surround(self.place, self.site.git.layout.top, self.root)
 
 
 def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
@@ -148,19 +201,12 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     The tree also gets the untracked files of the checkout, except virtual environments and caches. The settings
     `staging_copy`, `staging_link` and `staging_omit` correct that.
     """
-    place, commit = tree.place, tree.commit
-    git, top = site.git, site.git.layout.top
-    root = place / site.project.checkout.relative_to(top)
+    place, commit, root, top = tree.place, tree.commit, tree.root, site.git.layout.top
     with log.step(tree.stage) as step:
         try:
-            head = git.commit("HEAD")
-            if tree.shadow is None:
-                _remove_staging_tree(site, place, found=log)
-            staged = _fill(site, tree, root, head=head)
+            head = site.git.commit("HEAD")
+            staged = _fill(tree, head=head)
         except (ToolError, OSError) as error:
-            if tree.shadow is None:  # else the shadow is temporary
-                with contextlib.suppress(OSError):  # it may be the cause; the next run makes it again
-                    clear_name(site.project.shadow, of_directory=True)
             raise _unmade(place, error) from error
         step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.brought.describe()])))
     # State directory and symlink stay those of the checkout.
@@ -184,30 +230,19 @@ def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
 
 def make_again(site: Site, staged: Tree) -> None:
     """Delete the staging tree of a site, and make it again. Raises ToolError and OSError."""
-    outside, place, root = site.outside, site.git.layout.top, site.project.root
-    _remove_staging_tree(outside, place)
-    whole = staged.brought.is_whole
-    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked, whole=whole, there=site)
-    staged.brought.replace(_fill(outside, tree, root, head=outside.git.commit("HEAD")).brought)
+    outside, place, untracked, whole = site.outside, site.git.layout.top, staged.untracked, staged.brought.is_whole
+    tree = _Tree(site=outside, place=place, commit=staged.commit, untracked=untracked, whole=whole, there=site)
+    staged.brought.replace(_fill(tree, head=outside.git.commit("HEAD")).brought)
 
 
-def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Tree:
+def _fill(tree: _Tree, *, head: str) -> Tree:
     """Check out the commit, and bring untracked files into the tree. Raises ToolError and OSError."""
-    place, git = tree.place, site.git
-    if tree.shadow is not None:
-        tree.shadow.fill_shadow(place, tree.commit)
-    else:
-        with contextlib.suppress(FileNotFoundError):  # no state directory exists before a project is adopted
-            _mark_of(site, place).touch()
-        place.mkdir(mode=0o700)  # files in it may be private to this user
-        git.add_work_tree(place, tree.commit)
-    staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
+    site, place, root = tree.site, tree.place, tree.root
+    tree.check_out()
+    staged = _carry(tree, head=head)
     overlay_included(site, root)
-    if tree.shadow is not None:
-        surround(place, git.layout.top, root)
-    else:
-        git.clone_submodules(tree.commit, place)
-    _refuse_lock_outside(root / "uv.lock", place, git.layout.top)
+    tree.complete()
+    _refuse_lock_outside(root / "uv.lock", place, site.git.layout.top)
     for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
         # uv would write through a symlink that leads out of the tree, perhaps into the checkout.
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
@@ -327,23 +362,24 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Tree:
+def _carry(tree: _Tree, *, head: str) -> Tree:
     """Bring untracked files of the checkout, at `head`, into the staging tree, and files whose commit is due.
 
-    Unless the tree is `whole`, only those that resolving needs. `known` is the repository that has the commit. Raises
-    ToolError, OSError, and PreflightError without room for copies.
+    Unless the tree is `whole`, only those that resolving needs. Raises ToolError, OSError, and PreflightError without
+    room for copies.
     """
-    top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
+    site, place, commit = tree.site, tree.place, tree.commit
+    top, project = site.git.layout.top, site.project
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
     staged = Tree(commit=commit, untracked=untracked, brought=Brought(), pulled=tree.pulled)
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
-        if blob is not None and file.is_file() and (commit == head or known.blob(commit, path) == blob):
+        if blob is not None and file.is_file() and (commit == head or tree.git.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
     if tree.whole:
         _bring_rest(site, place, staged, there=tree.there)
-    elif needed := find_needed(site, root, untracked):
+    elif needed := find_needed(site, tree.root, untracked):
         carrier = carrier_to(site, place, way_into_tree(site))
         entries = carrier.plan_needed(needed)
         check_room(place.parent, entries)

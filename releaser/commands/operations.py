@@ -112,22 +112,24 @@ def update(
 
     With NAME, update only these packages and their dependencies.
     """
-    from releaser.pipelines import dry_run, due
-    from releaser.pipelines import update as pipeline
-    from releaser.pipelines.due import Timing
+    from releaser.pipelines import due
+    from releaser.pipelines.dry_run import plan_update
+    from releaser.pipelines.update import update_site
 
     if if_due and (now or names):
         refuse_both("--if-due", "--now" if now else "NAME")
     if if_locked and not names:
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
-    timing = Timing(if_due=if_due, now=now)
+    timing = due.Timing(if_due=if_due, now=now)
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     update_from_elsewhere(ctx, given, others, timing=timing, force=force)
     only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
         ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
-    ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
+    how: dict[str, Any] = {"force": force, "follow": follow, "only": only}
+    plan = partial(due.plan_when_due, plan=partial(plan_update, **how))
+    ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))
 
 
 @command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")

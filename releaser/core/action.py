@@ -42,8 +42,11 @@ class Action:
         """Whether this change does it after the flip."""
         return True
 
-    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
-        """Yield the problems that would make `do` fail for the release in this venv. Changes nothing."""
+    def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
+        """Yield the problems that would make `do` fail for the release in this venv. Changes nothing.
+
+        `venv` is None for a rollback to other code, which is not checked out yet.
+        """
         yield from ()
 
     def do_ahead(self, site: Site, log: RunLog, release: Release) -> bool:
@@ -99,6 +102,10 @@ class Action:
     def code_left(self, change: Change) -> str | None:
         """Return the commit whose code the change replaces; None if it replaces no code."""
         return None
+
+    def takes_down(self, site: Site) -> bool:
+        """Whether the site is down until the action is done."""
+        return False
 
     def down_since(self, entry: Entry) -> float | None:
         """Return since when the site is down for a change, in seconds since the system started; None if it is up.

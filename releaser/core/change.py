@@ -223,7 +223,7 @@ class Change:
                 again = ActivationError(message, failure.advice, output=failure.output)
                 self.log.note_failure(again, follow_up=action.is_retried)
                 failed |= {action.name} if action.is_retried and action.is_step else set()
-                note_failed_actions(self.site, self.release, failed)
+                _note_failed(self.site, self.release, failed)
                 is_news = True
             else:
                 is_news = step.status != "skipped"
@@ -232,7 +232,7 @@ class Change:
             self.note_done(action.name)
             if self.entry.actions != records or (is_news and action.is_noted):
                 self.save()  # otherwise the next `save` writes it
-        note_failed_actions(self.site, self.release, failed)
+        _note_failed(self.site, self.release, failed)
 
     def note_done(self, action: str) -> None:
         """Note that an action is finished, by its name."""
@@ -383,7 +383,7 @@ def do_ahead(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     return tuple(one.name for one in ACTIONS if one.do_ahead(site, log, release))
 
 
-def find_problems(site: Site, venv: Path, *, goes_back: bool = False) -> list[Finding]:
+def find_problems(site: Site, venv: Path | None, *, goes_back: bool = False) -> list[Finding]:
     """Return what would make an action after the flip fail, before anything is flipped."""
     return [one for action in ACTIONS for one in action.findings(site, venv, goes_back=goes_back)]
 
@@ -416,6 +416,15 @@ def down_since(entry: Entry) -> float | None:
     It is 0.0 if the system was restarted since.
     """
     return next((since for one in ACTIONS if (since := one.down_since(entry)) is not None), None)
+
+
+def takes_down(site: Site, names: Collection[str] | None = None) -> bool:
+    """Whether the site is down until an action is done; with `names`, one of these."""
+    return any(one.takes_down(site) for one in ACTIONS if names is None or one.name in names)
+
+
+def _note_failed(site: Site, release: Release, names: Collection[str]) -> None:
+    note_failed_actions(site, release, names, is_down=takes_down(site, names))
 
 
 # Without a flip
@@ -454,7 +463,7 @@ def retry_failed_actions(site: Site, log: RunLog) -> None:
     if release is None or not due or cannot_run(release):
         return
     succeeded = do_actions(site, log, release, due)
-    note_failed_actions(site, release, [name for name, well in succeeded.items() if not well])
+    _note_failed(site, release, [name for name, well in succeeded.items() if not well])
     if succeeded and all(succeeded.values()):
         names = " and ".join(succeeded)
         log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")

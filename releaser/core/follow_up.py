@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError, reason_of
-from releaser.site.restart_settings import RestartSettings
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -82,11 +81,13 @@ def note_due(site: Site, **due: Any) -> None:
             write_state(site.state_dir / PENDING, after)
 
 
-def note_failed_actions(site: Site, release: Release, names: Iterable[str]) -> None:
-    """Record the actions that failed after the flip to a release; no names clear the record."""
+def note_failed_actions(site: Site, release: Release, names: Iterable[str], *, is_down: bool) -> None:
+    """Record the actions that failed after the flip to a release; no names clear the record.
+
+    `is_down`: whether the site is down until they are done.
+    """
     failed, known = tuple(sorted(names)), read_pending(site.state_dir).pending_steps
-    since = (known.stopped if known else "") or timestamp()
-    stopped = since if RestartSettings.of(site).start and "restart" in failed else ""
+    stopped = ((known.stopped if known else "") or timestamp()) if is_down else ""
     due = FailedSteps(release=release.id, steps=failed, stopped=stopped) if failed else None
     note_due(site, pending_steps=due)
 

@@ -23,6 +23,7 @@ from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
+from releaser.serving.restarts import restart_of
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.ownership import close_to_others, find_open, name_of
 from releaser.site.pythons import version_in
@@ -301,7 +302,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
     """
     if not site.project.has_git:
         return
-    project, top, restart_file = site.project, facts.checkout.layout.top, facts.restart_file
+    project, top, restart_file = site.project, facts.checkout.layout.top, restart_of(site).restart_file(site)
     places = [project.venv, project.state_dir]
     if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
         places.append(restart_file)
@@ -336,3 +337,33 @@ def _is_known_to_git(site: Site, path: Path) -> bool:
         return site.git.ignores(name) or name in site.git.tracked_files()
     except ToolError:
         return True
+
+
+def plan_adoption(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
+    """Return the release that an update would adopt first, with the facts for the plan; None without one."""
+    if venv_kind(site) not in ("directory", "symlink", "unsealed"):
+        return None
+    directory = base / "adopted"
+    directory.mkdir()
+    (directory / "uv.lock").write_bytes(facts.lock.data)
+    (directory / "venv").symlink_to(site.project.venv)
+    manifest = Manifest(
+        id="adopted",
+        sequence=0,
+        created_at=log.started_at,
+        origin="adopted",
+        python=version_in(directory / "venv") or "unknown",
+        group=facts.group,
+        lock_sha256=facts.lock.sha256,
+        dependencies_key=site.pyproject.dependencies_key(),
+        code_key="",
+        commit=None,
+        previous=None,
+        tests="not run",
+        changes=(),
+        size_bytes=0,
+        own_bytes=0,
+        inodes=0,
+        interpreter=ask_if_possible(site.runner, site.project.venv),
+    )
+    return Release(place=str(directory), manifest=manifest, state="live")

@@ -9,7 +9,6 @@ from releaser.core.source import Wanted
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
-from releaser.releases.integrity import cannot_run
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live
@@ -74,7 +73,9 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
     wanted = Wanted(work=work, audits=Audits(work), force=force)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
-    failed = _find_failure(work, resolution) if is_new and not force else None
+    # While the site is down, the cause of an earlier failure is unknown.
+    is_open = force or (due is not None and due.is_down)
+    failed = _find_failure(work, resolution) if is_new and not is_open else None
     goal = Goal(wanted=wanted, source=source, due=due, resolution=resolution, is_new=is_new, failed=failed)
     if goal.builds or goal.is_unsure:
         source.refuse_unfit(wanted, resolution.lock)
@@ -108,13 +109,8 @@ def _waits(work: Workspace, resolution: Resolution) -> bool:
 
 
 def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None:
-    """Return the earlier failure of a candidate; None without one, and while nothing can run on the live release.
-
-    Then the site is down, and the cause of the failure is unknown.
-    """
-    failed = read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
-    is_down = failed is not None and work.live is not None and cannot_run(work.live)
-    return None if is_down else failed
+    """Return the earlier failure of a candidate; None without one."""
+    return read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
 
 
 def why_not_again(failed: StoredBlock) -> str:

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
+from releaser.checkout.staging import complete_tree, see_aside
 from releaser.checkout.taken_back import blocks_after
 from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
-from releaser.pipelines.adopt import venv_kind
+from releaser.pipelines.adopt import plan_adoption
 from releaser.pipelines.decide import Goal, changes_of, choose_following, why_not_again
-from releaser.pipelines.due import Timing, find_due
 from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.rebuild import refuse_unreadable_live, workspace_of
+from releaser.pipelines.rebuild import refuse_unreadable_live, workspace_aside
 from releaser.pipelines.update import case_of, choose_goal, note_target
 from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.blocks import read_blocks
-from releaser.releases.release import Manifest, Release, refuse_moved
+from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
-from releaser.releases.venv import ask_if_possible
-from releaser.report import Plan, RunLog
-from releaser.resolution.sources import mirror_sources
+from releaser.report import Plan
 from releaser.site import disk
-from releaser.site.pythons import version_in
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import plural
 
@@ -38,23 +32,14 @@ if TYPE_CHECKING:
 
     from releaser.core.target import Target
     from releaser.pipelines.decide import Following
-    from releaser.site.site import Site, SiteFacts
+    from releaser.site.site import Site
     from releaser.tools.git_state import Commit
 
 
 NOTHING = "nothing would change"  # by an update that builds nothing
 
 
-def plan_update(
-    site: Site, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
-) -> Plan:
-    """Return what an update would change, and whether it would wait. Raises as `_plan_update`."""
-    due = None if timing.now else find_due(site, if_due=timing.if_due)
-    plan = _plan_update(site, force=force, follow=follow, only=only)
-    return replace(plan, would=(due.reason, *plan.would)) if due and due.reason else plan
-
-
-def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
+def plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
     """Return what an update would change, by the decisions of the update itself, up to the build.
 
     The commit is fetched into a repository in the temporary directory, and checked out there. Raises PreflightError,
@@ -81,21 +66,15 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
     refuse_unreadable_live(store.live())
     facts = preflight(site, log, Scope(asks=()))
     with temporary_directory() as base:
-        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
-        place.mkdir(parents=True)
         known = site.git.reference(SEEN)
         if known is None and facts.checkout.remote is not None:
             known = site.git.tracked(facts.checkout.remote, site.branch)
-        shadow = shadow_of(site, place, {SEEN: known})  # it knows the last remote head
-        seen = replace(site, git_variables=shadow.variables)
+        seen = see_aside(site, base, known)
         theirs = fetch(seen, log, facts, follow=follow)
         target = choose_target(seen, log, take_snapshot(site, records=False), facts, theirs, force=force, follow=follow)
-        staged = stage_aside(site, log, shadow, place, target, whole=target.moves)
-        mirror_sources(staged, log, aside=True)
-        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
-        live = store.live() or _as_adopted(site, log, facts, base)
-        blocks = blocks_after(seen, target, read_blocks(site.state_dir))
-        yield replace(workspace_of(staged, log, facts), live=live, blocks=blocks), target
+        work = workspace_aside(seen, log, facts, target)
+        live = work.live or plan_adoption(site, log, facts, base)
+        yield replace(work, live=live, blocks=blocks_after(seen, target, read_blocks(site.state_dir))), target
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
@@ -120,36 +99,6 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     elif not (builds or goal.is_unsure):
         lines.append(NOTHING)
     return Plan(would=tuple(lines), changes=diff if builds or goal.is_unsure else ())
-
-
-def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
-    """Return the release that an update would adopt first, with the facts for the plan; None without one."""
-    if venv_kind(site) not in ("directory", "symlink", "unsealed"):
-        return None
-    directory = base / "adopted"
-    directory.mkdir()
-    (directory / "uv.lock").write_bytes(facts.lock.data)
-    (directory / "venv").symlink_to(site.project.venv)
-    manifest = Manifest(
-        id="adopted",
-        sequence=0,
-        created_at=log.started_at,
-        origin="adopted",
-        python=version_in(directory / "venv") or "unknown",
-        group=facts.group,
-        lock_sha256=facts.lock.sha256,
-        dependencies_key=site.pyproject.dependencies_key(),
-        code_key="",
-        commit=None,
-        previous=None,
-        tests="not run",
-        changes=(),
-        size_bytes=0,
-        own_bytes=0,
-        inodes=0,
-        interpreter=ask_if_possible(site.runner, site.project.venv),
-    )
-    return Release(place=str(directory), manifest=manifest, state="live")
 
 
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,13 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
         if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
             return run_session(request, partial(_finish_only, due=due))
         return _report(site, request, due)
+
+
+def plan_when_due(site: Site, timing: Timing, plan: Callable[[Site], Plan]) -> Plan:
+    """Return the plan of an update, and whether it would wait."""
+    due = None if timing.now else find_due(site, if_due=timing.if_due)
+    found = plan(site)
+    return replace(found, would=(due.reason, *found.would)) if due and due.reason else found
 
 
 def _wait(site: Site, request: Request, due: Due) -> None:

@@ -26,7 +26,7 @@ from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.adopt import find_open_venv, venv_kind
 from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
-from releaser.pipelines.rebuild import open_workspace, tree_aside
+from releaser.pipelines.rebuild import open_aside, open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.first_lock import FirstLockRequest, Survey, differences, make_first_lock, survey
@@ -172,7 +172,8 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False
     """Say what would be locked, after trying it in the temporary directory. Raises PreflightError, ResolutionError."""
     found = survey(site, wanted)
     facts, log = _check(site, wanted, found, ("remote", "django")), new_log("init")
-    with tree_aside(site, log, facts) as (staged, facts):
+    with open_aside(site, log, facts) as work:
+        staged, facts = work.site, work.facts
         lock = make_first_lock(staged, facts, wanted, found)
         others = _compare(staged, facts, wanted, found, lock)
         asked = read_pyproject(staged.project.pyproject).table("project").get("dependencies", [])

@@ -22,7 +22,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
 from releaser.serving import checks as serving
 from releaser.serving.checks import check_static_files
-from releaser.serving.restarts import program_findings, restart_of
+from releaser.serving.restarts import program_findings
 from releaser.site import conventions, disk
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
@@ -120,7 +120,6 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         test_command=command,
         unix_group=unix_group,
         checkout=checkout,
-        restart_file=restart_of(site).restart_file(site),
         unknown=unknown,
     )
 

@@ -14,7 +14,7 @@ from releaser.candidate.lock_builds import lock_builds
 from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.change import Deployment
 from releaser.core.gate import Case
 from releaser.core.run import Run, Workspace, new_log
@@ -58,6 +58,8 @@ class RebuildReason(Frozen):
     reason: str
     #: Whether the release itself was changed, and not only its Python or the settings.
     is_damaged: bool
+    #: Whether nothing can run on it, so that the site is down.
+    is_down: bool = False
 
 
 def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> RebuildReason | None:
@@ -71,7 +73,9 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
         found = find_live_damage(live)
     if reason := explain_rebuild(site, live, found):
         is_built = found is None and live.manifest.origin == "built"
-        return RebuildReason(release=live, reason=reason, is_damaged=not is_built and not has_lost_python(live, found))
+        is_damaged = not is_built and not has_lost_python(live, found)
+        is_down = found is not None and found.fatal
+        return RebuildReason(release=live, reason=reason, is_damaged=is_damaged, is_down=is_down)
     request, was = find_request(site), live.manifest.python
     if request is None or request.admits(was) or minor(choice.version) == minor(was):
         return None
@@ -243,16 +247,21 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
 
 
 @contextlib.contextmanager
-def tree_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[tuple[Site, SiteFacts]]:
-    """Yield a staging tree of the checked-out code in a temporary directory, and the facts for it."""
+def open_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[Workspace]:
+    """Yield a workspace with the code that is checked out, in a temporary directory."""
     with temporary_directory() as base:
-        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
-        place.mkdir(parents=True)
-        shadow = shadow_of(site, place, {})
-        staged = stage_aside(site, log, shadow, place, as_checked_out(take_snapshot(site, records=False)), whole=False)
-        mirror_sources(staged, log, aside=True)
-        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
-        yield staged, facts
+        target = as_checked_out(take_snapshot(site, records=False))
+        yield workspace_aside(see_aside(site, base), log, facts, target)
+
+
+def workspace_aside(seen: Site, log: RunLog, facts: SiteFacts, target: Target) -> Workspace:
+    """Return a workspace beside the repository of `see_aside`. Raises BuildError and PreflightError."""
+    return _workspace_in(stage_aside(seen, log, target, whole=target.moves), log, facts, aside=True)
+
+
+def _workspace_in(tree: Site, log: RunLog, facts: SiteFacts, *, aside: bool = False) -> Workspace:
+    mirror_sources(tree, log, aside=aside)
+    return workspace_of(tree, log, replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(tree))))
 
 
 def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
@@ -261,8 +270,8 @@ def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
     work = workspace_of(site, log, facts)
     if not needs_keeping(work):
         return Kept(lock=facts.lock)
-    with tree_aside(site, log, facts) as (staged, facts):
-        return keep_installed(replace(work, site=staged, facts=facts), facts.lock)
+    with open_aside(site, log, facts) as work:
+        return keep_installed(work, facts.lock)
 
 
 # Building from a lock as it is
@@ -278,9 +287,7 @@ def open_workspace(
     """
     tree = staging_tree(site, log, target.commit, pulled=target.pulled, whole=whole)
     with undo_on_failure(site, log), tree as inside:
-        mirror_sources(inside, log)
-        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(inside)))
-        yield workspace_of(inside, log, facts)
+        yield _workspace_in(inside, log, facts)
 
 
 def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Deployment, CheckoutSnapshot]:

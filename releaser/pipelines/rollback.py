@@ -29,7 +29,6 @@ from releaser.releases.integrity import (
 from releaser.releases.release import Release, find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Plan, RunLog, RunReport
-from releaser.serving.restarts import restart_findings
 from releaser.site import disk
 from releaser.site.django_settings import StaticSettings
 from releaser.system.files import link_text
@@ -84,7 +83,7 @@ def roll_back(
         return PipelineResult(result="unchanged", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
     with run.log.step("preflight"):
-        if problems := tuple(lock_findings(run.site)):
+        if problems := [*lock_findings(run.site)]:
             raise PreflightError(*problems)
         code = _code_of(run.site, run.log, target, keep_code=keep_code)
         if is_full and code.moves:
@@ -92,11 +91,7 @@ def roll_back(
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.log.note(*others)
         left = migrations_of_live(run.site)
-    if code.moves:
-        problems = tuple(restart_findings(run.site))
-    else:
-        problems = tuple(find_problems(run.site, target.venv, goes_back=True))
-    if problems:
+    if problems := find_problems(run.site, None if code.moves else target.venv, goes_back=True):
         raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():

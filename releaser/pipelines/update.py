@@ -17,7 +17,7 @@ from releaser.checkout.publish import files_due, publish_lock, push_what_is_due,
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
-from releaser.core.change import Deployment, do_ahead, retry_failed_actions
+from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
 from releaser.core.follow_up import attempt, read_pending
 from releaser.core.gate import Case, Wait
 from releaser.core.run import Run, Workspace, close_journal
@@ -27,7 +27,6 @@ from releaser.gates import ask, examine
 from releaser.pipelines.adopt import adopt, venv_kind
 from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
-from releaser.pipelines.due import Timing, update_when_due
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.rebuild import (
     RebuildReason,
@@ -38,10 +37,9 @@ from releaser.pipelines.rebuild import (
     refuse_unreadable_live,
 )
 from releaser.pipelines.recovery import undo_unfinished
-from releaser.pipelines.session import PipelineResult, Request
+from releaser.pipelines.session import PipelineResult
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.blocks import CulpritsSection, change_blocks
-from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.retention import prune_step
@@ -53,12 +51,11 @@ from releaser.serving.health import note_stale_processes
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
 from releaser.site.django_settings import CheckSettings, MigrationsSection
-from releaser.site.restart_settings import RestartSettings
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
     from releaser.core.source import Source
-    from releaser.report import RunLog, RunReport
+    from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
 
@@ -67,22 +64,13 @@ _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
 
 
-def update(
-    request: Request, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
-) -> RunReport:
-    """Update the site to the newest code and packages that pass its tests, if an update may start now.
-
-    `force` includes those that failed before; `follow` accepts a remote branch that was moved back or rewritten. `only`
-    these packages are upgraded, with their requirements; all if it is empty.
-    """
-    pipeline = partial(update_site, force=force, follow=follow, only=only)
-    return update_when_due(request, timing, pipeline)
-
-
 def update_site(
     run: Run, source: Source | None = None, *, force: bool, follow: bool, only: frozenset[str] = frozenset()
 ) -> PipelineResult:
     """Do the steps of docs/how-it-works.md in that order; without `source`, the settings choose the source.
+
+    `force` includes what failed before; `follow` accepts a remote branch that was moved back or rewritten. `only` these
+    packages are upgraded, with their requirements; all if it is empty.
 
     A new release goes live in `deploy`. Nothing else moves the symlink, except for the adoption of a venv that is no
     release yet, and nothing else moves the checkout, except for commits that change neither code nor packages.
@@ -119,9 +107,7 @@ def update_site(
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
                 return let_wait(run, goal, release, wait)
-            has_time = (
-                target.moves or RestartSettings.of(work.site).stop is not None
-            )  # otherwise the stopped site would wait for that
+            has_time = target.moves or takes_down(work.site)  # otherwise the stopped site would wait for that
             done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
@@ -314,7 +300,7 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
 
 def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
     """Report that nothing can run on the live release if its replacement has failed or `waits`."""
-    if due is None or not cannot_run(due.release):
+    if due is None or not due.is_down:
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     what = "waits" if waits else "has failed"

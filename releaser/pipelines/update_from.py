@@ -21,7 +21,7 @@ from releaser.pipelines.bundle_install import (
     refuse_lack,
     trust_of,
 )
-from releaser.pipelines.due import Timing, find_due, update_when_due
+from releaser.pipelines.due import Timing, plan_when_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult, Request
@@ -52,8 +52,11 @@ def update_from(request: Request, timing: Timing, channel: Channel, *, force: bo
 
 def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: bool = False) -> Plan:
     """Say what `update_from` would do. Raises PreflightError and ResolutionError."""
+    return plan_when_due(site, timing, partial(_plan, channel=channel, force=force))
+
+
+def _plan(site: Site, *, channel: Channel, force: bool) -> Plan:
     pointer, before, _ = _read(site, channel)
-    due = None if timing.now else find_due(site, if_due=timing.if_due)
     move, kept = pointer.current, _find_kept(site, pointer.current)
     if not force and before is not None and _why_nothing(site, pointer, before):
         would = f"nothing would change: {before.headline}"
@@ -65,7 +68,7 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
         would = f"would go to {kept.id}, which is {move.release} and is still here"
     else:
         would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
-    return Plan(would=((due.reason,) if due and due.reason else ()) + (would,))
+    return Plan(would=(would,))
 
 
 def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:

@@ -84,7 +84,7 @@ def restore_static_files(site: Site, log: RunLog) -> None:
             message = f"the static files of {live.id} could not be collected again: {reason}"
             log.note_failure(ActivationError(message, "Correct the error; the next `releaser update` tries again."))
             with contextlib.suppress(OSError):  # on a full disk this cannot be recorded either
-                note_failed_actions(site, live, {COLLECT})
+                note_failed_actions(site, live, {COLLECT}, is_down=False)
 
 
 def are_in_place(site: Site, venv: Path) -> bool:

@@ -416,8 +416,6 @@ class SiteFacts(Frozen):
     #: The id of the unix group of releases.
     unix_group: int
     checkout: Checkout
-    #: The file to touch for a restart; None without one.
-    restart_file: Path | None
     #: Why the directory of static files is unknown; empty if it is known.
     unknown: str = ""
 

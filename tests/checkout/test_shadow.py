@@ -10,7 +10,7 @@ import pytest
 
 from releaser.checkout import staging
 from releaser.checkout.shadow import list_code, record_code
-from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.run import new_log
 from releaser.core.target import Target
 from releaser.errors import BuildError, ToolError
@@ -117,15 +117,14 @@ def test_a_staging_tree_that_fails_costs_no_dry_run_the_live_one_and_says_why_it
     site, log = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"}), new_log("update")
     site.state_dir.mkdir(parents=True)
     record_code(site)
-    head, place = site.git.commit("HEAD"), root.parent / "aside"
-    place.mkdir()
+    head, base = site.git.commit("HEAD"), root.parent / "aside"
     monkeypatch.setattr(Git, "fill_shadow" if is_dry else "add_work_tree", Raising(ToolError("git says no")))
     if not is_dry:
         monkeypatch.setattr(staging, "clear_name", Raising(PermissionError()))
 
     def stage() -> None:
         if is_dry:
-            stage_aside(site, log, shadow_of(site, place, {}), place, Target(head=head, commit=head))
+            stage_aside(see_aside(site, base), log, Target(head=head, commit=head))
         else:
             staging_tree(site, log, head).__enter__()
 

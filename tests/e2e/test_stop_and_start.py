@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -14,9 +15,9 @@ import pytest
 
 from releaser.core.change import Change
 from releaser.errors import ActivationError
-from releaser.pipelines.due import Timing
+from releaser.pipelines.due import Timing, update_when_due
 from releaser.pipelines.session import Request
-from releaser.pipelines.update import update
+from releaser.pipelines.update import update_site
 from releaser.releases.journal import Journal
 from releaser.report import RunReport
 from releaser.site.run_lock import LOCK
@@ -104,7 +105,7 @@ class Service:
     def updated_here(self) -> RunReport:
         """Update the site in this process."""
         request = Request(path=self.site.path, environ=self.site.environment(), command="update")
-        return update(request, Timing())
+        return update_when_due(request, Timing(), partial(update_site, force=False, follow=False))
 
     def calls(self) -> list[str]:
         """Return which of the commands have run since this was asked last."""

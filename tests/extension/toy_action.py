@@ -23,7 +23,7 @@ class Toy(Action):
 
     name = "purge the cache"
 
-    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
+    def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
         if not (site.project.outer / "cache").exists():
             yield Finding("toy-cache", "there is no cache", advice="Create it.")
 

@@ -12,6 +12,7 @@ from releaser.errors import Finding, Findings, PreflightError, ToolError
 from releaser.pipelines.preflight import Scope, check
 from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
+from releaser.serving.restarts import restart_of
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, SiteFacts, open_site
 from tests.releases.makers import a_manifest, on_paper
@@ -99,7 +100,7 @@ def test_a_project_that_is_fit_has_all_that_the_steps_need(root: Path) -> None:
     state = found.checkout.state
     assert (state.branch, state.head, found.checkout.remote) == ("main", COMMIT, "origin")
     assert found.lock.versions == {"pytest": "9.0"}
-    assert found.restart_file == root / "config" / "tmp" / "restart.txt"
+    assert restart_of(asked).restart_file(asked) == root / "config" / "tmp" / "restart.txt"
     assert found.unix_group == root.stat().st_gid
 
 
@@ -205,13 +206,15 @@ def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
 def test_the_restart_file_is_below_the_checkout(root: Path) -> None:
     edit(root, "../.env", "ADMINS", "RELEASER_RESTART_FILE=web/restart.txt\nADMINS")
     (root / "web").mkdir()
-    assert facts(site(root)).restart_file == root / "web" / "restart.txt"
+    found = site(root)
+    assert restart_of(found).restart_file(found) == root / "web" / "restart.txt"
 
 
 @pytest.mark.parametrize("restart", ["none", "systemctl restart site"])
 def test_there_may_be_nothing_to_touch(root: Path, restart: str) -> None:
     edit(root, "../.env", "ADMINS", f"RELEASER_RESTART='{restart}'\nADMINS")
-    assert facts(site(root)).restart_file is None
+    found = site(root)
+    assert restart_of(found).restart_file(found) is None
 
 
 # The checkout

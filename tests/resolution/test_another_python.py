@@ -281,7 +281,6 @@ def test_what_stays_and_what_changes(tmp_path: Path, name: str) -> None:
             test_command=(),
             unix_group=0,
             checkout=cast("Checkout", None),
-            restart_file=None,
         )
         live, log = shop.live(lock), new_log("update")
         work = Workspace(site=shop.site, log=log, facts=facts, before=facts, live=live, examine_lock=lambda *_: {})
