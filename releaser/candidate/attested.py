@@ -71,7 +71,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
     known = {name: one for name, one in publishers.items() if name in lock.names}
     wanted = AttestationSettings.of(site).attestations
-    is_off = wanted == "off" or site.supply.overrides or not site.supply.asks_others
+    is_off = wanted == "off" or not (site.supply.goes_live and site.supply.asks_others)
     if is_off or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():

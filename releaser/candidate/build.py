@@ -184,7 +184,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         id=candidate.id,
         sequence=candidate.sequence,
         created_at=candidate.created_at,
-        origin="override" if site.supply.overrides else "built",
+        origin="built" if site.supply.goes_live else "override",
         python=candidate.key.python,
         group=candidate.key.group,
         lock_sha256=candidate.resolution.lock.sha256,

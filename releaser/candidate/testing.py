@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
@@ -125,7 +126,7 @@ def keep_out(work: Workspace, failure: Failed) -> None:
     """Block this candidate, so that later updates do not build it again."""
     candidate = failure.candidate
     failed = block_candidate(candidate.key, candidate.id, failure.result.reason, sick=failure.blame != "update")
-    if not work.site.supply.overrides:  # no update would build a candidate with overrides
+    if work.site.supply.goes_live:
         change_blocks(work.site.state_dir, lambda blocks: blocks.with_new(failed))
 
 
@@ -197,24 +198,26 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
 
 def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
     """Return the message and the advice for a failed candidate."""
-    new, since, overrides = "with the new packages or commits", "before this update", work.site.supply.overrides
-    verdict, again = ": this update broke it", "this candidate is not tried again until a package or the code changes."
-    if overrides:
-        new, since = f"with {', '.join(overrides)}", "without an override"
-        verdict, again = "", "updates go on as before."
-    elif not candidate.resolution.diff and not work.site.pulled:
-        new, since = f"on the venv that was rebuilt, with Python {candidate.key.python}", "before"
-        verdict, again = "", "`releaser rebuild` tries it again."
+    words = work.site.supply.failure
+    if work.site.supply.goes_live and not candidate.resolution.diff and not work.site.pulled:
+        words = replace(
+            words,
+            news=f"on the venv that was rebuilt, with Python {candidate.key.python}",
+            before="before",
+            verdict="",
+            again="`releaser rebuild` tries it again.",
+        )
     message = {
-        "update": f"{result.told} {new} and passed on the live release{verdict}",
-        "before": f"{result.told}, and failed on the live release too: it was failing {since}",
+        "update": f"{result.told} {words.news} and passed on the live release{words.verdict}",
+        "before": f"{result.told}, and failed on the live release too: it was failing {words.before}",
     }.get(blame, f"{result.told}, and there is no earlier release to compare with")
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "
+    again = words.again
     if work.log.command == "init":  # the project has no release, and perhaps no lock yet
         again = "fix the site or its tests, commit that, and give the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
-        return message, f"{advice}{fix}{' first.' if overrides else '; updates go on by themselves then.'}"
+        return message, f"{advice}{fix}{words.then}"
     return message, f"{advice}See the end of the output; {again}"

@@ -19,7 +19,7 @@ class StaticFiles(Gate):
     def judge(self, case: Case) -> Verdict:
         """Ask the site's Django, unless those of the live release have been collected: it is asked before the flip."""
         site, findings = case.site, Findings()
-        if site.pulled is not None or site.supply.overrides or not asks_django(site):
+        if site.pulled is not None or not site.supply.goes_live or not asks_django(site):
             return None
         try:
             with case.log.step("static files") as step:

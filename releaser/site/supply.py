@@ -29,6 +29,19 @@ class Provenance(Frozen):
 MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
 
 
+class FailureWords(Frozen):
+    """The words for failed tests of a release that a source provides."""
+
+    #: What the tests failed with, and what the live release is without.
+    news: str = "with the new packages or commits"
+    before: str = "before this update"
+    #: The verdict, if only the release fails.
+    verdict: str = ": this update broke it"
+    #: What becomes of the release, and, if the live release fails, too, of later updates.
+    again: str = "this candidate is not tried again until a package or the code changes."
+    then: str = "; updates go on by themselves then."
+
+
 class Supply(Frozen):
     """The lock, wheels and files that a source provides. By default none: the settings name indexes and services."""
 
@@ -50,7 +63,10 @@ class Supply(Frozen):
     included: Mapping[str, Path] = field(default_factory=dict)
     #: The advice if building the project needs other files; empty for the advice for a checkout.
     advice: str = ""
-    #: The packages of `update --override`; a release with them never goes live.
+    #: Whether its release may go live; one that may not is only tested, and no failure keeps it from another try.
+    goes_live: bool = True
+    failure: FailureWords = FailureWords()
+    #: The packages of `update --override`, for the manifest.
     overrides: tuple[str, ...] = ()
     #: The origin of the release, for its manifest.
     provenance: Provenance | None = None

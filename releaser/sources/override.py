@@ -10,7 +10,7 @@ from releaser.locks.lock import LockFile
 from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import diff_to, read_made_lock
-from releaser.site.supply import Supply
+from releaser.site.supply import FailureWords, Supply
 from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
 
@@ -29,7 +29,15 @@ class Overridden(Source):
 
     def supply(self) -> Supply:
         """Name these packages, for reports and the manifest."""
-        return Supply(overrides=tuple(map(str, self.packages)))
+        names = tuple(map(str, self.packages))
+        words = FailureWords(
+            news=f"with {', '.join(names)}",
+            before="without an override",
+            verdict="",
+            again="updates go on as before.",
+            then=" first.",
+        )
+        return Supply(overrides=names, goes_live=False, failure=words)
 
     def resolve(self, wanted: Wanted) -> Resolution:
         """Lock the live packages in the staging tree, with these instead.
