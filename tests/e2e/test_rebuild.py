@@ -113,7 +113,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     (site.path / ".python-version").write_text("3.12\n", encoding="utf-8")
     site.push_commit("Stay")
     before = site.snapshot()
-    assert ".python-version is '3.12': the next update would go back from Python 3.13" in refused(
+    assert ".python-version is '3.12', so the next update would go back from Python 3.13" in refused(
         "--python", "3.13", code=3
     )
     site.git("rm", "--quiet", ".python-version")
