@@ -239,7 +239,7 @@ class Channel(Frozen):
         if found is None:
             refuse(
                 "channel-missing",
-                f"the channel {self} does not exist",
+                f"there is no channel {self}",
                 "Correct the name, or publish the channel: `releaser channel publish`.",
             )
         return self.verify(runner, found, trust)

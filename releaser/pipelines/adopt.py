@@ -87,7 +87,7 @@ def find_unsynced(site: Site) -> Iterator[Finding]:
         yield Finding(
             "venv-unsynced",
             message,
-            f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
+            f"To install the locked versions, run `{sync}`. To adopt the venv as it is, run `releaser init --force`.",
         )
 
 
@@ -114,12 +114,12 @@ def left_out(site: Site) -> Iterator[Finding]:
         yield Finding(
             "packages-left-out",
             message,
-            "Add what the site needs to its dependencies, or to a group that goes live.",
+            "Add the packages that the site needs to its dependencies, or to a group that goes live.",
         )
 
 
-_UNPINNED = "Later releases will be; until then, prune nothing that old processes may still use."
-_UNSYNCED = "It is adopted as it is; updates build from the lock."
+_UNPINNED = "Later releases have no such limit. Until then, do not run `releaser prune` while old processes run."
+_UNSYNCED = "It is adopted as it is. Updates install the versions in uv.lock."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
 
@@ -157,7 +157,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
             release = adopt_as_release(site, log, facts.group, what)
         except OSError as error:
             message = f"{site.project.venv} could not be adopted: {error}"
-            raise BuildError(message, "Check permissions and file systems; nothing was changed.") from error
+            raise BuildError(message, "Nothing was changed. Check permissions and free space.") from error
         step.says(f"{site.project.venv.name} is now {release.id}")
     return release
 
@@ -172,7 +172,7 @@ def find_open_venv(site: Site) -> Iterator[Finding]:
         return
     place = shlex.quote(venv)
     take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
-    advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
+    advice = "Code in the venv runs as the owner of the site. Make a new venv; or check the files, then run"
     yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
 
 
@@ -185,7 +185,8 @@ def _keep_others_out(site: Site, log: RunLog) -> None:
         close_to_others(path, os.stat(site.project.root).st_uid)
     if found:
         advice = (
-            "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."
+            "releaser removed that access. To let the group of the project write to releases, set "
+            "`group_writable = true`."
         )
         log.note(Finding("venv-closed", _describe_open(site, found), advice))
 
@@ -199,7 +200,8 @@ def _find_open_files(site: Site) -> dict[str, str]:
 def _describe_open(site: Site, found: Mapping[str, str]) -> str:
     files = plural(len(found), "file")
     return (
-        f"{site.project.venv} can be written by {first_few(sorted({*found.values()}))}: {files}, such as {min(found)}"
+        f"others can write to {site.project.venv} ({first_few(sorted({*found.values()}))}): {files}, such as "
+        f"{min(found)}"
     )
 
 
@@ -321,7 +323,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
             sync_directory(path.parent)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise BuildError(message, "Let this user write the repository.") from error
+        raise BuildError(message, f"Give this user write access to {path}.") from error
 
 
 def _pattern(path: str) -> str:

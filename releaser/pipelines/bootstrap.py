@@ -50,14 +50,16 @@ class Starter(Frozen):
             message = f"{self.name!r} cannot name an application and its directory"
             raise UsageError(message, "Name the file by letters and digits, such as shop.py.")
         if self.name in sys.stdlib_module_names:
-            message = f"{self.name!r} is a module of Python, which programs beside the file would import in its place"
+            message = (
+                f"{self.name!r} is a module of Python, and programs in the same directory would import the file instead"
+            )
             raise UsageError(message, "Give the file another name, such as start_it.py.")
         if "://" in self.index and secrets_in_urls(self.index):
-            message = "--index has a password, which everybody could read in the file"
-            raise UsageError(message, "Leave it out; ~/.netrc gives it to uv and pip.")
+            message = "--index contains a password, which the file would show to all its readers"
+            raise UsageError(message, "Remove the password, and write it to ~/.netrc: uv and pip read it there.")
         if remote := [one for one in self.find_links if "://" in one]:
-            message = f"--find-links {remote[0]}: the first start takes packages from directories or an index"
-            raise UsageError(message, "Name a directory; or an index, by --index.")
+            message = f"--find-links {remote[0]} is not a directory"
+            raise UsageError(message, "Name a directory, or name an index with --index.")
         if self.refresh not in ("daily", "weekly"):
             _parse_option("--refresh", self.refresh, values.interval)
         _parse_option("--limit", self.limit, values.duration)
@@ -112,7 +114,7 @@ def write_starter(path: Path, text: str) -> None:
         os.replace(part, path)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message, "Name a file in a directory that is there and may be written.") from error
+        raise UsageError(message, "Name a file in an existing directory to which this user can write.") from error
 
 
 def refuse_edited(path: Path, *, force: bool) -> None:
@@ -128,8 +130,8 @@ def refuse_edited(path: Path, *, force: bool) -> None:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message, "Name another file.") from error
     if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
-        message = f"{path} exists, and somebody has edited it, or releaser did not write it"
-        raise UsageError(message, "Name another file, or overwrite it: --force.")
+        message = f"{path} exists, and was edited, or was not written by releaser"
+        raise UsageError(message, "Name another file. To overwrite this one, add --force.")
 
 
 def _digest(body: str) -> str:

@@ -61,7 +61,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     made = release.manifest
     if made.tests != "passed" or made.never_live:
         message = f"{release.id} has not passed its tests ({made.origin}, tests: {made.tests})"
-        refuse("release-untested", message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
+        refuse("release-untested", message, "Choose a good release from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):
         refuse(
             "release-damaged",
@@ -89,7 +89,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
         return refuse(
             "bundle-unwritable",
             f"{place} cannot be created: {os_reason(error)}{what}",
-            "Make room, or write it elsewhere: -o FILE.",
+            "Free some disk space, or write the bundle elsewhere: -o FILE.",
         )
 
 
@@ -118,7 +118,7 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
     place = Path(name)
     if not place.exists():
         message = f"--base {name} is neither a bundle nor a release that was bundled here"
-        refuse("bundle-base-unknown", message, "Give the file of an earlier bundle.")
+        refuse("bundle-base-unknown", message, "Name the file of an earlier bundle.")
     with open_archive(place) as archive:
         return archive.manifest()
 
@@ -128,11 +128,11 @@ def _commit_of(site: Site, release: Release) -> str:
     commit = release.manifest.commit
     try:
         if commit is None or not site.git.has(commit):
-            message = f"the commit that {release.id} was tested with is missing here, or the project is not under git"
+            message = f"the commit of {release.id} is not in this repository, or the project is not under git"
             refuse(
                 "commit-missing",
                 message,
-                "Bundle a newer release; without git, first run `git init`, and commit the code.",
+                "Bundle a newer release. Without git, first run `git init`, and commit the code.",
             )
         commit = commit_with_lock(site, release, commit)
         lacking = first_few(site.git.submodules(commit))
@@ -181,7 +181,7 @@ def _find_included(site: Site) -> dict[str, Path]:
                 if one.is_symlink() or not names.is_path(path):
                     refuse(
                         "bundle-include-unfit",
-                        f"{one} cannot be bundled: it is a symlink, or its name has special characters",
+                        f"{one} cannot be bundled, because it is a symlink, or its name has special characters",
                         "Rename it.",
                     )
                 found[path] = one

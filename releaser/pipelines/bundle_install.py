@@ -150,7 +150,11 @@ def refuse_lack(needed: int, place: Path) -> None:
     """Refuse if fewer than `needed` bytes are free. Raises PreflightError and OSError."""
     free = shutil.disk_usage(place).free
     if needed > free:
-        refuse("disk-full", f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}", "Make room.")
+        refuse(
+            "disk-full",
+            f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}",
+            "Free some disk space.",
+        )
 
 
 def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
@@ -165,9 +169,10 @@ def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Po
     if lacking and manifest.base is not None:
         names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
         message = (
-            f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
+            f"this delta needs {names} of the bundle of {manifest.base.release} ({whole}), which this host does "
+            f"not have"
         )
-        refuse("bundle-base-missing", message, "Install the full bundle, which `bundle create` makes without --base.")
+        refuse("bundle-base-missing", message, "Install the full bundle: run `releaser bundle create` without --base.")
     archive.verify(manifest)
     _refuse_platform(site, archive, pool, manifest, tests=wanted.tests)
     return manifest, signer
@@ -182,7 +187,7 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
         refuse(
             "signers-unset",
             message,
-            "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)), or add --unsigned.",
+            "Set `bundle_signers` to an allowed_signers file (see ssh-keygen(1)), or add --unsigned.",
         )
     return trust.verify(runner, archive.data, archive.signature)
 
@@ -203,7 +208,9 @@ def _trust(root: Path, settings: BundleSettings, signers: Path | None) -> Trust 
 
 def _refuse_expired(manifest: BundleManifest) -> None:
     if manifest.has_expired(datetime.now(UTC)):
-        refuse("bundle-expired", f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
+        refuse(
+            "bundle-expired", f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new bundle."
+        )
 
 
 def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
@@ -217,8 +224,12 @@ def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) ->
         )
     before = bundle_before(site)
     if before is not None and manifest.sequence < before.sequence and not allow_older:
-        message = f"it is a bundle of {manifest.release}, which is older than the live one, {before.release}"
-        refuse("bundle-older", message, "Go back with `releaser rollback`, or add --allow-older.")
+        message = f"the bundle of {manifest.release} is older than the live release, {before.release}"
+        refuse(
+            "bundle-older",
+            message,
+            "To go back, run `releaser rollback`. To install the older bundle, add --allow-older.",
+        )
 
 
 def bundle_before(site: Site) -> Provenance | None:
@@ -248,11 +259,13 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
         lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
         lacking = lacks(lock, needed_groups(site, lock, manifest.group, here, tests=tests), python, wheels)
     except ValueError as error:  # of the lock, or of a version or marker in it
-        refuse("bundle-lock-unreadable", f"its lock cannot be read: {error}", "Create it again.")
+        refuse("bundle-lock-unreadable", f"its lock cannot be read: {error}", "Create the bundle again.")
     if lacking:
         targets = first_few(map(str, manifest.targets))
-        message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
-        refuse("wheel-missing", message, "Create it for this host with --target, or set another Python: `python`.")
+        message = (
+            f"the bundle has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
+        )
+        refuse("wheel-missing", message, "Create it for this host with --target, or set `python` to another version.")
 
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
@@ -264,8 +277,8 @@ def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
     """Unpack the files where uv and git find them, as hard links into the pool. Raises PreflightError."""
     if not site.project.has_git:
-        message = f"{site.project.root} is not under git, and the bundle of {manifest.release} is"
-        refuse("needs-git", message, "Install it --into a new place.")
+        message = f"{site.project.root} is not under git, but the bundle of {manifest.release} contains commits"
+        refuse("needs-git", message, "Install it in a new directory: --into DIRECTORY.")
     try:
         pool.prepare()
         for one in manifest.files:

@@ -5,12 +5,12 @@ from releaser.site.values import FilePath, Patterns
 
 
 class BundleSettings(Part):
-    """What a bundle includes, and whose bundles are installed."""
+    """The files in a bundle, and the signers whose bundles this host installs."""
 
-    #: The files beside the code that a bundle includes, as paths and patterns in the project. They are tested, go live
-    #: and go back with its release; one that was edited on a host stays, and is named.
+    #: Files that a bundle includes in addition to the code: paths and patterns in the project. They are tested, go live
+    #: and are rolled back with the release; a file that was edited on a host is not overwritten.
     bundle_include: Patterns = ()
-    #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
+    #: The signers whose bundles this host installs: an allowed_signers file, see ssh-keygen(1).
     bundle_signers: FilePath | None = None
-    #: The keys whose signatures are no longer accepted, as a key revocation list or one public key a line.
+    #: Keys whose signatures this host rejects: a key revocation list, or one public key a line.
     bundle_revoked: FilePath | None = None

@@ -106,7 +106,9 @@ def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
         try:
             system: dict[str, Any] = tomllib.loads((data or b"").decode()).get("build-system", {})
         except ValueError as error:
-            refuse("wheel-unreadable", f"{path} cannot be read: {error}", "Correct it, and release that.")
+            refuse(
+                "wheel-unreadable", f"{path} cannot be read: {error}", "Correct pyproject.toml, and update the site."
+            )
         own = OwnBuild(place=home, requires=tuple(map(str, system.get("requires", ["setuptools>=61"]))))
         if "build-backend" in system:
             paths = tuple(map(str, system.get("backend-path", ())))
@@ -143,7 +145,7 @@ def _pack_requirements(
         for info in sorted(venv.glob("lib/python3*/site-packages/*.dist-info")):
             pack_installed(info, directory)
     except ToolError as error:
-        message = f"what builds the project's own packages cannot be installed: {error.reason}"
+        message = f"the build requirements of the project's own packages cannot be installed: {error.reason}"
         refuse("build-requirements", message, error.advice or "See uv's message.")
     finally:
         remove_tree(venv)

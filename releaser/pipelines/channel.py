@@ -79,14 +79,14 @@ class Publisher(Frozen):
             refuse(
                 "channel-expired",
                 f"the channel {source} expired at {offered.expires}",
-                "Publish it again first, if it is still current.",
+                "If its release is still current, publish the channel again first.",
             )
         expires = offered.current.bundle_expires
         if expires is not None and datetime.fromisoformat(expires) <= datetime.now(UTC):
             refuse(
                 "bundle-expired",
                 f"the bundle of {offered.current.release} expired at {expires}",
-                "Create and publish a new one.",
+                "Create and publish a new bundle.",
             )
         found, pointer = self._read(channel)
         _refuse_older(channel, pointer, offered.current)
@@ -96,7 +96,7 @@ class Publisher(Frozen):
         """Point a channel to an earlier release, by default the newest older one. Raises NoSuchReleaseError."""
         found, pointer = self._read(channel)
         if pointer is None:
-            refuse("channel-missing", f"there is no channel {channel}", "Correct its name, or the place.")
+            refuse("channel-missing", f"there is no channel {channel}", "Correct the name or the place.")
         offered = replace(_choose(channel, pointer, release), action="rollback")
         return self._go(channel, found, pointer, pointer.project, offered)
 
@@ -104,13 +104,17 @@ class Publisher(Frozen):
         """Describe a bundle, after checking that it is signed, valid and not expired."""
         with open_archive(file) as archive:
             if archive.signature is None:
-                refuse("not-signed", f"{file} is not signed, so no host would install it", "Create it with `--sign`.")
+                refuse(
+                    "not-signed",
+                    f"{file} is not signed, so no host would install it",
+                    "Create the bundle with `--sign KEY`.",
+                )
             if self.trust is not None:
                 self.trust.verify(self.runner, archive.data, archive.signature)
             manifest = archive.manifest()
             archive.verify(manifest)
         if manifest.has_expired(datetime.now(UTC)):
-            refuse("bundle-expired", f"{file} expired at {manifest.expires}", "Create a new one.")
+            refuse("bundle-expired", f"{file} expired at {manifest.expires}", "Create a new bundle.")
         digest = hash_of_file(file) or ""
         path, size = f"{manifest.release}-{digest[:16]}.bundle", file.stat().st_size
         return manifest, PublishedBundle(path=path, sha256=digest, size=size, manifest=manifest.sha256)
@@ -121,7 +125,7 @@ class Publisher(Frozen):
             refuse(
                 "bundle-other-delta",
                 f"{file} is not a delta of {whole.release}",
-                "Create it with `--base`, of the same release.",
+                "Create the delta with `--base`, from the same release.",
             )
         return PublishedDelta(**vars(found), base=manifest.base.release)
 
@@ -161,7 +165,7 @@ class Publisher(Frozen):
 def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> None:
     if before is not None and offered.built < before.current.built:
         message = f"{offered.release} is older than {before.current.release}, which {channel} points at"
-        refuse("bundle-older", message, f"Go back with `releaser channel rollback {channel.name}`.")
+        refuse("bundle-older", message, f"To go back, run `releaser channel rollback {channel.name}`.")
 
 
 def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
@@ -170,4 +174,4 @@ def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
         if one.built < pointer.current.built if release is None else one.release.startswith(release):
             return one
     message = f"{channel} has no record of {release or 'an older release'}"
-    raise NoSuchReleaseError(message, "See `releaser channel show`.")
+    raise NoSuchReleaseError(message, "`releaser channel show` lists its releases.")

@@ -86,7 +86,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)
     lines = [
-        *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and (builds or goal.is_unsure) else ()),
+        *([f"{due.release.id} would be rebuilt, because {due.reason}"] if due and (builds or goal.is_unsure) else ()),
         *_about_commits(commits, target, following, builds=builds),
         *_about_packages(site, goal, len(diff)),
     ]
@@ -103,26 +103,27 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
 
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
     """Say for each commit whether the checkout would move to it, and why not."""
-    quietly = "" if builds or target.brings_code else ", without a release: it brings neither code nor packages"
-    fate = f"would come in{quietly}" if builds or following != "stays" else "would not come in yet"
+    quietly = "" if builds or target.brings_code else ", without a new release: it changes neither code nor packages"
+    fate = f"would go live{quietly}" if builds or following != "stays" else "would not go live yet"
     yield from (f"commit {one.id[:12]} ({one.subject}) {fate}" for one in commits)
     if target.rejected is not None:
         rejected = target.rejected
-        by = f"{rejected.commit[:12]} " if rejected.commit != target.offered else "it "
+        by = f"commit {rejected.commit[:12]} " if rejected.commit != target.offered else "it "
         for one in target.commits:
-            yield f"commit {one.id[:12]} ({one.subject}) would be left out: {by}{rejected.reason}"
+            yield f"commit {one.id[:12]} ({one.subject}) would be skipped: {by}{rejected.reason}"
     if following == "restores":
-        yield "uv.lock would become that of the live release again, and be committed"
+        yield "uv.lock would be restored from the live release, and committed"
 
 
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, which versions would be skipped, and why nothing would be built."""
     if (failed := goal.failed) is not None:
         again = (
-            f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
+            f"{failed.release} and the live release both failed their tests before; an update would first "
+            f"repeat the tests"
         )
         yield again if failed.sick else why_not_again(failed)
     if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
     for one in goal.resolution.held_back:
-        yield f"{one.name} {one.version} would be left out: {one.reason}"
+        yield f"{one.name} {one.version} would be skipped: {one.reason}"

@@ -67,13 +67,13 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     earliest = max(from_then_on or now, now)
     begins = find_opening(settings.window, local_time(earliest)).astimezone(UTC) if settings.window else earliest
     if begins > now and (ready := _when_ready(site)) is not None and ready < begins:
-        return Due(at=ready, reason="" if ready <= now else f"the release that is ready may go live {_show(ready)}")
+        return Due(at=ready, reason="" if ready <= now else f"a release is ready, and may go live {_show(ready)}")
     if begins <= now:
         opened = open_since(settings.window, local_time(now))
         known = [one for one in (from_then_on, opened and opened.astimezone(UTC)) if one]
         return Due(at=max(known, default=now))
     if earliest <= now:
-        return Due(at=begins, reason=f"an update waits for the window, which opens {_show(begins)}")
+        return Due(at=begins, reason=f"an update waits for the maintenance window, which opens {_show(begins)}")
     return Due(at=begins, reason=f"the next update is due {_show(begins)}")
 
 
@@ -134,7 +134,7 @@ def _show(at: datetime) -> str:
     return f"{local_time(at):%a %Y-%m-%d %H:%M}"
 
 
-_NOW = "`releaser update --now` does not wait."
+_NOW = "To update now, run `releaser update --now`."
 
 
 def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
@@ -232,13 +232,16 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
     for name, spelling in zip(names, spelled, strict=True):
         if not is_normalized_name(spelling):
             message = f"{name!r} is not the name of a package"
-            raise UsageError(message, "Give the name alone, without a version or extras.")
+            raise UsageError(message, "Write the name only, without a version or extras.")
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # the run reports these
         site = find_site(path, environ)
         if not site.supply.upgrades:
             if if_locked:
                 return frozenset()
-            advice = "Update the host that upgrades, or `uv lock --upgrade-package NAME` where you develop; and push."
+            advice = (
+                "Update the host that upgrades packages, or run `uv lock --upgrade-package NAME` where you "
+                "develop; then push."
+            )
             raise UsageError(_say_why_no_upgrade(site), advice)
         lock = LockFile.read(site.project.lock)
         return frozenset(find_locked(lock, name) for name in spelled if name in lock.names or not if_locked)
@@ -259,9 +262,9 @@ def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
 
 def _say_why_unaffected(site: Site, names: Sequence[str]) -> str:
     if not site.supply.upgrades:
-        return f"left alone, as {_say_why_no_upgrade(site)}"
-    return f"left alone, as {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in uv.lock"
+        return f"no change, because {_say_why_no_upgrade(site)}"
+    return f"no change, because {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in uv.lock"
 
 
 def _say_why_no_upgrade(site: Site) -> str:
-    return f"this site takes {site.supply.takes}, and upgrades no package"
+    return f"this site takes {site.supply.takes}, and upgrades no packages"

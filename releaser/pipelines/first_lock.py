@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site, SiteFacts
 
-_MESSAGE = "Lock what is installed"
+_MESSAGE = "Lock the installed versions"
 _FILES = ("uv.lock", "pyproject.toml")  # in this order: uv.lock has no effect before pyproject.toml
 
 
@@ -55,16 +55,16 @@ def read_request(
             message = f"--with and --without both name {one.name}"
             raise UsageError(message, "Use only one of them.")
         if secrets_in_urls(one.url):
-            message = f"--with {one.name} @ ... contains a password or a token, which git would keep"
-            raise UsageError(message, "Let git ask for it, by a credential helper, or use ssh: git+ssh://git@...")
+            message = f"--with {one.name} @ ... contains a password or a token, which git would store"
+            raise UsageError(message, "Give it to git by a credential helper, or use ssh: git+ssh://git@...")
         if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
-            message = f"--with {one} does not say which version"
+            message = f"--with {one} names no version"
             raise UsageError(message, f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
     try:
         places = [place and Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
     except RuntimeError as error:
-        message = f"a path of --from-venv or --from-requirements leads nowhere: {error}"
-        raise UsageError(message, "Correct it.") from error
+        message = f"a path of --from-venv or --from-requirements does not exist: {error}"
+        raise UsageError(message, "Correct the path.") from error
     return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
 
 
@@ -95,7 +95,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
             said = _describe(others) if others else _say_same(found)
             step.says(said)
         _place(site, work.site, log, snapshot)
-    log.note(*([Finding("first-lock", said, "The next update installs what is locked.")] if others else ()))
+    log.note(*([Finding("first-lock", said, "The next update installs the locked versions.")] if others else ()))
     run.site = site.reread()
     if site.project.has_git:
         push_what_is_due(run.site, log)
@@ -105,19 +105,20 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
 
 
 _ADVICE = (
-    "Nothing is changed. --with 'NAME==VERSION' asks for a package, --without NAME leaves one out; with --force, the"
-    " next update installs what is locked."
+    "Nothing was changed. To add a package, use --with 'NAME==VERSION'; to skip one, use --without NAME. To "
+    "accept the"
+    " difference, add --force: the next update then installs the locked versions."
 )
 
 
 def _describe(others: Sequence[str]) -> str:
-    return f"the lock differs from what is installed: {', '.join(others)}"
+    return f"the lock differs from the installed packages: {', '.join(others)}"
 
 
 def _say_same(found: Survey) -> str:
     total = len(found.versions)
     if not total:
-        return "its first lock is made"
+        return "the first lock was made"
     return f"{plural(total, 'package')}: the same {'name' if total == 1 else 'names'} and versions"
 
 
@@ -131,8 +132,8 @@ def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Ques
     venv = site.project.venv
     is_other = wanted.venv is not None and os.path.realpath(wanted.venv) != os.path.realpath(venv)
     if is_other and venv_kind(site) in ("directory", "symlink"):
-        message = f"{venv} is a venv already, and --from-venv names another one"
-        findings.append(Finding("venv-exists", message, f"Name {venv}, or move it away."))
+        message = f"{venv} is already a venv, but --from-venv names another one"
+        findings.append(Finding("venv-exists", message, f"Use --from-venv {venv}, or move that venv away."))
     site = replace(
         site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *find_open_venv(site))
     )
@@ -164,7 +165,7 @@ def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) ->
         move_without_build(site, log, replace(as_checked_out(snapshot), commit=commit))
     except ToolError as error:
         message = f"pyproject.toml and uv.lock could not be committed: {error.reason}"
-        advice = error.advice or "See git's message; nothing is changed."
+        advice = error.advice or "Nothing was changed. See git's message."
         raise BuildError(message, advice, output=error.output) from error
 
 
@@ -178,13 +179,13 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False
         others = _compare(staged, facts, wanted, found, lock)
         asked = read_pyproject(staged.project.pyproject).table("project").get("dependencies", [])
     lines = [str(one) for one in find_conventions(site, lock=lock)]
-    lines += [f"pyproject.toml would ask for {one}" for one in asked]
+    lines += [f"pyproject.toml would require {one}" for one in asked]
     packages = [f"{name} {version}" for name, version in sorted(lock.versions.items())]
     lines.append(f"{plural(len(packages), 'package')} would be locked: {', '.join(packages)}")
     if others:
-        lines.append(_describe(others) if force else f"it would be refused: {_describe(others)}")
+        lines.append(_describe(others) if force else f"the command would refuse: {_describe(others)}")
     if venv_kind(site) in ("directory", "symlink"):
         lines.append(f"{site.project.venv.name} would become the first release, and a symlink to it")
     else:
-        lines.append("a first release would be built from that and tested")
+        lines.append("a first release would be built from the lock and tested")
     return Plan(would=tuple(lines))

@@ -29,9 +29,7 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
     try:
         lock = LockFile.read(site.project.lock)
     except (OSError, InvalidLockError) as error:
-        refuse(
-            "lock-unreadable", f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it."
-        )
+        refuse("lock-unreadable", f"{site.project.lock} cannot be read: {error}", "Run `uv lock`, and commit uv.lock.")
     name, blocks = find_locked(lock, name), read_blocks(site.state_dir)
     live = lock_of(store_of(site).live())
     state = f"is on hold at {live.versions.get(name, lock.versions[name])}"
@@ -58,8 +56,10 @@ def decide_unhold(site: Site, name: str) -> Change:
     if not named:
         ready = store_of(site).snapshot().find_waiting()
         if ready is not None and name == ready.id:
-            message = f"{name} is not on hold: it is ready, and waits"
-            raise UsageError(message, "`releaser status` shows for what; `releaser update` takes it up then.")
+            message = f"{name} is not on hold: it is ready and waits"
+            raise UsageError(
+                message, "`releaser status` shows the reason; `releaser update` makes it live once that is settled."
+            )
         known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not on hold"
         raise UsageError(message, f"On hold: {known}." if known else "Nothing is on hold.")
@@ -85,11 +85,11 @@ def decide_accept(site: Site, name: str) -> Change:
     found = tuple(one for one in blocks.asked if fnmatchcase(one.name, pattern))
     if not found:
         if any(fnmatchcase(one.name, pattern) for one in blocks.accepted):
-            return Change(name=pattern, state="is accepted as it was found", apply=None)
+            return Change(name=pattern, state="is accepted", apply=None)
         asked = ", ".join(dict.fromkeys(one.name for one in blocks.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
-        advice = "There is nothing to accept. A dry run records nothing: run `releaser update` first."
-        raise UsageError(message, f"To be accepted: {asked}." if asked else advice)
+        advice = "No package waits to be accepted. Run `releaser update` first: a dry run records nothing."
+        raise UsageError(message, f"Waiting for `releaser accept`: {asked}." if asked else advice)
     names = ", ".join(dict.fromkeys(one.name for one in found))
     apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.accept(found))
-    return Change(name=names, state="is accepted as it was found", apply=apply)
+    return Change(name=names, state="is accepted", apply=apply)

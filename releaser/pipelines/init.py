@@ -52,8 +52,8 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     if moved is not None:  # in an emergency, it may differ from the lock
         kept = _adopt_moved(run.site, run.log, facts)
         run.log.about(kept, None)
-        headline = f"{run.site.project.venv.name} stays where it leads, and {kept.id} counts as live from now on"
-        advice = "Restart the site if that has not been done."
+        headline = f"{run.site.project.venv.name} is unchanged, and {kept.id} is now the live release"
+        advice = "Restart the site unless you have done so."
         return PipelineResult(result="activated", headline=headline, advice=advice)
     if what != "adopted":
         differences = () if force else find_unsynced(run.site)
@@ -86,8 +86,8 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
         flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same target, as releaser writes it
     live = store.live()
     if live is not None and live.manifest.never_live:
-        message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
-        refuse("release-never-live", message, f"Go back: `releaser rollback {store.live_by_record()}`.")
+        message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]} and cannot be the live release"
+        refuse("release-never-live", message, f"Run `releaser rollback {store.live_by_record()}`.")
     if live is None:
         live = adopt(site, log, facts)
         if live is None:
@@ -109,7 +109,7 @@ def plan_init(site: Site, *, force: bool = False) -> Plan:
 def _adoption(site: Site) -> str:
     link, live = site.project.venv, store_of(site).live()
     if find_moved_link(store_of(site)) is not None:
-        return f"what {link.name} leads to now would become the live release"
+        return f"the target of {link.name} would become the live release"
     if live is not None:
         return f"the project is already adopted; {live.id} is live"
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():

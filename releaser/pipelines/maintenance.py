@@ -38,15 +38,15 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
             try:
                 decided.extend(prune_by_settings(run.site, run.log, is_full=is_full))
             except OSError as error:
-                message = f"the deletion could not be recorded: {error}"
+                message = f"the deletion of releases could not be recorded: {error}"
                 raise FollowUpError(message, "Check free space and permissions.") from error
             removed, failed = removals(decided), failures(decided)
             if failed:
                 message = f"{plural(len(failed), 'release')} could not be deleted, {len(removed)} removed"
-                raise FollowUpError(message, "See why; the next run tries again.")
+                raise FollowUpError(message, "The reasons are above. The next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
-            return PipelineResult(result="unchanged", headline="there is nothing to prune")
+            return PipelineResult(result="unchanged", headline="no release is due for deletion")
         return PipelineResult(result="activated", headline=f"{plural(len(removed), 'release')} removed")
 
     return run_session(request, pipeline), tuple(decided)
@@ -88,9 +88,9 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
         if change.release is not None:
             run.log.about(change.release, None)
         if change.apply is None:
-            return PipelineResult(result="unchanged", headline=f"{change.name} {change.state} already")
+            return PipelineResult(result="unchanged", headline=f"{change.name} already {change.state}")
         change.apply()
-        return PipelineResult(result="activated", headline=f"{change.name} {change.state} now")
+        return PipelineResult(result="activated", headline=f"{change.name} now {change.state}")
 
     return run_session(request, pipeline)
 
@@ -99,7 +99,7 @@ def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
     """Say what `make_change` would do."""
     change = decide(site, *words)
     if change.apply is None:
-        return Plan(would=(f"{change.name} {change.state} already",))
+        return Plan(would=(f"{change.name} already {change.state}",))
     would = re.sub(r"^is (not )?", lambda found: f"would {found[1] or ''}be ", change.state)
     return Plan(would=(f"{change.name} {would}",))
 

@@ -62,7 +62,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
         release = seal(work, candidate, tests="passed")
     close_journal(run.site, run.log)
     wanted = ", ".join(release.manifest.overrides)
-    headline = f"{wanted} passed, and is not live: the candidate is {release.venv}"
+    headline = f"the tests pass with {wanted}. Nothing went live; the candidate is {release.venv}"
     return PipelineResult(result="unchanged", headline=headline)
 
 
@@ -71,7 +71,7 @@ def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     facts = check_unmoved(site, Scope())
     live = _require_live(store_of(site).live())
     lines = [
-        f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
+        f"a candidate would be built and tested with {one} instead of {one.name} {facts.lock.versions[one.name]}"
         for one in overrides
     ]
     return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
@@ -89,7 +89,9 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
 def _require_live(live: Release | None) -> Release:
     """Return the live release. Raises PreflightError without one: a trial must not be the first release."""
     if live is None:
-        refuse("nothing-live", "no release is live, so no package can be tried in one", "Run `releaser init` first.")
+        refuse(
+            "nothing-live", "no release is live, so there is none to try a package with", "Run `releaser init` first."
+        )
     return live
 
 
@@ -98,5 +100,7 @@ def _refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> Non
     names = versions_in(candidate.venv)
     if missing := [one.name for one in overrides if one.name not in names]:
         group = f" for the group {candidate.key.group}" if candidate.key.group else ""
-        message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
-        raise BuildError(message, "Override a package that this site uses.")
+        message = (
+            f"{', '.join(missing)} is in uv.lock, but this site does not install it{group}, so no test would use it"
+        )
+        raise BuildError(message, "Name a package that this site installs: see `releaser packages`.")

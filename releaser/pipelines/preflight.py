@@ -95,8 +95,8 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
-        message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
-        findings.append(Finding("git-gone", message, "Restore it; or set git to false, to go on without git."))
+        message = f"{site.project.root} was under git when {live.id} was built, but no .git exists here or above now"
+        findings.append(Finding("git-gone", message, "Restore .git. To continue without git, set `git` to false."))
     asks_others = scope.asks_others and site.supply.asks_others
     for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))
@@ -140,8 +140,8 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
         return
     top, head = checkout.layout.top, checkout.state.head
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
-        message = f"{site.project.root} is in the repository {top}, which ignores it, so no commit has its code"
-        advice = f"Set git to false, to go on without git; or `git init` there; or let {top} track it."
+        message = f"the repository {top} ignores {site.project.root}, so no commit has its code"
+        advice = f"Run `git init` there, or let {top} track it. To continue without git, set `git` to false."
         yield Finding("project-ignored", message, advice)
 
 
@@ -149,7 +149,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid: a finding exists already
         if not site.mentions(str(pyproject.path)):
-            findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", "Write a [project] table."))
+            findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", "Add a [project] table."))
         return
     project = pyproject.table("project")
     if not project:
@@ -162,7 +162,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
             Finding(
                 "requires-python-missing",
                 f"{pyproject.path}: [project] has no requires-python",
-                'Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
+                'Add it, for example requires-python = ">=3.11", so that uv locks for the right Python versions.',
             )
         )
     else:
@@ -187,10 +187,8 @@ def _lock(site: Site) -> LockFile:
         advice = "Create it with `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
         refuse("lock-missing", message, advice)
     except (OSError, InvalidLockError) as error:
-        message = f"{path} is not a lock that can be read: {error}"
-        refuse(
-            "lock-unreadable", message, "Restore it, such as by `git checkout uv.lock`, or make a new one: `uv lock`."
-        )
+        message = f"{path} is not a valid lock: {error}"
+        refuse("lock-unreadable", message, "Restore it with `git checkout uv.lock`, or make a new lock with `uv lock`.")
 
 
 def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tuple[Uv, Choice] | None:
@@ -199,10 +197,14 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
         version = uv.version()
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
-        refuse("uv-broken", message, error.advice or "Repair it, or set `uv` to a working uv.")
+        refuse("uv-broken", message, error.advice or "Install uv again, or set `uv` to a working uv.")
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
-        refuse("uv-too-old", message, "Upgrade it, or set `uv` to a newer one.")
+        refuse(
+            "uv-too-old",
+            message,
+            "Upgrade uv (`uv self update`, or `pip install --upgrade uv`), or set `uv` to a newer one.",
+        )
     if not site.pyproject.content:  # uv would only repeat that finding
         return None
     was = live.manifest.interpreter if live is not None and live.manifest.origin != "adopted" else None

@@ -86,8 +86,8 @@ def _find_live(site: Site) -> Release:
     if not (site.pulls and site.pushes):
         refuse(
             "propose-needs-push",
-            "`releaser propose` needs `git_pull` and `git_push`, which are not both on",
-            "Switch them on.",
+            "`releaser propose` needs `git_pull` and `git_push`, but at least one of them is off",
+            "Set both to true.",
         )
     live = store_of(site).live()
     refuse_unreadable_live(live)
@@ -118,11 +118,11 @@ def find_base(work: Workspace, target: Target) -> Base:
     goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Locked())
     base = Base(work=work)
     if target.rejected is not None:
-        return replace(base, stuck=f"a commit of {branch} was rejected here ({target.rejected.reason})")
+        return replace(base, stuck=f"a commit of {branch} is on hold here ({target.rejected.reason})")
     if goal.failed is not None:
-        return replace(base, stuck=f"the lock that {branch} has is not live, as it failed ({goal.failed.reason})")
+        return replace(base, stuck=f"the lock of {branch} is not live here, because it failed ({goal.failed.reason})")
     if goal.is_new:
-        return replace(base, not_live=f"{branch} has what is not live here yet; `releaser update` comes first")
+        return replace(base, not_live=f"{branch} has changes that are not live here yet. Run `releaser update` first")
     return base
 
 
@@ -139,7 +139,7 @@ def _note_stuck(base: Base) -> None:
         return
     known = replace(known, stuck=base.stuck, branch=branch_of(site))
     if base.stuck:
-        advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
+        advice = "Commit a lock or code that passes. To try this one again, run `releaser update --force`."
         base.work.log.note(Finding("nothing-proposed", known.said, advice))
     note_proposal(site.state_dir, known)
 
@@ -188,11 +188,11 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         try:
             there = git.remote_commit(remote, branch) or ""
         except ToolError as error:
-            message = f"{remote} cannot be asked for {branch}: {error.message}"
+            message = f"{remote} does not report the head of {branch}: {error.message}"
             raise BuildError(message, error.advice, output=error.output) from error
         was_pushed = known.pushed
         known = _as_it_stands(replace(known, remote=remote, branch=branch), there)
-        step.says(known.said or f"nothing is on {remote}/{branch}")
+        step.says(known.said or f"{remote}/{branch} does not exist")
     if known.others:
         _leave_to_others(site, known, goal)
         return PipelineResult(result="unchanged", headline=known.said)
@@ -209,7 +209,9 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     log.add(ProposalSection(proposed=known.place))
     headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")
-    advice = f"Merge it into {site.branch}: the next update makes it live. To decline it, delete the branch."
+    advice = (
+        f"To accept it, merge it into {site.branch}: the next update makes it live. To decline it, delete the branch."
+    )
     return PipelineResult(result="proposed", headline=headline, advice=advice)
 
 
@@ -234,7 +236,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
     """Report once that the branch has commits of others, as long as these stay."""
     if read_proposal(site.state_dir).others != known.others:
         advice = (
-            f"If another site proposes there, let only one run `releaser propose`. Otherwise merge or delete that"
+            f"If another site proposes there, run `releaser propose` on one site only. Otherwise merge or delete that"
             f" branch: `git push {known.remote} --delete {known.branch}`."
         )
         goal.work.log.note(Finding("proposal-taken-over", known.said, advice))
@@ -293,8 +295,8 @@ def _what_helps(output: str, known: Proposal) -> str:
     """Return the advice for a remote that refuses a proposal, by the output of git."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
-        return f"The remote has a branch `{name}`, next to which git cannot make {known.branch}: rename it there."
+        return f"Rename the branch `{name}` on the remote: git cannot make {known.branch} as long as it exists."
     if "non-fast-forward" in output:
         delete = f"`git push {known.remote} --delete {known.branch}`"
-        return f"The remote refuses to replace branches: allow it for {known.branch}, or delete it each time: {delete}."
+        return f"The remote refuses to replace branches: permit it for {known.branch}, or run {delete} each time."
     return "The next run tries again."

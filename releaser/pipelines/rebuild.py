@@ -79,7 +79,7 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
     request, was = find_request(site), live.manifest.python
     if request is None or request.admits(was) or minor(choice.version) == minor(was):
         return None
-    reason = f"{request.name} is {request.version!r}, and it was built with Python {was}"
+    reason = f"{request.name} is {request.version!r}, but it was built with Python {was}"
     return RebuildReason(release=live, reason=reason, is_damaged=False)
 
 
@@ -100,12 +100,13 @@ def refuse_unreadable_live(live: Release | None) -> None:
         return
     count = "1 process runs" if len(running) == 1 else f"{len(running)} processes run"
     message = (
-        f"the interpreter of the live release {live.id} cannot be seen from here ({executable}), yet {count} on it:"
+        f"releaser cannot see the interpreter of the live release {live.id} ({executable}), but {count} on it:"
         f" {', '.join(map(str, running))}"
     )
     advice = (
-        "Nothing is changed. Let releaser see that file, which a sandbox, a mount or permissions hide from it; or"
-        " `releaser rebuild`, if another interpreter is to take its place."
+        "Nothing was changed. A sandbox, a mount or permissions hide that file: give releaser access to it. To "
+        "build with"
+        " another interpreter, run `releaser rebuild`."
     )
     refuse("interpreter-hidden", message, advice)
 
@@ -118,13 +119,15 @@ def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
     wanted, was = site.settings.link_mode, live.manifest.link_mode
     if wanted is None or not was or wanted == was:
         return ""
-    return f"`link_mode` is {wanted}, and it was built with {was}"
+    return f"`link_mode` is {wanted}, but it was built with {was}"
 
 
 def describe_damage(due: RebuildReason) -> Finding:
     """Return the finding for a live release that is rebuilt because it was changed."""
-    message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
-    advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
+    message = f"the live release {due.release.id} is damaged: {due.reason}"
+    advice = (
+        "releaser builds a new release from its lock. Check who changed it: `uv sync` and `pip` write to the live venv."
+    )
     return Finding("release-damaged", message=message, advice=advice)
 
 
@@ -133,15 +136,16 @@ def describe_python(choice: Choice) -> list[Finding]:
     problems = []
     if choice.instead_of:
         message = (
-            f"Python {minor(choice.instead_of)}, on which the site ran, is gone: Python {choice.version} stands in for"
-            " it, and the tests pass with that"
+            f"Python {minor(choice.instead_of)} is no longer installed. The site now runs on Python "
+            f"{choice.version}, with"
+            " which its tests pass"
         )
-        advice = "It stays on that version; `releaser rebuild --python VERSION` moves it to another one."
+        advice = "The site stays on that version. To change it, run `releaser rebuild --python VERSION`."
         problems.append(Finding("python-gone", message=message, advice=advice))
     if request := choice.against:
         source = f"{request.source} is {request.version!r}"
         message = f"{source}, which is not installed; the site now runs on Python {choice.version}"
-        advice = f"Set it to {minor(choice.version)!r}, or remove it: until then, updates are refused."
+        advice = f"Set it to {minor(choice.version)!r}, or remove it. Until then, updates are refused."
         problems.append(Finding("python-not-installed", message=message, advice=advice))
     return problems
 
@@ -196,9 +200,7 @@ def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
 def refuse_unadopted(store: ReleaseStore) -> None:
     """Refuse if no release has been live yet. Raises PreflightError."""
     if not store.ledger().activations:
-        refuse(
-            "nothing-live", "no release has been live yet, so there is none to rebuild", "Run `releaser init` first."
-        )
+        refuse("nothing-live", "no release has been live yet, so none can be rebuilt", "Run `releaser init` first.")
 
 
 def is_repair(live: Release | None) -> bool:
@@ -213,7 +215,7 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
     if reason := explain_rebuild(site, live, find_live_damage(live)):
         return reason
     before, now = live.manifest.python, release.manifest.python
-    return f"moved from Python {before} to {now} on request" if before != now else "somebody asked for it"
+    return f"moved from Python {before} to {now} on request" if before != now else "a user requested it"
 
 
 # The dry run
@@ -238,9 +240,9 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     lines = [f"a release would be built from the lock of {source}{changed}, with Python {version}, and tested"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
     if missing:
-        lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")
+        lines.append(f"{', '.join(missing)} has no build for Python {minor(version)}, so the rebuild would fail")
     else:
-        lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+        lines.append(f"{site.project.venv.name} would lead to the new release if its tests pass")
     lines += [one.message for one in kept.findings]
     lines += foresee(_case_before(site, new_log("rebuild"), facts), force=force)
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
@@ -338,7 +340,5 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
 def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
     count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
     message = f"{count} no build for Python {python}: {', '.join(packages)}"
-    advice = (
-        "Run `releaser update` first, which may bring versions that have one, or stay on the Python that they support."
-    )
+    advice = "Run `releaser update` first: newer versions may have a build. Or stay on the present Python."
     return BuildError(message, advice, output=output)

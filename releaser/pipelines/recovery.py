@@ -61,7 +61,7 @@ def recover(run: Run) -> None:
         if accepted is not None:
             do_actions(run.site, run.log, accepted, all_steps())
         aside = put_aside(journal_of(run.site).path)
-        run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
+        run.log.tell(f"The journal could not be read ({error.reason}); it is now {aside.name}.")
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
@@ -106,23 +106,23 @@ def _continue(change: Change) -> str:
         fails_before = change.take_back()  # even if part of it is done already
         _record_backed_out(change, reason, fails_before=fails_before)
         if _is_in_outbox(site, entry):  # that run could not finish or record the rollback
-            return f"had begun to take back release {entry.release} ({reason}); that is finished now"
-        return f"had been partly taken back ({reason}); that is finished now"
+            return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
+        return f"had been partly rolled back ({reason}); the rollback is complete now"
     if entry.phase == "committing" and is_flipped(change):
-        return f"had made release {entry.release} live; the rest is done now{_roll_forward(change)}"
+        return f"had made release {entry.release} live; the remaining steps are done now{_roll_forward(change)}"
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
         from releaser.pipelines.adopt import complete_adoption  # slow to import
 
         complete_adoption(site, log, entry)
-        return "was adopting the project; that is finished or undone now"
+        return "was adopting the project; this is finished or undone now"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
     failed = next((one for one in read_blocks(site.state_dir).candidates if one.release == entry.release), None)
     undo(change)
     if failed is not None and builds:
-        return f"had built {failed.release}, whose tests failed ({failed.reason}); live is what it was"
-    return "was interrupted before it changed anything for the site; what it left is removed"
+        return f"had built {failed.release}, whose tests failed ({failed.reason}); the live release is unchanged"
+    return "was interrupted before it changed the site; its files are removed"
 
 
 def is_flipped(change: Change) -> bool:
@@ -134,10 +134,13 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     """Finish the repair of a dangling symlink; if it still dangles, `repair` starts again."""
     release = store_of(site).live()
     if release is None or release.id != entry.release:
-        return "had begun to repair the symlink, which is done now"
+        return "had begun to repair the symlink; the repair is complete now"
     accept_link(site)
     do_actions(site, log, release, all_steps())
-    return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
+    return (
+        f"had pointed the symlink, which was missing or dangling, to {release.id} again; the remaining steps "
+        f"are done now"
+    )
 
 
 def _roll_forward(change: Change) -> str:
@@ -184,7 +187,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
         key = site.code_key(code)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
-            commit = reject_commit(site, tested or code, key, f"was rolled back from, to {target.id}")
+            commit = reject_commit(site, tested or code, key, f"was rolled back by hand, to {target.id}")
     mark_bad(site, left, reason, versions=list_brought_by(left, target), commit=commit)
 
 
@@ -200,11 +203,11 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
         if entry is not None:
             try:
                 _record_backed_out(Change(site, log, entry), error.message, fails_before=error.fails_before)
-                close_journal(site, log, f"had been taken back: {error.message}")
+                close_journal(site, log, f"had been rolled back: {error.message}")
             except OSError as failure:  # the rollback itself is done
                 message = f"the state of the release could not be recorded: {failure}"
                 log.note(
-                    Finding("state-not-recorded", message=message, advice="Check free space; the next run tries again.")
+                    Finding("state-not-recorded", message=message, advice="Check free space. The next run tries again.")
                 )
         raise
 
@@ -221,7 +224,7 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
         commit = None
         if is_new and change.code_left and manifest.commit and not fails_before:
-            commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
+            commit = reject_commit(site, manifest.commit, manifest.code_key, f"was rolled back: {reason}")
             commit = replace(commit, is_suspect=bool(list_brought_by(target)))
         versions = {} if commit is not None or fails_before else list_brought_by(target)
         kept_out = None if change.flip.not_the_release else versions
@@ -287,7 +290,7 @@ def sweep(site: Site, log: RunLog) -> None:
         gone += remove_staging_trees(site, log)
     except OSError as error:
         message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
-        log.note(Finding("staging-left", message=message, advice="Delete it by hand, as its owner."))
+        log.note(Finding("staging-left", message=message, advice="Delete it by hand, as the owner of its files."))
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
@@ -297,7 +300,7 @@ def sweep(site: Site, log: RunLog) -> None:
     except OSError as error:
         message = f"the deletion of releases cannot be recorded: {error}"
         log.note(
-            Finding("deletion-not-recorded", message=message, advice="Check free space; the next run tries again.")
+            Finding("deletion-not-recorded", message=message, advice="Check free space. The next run tries again.")
         )
     for place in store.incomplete():
         try:
@@ -320,8 +323,8 @@ def sweep(site: Site, log: RunLog) -> None:
     old = _delete_old_logs(site.project.logs)
     if gone or old:
         with log.step("clean up") as step:
-            left = f"what an earlier run had left: {', '.join(gone)}" if gone else ""
-            logs = f"{plural(old, 'log')}, as the newest {KEPT_LOGS} are kept" if old else ""
+            left = f"leftovers of an earlier run: {', '.join(gone)}" if gone else ""
+            logs = f"{plural(old, 'log')}, because only the newest {KEPT_LOGS} are kept" if old else ""
             step.says(f"deleted {'; '.join(filter(None, (left, logs)))}")
 
 

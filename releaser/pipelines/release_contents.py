@@ -46,7 +46,7 @@ def export_release(site: Site, release: str | None, form: Format) -> Exported:
     if lock.root is None:
         refuse(
             "lock-unreadable",
-            f"{found.lock} is not the lock of a project that can be exported",
+            f"{found.lock} cannot be exported: it is not the lock of a project",
             "Choose another release.",
         )
     defaults = default_groups(site)
@@ -114,7 +114,7 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
                 size_bytes=sizes.get(name),
             )
         )
-    reasons = (unasked, "" if audit.known else f"known vulnerabilities could not be looked up: {audit.reason}")
+    reasons = (unasked, "" if audit.known else f"the query for known vulnerabilities failed: {audit.reason}")
     return tuple(packages), "; ".join(filter(None, reasons)) if not offline else ""
 
 

@@ -69,8 +69,8 @@ def diagnose(store: ReleaseStore) -> Iterator[Finding]:
     for release in store.snapshot().rollback_order():
         if (found := find_rollback_damage(release)) is None:
             break
-        message = f"release {release.id} is not what was sealed: {found}"
-        yield Finding("release-damaged", message=message, advice="Rollbacks pass over it.")
+        message = f"release {release.id} is damaged: {found}"
+        yield Finding("release-damaged", message=message, advice="Rollbacks skip it.")
     yield from _find_unreadable(store)
 
 
@@ -83,7 +83,7 @@ def repair(site: Site, log: RunLog) -> None:
     _restore_link(site, log, store)
     if (lost := _list_lost(store)) and find_moved_link(store) is None:  # otherwise a person decides which one is live
         store.forget(lost)
-        log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
+        log.note_repair(_describe_gone(lost, store.directory), "The site keeps running. Check who deleted it.")
 
 
 # The symlink
@@ -112,8 +112,8 @@ def _restore_link(site: Site, log: RunLog, store: ReleaseStore) -> None:
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
-    message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
-    log.note_repair(message, "Find out who did that.")
+    message = f"{link} was {wrong}; it now leads to {release.id}, the newest good release"
+    log.note_repair(message, "Check who changed it.")
     do_actions(site, log, release, all_steps())
 
 
@@ -150,19 +150,17 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
     if (failed := failed_actions(store.state_dir, live)) and due is not None and due.stopped:
         yield Finding(
             "service-stopped",
-            message=f"the service is stopped since {due.stopped}, as it could not be started",
+            message=f"the service is stopped since {due.stopped}, because its start failed",
             advice=BY_HAND,
         )
     elif failed:
         message = (
-            f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
+            f"after {live.id} went live these steps failed, and no earlier release existed to roll back to:"
             f" {', '.join(sorted(failed))}"
         )
         yield Finding("steps-failed", message=message, advice="The next `releaser update` tries again.")
     if reason := why_rebuild(live, find_live_damage(live)):
-        yield Finding(
-            "release-damaged", message=f"the live release {live.id} is not what was sealed: {reason}", advice=_REBUILDS
-        )
+        yield Finding("release-damaged", message=f"the live release {live.id} is damaged: {reason}", advice=_REBUILDS)
 
 
 def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
@@ -174,7 +172,9 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
             at = datetime.now(UTC) - timedelta(seconds=uptime() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
             yield Finding(
-                "service-stopped", message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND
+                "service-stopped",
+                message=f"the service is stopped {when}, because a run was interrupted",
+                advice=BY_HAND,
             )
 
 
@@ -192,12 +192,12 @@ def _describe_gone(names: list[str], directory: Path) -> str:
 def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
     """Yield half-deleted releases, entries that are no releases, and unreadable manifests."""
     for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
-        advice = "The next run tries again; `releaser prune` says why it could not."
+        advice = "The next run tries again. To see the reason, run `releaser prune`."
         yield Finding("release-partly-deleted", message=f"release {name} is only partly deleted", advice=advice)
     for name in store.foreign():
-        message = f"{store.directory / name} is not releaser's; it stays where it is"
+        message = f"{store.directory / name} was not made by releaser; it stays where it is"
         yield Finding(
-            "release-foreign", message=message, advice="Move it elsewhere; that directory is for releases alone."
+            "release-foreign", message=message, advice="Move it elsewhere: that directory is for releases only."
         )
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
@@ -244,15 +244,15 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     for file in _list_read(state_dir):
         if file is not JOURNAL and (error := _find_error(file, state_dir)):
             aside = put_aside(error.path)
-            message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
-            log.note_repair(message, "Delete that copy.")
+            message = f"{error.path} could not be read ({error.reason}); it is now {aside.name}"
+            log.note_repair(message, "Delete that file when you no longer need it.")
             lost.append(file)
     for name, wrong in store.restore_records():
         why = f" ({wrong.path.name} could not be read: {wrong.reason}; a copy is kept)" if wrong is not None else ""
         message = (
             f"`state.json` of release {name} was lost{why}; the release is now {store.find(name).state}, and pinned"
         )
-        log.note_repair(message, f"To let it be pruned: `releaser unpin {name}`.")
+        log.note_repair(message, f"To permit its deletion, run `releaser unpin {name}`.")
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
@@ -283,11 +283,11 @@ def restore_blocks(site: Site, log: RunLog) -> None:
     blocks = Blocks()
     for release in reversed(found):
         bad, brought = stages[release.id] == "withdrawn", list_brought_by(release)
-        failed = block_candidate(release.key, release.id, "as the records tell", sick=not bad)
+        failed = block_candidate(release.key, release.id, "by the records of its release", sick=not bad)
         if bad:
             blocks = blocks.with_versions(brought, release=release.id, reason=failed.reason, since=failed.since)
         blocks = blocks.with_new(failed)
     if found:
         change_blocks(state_dir, blocks.with_all)
-        message = "the record of what failed, or was rolled back, was lost; it was rebuilt from the releases"
+        message = "the record of failed and rolled back releases was lost; it was rebuilt from the releases"
         log.note_repair(message, "See `releaser status`.")

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # Bytes that journal, ledger, log, history and mail of a rollback take on a full disk.
 _FOR_STATE = 256 * 1024
-_KEEP_CODE = "`releaser rollback --keep-code` leaves the code as it is"
+_KEEP_CODE = "to keep the code as it is, run `releaser rollback --keep-code`"
 # Settings that say where releases lie, as findings name them.
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
@@ -125,13 +125,21 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
         if target.manifest.commit and not head:
             log.note(
                 Finding(
-                    "code-lost", message=_say_lost_code(target), advice="Look at the site; bring its code back by hand."
+                    "code-lost",
+                    message=_say_lost_code(target),
+                    advice="Check the site. To roll back the code, do it by hand.",
                 )
             )
         elif has_other_code(site, target):
             stays = f"stays at {head[:12]}" if head else "stays as it is"
-            message = f"the code {stays}: it was never tested with the packages of {target.id}"
-            log.note(Finding("code-stays", message=message, advice="Look at the site; `releaser update` tests it."))
+            message = f"the code {stays}, and was never tested with the packages of {target.id}"
+            log.note(
+                Finding(
+                    "code-stays",
+                    message=message,
+                    advice="Check the site. To test this combination, run `releaser update`.",
+                )
+            )
         return Target(head=head, commit=head)
     except ToolError as error:
         log.note_failure(error)
@@ -140,7 +148,7 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
 
 def _say_lost_code(target: Release) -> str:
     tested = f"commit {str(target.manifest.commit)[:12]}, with which {target.id} was tested"
-    return f"the code stays as it is: {tested}, cannot be brought back without .git"
+    return f"the code stays as it is: without .git, releaser cannot restore {tested}"
 
 
 def _refuse_without_room(site: Site, code: Target) -> None:
@@ -152,15 +160,18 @@ def _refuse_without_room(site: Site, code: Target) -> None:
         refuse(
             "disk-full",
             message,
-            "Nothing was changed. `releaser rollback --keep-code` brings the packages back and leaves the code as it"
-            " is; or make room, for instance with `releaser prune`.",
+            "Nothing was changed. To roll back the packages only, run `releaser rollback --keep-code`. To free "
+            "space, run"
+            " `releaser prune`.",
         )
 
 
 def _refuse_unwritable(site: Site) -> None:
     """Refuse if git cannot move the checkout back. Raises PreflightError."""
     for found in repository_findings(site.git.layout):
-        refuse(found.code, found.message, f"{found.advice} `releaser rollback --keep-code` leaves the code as it is.")
+        refuse(
+            found.code, found.message, f"{found.advice} To keep the code as it is, run `releaser rollback --keep-code`."
+        )
 
 
 def _refuse_losses(site: Site, code: Target) -> None:
@@ -168,10 +179,10 @@ def _refuse_losses(site: Site, code: Target) -> None:
     own = site.own_files()
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
-        message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has a different one"
-        refuse("checkout-edited", message, f"Commit or `git stash` that; or {_KEEP_CODE}.")
+        message = f"{', '.join(edited)} in the checkout was edited, and differs in {code.commit[:12]}"
+        refuse("checkout-edited", message, f"Commit or `git stash` the edits; or, {_KEEP_CODE}.")
     if paths := site.git.in_the_way(code.head, code.commit):
-        advice = f"{advise_in_the_way(paths, site.git.layout.top)} Or {_KEEP_CODE}."
+        advice = f"{advise_in_the_way(paths, site.git.layout.top)} Or, {_KEEP_CODE}."
         refuse("git-in-the-way", describe_in_the_way(paths, code.commit), advice)
 
 
@@ -199,7 +210,7 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
         return
     from releaser.pipelines.status import without_python  # slow to import
 
-    advice = "`releaser update` rebuilds it, tests it and makes it live."
+    advice = "Run `releaser update`: it rebuilds the release, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
     log.note(without_python(site) or Finding("live-cannot-run", message=message, advice=advice))
 
@@ -213,9 +224,11 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
                 (one, found) for one in store.snapshot().rollback_order() if (found := find_rollback_damage(one))
             ]
             words = [_describe_damage(one, found) for one, found in damaged]
-            message = "; ".join(["there is no earlier good release to roll back to", *words])
+            message = "; ".join(["no earlier good release exists to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
-            raise NoSuchReleaseError(message, f"{repair}See `releaser list`; name a release to go to it.")
+            raise NoSuchReleaseError(
+                message, f"{repair}Choose a release from `releaser list`, and run `releaser rollback RELEASE`."
+            )
         return target
     target = store.find(to)
     never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)
@@ -223,11 +236,11 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         never = f"was built to try {', '.join(target.manifest.overrides)}, and never goes live"
     if never is not None:
         message = f"{target.id} {never}"
-        raise NoSuchReleaseError(message, "Choose one that was live: `releaser list`.")
+        raise NoSuchReleaseError(message, "Choose a release that was live from `releaser list`.")
     found = find_rollback_damage(target) if not target.live else None
     if found is not None:
         other = store.snapshot().rollback_target()
-        instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
+        instead = f"To go to {other.id}, run `releaser rollback {other.id}`." if other else "See `releaser list`."
         raise NoSuchReleaseError(_describe_damage(target, found), _repair_advice(target, found) + instead)
     return target
 
@@ -236,7 +249,7 @@ def _repair_advice(release: Release, found: Damage) -> str:
     """Say how to make a damaged release usable again; empty if that is impossible."""
     if not has_lost_python(release, found):
         return ""
-    return f"Install Python {release.manifest.python} again where it was, and {release.id} works again. "
+    return f"To repair {release.id}, install Python {release.manifest.python} again at its former path. "
 
 
 def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
@@ -256,12 +269,12 @@ def describe_other_python(target: Release) -> list[Finding]:
     if found is None or found.fatal:
         return []
     message = f"{target.id} was tested with another Python: {found}"
-    advice = "It runs on that. Look at the site; the next `releaser update` rebuilds the release and tests it."
+    advice = "Check the site. The next `releaser update` rebuilds the release and tests it."
     return [Finding("python-other", message, advice)]
 
 
 def _describe_damage(release: Release, found: Damage) -> str:
-    return f"release {release.id} is not what was sealed: {found}"
+    return f"release {release.id} is damaged: {found}"
 
 
 def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
@@ -288,7 +301,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
             Finding(
                 "dependencies-other",
                 message,
-                "Omit --keep-code, or bring back its code; or use --force to go there anyway.",
+                "Omit --keep-code, or restore the code of that release. To go there anyway, add --force.",
             )
         )
     if problems:
@@ -301,8 +314,7 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
     with_code = f" and to commit {code.commit[:12]}" if code.moves else ""
     if left is not None and left.state == "bad":
         return (
-            f"rolled back from {left.id} to {target.id}{with_code}; what {left.id} brought is left out of updates from"
-            " now on"
+            f"rolled back from {left.id} to {target.id}{with_code}; the versions that {left.id} brought are on hold now"
         )
     return f"went to {target.id}{with_code}"
 

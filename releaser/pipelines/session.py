@@ -126,7 +126,9 @@ def _check(site: Site) -> None:
 def _unusable(site: Site, error: OSError) -> PreflightError:
     """Return the error for an unusable state directory, with all other problems, which may be the cause."""
     message = f"state_dir {site.state_dir} cannot be used: {error}"
-    finding = Finding("state-dir-unusable", message, "Make room, let this user write it, or set `state_dir`.")
+    finding = Finding(
+        "state-dir-unusable", message, "Free some disk space, give this user write access, or set `state_dir`."
+    )
     try:
         _check(site)
     except PreflightError as found:
@@ -201,7 +203,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
         except OSError as error:
             logger.error("system error\n%s", traceback.format_exc())
             message = f"{run.log.command} could not continue: {error}"
-            advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
+            advice = "Check free space and permissions. The next run first finishes or undoes this one."
             failure = FollowUpError if run.log.learned.live_changed else BuildError
             return _report_failure(run, failure(message, advice=advice))
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
@@ -225,13 +227,13 @@ def _note_if_live_differs(run: Run) -> None:
     try:
         live = run.store.live()
         if live is not None and (damage := find_damage(live)) is not None:
-            message = f"the live release {live.id} is not what was sealed: {damage}"
-            found.append(Finding("release-damaged", message, "Find out who changed it. The next update rebuilds it."))
+            message = f"the live release {live.id} is damaged: {damage}"
+            found.append(Finding("release-damaged", message, "Check who changed it. The next update rebuilds it."))
         if run.find_changes is not None:
             found += run.find_changes()
     except OSError as error:
-        message = f"could not find out whether the live site is unchanged: {error}"
-        log.note(Finding("live-unknown", message, "Check free space and permissions; then run `releaser verify`."))
+        message = f"releaser could not check that the live site is unchanged: {error}"
+        log.note(Finding("live-unknown", message, "Check free space and permissions, then run `releaser verify`."))
     known = {one.message for one in log.findings}
     log.note(*(one for one in found if one.message not in known))
     if found:
@@ -263,18 +265,18 @@ def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     except ReleaserError as failure:
         run.log.note(failure.finding)
     except OSError as failure:
-        run.log.note(
-            Finding("clean-up-failed", message=str(failure), advice="The next run will try to clean up again.")
-        )
+        run.log.note(Finding("clean-up-failed", message=str(failure), advice="The next run tries to clean up again."))
     if run.log.learned.release is not None and run.store.get(run.log.learned.release) is None:
         run.log.learn(release=run.store.live_id())  # the candidate is gone
-    run.log.findings.insert(0, Finding("interrupted", message=headline, advice="Run it again when you like."))
+    run.log.findings.insert(
+        0, Finding("interrupted", message=headline, advice="Run the command again when you are ready.")
+    )
     return run.report(result="failed", exit_code=ExitCode.SIGNALLED + number, headline=headline)
 
 
 def _report_bug(run: Run, error: Exception) -> RunReport:
     logger.error("bug in releaser\n%s", traceback.format_exc())
     headline = f"internal error: {type(error).__name__}: {error}"
-    advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
+    advice = f"Please report this bug, with the traceback in {run.log_file}. The next run recovers first."
     run.log.note(Finding("bug", message=headline, advice=advice))
     return run.report(result="failed", exit_code=ExitCode.BUG, headline=headline, advice=advice)

@@ -42,9 +42,9 @@ QUESTIONS = {
     "environment": "Environment (staging, production or local)",
     "group": "Dependency group to install",
     "test_command": "Command that runs the tests",
-    "restart": f"How the site is restarted ({', '.join(restart_words())}, or a command)",
-    "health_check": "URL that must answer once the site is restarted",
-    "admins": "Who gets mails (addresses with commas between them)",
+    "restart": f"Restart of the site ({', '.join(restart_words())}, or a command)",
+    "health_check": "URL that must answer after a restart",
+    "admins": "Recipients of mails (addresses, separated by commas)",
     "smtp_host": "Mail server",
 }
 _OF_HOST = ("environment", "python", "admins", "smtp_host", "mail_from")
@@ -100,7 +100,7 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
             refuse(
                 "set-in-environment",
                 f"{name} is set in the environment, which overrides files",
-                f"Remove it there ({source}).",
+                f"Remove it from there ({source}).",
             )
         is_there = source.startswith(f"{site.pyproject.path}: ")
         if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
@@ -117,12 +117,12 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
 def _parse(name: str, text: str) -> Any:
     if name not in SPECS:
         message = f"{name} is not a setting of releaser"
-        raise UsageError(message, "`releaser config` lists all of them.")
+        raise UsageError(message, "`releaser config` lists all settings.")
     try:
         return SPECS[name].kind(text) if text else None
     except ValueError as error:
         message = f"{name} {error} (it is {text[:80]!r})"
-        raise UsageError(message, "Correct it; nothing was changed.") from error
+        raise UsageError(message, "Nothing was changed. Correct the value.") from error
 
 
 def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
@@ -178,7 +178,7 @@ class Plan(Frozen):
     @property
     def would(self) -> tuple[str, ...]:
         """The lines of a dry run."""
-        lines = (f"would write into {one.path}: {line}" for one in self.edits for line in one.added)
+        lines = (f"would write to {one.path}: {line}" for one in self.edits for line in one.added)
         return (*lines, *(f"would {one}" for one in self.others))
 
 
@@ -213,7 +213,9 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
             edit.write()
     except OSError as error:
         refuse(
-            "settings-unwritable", f"the settings cannot be written: {os_reason(error)}", "Let this user write there."
+            "settings-unwritable",
+            f"the settings cannot be written: {os_reason(error)}",
+            "Give this user write access to that file.",
         )
     failures: list[ReleaserError] = []
     sent, scheduled = None, None
@@ -240,7 +242,7 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
 PROJECT = "project"  # not set like the others
 #: The settings that only a run detects.
 LATER = ("python", "vulnerability_service", "link_mode", "smtp_security", "sendmail")
-EACH_RUN = "found by each run"
+EACH_RUN = "detected by each run"
 _GIVEN = {
     "COMMANDLINE": ("command line", "--project"),
     "ENVIRONMENT": ("environment", "environment: RELEASER_PROJECT"),
@@ -266,7 +268,7 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
 
     close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
     message = f"{name} is not a setting of releaser"
-    raise UsageError(message, f"Did you mean {close[0]}?" if close else "`releaser config` lists all of them.")
+    raise UsageError(message, f"Did you mean {close[0]}?" if close else "`releaser config` lists all settings.")
 
 
 def in_line(one: SettingValue) -> str:
@@ -300,7 +302,7 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
     words, why = conventions.get("test command", (None, "no tests were found"))
     nothing = (None, "nothing was found")
     found: dict[str, tuple[Any, str]] = {
-        "state_dir": (str(project.state_dir), "beside the checkout"),
+        "state_dir": (str(project.state_dir), "next to the checkout"),
         "environment": conventions["environment"],
         "group": conventions.get("dependency group", (None, "the group of the environment is missing")),
         "test_command": (shlex.split(words) if words else None, why),
@@ -308,16 +310,16 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
         "restart_file": nothing,
         "passenger_app_root": (str(app_root(site)), "the directory of the project"),
         "mail_from": (sender_of(MailSettings.of(site)), "the name of this host"),
-        "unix_group": (None, "the commonest group of the project's files has no name"),
+        "unix_group": (None, "the most common group of the project's files has no name"),
     }
     if executable := find_uv(None, environ=site.runner.environ, project=project.root):
-        found["uv"] = (str(executable), "PATH, or the uv beside releaser")
+        found["uv"] = (str(executable), "PATH, or the uv installed with releaser")
     if file := restart_of(site).restart_file(site):
-        found["restart_file"] = (str(file), "is there to be touched")
+        found["restart_file"] = (str(file), "an existing file or directory")
     if not project.has_git:
         found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))
     if not settings.unix_group:
         with contextlib.suppress(KeyError, OSError):
             name = grp.getgrgid(find_commonest_group(project.root)).gr_name
-            found["unix_group"] = (name, "the commonest group of the project's files")
+            found["unix_group"] = (name, "the most common group of the project's files")
     return found

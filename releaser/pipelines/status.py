@@ -102,18 +102,18 @@ def list_unfinished(site: Site) -> list[Finding]:
     try:
         entry = Journal(state_dir=site.state_dir).read()
     except UnreadableStateError as error:
-        message = f"an earlier run was cut off, and its journal cannot be read: {error.reason}"
+        message = f"an earlier run was interrupted, and its journal cannot be read: {error.reason}"
         return [
             Finding(
                 "journal-unreadable",
                 message,
-                "`releaser update` puts the journal aside and repairs what it can.",
+                "Run `releaser update`: it moves the journal aside, and repairs the site.",
             )
         ]
     if entry is None or entry.phase == "reporting":
         return []
-    message = f"{name_run(entry.command, entry.run_id)} was cut off"
-    found = [Finding("run-cut-off", message, "The next `releaser update` finishes it, or undoes it.")]
+    message = f"{name_run(entry.command, entry.run_id)} was interrupted"
+    found = [Finding("run-cut-off", message, "The next `releaser update` finishes or undoes it.")]
     record = entry.actions.get(CHECKOUT, {})
     before, after = record.get("before"), record.get("after")
     if before and after and before != after:
@@ -194,14 +194,14 @@ def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
 def audit_error(found: AuditAnswer) -> ReleaserError | None:
     """Return the error for unknown or found vulnerabilities, which sets the exit code; None for none."""
     if not found.known:
-        message = f"could not determine whether {found.release} has known vulnerabilities: {found.reason}"
-        advice = "Check `vulnerability_service`, the network, and that uv is a recent one."
+        message = f"the query for known vulnerabilities of {found.release} failed: {found.reason}"
+        advice = "Check `vulnerability_service`, the network, and that uv is recent (`uv --version`)."
         return AuditError(message, certificate_advice(found.reason) or advice)
     if not found.vulnerabilities:
         return None
     what = plural(len(found.vulnerabilities), "known vulnerability")
     message = f"{found.release} has {what} in {plural(len({one.name for one in found.vulnerabilities}), 'package')}"
-    advice = "Run `releaser update` to install available fixes. `releaser outdated` shows what blocks the rest."
+    advice = "To install available fixes, run `releaser update`. For the others, `releaser outdated` shows the reasons."
     return VulnerableError(message, advice)
 
 
@@ -381,7 +381,7 @@ def overview(site: Site, *, offline: bool) -> Overview:
     runs = read_history(site.state_dir)
     deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
     audit = next((run for run in runs if run.get("audit")), {})
-    outdated, reason = (None, "it was not asked") if offline else _ask_for_newer(site)
+    outdated, reason = (None, "no query was made") if offline else _ask_for_newer(site)
     return Overview(
         at=now,
         status=status(site),

@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from releaser.core.run import Run
 
 _PATIENCE = 10.0  # seconds for restarted processes to end
-_AGAIN = "Restart what still runs there; then run `releaser uninstall` again, which deletes the rest."
-_RESTART = "Restart everything else that the site runs, such as workers: until then it is still on the release."
+_AGAIN = "Restart these processes. Then run `releaser uninstall` again, which deletes the remaining files."
+_RESTART = "Restart all other processes of the site, such as workers: until then they use the release."
 
 
 def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
@@ -67,10 +67,12 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
     link, live = site.project.venv, store_of(site).live_id()
     would = [one for scheduler in find_schedulers(site) for one in scheduler.leftovers()]
     if live is not None:
-        would.append(f"replace the symlink {link} by a plain directory with what {live} holds, and restart the site")
+        would.append(
+            f"replace the symlink {link} with a plain directory with the packages of {live}, and restart the site"
+        )
     if site.state_dir.is_dir() and not keep_state:
         would.append(f"delete {site.state_dir}, with {plural(len(store_of(site).all()), 'release')}")
-    return Plan(would=tuple(f"would {one}" for one in would) or ("there is nothing of releaser to remove",))
+    return Plan(would=tuple(f"would {one}" for one in would) or ("no files of releaser were found",))
 
 
 def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
@@ -84,7 +86,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
         if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(
                 "venv-missing",
-                f"{link} is missing or dangling, so nothing would be left",
+                f"{link} is missing or dangling, so no venv would be left",
                 "Run `releaser update` first.",
             )
         with _plain_copy(run.site, run.log, live) as put_in_place:
@@ -97,9 +99,9 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                 put_in_place()
             except OSError:
                 if schedulers:
-                    advice = "Try again; or bring it back by `releaser schedule`."
+                    advice = "Run `releaser uninstall` again. To restore the schedule instead, run `releaser schedule`."
                     run.log.note(
-                        Finding("schedule-removed", "the schedule was removed: nothing starts updates now", advice)
+                        Finding("schedule-removed", "the schedule was removed, so no updates start now", advice)
                     )
                 raise
         if live is not None:
@@ -108,7 +110,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
             release_work_tree(run.site.project, run.site.git.layout)
             run.site.git.drop_references()
         if live is None:
-            headline = f"{link.name} does not lead to a release; nothing is left to do there"
+            headline = f"{link.name} does not lead to a release, and is unchanged"
             return PipelineResult(result="unchanged", headline=headline)
         headline = f"releaser is uninstalled; {link.name} is a plain venv"
         return PipelineResult(result="activated", headline=headline, advice=_RESTART)
@@ -130,8 +132,8 @@ def _refuse_unfinished(site: Site) -> None:
     with contextlib.suppress(UnreadableStateError):
         entry = journal_of(site).read()
         if entry is not None and entry.phase != "reporting" and run_lock.find_running(site.state_dir) is None:
-            advice = "Let the next run finish it: `releaser update`, or `releaser prune`. Then try again."
-            refuse("run-cut-off", f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
+            advice = "Run `releaser prune`, which finishes or undoes it. Then run `releaser uninstall` again."
+            refuse("run-cut-off", f"an earlier `releaser {entry.command}` was interrupted", advice)
 
 
 @contextlib.contextmanager
@@ -149,7 +151,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         refuse(
             "venv-unkeepable",
             f"{live} cannot be kept as it is: {why}",
-            "`releaser rebuild` replaces it. Find out who changed it.",
+            "Run `releaser rebuild` to replace it. Check who changed it.",
         )
     if venv.is_symlink():  # adopted through the symlink of a person, which is put back
         yield lambda: _put_back(site, real, text)
@@ -163,10 +165,13 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         made = os.lstat(place)
         yield lambda: leave_directory(link, place, text)
         (link / MADE).unlink(missing_ok=True)
-        log.tell(f"{link} is a plain directory with what {live} held.")
+        log.tell(f"{link} is now a plain directory with the packages of {live}.")
     except ToolError as error:
         message = f"no plain venv was made: {error.reason}"
-        advice = error.advice or "Check free space and permissions, and try again. Nothing else was changed."
+        advice = (
+            error.advice
+            or "Nothing was changed. Check free space and permissions, then run `releaser uninstall` again."
+        )
         raise BuildError(message, advice, output=error.output) from error
     finally:
         # A file that a person has put in the place of the symlink is not ours to delete.
@@ -183,13 +188,15 @@ def _leave_output(site: Site, log: RunLog, live: str | None) -> None:
         try:
             step.says(", ".join(leave_output(site, venv)))
         except OSError as error:
-            message = f"what before_build made cannot be left in {site.project.root}: {os_reason(error)}"
-            raise BuildError(message, "Check free space and permissions, and try again.") from error
+            message = f"the files that before_build made cannot be copied to {site.project.root}: {os_reason(error)}"
+            raise BuildError(
+                message, "Check free space and permissions, then run `releaser uninstall` again."
+            ) from error
 
 
 def _put_back(site: Site, real: str, text: str) -> None:
     if link_text(site.project.venv) != text:
-        raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(site.project.venv))
+        raise OSError(errno.EBUSY, "it was changed meanwhile", str(site.project.venv))
     replace_symlink(site.project.venv, real, staging=site.state_dir)
 
 
@@ -215,7 +222,7 @@ def _restart(site: Site, log: RunLog) -> bool:
         except ToolError as error:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"
-            log.note_failure(ActivationError(message, "Restart it, so that it runs on the plain venv."))
+            log.note_failure(ActivationError(message, "Restart the site, so that it runs on the plain venv."))
     return step.status == "ok"
 
 
@@ -231,7 +238,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
             while used := [one for one in names if leases.is_used(str(store.path(one)))]:
                 if time.monotonic() >= ends_at:
-                    message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
+                    message = f"processes still run on {first_few(used, 3)}, so {state_dir} stays"
                     raise FollowUpError(message, _AGAIN)
                 time.sleep(0.2)
             failures = {**store.remove(*names), **store.finish_removal(*store.half_removed())}
@@ -239,7 +246,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
                 raise error
             left = _remove_files(site)
         if left:
-            return f"{state_dir} stays, with what may be somebody's: {first_few(left, 5)}."
+            return f"{state_dir} stays, because it has files that releaser did not make: {first_few(left, 5)}."
         (state_dir / OWNER).unlink(missing_ok=True)
         state_dir.rmdir()
         if state_dir.parent.name == ".releaser" and not os.listdir(state_dir.parent):
@@ -286,7 +293,7 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
                 link.rename(directory)
                 aside.rename(link)
                 is_back = True
-        where = "" if is_back else f"; what they put there is now {aside}, as it could not be moved back"
-        raise OSError(errno.EBUSY, f"somebody has changed it meanwhile{where}", str(link))
+        where = "" if is_back else f"; the new entry could not be moved back, and is now {aside}"
+        raise OSError(errno.EBUSY, f"it was changed meanwhile{where}", str(link))
     sync_directory(link.parent)
     aside.unlink()

@@ -177,8 +177,8 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     """Check the new code, resolve in its staging tree, and decide what to build. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
-        message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
-        work.log.note(Finding("package-not-locked", message, "Nothing was upgraded instead."))
+        message = f"the new commits remove {', '.join(sorted(gone))} from uv.lock"
+        work.log.note(Finding("package-not-locked", message, "No other package was upgraded instead."))
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
     has_news = due is not None or target.moves
     if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):
@@ -197,7 +197,7 @@ def reason_not_to_build(goal: Goal) -> str:
     """Return why no release is built: nothing is newer, or the candidate failed before. Empty to build one."""
     if not goal.is_new:
         only = ", ".join(sorted(goal.work.only))
-        return f"there is nothing newer of {only} that may come in" if only else "everything is up to date"
+        return f"no newer version of {only} is permitted" if only else "everything is up to date"
     if goal.failed is None or (goal.failed.sick and live_passes_again(goal.work)):
         return ""
     return why_not_again(goal.failed)
@@ -304,7 +304,7 @@ def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     what = "waits" if waits else "has failed"
-    advice = f"Its replacement {what} ({reason}); fix that, or run `releaser rebuild`."
+    advice = f"Its replacement {what} ({reason}). Correct that, or run `releaser rebuild`."
     log.note(Finding("live-cannot-run", message=message, advice=advice))
 
 
@@ -315,10 +315,10 @@ def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
         them = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
-        what += f", {len(culprits)} on hold as the tests fail with {them}"
+        what += f", {len(culprits)} on hold because the tests fail with {them}"
     if due is None:
         return f"updated to {release.id}: {what}{with_commits}"
     if not due.is_damaged:
-        return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
+        return f"rebuilt {due.release.id} as {release.id}, because {due.reason}: {what}{with_commits}"
     why = one_line(due.reason, limit=_LONGEST_REASON)
-    return f"built {release.id} in place of {due.release.id}, which was damaged ({why}): {what}{with_commits}"
+    return f"built {release.id} to replace {due.release.id}, which was damaged ({why}): {what}{with_commits}"

@@ -65,7 +65,7 @@ def _plan(site: Site, *, channel: Channel, force: bool) -> Plan:
     elif not force and (why := _why_stay(site, pointer, before, kept)):
         would = f"nothing would change: {why}"
     elif kept is not None:
-        would = f"would go to {kept.id}, which is {move.release} and is still here"
+        would = f"would go to {kept.id}, which was installed from {move.release}"
     else:
         would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
     return Plan(would=(would,))
@@ -93,7 +93,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     except (TestsFailedError, ActivationError) as error:
         known = read_blocks(run.site.state_dir).candidates
         if not any(one.sick for one in known):  # such candidates are tried each time
-            _settle(run.site, seen, f"{seen.release} is left out, as it failed here before: {error.message}")
+            _settle(run.site, seen, f"{seen.release} is skipped, because it failed here before: {error.message}")
         raise
     kept = _find_kept(run.site, pointer.current)
     is_live = kept is not None and kept.live
@@ -108,27 +108,33 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
     if pointer.project not in names_of(site):
         refuse(
             "other-project",
-            f"it is a channel of {pointer.project}, but this project is {site.project.name}",
+            f"the channel is of {pointer.project}, but this project is {site.project.name}",
             "Use a channel of this project.",
         )
     before = _seen(site).of(channel.name)
     if before is not None and pointer.current.sequence < before.sequence:
-        message = f"{channel} went back: it is at {pointer.current.sequence}, and was at {before.sequence} before"
+        message = (
+            f"{channel} is older than before: its sequence is {pointer.current.sequence}, and was {before.sequence}"
+        )
         refuse(
             "channel-went-back",
             message,
-            "Find out who put an old pointer there; `releaser channel publish` writes a new one.",
+            "Check who published the old pointer. To publish a new one, run `releaser channel publish`.",
         )
     if before is not None and pointer.current.sequence == before.sequence and pointer.sha256 != before.sha256:
-        message = f"{channel} is at {pointer.current.sequence} as before, but its content has changed"
+        message = f"{channel} has changed, but its sequence is still {pointer.current.sequence}"
         refuse(
             "channel-changed",
             message,
-            "Two pointers were signed with the same sequence. Find out who did that, and publish again.",
+            "Two pointers were signed with the same sequence. Check who signed them, and publish the channel again.",
         )
     if pointer.has_expired:
         message = f"{channel} expired at {pointer.expires}, and may be out of date"
-        refuse("channel-expired", message, "Publish it again; if somebody did, find out why this host does not see it.")
+        refuse(
+            "channel-expired",
+            message,
+            "Publish the channel again. If it was published since, check why this host does not get it.",
+        )
     return pointer, before, signer
 
 
@@ -150,9 +156,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     live = run.store.live()
     if not force and (why := _why_stay(run.site, pointer, before, kept)):
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
-            run.log.note(
-                Finding("release-damaged", f"{live.id} has to be rebuilt: {reason}", "Run `releaser rebuild`.")
-            )
+            run.log.note(Finding("release-damaged", f"{live.id} must be rebuilt: {reason}", "Run `releaser rebuild`."))
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:
         # Back or forward. The channel decides about the next release, so nothing is put on hold.
@@ -175,12 +179,12 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
         return ""
     if kept is not None and not kept.live:
         if (failed := read_blocks(site.state_dir).candidate(kept.key)) is not None:
-            return f"{move.release} is left out: {failed.reason}"
+            return f"{move.release} is skipped: {failed.reason}"
         if before is not None and before.release == move.release and before.headline:  # else a run was killed
-            return f"{move.release} was live here, and somebody has gone back from it"
+            return f"{move.release} was live here, and was rolled back by hand"
     is_ahead = newest is not None and newest.sequence > move.built
     if newest is not None and is_ahead and newest.release not in {one.release for one in pointer.moves}:
-        return f"{newest.release} was installed here, and is newer; --force goes back to {move.release}"
+        return f"the newer {newest.release} was installed here; to go back to {move.release}, add --force"
     return ""
 
 
@@ -241,7 +245,7 @@ def _seen(site: Site) -> SeenChannels:
         return read_state(site.state_dir / CHANNELS, SeenChannels) or SeenChannels()
     except UnreadableStateError as error:
         return refuse(
-            "state-unreadable", f"{error.path} cannot be read: {error}", "Delete that file if the channel is right."
+            "state-unreadable", f"{error.path} cannot be read: {error}", "If the channel is right, delete that file."
         )
 
 

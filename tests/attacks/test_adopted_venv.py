@@ -38,7 +38,7 @@ def test_it_is_closed_and_that_is_told(make_site: SiteFactory, way: str) -> None
     open_up(site, way=way)
     report = site.json("init")
     told = [one for one in report["problems"] if "can be written by" in one]
-    assert ["3 files" in one and "releaser has closed it" in one for one in told] == [True]
+    assert ["3 files" in one and "releaser removed that access" in one for one in told] == [True]
     for place, _, files in os.walk(site.link.resolve()):
         for one in (place, *(os.path.join(place, name) for name in files if name != ".lock")):
             assert os.path.islink(one) or not os.stat(one).st_mode & (stat.S_IWOTH | stat.S_IWGRP), one

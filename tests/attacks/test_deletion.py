@@ -87,7 +87,7 @@ def test_what_others_put_among_the_releases_stays_and_is_told(make_site: SiteFac
     assert seen(place / f".doomed-{ID}") == doomed
     assert {*names} <= {path.name for path in place.iterdir()}
     problems = " ".join(site.json("status")["problems"])
-    assert all(f"{place / name} is not releaser's; it stays where it is" in problems for name in names)
+    assert all(f"{place / name} was not made by releaser; it stays where it is" in problems for name in names)
     silent(site.releaser("update"))
 
 
@@ -129,7 +129,10 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     (left / ".releaser").touch()
     silent(site.releaser("update"))
     (told,) = [one for one in site.json("history")[0]["steps"] if one["step"] == "clean up"]
-    assert told["detail"] == "deleted what an earlier run had left: .live-copy.new; 12 logs, as the newest 30 are kept"
+    assert (
+        told["detail"] == "deleted leftovers of an earlier run: .live-copy.new; 12 logs, because only the "
+        "newest 30 are kept"
+    )
     assert (theirs / "notes.txt").read_text(encoding="utf-8") == "dear"
     site.update_to("alpha", "1.1.0")
     assert own.read_text(encoding="utf-8") == "theirs"

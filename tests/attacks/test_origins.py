@@ -54,7 +54,7 @@ def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
     assert (asked["name"], asked["what"]) == ("alpha", "hash")
     assert asked["since"]
     before = served.snapshot()
-    assert "alpha would be accepted as it was found" in served.releaser("accept", "--dry-run", "alpha", check=0).stdout
+    assert "alpha would be accepted" in served.releaser("accept", "--dry-run", "alpha", check=0).stdout
     assert served.snapshot() == before
     served.releaser("accept", "Alpha", check=0)
     served.releaser("accept", "alpha", check=0)
@@ -121,7 +121,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     assert refusal.startswith(f"it would be refused: packages are not what they were before: {seen}")
     assert advice.startswith(f"Run `releaser {command}` first: a dry run records nothing")
     finished = site.releaser("accept", "alpha", check=2)
-    assert "A dry run records nothing: run `releaser update` first." in finished.stderr
+    assert "Run `releaser update` first: a dry run records nothing." in finished.stderr
     assert site.snapshot() == before
     assert seen in refused(site, command)
     (since,) = (one["since"] for one in site.json("status")["asked"])
@@ -133,7 +133,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     assert "EVIL" not in site.python("import alpha; print(dir(alpha))")
     finished = site.releaser("accept", "alpha", check=2)
     assert "no update was refused because of alpha" in finished.stderr
-    assert "There is nothing to accept." in finished.stderr
+    assert "No package waits to be accepted." in finished.stderr
 
 
 def test_a_wheel_that_becomes_a_source_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_what_nobody_was_asked_about_cannot_be_accepted(served: SampleSite) -> N
     refused(served)
     finished = served.releaser("accept", "beta", check=2)
     assert "no update was refused because of beta" in finished.stderr
-    assert "To be accepted: alpha." in finished.stderr
+    assert "Waiting for `releaser accept`: alpha." in finished.stderr

@@ -275,7 +275,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "the size of a file": (_of_wheel(size=1), "bytes, but 1 by its manifest"),
     "a negative size": (_of_wheel(size=-1), "hash or size"),
     "a file in a base that is not there": (_of_wheel(in_base=True), "the bundle has no base"),
-    "a delta whose base is not here": (_delta_without_base, "of which this host lacks wheels/alpha"),
+    "a delta whose base is not here": (_delta_without_base, "this delta needs wheels/alpha"),
     "files in another order": (lambda it: it.resigned(lambda one: one["files"].reverse()), "sorted"),
     "a file twice in the manifest": (
         lambda it: it.resigned(lambda one: one["files"].append(one["files"][-1])),
@@ -286,7 +286,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "a path with a backslash": (_renamed("wheels\\alpha.whl"), "is not a valid path"),
     "a path with a control character": (_renamed("wheels/al\npha.whl"), "is not a valid path"),
     "the name of the signature": (_renamed("manifest.json.sig/x"), "is not a valid path"),
-    "a wheel of another platform": (_other_platform, "it has no wheel of alpha"),
+    "a wheel of another platform": (_other_platform, "the bundle has no wheel of alpha"),
     "a file that the manifest does not name": (
         lambda it: it.write({**it.entries(), "wheels/extra.whl": b"x"}),
         "which its manifest does not list",

@@ -83,7 +83,7 @@ def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: Vulner
         assert time.monotonic() - started < 60
     words = site.releaser("audit", check=UNKNOWN, env={"RELEASER_AUDIT_TIMEOUT": "2s"})
     assert words.stdout == ""
-    assert "could not determine" in words.stderr
+    assert "the query for known vulnerabilities of" in words.stderr
     for name, why in ((f"http://127.0.0.1:{dead_port}", "refused"), ("none", "vulnerability_service is none")):
         assert why in site.json("audit", check=UNKNOWN, env={"RELEASER_VULNERABILITY_SERVICE": name})["reason"]
     for complaint in ("unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"):

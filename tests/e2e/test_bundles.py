@@ -102,7 +102,7 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     (host.path / "media" / "logo.txt").symlink_to("gone")  # of somebody here
     (host.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
     refused = host.json("bundle install", built.delta, check=3)["problems"][0]
-    assert refused.startswith(f"this delta builds on the bundle of {built.releases[0]}, of which this host lacks ")
+    assert refused.startswith("this delta needs wheels/")
     assert "wheels/beta-" in refused
     assert "Install the full bundle" in refused
 

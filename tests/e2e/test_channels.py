@@ -227,7 +227,7 @@ def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the
     published.publish(0, place)
     host.releaser("bundle install", published.bundles[1], check=0)
     for _ in range(2):
-        assert "was installed here, and is newer" in str(follow(host, production, "--dry-run")["would"])
+        assert "was installed here; to go back to" in str(follow(host, production, "--dry-run")["would"])
         report = follow(host, production)
         assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
         published.publish(0, place)  # for another month

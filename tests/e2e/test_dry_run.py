@@ -57,7 +57,7 @@ def test_an_update_is_described(site: SampleSite) -> None:
     assert change | {"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"} == change
     said = site.releaser("update", "--dry-run", check=0).stdout
     assert "dry run: 1 package would change" in said
-    assert f"dry run: commit {theirs[:12]} (Work from elsewhere) would come in" in said
+    assert f"dry run: commit {theirs[:12]} (Work from elsewhere) would go live" in said
 
 
 @pytest.mark.story

@@ -160,9 +160,9 @@ def compare(site: SampleSite, case: Case) -> None:
         tuple(one[key] for key in keys) for one in report["changes"]
     ]
     assert (NOTHING in would) == (not case.builds and case.adopted), would
-    left_out = {f"{one['name']} {one['version']} would be left out: {one['reason']}" for one in report["held_back"]}
-    assert {line for line in would if " would be left out: " in line and not line.startswith("commit ")} == left_out
-    how = "would come in" if case.builds or site.head() != head else "would not come in yet"
+    left_out = {f"{one['name']} {one['version']} would be skipped: {one['reason']}" for one in report["held_back"]}
+    assert {line for line in would if " would be skipped: " in line and not line.startswith("commit ")} == left_out
+    how = "would go live" if case.builds or site.head() != head else "would not go live yet"
     coming = [f"commit {one['id'][:12]} ({one['subject']}) {how}" for one in report["commits"]]
     assert [line.partition(",")[0] for line in would if " come in" in line] == coming
     if case.adopted:
@@ -173,13 +173,15 @@ def test_what_comes_in_quietly_and_what_is_left_out_is_named_with_the_reason(mak
     site = make_site.adopted()
     empty_commit(site)
     theirs = site.remote_head()
-    quietly = f"commit {theirs[:12]} (Nothing) would come in, without a release: it brings neither code nor packages"
+    quietly = (
+        f"commit {theirs[:12]} (Nothing) would go live, without a new release: it changes neither code nor packages"
+    )
     assert site.json("update", "--dry-run")["would"] == [quietly, NOTHING]
     site.releaser("update", check=0)
     assert site.head() == theirs
     theirs = site.push_from_elsewhere({TESTS: RED_TESTS}, message="Close the shop")
     site.releaser("update", check=5)
-    line = f"commit {theirs[:12]} (Close the shop) would be left out: it breaks the tests"
+    line = f"commit {theirs[:12]} (Close the shop) would be skipped: it breaks the tests"
     assert site.json("update", "--dry-run")["would"] == [line, NOTHING]
 
 
@@ -190,7 +192,7 @@ def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteF
     a_version(site)
     site.releaser("update", check=5)
     would = site.json("update", "--dry-run")["would"]
-    assert "its tests would tell whether it is tried again" in would[0]
+    assert "an update would first repeat the tests" in would[0]
     assert NOTHING not in would
 
 

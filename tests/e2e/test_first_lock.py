@@ -53,7 +53,7 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     plan = site.json("init", "--from-venv", site.link, "--dry-run")
     would = " ".join(plan["would"])
     assert "6 packages would be locked: alpha 1.0.0, beta 1.0.0, " in would
-    assert "pyproject.toml would ask for delta>=1.0.0" in would
+    assert "pyproject.toml would require delta>=1.0.0" in would
     assert site.snapshot() == snapshot
     assert not site.state_dir.exists()
 
@@ -72,7 +72,7 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     site.uv("lock", "--check")
     assert is_as_committed(site)
     assert site.git("show", "--name-only", "--format=%s", "HEAD").split("\n\n") == [
-        "Lock what is installed",
+        "Lock the installed versions",
         "pyproject.toml\nuv.lock",
     ]
     assert list(states(site).values()) == ["live"]
@@ -98,7 +98,9 @@ def test_what_differs_is_named_and_changes_nothing_without_force(make_site: Site
     site.edit("requirements.txt", "alpha\ndelta[fast]\n")
     site.push_commit("Require packages")
     before, words = site.snapshot(), ("init", "--from-requirements", site.path / "requirements.txt")
-    expected = "the lock differs from what is installed: beta 1.0.0 → none, epsilon none → 1.0.0, gamma 1.0.0 → none"
+    expected = (
+        "the lock differs from the installed packages: beta 1.0.0 → none, epsilon none → 1.0.0, gamma 1.0.0 → none"
+    )
     plan = site.json(*words, "--dry-run")["would"]
     assert any(one.startswith(f"it would be refused: {expected}") for one in plan)
     refused = site.releaser(*words, check=4)
@@ -142,7 +144,7 @@ def test_a_venv_in_the_place_of_the_symlink_is_the_one_that_counts(make_site: Si
         fill(site, place, "alpha==1.0.0")
     before = site.snapshot()
     refused = site.releaser("init", "--from-venv", site.outer / "other", check=3)
-    assert f"{site.link} is a venv already, and --from-venv names another one" in refused.stderr
+    assert f"{site.link} is already a venv, but --from-venv names another one" in refused.stderr
     assert site.snapshot() == before
 
 

@@ -66,8 +66,8 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     site.publish("beta", "1.1.0")
     refused = site.releaser("rollback", check=9)
     assert "its interpreter is gone" in refused.stderr
-    assert f"Install Python {new.version} again where it was, and {report['release']} works again" in refused.stderr
-    assert "`releaser update` rebuilds it" in refused.stderr
+    assert f"To repair {report['release']}, install Python {new.version} again at its former path" in refused.stderr
+    assert "Run `releaser update`: it rebuilds the release" in refused.stderr
     dead = site.live_id()
     assert f"{dead} would be rebuilt, as its interpreter is gone" in site.json("update", "--dry-run")["would"][0]
     report = site.json("update")
@@ -75,20 +75,20 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert f"rebuilt {dead} as {report['release']}, as its interpreter is gone" in report["headline"]
     assert report["rebuilt"] == f"its interpreter is gone (Python {new.version} at {gone})"
     assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
-    assert f"Python {other.version} stands in for it" in body(site)
+    assert f"The site now runs on Python {other.version}" in body(site)
     assert site.python(RUNS_ON) == other.version
     assert versions(site) == before
     assert live_is_tested(site)
 
     # A rollback passes over one that is dead, and says so.
     left = site.releaser("rollback", check=9).stderr
-    assert f"release {second} is not what was sealed: its interpreter is gone (Python {new.version} at" in left
+    assert f"release {second} is damaged: its interpreter is gone (Python {new.version} at" in left
     rebuilt = site.live_id()
     site.releaser("update", check=0)
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
     named = site.releaser("rollback", second, check=9).stderr
-    assert f"Install Python {new.version} again where it was, and {second} works again" in named
-    assert f"Go to {rebuilt}: `releaser rollback {rebuilt}`" in named
+    assert f"To repair {second}, install Python {new.version} again at its former path" in named
+    assert f"To go to {rebuilt}, run `releaser rollback {rebuilt}`" in named
     site.releaser("rollback", check=0)
     assert (site.live_id(), site.python(RUNS_ON)) == (rebuilt, other.version)
 
@@ -180,7 +180,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert states(site)[site.live_id()] == "live"
     problem = site.json("status")["problems"][0]
     assert f"after {site.live_id()} went live these steps failed" in problem
-    assert "no earlier release to return to: restart" in problem
+    assert "no earlier release existed to roll back to: restart" in problem
 
     again = site.json("update", env=env, check=7)  # its processes may still be dead
     assert (again["result"], again["live_changed"]) == ("unchanged", False)

@@ -86,8 +86,8 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     (ready,) = (row["id"] for row in two.json("list") if row["state"] == "candidate")
     waits = f"{ready} is ready and waits: {reason}"
     refused = two.releaser("unhold", ready, check=2).stderr
-    assert "is not on hold: it is ready, and waits" in refused
-    assert "`releaser status` shows for what" in refused
+    assert "is not on hold: it is ready and waits" in refused
+    assert "`releaser status` shows the reason" in refused
     assert (found["two"]["waits"], found["two"]["answer"]["headline"], two.live_id()) == (waits, waits, before[0])
     assert (two.json("status")["left_out"], two.json("status")["last_success"]) == (waits, None)
     assert (found["three"]["waits"], found["three"]["answer"]["result"]) == ("", "activated")

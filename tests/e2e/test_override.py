@@ -110,7 +110,7 @@ def version_in(site: SampleSite, release: str, package: str = "alpha") -> str:
 def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
     live, wheel, before = site.live_id(), a_wheel(site), outer_snapshot(site)
     assert site.json("update", "--dry-run", "--override", f"alpha @ {wheel}")["would"] == [
-        f"a candidate would be built and tested with alpha @ {wheel.as_uri()} in place of alpha 1.0.0",
+        f"a candidate would be built and tested with alpha @ {wheel.as_uri()} instead of alpha 1.0.0",
         f".venv would still lead to {live}",
     ]
     assert outer_snapshot(site) == before
@@ -123,7 +123,7 @@ def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
     assert version_in(site, report["release"]) == DEV
     assert version_in(site, report["release"], "beta") == "1.0.0"
     assert site.manage_runs("test")[-1].versions["alpha"] == DEV
-    assert f"alpha @ {wheel.as_uri()} passed, and is not live" in report["headline"]
+    assert f"the tests pass with alpha @ {wheel.as_uri()}. Nothing went live" in report["headline"]
     assert report["headline"].endswith(str(site.state_dir / "releases" / report["release"] / "venv"))
 
 
@@ -146,7 +146,7 @@ def test_a_person_is_told_without_a_terminal_too_and_a_password_in_a_url_is_kept
         words = ["--override", f"alpha @ {url}", "--override", "beta==1.1.0"]
         finished = site.releaser("update", *words, check=0)
     masked = f"alpha @ http://***@{host}/{wheel.name}"
-    assert f"{masked}, beta==1.1.0 passed, and is not live: the candidate is" in finished.stderr
+    assert f"the tests pass with {masked}, beta==1.1.0. Nothing went live; the candidate is" in finished.stderr
     assert finished.stdout == ""
     (candidate,) = (name for name, state in states(site).items() if state == "candidate")
     assert (version_in(site, candidate), version_in(site, candidate, "beta")) == (DEV, "1.1.0")

@@ -84,7 +84,7 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert f"proposed on {PLACE}" in site.releaser("propose", "--dry-run").stdout
     reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
     early = site.json("propose")  # before the update
-    assert (early["result"], "`releaser update` comes first" in early["headline"]) == ("unchanged", True)
+    assert (early["result"], "Run `releaser update` first" in early["headline"]) == ("unchanged", True)
     merged = site.json("update")
     assert (merged["result"], merged["release"]) == ("activated", report["release"])
     assert not {"build", "test"} & {*steps(merged)}

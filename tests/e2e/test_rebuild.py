@@ -123,4 +123,4 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     named = refused("--python", "3.13", code=4)
     assert f"2 packages have no build for Python {need_python('3.13').version}: alpha 1.0.0, beta 1.0.0" in named
     planned = site.json("rebuild", "--python", "3.13", "--dry-run")["would"]
-    assert "there is no build of alpha 1.0.0, beta 1.0.0 for Python 3.13, so that would fail" in planned
+    assert "alpha 1.0.0, beta 1.0.0 has no build for Python 3.13, so the rebuild would fail" in planned

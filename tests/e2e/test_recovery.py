@@ -18,8 +18,8 @@ LINK = "releaser.releases.release:replace_symlink"
 PLACE_LOCK = "releaser.actions.checkout:place_files"
 FAST_FORWARD = "releaser.tools.git:Git.fast_forward"
 
-UNTOUCHED = "was interrupted before it changed anything for the site"
-FINISHED = "the rest is done now"
+UNTOUCHED = "was interrupted before it changed the site"
+FINISHED = "the remaining steps are done now"
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
 
 # An adoption
 
-ADOPTED = "was adopting the project; that is finished or undone now"
+ADOPTED = "was adopting the project; this is finished or undone now"
 
 
 def adopted_for_good(site: SampleSite) -> None:

@@ -86,7 +86,7 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     before = site.snapshot()
     report = site.json("rollback", check=9)
     assert (report["result"], report["exit_code"]) == ("refused", 9)
-    assert "no earlier good release to roll back to" in report["headline"]
+    assert "no earlier good release exists to roll back to" in report["headline"]
     assert site.snapshot() == before
 
 

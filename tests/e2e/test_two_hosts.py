@@ -292,4 +292,4 @@ def test_a_dry_run_foresees_that_a_rollback_elsewhere_is_followed(hosts: Hosts) 
     roll_back_staging(hosts)
     plan = hosts.production.json("update", "--dry-run")
     assert [(one["name"], one["old"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0", "1.0.0")]
-    assert any("alpha 1.1.0 would be left out: commit" in line for line in plan["would"])
+    assert any("alpha 1.1.0 would be skipped: commit" in line for line in plan["would"])

@@ -259,7 +259,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_mo
     report = uninstall.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
     theirs = site.state_dir / LIVE_COPY
     assert report.exit_code != 0
-    assert any(f"what they put there is now {theirs}" in str(one) for one in report.problems)
+    assert any(f"the new entry could not be moved back, and is now {theirs}" in str(one) for one in report.problems)
     assert len(calls) == 2
     assert os.readlink(theirs) == "theirs"
 
@@ -275,8 +275,8 @@ def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_
     (programs / "cp").write_text(f'#!/bin/sh\n/bin/cp "$@" && /bin/ln -sfn {other} {site.link}\n')
     (programs / "cp").chmod(0o755)
     said = site.releaser("uninstall", "--yes").stderr
-    assert "somebody has changed it meanwhile" in said
-    assert "the schedule was removed: nothing starts updates now" in said
+    assert "it was changed meanwhile" in said
+    assert "the schedule was removed, so no updates start now" in said
     assert os.readlink(site.link) == str(other)
     assert not (programs / "crontab.text").exists()
 

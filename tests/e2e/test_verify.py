@@ -54,9 +54,9 @@ def test_what_was_harmed_is_named_and_no_rollback_goes_there(site: SampleSite) -
     assert shown["broken"]
     assert "beta/__init__.py is missing" in shown["damage"]
     assert not site.json("list")[1]["broken"]  # which looks at no file of many releases
-    assert f"{kept['id']} is not what was sealed: beta/__init__.py is missing" in site.releaser("list", "-v").stderr
+    assert f"{kept['id']} is damaged: beta/__init__.py is missing" in site.releaser("list", "-v").stderr
     refused = site.releaser("rollback", kept["id"], check=9)
-    assert f"release {kept['id']} is not what was sealed" in refused.stderr
+    assert f"release {kept['id']} is damaged" in refused.stderr
     assert f"`releaser rollback {adopted['id']}`" in refused.stderr
     assert "live: unchanged" in refused.stderr
     assert site.json("rollback", "--dry-run")["would"][0] == f"would go from {live['id']} to {adopted['id']}"

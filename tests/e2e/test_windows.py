@@ -16,8 +16,8 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
     live, before = site.live_id(), site.snapshot()
     silent(site.releaser("update"))
     said = site.releaser("update", "--if-due", "-v", check=0).stderr
-    assert "an update waits for the window, which opens " in said
-    assert "`releaser update --now` does not wait" in said
+    assert "an update waits for the maintenance window, which opens " in said
+    assert "To update now, run `releaser update --now`" in said
     answer = site.json("update", "--if-due")
     assert (answer["result"], answer["exit_code"], bool(answer["due_at"])) == ("unchanged", 0, True)
     assert "dry run: an update waits for the window" in site.releaser("update", "--dry-run", check=0).stdout

@@ -155,7 +155,7 @@ def test_a_source(make_site: SiteFactory) -> None:
     site.publish("alpha", "1.2.0")
     head = site.head()
     refused = with_toy(site, "toy_source", "update", "alpha", check=2).stderr
-    assert "this site takes what the artifact has, and upgrades no package" in refused
+    assert "this site takes what the artifact has, and upgrades no packagess" in refused
     with_toy(site, "toy_source", "update")
     assert (site.live_version("alpha"), site.lock_text()) == ("1.1.0", artifact.read_text(encoding="utf-8"))
     assert (site.head(), site.git("status", "--porcelain")) == (head, "M uv.lock"), "others publish it"
@@ -179,7 +179,7 @@ def test_a_rule(make_site: SiteFactory) -> None:
         site.publish("alpha", version)
     site.publish("beta", "1.1.0")
     plan: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--dry-run", "--json").stdout)
-    assert "alpha 1.3.0 would be left out: 1.3.0 is odd" in plan["would"]
+    assert "alpha 1.3.0 would be skipped: 1.3.0 is odd" in plan["would"]
     found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_rule", "outdated", "--json").stdout)
     assert [(one["name"], one["next"], [by["by"] for by in one["kept_by"]]) for one in found] == [
         ("alpha", "1.2.0", ["odd"]),

@@ -140,13 +140,13 @@ SCENES: Mapping[str, Scene] = {
         make=_ill,
         command="update",
         code=6,
-        told=r"site: \w+ rolled back|had been (partly )?taken back|had begun to take back",
+        told=r"site: \w+ rolled back|had been (partly )?rolled back|had begun the automatic rollback",
     ),
     "update, package taken back": Scene(
         make=_ill_package,
         command="update",
         code=6,
-        told=r"site: \w+ rolled back|had been (partly )?taken back|had begun to take back",
+        told=r"site: \w+ rolled back|had been (partly )?rolled back|had begun the automatic rollback",
         versions=ORIGINAL,
     ),
     "rollback": Scene(

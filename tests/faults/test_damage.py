@@ -108,8 +108,8 @@ LINK: Mapping[str, Harm] = {
     "to itself": Harm(do=lambda it: relink(it.site, it.site.link.name), seen="is dangling", told="was dangling"),
     "uv venv --clear": Harm(
         do=lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link),
-        seen="not what was sealed",
-        told="not what was sealed",
+        seen="is damaged",
+        told="is damaged",
         hurts=["live"],
     ),
 }
@@ -131,7 +131,7 @@ LIVE: Mapping[str, Harm] = {
     ),
     "uv sync with another lock": live_harm(
         lambda it: sync_with(it.site, it.kept / "uv.lock"),
-        r"not what was sealed: alpha 1\.1\.1 → 1\.1\.0\b",
+        r"is damaged: alpha 1\.1\.1 → 1\.1\.0\b",
     ),
     "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), "interpreter is gone|dangling"),
     "its interpreter gone": live_harm(
@@ -249,7 +249,7 @@ def occupied(place: str, name: str, *, by: str) -> Harm:
             path.symlink_to(it.kept)
         edit(module(it.live))
 
-    return Harm(do=do, seen="not what was sealed", told="not what was sealed", hurts=["live"])
+    return Harm(do=do, seen="is damaged", told="is damaged", hurts=["live"])
 
 
 NAMES = (("state_dir", "..venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir", ".ledger.json.new"))
@@ -331,7 +331,7 @@ def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp
     KEPT[name].do(there)
     if kept.exists() and (kept / MANIFEST).exists():
         finished = site.releaser("rollback", kept.name, check=9)
-        assert "is not what was sealed" in finished.stderr
+        assert "is damaged" in finished.stderr
         assert f"releaser rollback {adopted.name}" in finished.stderr
     report = site.json("rollback")
     assert (report["result"], report["release"]) == ("activated", adopted.name)
@@ -346,7 +346,7 @@ def test_without_a_sound_release_a_rollback_says_why(grown: SampleSite, tmp_path
     edit(module(there.adopted))
     finished = site.releaser("rollback", check=9)
     assert "no earlier good release" in finished.stderr
-    assert finished.stderr.count("is not what was sealed") == 2
+    assert finished.stderr.count("is damaged") == 2
     assert site.live_id() == there.live.name
 
 

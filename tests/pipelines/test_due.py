@@ -96,7 +96,7 @@ def test_a_window_keeps_an_update_that_is_due_and_one_that_is_not(site: Site) ->
     open_now = Window.parse(f"{local - timedelta(hours=1):%H:%M}-{local + timedelta(hours=1):%H:%M}")
     for if_due in (False, True):
         waiting = due.find_due(with_runs(site, (30, 0), window=(closed,)), if_due=if_due)
-        assert (in_hours(waiting), "waits for the window, which opens" in waiting.reason) == (2, True)
+        assert (in_hours(waiting), "waits for the maintenance window, which opens" in waiting.reason) == (2, True)
     later = due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=True)
     assert (in_hours(later), "next update is due" in later.reason) == (26, True)
     assert in_hours(due.find_due(with_runs(site, (30, 0), window=(open_now,)), if_due=True)) == -1
@@ -161,7 +161,7 @@ def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_sa
 ) -> None:
     local = NOW.astimezone().replace(tzinfo=None)
     closed = Window.parse(f"{local + timedelta(hours=6):%H:%M}-{local + timedelta(hours=7):%H:%M}")
-    later = f"the release that is ready may go live {local + timedelta(hours=3):%a %Y-%m-%d %H:%M}"
+    later = f"a release is ready, and may go live {local + timedelta(hours=3):%a %Y-%m-%d %H:%M}"
     for hours, reason in ((3, later), (-1, "")):
         at = NOW + timedelta(hours=hours)
         monkeypatch.setattr(due, "_when_ready", lambda _, at=at: at)

@@ -72,7 +72,7 @@ def reason(store: ReleaseStore, version: str = PYTHON, **settings: str) -> str:
 
 @pytest.mark.spawns
 def test_another_way_to_link_is_a_reason_if_it_is_set(store: ReleaseStore) -> None:
-    assert reason(store, link_mode="clone") == "`link_mode` is clone, and it was built with copy"
+    assert reason(store, link_mode="clone") == "`link_mode` is clone, but it was built with copy"
     assert reason(store, link_mode="copy") == reason(store) == ""
     on_our_python(store, 2)  # by an earlier releaser, which did not note it
     assert reason(store, link_mode="clone") == ""
@@ -80,7 +80,7 @@ def test_another_way_to_link_is_a_reason_if_it_is_set(store: ReleaseStore) -> No
 
 @pytest.mark.spawns
 def test_another_minor_version_is_a_reason_if_the_project_asks_for_it(store: ReleaseStore) -> None:
-    why = f"is '3.99', and it was built with Python {PYTHON}"
+    why = f"is '3.99', but it was built with Python {PYTHON}"
     assert reason(store, "3.99.1") == ""
     assert reason(store, "3.99.1", python="3.99") == f"`python` {why}"
     (store.link.parent / ".python-version").write_text("3.99", encoding="utf-8")
@@ -95,9 +95,7 @@ def test_what_somebody_has_changed_is_told(store: ReleaseStore) -> None:
     found = found_reason(store)
     assert found is not None
     assert found.is_damaged
-    assert describe_damage(found).message == (
-        f"the live release {release.id} is not what was sealed: its uv.lock has been changed"
-    )
+    assert describe_damage(found).message == (f"the live release {release.id} is damaged: its uv.lock has been changed")
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -130,7 +128,7 @@ def test_what_stands_in_is_told() -> None:
     against = PythonRequest(version="3.12", source=".python-version")
     choice = Choice(python=Path(OURS), version="3.13.1", instead_of="3.11.7", against=against)
     gone, requested = describe_python(choice)
-    assert gone.message.startswith("Python 3.11, on which the site ran, is gone: Python 3.13.1 stands in for it")
+    assert gone.message.startswith("Python 3.11 is no longer installed. The site now runs on Python 3.13.1")
     assert requested.message.startswith(".python-version is '3.12', which is not installed; the site now runs on")
     assert requested.advice.startswith("Set it to '3.13'")
     assert describe_python(Choice(python=Path(OURS), version="3.13.1")) == []
@@ -164,9 +162,9 @@ def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[fl
             refuse_unreadable_live(release)
     finally:
         os.close(held)
-    message = f"the interpreter of the live release {release.id} cannot be seen from here ({OURS}), yet 1 process runs"
+    message = f"releaser cannot see the interpreter of the live release {release.id} ({OURS}), but 1 process runs"
     assert caught.value.message == f"{message} on it: {os.getpid()}"
-    assert "Nothing is changed" in caught.value.advice
+    assert "Nothing was changed" in caught.value.advice
     assert "`releaser rebuild`" in caught.value.advice
 
 

@@ -94,7 +94,7 @@ def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_vers
     assert [(one.name, one.version) for one in blocks.failed] == [("alpha", "1.1")]
     assert [one.release for one in blocks.candidates] == [bad.id]
     assert [one.name for one in blocks.held] == ["gamma"]
-    assert "was rolled back, was lost; it was rebuilt from the releases" in log.findings[-1].message
+    assert "rolled back releases was lost; it was rebuilt from the releases" in log.findings[-1].message
     assert (store.state_dir / "quarantine.json.unreadable-1").exists()
 
 

@@ -17,6 +17,6 @@ def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:
     run: Any = SimpleNamespace(log=log, store=SimpleNamespace(live=lambda: None), find_changes=refused)
     session._note_if_live_differs(run)
     assert (
-        "could not find out whether the live site is unchanged: [Errno 13] Permission denied: 'site.py'"
+        "releaser could not check that the live site is unchanged: [Errno 13] Permission denied: 'site.py'"
         in log.findings[0].message
     )

@@ -32,7 +32,7 @@ def run(ago: timedelta, result: Result = "unchanged", code: int = 0) -> RunBrief
 
 
 NOTHING = Overview(
-    at=NOW, status=STATUS, releases=(), runs=(), last=LastRun(), outdated=None, outdated_reason="it was not asked",
+    at=NOW, status=STATUS, releases=(), runs=(), last=LastRun(), outdated=None, outdated_reason="no query was made",
     vulnerabilities=(), uploaded=(),
 )  # fmt: skip
 LAST = run(timedelta(hours=3), "failed", 5)

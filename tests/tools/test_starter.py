@@ -343,7 +343,7 @@ def test_a_starter_that_somebody_has_edited_is_kept(shop: Shop, tmp_path: Path) 
     assert is_unchanged(shop.file.read_text())
     refuse_edited(shop.file, force=False)
     shop.write(lambda text: text + "# mine\n")
-    with pytest.raises(UsageError, match="somebody has edited it, or releaser did not write it"):
+    with pytest.raises(UsageError, match="exists, and was edited, or was not written by releaser"):
         refuse_edited(shop.file, force=False)
     refuse_edited(shop.file, force=True)
     with pytest.raises(UsageError, match="is not a file"):
@@ -356,7 +356,7 @@ def test_a_starter_that_somebody_has_edited_is_kept(shop: Shop, tmp_path: Path) 
         ("'a\\nb' cannot name", {"name": "a\nb"}),
         ("'grp' is a module of Python", {"name": "grp"}),
         ("--requirement ==1", {"requirements": ["==1"]}),
-        ("--index has a password", {"index": "https://ada:letmein@packages.example.org/simple"}),
+        ("--index contains a password", {"index": "https://ada:letmein@packages.example.org/simple"}),
         ("--find-links s3://b", {"find_links": ["s3://b"]}),
         ("--refresh often", {"refresh": "often"}),
         ("--limit long", {"limit": "long"}),
