@@ -1,7 +1,7 @@
-"""What commands answer with `--json`, as types; `all_answers` says which command gives which of them, if not `RUN`.
+"""The types of the answers with `--json`; `all_answers` maps commands to these types, `RUN` is the default.
 
-Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunFacts`, `Plan`. Each
-is printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
+Types with another use are in their own modules: `Row`, `Verified`, `Change`, `RunFacts`, `Plan`. Each field here is a
+field of the JSON, which docs/reference/json-schemas.md shows.
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ class WrittenStarter(Frozen):
 
 
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
-#: By command, what it may print; see `all_answers`.
+#: The types of answers by command; see `all_answers`.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "list": (list[Row],),
     "show": (ReleaseDetails,),

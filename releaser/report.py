@@ -44,9 +44,9 @@ class Outcome(Frozen):
 
 
 class HealthCheckResult(Frozen):
-    """How a health check ended: what the site answered with one release, in a line.
+    """The result of a health check: the answer of the site with one release, in a line.
 
-    `body` is the beginning of a bad page; of a command, what it printed.
+    `body` is the beginning of a bad page, or the output of a command.
     """
 
     release: str

@@ -90,7 +90,7 @@ def _settings() -> Iterator[tuple[str, str]]:
     said = comments(AllSettings)
     for name, spec in SPECS.items():
         kind = spec.kind.called
-        default = "found out" if name in _FOUND_OUT else "none"
+        default = "detected" if name in _FOUND_OUT else "none"
         if spec.default not in {None, ()}:
             default = f"`{spec.kind.spell_in_line(spec.default)}`"
         facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{name.upper()}`"]

@@ -92,7 +92,7 @@ def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
 class SecuritySection(Section):
     """The known vulnerabilities of the release that is live after a run."""
 
-    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
+    #: Whether the `vulnerabilities` of the live release after the run are known; empty if the run did not ask.
     audit: Literal["", "known", "unknown"] = ""
     #: Why they are not known.
     audit_reason: str = ""

@@ -159,9 +159,9 @@ class Convention(Frozen):
 
 
 class ConventionsSection(Section):
-    """What was found out about a site."""
+    """The detected settings of a site."""
 
-    #: What an adoption found out to use.
+    #: The settings that an adoption detected.
     chosen: tuple[Convention, ...] = ()
 
     def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:  # noqa: ARG002 - for others

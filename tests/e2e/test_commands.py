@@ -226,7 +226,7 @@ def test_config_says_what_counts_and_where_it_comes_from(make_site: SiteFactory,
     assert (facts["smtp_password"], facts["branch"]) == (("***", ".env"), ("main", "default"))
     assert facts["health_check"] == ("http://***@127.0.0.1/", ".env")
     assert facts["state_dir"] == (str(site.state_dir), "found out")
-    documented = re.findall(r"### `(\w+)`\n\n.*Default: found out", SETTINGS.read_text(encoding="utf-8"))
+    documented = re.findall(r"### `(\w+)`\n\n.*Default: detected", SETTINGS.read_text(encoding="utf-8"))
     given = ("environment", ".env", "pyproject.toml")
     assert {one for one in documented if facts[one][1] not in given} == {
         name for name, (_, origin) in facts.items() if origin == "found out"
