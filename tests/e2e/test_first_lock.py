@@ -237,9 +237,9 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
         ("alpha\nbeta ==== 1\n", 4, "no such comparison operator"),
         ("alpha\n-e .\n", 4, "self-dependencies are not permitted"),
         ("alpha @ file:///nosuch.whl\n", 4, "Distribution not found"),
-        ("alpha\n--frobnicate\n", 3, f"{file}, line 2: `uv add` does not take `--frobnicate`"),
-        ("--pre\nalpha\n", 3, f"{file}, line 1: `uv add` does not take `--pre`"),
-        ("alpha\n\n--extra-index-url https://example.org\n", 3, f"{file}, line 3: `uv add` does not take `--extra-i"),
+        ("alpha\n--frobnicate\n", 3, f"{file}, line 2: `uv add` does not accept `--frobnicate`"),
+        ("--pre\nalpha\n", 3, f"{file}, line 1: `uv add` does not accept `--pre`"),
+        ("alpha\n\n--extra-index-url https://example.org\n", 3, f"{file}, line 3: `uv add` does not accept `--extra-i"),
         ("alpha\n-r missing.txt\n", 3, "missing.txt"),
         ("alpha\n--extra-index-url https://kitty:s3cret@example.org/\n", 3, f"{file}, line 2 contains a password"),
     ):
