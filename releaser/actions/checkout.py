@@ -94,8 +94,9 @@ class Checkout(Action):
             who, root = name_run(entry.command, entry.run_id), site.project.root
             refuse(
                 "git-gone",
-                f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with",
-                "Restore it, and run this again; or set git to false, to go on with the code that is there.",
+                f"{who} was interrupted. To finish or undo it, releaser needs .git, but {root} and its parents "
+                f"have none",
+                "Restore .git, and run the command again. To continue with the code as it is, set `git` to false.",
             )
         if change.record(self.name).get("files"):
             keep_edits(site, change.log, move)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: The blocks that apply even to early fixes: for each, the reason in words, and the advice.
 _STRONGER = {
-    "person": ("somebody holds it back: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
+    "person": ("it is on hold by you: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
     "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
     "constraint": ("it is {reason}", "Change that line; or {accept}."),
     "tests": (
@@ -49,8 +49,8 @@ _STRONGER = {
         "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     ),
     "activation": (
-        "it was backed out: {reason}",
-        "Find out why it was backed out; `releaser update --force` includes it again.",
+        "it was rolled back: {reason}",
+        "See why it was rolled back in `releaser history`; `releaser update --force` includes it again.",
     ),
 }
 _STUCK = (

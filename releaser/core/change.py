@@ -50,11 +50,11 @@ logger = logging.getLogger(__name__)
 #: In the order of `do`. Preparations run in reverse order: the service stops before the checkout moves.
 ACTIONS: tuple[Action, ...] = make("actions")
 
-_AGAIN = "Fix that, and run it again."
+_AGAIN = "Correct the error, then run the command again."
 # The advice after an automatic rollback, by the command that made the release live.
 _AFTERWARDS = {
     "update": (
-        "See `releaser status` for what is left out of updates now; `releaser update --force` includes it anyway."
+        "`releaser status` shows the versions and commits on hold; `releaser update --force` includes them anyway."
     ),
     "init": _AGAIN,
     "rebuild": _AGAIN,
@@ -159,8 +159,8 @@ class Change:
             where = f"leads to {now}" if now is not None else "is not a symlink"
             refuse(
                 "venv-changed",
-                f"somebody changed {place}, which {where} now",
-                "Nothing went live; run it again when they are done.",
+                f"{place} was changed during this run: it {where} now",
+                "Nothing went live. Check the symlink, then run the command again.",
             )
         with self.log.step("flip") as step:
             try:
@@ -273,7 +273,7 @@ class Change:
             fails_before = self.take_back()
         except OSError as error:
             message = f"{failure.message}; the rollback is incomplete: {error}"
-            advice = "Fix what the message names, then run releaser again: it continues the rollback."
+            advice = "Correct the error, then run releaser again: it continues the rollback."
             raise IncompleteReturnError(message, advice, output=failure.output) from error
         return ActivationError(
             failure.message,
@@ -373,7 +373,7 @@ def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
             advice = "Repair the disk, then run releaser again: it continues from there."
             raise IncompleteReturnError(message, advice) from error
         message = f"{link} could not be moved to the new release: {error}"
-        raise BuildError(message, "Check free space and permissions; live is unchanged.") from error
+        raise BuildError(message, "The live release is unchanged. Check free space and permissions.") from error
     change.finish()
     return change
 

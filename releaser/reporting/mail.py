@@ -218,10 +218,13 @@ def _live(report: RunReport) -> str:
         return f"The live release changed{f' from {previous}' if previous else ''} to {release}."
     also = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.earlier_release_fails_too else ""
     if report.live_changed:
-        return f"STILL LIVE: {name} went live, failed and could not be taken back; the site runs on it now.{also}"
+        return (
+            f"STILL LIVE: {name} went live and failed, and the automatic rollback failed too; the site runs "
+            f"on it now.{also}"
+        )
     if report.is_rollback and release and previous:
         return f"The site was switched to {release} and back to {previous}, which is live again.{also}"
-    return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{also}"
+    return f"{name} went live and was rolled back; {previous or 'the previous release'} is live again.{also}"
 
 
 def _not_restarted(report: RunReport) -> str:
@@ -259,7 +262,7 @@ def _problem(found: Finding) -> Item:
 def _answers(report: RunReport) -> Iterator[Item]:
     """Yield the answers of the site with each release, if one answer was bad."""
     for answer in report.failed_health_checks:
-        role = "which is live again" if answer.release == report.previous else "which was to be live"
+        role = "which is live again" if answer.release == report.previous else "the candidate"
         text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
         yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
 
@@ -273,9 +276,9 @@ def _commits_title(report: RunReport) -> str:
     """Return the title for the commits. If a failed run has changed the live release, their fate is unknown."""
     what = "New commits"
     if report.live_changed and (report.is_done or report.result == "rolled_back"):
-        what = "Commits that came in"
+        what = "Commits that went live"
     elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
-        what = "Commits that were tried and did not come in"
+        what = "Commits that failed and are not live"
     if report.pulled is None:
         return what
     return one_line(f"{what} ({report.pulled.count}): {report.pulled.old[:12]}..{report.pulled.new[:12]}")

@@ -55,12 +55,12 @@ def warnings(site: Site) -> Iterator[Finding]:
     """Yield a finding if mails have no recipient or cannot be sent, which a site may choose."""
     settings = MailSettings.of(site)
     if not settings.recipients:
-        message = "no recipient is set: nobody is told if an update fails"
+        message = "no recipient is set, so no one gets a mail if an update fails"
         example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
         yield Finding("no-recipient", message, f"Set them, such as {example}. {_TRY}")
     elif settings.sends and settings.transport(site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
-        stays = f"Mails stay in {site.project.outbox}; if somebody reads them there, set `sendmail` to none."
+        stays = f"Mails stay in {site.project.outbox}; if you read them there, set `sendmail` to none."
         yield Finding("no-mail-server", message, f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
 
 

@@ -80,7 +80,7 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Ser
         f"{plural(len(status.left_behind), 'process')} of an earlier release": status.left_behind,
         f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": status.red_tests,
         "updates restart nothing: see `releaser check`": status.not_restarted,
-        "somebody has changed packages or files of the live release": status.drift,
+        "packages or files of the live release were changed": status.drift,
     }
     yield from ((Service.WARNING, text) for text, there in others.items() if there)
 

@@ -28,12 +28,13 @@ ADVICE = "  what to do: "
 _ADVICE: dict[int, str] = {
     ExitCode.BUILD: "Live is unchanged. See the end of the output and the log. The next update tries again.",
     ExitCode.ROLLED_BACK: (
-        "Find out why from the output and the log. `releaser status` shows which versions updates leave out from now"
-        " on; `releaser update --force` includes them again."
+        "See the output and the log. `releaser status` shows the versions on hold; `releaser update --force` "
+        "includes them"
+        " again."
     ),
     ExitCode.FOLLOW_UP: "The release is live and good; the next run retries what failed.",
 }
-_ROLLBACK_FAILED = "Find out why from the output and the log; `releaser list` shows the other releases."
+_ROLLBACK_FAILED = "See the output and the log; `releaser list` shows the other releases."
 _SEE_STATUS = "See the output and the log; `releaser status` shows the state of the site."
 
 
@@ -124,7 +125,7 @@ def live_line(report: RunReport) -> str:
     if report.live_changed:
         return f"live: still {report.release}"
     before = "; THE RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else ""
-    return f"live: as before; the new release was live briefly and was taken back{before}"
+    return f"live: as before; the new release was live briefly and was rolled back{before}"
 
 
 def step_line(outcome: Outcome) -> str:

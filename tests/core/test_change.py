@@ -255,11 +255,11 @@ def test_what_cannot_be_moved_back_is_left_to_the_next_run(scene: Scene, monkeyp
     [
         (
             "update",
-            "Ask it. See `releaser status` for what is left out of updates now;"
-            " `releaser update --force` includes it anyway.",
+            "Ask it. `releaser status` shows the versions and commits on hold;"
+            " `releaser update --force` includes them anyway.",
         ),
-        ("init", "Ask it. Fix that, and run it again."),
-        ("rebuild", "Ask it. Fix that, and run it again."),
+        ("init", "Ask it. Correct the error, then run the command again."),
+        ("rebuild", "Ask it. Correct the error, then run the command again."),
         ("rollback", "Ask it."),
     ],
 )

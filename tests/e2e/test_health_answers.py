@@ -74,7 +74,7 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
         assert "Output" not in text  # it is the page
         answers = text.partition("What the site answered")[2]
         first, _, second = answers.partition(f"Release {earlier}, which is live again: good")
-        assert f"Release {report['release']}, which was to be live: bad" in first
+        assert f"Release {report['release']}, the candidate: bad" in first
         assert "answered 500 Internal Server Error" in first
         assert "ImportError: alpha 1.1.0" in first
         assert f"{web.url} answered 200" in second[:200]

@@ -171,7 +171,7 @@ def test_it_is_said_if_nobody_is_set(make_site: SiteFactory) -> None:
     warnings = json.loads(finished.stdout)["warnings"]
     problems = site.json("init", env=env)["problems"]
     assert "ADMINS_JSON" in site.releaser("test-mail", env=env, check=3).stderr
-    assert "nobody is told if an update fails" in finished.stderr
+    assert "no one gets a mail if an update fails" in finished.stderr
     (warning,) = warnings
     assert "ADMINS_JSON" in warning
     assert any("ADMINS_JSON" in one for one in problems)

@@ -25,7 +25,7 @@ def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) 
     assert site.restarted_at() is not None
     assert step(report, "commit")["status"] == "skipped"
     assert "1 new commit" in report["headline"]
-    assert f"Commits that came in (1): {report['pulled']['old'][:12]}..{theirs[:12]}" in body(site)
+    assert f"Commits that went live (1): {report['pulled']['old'][:12]}..{theirs[:12]}" in body(site)
     site.publish("gamma", "1.0.0")
     text = edit_pyproject(site, '"beta"', '"beta", "gamma"')
     theirs = site.push_from_elsewhere({"pyproject.toml": text}, lock=True)

@@ -91,7 +91,7 @@ def test_what_a_person_holds_stays_and_the_mail_says_it_once(
     assert (report["result"], site.live_version("alpha")) == ("unchanged", "1.0.0")
     (problem,) = report["problems"]
     assert (
-        "alpha 1.0.0 has the known vulnerability CVE-2026-1; 1.1.0 is free of it, but somebody holds it back" in problem
+        "alpha 1.0.0 has the known vulnerability CVE-2026-1; 1.1.0 is free of it, but it is on hold by you" in problem
     )
     assert "the shop needs it" in problem
     assert "releaser unhold alpha" in problem

@@ -89,7 +89,7 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     assert first["result"] == second["result"] == "unchanged"
     (problem,) = first["problems"]
     assert "alpha 1.0.0 has the known vulnerability PYSEC-2026-1; 1.1.0 is free of it" in problem
-    assert "it was backed out" in problem
+    assert "it was rolled back" in problem
     assert second["problems"] == []
     assert [one["id"] for one in second["vulnerabilities"]] == ["PYSEC-2026-1", "CVE-2026-2"]
     assert "! site: alpha 1.0.0 has the known vulnerability" in site.outbox_mails()[-1]["Subject"]

@@ -439,11 +439,11 @@ NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
         (WENT_BACK, ["releaser rollback r2 --project /srv/mysite"], []),
         (
             TAKEN_BACK,
-            ["Release r2 went live and was taken back; r1 is live again.", "What to do: Find out why",
+            ["Release r2 went live and was rolled back; r1 is live again.", "What to do: See the output",
              "releaser update --force", "Release (not live)"],
             ["same as before", WAY_BACK],
         ),
-        (replace(TAKEN_BACK, release=None, previous=None), ["what was live before is live again."], []),
+        (replace(TAKEN_BACK, release=None, previous=None), ["the previous release is live again."], []),
         (
             replace(TAKEN_BACK, command="rollback", release="r1", previous="r2"),
             ["The site was switched to r1 and back to r2, which is live again.", "releaser list"],
@@ -452,7 +452,7 @@ NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
         *(
             (
                 replace(STILL_LIVE, command=command, advice="Repair the disk."),
-                ["STILL LIVE: Release r2 went live, failed and could not be taken back", "Repair the disk."],
+                ["STILL LIVE: Release r2 went live and failed", "Repair the disk."],
                 ["live again", WAY_BACK, "Release (not live)"],
             )
             for command in ("update", "rollback")
@@ -651,7 +651,7 @@ def test_what_matters_most_comes_first() -> None:
         output="the failing output",
     )
     order = (
-        "The tests failed.", "The live release", "What to do", "a problem", "Package changes", "Commits that were",
+        "The tests failed.", "The live release", "What to do", "a problem", "Package changes", "Commits that failed",
         "On hold", "Steps", "About this run",
     )  # fmt: skip
     text, shown = both(report)
@@ -664,15 +664,15 @@ def test_what_matters_most_comes_first() -> None:
 
 
 COMMITS = tuple(Commit(id=f"{number:040x}", subject=f"Work {number}", author="Ada") for number in range(100))
-TRIED = "Commits that were tried and did not come in"
+TRIED = "Commits that failed and are not live"
 
 
 @pytest.mark.parametrize(
     ("report", "title"),
     [
-        (UPDATED, "Commits that came in"),
-        (replace(UPDATED, exit_code=7), "Commits that came in"),
-        (STILL_LIVE, "Commits that came in"),
+        (UPDATED, "Commits that went live"),
+        (replace(UPDATED, exit_code=7), "Commits that went live"),
+        (STILL_LIVE, "Commits that went live"),
         (BROKEN, TRIED),
         (REFUSED, TRIED),
         (TAKEN_BACK, TRIED),

@@ -87,7 +87,7 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
         assert said in " ".join(text.split()), said
     empty = page_of(NOTHING)
     assert 'badge-red">broken</span>' in empty
-    for said in ("no release is live", "It is not known what is newer: it was not asked.", "There has been none."):
+    for said in ("no release is live", "It is not known what is newer: no query was made.", "There has been none."):
         assert said in empty
     asked = page_of(replace(WELL, unanswered="a proxy"))
     assert "The last run that asked got no answer: a proxy." in asked

@@ -112,7 +112,7 @@ def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
         ({}, "live: unchanged"),
         ({"exit_code": 5, "release": "B"}, "live: unchanged"),
         ({"exit_code": 7, "live_changed": True, "release": "B"}, "live: now B"),
-        ({"exit_code": 6, "release": "B"}, "live: as before; the new release was live briefly and was taken back"),
+        ({"exit_code": 6, "release": "B"}, "live: as before; the new release was live briefly and was rolled back"),
         ({"exit_code": 6, "live_changed": True, "release": "B"}, "live: still B"),
     ],
 )
