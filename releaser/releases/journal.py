@@ -256,8 +256,8 @@ def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
     facts, problems = plain(report), report.problems
     del facts["sections"]
-    for section in gather("reported"):
-        facts |= plain(section.of(report))
+    for kind in gather("reported"):
+        facts |= vars(report.sections.get(kind) or kind())
     return {**facts, "problems": list(map(str, problems)), "codes": [one.code for one in problems]}
 
 

@@ -73,14 +73,14 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
                 if words:
                     note(site.state_dir, introduced=True)
-                if not _is_lost(report):
+                if MailSection.of(report).mail != _LOST:
                     close_threads(report, site.state_dir)
-            was_lost = _is_lost(report)
+            was_lost = MailSection.of(report).mail == _LOST
             if not was_lost:
                 _drop_journal_if_told(site, log)
         if mails:
             report = notices.send(site, post.send(report), lost)
-            if was_lost and not _is_lost(report):
+            if was_lost and MailSection.of(report).mail != _LOST:
                 close_threads(report, site.state_dir)
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
@@ -220,7 +220,7 @@ class _Post(Frozen):
 
     def send(self, report: RunReport) -> RunReport:
         """Send all mails in the outbox, and first the mail about this run if the outbox could not take it."""
-        was_lost = _is_lost(report)
+        was_lost = MailSection.of(report).mail == _LOST
         if self.carrier is None or not (_has_mail(self.outbox) or (was_lost and self._delivers)):
             return report
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
@@ -298,8 +298,3 @@ def _with_problem(report: RunReport, problem: Finding) -> RunReport:
 
 def _with_mail(report: RunReport, **facts: Any) -> RunReport:
     return report.with_section(replace(MailSection.of(report), **facts))
-
-
-def _is_lost(report: RunReport) -> bool:
-    """Whether the outbox could not take the mail about a run."""
-    return MailSection.of(report).mail == _LOST
