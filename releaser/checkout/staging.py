@@ -116,8 +116,8 @@ def stage_aside(seen: Site, log: RunLog, target: Target, *, whole: bool = True) 
 def see_aside(site: Site, base: Path, known: str | None = None) -> Site:
     """Return the site as seen from a new repository below `base`, which knows this remote head. Raises BuildError.
 
-    It reads the objects of the site's own repository, or has the present code of a project without git. What is fetched
-    is stored there, so that it needs no lock and collides with no run.
+    It reads the objects of the site's own repository, or has the present code of a project without git. Fetched commits
+    are stored there, so a fetch needs no lock and collides with no run.
     """
     place = base.joinpath(*site.git.layout.top.parts[1:])
     try:
@@ -177,7 +177,7 @@ class _Tree(Frozen):
 
 
 class _Aside(_Tree):
-    """A plan of a staging tree in the temporary directory, with a repository of its own."""
+    """A plan of a staging tree in the temporary directory, with a separate repository."""
 
     shadow: Git
 

@@ -32,12 +32,12 @@ MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
 class FailureWords(Frozen):
     """The words for failed tests of a release that a source provides."""
 
-    #: What the tests failed with, and what the live release is without.
+    #: The new parts with which the tests failed, and the name of the state without them.
     news: str = "with the new packages or commits"
     before: str = "before this update"
     #: The verdict, if only the release fails.
     verdict: str = ": this update broke it"
-    #: What becomes of the release, and, if the live release fails, too, of later updates.
+    #: The consequence for the release and, if the live release fails too, for later updates.
     again: str = "this candidate is not tried again until a package or the code changes."
     then: str = "; updates go on by themselves then."
 
