@@ -164,7 +164,7 @@ def compare(site: SampleSite, case: Case) -> None:
     assert {line for line in would if " would be skipped: " in line and not line.startswith("commit ")} == left_out
     how = "would go live" if case.builds or site.head() != head else "would not go live yet"
     coming = [f"commit {one['id'][:12]} ({one['subject']}) {how}" for one in report["commits"]]
-    assert [line.partition(",")[0] for line in would if " come in" in line] == coming
+    assert [line.partition(",")[0] for line in would if " go live" in line] == coming
     if case.adopted:
         assert any(line.endswith(("package would change", "packages would change")) for line in would) == case.builds
 
