@@ -95,7 +95,7 @@ class SettingValue(Frozen):
     name: str
     #: Spelled as in pyproject.toml, `***` for a password; None if it is not set, or if only a run can detect it.
     value: Any
-    origin: Literal["command line", "environment", ".env", "pyproject.toml", "file", "default", "found out"]
+    origin: Literal["command line", "environment", ".env", "pyproject.toml", "file", "default", "detected"]
     #: The file and the key, or the rule.
     source: str
 
@@ -114,7 +114,7 @@ class ReleaseDetails(Manifest):
     broken: bool
     damage: str | None
     #: The versions that its run skipped; empty, like `steps`, if the history no longer has the run.
-    held_back: tuple[Block, ...]
+    on_hold: tuple[Block, ...]
     steps: tuple[Outcome, ...]
     test_output: str
 
@@ -133,8 +133,8 @@ class AuditAnswer(Frozen):
 class Blocker(Frozen):
     """The reason why a newer version is not installed."""
 
-    #: The kind: as in `Block`, or `python` or `constraint`; `refused`, `failed` or `unchanged` if the next update would
-    #: lock the version, but is refused, is known to fail, or would install nothing.
+    #: The kind: as in `Block`, or `python` or `constraint`; `refused`, `failed` or `no-changes` if the next update
+    #: would lock it, but is refused, is known to fail, or would install nothing.
     by: str
     reason: str
 
@@ -148,7 +148,7 @@ class OutdatedPackage(Frozen):
     #: The version that the next update installs, the latest or an earlier one; null if it installs none.
     next: str | None = None
     #: Why the latest version is not installed; empty if the next update installs it.
-    kept_by: tuple[Blocker, ...] = ()
+    blocked_by: tuple[Blocker, ...] = ()
 
 
 class RunBrief(Frozen):
@@ -167,7 +167,7 @@ class RunBrief(Frozen):
     culprits: tuple[str, ...] = ()
 
 
-class HeldBack(Frozen):
+class OnHold(Frozen):
     """A version that updates skip, or, without a version, a package on hold by a person."""
 
     name: str
@@ -177,14 +177,14 @@ class HeldBack(Frozen):
     reason: str
     #: Since when, as ISO 8601.
     at: str
-    by: Literal["activation", "tests", "person"] = "activation"
+    by: Literal["rollback", "tests", "person"] = "rollback"
     #: The tests that failed.
     tests: tuple[str, ...] = ()
     #: The versions that can only be installed together with it.
     together: tuple[str, ...] = ()
 
 
-class Quarantined(Frozen):
+class FailedCandidate(Frozen):
     """A failed candidate, which updates do not build again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that they say nothing about the candidate: an update tries
@@ -198,7 +198,7 @@ class Quarantined(Frozen):
     sick: bool = False
 
 
-class WaitingCandidate(Quarantined):
+class WaitingCandidate(FailedCandidate):
     """A release that is ready and waits to go live, for example until its `migrations` are applied."""
 
     migrations: tuple[str, ...] = ()
@@ -206,7 +206,7 @@ class WaitingCandidate(Quarantined):
     unfinished: bool = False
 
 
-class RejectedCommit(Frozen):
+class CommitOnHold(Frozen):
     """A commit on hold: it broke the tests or the site, or was rolled back. Updates do not deploy it again."""
 
     commit: str
@@ -273,9 +273,9 @@ class Status(Frozen):
     #: Whether tests and builds run without a sandbox because none works on this host.
     not_isolated: bool
     problems: tuple[str, ...]
-    held_back: tuple[HeldBack, ...]
-    quarantined: tuple[Quarantined, ...]
-    rejected_commits: tuple[RejectedCommit, ...]
+    on_hold: tuple[OnHold, ...]
+    failed_candidates: tuple[FailedCandidate, ...]
+    commits_on_hold: tuple[CommitOnHold, ...]
     #: The release that is ready and waits to go live, if any.
     waiting: tuple[WaitingCandidate, ...]
     #: The packages whose live version differs from the committed lock, because versions are on hold here.

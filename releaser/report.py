@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from releaser.errors import Finding, ReleaserError
+from releaser.errors import ExitCode, Finding, ReleaserError
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
 from releaser.site.site import Pulled
@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 _DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
 
 Status = Literal["ok", "failed", "skipped", "warning"]
-Result = Literal["unchanged", "activated", "updated-not-restarted", "proposed", "failed", "rolled_back", "refused"]
+Result = Literal["no-changes", "updated", "updated-not-restarted", "proposed", "failed", "rolled-back", "refused"]
 #: The results of a run that did its work.
-DONE: tuple[Result, ...] = ("activated", "updated-not-restarted")
+DONE: tuple[Result, ...] = ("updated", "updated-not-restarted")
 Blame = Literal["", "update", "before", "unknown"]
 
 
@@ -85,7 +85,7 @@ class Learned(Frozen):
     previous: str | None = None
     changes: tuple[Change, ...] = ()
     #: The versions that the run skipped on purpose.
-    held_back: tuple[Block, ...] = ()
+    on_hold: tuple[Block, ...] = ()
     pulled: Pulled | None = None
     #: The new commits that went live, or failed, newest first, unless there are too many.
     commits: tuple[Commit, ...] = ()
@@ -137,7 +137,12 @@ class RunFacts(Learned, Ending):
     @property
     def is_done(self) -> bool:
         """Whether the run did its work, with or without a restart of the site."""
-        return self.result in DONE
+        return self.result in DONE or (self.result == "rolled-back" and not self.is_automatic_rollback)
+
+    @property
+    def is_automatic_rollback(self) -> bool:
+        """Whether a step after the flip failed, and releaser went back by itself."""
+        return self.exit_code == ExitCode.ROLLED_BACK
 
     @property
     def failed_health_checks(self) -> tuple[HealthCheckResult, ...]:
@@ -153,7 +158,7 @@ class RunFacts(Learned, Ending):
     @property
     def noteworthy(self) -> bool:
         """Whether the run is worth a report: it changed something, or something is wrong."""
-        return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
+        return self.result != "no-changes" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
 
     @property
     def is_rollback(self) -> bool:

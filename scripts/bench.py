@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench_aims import Aim, judge
 from bench_commands import compare_commands, compare_pruning, measure_memory
 from bench_figures import aim_line, as_text, attempt, say
-from bench_isolation import compare_isolation
 from bench_many import compare_many_sites
 from bench_page import Clock, commit, fail, keep, machine, now, plot, read, write_page
 from bench_peers import say_what_is_missing
 from bench_requests import compare_django_rollbacks, compare_requests
 from bench_rollback import compare_gaps, compare_rollbacks
+from bench_sandbox import compare_sandbox
 from bench_updates import compare_nothing_newer, compare_updates, measure_disk, measure_search
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "culprits": measure_search,
     "many": compare_many_sites,
     "disk": measure_disk,
-    "isolation": compare_isolation,
+    "sandbox": compare_sandbox,
     "prune": compare_pruning,
 }
 
@@ -84,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def run_part(name: str) -> Part:
     """Run a part in a directory of its own."""
-    where = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - not /tmp, where no site lies: isolation hides it
+    where = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - not /tmp, where no site lies: the sandbox hides it
     with tempfile.TemporaryDirectory(prefix="releaser-bench-", dir=where, ignore_cleanup_errors=True) as place:
         os.sync()
         Path(place).chmod(0o755)  # a web server of another user reads below it

@@ -89,7 +89,7 @@ AIMS = (
     Aim(part="culprits", what="test runs to find 2 culprits in 22", limit=18, unit="runs"),
     Aim(part="many", what="50 sites, quiet night: CPU of each site", limit=0.6, unit="s"),
     *(
-        Aim(part="isolation", what=f"{what} in isolation ({kind})", limit=1.05)
+        Aim(part="sandbox", what=f"{what} in the sandbox ({kind})", limit=1.05)
         for what in (
             "the tests of djangorestframework",
             "a build of 60 packages, all wheels",

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench_figures import BenchError, Cost, Figure, Part, Table, attempt, duration
-from bench_isolation import cost
+from bench_sandbox import cost
 from bench_updates import open_stage
 from demo_web_server import OLD_GUNICORN, SERVERS, renew, toml
 from stage import OLD_VERSIONS, PRICETAG

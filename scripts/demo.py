@@ -101,7 +101,9 @@ def go_back(stage: Stage) -> None:
     expect(stage.live_django() == "5.2.8", "the rollback did not bring back the first release")
     expect(stage.locked_django() == "5.2.8", "the remote does not have the lock of the first release")
     expect(f"django {left}" in stage.ask("releaser", "status"), f"Django {left} is not held back")
-    expect([one["state"] for one in stage.releases()] == ["failed", "bad", "live"], "the releases are not as told")
+    expect(
+        [one["state"] for one in stage.releases()] == ["failed", "rolled-back", "live"], "the releases are not as told"
+    )
 
 
 def read_mail(stage: Stage) -> None:

@@ -78,7 +78,7 @@ def site_on(stage: Stage, *, pin: bool) -> Gunicorn:
     server.prepare()
     set_up(
         stage,
-        add=toml({**server.settings, **SETTINGS, "pin": pin}),
+        add=toml({**server.settings, **SETTINGS, "pin_processes": pin}),
         requires=(OLD_GUNICORN,),  # without the pin, gunicorn itself would not survive an upgrade
         locked=(*OLD_VERSIONS, OLD_GUNICORN),
     )

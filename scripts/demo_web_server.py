@@ -131,13 +131,13 @@ def tell(place: Path, programs: Path, kind: str, *, pin: bool, acts: Sequence[Ac
     place.mkdir()
     stage = Stage(place, os.environ, programs=programs)
     server = SERVERS[kind].of(stage)
-    heading = "The pin is on" if pin else "The pin is switched off (pin = false)"
+    heading = "The pin is on" if pin else "The pin is switched off (pin_processes = false)"
     chapter(1 if pin else 2, heading, "A Django site whose packages nobody has updated for some months, adopted.")
     stage.site.mkdir(parents=True)
     server.prepare()
     set_up(
         stage,
-        add=toml({**server.settings, "health_retries": 2, "health_pause": "1s", "pin": pin}),
+        add=toml({**server.settings, "health_retries": 2, "health_pause": "1s", "pin_processes": pin}),
         requires=("gunicorn",) if kind == "gunicorn" else (),
         locked=(*OLD_VERSIONS, OLD_GUNICORN) if kind == "gunicorn" else OLD_VERSIONS,
         python=server.python,

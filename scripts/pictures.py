@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from terminal_pictures import terminals  # noqa: E402
 
-from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief  # noqa: E402
+from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.blocks import Block  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
@@ -108,7 +108,7 @@ STEPS = tuple(
 )  # fmt: skip
 UPDATED = RunReport(
     command="update", project="shop", path="/srv/shop_stuff/shop", host="web1", run_id=f"{NEW}-4711", started_at=NIGHT,
-    seconds=29.4, result="activated", exit_code=0, live_changed=True, release=NEW, previous=BEFORE,
+    seconds=29.4, result="updated", exit_code=0, live_changed=True, release=NEW, previous=BEFORE,
     headline=f"updated to {NEW}: 3 packages changed, 2 new commits", changes=(DJANGO, PILLOW, SQLPARSE),
     pulled=Pulled(old=COMMITS[-1].id, new=COMMITS[0].id, count=2), commits=COMMITS, commit=COMMITS[0].id,
     subject=COMMITS[0].subject, steps=STEPS, log_file=f"/srv/shop_stuff/.releaser/shop/logs/{NEW}-4711.log",
@@ -138,12 +138,12 @@ MAILS = {
         steps=(*STEPS[:4], Outcome(step="test", status="failed", detail="exit code 1", seconds=14.1)),
     ),
     "held-back": replace(
-        UPDATED, changes=(PILLOW,), held_back=(HELD,),
+        UPDATED, changes=(PILLOW,), on_hold=(HELD,),
         headline=f"updated to {NEW}: 1 package changed, 1 held back as the tests fail with it (django 6.0)",
         pulled=None, commits=(),
     ).with_section(CulpritsSection(culprits=("django 6.0",))),
     "rolled-back": replace(
-        UPDATED, result="rolled_back", exit_code=6, live_changed=False, headline=HEALTH,
+        UPDATED, result="rolled-back", exit_code=6, live_changed=False, headline=HEALTH,
         problems=(Finding("git-remote-asks", HEALTH),), changes=(DJANGO, SQLPARSE),
         answers=(
             HealthCheckResult(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
@@ -157,7 +157,7 @@ MAILS = {
     "security": replace(
         UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE),
         headline=f"updated to {NEW}: 2 packages changed", pulled=None, commits=(),
-        held_back=(Block(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
+        on_hold=(Block(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
     ).with_section(SecuritySection(audit="known", fixed=(PICKLES,), vulnerabilities=(UNFIXED,))),
 }  # fmt: skip
 
@@ -172,18 +172,18 @@ def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
 
 # The page about a site
 
-RESULTS: list[Result] = ["activated", "activated", "failed", "rolled_back", "refused"]
+RESULTS: list[Result] = ["updated", "updated", "failed", "rolled-back", "refused"]
 HEADLINES = {
-    "activated": f"updated to {NEW}: 3 packages changed", "unchanged": "everything is up to date",
-    "rolled_back": "health check failed: https://shop.example.org/health answered 500",
+    "updated": f"updated to {NEW}: 3 packages changed", "no-changes": "everything is up to date",
+    "rolled-back": "health check failed: https://shop.example.org/health answered 500",
     "refused": "the working tree has changes that are not committed: shop/views.py",
 }  # fmt: skip
 
 
 def a_run(ago: timedelta, result: Result) -> RunBrief:
     """Make a run that ended so."""
-    code = {"activated": 0, "unchanged": 0, "refused": 3, "rolled_back": 6}.get(result, 5)
-    seconds = {"unchanged": 4.2, "refused": 1.1}.get(result, 71.0) + ago.days % 7 * 0.7
+    code = {"updated": 0, "no-changes": 0, "refused": 3, "rolled-back": 6}.get(result, 5)
+    seconds = {"no-changes": 4.2, "refused": 1.1}.get(result, 71.0) + ago.days % 7 * 0.7
     said = HEADLINES.get(result, "the tests fail with django 6.0")
     return RunBrief(
         command="update", run_id="", started_at=(NIGHT - ago).isoformat(), seconds=seconds, result=result,
@@ -198,7 +198,7 @@ def a_site() -> Overview:
     runs = (
         last,
         *(
-            a_run(timedelta(days=days), chance.choice(RESULTS) if chance.random() < 0.3 else "unchanged")
+            a_run(timedelta(days=days), chance.choice(RESULTS) if chance.random() < 0.3 else "no-changes")
             for days in range(1, 180)
         ),
     )
@@ -206,7 +206,7 @@ def a_site() -> Overview:
         STATUS, live="20261120T061200Z", live_age_seconds=26 * 3600.0, live_python="3.12.3", last_run=last,
         last_deployment=last,
         vulnerable=1, last_success=next(run for run in runs if not run.exit_code),
-        held_back=(HeldBack(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at),),
+        on_hold=(OnHold(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at),),
     )  # fmt: skip
     return Overview(
         at=NIGHT + timedelta(hours=5), status=status, runs=runs, outdated_reason="",
@@ -224,7 +224,7 @@ def a_site() -> Overview:
         outdated=(
             OutdatedPackage(
                 name="django", locked="5.1.4", latest="6.0",
-                kept_by=(Blocker(by="tests", reason="the tests fail with django 6.0"),),
+                blocked_by=(Blocker(by="tests", reason="the tests fail with django 6.0"),),
             ),
             OutdatedPackage(name="pillow", locked="11.0.0", latest="11.1.0"),
         ),
@@ -246,7 +246,7 @@ def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     """Show the page about many sites: one that nobody can read, one with a failed update, and others that are well."""
     found = a_site()
     quiet = found.status.last_success
-    well = replace(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, held_back=())
+    well = replace(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, on_hold=())
     stands = {
         "shop": found.status,
         "blog": replace(well, vulnerable=2),

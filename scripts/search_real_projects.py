@@ -68,7 +68,7 @@ class Nights:
             runs=sum(map(_runs_of, report.get("steps", []))),
             minutes=(time.monotonic() - began) / 60,
             live=_changes_in(report) if report.get("live_changed") else None,
-            held=tuple(f"{one['name']} {one['version']}" for one in report.get("held_back", [])),
+            held=tuple(f"{one['name']} {one['version']}" for one in report.get("on_hold", [])),
             headline=str(report.get("headline", "")),
         )
         say("\n".join([line(night), *(night.live or [])]))

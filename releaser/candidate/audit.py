@@ -48,7 +48,7 @@ _STRONGER = {
         "{reason}",
         "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     ),
-    "activation": (
+    "rollback": (
         "it was rolled back: {reason}",
         "See why it was rolled back in `releaser history`; `releaser update --force` includes it again.",
     ),
@@ -268,7 +268,7 @@ def find_fixes(
         work.log.add(replace(AuditsSoFar.of(work.log), after=before))
         return changes
     after = audit_lock(work, lock)
-    note_unfixed(work, work.log.learned.held_back, before, after)
+    note_unfixed(work, work.log.learned.on_hold, before, after)
     if before is None:
         return changes
     fixed = fixed_by(before, after)
@@ -299,7 +299,7 @@ def _tell(step: Step, found: Audit) -> None:
     step.says(f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}")
 
 
-def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:
+def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:
     """Report the vulnerabilities whose fixes exist, but are blocked by a rule that applies to fixes, too.
 
     `before` is the audit of the live release, `after` that of the candidate; without `after`, vulnerabilities that were
@@ -309,7 +309,7 @@ def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | No
     if found is None or not found.known:
         return
     is_early = AuditSettings.of(site).security_fixes == "early"
-    held = {one.name: one for one in held_back if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
+    held = {one.name: one for one in on_hold if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
     stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
     told, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
     work.log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])

@@ -128,7 +128,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             install(work.site, work.facts, candidate.venv, link_mode=mode)
             candidate = replace(candidate, link_mode=mode)
             take_output(site, candidate.venv)
-            if site.settings.pin:
+            if site.settings.pin_processes:
                 startup.install(candidate.venv, site.runner)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)

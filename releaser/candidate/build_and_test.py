@@ -165,13 +165,13 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))
         blocks = read_blocks(site.state_dir)
     lock = builder.live_lock if passing is None else passing.resolution.lock
-    held = (*all_withheld(resolution.held_back, blocks, lock), *builder.undecided)
-    log.learn(held_back=held)
+    held = (*all_withheld(resolution.on_hold, blocks, lock), *builder.undecided)
+    log.learn(on_hold=held)
     if passing is not None:
         renew_tree(site)  # failed candidates ran in it, too, and the release works in it until the flip
         log.learn(blame="")
         _report_on(work, passing)
-        return replace(passing, resolution=replace(passing.resolution, held_back=held))
+        return replace(passing, resolution=replace(passing.resolution, on_hold=held))
     if isinstance(result, Failed):
         _report_on(work, result.candidate)
         raise result.error()

@@ -57,11 +57,11 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
 def lock_builds(site: Site) -> LockBuilds | None:
     """Return how uv builds packages to learn their dependencies; None if builds have no sandbox.
 
-    With `isolate = "auto"`, the sandbox is first looked for when a build needs it, which is rare.
+    With `sandbox = "auto"`, the sandbox is first looked for when a build needs it, which is rare.
     """
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))
-    return builds if SandboxSettings.of(site).isolate == "auto" or bubblewrap_of(site) is not None else None
+    return builds if SandboxSettings.of(site).sandbox == "auto" or bubblewrap_of(site) is not None else None
 
 
 # uv 0.13 says this of a package that it skipped; if the index has upload times, it adds the time.

@@ -77,7 +77,7 @@ def mark_bad(
     def reject(blocks: Blocks) -> Blocks:
         if versions is None:
             return blocks
-        failed = block_candidate(release.key, release.id, reason, by="activation")
+        failed = block_candidate(release.key, release.id, reason, by="rollback")
         changed = blocks.with_versions(versions, release=release.id, reason=reason, since=failed.since)
         return changed.with_new(failed, *([commit] if commit is not None else ()))
 
@@ -163,7 +163,7 @@ def add_holds(site: Site, report: RunReport) -> RunReport:
     holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
     lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in blocks.commits)
     held = tuple(replace(one, reason=shown(one.reason)) for one in holds)
-    return report.with_section(HoldsSection(holds=held, rejected_commits=tuple(map(site.redactor.line, lines))))
+    return report.with_section(HoldsSection(holds=held, commits_on_hold=tuple(map(site.redactor.line, lines))))
 
 
 # With `test_live = "always"`: the tests of the live release, on nights without a newer one

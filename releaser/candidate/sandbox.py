@@ -68,7 +68,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         for one in SandboxSettings.of(site).test_sockets
         if is_of_manager(os.path.join("/", one))
     ]
-    if SandboxSettings.of(site).isolate == "bwrap":  # the other values accept a missing sandbox
+    if SandboxSettings.of(site).sandbox == "bwrap":  # the other values accept a missing sandbox
         try:
             bubblewrap_of(site)
         except BuildError as error:
@@ -83,13 +83,13 @@ def describe_sandbox(site: Site) -> str:
 
 
 def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
-    """Warn, for `releaser check`, if tests and builds have no sandbox, unless `isolate` is "off"."""
-    found = find_sandbox(site) if SandboxSettings.of(site).isolate == "auto" else None
+    """Warn, for `releaser check`, if tests and builds have no sandbox, unless `sandbox` is "off"."""
+    found = find_sandbox(site) if SandboxSettings.of(site).sandbox == "auto" else None
     return (_open(found),) if isinstance(found, str) else ()
 
 
 def tell_open(site: Site, log: RunLog) -> None:
-    """Log that tests and builds have no sandbox on this host, unless `isolate` is "off", and report it once."""
+    """Log that tests and builds have no sandbox on this host, unless `sandbox` is "off", and report it once."""
     warnings, is_known = sandbox_warnings(site), read_notes(site.state_dir).no_sandbox
     for one in warnings:
         logger.warning("%s", one.message)
@@ -101,12 +101,12 @@ def tell_open(site: Site, log: RunLog) -> None:
 
 def _open(reason: str) -> Finding:
     message = f"tests and builds run without a sandbox: {reason}"
-    return Finding("no-sandbox", message, f'{INSTALL}, or set `isolate = "off"`.')
+    return Finding("no-sandbox", message, f'{INSTALL}, or set `sandbox = "off"`.')
 
 
 def runs_open(site: Site) -> bool:
     """Whether the last tests ran without a sandbox, because none works on this host."""
-    return SandboxSettings.of(site).isolate == "auto" and read_notes(site.state_dir).no_sandbox
+    return SandboxSettings.of(site).sandbox == "auto" and read_notes(site.state_dir).no_sandbox
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 DEFAULT = Path("/etc/releaser/sites.toml")
-SELECTION = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
+SELECTION = ("all_sites", "sites", "site_group", "jobs")  # the options, by their names in Python
 _COMMON = ("project", "as_json", "verbose", "quiet")
 _OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
 _TABLES = ("update", "check", "status")  # commands whose answer fits in one line for each site
@@ -41,12 +41,14 @@ class Selection(Frozen):
     jobs: int | None
 
     @classmethod
-    def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Selection | None:
+    def of(
+        cls, *, all_sites: bool | None, sites: Path | None, site_group: str | None, jobs: int | None
+    ) -> Selection | None:
         """Read the options; None if the command is for one site. Raises UsageError."""
         if all_sites or sites is not None:
-            return cls(file=sites, group=group, jobs=jobs)
-        if group is not None or jobs is not None:
-            message = f"{'--group' if group is not None else '--jobs'} needs --all or --sites"
+            return cls(file=sites, group=site_group, jobs=jobs)
+        if site_group is not None or jobs is not None:
+            message = f"{'--site-group' if site_group is not None else '--jobs'} needs --all or --sites"
             raise UsageError(message, "Add --all, or --sites FILE.")
         return None
 
@@ -65,7 +67,7 @@ def many_options(function: F, *, has_all: bool) -> F:
             metavar="FILE",
             help=f"Run the command for every site in FILE, or in {DEFAULT} if FILE is omitted.",
         ),
-        click.option("--group", metavar="NAME", help="Select only the sites of this group."),
+        click.option("--site-group", metavar="NAME", help="Select only the sites of this group."),
         click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Handle N sites at the same time."),
     ]
     for option in reversed(options):

@@ -63,15 +63,13 @@ class Run:
             *log.findings,
             *(Finding("process-left", one, advice_for_left) for one in self.site.runner.ended),
         ]
-        if result != "unchanged" or exit_code or problems or log.recovered or log.told:
+        if result != "no-changes" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
         release, clean = self.store.get(learned.release), redactor.line
         sections = [one.at_end(live_changed=learned.live_changed, clean=clean) for one in log.sections.values()]
         told = replace(
             learned,
-            held_back=tuple(
-                one if self.store.get(one.release) else replace(one, release="") for one in learned.held_back
-            ),
+            on_hold=tuple(one if self.store.get(one.release) else replace(one, release="") for one in learned.on_hold),
             output=redactor.clean(learned.output),
             rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
             waits=clean(learned.waits),

@@ -29,7 +29,7 @@ class Resolution(Frozen):
     #: The packages that it changes against the live release.
     diff: tuple[Change, ...]
     #: The versions that it skips on purpose.
-    held_back: tuple[Block, ...]
+    on_hold: tuple[Block, ...]
 
 
 ResolveAgain = Callable[[FailedVersions], Resolution]

@@ -13,7 +13,7 @@ class Block(Frozen):
     reason: str
     #: `person`, `activation` if it was rolled back, `tests` if they fail with it, `undecided` if a search ended before
     #: the cause was known; or the rule: `ignore`, `policy`, `age`, `constraint`, `downgrade`.
-    by: str = "activation"
+    by: str = "rollback"
     #: Since when, as ISO 8601, if that is known.
     since: str = ""
     #: The release whose tests failed, for `releaser show`; empty without one.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DEMANDS = ("requires-dist", "requires-dev")
 _MANIFEST = ("constraints", "overrides")
-_ON_HOLD = {"person": "on hold by you", "activation": "on hold by a rollback", "tests": "on hold by the tests"}
+_ON_HOLD = {"person": "on hold by you", "rollback": "on hold by a rollback", "tests": "on hold by the tests"}
 _NEWER = "the committed version is newer"
 _KEPT = "kept as it was when the site moved to another Python"
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: How a package avoids versions that failed: it stays at the live version, stays at or above it, or skips only these.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 #: The causes of blocks of versions that failed.
-REJECTED = ("activation", "tests")
+REJECTED = ("rollback", "tests")
 
 
 class Limit(Frozen):
@@ -431,7 +431,7 @@ def _what_it_says(rules: Rules, rejected: Block, version: str) -> str:
         return "" if is_newer(version, rejected.version) else f"{rejected.version} failed ({rejected.reason})"
     if new > bad:
         return ""
-    if rejected.by == "activation":
+    if rejected.by == "rollback":
         is_chosen = version in rules.packages.locked.get(rejected.name, "").split(", ")
         older = f"it is older than {rejected.version}, which was rolled back: {rejected.reason}"
         return "" if is_chosen else older
@@ -458,7 +458,7 @@ def find_below(rules: Rules, failed: Block) -> str | None:
     After a rollback, updates skip all versions below the one that was rolled back.
     """
     found, live = parse_version(failed.version), parse_version(rules.packages.live_version(failed.name))
-    if found is None or live is None or found <= live or failed.by == "activation":
+    if found is None or live is None or found <= live or failed.by == "rollback":
         return None
     if series_of(found) > series_of(live):
         return f">={live.public},<{below_series(found)}"

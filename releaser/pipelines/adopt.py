@@ -228,7 +228,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     """Write and record the manifest of an adopted release; a `trusted` one was live before."""
     directory = store_of(site).path(name)
     try:
-        if site.settings.pin:
+        if site.settings.pin_processes:
             startup.install(directory / "venv", site.runner)
     except OSError as error:
         message = f"release {name} was adopted, but its processes are neither pinned nor counted: {error}"

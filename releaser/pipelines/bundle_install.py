@@ -141,7 +141,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     live = run.store.live()
-    if result.result == "unchanged" and live is not None:  # files that were in the way may be gone
+    if result.result == "no-changes" and live is not None:  # files that were in the way may be gone
         place_included(run.site.outside, run.log, live)
     return result
 

@@ -125,5 +125,5 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
         yield again if failed.sick else why_not_again(failed)
     if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
-    for one in goal.resolution.held_back:
+    for one in goal.resolution.on_hold:
         yield f"{one.name} {one.version} would be skipped: {one.reason}"

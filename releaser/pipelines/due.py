@@ -209,13 +209,13 @@ def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> Pipeli
 def _finish_only(run: Run, *, due: Due) -> PipelineResult:
     retry_failed_actions(run.site, run.log)
     run.log.add(DueSection(due_at=due.at))
-    return PipelineResult(result="unchanged", headline=due.reason, advice=_NOW)
+    return PipelineResult(result="no-changes", headline=due.reason, advice=_NOW)
 
 
 def _report(site: Site, request: Request, due: Due) -> RunReport:
     log = new_log(request.command, request.listener)
     log.add(DueSection(due_at=due.at))
-    return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=due.reason, advice=_NOW)
+    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=due.reason, advice=_NOW)
 
 
 # The packages that the command line names
@@ -252,7 +252,7 @@ def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
     """Report that the site has none of these packages, or upgrades no package."""
     site, log = find_site(request.path, request.environ), new_log(request.command, request.listener)
     log.learn(only=tuple(names))
-    return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=_say_why_unaffected(site, names))
+    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=_say_why_unaffected(site, names))
 
 
 def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:

@@ -54,7 +54,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         run.log.about(kept, None)
         headline = f"{run.site.project.venv.name} is unchanged, and {kept.id} is now the live release"
         advice = "Restart the site unless you have done so."
-        return PipelineResult(result="activated", headline=headline, advice=advice)
+        return PipelineResult(result="updated", headline=headline, advice=advice)
     if what != "adopted":
         differences = () if force else find_unsynced(run.site)
         if findings := (*find_open_venv(run.site), *differences):
@@ -65,14 +65,14 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         ask_before(run, facts, force=True)
     if what == "adopted" and release is not None:
         run.log.about(release, None)
-        return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
+        return PipelineResult(result="no-changes", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
         deployment, snapshot = build_from_checkout(run, facts, force=True)
         release = deployment.release
         deploy(run.site, run.log, deployment, snapshot)
     run.log.about(release, None)
     headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
-    return PipelineResult(result="activated", headline=headline, advice="" if what == "nothing" else _RESTART)
+    return PipelineResult(result="updated", headline=headline, advice="" if what == "nothing" else _RESTART)
 
 
 def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:

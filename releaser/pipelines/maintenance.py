@@ -46,8 +46,8 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
                 raise FollowUpError(message, "The reasons are above. The next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
-            return PipelineResult(result="unchanged", headline="no release is due for deletion")
-        return PipelineResult(result="activated", headline=f"{plural(len(removed), 'release')} removed")
+            return PipelineResult(result="no-changes", headline="no release is due for deletion")
+        return PipelineResult(result="updated", headline=f"{plural(len(removed), 'release')} removed")
 
     return run_session(request, pipeline), tuple(decided)
 
@@ -88,9 +88,9 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
         if change.release is not None:
             run.log.about(change.release, None)
         if change.apply is None:
-            return PipelineResult(result="unchanged", headline=f"{change.name} already {change.state}")
+            return PipelineResult(result="no-changes", headline=f"{change.name} {change.state} already")
         change.apply()
-        return PipelineResult(result="activated", headline=f"{change.name} now {change.state}")
+        return PipelineResult(result="updated", headline=f"{change.name} {change.state} now")
 
     return run_session(request, pipeline)
 
@@ -99,7 +99,7 @@ def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
     """Say what `make_change` would do."""
     change = decide(site, *words)
     if change.apply is None:
-        return Plan(would=(f"{change.name} already {change.state}",))
+        return Plan(would=(f"{change.name} {change.state} already",))
     would = re.sub(r"^is (not )?", lambda found: f"would {found[1] or ''}be ", change.state)
     return Plan(would=(f"{change.name} {would}",))
 

@@ -63,7 +63,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     close_journal(run.site, run.log)
     wanted = ", ".join(release.manifest.overrides)
     headline = f"the tests pass with {wanted}. Nothing went live; the candidate is {release.venv}"
-    return PipelineResult(result="unchanged", headline=headline)
+    return PipelineResult(result="no-changes", headline=headline)
 
 
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:

@@ -73,9 +73,9 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
         if not why_not and target.commit != site.git.reference(SEEN):
             why_not = f"the remote does not have commit {target.commit[:12]} yet"
         if why_not:
-            return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
+            return PipelineResult(result="no-changes", headline=f"nothing is proposed: {why_not}")
         goal = base.upgrade(force=force)
-        log.learn(held_back=goal.resolution.held_back)
+        log.learn(on_hold=goal.resolution.on_hold)
         return _propose_upgrade(goal, reason_not_to_build(goal))
 
 
@@ -180,7 +180,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     Commits of others on the branch stay.
     """
     if why_not:
-        return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
+        return PipelineResult(result="no-changes", headline=f"nothing is proposed: {why_not}")
     work = goal.work
     site, log, git = work.site, work.log, work.site.git
     known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.branch)), branch_of(site)
@@ -195,12 +195,12 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         step.says(known.said or f"{remote}/{branch} does not exist")
     if known.others:
         _leave_to_others(site, known, goal)
-        return PipelineResult(result="unchanged", headline=known.said)
+        return PipelineResult(result="no-changes", headline=known.said)
     is_same = _is_same(goal, known) and not goal.wanted.force
     if is_same and (known.declined or (known.pushed and was_pushed)):
         note_proposal(site.state_dir, known)
         _keep(site, known.release, "" if known.declined else known.place)
-        return PipelineResult(result="unchanged", headline=known.said)
+        return PipelineResult(result="no-changes", headline=known.said)
     if not (is_same and git.has(known.commit)):
         begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
         known = _commit(work, make_release(goal), begun, there)

@@ -172,7 +172,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     run.log.note(*describe_python(facts.choice))
     deploy(run.site, run.log, deployment, snapshot)
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
-    return PipelineResult(result="activated", headline=headline)
+    return PipelineResult(result="updated", headline=headline)
 
 
 def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:

@@ -80,7 +80,7 @@ def roll_back(
     run.log.about(target, live)
     run.log.note(*[] if to else describe_passed_over(run.store, target))
     if live is not None and target.id == live.id and moved is None:
-        return PipelineResult(result="unchanged", headline=f"{target.id} is already live")
+        return PipelineResult(result="no-changes", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
     with run.log.step("preflight"):
         if problems := [*lock_findings(run.site)]:
@@ -108,7 +108,9 @@ def roll_back(
     )
     deploy(run.site, run.log, deployment)
     tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
-    return PipelineResult(result="activated", headline=_headline(run.site, target, live, code))
+    return PipelineResult(
+        result="rolled-back" if holds_left else "updated", headline=_headline(run.site, target, live, code)
+    )
 
 
 def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:
@@ -312,7 +314,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
 def _headline(site: Site, target: Release, live: Release | None, code: Target) -> str:
     left = store_of(site).get(live.id) if live else None
     with_code = f" and to commit {code.commit[:12]}" if code.moves else ""
-    if left is not None and left.state == "bad":
+    if left is not None and left.state == "rolled-back":
         return (
             f"rolled back from {left.id} to {target.id}{with_code}; the versions that {left.id} brought are on hold now"
         )

@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 _RESULTS: dict[int, Result] = {
     ExitCode.USAGE: "refused",
     ExitCode.PREFLIGHT: "refused",
-    ExitCode.ROLLED_BACK: "rolled_back",
-    ExitCode.FOLLOW_UP: "activated",
+    ExitCode.ROLLED_BACK: "rolled-back",
+    ExitCode.FOLLOW_UP: "updated",
     ExitCode.LOCKED: "refused",
     ExitCode.NO_RELEASE: "refused",
 }
@@ -162,7 +162,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
                     run.site = run.site.reread()
             held.killed_since = run.killed_since
             # Repairs and automatic rollbacks are mailed, whichever command comes first.
-            tells = request.mails or report.tells_of_before or report.result == "rolled_back"
+            tells = request.mails or report.tells_of_before or report.is_automatic_rollback
             try:
                 return notify.finish(run.site, run.log, report, mails=tells)
             finally:
@@ -211,7 +211,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
     failed, old = run.log.follow_up_failed, run.log.not_restarted and run.log.learned.live_changed
     but = [*(["the site was not restarted"] if old else ()), *(["a follow-up failed"] if failed else ())]
     return run.report(
-        result="updated-not-restarted" if old and ending.result == "activated" else ending.result,
+        result="updated-not-restarted" if old and ending.result in ("updated", "rolled-back") else ending.result,
         exit_code=ExitCode.FOLLOW_UP if but else 0,
         headline=ending.headline + (f", but {' and '.join(but)}" if but else ""),
         advice=ending.advice,

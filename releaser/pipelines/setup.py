@@ -251,7 +251,7 @@ _GIVEN = {
 
 def find_values(site: Site, *, by: str = "") -> list[SettingValue]:
     """Return the project and every setting; `by` is click's name for the source of the project."""
-    origin, source = _GIVEN.get(by, ("found out", "the current directory"))
+    origin, source = _GIVEN.get(by, ("detected", "the current directory"))
     root = str(site.project.root)
     found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_find_out(site)}
     found = [SettingValue(name=PROJECT, value=root, origin=origin, source=source)]  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) ->
         origin = source = "file"
     elif name in found_out:
         value, source = found_out[name]
-        return SettingValue(name=name, value=value, origin="found out", source=source)
+        return SettingValue(name=name, value=value, origin="detected", source=source)
     else:
         origin = source = "default"
     shown = MASK if spec.secret and value else None if value is None else spec.kind.spell(value)

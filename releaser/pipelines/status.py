@@ -12,10 +12,10 @@ from msgspec import ValidationError, convert
 
 from releaser.answers import (
     AuditAnswer,
-    HeldBack,
+    CommitOnHold,
+    FailedCandidate,
+    OnHold,
     OutdatedPackage,
-    Quarantined,
-    RejectedCommit,
     ReleaseDetails,
     RunBrief,
     Status,
@@ -155,7 +155,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
     users, damage = users_of(found), find_damage(found)
     return ReleaseDetails(
         **plain(found.manifest),
-        state=found.state,
+        state=next(state for one, state in store.snapshot().states() if one.id == found.id),
         live=found.live,
         pinned=found.pinned,
         in_use_by=tuple(one.pid for one in users),
@@ -164,7 +164,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         works=found.works(),
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
-        held_back=run.held_back,
+        on_hold=run.on_hold,
         steps=run.steps,
         test_output=found.test_output,
     )
@@ -173,7 +173,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
 class _MakingRun(Frozen):
     """The facts in the history about the run that made a release."""
 
-    held_back: tuple[Block, ...] = ()
+    on_hold: tuple[Block, ...] = ()
     steps: tuple[Outcome, ...] = ()
 
 
@@ -286,9 +286,9 @@ def status(site: Site) -> Status:
         not_restarted=str(find_unrestarted(site) or ""),
         not_isolated=runs_open(site),
         problems=tuple(problems),
-        held_back=_answers(HeldBack, (*blocks.by("activation"), *blocks.by("person", "tests"))),
-        quarantined=_answers(Quarantined, blocks.candidates),
-        rejected_commits=_answers(RejectedCommit, blocks.commits),
+        on_hold=_answers(OnHold, (*blocks.by("rollback"), *blocks.by("person", "tests"))),
+        failed_candidates=_answers(FailedCandidate, blocks.candidates),
+        commits_on_hold=_answers(CommitOnHold, blocks.commits),
         waiting=waiting,
         lock_differences=read_notes(project.state_dir).lock_differences,
     )
@@ -326,7 +326,7 @@ def _list_waiting(store: ReleaseStore, proposed: str) -> Iterator[WaitingCandida
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    has_stopped = run.get("result") == "unchanged" and (run.get("blocked") or run.get("waits"))
+    has_stopped = run.get("result") == "no-changes" and (run.get("blocked") or run.get("waits"))
     return _is_whole_update(run) and run.get("exit_code") == 0 and not has_stopped
 
 

@@ -111,9 +111,9 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
             run.site.git.drop_references()
         if live is None:
             headline = f"{link.name} does not lead to a release, and is unchanged"
-            return PipelineResult(result="unchanged", headline=headline)
+            return PipelineResult(result="no-changes", headline=headline)
         headline = f"releaser is uninstalled; {link.name} is a plain venv"
-        return PipelineResult(result="activated", headline=headline, advice=_RESTART)
+        return PipelineResult(result="updated", headline=headline, advice=_RESTART)
 
     site = find_site(request.path, request.environ)
     _refuse_unfinished(site)

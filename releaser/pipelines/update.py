@@ -94,7 +94,7 @@ def update_site(
         run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
     note_taken_back(run.site, target)
     if source is not None and target.rejected is not None:  # its lock does not fit the code that stays
-        return PipelineResult(result="unchanged", headline=f"the code of the {source.name} {target.rejected.reason}")
+        return PipelineResult(result="no-changes", headline=f"the code of the {source.name} {target.rejected.reason}")
     # Most nights nothing is built, and a part of the tree is enough.
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
@@ -114,7 +114,7 @@ def update_site(
         return unchanged
     run.log.note(*describe_python(goal.work.facts.choice))
     deploy(run.site, run.log, Deployment(release=release, target=target, done=done), snapshot)
-    return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
+    return PipelineResult(result="updated", headline=_headline(run.log, release, goal))
 
 
 def ready_case(goal: Goal, release: Release) -> Case:
@@ -144,7 +144,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     if wait.error is not None and is_news:
         raise wait.error
     run.log.about(run.store.live(), None)
-    return PipelineResult(result="unchanged", headline=headline)
+    return PipelineResult(result="no-changes", headline=headline)
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
@@ -189,7 +189,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
         _report_unusable_live(work.log, due, error.message)
         raise
     goal = replace(decide(work.starting_from(kept.lock), due, force=force, source=source), moved=kept.findings)
-    work.log.learn(held_back=goal.resolution.held_back)
+    work.log.learn(on_hold=goal.resolution.on_hold)
     return goal
 
 
@@ -213,7 +213,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
         undo_unfinished(work.site, work.log)
         work.log.learn(blocked=say_what_blocks(failed))
     work.log.about(work.live, None)
-    held = goal.resolution.held_back
+    held = goal.resolution.on_hold
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
         note_unfixed(work, held, goal.wanted.audits.live)  # without skipped versions, nothing is looked up
     note_stale_processes(work.site, work.log)
@@ -225,7 +225,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     if not goal.is_unsure or CheckSettings.of(work.site).django_check != "off":
         red = try_live_release(work)
         headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
-    return PipelineResult(result="activated" if is_news else "unchanged", headline=headline)
+    return PipelineResult(result="updated" if is_news else "no-changes", headline=headline)
 
 
 def make_release(goal: Goal) -> Release:

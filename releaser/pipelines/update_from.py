@@ -78,7 +78,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
         pointer, before, signer = _read(run.site, channel)
         step.says(f"{channel.name} points at {pointer.current.release}, signed by {signer}")
     if not force and before is not None and (why := _why_nothing(run.site, pointer, before)):
-        return PipelineResult(result="unchanged", headline=why)
+        return PipelineResult(result="no-changes", headline=why)
     seen = Seen(
         channel=channel.name,
         sequence=pointer.current.sequence,
@@ -152,12 +152,12 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
         if force:  # files in their way may be gone
             place_included(run.site, run.log, kept)
-        return PipelineResult(result="unchanged", headline=f"{move.release} is live")
+        return PipelineResult(result="no-changes", headline=f"{move.release} is live")
     live = run.store.live()
     if not force and (why := _why_stay(run.site, pointer, before, kept)):
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
             run.log.note(Finding("release-damaged", f"{live.id} must be rebuilt: {reason}", "Run `releaser rebuild`."))
-        return PipelineResult(result="unchanged", headline=why)
+        return PipelineResult(result="no-changes", headline=why)
     if kept is not None and not kept.live:
         # Back or forward. The channel decides about the next release, so nothing is put on hold.
         return roll_back(run, to=kept.id, holds_left=False)
@@ -192,7 +192,7 @@ def _find_kept(site: Site, move: Move) -> Release | None:
     """Return the usable release that was installed here from the bundle; None without one."""
     digests = {one.manifest for one in move.files}
     for one in sorted(store_of(site).all(), key=lambda one: not one.live):
-        is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "bad")
+        is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "rolled-back")
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
     return None

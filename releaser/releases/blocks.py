@@ -36,7 +36,7 @@ class StoredBlock(Block):
     """
 
     what: Literal["package", "commit", "candidate"] = "package"
-    by: Literal["person", "activation", "tests"] = "activation"
+    by: Literal["person", "rollback", "tests", "activation"] = "rollback"
     #: Until when updates skip a version that failed once more.
     until: datetime | None = None
     #: The Python that the tests failed with.
@@ -52,6 +52,10 @@ class StoredBlock(Block):
     key: ReleaseKey | None = None
     #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
     sick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.by == "activation":  # as earlier versions wrote it
+            object.__setattr__(self, "by", "rollback")
 
     @property
     def at(self) -> str:
@@ -78,7 +82,7 @@ class HoldsSection(Section):
     #: The packages that people or the tests hold, whether anything newer was left out for it or not.
     holds: tuple[Block, ...] = ()
     #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
-    rejected_commits: tuple[str, ...] = ()
+    commits_on_hold: tuple[str, ...] = ()
 
 
 class CulpritsSection(Section):
@@ -109,7 +113,7 @@ class Blocks(Frozen):
     @property
     def failed(self) -> tuple[StoredBlock, ...]:
         """The versions that failed, after they went live or in the tests."""
-        return (*self.by("activation"), *self.by("tests"))
+        return (*self.by("rollback"), *self.by("tests"))
 
     @property
     def candidates(self) -> tuple[StoredBlock, ...]:
@@ -161,7 +165,7 @@ class Blocks(Frozen):
 
     def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
         """Block every package version that a release had introduced; versions of one package are comma-separated."""
-        known = {(one.name, one.version) for one in self.by("activation") if not one.commit}
+        known = {(one.name, one.version) for one in self.by("rollback") if not one.commit}
         return self.with_new(
             *(
                 StoredBlock(name=name, version=version, release=release, reason=reason, since=since)
@@ -173,7 +177,7 @@ class Blocks(Frozen):
 
     def with_commit_that_lowers(self, versions: Iterable[tuple[str, str]], *, commit: str, reason: str) -> Blocks:
         """Block the versions that a commit of another host or of a developer lowered."""
-        known = {(one.name, one.version) for one in self.by("activation")}
+        known = {(one.name, one.version) for one in self.by("rollback")}
         return self.with_new(
             *(
                 StoredBlock(name=name, version=version, reason=reason, since=timestamp(), commit=commit)

@@ -166,6 +166,10 @@ class Thread(Frozen):
     message_id: str
     since: datetime
 
+    def __post_init__(self) -> None:
+        if self.problem == "activation":  # as earlier versions wrote it
+            object.__setattr__(self, "problem", "rollback")
+
 
 class MailSection(Section):
     """The mail about a run."""
@@ -249,6 +253,14 @@ _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
 _LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
 _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
 
+# Results and fields in the history of earlier versions.
+_RENAMED = {
+    "activated": "updated",
+    "unchanged": "no-changes",
+    "rolled_back": "rolled-back",
+    "held_back": "on_hold",
+    "rejected_commits": "commits_on_hold",
+}
 HISTORY = StateFile(name="history.jsonl", type=str, read=require_file)
 
 
@@ -305,5 +317,15 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):
-            found.append(content)
+            found.append(_in_words_of_now(content))
     return found
+
+
+def _in_words_of_now(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with the names that this version gives to results and fields."""
+    result = run.get("result")
+    if result in _RENAMED:
+        run = {_RENAMED.get(name, name): value for name, value in run.items()}
+        is_rollback = result == "activated" and run.get("command") == "rollback"
+        run["result"] = "rolled-back" if is_rollback else _RENAMED[result]
+    return run

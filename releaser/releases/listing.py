@@ -93,18 +93,20 @@ def _read_differences(store: ReleaseStore) -> tuple[LockDifference, ...]:
 
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each unfinished candidate, then for each release, newest first by the record."""
-    locks, unchanged, found = functools.cache(leases.read_file_locks), functools.cache(is_unchanged), store.all()
+    snapshot = store.snapshot()
+    locks, unchanged = functools.cache(leases.read_file_locks), functools.cache(is_unchanged)
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
-        for place in store.find_unsealed({one.id for one in found})
+        for place in store.find_unsealed({one.id for one in snapshot.releases})
         if (place / "venv").is_dir()
     ]
     differences = _read_differences(store)
-    return [*candidates, *(_row(one, locks, unchanged, differences) for one in found)]
+    return [*candidates, *(_row(one, state, locks, unchanged, differences) for one, state in snapshot.states())]
 
 
 def _row(
     release: Release,
+    state: State,
     locks: Callable[[], leases.Locks],
     unchanged: Callable[..., bool],
     differences: tuple[LockDifference, ...],
@@ -113,7 +115,7 @@ def _row(
     damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
         id=release.id,
-        state=release.state,
+        state=state,
         live=release.live,
         pinned=release.pinned,
         created_at=manifest.created_at,

@@ -26,7 +26,7 @@ from releaser.system.state_files import StateFile
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
 
-State = Literal["live", "good", "failed", "bad", "candidate"]
+State = Literal["live", "previous", "good", "failed", "rolled-back", "candidate"]
 Origin = Literal["built", "adopted", "override"]
 Mark = Literal["good", "bad", "failed"]
 Tests = Literal["passed", "failed", "refused", "not run"]

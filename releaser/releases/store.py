@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-_STATES: Mapping[Stage, State] = {"ready": "candidate", "live": "good", "failed": "failed", "withdrawn": "bad"}
+_STATES: Mapping[Stage, State] = {"ready": "candidate", "live": "good", "failed": "failed", "withdrawn": "rolled-back"}
 _OF_MARKS: Mapping[str, Stage] = {"good": "live", "bad": "withdrawn", "failed": "failed"}
 
 
@@ -100,6 +100,12 @@ class StoreSnapshot(Frozen):
     def rollback_target(self) -> Release | None:
         """Return the first release of `rollback_order` that a rollback can go to; None without any."""
         return next((one for one in self.rollback_order() if find_rollback_damage(one) is None), None)
+
+    def states(self) -> Iterator[tuple[Release, State]]:
+        """Yield each release and its state for people: `previous` for the one to which a rollback goes."""
+        target = self.rollback_target()
+        for one in self.releases:
+            yield one, "previous" if target is not None and one.id == target.id else one.state
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last and that a rollback could go to; it may be the live one."""
@@ -174,15 +180,29 @@ class ReleaseStore(Frozen):
         return self.snapshot().releases
 
     def find(self, release: str) -> Release:
-        """Return one release by its id, or by an unambiguous beginning of it. Raises NoSuchReleaseError."""
-        releases = self.all()
-        found = [one for one in releases if one.id == release] or [
-            one for one in releases if release and one.id.startswith(release)
-        ]
+        """Return a release by its id, a unique beginning of it, `live`, `previous` or `@N`.
+
+        `@0` is the newest release, `@1` the newest but one. `previous` is the release to which a rollback goes.
+        Raises NoSuchReleaseError.
+        """
+        snapshot = self.snapshot()
+        releases = {one.id: one for one in snapshot.releases}
+        number = release[1:] if release.startswith("@") else ""
+        if release == "live":
+            found = [snapshot.live] if snapshot.live else []
+        elif release == "previous":
+            found = [target] if (target := snapshot.rollback_target()) else []
+        elif number.isascii() and number.isdigit():
+            found = [*releases.values()][int(number) : int(number) + 1]
+        else:
+            fitting = [name for name in releases if release and name.startswith(release)]
+            found = [releases[name] for name in fitting if release not in releases or name == release]
         if len(found) == 1:
             return found[0]
-        what = "no release" if not found else "more than one release"
-        message = f"there is {what} {release!r} in {self.directory}"
+        if found:
+            message = f"{release!r} is the beginning of several releases: {', '.join(one.id for one in found)}"
+            raise NoSuchReleaseError(message, "Write more of the name.")
+        message = f"there is no release {release!r} in {self.directory}"
         raise NoSuchReleaseError(message, "See `releaser list`.")
 
     def get(self, release: str | None) -> Release | None:

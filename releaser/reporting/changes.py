@@ -210,7 +210,7 @@ def _why_left(one: Vulnerability, report: RunReport) -> str:
     came = [change.new for change in report.changes if change.name == one.name and change.new]
     if not report.live_changed and not all(replace(one, version=new).fix for new in came):
         return f"{fixed}, which this run could not make live"
-    held = next((held for held in report.held_back if held.name == one.name), None)
+    held = next((held for held in report.on_hold if held.name == one.name), None)
     if held is not None:
         return f"{fixed}; {held.version} is on hold: {held.reason}"
     return f"{fixed}; `releaser outdated` shows what blocks it"

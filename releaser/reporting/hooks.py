@@ -78,7 +78,7 @@ def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, co
 def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> RunReport:
     run = Run(site=site, log=log, log_file=str(site.project.logs / f"{log.run_id}.log"))
     changed = log.learned.live_changed
-    report = run.report(result="activated" if changed else "unchanged", exit_code=0, headline=f"{log.command}: {hook}")
+    report = run.report(result="updated" if changed else "no-changes", exit_code=0, headline=f"{log.command}: {hook}")
     if changed or release is None:
         return report
     return replace(report, release=release, previous=store_of(site).live_id())
@@ -122,12 +122,12 @@ def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None
     if HookSettings.of(site).on_rollback is not None:
         run = Run(site=site, log=log)
         code = ActivationError.exit_code
-        _tell(site, log, "on_rollback", venv, run.report(result="rolled_back", exit_code=code, headline=reason))
+        _tell(site, log, "on_rollback", venv, run.report(result="rolled-back", exit_code=code, headline=reason))
 
 
 def tell_failure(run: Run, report: RunReport) -> RunReport:
     """Run `on_failure` if a run ended without making its release live; return the report with that step."""
-    is_live = report.live_changed and report.result != "rolled_back"
+    is_live = report.live_changed and not report.is_automatic_rollback
     wanted = HookSettings.of(run.site).on_failure is not None and report.command in _GOING_LIVE
     if not wanted or is_live or report.exit_code in _ENDED_WELL:
         return report

@@ -22,7 +22,7 @@ from releaser.releases.leases import ProcessesSection
 from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
 from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, add_links, fold
 from releaser.reporting.subject import SOLVED, choose_badge, header_text, subject
-from releaser.reporting.text import held_back_passages, outage_sentence, summarize
+from releaser.reporting.text import on_hold_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.restart_settings import OutageSection
@@ -122,18 +122,18 @@ def _context(report: RunReport) -> dict[str, Any]:
     told = summarize(report)
     said = {report.headline, *(problem.message for problem in report.problems)}
     came_in = report.live_changed or report.is_done
-    held, holds = {one.name for one in report.held_back}, HoldsSection.of(report)
+    held, holds = {one.name for one in report.on_hold}, HoldsSection.of(report)
     left = ProcessesSection.of(report).left_behind
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
-    passages = held_back_passages(
+    passages = on_hold_passages(
         # Skipped versions, and other holds without anything newer.
-        (*report.held_back, *(one for one in holds.holds if one.name not in held)),
+        (*report.on_hold, *(one for one in holds.holds if one.name not in held)),
         since=report.started_at,
     )
-    kept_out = [(line, "") for line in holds.rejected_commits] + passages
+    kept_out = [(line, "") for line in holds.commits_on_hold] + passages
     above = [
         ("Problems", list(map(_problem, told.others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
@@ -275,9 +275,9 @@ def _way_of_code(report: RunReport) -> list[str]:
 def _commits_title(report: RunReport) -> str:
     """Return the title for the commits. If a failed run has changed the live release, their fate is unknown."""
     what = "New commits"
-    if report.live_changed and (report.is_done or report.result == "rolled_back"):
+    if report.live_changed and (report.is_done or report.result == "rolled-back"):
         what = "Commits that went live"
-    elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
+    elif not report.live_changed and report.result in ("failed", "refused", "rolled-back"):
         what = "Commits that failed and are not live"
     if report.pulled is None:
         return what

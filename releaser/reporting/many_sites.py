@@ -101,7 +101,7 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 def is_news(one: SiteAnswer) -> bool:
     """Whether an update has done something, failed to, or has something to report."""
     told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
-    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "unchanged"
+    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "no-changes"
 
 
 def _headline(command: str, one: SiteAnswer) -> str:
@@ -135,7 +135,7 @@ def said(errors: Sequence[str]) -> str:
 def summary(answers: Sequence[SiteAnswer]) -> str:
     """Count the sites, and those that failed, wait or changed."""
     fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
-    changed = (*DONE, "rolled_back")
+    changed = (*DONE, "rolled-back")
     counts = {
         "failed": sum(one.exit_code not in fair for one in answers),
         "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),

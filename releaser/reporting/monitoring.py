@@ -97,7 +97,7 @@ def _performance(status: Status, ages: Ages, now: datetime) -> Iterator[str]:
     since = _seconds_since(status, now)
     limits = f"{ages.warning:.0f};{ages.critical:.0f}"
     yield f"last_success={f'{since:.0f}s' if math.isfinite(since) else 'U'};{limits}"
-    yield f"held={len(status.held_back)}"
+    yield f"held={len(status.on_hold)}"
     yield f"vulnerable={'U' if status.vulnerable is None else status.vulnerable}"
     yield f"releases={status.releases_bytes}B"
     yield f"free={status.free_bytes}B"
@@ -148,7 +148,7 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         "push_pending": ("Whether a commit has not been pushed", status.push_pending),
         "mails_pending": ("Mails that wait to be sent", status.mails_pending),
         "updates_blocked": ("Whether what is newer cannot go live, as it failed", bool(status.blocked)),
-        "held_back": ("Packages and versions that are on hold", len(status.held_back)),
+        "on_hold": ("Packages and versions that are on hold", len(status.on_hold)),
         "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
         "to_accept": ("Packages that wait for releaser accept", len(status.asked)),
         "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),

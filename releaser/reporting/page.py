@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 _RUNS, _WEEKS = 20, 26  # on the page
 #: The word and the colour of each result of a run, in the order in which they are stacked.
 _RESULTS = {
-    "activated": ("updated", "green"),
+    "updated": ("updated", "green"),
     "updated-not-restarted": ("updated, not restarted", "amber"),
     "proposed": ("proposed", "green"),
-    "unchanged": ("nothing to do", "muted"),
-    "rolled_back": ("taken back", "blue"),
+    "no-changes": ("no changes", "muted"),
+    "rolled-back": ("rolled back", "blue"),
     "refused": ("refused", "amber"),
     "failed": ("failed", "red"),
 }
@@ -207,7 +207,7 @@ def _list_pending(status: Status) -> Iterator[str]:
         yield "`releaser accept`"
     if status.waiting:
         yield "a release that is ready"
-    if status.held_back:
-        yield f"{plural(len(status.held_back), 'package')} on hold"
+    if status.on_hold:
+        yield f"{plural(len(status.on_hold), 'package')} on hold"
     if status.vulnerable:
         yield f"{plural(status.vulnerable, 'package')} vulnerable"

@@ -28,7 +28,7 @@ SOLVED = {
     "before_live": "before_live admits a newer release",
     "migrations": "migrations no longer block a newer release",
     "live tests": "the tests of the site pass again",
-    "activation": "a newer release works",
+    "rollback": "a newer release works",
     "follow-up": "no follow-up is pending any more",
     "restart": "updates restart the site again",
 }
@@ -72,15 +72,15 @@ def choose_badge(report: RunReport) -> Badge:
             return Badge.bad("Refused")
         case "failed":
             return Badge.bad("Refused" if _is_refused_by_tests(report) else "Failed")
-        case "rolled_back" if report.live_changed:
+        case "rolled-back" if report.is_automatic_rollback and report.live_changed:
             return Badge.bad("Still live")
-        case "rolled_back":
+        case "rolled-back" if report.is_automatic_rollback:
             return Badge.bad("Rolled back") if report.earlier_release_fails_too else Badge.back()
         case "updated-not-restarted":
             return Badge.fair("Not restarted")
         case _ if report.exit_code or report.problems:
             return Badge.fair("Follow-up" if report.exit_code else "Problem")
-        case "activated":
+        case "updated" | "rolled-back":
             return _judge_release(report)
         case "proposed":
             return Badge.good("Proposed")
@@ -92,7 +92,7 @@ def _judge_release(report: RunReport) -> Badge:
     if report.is_rollback:
         return Badge.back()
     if CulpritsSection.of(report).culprits:
-        return Badge.fair("Held back")
+        return Badge.fair("On hold")
     if report.rebuilt is not None:
         return Badge.good("Rebuilt")
     return Badge.good("Updated" if report.live_changed else "Adopted")
@@ -131,21 +131,21 @@ def _result(report: RunReport) -> str:
     command, problems = report.command, report.problems
     if report.exit_code > ExitCode.SIGNALLED:
         return f"{command} interrupted"
+    if report.is_done:
+        return _activated(report)
     match report.result:
-        case "unchanged":
+        case "no-changes":
             return _unchanged(report)
-        case "activated" | "updated-not-restarted":
-            return _activated(report)
         case "proposed":
             return f"proposed, {plural(len(report.changes), 'package')} to review"
-        case "rolled_back" if report.live_changed:
+        case "rolled-back" if report.live_changed:
             return f"{command} failed, STILL LIVE{_because(report)}"
-        case "rolled_back":
+        case "rolled-back":
             why = ", RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else _because(report)
             return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{why}"
         case "failed":
             return _failed(report)
-        case "refused":  # the headline if it is about one problem, or the number of problems
+        case _:  # refused: the headline if it is about one problem, or the number of problems
             one = len(problems) <= 1 or summarize(report).is_about_a_problem
             return f"{command} refused, {_shorten(report, report.headline) if one else _problem_count(report)}"
 

@@ -19,7 +19,7 @@ from releaser.system.words import age, elapsed, first_few, one_line, plural, siz
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import HeldBack, OutdatedPackage, Quarantined, RejectedCommit, ReleaseDetails, Status
+    from releaser.answers import CommitOnHold, FailedCandidate, OnHold, OutdatedPackage, ReleaseDetails, Status
     from releaser.locks.origins import Deviation
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
@@ -142,13 +142,13 @@ def output_lines(output: str) -> list[str]:
     return ["end of the output:", *(f"  {line}" for line in shown.splitlines())]
 
 
-def held_back_lines(held_back: Iterable[Block], *, commands: bool = True) -> list[str]:
+def on_hold_lines(on_hold: Iterable[Block], *, commands: bool = True) -> list[str]:
     """Return the versions that were skipped, a line for each reason, with the command that shows more.
 
     Of many versions with one reason, as after a rollback, the first few are named.
     """
     groups: dict[str, list[str]] = defaultdict(list)
-    for held in held_back:
+    for held in on_hold:
         see = f"; see `releaser show {held.release}`" if commands and held.release else ""
         reason = held.reason + (f" in {first_few(held.tests)}" if held.tests else "")
         together = f", with {first_few(held.together)}" if held.together else ""
@@ -157,13 +157,13 @@ def held_back_lines(held_back: Iterable[Block], *, commands: bool = True) -> lis
     return [f"{_versions(names)}: {one_line(reason)}" for reason, names in groups.items()]
 
 
-def held_back_passages(held_back: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
+def on_hold_passages(on_hold: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
     """Return the same lines, each with the end of the test output if the hold is not older than `since`."""
     groups: dict[str, list[Block]] = defaultdict(list)
-    for held in held_back:
+    for held in on_hold:
         is_new = bool(held.since) and datetime.fromisoformat(held.since) >= since.replace(microsecond=0)
         groups[held.output if is_new else ""].append(held)
-    return [(line, output) for output, group in groups.items() for line in held_back_lines(group)]
+    return [(line, output) for output, group in groups.items() for line in on_hold_lines(group)]
 
 
 def _versions(names: Sequence[str]) -> str:
@@ -197,8 +197,8 @@ def release_text(details: ReleaseDetails) -> list[str]:
         lines += ["", *table([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
     if details.changes:
         lines += ["", *changes_table(details.changes, now=details.created_at).lines]
-    if details.held_back:
-        lines += ["", "on hold:", *(f"  {line}" for line in held_back_lines(details.held_back, commands=False))]
+    if details.on_hold:
+        lines += ["", "on hold:", *(f"  {line}" for line in on_hold_lines(details.on_hold, commands=False))]
     if details.steps:
         rows = [[one.step, one.status, elapsed(one.seconds), one.detail] for one in details.steps]
         lines += ["", *table([["STEP", "STATUS", "TIME", ""], *rows])]
@@ -258,15 +258,15 @@ def status_text(status: Status) -> list[str]:
         *(["tests and builds run without a sandbox; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
         *(f"not as committed: {one}" for one in status.lock_differences),
-        *(f"on hold: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
-        *(f"failed: candidate {one.release}: {_since(one)}" for one in status.quarantined),
-        *(f"on hold: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),
+        *(f"on hold: {line}" for line in on_hold_lines(map(_withheld, status.on_hold), commands=False)),
+        *(f"failed: candidate {one.release}: {_since(one)}" for one in status.failed_candidates),
+        *(f"on hold: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.commits_on_hold),
         *(f"waiting: candidate {one.release}: {_since(one)}" for one in status.waiting),
         *(f"problem: {problem}" for problem in status.problems),
     ]
 
 
-def _withheld(one: HeldBack) -> Block:
+def _withheld(one: OnHold) -> Block:
     from msgspec import convert  # slow to import
 
     return replace(convert(one, Block, from_attributes=True), since=one.at)
@@ -276,7 +276,7 @@ def _runs(status: Status) -> Iterator[str]:
     for title, run in (("last run", status.last_run), ("last change", status.last_change)):
         if run:
             when = run.started_at[:19].replace("T", " ")
-            bad = f" {run.result.replace('_', ' ')} (code {run.exit_code})" if run.exit_code else ""
+            bad = f" {run.result.replace('-', ' ')} (exit code {run.exit_code})" if run.exit_code else ""
             yield f"{title}: {when} UTC, {' '.join([run.command, *run.only])}{bad}: {run.headline}"
     yield from filter(None, [status.waits])
     if holder := status.running:
@@ -302,7 +302,7 @@ def _list_pending(status: Status) -> Iterator[str]:
         yield f"pending: {plural(status.mails_pending, 'mail')} not sent yet"
 
 
-def _since(one: Quarantined | RejectedCommit) -> str:
+def _since(one: FailedCandidate | CommitOnHold) -> str:
     return f"{one.reason} (since {one.at[:10]})"
 
 
@@ -332,7 +332,7 @@ def sound_text(verified: Verified) -> str:
 
 def what_comes(one: OutdatedPackage) -> str:
     """Return the end of a sentence that says what the next update installs of a package; empty for nothing."""
-    which = "it" if not one.kept_by else one_line(one.next) if one.next else ""
+    which = "it" if not one.blocked_by else one_line(one.next) if one.next else ""
     return f"; the next update installs {which}" if which else ""
 
 
@@ -341,10 +341,10 @@ def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
     rows = [
         [
             *(one_line(one.name), one.locked, one.latest),
-            f"{', '.join(dict.fromkeys(blocker.by for blocker in one.kept_by)) or 'nothing'}{what_comes(one)}",
+            f"{', '.join(dict.fromkeys(blocker.by for blocker in one.blocked_by)) or 'nothing'}{what_comes(one)}",
         ]
         for one in packages
     ]
     heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "BLOCKED BY"], *rows])
-    reasons = ([f"    {one_line(blocker.reason)}" for blocker in one.kept_by] for one in packages)
+    reasons = ([f"    {one_line(blocker.reason)}" for blocker in one.blocked_by] for one in packages)
     return [heading, *itertools.chain.from_iterable([line, *below] for line, below in zip(lines, reasons, strict=True))]

@@ -28,12 +28,12 @@ _PROBLEMS: dict[int, str] = {
     ExitCode.PREFLIGHT: "preflight",
     ExitCode.BUILD: "build",
     ExitCode.TESTS: "tests",
-    ExitCode.ROLLED_BACK: "activation",
+    ExitCode.ROLLED_BACK: "rollback",
     ExitCode.FOLLOW_UP: "follow-up",
 }
 #: The problems of a candidate whose tests pass, by the code of the finding.
 _REFUSED = {HookError.code: "before_live", MigrationsError.code: "migrations"}
-_REJECTS = ("tests", "activation", "undecided")
+_REJECTS = ("tests", "rollback", "undecided")
 
 
 def problem_of(report: RunReport) -> str:
@@ -60,7 +60,7 @@ def find_solved(
     is_whole = report.is_update and not report.only and DueSection.of(report).due_at is None
     if not is_whole or report.exit_code not in (0, ExitCode.FOLLOW_UP):
         return ()
-    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *HoldsSection.of(report).holds))
+    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.on_hold, *HoldsSection.of(report).holds))
     is_new = report.is_done and report.live_changed
     is_well = any(one.step == "test live release" and one.status == "ok" for one in report.steps)
     failed = [datetime.fromisoformat(one) for one in failed_at]
@@ -74,7 +74,7 @@ def find_solved(
             case "live tests":
                 return is_new or is_well
             case "restart":
-                return is_new and report.result == "activated"
+                return is_new and report.result != "updated-not-restarted"
             case "follow-up":
                 return not report.exit_code and not is_due
             case _:

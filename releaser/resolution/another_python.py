@@ -317,7 +317,7 @@ def _say_rule(one: Block) -> str:
         return f"and {one.name} is on hold by you" + (f": {one.reason}" if one.reason else "")
     if one.by in ("policy", "age", "ignore", "constraint"):
         return f"but {one.reason}"
-    return f"but {one.version} {'was rolled back' if one.by == 'activation' else 'failed before'}: {one.reason}"
+    return f"but {one.version} {'was rolled back' if one.by == 'rollback' else 'failed before'}: {one.reason}"
 
 
 def _advise(one: Block) -> str:

@@ -117,7 +117,7 @@ class Outlook(Frozen):
             group = choose_dependency_group(self.site.settings, self.site.pyproject)
             if self._is_as_live(found, group):
                 said = "no installed package would change, so releaser makes no new lock"
-                return replace(foreseen, refused=said, by="unchanged")
+                return replace(foreseen, refused=said, by="no-changes")
             failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
             return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")

@@ -153,8 +153,8 @@ class _Known(Frozen):
         """Describe a package of which the index has a newer version than the `locked` one."""
         latest, coming = self.available[name].newest, self._coming(name, locked)
         comes = coming is not None and latest in coming.split(", ")
-        kept_by = () if comes else tuple(self._blockers(name, coming))
-        return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, kept_by=kept_by)
+        blocked_by = () if comes else tuple(self._blockers(name, coming))
+        return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, blocked_by=blocked_by)
 
     def unseen(self, locked: Mapping[str, str]) -> Iterator[OutdatedPackage]:
         """Describe updates to something that is not an index's newest version, such as a commit."""
@@ -164,8 +164,8 @@ class _Known(Frozen):
                 reached != version and ", " in version
             ):
                 coming = self._coming(name, version)
-                kept_by = () if coming is not None else tuple(self._refusals())
-                yield OutdatedPackage(name=name, locked=version, latest=reached, next=coming, kept_by=kept_by)
+                blocked_by = () if coming is not None else tuple(self._refusals())
+                yield OutdatedPackage(name=name, locked=version, latest=reached, next=coming, blocked_by=blocked_by)
 
     def _coming(self, name: str, locked: str) -> str | None:
         """Return the version of a package that the next update installs; None if it stays."""

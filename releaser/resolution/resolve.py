@@ -70,7 +70,7 @@ def resolve(
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     before, known = live_lock(work.live, facts.lock.versions), work.blocks or read_blocks(site.state_dir)
-    blocks = known.without(lambda one: one.by == "activation") if force else known.without_held()
+    blocks = known.without(lambda one: one.by == "rollback") if force else known.without_held()
 
     def read_rules() -> Rules:
         counting = select_blocks(site, blocks, failed, python=facts.choice.version, now=now)
@@ -126,17 +126,17 @@ def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
     with work.log.step("resolve") as step:
         site.project.lock.write_bytes(lock.data)
         found = read_made_lock(site.project.root)
-        return _resolution(work, step, found, list_failed(read_blocks(site.state_dir).by("activation"), found))
+        return _resolution(work, step, found, list_failed(read_blocks(site.state_dir).by("rollback"), found))
 
 
-def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Block, ...]) -> Resolution:
+def _resolution(work: Workspace, step: Step, found: LockFile, on_hold: tuple[Block, ...]) -> Resolution:
     """Describe a lock. Raises ResolutionError if packages have other origins than in the lock of the commit."""
     site, files = work.site, work.live.manifest.files if work.live else {}
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
     diff = diff_to(work.live, found, python=work.facts.choice.version)
     count = plural(len(diff), "package change") if diff else "no package changes"
     step.says("; accepted: ".join([count, *map(str, accepted)]))
-    return Resolution(lock=found, diff=diff, held_back=held_back)
+    return Resolution(lock=found, diff=diff, on_hold=on_hold)
 
 
 def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
@@ -266,7 +266,7 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     if blocks.held:
         names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
         advice += f" On hold by you: {names}. To lift a hold, run `releaser unhold NAME`."
-    if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("activation")]:
+    if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("rollback")]:
         advice += f" On hold by releaser: {', '.join(left_out)}. To include these, add `--force`."
     return ResolutionError("the dependencies of the project have no solution", advice, output=output)
 
@@ -283,7 +283,7 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
 
 def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
     """Raise ResolutionError if a lock has a version that was rolled back."""
-    for entry in blocks.by("activation"):
+    for entry in blocks.by("rollback"):
         if entry.is_in(lock.versions):
             message = (
                 f"{entry.name} {entry.version} was rolled back ({entry.reason}), but no other version "

@@ -63,7 +63,7 @@ def rules_for(  # noqa: PLR0913 - all inputs of the rules
 
 def _versions_to_leave(lock: LockFile, live: LockFile, blocks: Blocks) -> Mapping[str, str]:
     """Return the locked versions of packages whose live version a commit of another host or developer lowered."""
-    names = {one.name for one in blocks.by("activation") if one.commit and one.is_in(live.versions)}
+    names = {one.name for one in blocks.by("rollback") if one.commit and one.is_in(live.versions)}
     return {name: lock.versions[name] for name in names if name in lock.versions}
 
 
@@ -110,13 +110,13 @@ def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> t
     `withheld` are the blocks of the resolution that made `lock`.
     """
     known = list_failed(blocks.failed, lock)
-    failed = {(one.name, one.version) for one in known if one.by != "activation"}
+    failed = {(one.name, one.version) for one in known if one.by != "rollback"}
     part = {name for one in known for name in one.together}
-    backed_out = {one.name for one in blocks.by("activation")}
+    backed_out = {one.name for one in blocks.by("rollback")}
     others = tuple(
         one
         for one in withheld
-        if (one.by != "activation" or one.name not in backed_out)
+        if (one.by != "rollback" or one.name not in backed_out)
         and (one.name, one.version) not in failed
         and f"{one.name} {one.version}" not in part
         and one.version != lock.versions.get(one.name)

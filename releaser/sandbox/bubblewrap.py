@@ -1,7 +1,7 @@
 """The sandbox of programs that are not trusted yet: it discards their writes and shuts them off from other processes.
 
 bubblewrap gives these programs a private view of the file system. Their writes land in layers that are deleted with the
-sandbox, except in a few writable places. The documentation of the setting `isolate` says what the sandbox protects.
+sandbox, except in a few writable places. The documentation of the setting `sandbox` says what the sandbox protects.
 """
 
 from __future__ import annotations

@@ -15,22 +15,22 @@ INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
 
 
 def bubblewrap_of(site: Site) -> Bubblewrap | None:
-    """Return the sandbox of a site's tests and builds; None if none works here, or with `isolate = "off"`.
+    """Return the sandbox of a site's tests and builds; None if none works here, or with `sandbox = "off"`.
 
-    Raises BuildError with `isolate = "bwrap"` if bubblewrap does not work.
+    Raises BuildError with `sandbox = "bwrap"` if bubblewrap does not work.
     """
     found = find_sandbox(site)
     if isinstance(found, Bubblewrap):
         return found
-    if SandboxSettings.of(site).isolate == "bwrap":
-        message = f'`isolate = "bwrap"`: {found}'
-        raise BuildError(message, f'{INSTALL}, or set `isolate` to "auto" or "off".')
+    if SandboxSettings.of(site).sandbox == "bwrap":
+        message = f'`sandbox = "bwrap"`: {found}'
+        raise BuildError(message, f'{INSTALL}, or set `sandbox` to "auto" or "off".')
     return None
 
 
 def find_sandbox(site: Site) -> Bubblewrap | str:
     """Return the sandbox that works here for a site, or the reason why there is none. It is tried once in a run."""
-    if SandboxSettings.of(site).isolate == "off":
-        return '`isolate` is "off"'
+    if SandboxSettings.of(site).sandbox == "off":
+        return '`sandbox` is "off"'
     outside = site.outside.project
     return find_bubblewrap(site.runner, (outside.outer, outside.state_dir))

@@ -10,7 +10,7 @@ class SandboxSettings(Part):
     """The settings of the sandbox: access of tests and builds."""
 
     #: The sandbox for tests and builds: `auto` uses bubblewrap where it works, `bwrap` requires it.
-    isolate: Literal["auto", "bwrap", "off"] = "auto"
+    sandbox: Literal["auto", "bwrap", "off"] = "auto"
     #: Files and directories in which changes by tests and builds stay; they must exist.
     test_writable: FilePaths = ()
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.

@@ -54,7 +54,7 @@ RULES: Mapping[str, Rule] = {
     # Variables such as LD_PRELOAD reach programs outside the sandbox.
     "environment_file": _unless_taken_back,
     # The limits of the sandbox.
-    "isolate": _the_stricter,
+    "sandbox": _the_stricter,
     "test_writable": _what_both_have,
     "test_sockets": _what_both_have,
     "test_network": lambda live, own, _: live and own,

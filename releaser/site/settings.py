@@ -94,13 +94,15 @@ class Settings(Frozen):
     #: Whether members of that group may run releaser: they get write access to releases and the state directory.
     group_writable: bool = False
     #: Whether releases get the start-up module, which keeps each process on the release on which it started.
-    pin: bool = True
+    pin_processes: bool = True
     #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
     link_mode: Literal["clone", "copy"] | None = None
 
 
 #: Settings that earlier versions had, and what to do instead.
 REMOVED = {
+    "isolate": "Its name is `sandbox` now: use that, with the same value.",
+    "pin": "Its name is `pin_processes` now: use that, with the same value.",
     "test_jobs": "Remove it: releaser runs the tests one after the other.",
     "publish": (
         'Remove it. Instead of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'

@@ -69,7 +69,7 @@ def _refuse_other_project(work: Workspace) -> None:
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
     key = candidate_key(work.site, work.facts, lock)
-    out = [one for one in blocks.by("activation") if one.is_in(lock.versions)]
+    out = [one for one in blocks.by("rollback") if one.is_in(lock.versions)]
     for one in blocks.candidates if out else ():
         if one.key and one.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])

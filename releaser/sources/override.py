@@ -68,4 +68,4 @@ class Overridden(Source):
                     message, "Check the source of this package in pyproject.toml (`tool.uv.sources`)."
                 )
             step.says(names)
-        return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())
+        return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), on_hold=())

@@ -34,7 +34,7 @@ class Same(Locked):
             and site.pulled is None
             and live.manifest.dependencies_key == site.pyproject.dependencies_key()
             and bool(lock.data)
-            and not any(entry.is_in(lock.versions) for entry in blocks.by("activation"))
+            and not any(entry.is_in(lock.versions) for entry in blocks.by("rollback"))
             and blocks.candidate(key) is None
             and not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
         )

@@ -37,7 +37,7 @@ def test_it_is_closed_and_that_is_told(make_site: SiteFactory, way: str) -> None
     site = make_site(venv=True)
     open_up(site, way=way)
     report = site.json("init")
-    told = [one for one in report["problems"] if "can be written by" in one]
+    told = [one for one in report["problems"] if "others can write to" in one]
     assert ["3 files" in one and "releaser removed that access" in one for one in told] == [True]
     for place, _, files in os.walk(site.link.resolve()):
         for one in (place, *(os.path.join(place, name) for name in files if name != ".lock")):
@@ -47,7 +47,7 @@ def test_it_is_closed_and_that_is_told(make_site: SiteFactory, way: str) -> None
 def test_a_group_that_is_to_write_it_may(make_site: SiteFactory) -> None:
     site = make_site(venv=True, settings={"group_writable": True})
     open_up(site, way="group")
-    assert "can be written by" not in str(site.json("init")["problems"])
+    assert "others can write to" not in str(site.json("init")["problems"])
 
 
 @pytest.mark.parametrize("way", ["group", "everybody", "user"])
@@ -61,9 +61,9 @@ def test_a_venv_behind_a_symlink_or_with_files_of_another_user_is_refused(
     open_up(site, way=way)
     modes = {path: path.lstat().st_mode for path in site.link.resolve().rglob("*")} if way != "user" else {}
     before = site.snapshot()
-    assert "can be written by" in site.releaser("check", check=3).stderr
+    assert "others can write to" in site.releaser("check", check=3).stderr
     said = site.releaser("init", check=3).stderr
-    assert "can be written by" in said
+    assert "others can write to" in said
     assert site.snapshot() == before
     assert f"chmod -R go-w {os.path.realpath(site.link)}`" in said
     assert modes == {path: path.lstat().st_mode for path in modes}

@@ -60,7 +60,7 @@ def served(make_site: SiteFactory) -> Iterator[Served]:
 def attested(site: SampleSite, *args: str) -> tuple[str, list[str]]:
     """Update; return what is said of attestations, and what is a problem."""
     report = site.json("update", *args)
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     return next(one["detail"] for one in report["steps"] if one["step"] == "attestations"), report["problems"]
 
 

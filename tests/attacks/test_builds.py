@@ -97,7 +97,7 @@ def test_what_somebody_holds_is_not_built(scene: Scene, name: str) -> None:
     scene.site.releaser("hold", name, check=0)
     scene.offer(name, "2.0", 90)
     assert scene.ask() == ""
-    (told,) = [one for one in scene.site.json("update")["held_back"] if one["version"]] or [{"by": "person"}]
+    (told,) = [one for one in scene.site.json("update")["on_hold"] if one["version"]] or [{"by": "person"}]
     assert told["by"] == "person"
 
 
@@ -129,7 +129,7 @@ def test_what_fails_in_the_sandbox_is_not_built_without_it(scene: Scene) -> None
     refuses = "if b'bwrap' in open('/proc/1/cmdline', 'rb').read():\n    raise SystemExit('not in a sandbox')\n"
     build_sdist(scene.site.index.path, "evil", "2.0", mark=scene.mark, first=refuses)
     scene.index.uploaded["evil", "2.0"] = datetime.now(UTC) - timedelta(days=90)
-    assert scene.ask(check=None, RELEASER_ISOLATE="auto") == ""
+    assert scene.ask(check=None, RELEASER_SANDBOX="auto") == ""
     assert scene.site.live_version("evil") == "1.0"
 
 

@@ -46,7 +46,7 @@ def numbers(place: Path) -> list[int]:
 
 
 def test_a_daemon_of_the_tests_is_ended_and_named(make_site: SiteFactory, place: Path) -> None:
-    site = make_site.adopted(settings={"isolate": "off"})  # in a process namespace it has another number
+    site = make_site.adopted(settings={"sandbox": "off"})  # in a process namespace it has another number
     daemon = DAEMON.format(place=str(place))
     guard = 'if "test" in __import__("sys").argv:\n' + "".join(f"    {line}\n" for line in daemon.splitlines())
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{guard}'})
@@ -62,7 +62,7 @@ def test_a_daemon_of_the_tests_is_ended_and_named(make_site: SiteFactory, place:
 
 def test_a_daemon_in_bubblewrap_is_ended_and_named(make_site: SiteFactory) -> None:
     require(shutil.which("bwrap"), "bubblewrap is needed")
-    site = make_site.adopted(settings={"isolate": "bwrap"})
+    site = make_site.adopted(settings={"sandbox": "bwrap"})
     daemon = DAEMON.format(place=os.devnull)
     guard = 'if "test" in __import__("sys").argv:\n' + "".join(f"    {line}\n" for line in daemon.splitlines())
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{guard}'})

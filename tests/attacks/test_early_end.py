@@ -17,14 +17,14 @@ RUNNERS = {
 }
 
 
-@pytest.mark.parametrize("isolate", ["auto", "off"])
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
 @pytest.mark.parametrize("becomes", [False, True])
-def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, isolate: str, becomes: bool) -> None:
+def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, sandbox: str, becomes: bool) -> None:
     """Also where the runner has become another Python before."""
     runner = RUNNERS["it becomes another Python" if becomes else "it prints nothing"]
     site = make_site.adopted(settings={"test_command": ["python", "run_tests.py"]}, files={"run_tests.py": runner})
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "import os\n__version__ = '1.1.0'\nos._exit(0)\n"})
-    report = site.json("update", check=5, env={"RELEASER_ISOLATE": isolate})
+    report = site.json("update", check=5, env={"RELEASER_SANDBOX": sandbox})
     assert "Python ended before the tests did, with status 0" in str(report)
     assert site.live_version("alpha") == "1.0.0"
 

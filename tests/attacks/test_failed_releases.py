@@ -78,7 +78,7 @@ def test_a_python_that_its_tests_have_left_is_not_asked(make_site: SiteFactory, 
     mark.touch()
     site.push_commit("tests", {"site_tests.py": code})
     site.publish("alpha", "1.1.0")
-    site.releaser("update", env={"RELEASER_ISOLATE": "off"})
+    site.releaser("update", env={"RELEASER_SANDBOX": "off"})
     for words in (["verify", "--all"], ["show", site.json("list")[0]["id"]], ["list", "-v"], ["status"]):
         site.releaser(*words, timeout=SECONDS)
         started = mark.read_text(encoding="utf-8").splitlines()

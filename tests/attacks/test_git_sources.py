@@ -116,7 +116,7 @@ def test_a_package_is_built_without_what_it_was_fetched_with(
         run(["chown", "-R", OWNER, home], cwd=people.base, env=os.environ, check=0)
         env = {
             **people.environment(OWNER, site),
-            "RELEASER_ISOLATE": "bwrap",
+            "RELEASER_SANDBOX": "bwrap",
             "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig",
         }
         if way == "ssh":

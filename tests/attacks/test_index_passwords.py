@@ -76,7 +76,7 @@ class Scene:
 
     def shut_in(self) -> dict[str, str | None]:
         """Let what is built write nothing but what it has found."""
-        return {"RELEASER_ISOLATE": "bwrap", "RELEASER_TEST_WRITABLE": str(self.mark.parent), "SAMPLE_SITE_RUNS": None}
+        return {"RELEASER_SANDBOX": "bwrap", "RELEASER_TEST_WRITABLE": str(self.mark.parent), "SAMPLE_SITE_RUNS": None}
 
     def looked(self) -> list[tuple[list[str], bool]]:
         return [tuple(json.loads(line)) for line in self.mark.read_text(encoding="utf-8").splitlines()]

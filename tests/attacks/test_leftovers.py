@@ -24,7 +24,7 @@ from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
 
 __all__ = ["scene"]
-ISOLATED = pytest.mark.parametrize("isolate", ["bwrap"])
+ISOLATED = pytest.mark.parametrize("sandbox", ["bwrap"])
 PLAIN = pytest.mark.parametrize("scene", ["plain"], indirect=True)
 LOG = "starts.txt"  # in the venv that is tried, which its code may write
 
@@ -38,25 +38,25 @@ def break_out(site: SampleSite, code: str) -> None:
 
 
 @PLAIN
-@pytest.mark.parametrize("isolate", ["bwrap", "off"])
-def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, isolate: str) -> None:
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, sandbox: str) -> None:
     """A `.pth` runs in whatever starts the venv's Python: uv, Django's check, the tests."""
     note = "Path(sys.prefix, 'starts.txt').open('a').write(f'{sys.orig_argv[1:4]}| {reached(TARGETS)}\\n')\n"
     module = f"{scene.aim()}import sys\n{note}"
     modules = {"alpha/__init__.py": "BROKEN = 'test'\n", "alpha_start.pth": "import alpha_start\n"}
     scene.site.publish("alpha", "1.1.0", modules={**modules, "alpha_start.py": module})
     scene.site.publish("beta", "1.1.0")
-    scene.releaser("update", isolate=isolate, check=None, more={"RELEASER_DJANGO_CHECK": "deploy"})
+    scene.releaser("update", sandbox=sandbox, check=None, more={"RELEASER_DJANGO_CHECK": "deploy"})
     failed = next(scene.site.state_dir.glob(f"releases/*/venv/{LOG}")).read_text(encoding="utf-8").splitlines()
     assert all(any(word in line for line in failed) for word in ("'check'", "'test'")), failed
     reached = [ast.literal_eval(line.partition("| ")[2]) for line in failed]
-    assert (not any(secrets(one) for one in reached)) == (isolate != "off"), failed
-    assert (scene.harm() == []) == (isolate != "off")
+    assert (not any(secrets(one) for one in reached)) == (sandbox != "off"), failed
+    assert (scene.harm() == []) == (sandbox != "off")
 
 
 @PLAIN
 @ISOLATED
-def test_a_symlink_in_the_staging_tree_leads_releaser_nowhere(scene: Scene, isolate: str) -> None:
+def test_a_symlink_in_the_staging_tree_leads_releaser_nowhere(scene: Scene, sandbox: str) -> None:
     """releaser and uv write the lock there, and what they install from, once more after the tests."""
     precious = scene.site.outer / "precious"
     precious.write_text("precious", encoding="utf-8")
@@ -66,14 +66,14 @@ def test_a_symlink_in_the_staging_tree_leads_releaser_nowhere(scene: Scene, isol
         "for name in ('uv.lock', '.releaser-local.txt', 'pyproject.toml'):\n"
         f"    Path(name).unlink(missing_ok=True)\n    Path(name).symlink_to({str(precious)!r})\n",
     )
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert precious.read_text(encoding="utf-8") == "precious"
     assert scene.site.live_version("beta") == "1.1.0"
 
 
 @PLAIN
 @ISOLATED
-def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, isolate: str) -> None:
+def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, sandbox: str) -> None:
     """A build puts one where releaser writes its start-up module then."""
     precious = scene.site.outer / "precious"
     precious.write_text("precious", encoding="utf-8")
@@ -86,14 +86,14 @@ def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, isolate: str
         f"        path.symlink_to({str(precious)!r})\n    return ['links']\nTARGETS = ''\n"
     )
     publish_source(scene, code)
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert precious.read_text(encoding="utf-8") == "precious"
     assert scene.site.python("import alpha; print(alpha.REACHED)") == "links"
 
 
 @PLAIN
 @ISOLATED
-def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Scene, isolate: str) -> None:
+def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Scene, sandbox: str) -> None:
     """Else uv would build what they ask for, where nothing keeps it in, as it does for a lock."""
     scene.aim()
     backend = f"open({str(scene.site.outer / 'escaped')!r}, 'w')\nfrom tinybuild import *\n"
@@ -109,7 +109,7 @@ def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Sce
         'text = text.replace(\'"beta"\', \'"beta", "evil"\') + \'[tool.uv.sources]\\nevil = { path = "evil" }\\n\'\n'
         "Path('pyproject.toml').write_text(text)\n",
     )
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert not (scene.site.outer / "escaped").exists()
     assert scene.site.live_version("beta") == "1.1.0"
 
@@ -117,7 +117,7 @@ def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Sce
 @PLAIN
 @ISOLATED
 def test_a_directory_exchanged_for_a_symlink_leads_nothing_elsewhere_that_is_put_back(
-    scene: Scene, isolate: str
+    scene: Scene, sandbox: str
 ) -> None:
     """Else the Python of another venv would be replaced."""
     other = scene.site.outer / "other" / "bin"
@@ -128,14 +128,14 @@ def test_a_directory_exchanged_for_a_symlink_leads_nothing_elsewhere_that_is_put
         scene.site,
         f"bin = Path(sys.prefix, 'bin')\nbin.rename(bin.with_name('gone'))\nbin.symlink_to({str(other)!r})\n",
     )
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert [(one.name, os.readlink(one)) for one in other.iterdir()] == [("python", "/nowhere/python3.9")]
     assert scene.site.live_version("beta") == "1.1.0"
 
 
 @PLAIN
 @ISOLATED
-def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_it(scene: Scene, isolate: str) -> None:
+def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_it(scene: Scene, sandbox: str) -> None:
     """Else programs without a sandbox would import it while a part of the upgrades goes live."""
     scene.commit(
         "from pathlib import Path\ndef test_settings(packages):\n"
@@ -146,7 +146,7 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
     (scene.site.path / "local_settings.py").write_text("WELL = True", encoding="utf-8")
     scene.aim()
     break_out(scene.site, "Path('local_settings.py').write_text('WELL = False')\n")
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert scene.site.live_version("beta") == "1.1.0"
 
 
@@ -160,11 +160,11 @@ def test_what_is_asked_before_a_release_goes_live_runs_in_nothing_that_its_tests
         "tests", {"site_tests.py": "from pathlib import Path\ndef test_it(_):\n    Path('left.py').touch()\n"}
     )
     site.publish("alpha", "1.1.0")
-    assert site.json(command)["result"] == "activated"
+    assert site.json(command)["result"] == "updated"
 
 
 @contextlib.contextmanager
-def stage(place: Path, *, below: str = "", isolate: str = "off") -> Iterator[Site]:
+def stage(place: Path, *, below: str = "", sandbox: str = "off") -> Iterator[Site]:
     """Stage a project, or one `below` a repository, with a venv, and all kinds of files that git does not track."""
     top, env = place / "site", clean_environment(place / "home", place / "cache")
 
@@ -190,7 +190,7 @@ def stage(place: Path, *, below: str = "", isolate: str = "off") -> Iterator[Sit
     names = ("data/kept/a", "media/a", "local.py", "../shared.py", "pkg/__pycache__/code.pyc")
     write_files(top, dict.fromkeys((*names, "../venv/bin/python", "../other/__pycache__/live.pyc"), "good"))
     (top / "linked.py").symlink_to("../shared.py")
-    given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_ISOLATE": isolate}
+    given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_SANDBOX": sandbox}
     site, log = open_site(top / below, {**env, **given}), new_log("update")
     with staging_tree(site, log, site.git.commit("HEAD")) as staged:
         yield staged
@@ -272,7 +272,7 @@ def test_what_keeps_releaser_from_restoring_is_the_fault_of_the_candidate(
 ) -> None:
     """Else it ends each night before anybody is blamed."""
     require(shutil.which("bwrap"), "bubblewrap")
-    with stage(tmp_path, below="web", isolate="bwrap") as tree, without_rights():
+    with stage(tmp_path, below="web", sandbox="bwrap") as tree, without_rights():
         top, venv = tree.git.layout.top, tmp_path / "venv"
         before = look(top)
         with pytest.raises(ToolError, match=flaw) if flaw else contextlib.nullcontext(), sandbox_of(tree, venv):

@@ -61,9 +61,9 @@ def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
     served.releaser("accept", "*", check=0)  # without the hashes of the others, they might be others as well
     assert served.json("status")["asked"] == []
     report = served.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert any("accepted: alpha-1.0.0-py3-none-any.whl of alpha 1.0.0" in step["detail"] for step in report["steps"])
-    assert served.json("update")["result"] == "unchanged"
+    assert served.json("update")["result"] == "no-changes"
 
 
 def test_what_is_accepted_is_that_file_and_no_other(served: SampleSite) -> None:

@@ -19,7 +19,7 @@ PUSHED = {
     "before_live": 'before_live = ["sh", "evil.sh"]',
     "uv": 'uv = "./evil-uv"',
     "python": 'python = "./evil-python"',
-    "isolate": 'isolate = "off"',
+    "sandbox": 'sandbox = "off"',
     "test_writable": "test_writable = [{place}]",
 }
 
@@ -51,7 +51,7 @@ def test_a_push_runs_nothing_outside_of_the_sandbox_before_it_is_live(
         "evil-python": as_program(name, mark, shutil.which("python3")),
     }
     if not passes:
-        files[TESTS] = WRITES.format(mark=str(mark)) if name in ("isolate", "test_writable") else RED_TESTS
+        files[TESTS] = WRITES.format(mark=str(mark)) if name in ("sandbox", "test_writable") else RED_TESTS
     clone = site._clone_elsewhere()
     for one in ("evil-uv", "evil-python"):  # git keeps that they can be started
         (clone / one).touch(mode=0o755)
@@ -90,7 +90,7 @@ def test_a_run_says_once_which_settings_wait_and_how_they_count_at_once(make_sit
     plan = site.releaser("update", "--dry-run", check=0)
     assert "before_build" in plan.stdout + plan.stderr
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     said = report["noted"]
     assert said.count("Commit ") == 1, said
     assert f"Commit {commit[:12]}" in said
@@ -117,6 +117,6 @@ def test_a_commit_that_needs_its_hook_goes_live_once_the_host_says_so(make_site:
 def test_check_lists_the_settings_that_count_only_once_they_are_live(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     listed = site.json("check")["counted_once_live"]
-    assert {"before_build", "isolate", "uv", "test_writable", "environment_file", "git_hooks"} <= {*listed}
+    assert {"before_build", "sandbox", "uv", "test_writable", "environment_file", "git_hooks"} <= {*listed}
     said = site.releaser("check", check=0).stderr
     assert all(name in said for name in listed)

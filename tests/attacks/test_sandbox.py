@@ -120,10 +120,10 @@ class Scene:
                 os.chown(path, ADA, GROUP)
 
     def releaser(
-        self, command: str, *args: str, isolate: str, check: int | None = 0, more: Mapping[str, str] | None = None
+        self, command: str, *args: str, sandbox: str, check: int | None = 0, more: Mapping[str, str] | None = None
     ) -> Finished:
         env: dict[str, str | None] = {
-            "RELEASER_ISOLATE": isolate,
+            "RELEASER_SANDBOX": sandbox,
             "SAMPLE_SITE_RUNS": None,
             "RELEASER_TEST_WRITABLE": "",
             **(more or {}),
@@ -210,7 +210,7 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
             site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
             give_to_group(site)
         scene = Scene(site, plain=plain)
-        scene.releaser("init", isolate="off")
+        scene.releaser("init", sandbox="off")
         yield scene
     finally:
         if scene is not None:
@@ -222,15 +222,15 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
 EVERYTHING = "checkout,empty,git passwords,hooks,key,keys,kill,live venv,mail,netrc,outer,releases,smtp,state,uv cache"
 
 
-@pytest.mark.parametrize("isolate", ["auto", "bwrap", "off"])
-def test_tests_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
+@pytest.mark.parametrize("sandbox", ["auto", "bwrap", "off"])
+def test_tests_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
     scene.commit(scene.aim() + TESTS)
     scene.site.publish("alpha", "1.1.0")
-    if isolate == "off":  # what is attacked can be reached
-        scene.releaser("update", isolate=isolate, check=None)
+    if sandbox == "off":  # what is attacked can be reached
+        scene.releaser("update", sandbox=sandbox, check=None)
         assert said(scene) == EVERYTHING.split(",")
         return
-    scene.releaser("update", isolate=isolate)
+    scene.releaser("update", sandbox=sandbox)
     assert (secrets(said(scene)), scene.harm()) == ([], [])
 
 
@@ -260,26 +260,26 @@ def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
     write_sdist(scene.site.index.path, "alpha", "1.1.0", files)
 
 
-@pytest.mark.parametrize("isolate", ["bwrap", "off", "bwrap with no-binary-package", "auto of 2.1"])
-def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
-    isolate, _, metadata = isolate.partition(" of ")
-    isolate, _, setting = isolate.partition(" with ")
+@pytest.mark.parametrize("sandbox", ["bwrap", "off", "bwrap with no-binary-package", "auto of 2.1"])
+def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
+    sandbox, _, metadata = sandbox.partition(" of ")
+    sandbox, _, setting = sandbox.partition(" with ")
     if setting:  # which `--no-build` does not overrule
         scene.site.publish("alpha", "1.1.0")
         text = edit_pyproject(scene.site, "no-index = true", f'no-index = true\n{setting} = ["alpha"]')
         scene.site.commit("Build it", {"pyproject.toml": text})
     publish_source(scene, scene.aim(builds=True), metadata=metadata or "2.2")
-    scene.releaser("update", isolate=isolate, check=None if isolate == "off" else 0)
+    scene.releaser("update", sandbox=sandbox, check=None if sandbox == "off" else 0)
     newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
     code = next(newest.glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
     reached = code.partition("REACHED = '")[2].partition("'")[0].split(",")
-    assert (secrets(reached) == []) == (isolate != "off")
-    assert (scene.harm() == []) == (isolate != "off")
+    assert (secrets(reached) == []) == (sandbox != "off")
+    assert (scene.harm() == []) == (sandbox != "off")
 
 
 def test_what_asks_for_newer_versions_builds_in_the_sandbox(scene: Scene) -> None:
     publish_source(scene, scene.aim(builds=True), metadata="2.1")
-    found = scene.releaser("outdated", isolate="bwrap").stdout
+    found = scene.releaser("outdated", sandbox="bwrap").stdout
     assert "1.1.0" in found
     assert scene.harm() == []
 
@@ -293,7 +293,7 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene) -> None:
         if scene.plain:
             run(["chown", "-R", f"{ADA}:{GROUP}", scene.site.outer], cwd=Path("/"), env=os.environ, check=0)
         scene.site.publish("alpha", "1.1.0")
-        scene.releaser("update", isolate="bwrap", more={"RELEASER_TEST_SOCKETS": "../db.socket"})
+        scene.releaser("update", sandbox="bwrap", more={"RELEASER_TEST_SOCKETS": "../db.socket"})
     assert scene.victim.poll() is None
 
 
@@ -370,10 +370,10 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
         "    Path('.git').write_text('gitdir: /nowhere\\n')\n    assert False\n"
     )
     scene.site.publish("alpha", "1.1.0")
-    scene.releaser("update", isolate="bwrap", check=5)
+    scene.releaser("update", sandbox="bwrap", check=5)
     newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
     assert (newest / "venv" / "bin" / "python").is_symlink()
-    scene.releaser("check", isolate="bwrap")
+    scene.releaser("check", sandbox="bwrap")
 
 
 # Says whether somebody reaches a socket from the sandbox, or an abstract one, or shares memory with others.

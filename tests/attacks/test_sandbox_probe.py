@@ -13,14 +13,14 @@ from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
 
-@pytest.mark.parametrize("isolate", ["bwrap", "off"])
-def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, isolate: str) -> None:
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, sandbox: str) -> None:
     require(shutil.which("bwrap"), "bubblewrap is needed")
     site = make_site.adopted()
     home = Path(site.env["HOME"])
     (home / ".ssh").mkdir()
     (home / ".ssh" / "id").write_text("secret", encoding="utf-8")
-    env = {"RELEASER_ISOLATE": isolate, "RELEASER_TEST_WRITABLE": ""}
+    env = {"RELEASER_SANDBOX": sandbox, "RELEASER_TEST_WRITABLE": ""}
     before = site.snapshot()
     with tempfile.TemporaryDirectory(dir="/tmp") as place, socket.socket(socket.AF_UNIX) as agent:
         agent.bind(f"{place}/agent.1")
@@ -32,7 +32,7 @@ def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, isolate: st
         }
         text = site.releaser("check", "--sandbox", env=env, check=0).stdout
     found = {one["what"]: one["reached"] for one in tried}
-    apart = isolate == "bwrap"
+    apart = sandbox == "bwrap"
     stopped = [
         f"{place}/agent.1",
         "a socket of this user in /tmp",

@@ -29,17 +29,17 @@ HARM = {
 }
 
 
-@pytest.mark.parametrize(("what", "isolate"), [*((what, "auto") for what in HARM), ("contents", "off")])
+@pytest.mark.parametrize(("what", "sandbox"), [*((what, "auto") for what in HARM), ("contents", "off")])
 def test_what_tests_change_of_what_was_installed_does_not_go_live(
-    make_site: SiteFactory, what: str, isolate: str
+    make_site: SiteFactory, what: str, sandbox: str
 ) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA.format(harm=HARM[what])})
     live = site.live_id()
-    report = site.json("update", check=5, env={"RELEASER_ISOLATE": isolate})
+    report = site.json("update", check=5, env={"RELEASER_SANDBOX": sandbox})
     assert (report["blame"], site.live_id()) == ("update", live)
     assert "changed what was installed: " in report["headline"]
-    held = [(one["name"], one["version"]) for one in site.json("status")["held_back"]]
+    held = [(one["name"], one["version"]) for one in site.json("status")["on_hold"]]
     assert held == [("alpha", "1.1.0")]
 
 

@@ -59,7 +59,7 @@ def test_an_update_waits_for_none_either(make_site: SiteFactory, tmp_path: Path)
     site, shared = make_site.adopted(), tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    env = {"TMPDIR": str(shared), "RELEASER_ISOLATE": "off"}
+    env = {"TMPDIR": str(shared), "RELEASER_SANDBOX": "off"}
     site.publish("alpha", "1.1.0")
     site.releaser("update", env=env, check=0)
     assert [*shared.glob("uv-*")] == []

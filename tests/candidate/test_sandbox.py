@@ -25,7 +25,7 @@ from tests.support.logs import a_log
 def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_something_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    site: Any = SimpleNamespace(settings=SandboxSettings(isolate="auto"), state_dir=tmp_path, runner=None)
+    site: Any = SimpleNamespace(settings=SandboxSettings(sandbox="auto"), state_dir=tmp_path, runner=None)
     found: object = "there is no bubblewrap"
     monkeypatch.setattr(sandbox, "find_sandbox", lambda *_: found)
     told = []
@@ -36,11 +36,11 @@ def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_som
     assert told == [["tests and builds run without a sandbox: there is no bubblewrap"], []]
     assert len(caplog.records) == 2
     assert runs_open(site)
-    site.settings = SandboxSettings(isolate="off")  # which somebody has asked for
+    site.settings = SandboxSettings(sandbox="off")  # which somebody has asked for
     tell_open(site, log := a_log())
     assert not log.findings
     assert not runs_open(site)
-    site.settings, found = SandboxSettings(isolate="auto"), object()
+    site.settings, found = SandboxSettings(sandbox="auto"), object()
     tell_open(site, a_log())
     assert not runs_open(site)
 

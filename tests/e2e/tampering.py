@@ -245,7 +245,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     ),
     "expired": (_changed(expires="2020-01-01T00:00:00+00:00"), "expired at 2020-01-01"),
     "another project": (_changed(project="another"), "it is a bundle of another"),
-    "older than what is live": (_changed(sequence=1), "is older than the live one"),
+    "older than what is live": (_changed(sequence=1), "is older than the live release"),
     "a format to come": (_changed(format=2), "it has format 2"),
     "a time that is none": (_changed(created="yesterday"), "is not a time in UTC"),
     "a time without its zone": (_changed(created="2026-01-01T00:00:00"), "is not a time in UTC"),

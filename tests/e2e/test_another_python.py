@@ -60,7 +60,7 @@ def test_what_has_a_build_stays_and_the_rest_comes_by_the_rules(make_site: SiteF
     first, head = site.live_id(), site.remote_head()
     forked.replace_python()
     report = site.json("update")
-    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
+    assert (report["result"], report["exit_code"], report["changes"]) == ("updated", 0, [])
     assert forked.runs() == (forked.new.version, "1.0.0")
     # The committed lock, which developers and other hosts have, does not go down for that.
     assert (site.remote_head(), site.git("show", "HEAD:uv.lock")) == (head, forked.committed.rstrip("\n"))
@@ -89,11 +89,12 @@ def test_what_is_not_for_the_other_python_is_an_upgrade(make_site: SiteFactory, 
     site = forked.site
     forked.replace_python()
     report = site.json("update")
-    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    assert (report["result"], report["exit_code"]) == ("updated", 0)
     assert [(one["name"], one["old"], one["new"], one["bump"]) for one in report["changes"]] == [
         ("alpha", "1.0.0", "2.0.0", "major")
     ]
-    why = f"the move to Python {forked.new.version}: alpha 1.0.0 → 2.0.0 (1.0.0 requires Python >=3.8,<3.13)"
+    change = "alpha 1.0.0 → 2.0.0 (1.0.0 requires Python >=3.8,<3.13)"
+    why = f"the move to Python {forked.new.version} changed 1 package: {change}"
     assert any(why in one for one in report["problems"])
     assert "run `releaser rollback`; this needs Python 3.12 installed" in str(report["problems"])
     assert why[:40] in body(site)
@@ -109,7 +110,7 @@ def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path)
     planned = site.json("rebuild", "--python", "3.13", "--dry-run")
     assert planned["changes"] == []
     report = site.json("rebuild", "--python", "3.13")
-    assert (report["result"], report["changes"]) == ("activated", [])
+    assert (report["result"], report["changes"]) == ("updated", [])
     assert forked.runs() == (forked.new.version, "1.0.0")
     site.json("rollback")
     assert forked.runs() == (forked.old.version, "1.0.0")
@@ -140,5 +141,5 @@ def test_a_first_lock_is_for_the_python_of_the_site_alone(make_site: SiteFactory
     site.edit("pyproject.toml", text)
     site.push_commit("Move to Python 3.13", lock=True)
     report = site.json("rebuild", "--python", "3.13")
-    assert (report["result"], report["changes"]) == ("activated", [])
+    assert (report["result"], report["changes"]) == ("updated", [])
     assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.0.0")

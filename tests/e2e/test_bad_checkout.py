@@ -31,7 +31,7 @@ def door(site: SampleSite) -> Iterator[tuple[str, list[str]]]:
 def test_the_wrong_branch_is_refused(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     site.git("switch", "--quiet", "--create", "feature/main")
-    refused(site).says_only(site.path, "branch feature/main ", "not main", "git switch main", "`branch`")
+    refused(site).says_only(site.path, "the checkout is on feature/main, not main", "git switch main", "`branch`")
 
 
 def test_an_edit_that_git_is_told_to_overlook(site: SampleSite) -> None:
@@ -66,7 +66,7 @@ def test_untracked_files_are_shown_safely_and_not_all(make_site: SiteFactory) ->
 def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.push_from_elsewhere({"uv.lock": "garbage\n"})
-    refused(site).says("uv.lock", "not a lock")
+    refused(site).says("uv.lock", "not a valid lock")
     site.push_from_elsewhere({"pyproject.toml": "[project\n"})
     refused(site).says("pyproject.toml", "not valid TOML")
 

@@ -166,7 +166,7 @@ def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(fi
     assert (filling.live_version("alpha"), filling.outbox_mails()) == ("1.1.0", [])
     make_room(filling)
     report = filling.json("update")
-    assert (report["result"], filling.live_id()) == ("unchanged", new)
+    assert (report["result"], filling.live_id()) == ("no-changes", new)
     assert len(filling.outbox_mails()) == 1
     assert "alpha 1.0.0 → 1.1.0" in body(filling)
     assert filling.remote_head() == filling.head()

@@ -20,7 +20,7 @@ def whole_life(site: SampleSite) -> None:
     assert site.live_version("alpha") == "1.0.0"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert report["path"] == str(site.path)
     assert report["project"] == site.path.name
     assert site.live_version("alpha") == "1.1.0"

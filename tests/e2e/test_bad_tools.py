@@ -119,7 +119,7 @@ def pids_in(tmp_path: Path) -> Mapping[str, str]:
 
 
 def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = with_tests(make_site, IF_NEW + HANGS, test_timeout="4s", isolate="off")  # for numbers as seen here
+    site = with_tests(make_site, IF_NEW + HANGS, test_timeout="4s", sandbox="off")  # for numbers as seen here
     refusal = refused(site, code=5, env=pids_in(tmp_path), timeout=600)
     refusal.says_only("did not end within 4 s", "this update broke it", "test_timeout")
     assert "started" in refusal.report["output"]
@@ -223,4 +223,4 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
     assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
     refusal.says("uv could not upgrade the lock", "still running after", "uv_timeout")
     assert "failed" in site.releaser("history").stdout
-    assert site.json("status")["quarantined"] == []
+    assert site.json("status")["failed_candidates"] == []

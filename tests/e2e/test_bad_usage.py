@@ -42,11 +42,11 @@ WRONG_USAGE: list[tuple[tuple[str, ...], str]] = [
     (("run",), "COMMAND"),
     (("history", "-n", "0"), "-n"),
     (("init", "--with", "alpha==1.0.0"), "--with needs --from-venv or --from-requirements"),
-    (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "which version"),
-    (("init", "--from-venv", "~nobody-of-that-name/venv"), "leads nowhere"),
+    (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "names no version"),
+    (("init", "--from-venv", "~nobody-of-that-name/venv"), "does not exist"),
     (
         ("init", "--from-venv", ".venv", "--with", "a @ git+https://kitty:s3cret@example.org/a.git"),
-        "git would keep",
+        "git would store",
     ),
 ]
 
@@ -165,11 +165,11 @@ def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     refusal.says(site.path / "pyproject.toml", "tool.releaser.kep")
     refusal.says(site.outer / ".env", "ADMINS_JSON")
     refusal.says(site.path / "pyproject.toml", "requires-python")
-    refusal.says(site.path / "uv.lock", "not a lock")
+    refusal.says(site.path / "uv.lock", "not a valid lock")
     refusal.says("/nowhere/uv", "`uv`")
     refusal.says("`prod`", "is not a list")
     refusal.says("nobody-of-that-name")
-    refusal.says("branch feature/main", "not main")
+    refusal.says("the checkout is on feature/main, not main")
     refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
     refusal.says("origin", "does not appear to be a git repository")
     assert len(refusal.problems) == 10

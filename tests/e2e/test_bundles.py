@@ -102,12 +102,12 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     (host.path / "media" / "logo.txt").symlink_to("gone")  # of somebody here
     (host.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
     refused = host.json("bundle install", built.delta, check=3)["problems"][0]
-    assert refused.startswith("this delta needs wheels/")
+    assert refused.startswith("this delta needs ")
     assert "wheels/beta-" in refused
     assert "Install the full bundle" in refused
 
     report = host.json("bundle install", built.full[0])
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
     status = host.json("status")
     assert status["last_success"]["command"] == status["last_deployment"]["command"] == "bundle install"
@@ -116,16 +116,16 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     (host.path / "media" / "logo.txt").unlink()
     assert built.delta.stat().st_size < built.full[1].stat().st_size / 2
     report = host.json("bundle install", built.delta)
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.2.0")
     assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
     assert host.lock_text() == built.site.lock_text()
     assert host.head() == built.site.head()
     assert host.git("status", "--porcelain", "--untracked-files=no") == ""
     made = json.loads((host.state_dir / "releases" / host.live_id() / "manifest.json").read_text(encoding="utf-8"))
     assert made["bundle"]["release"] == built.releases[1]
-    assert host.json("bundle install", built.full[1])["result"] == "unchanged"
+    assert host.json("bundle install", built.full[1])["result"] == "no-changes"
     told = host.json("bundle install", built.full[0], check=3)["problems"][0]
-    assert "is older than the live one" in told
+    assert "is older than the live release" in told
     host.releaser("rollback", check=0)
     assert host.live_version("alpha") == "1.1.0"
 
@@ -141,7 +141,7 @@ def test_nobody_is_asked_whatever_the_settings_name(built: Built, host: SampleSi
     told = host.releaser("check", env=env, check=3).stderr
     assert ("limits.txt cannot be read" in told, "no remote" in told, "`sources`" in told) == (True, True, True)
     report = host.json("bundle install", built.full[0], env=env)
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert (report["audit"], report["audit_reason"]) == ("", "")
     assert not {"attestations", "push"} & {one["step"] for one in report["steps"]}
 
@@ -237,7 +237,7 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
         {"RELEASER_TEST_COMMAND": "false", "RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0", **trusted}
     )
     report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6)
-    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.0.0")
+    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.0.0")
     host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
     (elsewhere := host.outer / "elsewhere").mkdir()
     shutil.rmtree(host.path / "media")
@@ -245,7 +245,7 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     (host.path / ".git" / "info" / "exclude").write_text("/media\n", encoding="utf-8")
     report = host.json("bundle install", built.full[0], "--tests", "never", "--force")
     assert (list(elsewhere.iterdir()), "a symlink or a file is in the way" in str(report["problems"])) == ([], True)
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert "The tests were skipped here; they passed" in report["noted"]
 
 
@@ -265,7 +265,7 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
         return {"RELEASER_HEALTH_CHECK": f"sh {check} {before} {text}", "RELEASER_HEALTH_RETRIES": "0"}
 
     report = host.json("bundle install", built.full[0], env=healthy("1.0.0", "nothing"), check=6)
-    assert (report["result"], logo.exists()) == ("rolled_back", False)
+    assert (report["result"], logo.exists()) == ("rolled-back", False)
     host.json("bundle install", built.full[0], "--force", env=healthy("1.0.0", "logo"))
     assert logo.read_text(encoding="utf-8") == "a logo\n"
 
@@ -303,7 +303,7 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
     words = ("--to", channel, "--name", "production", "--sign", built.key)
     built.site.releaser("channel publish", other, *words, env=trusted, check=0)
     report = host.json("update", "--from", f"{channel}/production", "--force")
-    assert (report["result"], "in the way" in str(report["problems"])) == ("activated", True)
+    assert (report["result"], "in the way" in str(report["problems"])) == ("updated", True)
     (host.path / "media").unlink()
     host.releaser("update", "--from", f"{channel}/production", "--force", check=0)
     assert logo.read_text(encoding="utf-8") == "another logo\n"
@@ -416,7 +416,7 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
     site.write_dotenv({"RELEASER_BUNDLE_INCLUDE": "version.txt"})
     site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
     report = host.json("bundle install", file)
-    assert (report["result"], host.live_version("alpha")) == ("activated", site.live_version("alpha"))
+    assert (report["result"], host.live_version("alpha")) == ("updated", site.live_version("alpha"))
     assert (host.path / "version.txt").exists()
     assert mark.read_bytes() == runs
     made, again = site.state_dir / "bundles" / "made", tmp_path / "again.bundle"

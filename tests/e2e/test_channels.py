@@ -114,10 +114,10 @@ def test_a_release_that_waits_goes_live_once_it_may(published: Published, host: 
     door.write_text("closed", encoding="utf-8")
     for _ in range(2):
         waits: dict[str, Any] = json.loads(with_toy(host, "toy_gate", *words).stdout)
-        assert (waits["result"], waits["waits"]) == ("unchanged", waits["headline"])
+        assert (waits["result"], waits["waits"]) == ("no-changes", waits["headline"])
     door.unlink()
     went: dict[str, Any] = json.loads(with_toy(host, "toy_gate", *words).stdout)
-    assert (went["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (went["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert not {"build", "test"} & {one["step"] for one in went["steps"]}
 
 
@@ -134,10 +134,10 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
     assert "there is no channel" in follow(host, place / "nothing", check=3)["problems"][0]
     assert "would download" in str(follow(host, channel, "--dry-run")["would"])
     report = follow(host, channel)
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
     report = follow(host, channel)
-    assert (report["result"], report["headline"]) == ("unchanged", "nothing newer on production")
+    assert (report["result"], report["headline"]) == ("no-changes", "nothing newer on production")
     assert "download" not in str(report["steps"])
     assert "nothing newer on production" in str(follow(host, channel, "--dry-run")["would"])
     assert host.releaser("update", "--from", channel, check=0).stdout == ""
@@ -150,7 +150,7 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
         if one.stat().st_size == published.bundles[1].stat().st_size:
             one.rename(one.with_name("aside"))
     report = follow(host, channel)
-    assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "1.2.0")
     assert "a delta from" in str(report["steps"])
     assert not (host.state_dir / "bundles" / "download").exists()
     seen = json.loads((host.state_dir / "channels.json").read_text(encoding="utf-8"))["channels"]
@@ -172,10 +172,10 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     file.write_bytes(forger.changed(lambda it: it["moves"][0].update(bundle_expires="2020-01-01T00:00:00+00:00")))
     assert "expired at 2020-01-01" in published.channel("promote", "staging", "production", *to, check=3)
     file.write_bytes(good)
-    assert follow(host, place / "production")["result"] == "unchanged"
+    assert follow(host, place / "production")["result"] == "no-changes"
     promoted = published.channel("promote", "staging", "production", *to)
     for one in (host, other):
-        assert follow(one, place / "production")["result"] == "activated"
+        assert follow(one, place / "production")["result"] == "updated"
         assert one.live_version("alpha") == "1.2.0"
     assert "older than" in published.publish(0, place, check=3)
 
@@ -196,14 +196,14 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
         env = {"RELEASER_PING_URL": f"{url}/ping"}
         report = host.json("update", "--from", place / "production", env=env)
     assert pinged == ["/ping/start", "/ping"]
-    assert (report["command"], report["result"], host.live_version("alpha")) == ("update", "activated", "1.1.0")
+    assert (report["command"], report["result"], host.live_version("alpha")) == ("update", "updated", "1.1.0")
     assert "rolled back from" in report["headline"]
     assert host.json("status")["last_success"]["run_id"] == report["run_id"]
     assert "build" not in [one["step"] for one in report["steps"]]
     status = host.json("status")
-    assert (status["held_back"], status["quarantined"], status["rejected_commits"]) == ([], [], [])
+    assert (status["on_hold"], status["failed_candidates"], status["commits_on_hold"]) == ([], [], [])
     report = follow(other, place / "production")  # it never had that release
-    assert (report["command"], report["result"], other.live_version("alpha")) == ("update", "activated", "1.1.0")
+    assert (report["command"], report["result"], other.live_version("alpha")) == ("update", "updated", "1.1.0")
     for one in (host, other):
         assert follow(one, place / "production")["headline"] == "nothing newer on production"
         assert one.git("status", "--porcelain", "--untracked-files=no") == ""
@@ -214,7 +214,7 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     assert host.live_version("alpha") == "1.2.0"
     published.publish(2, place)
     for one in (host, other, late):
-        assert follow(one, place / "production")["result"] == "activated"
+        assert follow(one, place / "production")["result"] == "updated"
         assert one.live_version("alpha") == "1.3.0"
     assert len({one.lock_text() for one in (host, other, late)}) == 1
 
@@ -229,14 +229,14 @@ def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the
     for _ in range(2):
         assert "was installed here; to go back to" in str(follow(host, production, "--dry-run")["would"])
         report = follow(host, production)
-        assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
+        assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.2.0")
         published.publish(0, place)  # for another month
     module = next((host.path / ".venv").glob("lib/python3*/site-packages/alpha/__init__.py"))
     good = module.read_bytes()
     module.write_bytes(good + b"# edited")
     report = follow(host, production)
-    assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
-    assert "has to be rebuilt" in str(report["problems"])
+    assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.2.0")
+    assert "must be rebuilt" in str(report["problems"])
     module.write_bytes(good)
 
     follow(late, production)
@@ -244,14 +244,14 @@ def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the
     published.publish(1, place)
     late.releaser("rollback", check=0)
     report = follow(late, production)
-    assert (report["result"], late.live_version("alpha")) == ("unchanged", "1.1.0")
-    assert "is left out: rolled back to" in report["headline"]
-    assert follow(late, production, "--force")["result"] == "activated"
+    assert (report["result"], late.live_version("alpha")) == ("no-changes", "1.1.0")
+    assert "is skipped: rolled back to" in report["headline"]
+    assert follow(late, production, "--force")["result"] == "updated"
     assert late.live_version("alpha") == "1.2.0"
     assert follow(host, production)["headline"].endswith("is live")
     published.channel("rollback", "production", "--at", place.to)
     for one in (host, late):
-        assert follow(one, production)["result"] == "activated"
+        assert follow(one, production)["result"] == "updated"
         assert one.live_version("alpha") == "1.1.0"
 
 
@@ -264,10 +264,10 @@ def test_a_way_back_that_fails_is_told_as_a_rollback_and_leaves_nothing_out(
     published.channel("rollback", "production", "--at", place.to)
     env = {"RELEASER_HEALTH_CHECK": "grep -q 1.2.0 code.py", "RELEASER_HEALTH_RETRIES": "0"}
     report = host.json("update", "--from", place / "production", env=env, check=6)
-    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.2.0")
+    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.2.0")
     assert "on hold" not in report["advice"]
     status = host.json("status")
-    assert (status["held_back"], status["quarantined"], status["rejected_commits"]) == ([], [], [])
+    assert (status["on_hold"], status["failed_candidates"], status["commits_on_hold"]) == ([], [], [])
 
 
 def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody_asks(
@@ -280,18 +280,18 @@ def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody
     broken = {"RELEASER_HEALTH_CHECK": "grep -q 1.1.0 code.py", "RELEASER_HEALTH_RETRIES": "0", **trusted}
     host.write_dotenv(broken)
     report = follow(host, place / "production", check=6)
-    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.1.0")
+    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.1.0")
     report = follow(host, place / "production")
-    assert (report["result"], [one["step"] for one in report["steps"]]) == ("unchanged", ["channel"])
+    assert (report["result"], [one["step"] for one in report["steps"]]) == ("no-changes", ["channel"])
     assert "failed here before" in report["headline"]
-    assert follow(host, place / "production", "--force", check=6)["result"] == "rolled_back"
+    assert follow(host, place / "production", "--force", check=6)["result"] == "rolled-back"
     host.write_dotenv({**trusted, "RELEASER_TEST_COMMAND": "grep -q 1.1.0 code.py"})
     published.publish(2, place)
     assert follow(host, place / "production", check=5)["result"] == "failed"
-    assert follow(host, place / "production")["result"] == "unchanged"
+    assert follow(host, place / "production")["result"] == "no-changes"
     host.write_dotenv(trusted)
-    assert follow(host, place / "production")["result"] == "unchanged"
-    assert follow(host, place / "production", "--force")["result"] == "activated"
+    assert follow(host, place / "production")["result"] == "no-changes"
+    assert follow(host, place / "production", "--force")["result"] == "updated"
     assert host.live_version("alpha") == "1.3.0"
 
 
@@ -353,17 +353,17 @@ def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(
     published.publish(0, web)
     told = follow(host, web / "production", check=4)["problems"][0]  # which does not know who issued the certificate
     assert "CERTIFICATE_VERIFY_FAILED" in told
-    assert follow(host, web / "production", place=web)["result"] == "activated"
+    assert follow(host, web / "production", place=web)["result"] == "updated"
     assert "is not encrypted" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
     assert "~/.netrc" in host.releaser("update", "--from", "https://me:secret@example.org/x", check=2).stderr
     there = Place(to=web.at, at=web.at, env=web.env)
     told = published.publish(1, there, check=4)
     assert "the server does not accept files (HTTP 405)" in told
     assert "Publish to its directory on that host" in told
-    assert follow(host, web / "production", place=web)["result"] == "unchanged"
+    assert follow(host, web / "production", place=web)["result"] == "no-changes"
     monkeypatch.setattr(Static, "takes", True)
     published.publish(1, there, "--delta", published.deltas[0])
-    assert follow(host, web / "production", place=web)["result"] == "activated"
+    assert follow(host, web / "production", place=web)["result"] == "updated"
     assert host.live_version("alpha") == "1.2.0"
 
 
@@ -449,7 +449,7 @@ def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
         attempt(name, reason, 4)
     assert wrong == {}, wrong
     bundle.write_bytes(good)
-    assert follow(host, place / "production")["result"] == "activated"
+    assert follow(host, place / "production")["result"] == "updated"
 
 
 def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_another(

@@ -49,7 +49,7 @@ def test_list_as_json_has_exactly_the_fields_that_are_promised(news: News) -> No
     newest, oldest = site.json("list")
     assert newest.keys() == oldest.keys() == LISTED
     assert (newest["id"], newest["state"], newest["live"], newest["pinned"]) == (second, "live", True, False)
-    assert (oldest["id"], oldest["state"], oldest["live"], oldest["pinned"]) == (first, "good", False, False)
+    assert (oldest["id"], oldest["state"], oldest["live"], oldest["pinned"]) == (first, "previous", False, False)
     changes = [{key: change[key] for key in ("name", "old", "new", "bump")} for change in newest["changes"]]
     assert changes == [
         {"name": "alpha", "old": "1.0.0", "new": "1.1.0", "bump": "minor"},
@@ -97,7 +97,7 @@ def test_list_for_people(news: News) -> None:
     ]
     begun = r"\d+ KB +\d+ KB +- +[0-9a-f]{7} Begin the site"
     assert re.fullmatch(rf"\*  {second} +live +\d+ \w+ +3\.\S+ +2 +{begun}", newest)
-    assert re.fullmatch(rf"   {first} +good +\d+ \w+ +3\.\S+ +0 +{begun}", oldest)
+    assert re.fullmatch(rf"   {first} +previous +\d+ \w+ +3\.\S+ +0 +{begun}", oldest)
 
 
 # show, diff
@@ -152,14 +152,14 @@ def test_history_lists_every_run_and_list_every_state_newest_first(make_site: Si
     site.publish("alpha", "3.0.0", broken=True)
     failed = site.json("update", check=5)["release"]
     site.releaser("rollback", check=0)
-    assert list(states(site).items()) == [(failed, "failed"), (second, "bad"), (first, "live")]
+    assert list(states(site).items()) == [(failed, "failed"), (second, "rolled-back"), (first, "live")]
     runs = site.json("history")
     assert [(run["command"], run["result"], run["exit_code"]) for run in runs] == [
-        ("rollback", "activated", 0),
+        ("rollback", "rolled-back", 0),
         ("update", "failed", 5),
-        ("update", "unchanged", 0),
-        ("update", "activated", 0),
-        ("init", "activated", 0),
+        ("update", "no-changes", 0),
+        ("update", "updated", 0),
+        ("init", "updated", 0),
     ]
     assert all(run["seconds"] > 0 and datetime.fromisoformat(run["started_at"]) for run in runs)
     heading, *lines = site.releaser("history", check=0).stdout.splitlines()
@@ -175,10 +175,15 @@ def test_status_when_all_is_well(news: News) -> None:
     status = site.json("status")
     assert (status["live"], status["project"], status["path"]) == (second, "site", str(site.path))
     assert status["live_age_seconds"] < 600
-    assert status["last_run"]["result"] == "activated"
+    assert status["last_run"]["result"] == "updated"
     assert status["last_change"] == status["last_run"]
     assert (status["running"], status["interrupted"], status["push_pending"]) == (None, False, False)
-    assert (status["mails_pending"], status["held_back"], status["quarantined"], status["problems"]) == (0, [], [], [])
+    assert (status["mails_pending"], status["on_hold"], status["failed_candidates"], status["problems"]) == (
+        0,
+        [],
+        [],
+        [],
+    )
     text = site.releaser("status", check=0).stdout
     assert re.search(rf"^live: {second} \(\d+ \w+ old, Python 3\.\S+\)$", text, re.MULTILINE)
     assert re.search(r"^last run: \S+ \S+ UTC, update: updated to", text, re.MULTILINE)
@@ -225,19 +230,19 @@ def test_config_says_what_counts_and_where_it_comes_from(make_site: SiteFactory,
     assert (facts["keep"], facts["min_age"]) == ((3, ".env"), ("36h", "pyproject.toml"))
     assert (facts["smtp_password"], facts["branch"]) == (("***", ".env"), ("main", "default"))
     assert facts["health_check"] == ("http://***@127.0.0.1/", ".env")
-    assert facts["state_dir"] == (str(site.state_dir), "found out")
+    assert facts["state_dir"] == (str(site.state_dir), "detected")
     documented = re.findall(r"### `(\w+)`\n\n.*Default: detected", SETTINGS.read_text(encoding="utf-8"))
     given = ("environment", ".env", "pyproject.toml")
     assert {one for one in documented if facts[one][1] not in given} == {
-        name for name, (_, origin) in facts.items() if origin == "found out"
+        name for name, (_, origin) in facts.items() if origin == "detected"
     }
     text = site.releaser("config", check=0)
     assert re.search(rf"(?m)^keep +3 +{site.path.parent}/.env: RELEASER_KEEP$", text.stdout)
-    assert re.search(r"(?m)^python +found by each run +not set$", text.stdout)
+    assert re.search(r"(?m)^python +detected by each run +not set$", text.stdout)
     assert secret not in text.stdout + json.dumps(told)
     one = site.releaser("config", "RELEASER_MIN_AGE", check=0)
     assert (one.stdout, one.stderr) == ("36h\n", f"from: {site.path}/pyproject.toml: tool.releaser.min_age\n")
-    assert site.json("config", "test_command")["origin"] == "found out"
+    assert site.json("config", "test_command")["origin"] == "detected"
     assert "Did you mean keep?" in site.releaser("config", "kep", check=2).stderr
     schema = site.releaser("config", "--schema", "--project", str(tmp_path), check=0).stdout
     assert json.loads(schema)["properties"]["keep"]["default"] == 5
@@ -282,12 +287,12 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     assert status["push_pending"] is True
     assert status["mails_pending"] == waited + 2
     (failed,) = [release for release, state in states(site).items() if state == "failed"]
-    assert [(one["name"], one["version"], one["release"]) for one in status["held_back"]] == [
+    assert [(one["name"], one["version"], one["release"]) for one in status["on_hold"]] == [
         ("alpha", "1.1.0", second),
         ("beta", "2.0.0", second),
         ("localtools", "2.0.0", failed),
     ]
-    assert failed in [one["release"] for one in status["quarantined"]]
+    assert failed in [one["release"] for one in status["failed_candidates"]]
     text = site.releaser("status", check=0).stdout
     for words in (
         "a commit is not pushed yet",
@@ -297,7 +302,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     ):
         assert words in text
     site.releaser("rebuild", check=7)  # which brings nothing newer
-    assert failed in [one["release"] for one in site.json("status")["quarantined"]]
+    assert failed in [one["release"] for one in site.json("status")["failed_candidates"]]
 
 
 def test_questions_about_a_project_that_is_not_adopted(make_site: SiteFactory) -> None:

@@ -10,10 +10,10 @@ def test_a_file_of_constraints_bounds_updates_and_is_named(make_site: SiteFactor
     for version in ("1.1.0", "2.0.0"):
         site.publish("alpha", version)
     (outdated,) = site.json("outdated")
-    assert outdated["kept_by"] == [{"by": "constraint", "reason": "constrained by limits.txt:2: alpha<2"}]
+    assert outdated["blocked_by"] == [{"by": "constraint", "reason": "constrained by limits.txt:2: alpha<2"}]
     report = site.json("update")
     assert site.live_version("alpha") == "1.1.0"
-    assert [(one["by"], one["version"]) for one in report["held_back"]] == [("constraint", "2.0.0")]
+    assert [(one["by"], one["version"]) for one in report["on_hold"]] == [("constraint", "2.0.0")]
     site.uv("lock", "--check")  # which knows nothing of it
     assert site.git("status", "--porcelain") == ""
     site.push_from_elsewhere({"limits.txt": "alpha==1.0.0\n"})

@@ -32,7 +32,7 @@ def passed_whole(site: SampleSite) -> bool:
 
 
 def held(report: Mapping[str, Any]) -> dict[str, str]:
-    return {one["name"]: one["version"] for one in report["held_back"]}
+    return {one["name"]: one["version"] for one in report["on_hold"]}
 
 
 def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFactory) -> None:
@@ -40,13 +40,13 @@ def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFacto
     bad = ("p05", "p16")
     publish(site, *TWENTY, broken=bad)
     report = site.json("update")
-    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    assert (report["result"], report["exit_code"]) == ("updated", 0)
     versions = live_versions(site, TWENTY)
     assert {name for name, version in versions.items() if version == "1.1.0"} == set(TWENTY) - set(bad)
     assert passed_whole(site)
     assert len(report["changes"]) == 18
     assert held(report) == {"p05": "1.1.0", "p16": "1.1.0"}
-    assert {one["by"] for one in report["held_back"]} == {"tests"}
+    assert {one["by"] for one in report["on_hold"]} == {"tests"}
     assert report["culprits"] == ["p05 1.1.0", "p16 1.1.0"]
     # All of them: the candidate with everything, the live release, the search, what repeats it, and what went live.
     runs = len(site.manage_runs("test"))
@@ -81,7 +81,7 @@ def test_two_that_break_the_tests_only_together_are_named_as_a_pair(make_site: S
     report = site.json("update")
     assert live_versions(site, "abcd") == {"a": "1.1.0", "b": "1.1.0", "c": "1.0.0", "d": "1.1.0"}
     assert report["culprits"] == ["c 1.1.0 with a 1.1.0"]
-    (entry,) = report["held_back"]
+    (entry,) = report["on_hold"]
     assert (entry["name"], entry["by"]) == ("c", "tests")
     assert entry["reason"].startswith("together with a 1.1.0, and not alone, the tests failed with it")
     assert "c 1.1.0: together with a 1.1.0, and not alone, the tests failed" in " ".join(body(site).split())
@@ -100,10 +100,10 @@ def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory) -> None:
     report = site.json("update", check=5)
     assert site.snapshot() == before
     assert report["culprits"] == ["b 1.1.0"]
-    assert report["held_back"] == []
+    assert report["on_hold"] == []
     assert "b 1.1.0 breaks the update: the tests failed with it" in body(site)
     assert "culprit search" in steps(report)
-    assert site.json("status")["held_back"] == []
+    assert site.json("status")["on_hold"] == []
     silent(site.releaser("update"))
 
 
@@ -120,7 +120,7 @@ def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: Site
     assert any("no part of the upgrades can be installed" in problem for problem in report["problems"])
     assert "the next update searches for the cause again" in report["advice"]
     assert not any("not tried again" in problem for problem in report["problems"])
-    assert (report["culprits"], report["held_back"]) == ([], [])
+    assert (report["culprits"], report["on_hold"]) == ([], [])
     report = site.json("update")
     assert report["culprits"] == ["b 1.1.0"]
     assert live_versions(site, "abc") == {"a": "1.1.0", "b": "1.0.0", "c": "1.1.0"}
@@ -136,7 +136,7 @@ def test_shop(packages):
 
 
 def versions_held(report: Mapping[str, Any], name: str) -> list[str]:
-    return [one["version"] for one in report["held_back"] if one["name"] == name]
+    return [one["version"] for one in report["on_hold"] if one["name"] == name]
 
 
 def framework(make_site: SiteFactory, tests: str) -> SampleSite:
@@ -158,7 +158,7 @@ def test_the_next_lower_version_goes_live_the_same_night(make_site: SiteFactory)
     assert "a 6.0.1: the tests failed with it: AssertionError: no room for 6.0.1" in body(site)
     (newer,) = site.json("outdated")
     assert (newer["name"], newer["latest"]) == ("a", "6.0.1")
-    assert "the tests failed with it" in newer["kept_by"][0]["reason"]
+    assert "the tests failed with it" in newer["blocked_by"][0]["reason"]
     silent(site.releaser("update"))
 
 
@@ -189,7 +189,7 @@ def test_a_failure_that_does_not_come_again_in_the_search_holds_nothing_back(mak
     before = site.snapshot()
     report = site.json("update", check=5)
     assert site.snapshot() == before
-    assert (report["culprits"], report["held_back"]) == ([], [])
+    assert (report["culprits"], report["on_hold"]) == ([], [])
     assert any("the tests both fail and pass with the same packages" in one for one in report["problems"])
     assert len(list((site.state_dir / "releases").iterdir())) == 2  # the live one and the one that failed
     silent(site.releaser("update"))
@@ -211,7 +211,7 @@ def test_tests_that_fail_at_times_hold_nothing_back(make_site: SiteFactory) -> N
     publish(site, "a", "b")
     report = site.json("update")
     assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.1.0"}
-    assert (report["held_back"], report["culprits"]) == ([], [])
+    assert (report["on_hold"], report["culprits"]) == ([], [])
     assert "failed once, and passed when repeated" in report["problems"][0]
 
 
@@ -232,11 +232,11 @@ def test_of_a_search_that_is_cut_off_nothing_undecided_goes_live(make_site: Site
     publish(site, *names, broken=("c", "f", "g"))
     report = site.json("update")
     assert report["exit_code"] == 0
-    undecided = [one["name"] for one in report["held_back"] if one["by"] == "undecided"]
+    undecided = [one["name"] for one in report["on_hold"] if one["by"] == "undecided"]
     assert undecided == list("defgh")
     assert report["culprits"] == ["c 1.1.0"]
     assert live_versions(site, names) == dict.fromkeys(names, "1.0.0") | dict.fromkeys("ab", "1.1.0")
     assert "undecided, and not live: d, e, f, g, h" in " ".join(body(site).split())
-    assert [(one["name"], one["by"]) for one in site.json("status")["held_back"]] == [("c", "tests")]
+    assert [(one["name"], one["by"]) for one in site.json("status")["on_hold"]] == [("c", "tests")]
     site.releaser("update")
     assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | dict.fromkeys("cfg", "1.0.0")

@@ -37,7 +37,7 @@ def on_top_of(site: SampleSite, commit: str) -> None:
 def test_a_lock_that_could_not_be_pushed_is_made_again_on_top(make_site: SiteFactory) -> None:
     site, ours, theirs = diverged(make_site)
     report = site.json("update")
-    assert (report["result"], report["problems"]) == ("activated", [])
+    assert (report["result"], report["problems"]) == ("updated", [])
     assert (report["pulled"]["old"], report["pulled"]["new"]) == (ours, theirs)
     assert site.live_version("alpha") == "1.1.0"
     assert (site.path / "notes.txt").read_text(encoding="utf-8") == "news"
@@ -84,7 +84,7 @@ def test_a_remote_that_was_moved_back(make_site: SiteFactory) -> None:
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
     before = site.snapshot()
     finished = site.releaser("update", check=3)
-    assert f"main on origin was moved back to {first[:12]}: 1 commit that it had before" in finished.stderr
+    assert f"main on origin was moved back to {first[:12]}: it lacks 1 commit that is live here" in finished.stderr
     assert "releaser update --follow-remote" in finished.stderr
     assert site.snapshot() == before
     assert site.remote_head() == first  # and nothing was pushed

@@ -29,7 +29,7 @@ def test_pages_of_old_processes_keep_finding_their_files(make_django: DjangoFact
     with Process(django) as old:
         for version in ("1.1.0", "1.2.0"):
             django.publish(version)
-            assert django.site.json("update")["result"] == "activated"
+            assert django.site.json("update")["result"] == "updated"
             pages[version] = django.page()
             assert old.page() == pages["1.0.0"]
             for known, page in pages.items():
@@ -47,7 +47,7 @@ def test_pages_of_old_processes_keep_finding_their_files(make_django: DjangoFact
 def collected(django: DjangoSite, *words: str) -> bool:
     """Go to another release; return whether that has started collectstatic."""
     report = django.site.json(*words)
-    assert report["result"] == "activated"
+    assert report["result"] == ("rolled-back" if words[0] == "rollback" else "updated")
     return bool(step(report, "collectstatic")["detail"] != "all are in place")
 
 
@@ -85,7 +85,7 @@ def test_a_storage_elsewhere_needs_no_static_root(make_django: DjangoFactory) ->
     sheet = django.site.outer / "bucket" / "theme" / "style.css"
     assert sheet.read_text(encoding="utf-8") == style("1.0.0")
     django.publish("1.1.0")
-    assert django.site.json("update")["result"] == "activated"
+    assert django.site.json("update")["result"] == "updated"
     assert sheet.read_text(encoding="utf-8") == style("1.1.0")
     django.site.write_dotenv({"RELEASER_COLLECTSTATIC": "auto"})
     django.publish("1.2.0")
@@ -142,7 +142,7 @@ def test_what_only_the_candidate_can_tell_is_found_before_the_flip(make_django: 
     assert "it is not a directory" in report["headline"]
     assert (site.head(), os.readlink(site.link)) == (head, link)
     site.push_from_elsewhere({"shop/settings.py": settings(begin="import extra")})
-    assert site.json("update")["result"] == "activated"
+    assert site.json("update")["result"] == "updated"
 
 
 def with_extra(site: SampleSite) -> str:
@@ -180,7 +180,7 @@ def test_migrations_that_are_not_applied_are_reported_and_left_alone(make_django
     django.publish("1.1.0", migrations=2)
     before = django.database.read_bytes()
     report = django.site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert report["migrations"] == [NEW]
     assert step(report, "migrations")["detail"] == f"new and not applied: {NEW}"
     (problem,) = report["problems"]
@@ -213,7 +213,7 @@ def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFact
 def see_that_it_is_no_hindrance(django: DjangoSite, version: str, words: str) -> None:
     django.publish(version, migrations=2)
     report = django.site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert step(report, "migrations")["status"] == "warning"
     assert words in step(report, "migrations")["detail"]
 
@@ -260,7 +260,7 @@ def refuse(app_configs, **kwargs):
 def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) -> None:
     django = make_django(dotenv={"RELEASER_DJANGO_CHECK": "deploy"})
     django.publish("1.1.0", init=CHECKED.format(level="Warning"))
-    assert django.site.json("update")["result"] == "activated"  # a warning is no error
+    assert django.site.json("update")["result"] == "updated"  # a warning is no error
     django.publish("1.2.0", init=CHECKED.format(level="Error"))
     before = django.site.snapshot()
     report = django.site.json("update", check=5)
@@ -273,4 +273,4 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     assert django.site.snapshot() == before
     assert "update refused, django check fails" in django.site.outbox_mails()[-1]["Subject"]
     silent(django.site.releaser("update"))
-    assert [one["release"] for one in django.site.json("status")["quarantined"]] == [report["release"]]
+    assert [one["release"] for one in django.site.json("status")["failed_candidates"]] == [report["release"]]

@@ -160,7 +160,7 @@ def compare(site: SampleSite, case: Case) -> None:
         tuple(one[key] for key in keys) for one in report["changes"]
     ]
     assert (NOTHING in would) == (not case.builds and case.adopted), would
-    left_out = {f"{one['name']} {one['version']} would be skipped: {one['reason']}" for one in report["held_back"]}
+    left_out = {f"{one['name']} {one['version']} would be skipped: {one['reason']}" for one in report["on_hold"]}
     assert {line for line in would if " would be skipped: " in line and not line.startswith("commit ")} == left_out
     how = "would go live" if case.builds or site.head() != head else "would not go live yet"
     coming = [f"commit {one['id'][:12]} ({one['subject']}) {how}" for one in report["commits"]]

@@ -209,7 +209,7 @@ def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, u
         finished = run(
             ["bash", "-c", script], cwd=home, env=env | {"PATH": f"{programs}:{env['PATH']}"}, timeout=600, check=0
         )
-    assert re.search(r"update +activated +0 ", finished.stdout), finished
+    assert re.search(r"update +updated +0 ", finished.stdout), finished
     mails = [message_from_bytes(path.read_bytes(), policy=default) for path in (home / "mails" / "new").iterdir()]
     assert any("updated" in mail["Subject"] for mail in mails)
     assert not (home / "crontab").exists() or not (home / "crontab").read_text(encoding="utf-8")

@@ -213,9 +213,9 @@ def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> Non
     site = make_site.adopted(due="1.1.0")
     words: list[str | Path] = [sys.executable, "-c", ASKED, site.path]
     finished = run(words, cwd=site.outer, env=site.environment(), check=0)
-    assert finished.stderr == "activated [('alpha', '1.1.0')]\n"
+    assert finished.stderr == "updated [('alpha', '1.1.0')]\n"
     assert finished.stdout.splitlines() == [
-        "['live', 'good'] True", "activated", "NoSuchReleaseError True", "PreflightError True",
+        "['live', 'previous'] True", "rolled-back", "NoSuchReleaseError True", "PreflightError True",
     ]  # fmt: skip
 
 

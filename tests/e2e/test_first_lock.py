@@ -58,7 +58,7 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     assert not site.state_dir.exists()
 
     report = site.json("init", "--from-venv", site.link)
-    assert (report["command"], report["result"], report["exit_code"]) == ("init", "activated", 0)
+    assert (report["command"], report["result"], report["exit_code"]) == ("init", "updated", 0)
     assert report["problems"] == []
     assert "5 packages: the same names and versions" in report["headline"]
     assert steps(report) == [
@@ -102,14 +102,14 @@ def test_what_differs_is_named_and_changes_nothing_without_force(make_site: Site
         "the lock differs from the installed packages: beta 1.0.0 → none, epsilon none → 1.0.0, gamma 1.0.0 → none"
     )
     plan = site.json(*words, "--dry-run")["would"]
-    assert any(one.startswith(f"it would be refused: {expected}") for one in plan)
+    assert any(one.startswith(f"the command would refuse: {expected}") for one in plan)
     refused = site.releaser(*words, check=4)
     assert expected in refused.stderr
     assert "--without NAME" in refused.stderr
     assert site.snapshot() == before
 
     report = site.json(*words, "--force")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert any(one.startswith(expected) for one in report["problems"])
     assert locked(site) == ["alpha==1.0.0", "delta==1.0.0", "epsilon==1.0.0"]
     assert "beta==1.0.0" in installed(site.link / "bin" / "python")
@@ -132,7 +132,7 @@ def test_the_first_release_of_a_file_is_built_and_tested(make_site: SiteFactory)
     assert is_as_committed(site)
     site.mend_tests()
     report = site.json("init")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert installed(site.link / "bin" / "python") == FREE == locked(site)
     assert installed(venv / "bin" / "python") == FREE
     assert list(states(site).values()) == ["live", "failed"]
@@ -174,7 +174,7 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
     assert site.snapshot() == before
 
     report = site.json(*words, *given, "--without", "beta")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert installed(site.link / "bin" / "python") == freeze
     assert dependencies(site) == ["alpha>=1.0.0", "epsilon>=1.0.0", "theme", "tools"]
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
@@ -215,7 +215,7 @@ def test_a_file_may_name_places_bounds_and_other_platforms(make_site: SiteFactor
     site.edit("bounds.txt", "beta<2\ndelta==1.0.0\n")
     site.push_commit("Require packages")
     report = site.json("init", "--from-requirements", site.path / "requirements.txt")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     there = installed(site.link / "bin" / "python")
     assert there == ["alpha==1.1.0", "beta==1.0.0", *FREE[2:], "theme==1.0.0", "tools==1.0.0"]
     asked_for = dependencies(site)
@@ -267,7 +267,7 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
     site.edit("requirements.txt", "alpha\ngamma\nwheel\n")
     site.push_commit("Require packages")
     report = site.json("init", "--from-venv", site.link, "--from-requirements", site.path / "requirements.txt")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert locked(site) == ["alpha==1.1.0", "beta==1.0.0", "gamma==1.0.0", "wheel==1.0.0"]
 
 
@@ -282,7 +282,7 @@ def test_versions_that_fit_no_other_platform_need_a_word_of_a_person(make_site: 
     assert site.snapshot() == before
     site.edit("pyproject.toml", UV_TABLE + "environments = [\"sys_platform == 'linux'\"]\n")
     site.push_commit("Name the platform")
-    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    assert site.json("init", "--from-venv", site.link)["result"] == "updated"
     assert locked(site) == ["alpha==1.0.0", "zeta==1.0.0"]
 
 
@@ -323,7 +323,7 @@ def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> No
     refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
     assert f"Move uv.lock away: {site.path / 'pyproject.toml'} requires none of its packages" in refused
     (site.path / "uv.lock").unlink()
-    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    assert site.json("init", "--from-venv", site.link)["result"] == "updated"
     assert locked(site) == FREE == installed(site.link / "bin" / "python")
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.0"
@@ -374,6 +374,6 @@ def test_versions_that_fit_no_earlier_patch_release_of_python_say_so(make_site: 
     site = make_lockless(make_site)
     site.publish("zeta", "1.0.0", requires_python=f">={python}")
     fill(site, site.link, "zeta")
-    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    assert site.json("init", "--from-venv", site.link)["result"] == "updated"
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     assert f'requires-python = ">={python},<3.{sys.version_info[1] + 1}"' in text

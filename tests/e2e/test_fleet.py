@@ -221,7 +221,7 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
     told = fleet.run("roll_out.yml", check=2)
     touched = {host for host, counts in hosts.recap(told.stdout).items() if counts["changed"]}
     assert touched == {"h1"}
-    assert "rolled_back" in (fleet[1].state / "history.jsonl").read_text(encoding="utf-8")
+    assert "rolled-back" in (fleet[1].state / "history.jsonl").read_text(encoding="utf-8")
     told = fleet.run("roll_out.yml", check=2)
     assert "failed on this host before, and is not live" in told.stdout
     (fleet[1].outer / "sick").rename(fleet[1].outer / "tired")

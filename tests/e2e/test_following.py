@@ -35,7 +35,7 @@ def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFa
     silent(production.releaser("update"))  # nothing in git, whatever the index has
     assert production.live_version("alpha") == "1.0.0"
     (found,) = production.json("outdated")
-    assert (found["latest"], found["kept_by"][0]["by"]) == ("1.1.0", "policy")
+    assert (found["latest"], found["blocked_by"][0]["by"]) == ("1.1.0", "policy")
     refused = production.releaser("update", "alpha", check=2).stderr
     assert "upgrades no package" in refused
     assert "uv lock --upgrade-package" in refused
@@ -112,4 +112,4 @@ def test_what_does_not_fit_or_is_held_or_fails_here_leaves_live_as_it_was(
     staging.push_from_elsewhere({"pyproject.toml": text, "run_tests.py": "raise SystemExit('not here')\n"})
     assert production.json("update", check=5)["culprits"] == []  # nothing but the whole may go live: no search
     assert (production.live_version("alpha"), production.live_version("beta")) == ("1.0.0", "1.0.0")
-    assert production.json("status")["held_back"] == []
+    assert production.json("status")["on_hold"] == []

@@ -106,7 +106,7 @@ def test_each_goes_on_where_the_other_stopped(site: SampleSite) -> None:
     assert "1.1.0" in by(GRACE, site, "run", "--", "python", "-c", "import alpha; print(alpha.__version__)").stdout
     assert "updated to" in by(GRACE, site, "history").stdout
     by(GRACE, site, "rollback")
-    assert states(site)[second] == "bad"
+    assert states(site)[second] == "rolled-back"
     assert changed_files(site) == {"uv.lock"}
     assert site.remote_head() == site.head()
     site.publish("alpha", "1.2.0")

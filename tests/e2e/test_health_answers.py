@@ -107,7 +107,7 @@ def test_a_release_whose_python_does_not_run_there_is_taken_back(make_site: Site
     spoiled(site).touch()
     first, lock = site.live_id(), site.lock_text()
     report = site.json("update", check=6)
-    assert (report["result"], report["live_changed"]) == ("rolled_back", False)
+    assert (report["result"], report["live_changed"]) == ("rolled-back", False)
     assert step(report, "python start")["status"] == "failed"
     assert "restart" not in steps(report)  # nothing of the site has been told of it
     assert "exit status 3" in str(report["problems"])
@@ -115,8 +115,8 @@ def test_a_release_whose_python_does_not_run_there_is_taken_back(make_site: Site
     assert site.live_id() == first
     assert site.lock_text() == lock
     assert site.live_version("alpha") == "1.0.0"
-    assert states(site)[report["release"]] == "bad"
+    assert states(site)[report["release"]] == "rolled-back"
     silent(site.releaser("update"))  # it is not tried each night
     spoiled(site).unlink()
-    assert site.json("update", "--force")["result"] == "activated"
+    assert site.json("update", "--force")["result"] == "updated"
     assert site.live_version("alpha") == "1.1.0"

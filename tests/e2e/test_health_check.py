@@ -41,7 +41,7 @@ def see_that_it_is_rolled_back(
     live, before, restarted = site.live_id(), everything_but_the_restart(site), site.restarted_at() or 0
     remote = site.remote_head()
     report = site.json("update", check=6)
-    assert (report["result"], report["exit_code"]) == ("rolled_back", 6)
+    assert (report["result"], report["exit_code"]) == ("rolled-back", 6)
     assert (report["release"], report["previous"], report["live_changed"]) == (report["release"], live, False)
     assert step(report, failing)["status"] == "failed"
     assert report["headline"].startswith(f"{failing} failed")
@@ -49,7 +49,7 @@ def see_that_it_is_rolled_back(
     assert everything_but_the_restart(site) == before
     assert (site.static_versions() or {})["alpha"] == "1.0.0"
     assert site.remote_head() == remote
-    assert states(site)[report["release"]] == "bad"
+    assert states(site)[report["release"]] == "rolled-back"
     assert "commit" not in steps(report)
     if "RELEASER_RESTART=" not in (site.outer / ".env").read_text(encoding="utf-8"):
         assert (site.restarted_at() or 0) > restarted
@@ -62,7 +62,7 @@ def see_that_it_stays_out(site: SampleSite) -> None:
     for _ in range(2):
         silent(site.releaser("update"))
     assert (len(site.manage_runs()), len(site.outbox_mails())) == (runs, mails)
-    assert [(entry["name"], entry["version"]) for entry in site.json("status")["held_back"]] == [("alpha", "1.1.0")]
+    assert [(entry["name"], entry["version"]) for entry in site.json("status")["on_hold"]] == [("alpha", "1.1.0")]
 
 
 @pytest.mark.story
@@ -89,7 +89,7 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
     assert "answered 503" in text
     assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
     assert "Package changes that are not live" in text
-    assert "update rolled back (code 6): " in site.releaser("status", check=0).stdout
+    assert "update rolled back (exit code 6): " in site.releaser("status", check=0).stdout
 
 
 def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
@@ -129,7 +129,7 @@ def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_relea
     assert "restart_file" in report["headline"]
     assert "flip" not in steps(report)
     assert site.live_id() == live
-    assert site.json("status")["held_back"] == []
+    assert site.json("status")["on_hold"] == []
 
 
 def test_packages_are_not_to_blame_for_a_site_that_is_ill_without_them_too(make_site: SiteFactory) -> None:
@@ -139,7 +139,7 @@ def test_packages_are_not_to_blame_for_a_site_that_is_ill_without_them_too(make_
         report = see_that_it_is_rolled_back(site, "health check")
         assert step(report, "health check again")["status"] == "warning"
         assert web.asked == 1 + 2
-    assert site.json("status")["held_back"] == []
+    assert site.json("status")["on_hold"] == []
     silent(site.releaser("update"))  # but not the very same candidate, night after night
     site.publish("beta", "1.2.0")
     with web_site(answers(200)) as web:
@@ -159,6 +159,6 @@ def test_a_first_release_that_is_ill_leaves_nothing_live(make_site: SiteFactory)
     assert {name for name in after if before.get(name) != after[name]} <= {
         "static_out", "static_out/versions.json", "config/tmp/restart.txt",
     }  # fmt: skip
-    assert states(site) == {report["release"]: "bad"}
+    assert states(site) == {report["release"]: "rolled-back"}
     silent(site.releaser("update"))
     site.releaser("rollback", check=9)

@@ -108,7 +108,7 @@ def test_what_may_refuse_does_and_live_is_unchanged(hooked: Hooked) -> None:
         *_, last = hooked.notes()
         assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", code)
         hooked.fail(hook, really=False)
-    assert site.json("status")["quarantined"] == []
+    assert site.json("status")["failed_candidates"] == []
     site.releaser("update", check=0)  # nothing is held against the candidate
     assert site.live_version("alpha") == "1.1.0"
 
@@ -125,7 +125,7 @@ def test_after_static_counts_as_collectstatic_does(hooked: Hooked) -> None:
         "before_build", "before_live", "after_static", "after_static", "on_rollback", "on_failure"
     ]  # fmt: skip
     back, failed = (one["report"] for one in notes[-2:])
-    assert (back["result"], back["exit_code"], back["previous"]) == ("rolled_back", 6, before)
+    assert (back["result"], back["exit_code"], back["previous"]) == ("rolled-back", 6, before)
     assert back["headline"] in failed["headline"]
     assert notes[-2]["env"]["RELEASER_RELEASE"].endswith(before)
 
@@ -145,7 +145,7 @@ def test_the_others_fail_without_an_effect_on_the_site(hooked: Hooked) -> None:
     hooked.fail("after_live", really=False)
     report = site.json("update")
     assert "after_live" in report["noted"]
-    assert (hooked.ran(), site.json("update")["result"]) == (["after_live"], "unchanged")
+    assert (hooked.ran(), site.json("update")["result"]) == (["after_live"], "no-changes")
     report = site.json("rollback")
     assert any("on_rollback" in problem for problem in report["problems"])
     hooked.ran()

@@ -48,7 +48,7 @@ class TestRealDirectory:
         before, remote = site.snapshot(), site.remote_head()
         report = site.json("init")
         row = only_release(site)
-        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        assert (report["result"], report["exit_code"]) == ("updated", 0)
         assert (row["id"], row["state"], row["live"]) == (report["release"], "live", True)
         assert site.live_id() == report["release"]
         assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
@@ -93,14 +93,14 @@ class TestRealDirectory:
         site = make_site(venv=True)
         (site.link / "releaser.lease").mkdir()  # in the way, also for root
         report = site.json("init")
-        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        assert (report["result"], report["exit_code"]) == ("updated", 0)
         (problem,) = report["problems"]
         assert f"release {site.live_id()} was adopted, but its processes are neither pinned nor counted" in problem
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert site.live_version("alpha") == "1.0.0"
 
     def test_without_pins_nothing_is_added(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True, settings={"pin": False})
+        site = make_site(venv=True, settings={"pin_processes": False})
         before = snapshots.tree(site.link)
         site.releaser("init", check=0)
         assert snapshots.tree(site.link.resolve()) == before
@@ -129,7 +129,7 @@ class TestNothing:
         site.publish("alpha", "1.1.0")
         head, lock = site.head(), site.lock_text()
         report = site.json("init")
-        assert report["result"] == "activated"
+        assert report["result"] == "updated"
         assert site.live_version("alpha") == "1.0.0"
         assert (site.head(), site.lock_text()) == (head, lock)
         assert is_clean(site)
@@ -180,7 +180,7 @@ class TestSymlink:
         assert str(site.link.readlink()) == "../venvs/2026-01"
         site.mend_tests()
         report = site.json("init")
-        assert report["result"] == "activated"
+        assert report["result"] == "updated"
         assert site.live_id() == report["release"]
         assert site.live_version("alpha") == "1.0.0"
         assert not (site.outer / "venvs" / "2026-01").exists()
@@ -193,7 +193,7 @@ def test_again_it_changes_nothing_and_says_nothing(make_site: SiteFactory) -> No
     silent(site.releaser("init", "-q"))
     assert site.snapshot() == before
     assert [row["id"] for row in site.json("list")] == [row["id"] for row in releases]
-    assert site.json("init")["result"] == "unchanged"
+    assert site.json("init")["result"] == "no-changes"
 
 
 class TestExclusion:
@@ -245,7 +245,7 @@ def test_a_project_that_is_one_directory_of_a_bigger_repository(make_site: SiteF
 
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert (report["result"], report["problems"]) == ("activated", []), report
+    assert (report["result"], report["problems"]) == ("updated", []), report
     assert site.live_version("alpha") == "1.1.0"
     assert changed_files(site) == {"site/uv.lock"}
     assert site.remote_head() == site.head()
@@ -263,7 +263,7 @@ def test_a_project_that_is_one_directory_of_a_bigger_repository(make_site: SiteF
     commit = ["-c", "user.name=Edsger", "-c", "user.email=e@example.org", "commit", "--quiet", "-am", "Count"]
     for words in (commit, ["push", "--quiet"]):
         run([git_executable(), *words], cwd=elsewhere, env=env, check=0)
-    assert site.json("update")["result"] == "activated"  # a change elsewhere in the repository is tested, too
+    assert site.json("update")["result"] == "updated"  # a change elsewhere in the repository is tested, too
     assert (top / "README").read_text(encoding="utf-8") == "Three things.\n"
     assert len(site.manage_runs("test")) == tests + 1
 

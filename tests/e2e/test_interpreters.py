@@ -43,7 +43,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
         f"{why} ({installation.executable})"
     ]
     report = site.json("update")
-    assert (report["result"], report["changes"], report["problems"]) == ("activated", [], [])
+    assert (report["result"], report["changes"], report["problems"]) == ("updated", [], [])
     assert site.json("verify")["ok"]
     assert [row["broken"] for row in site.json("list")] == [False, True]
     assert report["rebuilt"].startswith(why)
@@ -69,10 +69,10 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert f"To repair {report['release']}, install Python {new.version} again at its former path" in refused.stderr
     assert "Run `releaser update`: it rebuilds the release" in refused.stderr
     dead = site.live_id()
-    assert f"{dead} would be rebuilt, as its interpreter is gone" in site.json("update", "--dry-run")["would"][0]
+    assert f"{dead} would be rebuilt, because its interpreter is gone" in site.json("update", "--dry-run")["would"][0]
     report = site.json("update")
-    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
-    assert f"rebuilt {dead} as {report['release']}, as its interpreter is gone" in report["headline"]
+    assert (report["result"], report["exit_code"], report["changes"]) == ("updated", 0, [])
+    assert f"rebuilt {dead} as {report['release']}, because its interpreter is gone" in report["headline"]
     assert report["rebuilt"] == f"its interpreter is gone (Python {new.version} at {gone})"
     assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
     assert f"The site now runs on Python {other.version}" in body(site)
@@ -108,7 +108,7 @@ def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Pa
         assert key in said
     assert any(command in problem for problem in site.json("status")["problems"])
     report = site.json("rebuild", "--python", "3.13")
-    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
+    assert (report["result"], report["exit_code"], report["changes"]) == ("updated", 0, [])
     assert any(key in problem and "Set it to '3.13'" in problem for problem in report["problems"])
     assert site.outbox_mails()[-1]["subject"].startswith("! site: ")
     assert site.python(RUNS_ON) == new.version
@@ -170,7 +170,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     checked = len(site.manage_runs("check"))
     env = {"RELEASER_HEALTH_CHECK": "python manage.py check"}
     report = site.json("update", env=env, check=7)
-    assert (report["result"], report["release"]) == ("activated", site.live_id())
+    assert (report["result"], report["release"]) == ("updated", site.live_id())
     (problem,) = [one for one in report["problems"] if "restart failed" in one]
     assert f"{site.live_id()} stays live anyway, as nothing can run on {dead}" in problem
     assert "site: rebuilt, 2 problems" in site.outbox_mails()[-1]["subject"]
@@ -183,7 +183,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert "no earlier release existed to roll back to: restart" in problem
 
     again = site.json("update", env=env, check=7)  # its processes may still be dead
-    assert (again["result"], again["live_changed"]) == ("unchanged", False)
+    assert (again["result"], again["live_changed"]) == ("no-changes", False)
     assert any("restart failed" in one for one in again["problems"])
     (site.outer / "up").touch()
     checked = len(site.manage_runs("check"))
@@ -212,10 +212,10 @@ def test_a_rollback_goes_to_a_release_under_which_python_was_patched(make_site: 
     why = f"{first} was tested with another Python: Python {old.version} became Python {new.version} under it"
     assert why in site.releaser("rollback", "--dry-run", check=0).stdout
     report = site.json("rollback")
-    assert (report["release"], report["previous"], report["result"]) == (first, second, "activated")
+    assert (report["release"], report["previous"], report["result"]) == (first, second, "rolled-back")
     assert why in str(report["problems"])
     assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.0.0")
     assert site.json("update")["rebuilt"].startswith(f"Python {old.version} became")
 
     Path(site.json("show", first)["path"], "bin", "python").unlink()
-    assert f"release {first} is not what was sealed" in site.releaser("rollback", check=9).stderr
+    assert f"release {first} is damaged" in site.releaser("rollback", check=9).stderr

@@ -62,7 +62,7 @@ def there_and_back(site: SampleSite) -> None:
     assert site.live_version("alpha") == "1.0.0"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert (report["result"], report["previous"]) == ("activated", first), report
+    assert (report["result"], report["previous"]) == ("updated", first), report
     assert site.live_id() == report["release"]
     assert site.live_version("alpha") == "1.1.0"
     assert (site.static_versions() or {})["alpha"] == "1.1.0"
@@ -71,12 +71,12 @@ def there_and_back(site: SampleSite) -> None:
     assert changed_files(site) == {"uv.lock"}
     second = site.lock_text()
     report = site.json("rollback")
-    assert (report["result"], report["release"]) == ("activated", first), report
+    assert (report["result"], report["release"]) == ("rolled-back", first), report
     assert site.live_id() == first
     assert site.live_version("alpha") == "1.0.0"
     assert site.lock_text() != second
     assert site.remote_head() == site.head()
-    assert set(states(site).values()) == {"live", "bad"}
+    assert set(states(site).values()) == {"live", "rolled-back"}
 
 
 def see_that_a_member_gets_what_it_needs(site: SampleSite) -> None:
@@ -131,7 +131,7 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: Si
     assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert report["result"] == "activated", report
+    assert report["result"] == "updated", report
     assert site.live_version("alpha") == "1.1.0"
     assert changed_files(site) == {"uv.lock"}
 

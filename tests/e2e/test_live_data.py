@@ -40,9 +40,9 @@ def site(make_site: SiteFactory) -> SampleSite:
     return site
 
 
-@pytest.mark.parametrize("isolate", ["auto", "off"])
-def test_no_command_lets_tests_change_live_data(site: SampleSite, isolate: str) -> None:
-    site.write_dotenv({"RELEASER_ISOLATE": isolate, "RELEASER_TEST_WRITABLE": None})
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_no_command_lets_tests_change_live_data(site: SampleSite, sandbox: str) -> None:
+    site.write_dotenv({"RELEASER_SANDBOX": sandbox, "RELEASER_TEST_WRITABLE": None})
     before = {
         path: what for path, what in photograph(site.path).items() if "/media" in path or path.endswith("sqlite3")
     }

@@ -91,7 +91,7 @@ def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: 
     with undeletable(site.state_dir / "releases" / r1):
         site.publish("alpha", "1.2.0")
         report = site.json("update")
-        assert report["result"] == "activated"
+        assert report["result"] == "updated"
         (problem,) = report["problems"]
         assert problem.startswith(f"release {r1} could not be deleted: Operation not permitted (")
         assert {step["step"]: step["status"] for step in report["steps"]}["prune"] == "warning"
@@ -121,7 +121,7 @@ def test_a_pinned_release_is_never_pruned_until_it_is_unpinned(make_site: SiteFa
     site.releaser("prune", check=0, env=FEW)
     assert on_disk(site) == {r1, r2, r3}
     reports = [site.json("pin", r1), site.json("unpin", r1)]
-    assert [(report["result"], report["release"]) for report in reports] == [("unchanged", r1), ("activated", r1)]
+    assert [(report["result"], report["release"]) for report in reports] == [("no-changes", r1), ("updated", r1)]
     site.releaser("prune", check=0, env=FEW)
     assert on_disk(site) == {r2, r3}
 

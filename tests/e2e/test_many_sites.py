@@ -82,7 +82,7 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     last.push_from_elsewhere({"notes.txt": "news"})  # code alone
     before = (two.live_id(), last.live_id())
     found = answers(one, "update", "--sites", file, check=5)
-    reason = f"{one.path}, which goes first, did not succeed: its update ended with exit code 5"
+    reason = f"the update of {one.path}, which goes first, did not succeed: its update ended with exit code 5"
     (ready,) = (row["id"] for row in two.json("list") if row["state"] == "candidate")
     waits = f"{ready} is ready and waits: {reason}"
     refused = two.releaser("unhold", ready, check=2).stderr
@@ -90,9 +90,9 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     assert "`releaser status` shows the reason" in refused
     assert (found["two"]["waits"], found["two"]["answer"]["headline"], two.live_id()) == (waits, waits, before[0])
     assert (two.json("status")["left_out"], two.json("status")["last_success"]) == (waits, None)
-    assert (found["three"]["waits"], found["three"]["answer"]["result"]) == ("", "activated")
+    assert (found["three"]["waits"], found["three"]["answer"]["result"]) == ("", "updated")
     assert last.live_id() != before[1]
-    again = answers(one, "update", "--sites", file, "--group", "nobody's", check=0)
+    again = answers(one, "update", "--sites", file, "--site-group", "nobody's", check=0)
     assert [*again] == ["one"]
     assert two.live_id() == before[0]
     went = answers(one, "update", "--sites", file, check=0)["two"]["answer"]  # the next night: alpha is on hold there
@@ -121,7 +121,7 @@ def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
     one = three[0]
     file = sites_file(three[:2], more='group = "shops"\nsettings = { uv = "/nowhere/uv" }')
     file.write_text(f'{file.read_text()}[[site]]\npath = "{three[2].path}"\n')
-    found = answers(one, "check", "--sites", file, "--group", "shops", check=3)
+    found = answers(one, "check", "--sites", file, "--site-group", "shops", check=3)
     assert sorted(found) == ["one", "two"]
     assert "/nowhere/uv" in " ".join(found["one"]["answer"]["problems"])
     found = answers(one, "check", "--sites", file, check=3)
@@ -130,8 +130,8 @@ def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
     file.write_text(file.read_text().replace('uv = "/nowhere/uv"', 'keep = "many"'))
     assert "sites.toml: [[site]] 1: settings: keep must be a" in releaser(one, "check", "--sites", file, check=3).stderr
     sites_file(three[:2])
-    assert "has no site of the group others" in releaser(one, "check", "--sites", file, "--group", "others").stderr
-    assert "Add --all" in releaser(one, "check", "--group", "shops", check=2).stderr
+    assert "has no site of the group others" in releaser(one, "check", "--sites", file, "--site-group", "others").stderr
+    assert "Add --all" in releaser(one, "check", "--site-group", "shops", check=2).stderr
     assert (
         "--project cannot be combined with --all or --sites"
         in releaser(one, "check", "--sites", file, "--project", one.path, check=2).stderr

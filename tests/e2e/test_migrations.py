@@ -80,7 +80,7 @@ def test_what_is_not_applied_is_reported_once_and_a_rollback_names_what_it_leave
     site, first = reporting.site, reporting.site.live_id()
     reporting.publish()
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert report["migrations"] == [NEW]
     assert step(report, "migrations")["status"] == "warning"
     assert step(report, "migrations")["detail"] == f"new and not applied: {NEW}"
@@ -141,7 +141,7 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     waits(site)
     status = site.json("status")
     assert "migrations are not applied" in status["blocked"]
-    assert status["quarantined"] == []
+    assert status["failed_candidates"] == []
     (entry,) = status["waiting"]
     assert (entry["release"], entry["migrations"]) == (report["release"], [NEW])
     assert f"waiting: candidate {entry['release']}: migrations are not applied: {NEW}" in site.releaser("status").stdout
@@ -154,7 +154,7 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     waits(site)  # while the database is away
     refusing.database.write_text(f"{NEW}\nalpha.0003_tax\n", encoding="utf-8")
     went = site.json("update")
-    assert (went["result"], went["release"], site.live_version("alpha")) == ("activated", report["release"], "1.2.0")
+    assert (went["result"], went["release"], site.live_version("alpha")) == ("updated", report["release"], "1.2.0")
     assert not {"build", "test"} & {*steps(went)}
     assert (site.json("status")["waiting"], site.json("status")["blocked"]) == ([], "")
     silent(site.releaser("update"))
@@ -162,13 +162,13 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     refusing.publish("1.3.0", "0002_price", "0003_tax", "0004_name")
     refused(site)
     report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})  # nobody refuses any more
-    assert (report["result"], report["migrations"]) == ("activated", ["alpha.0004_name"])
+    assert (report["result"], report["migrations"]) == ("updated", ["alpha.0004_name"])
 
     refusing.publish("1.4.0", "0002_price", "0003_tax", "0004_name", "0005_vat")
     refused(site)
     before = site.snapshot()
     waiting = site.json("update", "--force")  # `--force` applies none either
-    assert (waiting["result"], site.snapshot()) == ("unchanged", before)
+    assert (waiting["result"], site.snapshot()) == ("no-changes", before)
 
 
 def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
 def see_it_go_on(site: SampleSite) -> None:
     """See that an update makes live what has waited."""
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert site.live_id() == report["release"]
     assert not {"build", "test"} & {*steps(report)}
     silent(site.releaser("update"))
@@ -207,7 +207,7 @@ def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, t
     settings = SETTINGS.format(database=str(tmp_path / "database"), migrations=("0001_first",))
     site = make_site(dotenv={"RELEASER_MIGRATIONS": "refuse"}, files={"site_settings.py": settings})
     report = site.json("init")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert "not applied, and perhaps new: site.0001_first" in step(report, "migrations")["detail"]
     assert report["migrations"] == ["site.0001_first"]
 
@@ -215,7 +215,7 @@ def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, t
 def rolled_back(site: SampleSite, *words: str) -> str:
     """Roll back, and return what is said of migrations."""
     report = site.json("rollback", *words)
-    assert report["result"] == "activated"
+    assert report["result"] == "rolled-back"
     detail = str(step(report, "migrations")["detail"])
     assert ("were not undone" in str(report["problems"])) is ("not in this release" in detail)
     return detail
@@ -238,7 +238,7 @@ def test_it_is_run_before_the_tests_and_passes(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert steps(report).index("django check") < steps(report).index("test")
     (checked,) = site.manage_runs("check")
     assert checked.argv == ("check", "--deploy", "--fail-level", "ERROR")

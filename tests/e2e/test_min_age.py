@@ -73,11 +73,11 @@ def test_what_is_too_young_waits_and_what_is_old_enough_comes_in(shop: Shop) -> 
     report = shop.site.json("update")
     assert shop.live == ("1.1.0", "1.0.0")
     assert shop.is_clean()
-    assert [(one["name"], one["version"], one["by"]) for one in report["held_back"]] == [
+    assert [(one["name"], one["version"], one["by"]) for one in report["on_hold"]] == [
         ("alpha", "1.2.0", "age"),
         ("deep", "1.1.0", "age"),
     ]
-    assert report["held_back"][0]["reason"].startswith("it is 2 days old, and updates skip it until 20")
+    assert report["on_hold"][0]["reason"].startswith("it is 2 days old, and updates skip it until 20")
     assert "alpha 1.2.0: it is 2 days old" in body(shop.site)
     assert not shop.site.git("status", "--porcelain")
 
@@ -116,7 +116,7 @@ def test_a_limit_that_only_the_lock_has_is_dropped_as_uv_drops_it(shop: Shop, ki
     shop.offer("alpha", "1.1.0", 20)
     env = {"RELEASER_MIN_AGE": min_age}
     (found,) = shop.site.json("outdated", env=env)
-    assert (found["name"], found["latest"], found["kept_by"]) == ("alpha", "1.1.0", [])
+    assert (found["name"], found["latest"], found["blocked_by"]) == ("alpha", "1.1.0", [])
     shop.site.releaser("update", check=0, env=env)
     assert shop.live == ("1.1.0", "1.0.0")
     assert shop.is_clean()

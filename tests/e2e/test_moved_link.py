@@ -74,10 +74,11 @@ def test_init_and_rollback_keep_the_release_that_it_leads_to(site: SampleSite) -
         to_another_release(site)
         name = site.live_id()
         report = site.json(command, *([name] if command == "rollback" else []))
-        assert (report["result"], report["release"], live_in(site)) == ("activated", name, name)
+        result = "rolled-back" if command == "rollback" else "updated"
+        assert (report["result"], report["release"], live_in(site)) == (result, name, name)
         assert site.live_id() == name
         assert site.json("status")["problems"] == []
-        assert site.json("init")["result"] == "unchanged"
+        assert site.json("init")["result"] == "no-changes"
 
 
 def test_init_adopts_the_venv_that_stands_there(site: SampleSite) -> None:
@@ -85,7 +86,7 @@ def test_init_adopts_the_venv_that_stands_there(site: SampleSite) -> None:
     site.link.unlink()
     site.make_venv()
     report = site.json("init")
-    assert (report["result"], report["release"]) == ("activated", live_in(site))
+    assert (report["result"], report["release"]) == ("updated", live_in(site))
     assert live_in(site) not in before
     assert site.json("status")["problems"] == []
     site.update_to("alpha", "1.3.0")
@@ -99,7 +100,7 @@ def test_rollback_goes_back_as_told(site: SampleSite, move: Callable[[SampleSite
     assert move is to_a_venv_outside or "failed its tests" in site.releaser("init", check=3).stderr
     restarted = site.restarted_at()
     report = site.json("rollback", live)
-    assert (report["result"], site.live_id()) == ("activated", live)
+    assert (report["result"], site.live_id()) == ("rolled-back", live)
     assert site.restarted_at() != restarted
     assert site.live_version("alpha") == "1.2.0"
     assert site.json("status")["problems"] == []

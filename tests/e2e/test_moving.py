@@ -159,7 +159,7 @@ def test_a_package_that_is_not_installed_is_refused_and_adopted_with_force(make_
     assert "alpha: it is not installed, and the lock says 1.0.0" in planned
     site.releaser("init", "--dry-run", check=3)
     report = site.json("init", "--force")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert any("alpha: it is not installed, and the lock says 1.0.0" in one for one in report["problems"])
     assert site.json("init")["problems"] == [], "what is adopted is adopted"
     site.releaser("check", check=0)
@@ -176,4 +176,4 @@ def test_a_project_of_pip_gets_the_same_advice_which_works(make_site: SiteFactor
     for command in ("check", "init"):
         said = site.releaser(command, check=3).stderr
         assert "`releaser init --from-venv .venv`" in said
-    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    assert site.json("init", "--from-venv", site.link)["result"] == "updated"

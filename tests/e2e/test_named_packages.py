@@ -37,7 +37,7 @@ def test_only_what_is_named_comes_in_with_what_it_needs(make_site: SiteFactory) 
     assert ", update alpha: updated to" in site.releaser("status", check=0).stdout
     site.releaser("hold", "beta", check=0)
     held = site.json("update", "beta")
-    assert (held["result"], [one["by"] for one in held["held_back"]]) == ("unchanged", ["person"])
+    assert (held["result"], [one["by"] for one in held["on_hold"]]) == ("no-changes", ["person"])
     site.releaser("unhold", "beta", check=0)
     assert {one["name"] for one in site.json("update")["changes"]} >= {"beta"}
     assert site.json("status")["last_success"]["only"] == []
@@ -48,9 +48,9 @@ def test_only_what_is_named_is_blamed_and_kept_out(make_site: SiteFactory) -> No
     site.publish("alpha", "1.1.0", broken="import")
     site.publish("beta", "2.0.0", broken="import")
     report = site.json("update", "alpha", check=5)
-    assert [one["name"] for one in site.json("status")["held_back"]] == ["alpha"]
+    assert [one["name"] for one in site.json("status")["on_hold"]] == ["alpha"]
     assert report["culprits"] == ["alpha 1.1.0"]
-    assert site.json("update", "alpha")["result"] == "unchanged"
+    assert site.json("update", "alpha")["result"] == "no-changes"
     site.json("update", "alpha", "--force", check=5)
 
 
@@ -64,6 +64,6 @@ def test_of_many_sites_those_without_the_package_are_left_alone(make_site: SiteF
     one, two = sites
     one.publish("alpha", "1.1.0")
     found = answers(one, "update", "alpha", "--sites", sites_file(sites, first=[two]), check=0)
-    assert found["one"]["answer"]["result"] == "activated"
-    assert found["two"]["answer"]["headline"] == "left alone, as alpha is not in uv.lock"
+    assert found["one"]["answer"]["result"] == "updated"
+    assert found["two"]["answer"]["headline"] == "no change, because alpha is not in uv.lock"
     assert (one.live_version("beta"), two.live_version("beta")) == ("1.0.0", "1.0.0")

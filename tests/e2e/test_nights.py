@@ -118,7 +118,7 @@ def play(site: SampleSite, nights: Sequence[str]) -> Iterator[str]:
     for new in nights:
         for one in new.split(", "):
             act(site, one)
-        known, before = said(site.json("status")["held_back"]), len(site.manage_runs("test"))
+        known, before = said(site.json("status")["on_hold"]), len(site.manage_runs("test"))
         finished = site.releaser("update", *(["--force"] if "--force" in new else []))
         runs = len(site.manage_runs("test")) - before
         yield " | ".join([new, known, what_happened(site, finished.returncode, silent=not finished.stderr), str(runs)])
@@ -130,7 +130,7 @@ def what_happened(site: SampleSite, code: int, *, silent: bool) -> str:
     report = site.json("history")[0]
     live = ", ".join(f"{one['name']} {one['new']}" for one in report["changes"]) or "the code"
     parts = [f"live: {live}" if report["live_changed"] else "live unchanged"]
-    parts += [f"held: {said(report['held_back'])}"] if report["held_back"] else []
+    parts += [f"held: {said(report['on_hold'])}"] if report["on_hold"] else []
     problems = report["problems"]
     parts += [f"missing: {found}" for one in problems for found in re.findall(r"Add `(.*?)` to pyproject.toml", one)]
     parts += ["the commit is left out"] * any("breaks the tests with the packages" in one for one in problems)
@@ -139,7 +139,7 @@ def what_happened(site: SampleSite, code: int, *, silent: bool) -> str:
 
 
 def said(entries: Sequence[dict[str, Any]]) -> str:
-    words = {"person": " (person)", "undecided": " (not decided)", "activation": " (backed out)"}
+    words = {"person": " (person)", "undecided": " (not decided)", "rollback": " (backed out)"}
     found = [
         f"{one['name']} {one['version']}".strip()
         + words.get(one["by"], "")

@@ -109,5 +109,5 @@ def test_nothing_is_said_where_nothing_is_to_be_restarted(make_site: SiteFactory
     assert not any(SAYS in one for one in site.json("check")["warnings"])
     site.releaser("init", check=0)
     updated = site.json("update")
-    assert (updated["result"], updated["problems"]) == ("activated", [])
+    assert (updated["result"], updated["problems"]) == ("updated", [])
     assert site.json("status")["not_restarted"] == ""

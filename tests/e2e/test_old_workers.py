@@ -26,7 +26,7 @@ def update(web: Servers, version: str, *words: str, delay: str = "0.3", seconds:
 
 
 def see_that_it_is_taken_back(report: Any, live: str) -> None:
-    assert (report["result"], report["previous"]) == ("rolled_back", live)
+    assert (report["result"], report["previous"]) == ("rolled-back", live)
     assert "'1.0.0' is not in the page" in report["headline"]
     assert [answer["good"] for answer in report["answers"]] == [False, True]
 
@@ -36,7 +36,7 @@ def see_that_it_is_taken_back(report: Any, live: str) -> None:
 def test_a_release_that_breaks_the_site_is_taken_back_each_time(
     make_site: SiteFactory, tmp_path: Path, *, pin: bool, delays: tuple[str, ...]
 ) -> None:
-    with served(make_site, tmp_path, settings={"pin": pin}) as web:
+    with served(make_site, tmp_path, settings={"pin_processes": pin}) as web:
         live = web.site.live_id()
         for delay in delays:
             see_that_it_is_taken_back(update(web, "1.1.0", "--force", delay=delay, check=6), live)
@@ -44,7 +44,7 @@ def test_a_release_that_breaks_the_site_is_taken_back_each_time(
 
 
 def test_a_good_release_stays_and_the_step_says_how_long_it_was_asked(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path, settings={"pin": False}) as web:
+    with served(make_site, tmp_path, settings={"pin_processes": False}) as web:
         found = step(update(web, "1.2.0", package="beta", seconds="2"), "health check")
         once = step(update(web, "1.3.0", package="beta", seconds="0"), "health check")
     assert found["status"] == "ok"

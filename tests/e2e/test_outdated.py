@@ -15,12 +15,12 @@ def asked(site: SampleSite) -> dict[str, dict[str, Any]]:
     before = outer_snapshot(site)
     found = site.json("outdated")
     assert outer_snapshot(site) == before
-    assert all(set(one) == {"name", "locked", "latest", "next", "kept_by"} for one in found)
+    assert all(set(one) == {"name", "locked", "latest", "next", "blocked_by"} for one in found)
     return {one["name"]: one for one in found}
 
 
-def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
-    return [(keeper["by"], keeper["reason"]) for keeper in asked(site)[name]["kept_by"]]
+def blocked_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
+    return [(keeper["by"], keeper["reason"]) for keeper in asked(site)[name]["blocked_by"]]
 
 
 @pytest.mark.story
@@ -29,7 +29,7 @@ def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_t
 ) -> None:
     site = make_site()
     site.publish("alpha", "1.1.0")
-    row = {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "kept_by": []}
+    row = {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "blocked_by": []}
     assert asked(site) == {"alpha": row}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
     assert lines == ["PACKAGE LOCKED LATEST BLOCKED BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
@@ -57,19 +57,21 @@ def test_a_constraint_is_named_with_whose_it_is(make_site: SiteFactory) -> None:
     site.uv("lock", "--quiet")
     for name in ("alpha", "carl", "dora", "emil", "finn", "gina"):
         site.publish(name, "1.1.0")
-    found = {name: [(keeper["by"], keeper["reason"]) for keeper in one["kept_by"]] for name, one in asked(site).items()}
+    found = {
+        name: [(keeper["by"], keeper["reason"]) for keeper in one["blocked_by"]] for name, one in asked(site).items()
+    }
     ((by, reason),) = found.pop("gina")
     assert (by, "1.0.0" in reason) == ("constraint", True), "of what is not installed, it is told without a name"
     assert found == {
         "alpha": [("constraint", "the project requires alpha<1.1,>=1")],
-        "carl": [("constraint", "boss 1.0.0 asks for carl<1.1")],
+        "carl": [("constraint", "boss 1.0.0 requires carl<1.1")],
         "dora": [],
-        "emil": [("constraint", "boss 1.0.0 asks for emil<1.1")],
+        "emil": [("constraint", "boss 1.0.0 requires emil<1.1")],
         "finn": [("constraint", "the project (constraint-dependencies) requires finn<1.1")],
     }
-    assert "constraint\n    boss 1.0.0 asks for emil<1.1\n" in site.releaser("outdated", check=0).stdout
+    assert "constraint\n    boss 1.0.0 requires emil<1.1\n" in site.releaser("outdated", check=0).stdout
     site.publish("boss", "1.1.0", requires=["carl<2"])
-    assert kept_by(site, "carl") == [], "the next update lifts it"
+    assert blocked_by(site, "carl") == [], "the next update lifts it"
 
 
 def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory) -> None:
@@ -87,15 +89,15 @@ def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory)
         index.uploaded["old", "1.1.0"] = now - timedelta(days=8)
         found = asked(site)
     assert found["alpha"]["latest"] == found["beta"]["latest"] == "2.0.0"
-    assert found["alpha"]["kept_by"] == [
+    assert found["alpha"]["blocked_by"] == [
         {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.1.0 is the newest for it"}
     ]
-    assert found["beta"]["kept_by"] == [
+    assert found["beta"]["blocked_by"] == [
         {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.2.0 is the newest for it"},
         {"by": "constraint", "reason": "the project requires beta<1.2"},
     ]
-    assert found["old"]["kept_by"] == []
-    ((by, reason),) = [(one["by"], one["reason"]) for one in found["young"]["kept_by"]]
+    assert found["old"]["blocked_by"] == []
+    ((by, reason),) = [(one["by"], one["reason"]) for one in found["young"]["blocked_by"]]
     assert by == "age"
     assert "2 days" in reason
     assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason

@@ -115,7 +115,7 @@ def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
     ]
     assert outer_snapshot(site) == before
     report = tried(site, wheel)
-    assert (report["result"], report["exit_code"], report["command"]) == ("unchanged", 0, "update --override")
+    assert (report["result"], report["exit_code"], report["command"]) == ("no-changes", 0, "update --override")
     assert report["previous"] == live
     assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("alpha", "1.0.0", DEV)]
     assert steps(report) == ["preflight", "stage", "resolve", "build", "test", "seal"]
@@ -169,7 +169,7 @@ def test_a_package_that_breaks_the_tests_is_told_keeps_nothing_out_and_never_goe
     assert step(report, "test live release")["status"] == "ok"
     assert states(site)[report["release"]] == "failed"
     status = site.json("status")
-    assert (status["quarantined"], status["held_back"], status["problems"]) == ([], [], [])
+    assert (status["failed_candidates"], status["on_hold"], status["problems"]) == ([], [], [])
     refused = site.releaser("rollback", report["release"], "--force", check=9)
     assert "was built to try alpha @" in refused.stderr
     assert "never goes live" in refused.stderr
@@ -192,13 +192,13 @@ def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> Non
     assert f"`releaser rollback {live}`" in site.releaser("init", check=3).stderr
     site.releaser("rollback", live, check=0)
     assert site.live_id() == live
-    assert states(site) == {candidate: "bad", live: "live"}
+    assert states(site) == {candidate: "rolled-back", live: "live"}
 
 
 def test_what_is_not_installed_is_not_said_to_have_passed(site: SampleSite) -> None:
     live = site.live_id()
     report = tried(site, a_wheel(site, "prodtools"), name="prodtools", check=4)
-    assert "not installed for the group local here" in report["headline"]
+    assert "this site does not install it for the group local" in report["headline"]
     report = tried(site, a_wheel(site, "beta"), check=4)  # in the place of alpha
     assert report["headline"].startswith("no lock could be made with alpha @")
     assert "alpha" in report["output"]

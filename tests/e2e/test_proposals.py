@@ -79,14 +79,14 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert kept[report["release"]] == f"ready, and waits: proposed on {PLACE}"
     silent(site.releaser("propose"))
     quiet = site.json("propose")
-    assert (quiet["result"], reviewed.tip()) == ("unchanged", tip)
+    assert (quiet["result"], reviewed.tip()) == ("no-changes", tip)
     assert not {"build", "test", "push"} & {*steps(quiet)}
     assert f"proposed on {PLACE}" in site.releaser("propose", "--dry-run").stdout
     reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
     early = site.json("propose")  # before the update
-    assert (early["result"], "Run `releaser update` first" in early["headline"]) == ("unchanged", True)
+    assert (early["result"], "Run `releaser update` first" in early["headline"]) == ("no-changes", True)
     merged = site.json("update")
-    assert (merged["result"], merged["release"]) == ("activated", report["release"])
+    assert (merged["result"], merged["release"]) == ("updated", report["release"])
     assert not {"build", "test"} & {*steps(merged)}
     assert (site.live_version("alpha"), site.head(), site.git("status", "--porcelain")) == (
         "1.1.0", site.remote_head(), ""
@@ -108,7 +108,7 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     site.publish("beta", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update")  # the code goes live with the lock that the branch has
-    assert (report["result"], report["live_changed"], report["proposed"]) == ("activated", True, None)
+    assert (report["result"], report["live_changed"], report["proposed"]) == ("updated", True, None)
     assert (site.path / "notes.txt").exists()
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.0.0")
     assert [one["name"] for one in report["changes"]] == []
@@ -148,7 +148,7 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
     assert "build" not in steps(report)
     silent(site.releaser("propose"))  # told once
     assert theirs[:12] in site.json("status")["proposal"]
-    assert site.json("propose", "--force")["result"] == "unchanged"
+    assert site.json("propose", "--force")["result"] == "no-changes"
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
     assert site.json("propose")["result"] == "proposed"
 
@@ -174,7 +174,7 @@ def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> N
     site = reviewed.site
     site.publish("alpha", "1.1.0")
     reviewed.git("push --quiet origin HEAD:refs/heads/releaser")
-    assert any("a branch `releaser`" in one for one in site.json("propose", check=4)["problems"])
+    assert any("the branch `releaser`" in one for one in site.json("propose", check=4)["problems"])
     reviewed.git("push --quiet origin :releaser")
     site.releaser("propose", check=0)
     site.git("-C", str(site.remote), "config", "receive.denyNonFastForwards", "true")
@@ -256,7 +256,7 @@ def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_sinc
     site.edit("local.toml", "x = 2\n")
     reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
     merged = site.json("update")
-    assert (merged["result"], site.live_version("alpha")) == ("activated", "1.1.0")
+    assert (merged["result"], site.live_version("alpha")) == ("updated", "1.1.0")
     assert merged["release"] != proposed
     assert {"build", "test"} <= {*steps(merged)}
 

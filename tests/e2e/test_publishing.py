@@ -56,7 +56,7 @@ def test_a_commit_that_is_due_is_not_pushed_from_another_branch(make_site: SiteF
     site.git("switch", "--quiet", "--create", "feature")
     feature = site.commit("Half a feature", {"half.txt": "half"})
     before = site.remote_head()
-    assert "feature is checked out" in site.releaser("rollback", check=3).stderr
+    assert "the checkout is on feature, not main" in site.releaser("rollback", check=3).stderr
     site.releaser("rollback", "--keep-code", check=7)
     assert (site.head(), site.remote_head()) == (feature, before)
     site.git("checkout", "--quiet", "--", "uv.lock")

@@ -17,7 +17,7 @@ def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) 
     before = site.live_id()
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update")
-    assert (report["result"], report["changes"]) == ("activated", [])
+    assert (report["result"], report["changes"]) == ("updated", [])
     assert (report["pulled"]["new"], report["pulled"]["count"]) == (theirs, 1)
     assert (site.head(), site.git("status", "--porcelain")) == (theirs, "")
     assert site.live_id() == report["release"] != before
@@ -75,13 +75,13 @@ def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site
     theirs = site.push_from_elsewhere({"sick.txt": ""})
     site.publish("beta", "1.1.0")
     report = site.json("update", check=6)
-    assert report["result"] == "rolled_back"
+    assert report["result"] == "rolled-back"
     after = site.snapshot()
     del after["(restarted at)"]
     assert after == before
     assert (site.live_id(), site.static_versions()) == (live, static)
     assert site.remote_head() == theirs
-    assert states(site)[report["release"]] == "bad"
+    assert states(site)[report["release"]] == "rolled-back"
     assert "commit" not in steps(report)
     # The commit is left out; beta comes in without it.
     site.releaser("update", check=0)

@@ -37,7 +37,7 @@ def whole(site: SampleSite) -> None:
     assert (release / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
     assert f'name = "alpha"\nversion = "{site.live_version("alpha")}"' in site.lock_text()
     assert site.git("status", "--porcelain") in ("", "M uv.lock", " M uv.lock")
-    assert {row["state"] for row in rows} <= {"live", "good", "bad", "failed"}
+    assert {row["state"] for row in rows} <= {"live", "previous", "good", "rolled-back", "failed"}
     assert sorted(row["id"] for row in rows) == sorted(path.name for path in (site.state_dir / "releases").iterdir())
     assert left_over(site) == []
 
@@ -55,7 +55,7 @@ def nothing_is_left_to_do(site: SampleSite) -> None:
     """See that a further run finds nothing to recover, and nothing to change."""
     before = site.snapshot()
     report = site.json("update")
-    assert (report["result"], report["recovered"], report["problems"]) == ("unchanged", "", [])
+    assert (report["result"], report["recovered"], report["problems"]) == ("no-changes", "", [])
     assert site.snapshot() == before
 
 
@@ -68,7 +68,7 @@ def up_to_date(site: SampleSite) -> None:
     assert site.head() == site.remote_head()
     assert site.git("status", "--porcelain") == ""
     assert "alpha==1.1.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
-    assert [row["state"] for row in site.json("list")] == ["live", "good"]
+    assert [row["state"] for row in site.json("list")] == ["live", "previous"]
 
 
 # An update
@@ -83,7 +83,7 @@ def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(site
     assert UNTOUCHED in site.json("init")["recovered"]  # which changes nothing by itself
     assert (site.snapshot(), site.json("list"), left_over(site)) == (before, releases, [])
     report = site.json("update")
-    assert (report["result"], report["recovered"]) == ("activated", "")
+    assert (report["result"], report["recovered"]) == ("updated", "")
     up_to_date(site)
 
 
@@ -96,7 +96,7 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: Sam
     assert (site.snapshot(), (site.state_dir / "journal.json").exists()) == (found, True)
     report = site.json("update")
     assert FINISHED in report["recovered"]
-    assert (report["result"], report["problems"], report["noted"]) == ("unchanged", [], "")
+    assert (report["result"], report["problems"], report["noted"]) == ("no-changes", [], "")
     assert (site.live_id(), before != new) == (new, True)
     assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")
     assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in body(site)
@@ -132,10 +132,10 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=LINK))
     assert site.live_id() != before
     report = site.json("update", check=6)
-    assert report["result"] == "rolled_back"
+    assert report["result"] == "rolled-back"
     whole(site)
     assert (site.live_id(), site.head()) == (before, head)
-    assert [row["state"] for row in site.json("list")] == ["bad", "live"]
+    assert [row["state"] for row in site.json("list")] == ["rolled-back", "live"]
 
 
 # An adoption
@@ -149,7 +149,7 @@ def adopted_for_good(site: SampleSite) -> None:
     (row,) = site.json("list")
     assert row["state"] == "live"
     site.publish("alpha", "1.1.0")
-    assert site.json("update")["result"] == "activated"
+    assert site.json("update")["result"] == "updated"
     assert site.json("rollback")["release"] == row["id"]
     whole(site)
 

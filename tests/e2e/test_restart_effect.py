@@ -144,7 +144,7 @@ def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFac
         report = servers.update("not")
         (pid,) = servers.pids
         (problem,) = report["problems"]
-        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        assert (report["result"], report["exit_code"]) == ("updated", 0)
         assert servers.site.live_version("alpha") == "1.1.0"
     assert problem.startswith(f"1 process still runs on release {earlier}, which was live before: {pid} (")
     assert "server.py" in problem

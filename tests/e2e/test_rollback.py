@@ -37,7 +37,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     lock = site.git("show", "HEAD^:uv.lock")
     restarted = site.restarted_at() or 0
     report = site.json("rollback")
-    assert (report["result"], report["release"], report["previous"]) == ("activated", first, second)
+    assert (report["result"], report["release"], report["previous"]) == ("rolled-back", first, second)
     assert steps(report) == ["preflight", "flip", *STEPS, "export", "commit", "push", "prune", "migrations"]
     assert site.manage_runs("test") == []
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
@@ -49,7 +49,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     assert site.git("log", "-1", "--format=%s") == f"Roll back to release {first}"
     assert site.remote_head() == site.head()
     assert site.git("status", "--porcelain") == ""
-    assert states(site) == {second: "bad", first: "live"}
+    assert states(site) == {second: "rolled-back", first: "live"}
     assert site.outbox_mails()[-1]["subject"].startswith(f"↩ site: rolled back to {first}")
     assert f"rolled back from {second} to {first}" in body(site)
     assert "alpha    1.1.0  1.0.0  minor" in body(site)
@@ -82,7 +82,7 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     site.releaser("rollback", check=0)
     assert site.live_id() == first
     assert site.live_version("alpha") == "1.0.0"
-    assert states(site) == {third: "bad", second: "bad", first: "live"}
+    assert states(site) == {third: "rolled-back", second: "rolled-back", first: "live"}
     before = site.snapshot()
     report = site.json("rollback", check=9)
     assert (report["result"], report["exit_code"]) == ("refused", 9)
@@ -93,7 +93,7 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
 def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     before = site.snapshot()
-    assert "more than one release" in site.releaser("rollback", first[:4], check=9).stderr
+    assert "is the beginning of several releases" in site.releaser("rollback", first[:4], check=9).stderr
     finished = site.releaser("rollback", "20200101T000000Z", check=9)
     assert "there is no release '20200101T000000Z'" in finished.stderr
     assert "live: unchanged" in finished.stderr
@@ -149,12 +149,12 @@ def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> N
     site.edit("static_out/sick.txt", "")
     before = site.snapshot()
     report = site.json("rollback", check=6)
-    assert report["result"] == "rolled_back"
+    assert report["result"] == "rolled-back"
     after = site.snapshot()
     assert after.pop("(restarted at)") != before.pop("(restarted at)")
     assert after == before
     assert states(site) == {second: "live", first: "good"}
-    assert site.json("status")["held_back"] == []
+    assert site.json("status")["on_hold"] == []
 
 
 def test_force_lifts_the_quarantine_as_one_is_told_who_needs_what_was_left(make_site: SiteFactory) -> None:
@@ -167,7 +167,7 @@ def test_force_lifts_the_quarantine_as_one_is_told_who_needs_what_was_left(make_
     assert site.snapshot() == before
     site.releaser("update", "--force", check=0)
     assert site.live_version("alpha") == "1.1.0"
-    assert site.json("status")["held_back"] == []
+    assert site.json("status")["on_hold"] == []
     silent(site.releaser("update"))
 
 
@@ -181,14 +181,14 @@ def test_with_force_the_older_release_stays_and_the_failure_is_told(make_site: S
     site, (earlier, later) = with_releases(make_site, "1.1.0")
     report = site.json("rollback", "--force", check=7, env=ILL)
     assert site.live_id() == earlier
-    assert (report["result"], report["live_changed"]) == ("activated", True)
+    assert (report["result"], report["live_changed"]) == ("rolled-back", True)
     assert "flip back" not in steps(report)
     assert step(report, "health check")["status"] == "failed"
     (problem,) = report["problems"]
     assert problem.startswith("health check failed")
     assert f"{earlier} stays live anyway, because of --force" in problem
     assert "stays live anyway" in " ".join(body(site).split())
-    assert states(site)[later] == "bad"
+    assert states(site)[later] == "rolled-back"
 
 
 def test_a_run_that_is_killed_behind_the_flip_stays_too(make_site: SiteFactory) -> None:

@@ -33,7 +33,7 @@ def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     # The commit comes in again only when the remote has a newer one.
     silent(site.releaser("update"))
     status = site.releaser("status", check=0).stdout
-    assert f"on hold: commit {theirs[:12]} (Work from elsewhere): it was rolled back from" in status
+    assert f"on hold: commit {theirs[:12]} (Work from elsewhere): it was rolled back by hand, to " in status
     site.publish("beta", "1.1.0")
     assert [one["name"] for one in site.json("update")["changes"]] == ["beta"]
     assert site.git("diff", "--name-only", before, "HEAD").splitlines() == ["uv.lock"]
@@ -58,7 +58,7 @@ def test_code_that_the_server_could_not_be_told_of_stays(make_site: SiteFactory)
     site, _, _ = _with_commit(make_site)
     live, head = site.live_id(), site.head()
     env = {"RELEASER_RESTART": "auto", "RELEASER_RESTART_FILE": "nowhere/restart.txt"}
-    assert "restart_file nowhere/restart.txt: the directory" in site.releaser("rollback", check=3, env=env).stderr
+    assert "nowhere/restart.txt: the directory" in site.releaser("rollback", check=3, env=env).stderr
     assert (site.live_id(), site.head()) == (live, head)
 
 

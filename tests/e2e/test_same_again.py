@@ -65,7 +65,7 @@ def test_a_lock_that_somebody_took_back_is_followed(make_site: SiteFactory) -> N
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.0.0"
     assert site.remote_head() == site.head()
-    assert [(one["name"], one["version"]) for one in site.json("status")["held_back"]] == [("alpha", "1.1.0")]
+    assert [(one["name"], one["version"]) for one in site.json("status")["on_hold"]] == [("alpha", "1.1.0")]
     site.uv("lock", "--check")
     silent(site.releaser("update"))
 

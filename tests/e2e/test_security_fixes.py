@@ -38,12 +38,12 @@ def test_a_fix_passes_and_nothing_else_does(make_site: SiteFactory, service: Vul
     plan = site.json("update", "--dry-run")
     assert [(change["name"], change["new"]) for change in plan["changes"]] == [("alpha", "1.1.0")]
     report = site.json("update")
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
     assert [(change["name"], change["new"], change["fixes"]) for change in report["changes"]] == [
         ("alpha", "1.1.0", ["CVE-2026-1"])
     ]
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
-    assert [one["name"] for one in report["held_back"]] == ["beta"]
+    assert [one["name"] for one in report["on_hold"]] == ["beta"]
     assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package, fixes 1 vulnerability")
     site.uv("lock", "--check")
 
@@ -88,7 +88,7 @@ def test_what_a_person_holds_stays_and_the_mail_says_it_once(
     site = watched(make_site, service, upgrade="patch")
     site.releaser("hold", "alpha", "the shop needs it", check=0)
     report = site.json("update")
-    assert (report["result"], site.live_version("alpha")) == ("unchanged", "1.0.0")
+    assert (report["result"], site.live_version("alpha")) == ("no-changes", "1.0.0")
     (problem,) = report["problems"]
     assert (
         "alpha 1.0.0 has the known vulnerability CVE-2026-1; 1.1.0 is free of it, but it is on hold by you" in problem

@@ -133,7 +133,7 @@ def test_what_people_and_projects_set_for_git_changes_no_code_and_nothing_is_wri
         before = lying(site)
         site.publish("alpha", "1.1.0")
         report = site.json("update", env=variables)
-        assert (report["result"], site.live_version("alpha")) == ("activated", "1.1.0"), report["problems"]
+        assert (report["result"], site.live_version("alpha")) == ("updated", "1.1.0"), report["problems"]
         silent(site.releaser("update", env=variables))
     assert lying(site) == before
     assert {"crlf.py", "ignored.py", "inner/plugin.py", "pkg/link.py", "uv.lock"} <= recorded(site)
@@ -167,7 +167,7 @@ def test_a_project_that_comes_under_git_needs_it_no_more(site: SampleSite) -> No
         site.git("-c", "user.name=a", "-c", "user.email=a@example.org", *words)
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert (report["result"], report["problems"]) == ("activated", [])
+    assert (report["result"], report["problems"]) == ("updated", [])
     assert report["commit"] == site.git("rev-parse", "HEAD^")
     assert not shadow(site).exists()
     site.releaser("rollback", first, check=0)
@@ -201,7 +201,7 @@ def test_of_releases_from_before_it_the_code_is_not_known(site: SampleSite) -> N
     (site.state_dir / "staging-live").write_text(f"{site.outer}/.site.releaser-staging-live", encoding="utf-8")
     silent(site.releaser("update"))
     assert site.json("rollback")["problems"] == []
-    assert [*states(site).values()] == ["bad", "live"]
+    assert [*states(site).values()] == ["rolled-back", "live"]
     assert site.live_id() == first
     site.releaser("uninstall", "--yes", check=0)
     assert not [*site.state_dir.glob("s*")]

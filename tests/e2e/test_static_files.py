@@ -28,7 +28,7 @@ def site_with(
 def test_what_is_wrong_is_told_along_with_other_problems(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="manage.py")
     refusal = refused(site, env={"RELEASER_RESTART_FILE": "nowhere/restart.txt"})
-    refusal.says("restart_file nowhere/restart.txt: the directory")
+    refusal.says("nowhere/restart.txt: the directory")
     refusal.says("manage.py, but collectstatic cannot write there")
     site.write_dotenv({"RELEASER_COLLECTSTATIC": "on"})
     site.edit("site_settings.py", SETTINGS.format(apps="", root="static_out"))
@@ -48,7 +48,7 @@ def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFact
     assert step(report, "static files")["status"] == "warning"
     assert step(report, "collectstatic")["status"] == "warning"
     assert "there is no database" in step(report, "collectstatic")["detail"]
-    assert report["result"] == "activated"
+    assert report["result"] == "updated"
 
 
 def test_a_rollback_asks_the_release_that_it_goes_to(make_site: SiteFactory) -> None:
@@ -58,7 +58,7 @@ def test_a_rollback_asks_the_release_that_it_goes_to(make_site: SiteFactory) -> 
     (site.path / "static_out").rename(site.path.parent / "static_before")
     (site.path / "static_out").touch()
     finished = site.releaser("rollback", check=3)
-    assert "where collectstatic cannot write: it is not a directory" in finished.stderr
+    assert "collectstatic cannot write there: it is not a directory" in finished.stderr
     assert site.live_id() == live
 
 

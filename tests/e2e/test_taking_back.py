@@ -88,7 +88,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     site.link.symlink_to(f"../.releaser/site/releases/{report['release']}/venv")
     site.releaser("prune", check=0)
     assert site.live_id() == live
-    assert states(site)[report["release"]] == "bad"
+    assert states(site)[report["release"]] == "rolled-back"
     assert site.git("status", "--porcelain") == ""
 
 
@@ -131,8 +131,8 @@ def test_a_version_of_the_project_that_was_taken_back_can_come_again_with_better
     )
     site.releaser("init", check=0)
     push_version(site, "0.2.0", healthy=False)
-    assert site.json("update", check=6)["result"] == "rolled_back"
-    assert site.json("status")["held_back"] == []
+    assert site.json("update", check=6)["result"] == "rolled-back"
+    assert site.json("status")["on_hold"] == []
     push_version(site, "0.2.0", healthy=True)
-    assert site.json("update")["result"] == "activated"
+    assert site.json("update")["result"] == "updated"
     assert 'version = "0.2.0"' in site.lock_text()

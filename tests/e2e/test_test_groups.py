@@ -72,12 +72,12 @@ def test_they_are_there_for_the_tests_and_not_live(make_site: SiteFactory) -> No
     publish(site, "alpha", "tool")
     interrupted(site, "update", at=Point(place="releaser.candidate.trials:_sync_test_packages"))
     assert list(site.state_dir.glob(".test-packages-*"))  # which the next run deletes
-    assert site.json("update")["result"] == "activated"
+    assert site.json("update")["result"] == "updated"
     assert runs_with(site) == [("1.1.0", "1.1.0")]
     assert "tool" in site.manage_runs("check")[-1].versions
-    assert site.json("rebuild")["result"] == "activated"
+    assert site.json("rebuild")["result"] == "updated"
     wheel = site.publish("alpha", "2.0.0")
-    assert site.json("update", "--override", f"alpha @ {wheel}")["result"] == "unchanged"
+    assert site.json("update", "--override", f"alpha @ {wheel}")["result"] == "no-changes"
     assert runs_with(site)[1:] == [("1.1.0", "1.1.0"), ("2.0.0", "1.1.0")]
     assert all(has_no_tool(run) for command in ("collectstatic", "shell") for run in site.manage_runs(command))
     assert site.python(FOUND) == "False True"
@@ -96,7 +96,7 @@ def test_programs_and_children_find_them_behind_the_paths_of_the_site(make_site:
     (site.outer / "site.env").write_text(f"PYTHONPATH={site.path}/lib\n", encoding="utf-8")
     site.index.publish("tool", "1.0.0", scripts={"tool": "tool:main"}, modules={"tool/__init__.py": SCRIPT})
     site.uv("lock", "--quiet", "--refresh")
-    assert site.json("init")["result"] == "activated"
+    assert site.json("init")["result"] == "updated"
     nothing_is_left(site)
 
 
@@ -106,7 +106,7 @@ def test_whose_fault_it_is_and_which_upgrade_is_to_blame(make_site: SiteFactory)
     site = a_site(make_site, packages=dict.fromkeys(names, "1.0.0"))
     publish(site, *names, "tool", broken=("beta",))
     report = site.json("update")
-    assert (report["result"], report["culprits"]) == ("activated", ["beta 1.1.0"])
+    assert (report["result"], report["culprits"]) == ("updated", ["beta 1.1.0"])
     assert live_versions(site, names) == {"alpha": "1.1.0", "beta": "1.0.0", "gamma": "1.1.0"}
     runs = runs_with(site)
     assert runs[:2] == [("1.1.0", "1.1.0"), ("1.0.0", "1.0.0")]
@@ -140,7 +140,7 @@ def test_if_they_cannot_be_installed_no_package_is_blamed(make_site: SiteFactory
     assert "`test_groups`: test" in report["headline"]
     assert "No package of what goes live is to blame" in report["advice"]
     assert "error: gone" in report["output"]
-    assert (report["held_back"], report["culprits"], runs_with(site)) == ([], [], [])
+    assert (report["on_hold"], report["culprits"], runs_with(site)) == ([], [], [])
     assert site.snapshot() == before
     assert list(states(site).values()) == ["live"]
     nothing_is_left(site)

@@ -103,10 +103,10 @@ def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Pat
     programs.mkdir()
     for name in ("git", "cp", "sh"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
-    env = {"PATH": str(programs), "RELEASER_ISOLATE": "auto"}
+    env = {"PATH": str(programs), "RELEASER_SANDBOX": "auto"}
     site.releaser("check", env=env, check=0)
     assert site.json("verify", "--tests", env=env)["problems"] == []
-    env["RELEASER_ISOLATE"] = "bwrap"
+    env["RELEASER_SANDBOX"] = "bwrap"
     assert "bubblewrap is not installed" in site.releaser("check", env=env, check=3).stderr
     (found,) = site.json("verify", "--tests", check=10, env=env)["problems"]
     assert "bubblewrap is not installed" in found["message"]

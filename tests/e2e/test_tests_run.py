@@ -180,7 +180,7 @@ def test_verify_tries_a_copy_and_touches_nothing_of_the_site(make_site: SiteFact
 def test_a_copy_that_a_crash_leaves_goes_with_the_next_command(site: SampleSite) -> None:
     dies = "\n    import os, signal\n    if 'live-copy' in sys.prefix: os.kill(os.getppid(), signal.SIGKILL)\n"
     site.push_commit("Die", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{dies}", 1)})
-    site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_ISOLATE": "off"})  # else it would not reach releaser
+    site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_SANDBOX": "off"})  # else it would not reach releaser
     assert list(site.state_dir.glob(".live-copy*")) != []
     site.releaser("prune", check=0)
     assert list(site.state_dir.glob(".live-copy*")) == []

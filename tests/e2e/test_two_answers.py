@@ -251,7 +251,7 @@ def answers(site: SampleSite, code: int = 0) -> tuple[dict[str, str], dict[str, 
         site.releaser("update", "--dry-run", check=code)
     said = {one["name"]: one["next"] for one in rows if one["next"]}
     for one in rows:
-        assert (not one["kept_by"]) == (one["latest"] in (one["next"] or "").split(", ")), one
+        assert (not one["blocked_by"]) == (one["latest"] in (one["next"] or "").split(", ")), one
     return said, brought_by(plan)
 
 

@@ -81,7 +81,7 @@ def test_a_plain_venv_is_left_and_all_of_releaser_is_gone(make_site: SiteFactory
     assert site.snapshot() == before
     assert [one.partition(" ")[2].partition(" ")[0] for one in would] == ["remove", "replace", "delete"]
     report = site.json("uninstall", "--yes")
-    assert (report["result"], report["exit_code"]) == ("activated", 0), report
+    assert (report["result"], report["exit_code"]) == ("updated", 0), report
     assert not site.link.is_symlink()
     assert script_says(site) == str(site.link)
     assert left(site) == []
@@ -284,7 +284,7 @@ def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_
 def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0")
     interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
-    assert "was cut off" in site.releaser("uninstall", "--yes", check=3).stderr
+    assert "was interrupted" in site.releaser("uninstall", "--yes", check=3).stderr
     site.releaser("prune", check=0)
     site.releaser("uninstall", "--yes", check=0)
     assert left(site) == []

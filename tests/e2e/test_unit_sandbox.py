@@ -118,7 +118,7 @@ def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
 
 @pytest.mark.attack
 def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybodys: Path) -> None:
-    outside = {"RELEASER_ISOLATE": "auto", "RELEASER_TEST_WRITABLE": ""}
+    outside = {"RELEASER_SANDBOX": "auto", "RELEASER_TEST_WRITABLE": ""}
     env = {**environment_of(ADA, site), **outside, "TMPDIR": "/tmp"}
     env.pop("SAMPLE_SITE_RUNS")
     places = {"/srv/%i_stuff": str(site.outer), "/home/deploy/.cache/uv": env["UV_CACHE_DIR"]}

@@ -215,7 +215,7 @@ def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
     assert states(site) == releases
     assert site.manage_runs() == []
     assert len(site.outbox_mails()) == mails
-    assert [run["result"] for run in site.json("history")] == ["unchanged", "activated", "activated"]
+    assert [run["result"] for run in site.json("history")] == ["no-changes", "updated", "updated"]
     log = max((site.state_dir / "logs").glob("*.log")).read_text(encoding="utf-8")
     lines = re.findall(r"process: run \S*/(\S+ .*) in ", log)
     started = [re.sub(r" -[cC] \S+| --no-progress --color never", "", line).split()[:2] for line in lines]

@@ -50,7 +50,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=7)
     ours = site.head()
-    assert (report["result"], report["live_changed"]) == ("activated", True)
+    assert (report["result"], report["live_changed"]) == ("updated", True)
     assert step(report, "push")["status"] == "failed"
     assert any("has commits that this checkout does not have" in problem for problem in report["problems"])
     assert changed_files(site) == {"uv.lock"}
@@ -58,7 +58,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
     assert "push" in body(site)
     assert site.json("status")["push_pending"] is True
     again = site.json("update", check=7)
-    assert (again["result"], again["live_changed"]) == ("unchanged", False)
+    assert (again["result"], again["live_changed"]) == ("no-changes", False)
     assert (site.head(), site.remote_head()) == (ours, theirs)
     site.git("pull", "--quiet", "--rebase")
     silent(site.releaser("update"))

@@ -32,7 +32,7 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
     assert "alpha is on hold at 1.0.0 now" in said
     report = site.json("update", "--force")
     assert versions(site) == ("1.0.0", "1.1.0")
-    (held,) = report["held_back"]
+    (held,) = report["on_hold"]
     assert (held["name"], held["version"], held["by"], held["reason"]) == (
         "alpha",
         "2.0.0",
@@ -40,13 +40,13 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
         "waits for the printer",
     )
     assert "alpha 2.0.0: waits for the printer (on hold by you since 20" in body(site)
-    (entry,) = site.json("status")["held_back"]
+    (entry,) = site.json("status")["on_hold"]
     assert (entry["name"], entry["version"], entry["by"], entry["at"]) == ("alpha", "", "person", held["since"])
     assert "on hold: alpha: waits for the printer (on hold by you since 20" in site.releaser("status", check=0).stdout
     quiet = site.releaser("update", check=0)
     assert quiet.stdout + quiet.stderr == ""
     site.releaser("unhold", "alpha", check=0)  # the release shows what was held back when it was made
-    (shown,) = site.json("show", site.live_id())["held_back"]
+    (shown,) = site.json("show", site.live_id())["on_hold"]
     assert (shown["name"], shown["version"], shown["by"]) == ("alpha", "2.0.0", "person")
     told = f"on hold:\n  alpha 2.0.0: waits for the printer (on hold by you since {shown['since'][:10]})\n"
     assert told in site.releaser("show", site.live_id(), check=0).stdout
@@ -57,8 +57,8 @@ def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", check=0)
     assert "is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "-v", check=0).stderr
-    assert site.json("hold", "alpha", "because")["result"] == "activated"
-    assert site.json("status")["held_back"][0]["reason"] == "because"
+    assert site.json("hold", "alpha", "because")["result"] == "updated"
+    assert site.json("status")["on_hold"][0]["reason"] == "because"
     assert "alpha would not be on hold" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
     site.releaser("unhold", "ALPHA", check=0)
     site.releaser("update", check=0)
@@ -150,9 +150,9 @@ def shown(site: SampleSite) -> dict[str, list[str]]:
     """Return the names under which `status` shows what is held back, by what it is; see that it does."""
     status, text = site.json("status"), site.releaser("status", check=0).stdout
     names = {
-        "packages": [one["name"] for one in status["held_back"]],
-        "candidates": [one["release"] for one in (*status["quarantined"], *status["waiting"])],
-        "commits": [one["commit"][:12] for one in status["rejected_commits"]],
+        "packages": [one["name"] for one in status["on_hold"]],
+        "candidates": [one["release"] for one in (*status["failed_candidates"], *status["waiting"])],
+        "commits": [one["commit"][:12] for one in status["commits_on_hold"]],
     }
     assert all(name in text for some in names.values() for name in some)
     return {kind: some for kind, some in names.items() if some}

@@ -28,7 +28,7 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
 ) -> None:
     site = watched(make_site, service.url)
     report = site.json("update")
-    assert (report["result"], report["audit"], "audit" in steps(report)) == ("unchanged", "", False)
+    assert (report["result"], report["audit"], "audit" in steps(report)) == ("no-changes", "", False)
     assert service.questions == []  # a night without anything new asks nobody
     site.publish("alpha", "1.2.0")
     finished = site.releaser("update", check=0)
@@ -69,7 +69,7 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     started = time.monotonic()
     report = site.json("update")
     assert time.monotonic() - started < 30
-    assert (report["result"], report["exit_code"], report["problems"]) == ("activated", 0, [])
+    assert (report["result"], report["exit_code"], report["problems"]) == ("updated", 0, [])
     assert (report["audit"], report["vulnerabilities"], report["fixed"]) == ("unknown", [], [])
     assert report["audit_reason"]
     assert step(report, "audit")["status"] == "warning"
@@ -86,7 +86,7 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     site.update_to("alpha", "1.2.0")
     site.releaser("rollback", check=0)  # now 1.2.0 is left out of updates
     first, second = site.json("update"), site.json("update")
-    assert first["result"] == second["result"] == "unchanged"
+    assert first["result"] == second["result"] == "no-changes"
     (problem,) = first["problems"]
     assert "alpha 1.0.0 has the known vulnerability PYSEC-2026-1; 1.1.0 is free of it" in problem
     assert "it was rolled back" in problem
@@ -103,7 +103,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
     site.publish("alpha", "1.1.0")
     site.publish("beta", "1.1.0", broken=True)
     report = site.json("update")
-    assert (report["result"], report["culprits"]) == ("activated", ["beta 1.1.0"])
+    assert (report["result"], report["culprits"]) == ("updated", ["beta 1.1.0"])
     assert {change["name"]: change["fixes"] for change in report["changes"]} == {"alpha": ["PYSEC-2026-1"]}
     assert [one["id"] for one in report["fixed"]] == ["PYSEC-2026-1"]
     (problem,) = report["problems"]
@@ -125,7 +125,7 @@ def night(site: SampleSite, service: VulnerabilityService, version: str, mood: M
     service.mood = mood
     site.publish("alpha", version)
     report = site.json("update", env={"RELEASER_AUDIT_TIMEOUT": "60s" if mood == "is well" else "1s"})
-    assert (report["result"], report["audit"]) == ("activated", "known" if mood == "is well" else "unknown")
+    assert (report["result"], report["audit"]) == ("updated", "known" if mood == "is well" else "unknown")
     return body(site)
 
 

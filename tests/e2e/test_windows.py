@@ -19,9 +19,9 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
     assert "an update waits for the maintenance window, which opens " in said
     assert "To update now, run `releaser update --now`" in said
     answer = site.json("update", "--if-due")
-    assert (answer["result"], answer["exit_code"], bool(answer["due_at"])) == ("unchanged", 0, True)
-    assert "dry run: an update waits for the window" in site.releaser("update", "--dry-run", check=0).stdout
-    assert "an update waits for the window" in site.releaser("status", check=0).stdout
+    assert (answer["result"], answer["exit_code"], bool(answer["due_at"])) == ("no-changes", 0, True)
+    assert "dry run: an update waits for the maintenance window" in site.releaser("update", "--dry-run", check=0).stdout
+    assert "an update waits for the maintenance window" in site.releaser("status", check=0).stdout
     assert site.json("status")["due_at"] == answer["due_at"][:19] + answer["due_at"][-6:]
     assert site.json("status")["last_success"] is None  # monitoring must not take waiting for an update
     assert (site.live_id(), site.snapshot()) == (live, before)
@@ -39,6 +39,6 @@ def test_what_a_killed_update_has_left_does_not_wait(make_site: SiteFactory) -> 
     site.releaser("update", env={"RELEASER_RESTART": "sh -c 'kill -9 $PPID'"}, check=-9)
     assert site.json("status")["interrupted"]
     found = site.releaser("update", "--if-due", "-v", env={"RELEASER_WINDOW": _in_hours(2, 4)}).stderr
-    assert "an update waits for the window" in found
+    assert "an update waits for the maintenance window" in found
     assert not site.json("status")["interrupted"]
     assert site.json("history")[0]["due_at"]

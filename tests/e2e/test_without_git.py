@@ -70,7 +70,7 @@ def test_a_site_without_git_is_updated_rebuilt_and_goes_back(make_site: SiteFact
     assert outer_snapshot(site) == untouched
     report = site.json("update")
     first, second = site.releases()
-    assert (report["result"], report["release"], report["commit"], report["commits"]) == ("activated", second, None, [])
+    assert (report["result"], report["release"], report["commit"], report["commits"]) == ("updated", second, None, [])
     assert not {"fetch", "choose commit", "move checkout", "commit", "push"} & {*steps(report)}
     assert "alpha    1.0.0  1.1.0" in body(site)
     assert (site.live_version("alpha"), site.lock_text()) != ("1.0.0", before)
@@ -88,7 +88,7 @@ def test_a_site_without_git_is_updated_rebuilt_and_goes_back(make_site: SiteFact
     (told,) = gone_back["problems"]
     assert told.startswith(f"the code stays as it is, and was never tested with the packages of {first}")
     assert (site.live_id(), site.live_version("alpha"), site.lock_text()) == (first, "1.0.0", before)
-    assert states(site) == {third: "bad", second: "good", first: "live"}
+    assert states(site) == {third: "rolled-back", second: "good", first: "live"}
     assert (site.path / "site_tests.py").read_text(encoding="utf-8").endswith("# edited\n")
     silent(site.releaser("update"))
 
@@ -120,7 +120,7 @@ def test_a_repository_that_is_gone_is_no_git_when_somebody_says_so(make_site: Si
     site.write_dotenv({"RELEASER_GIT": "false"})
     site.publish("alpha", "1.1.0", broken="collectstatic")
     report = site.json("update", check=6)
-    assert (report["result"], site.live_version("alpha"), site.lock_text()) == ("rolled_back", "1.0.0", before)
+    assert (report["result"], site.live_version("alpha"), site.lock_text()) == ("rolled-back", "1.0.0", before)
     assert "alpha 1.1.0" in site.releaser("status", check=0).stdout
     silent(site.releaser("update"))
     site.publish("beta", "1.1.0", broken=True)  # which the tests hold, with the same code
@@ -156,7 +156,7 @@ def test_the_tests_get_a_copy_and_nothing_goes_live_that_was_edited_meanwhile(ma
 
     with changing(site.path / "uploads"):
         report = site.json("update")
-    assert (report["result"], site.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["result"], site.live_version("alpha")) == ("updated", "1.1.0")
     assert (site.path / "uv.lock").is_symlink()
     assert "paths linked" in step(report, "untracked files")["detail"]
     seen = (site.outer / "seen.txt").read_text(encoding="utf-8").splitlines()
@@ -175,7 +175,7 @@ def test_a_requirements_file_of_somebody_is_left_alone(make_site: SiteFactory) -
     for number, is_theirs in ((1, True), (2, False), (3, True)):
         site.publish("alpha", f"1.{number}.0")
         report = site.json("update", check=7 if is_theirs else 0)
-        assert report["result"] == "activated"
+        assert report["result"] == "updated"
         if is_theirs:
             assert export.read_text(encoding="utf-8").endswith("# by hand\n")
             assert any("was not exported by releaser, or was edited since" in one for one in report["problems"])

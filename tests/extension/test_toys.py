@@ -69,7 +69,7 @@ def test_a_gate(make_site: SiteFactory) -> None:
     assert "Find the key." in with_toy(site, "toy_gate", "update", check=3).stderr
     door.write_text("closed", encoding="utf-8")
     waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert (waits["result"], waits["waits"], site.snapshot()) == ("unchanged", waits["headline"], before)
+    assert (waits["result"], waits["waits"], site.snapshot()) == ("no-changes", waits["headline"], before)
     assert waits["headline"].endswith(" is ready and waits: the door is closed")
     assert site.json("status")["last_success"] == good
     (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
@@ -139,7 +139,7 @@ def test_a_reporter(make_site: SiteFactory) -> None:
     (site.outer / "jam").touch()
     site.publish("alpha", "1.2.0")
     report = json.loads(with_toy(site, "toy_reporter", "update", "--json").stdout)
-    assert (report["result"], report["exit_code"], report["codes"]) == ("activated", 0, ["reporter-failed"])
+    assert (report["result"], report["exit_code"], report["codes"]) == ("updated", 0, ["reporter-failed"])
     assert "RuntimeError: the paper is jammed" in str(report["problems"])
 
 
@@ -155,13 +155,13 @@ def test_a_source(make_site: SiteFactory) -> None:
     site.publish("alpha", "1.2.0")
     head = site.head()
     refused = with_toy(site, "toy_source", "update", "alpha", check=2).stderr
-    assert "this site takes what the artifact has, and upgrades no packagess" in refused
+    assert "this site takes what the artifact has, and upgrades no packages" in refused
     with_toy(site, "toy_source", "update")
     assert (site.live_version("alpha"), site.lock_text()) == ("1.1.0", artifact.read_text(encoding="utf-8"))
     assert (site.head(), site.git("status", "--porcelain")) == (head, "M uv.lock"), "others publish it"
     assert with_toy(site, "toy_source", "update").stdout == ""
     found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_source", "outdated", "--json").stdout)
-    kept = [(one["name"], one["next"], one["kept_by"][0]["reason"]) for one in found]
+    kept = [(one["name"], one["next"], one["blocked_by"][0]["reason"]) for one in found]
     assert kept == [("alpha", None, "this site takes what the artifact has")]
     with_toy(site, "toy_source", "rollback")
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
@@ -181,13 +181,13 @@ def test_a_rule(make_site: SiteFactory) -> None:
     plan: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--dry-run", "--json").stdout)
     assert "alpha 1.3.0 would be skipped: 1.3.0 is odd" in plan["would"]
     found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_rule", "outdated", "--json").stdout)
-    assert [(one["name"], one["next"], [by["by"] for by in one["kept_by"]]) for one in found] == [
+    assert [(one["name"], one["next"], [by["by"] for by in one["blocked_by"]]) for one in found] == [
         ("alpha", "1.2.0", ["odd"]),
         ("beta", None, ["odd"]),
     ]
     report: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--json").stdout)
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.2.0", "1.0.0")
-    told = [(one["name"], one["version"], one["by"], one["reason"]) for one in report["held_back"]]
+    told = [(one["name"], one["version"], one["by"], one["reason"]) for one in report["on_hold"]]
     assert told == [("alpha", "1.3.0", "odd", "1.3.0 is odd"), ("beta", "1.1.0", "odd", "1.1.0 is odd")]
     assert "beta 1.1.0: 1.1.0 is odd" in site.releaser("show", site.live_id()).stdout
     assert with_toy(site, "toy_rule", "update").stdout == ""

@@ -27,7 +27,7 @@ def test_a_release_that_keeps_its_place_goes_live_although_there_is_something_ne
     assert "a release is ready, and may go live" in with_toy(site, "toy_gate", "update", "--if-due", "--json").stdout
     site.releaser("hold", "alpha", check=0)
     held: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert (held["result"], held["waits"]) == ("unchanged", "")
+    assert (held["result"], held["waits"]) == ("no-changes", "")
     site.releaser("unhold", "alpha", check=0)
     door.unlink()
     went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)

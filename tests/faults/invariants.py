@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
 
-_GOOD = frozenset({"live", "good"})
+_GOOD = frozenset({"live", "previous", "good"})
 _DYING = 20.0  # seconds in which what was orphaned by a kill may still be dying
 _LEFT_OVERS = re.compile(r"^\..*\.new$|staging|doomed|^journal")
 _MAY_BE_CHANGED = frozenset({"uv.lock"})
@@ -124,7 +124,7 @@ class Witness:
             row = rows.get(name)
             if row is None:
                 broken.append(f"I4: the good release {name} is gone")
-            elif row["state"] not in {*_GOOD, "bad"}:
+            elif row["state"] not in {*_GOOD, "rolled-back"}:
                 broken.append(f"I4: the good release {name} is {row['state']} now")
             elif snapshots.digest(Path(row["path"])) != digest:
                 broken.append(f"I4: the good release {name} has changed")

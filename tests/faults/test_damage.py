@@ -334,7 +334,7 @@ def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp
         assert "is damaged" in finished.stderr
         assert f"releaser rollback {adopted.name}" in finished.stderr
     report = site.json("rollback")
-    assert (report["result"], report["release"]) == ("activated", adopted.name)
+    assert (report["result"], report["release"]) == ("rolled-back", adopted.name)
     assert any(kept.name in problem for problem in report["problems"])
     assert site.live_id() == adopted.name
 

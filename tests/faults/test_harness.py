@@ -77,7 +77,7 @@ def lock_otherwise(site: SampleSite) -> None:
 
 
 def lose_a_release(site: SampleSite) -> None:
-    (good,) = (row["id"] for row in site.json("list") if row["state"] == "good")
+    (good,) = (row["id"] for row in site.json("list") if row["state"] == "previous")
     shutil.rmtree(site.state_dir / "releases" / good)
 
 

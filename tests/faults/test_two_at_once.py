@@ -247,4 +247,4 @@ def lingering(where: str, linger: Path) -> dict[str, str]:
     program = linger.with_name("tests.py")
     program.write_text(tests, encoding="utf-8")
     # In a sandbox, it would end with the run.
-    return {"RELEASER_TEST_COMMAND": f"python {program}", "RELEASER_ISOLATE": "off"}
+    return {"RELEASER_TEST_COMMAND": f"python {program}", "RELEASER_SANDBOX": "off"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from releaser.answers import HeldBack, RunBrief
+from releaser.answers import OnHold, RunBrief
 from releaser.commands.many import DEFAULT
 from releaser.commands.queries import verify
 from releaser.fleet import many_sites
@@ -96,15 +96,15 @@ def test_all_sites_are_verified_by_the_usual_file_where_none_is_named(words: lis
 @pytest.mark.parametrize(
     ("code", "answer", "why"),
     [
-        (0, {"result": "activated"}, ""),
-        (0, {"result": "unchanged", "due_at": "2026-11-23T03:00:00+00:00"}, ""),
-        (0, {"held_back": [{"name": "alpha", "version": "2", "by": "tests"}]}, ""),  # since an earlier night
-        (7, {"result": "activated"}, "its update ended with exit code 7"),
+        (0, {"result": "updated"}, ""),
+        (0, {"result": "no-changes", "due_at": "2026-11-23T03:00:00+00:00"}, ""),
+        (0, {"on_hold": [{"name": "alpha", "version": "2", "by": "tests"}]}, ""),  # since an earlier night
+        (7, {"result": "updated"}, "its update ended with exit code 7"),
         (137, None, "its update ended with exit code 137"),
         (0, [], "its answer is not known"),
         (0, {"blocked": "\x1b[31mevil"}, "its updates are blocked"),
         (0, {"waits": "X is ready and waits: evil"}, "its release waits"),
-        (0, {"result": "activated", "culprits": ["evil 1"]}, "its tests failed"),
+        (0, {"result": "updated", "culprits": ["evil 1"]}, "its tests failed"),
     ],
 )
 def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answer: object, why: str) -> None:
@@ -112,7 +112,7 @@ def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answe
 
 
 RAN = RunBrief(
-    command="update", run_id="1", started_at="2026-11-20T03:12:00+00:00", seconds=1.0, result="activated", exit_code=0,
+    command="update", run_id="1", started_at="2026-11-20T03:12:00+00:00", seconds=1.0, result="updated", exit_code=0,
     headline="evil",
 )  # fmt: skip
 SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
@@ -122,10 +122,10 @@ SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
     ("known", "last", "why"),
     [
         ({}, {}, ""),
-        ({"held_back": (HeldBack(name="evil", version="2", release="", reason="evil", at="", by="tests"),)}, {}, ""),
+        ({"on_hold": (OnHold(name="evil", version="2", release="", reason="evil", at="", by="tests"),)}, {}, ""),
         ({"running": Holder(command="prune", pid=1, since="evil")}, {}, ""),
         ({"running": Holder(command="update", pid=1, since="evil")}, {}, "its update is not done yet"),
-        ({"blocked": "evil"}, {"exit_code": 6, "result": "rolled_back"}, "its updates are blocked"),
+        ({"blocked": "evil"}, {"exit_code": 6, "result": "rolled-back"}, "its updates are blocked"),
         ({"left_out": "evil"}, {}, "its release waits"),
         ({}, {"exit_code": 5, "result": "failed"}, "its last update failed"),
         ({}, {"command": "rollback"}, "it was rolled back"),
@@ -146,7 +146,7 @@ def test_a_first_site_whose_status_cannot_be_read_is_not_well(answer: object) ->
     assert found == "its status is not known"
 
 
-NOT_DUE = {"result": "unchanged", "due_at": "2026-11-23T03:00:00+00:00"}
+NOT_DUE = {"result": "no-changes", "due_at": "2026-11-23T03:00:00+00:00"}
 
 
 @pytest.mark.parametrize(

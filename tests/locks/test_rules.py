@@ -197,7 +197,7 @@ def test_which_version_comes_in_next_where_some_failed(
 )
 def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: str, *, withheld: bool) -> None:
     (one,) = failed("6.0")
-    rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="activation"),))
+    rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
     assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == withheld
     assert rules.specifiers({"alpha": "6.0"}, Uploads()) == {"alpha": "==4.2.1"}
     if withheld:
@@ -214,7 +214,7 @@ def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: s
 )
 def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: str, bound: str) -> None:
     (one,) = failed("6.0")
-    rules = make_rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="activation"),))
+    rules = make_rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
     assert ("alpha" in rules.find_withheld({"alpha": locked}, Uploads())) == bound.startswith("==")
     assert rules.specifiers({"alpha": locked}, Uploads()) == {"alpha": bound}
 

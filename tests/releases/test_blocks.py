@@ -59,7 +59,7 @@ def test_a_candidate_that_fails_again_is_listed_once_as_the_last() -> None:
 def test_every_version_that_a_release_brought_is_kept_out_for_its_first_reason() -> None:
     blocks = Blocks().with_versions({"beta": "2", "alpha": "1"}, release="A", reason="ill", since=AT)
     blocks = blocks.with_versions({"alpha": "1"}, release="B", reason="again", since="later")
-    told = [(one.name, one.version, one.release, one.reason) for one in blocks.by("activation")]
+    told = [(one.name, one.version, one.release, one.reason) for one in blocks.by("rollback")]
     assert told == [("alpha", "1", "A", "ill"), ("beta", "2", "A", "ill")]
 
 
@@ -122,7 +122,7 @@ def test_what_a_person_holds_counts_more_than_what_others_took_back() -> None:
     theirs = Blocks().with_commit_that_lowers([("alpha", "3"), ("beta", "3")], commit="c", reason="went back")
     found = theirs.with_new(PERSON, TESTS).without_held()
     assert [(one.name, one.by) for one in found.entries] == [
-        ("beta", "activation"),
+        ("beta", "rollback"),
         ("alpha", "person"),
         ("alpha", "tests"),
     ]
@@ -156,7 +156,7 @@ def test_a_file_without_its_list_is_unreadable(tmp_path: Path, content: str) -> 
 
 EARLIER_KEY = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", "included": ""}
 HOLD = {"name": "alpha", "by": "tests", "reason": "the tests fail", "at": AT, "version": "2.0", "release": "R"}
-ROLLED_BACK = {"name": "beta", "by": "activation", "reason": "ill", "at": AT, "version": "1.0", "commit": "c"}
+ROLLED_BACK = {"name": "beta", "by": "rollback", "reason": "ill", "at": AT, "version": "1.0", "commit": "c"}
 WAITING = {"key": EARLIER_KEY, "release": "W", "reason": "not applied", "at": AT, "migrations": ["a.0002"]}
 FAILED = {"key": {**EARLIER_KEY, "group": None}, "release": "F", "reason": "red", "at": AT, "sick": True}
 REJECTED = {"commit": "abcdefabcdefabcdef", "code_key": "k", "subject": "Fix", "reason": "red", "at": AT}
@@ -185,7 +185,7 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
     key = ReleaseKey(**EARLIER_KEY)
     expected = Blocks(
         entries=(
-            StoredBlock(name="beta", by="activation", reason="ill", since=AT, version="1.0", commit="c"),
+            StoredBlock(name="beta", by="rollback", reason="ill", since=AT, version="1.0", commit="c"),
             replace(COMMIT, name="abcdefabcdef", commit="abcdefabcdefabcdef", code_key="k"),
             replace(block_candidate(replace(key, group=None), "F", "red", sick=True), since=AT),
             StoredBlock(name="gamma", by="person", reason="wait", since=AT),

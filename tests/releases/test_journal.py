@@ -13,7 +13,8 @@ from typing import get_args
 
 import pytest
 
-from releaser.releases.journal import Entry, Flip, Journal, Phase
+from releaser.releases.blocks import read_blocks
+from releaser.releases.journal import Entry, Flip, Journal, Phase, read_history, read_notes
 from releaser.system.files import UnreadableStateError, put_aside
 from releaser.system.reserve import FILES, INODES, RESERVE, SIZE, keep_reserve
 from tests.support.guards import require
@@ -140,3 +141,30 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="broken"):
         journal.write_on_full_disk(ENTRY.moved("reverting"))
     assert journal.read() == ENTRY
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "now"),
+    [
+        ("update", "activated", "updated"),
+        ("rollback", "activated", "rolled-back"),
+        ("update", "rolled_back", "rolled-back"),
+        ("update", "unchanged", "no-changes"),
+    ],
+)
+def test_the_history_of_an_earlier_version_is_read_in_the_words_of_now(
+    tmp_path: Path, command: str, result: str, now: str
+) -> None:
+    earlier = {"command": command, "result": result, "held_back": "a", "rejected_commits": "b"}
+    (tmp_path / "history.jsonl").write_text(json.dumps(earlier) + "\n", encoding="utf-8")
+    assert read_history(tmp_path) == [{"command": command, "result": now, "on_hold": "a", "commits_on_hold": "b"}]
+
+
+def test_a_block_and_a_thread_of_an_earlier_version_are_those_of_a_rollback(tmp_path: Path) -> None:
+    at = "2026-11-20T06:00:00+00:00"
+    entry = {"name": "alpha", "by": "activation", "reason": "ill", "since": at, "version": "1.0"}
+    (tmp_path / "blocks.json").write_text(json.dumps({"version": 2, "entries": [entry]}), encoding="utf-8")
+    thread = {"problem": "activation", "message_id": "<a@b>", "since": at}
+    (tmp_path / "notes.json").write_text(json.dumps({"version": 2, "threads": [thread]}), encoding="utf-8")
+    assert [one.by for one in read_blocks(tmp_path).entries] == ["rollback"]
+    assert [one.problem for one in read_notes(tmp_path).threads] == ["rollback"]

@@ -81,7 +81,7 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
 
 def test_what_is_no_release_is_no_row(store: ReleaseStore) -> None:
     every_state(store)
-    assert states(store) == ["candidate", "failed", "good", "live", "bad", "good"]
+    assert states(store) == ["candidate", "failed", "good", "live", "rolled-back", "previous"]
     (store.directory / "notes").touch()
     (store.directory / "empty").mkdir()
     store.path(a_manifest(1).id).rename(store.directory / ".doomed-x")
@@ -131,7 +131,7 @@ def test_people_are_told_what_is_broken(store: ReleaseStore) -> None:
     release = live(store, 2)
     shutil.rmtree(release.venv / "bin")
     found = listing.rows(store)
-    assert [row.cells(0)[2] for row in found] == ["live, broken", "good"]
+    assert [row.cells(0)[2] for row in found] == ["live, broken", "previous"]
     assert listing.notes(found) == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
 
 

@@ -14,7 +14,7 @@ QUIET = RunReport(
     run_id="20260102-030405",
     started_at=STARTED,
     seconds=75.0,
-    result="unchanged",
+    result="no-changes",
     exit_code=0,
     headline="Nothing to update.",
 )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.answers import HeldBack, Quarantined, ReleaseDetails, RunBrief, Status, WaitingCandidate
+from releaser.answers import FailedCandidate, OnHold, ReleaseDetails, RunBrief, Status, WaitingCandidate
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import RedTests
@@ -42,7 +42,7 @@ DETAILS = ReleaseDetails(
     works=True,
     broken=False,
     damage=None,
-    held_back=(),
+    on_hold=(),
     steps=(),
     test_output="\n",
 )
@@ -89,7 +89,7 @@ def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
         {
             "started_at": "2026-11-20T06:12:00+00:00",
             "command": "update",
-            "result": "activated",
+            "result": "updated",
             "exit_code": 0,
             "seconds": 75.04,
             "headline": "updated to B",
@@ -98,10 +98,10 @@ def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
         {"seconds": None, "exit_code": 3},
     ]
     assert table([HISTORY, *history_rows(runs)]) == [
-        "WHEN (UTC)           COMMAND  RESULT     CODE  TIME        WHAT",
-        "2026-11-20 06:12:00  update   activated  0     1 min 15 s  updated to B",
-        "                                               0.0 s",
-        "                                         3     0.0 s",
+        "WHEN (UTC)           COMMAND  RESULT   CODE  TIME        WHAT",
+        "2026-11-20 06:12:00  update   updated  0     1 min 15 s  updated to B",
+        "                                             0.0 s",
+        "                                       3     0.0 s",
     ]
 
 
@@ -137,9 +137,9 @@ STATUS = Status(
     not_restarted="",
     not_isolated=False,
     problems=(),
-    held_back=(),
-    quarantined=(),
-    rejected_commits=(),
+    on_hold=(),
+    failed_candidates=(),
+    commits_on_hold=(),
     waiting=(),
 )
 DISK = "disk: the releases take 420 MB, 12.3 GB are free"
@@ -149,13 +149,13 @@ def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
     assert status_text(STATUS) == ["project: shop (/srv/shop)", "live: no release", DISK]
 
 
-def held_back(name: str, version: str = "2") -> HeldBack:
-    return HeldBack(name=name, version=version, release="", reason="ill", at="2026-11-19T00:00:00+00:00")
+def on_hold(name: str, version: str = "2") -> OnHold:
+    return OnHold(name=name, version=version, release="", reason="ill", at="2026-11-19T00:00:00+00:00")
 
 
 def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
-    held = tuple(held_back(f"p{number}") for number in range(23))
-    found = status_text(replace(STATUS, held_back=held))
+    held = tuple(on_hold(f"p{number}") for number in range(23))
+    found = status_text(replace(STATUS, on_hold=held))
     assert found[3:] == ["on hold: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
@@ -187,7 +187,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         live_age_seconds=3 * 86400.0,
         newer_python="3.13.1",
         last_run=run,
-        last_change=replace(run, result="activated", exit_code=0, headline="updated to B"),
+        last_change=replace(run, result="updated", exit_code=0, headline="updated to B"),
         running=Holder(command="update", pid=42, since="2026-11-20T06:12:00+00:00"),
         interrupted=True,
         push_pending=True,
@@ -198,8 +198,8 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         not_restarted="updates restart nothing",
         not_isolated=True,
         left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
-        held_back=(held_back("alpha", "2.0"),),
-        quarantined=(Quarantined(key=key, release="C", reason="red", at=at, sick=False),),
+        on_hold=(on_hold("alpha", "2.0"),),
+        failed_candidates=(FailedCandidate(key=key, release="C", reason="red", at=at, sick=False),),
         waiting=(WaitingCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
         problems=("the interpreter is gone",),
     )
@@ -209,7 +209,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "live: B (3 d old, Python 3.11.7)",
         "newer Python: 3.13.1 is installed; `releaser rebuild --python 3.13.1` moves the site to it",
         DISK,
-        "last run: 2026-11-20 06:12:00 UTC, update failed (code 5): the tests fail",
+        "last run: 2026-11-20 06:12:00 UTC, update failed (exit code 5): the tests fail",
         "last change: 2026-11-20 06:12:00 UTC, update: updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",

@@ -87,7 +87,7 @@ def test_a_time_that_cannot_be_read_is_no_age(released: str | None) -> None:
 # Vulnerabilities
 
 
-REPORT = replace(QUIET, result="activated", headline="updated", live_changed=True)
+REPORT = replace(QUIET, result="updated", headline="updated", live_changed=True)
 LEFT = "Known vulnerabilities of what is live"
 
 
@@ -119,11 +119,11 @@ def test_that_it_is_unknown_is_said_with_the_reason() -> None:
 def test_what_stays_says_what_keeps_the_fix_out() -> None:
     held = Block(name="alpha", version="1.2", reason="the shop needs it", by="person")
     assert left(flaw()) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
-    assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(held,)) == (
+    assert left(flaw("CVE-1", "alpha", "1.1"), on_hold=(held,)) == (
         "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is on hold: the shop needs it)"
     )
     other = replace(held, name="beta")
-    assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(other,)) == (
+    assert left(flaw("CVE-1", "alpha", "1.1"), on_hold=(other,)) == (
         "CVE-1 of alpha 1.0 (fixed in 1.1; `releaser outdated` shows what blocks it)"
     )
     change = Change(name="alpha", old="1.0", new="1.1", bump="minor")

@@ -18,13 +18,13 @@ from tests.reporting.makers import QUIET
 
 REPORT = replace(
     QUIET,
-    result="activated",
+    result="updated",
     headline="updated to B",
     live_changed=True,
     release="B",
     previous="A",
     changes=(Change(name="alpha", old="1.0", new="1.1", bump="minor"),),
-    held_back=(Block(name="beta", version="2.0", reason="ill"),),
+    on_hold=(Block(name="beta", version="2.0", reason="ill"),),
     pulled=Pulled(old="0", new="1", count=2),
     steps=(Outcome(step="build", status="ok", detail="B", seconds=6.0),),
     problems=(Finding("a", message="no push", advice="Push."), Finding("a", message="no mail")),
@@ -49,10 +49,10 @@ def ids(directory: Path) -> list[str]:
 def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
     content = as_printed(REPORT)
     assert {key: content[key] for key in ("result", "exit_code", "release", "previous")} == {
-        "result": "activated", "exit_code": 0, "release": "B", "previous": "A",
+        "result": "updated", "exit_code": 0, "release": "B", "previous": "A",
     }  # fmt: skip
     assert content["changes"][0].items() >= {"name": "alpha", "old": "1.0", "new": "1.1", "bump": "minor"}.items()
-    assert content["held_back"][0].items() >= {"name": "beta", "version": "2.0", "reason": "ill"}.items()
+    assert content["on_hold"][0].items() >= {"name": "beta", "version": "2.0", "reason": "ill"}.items()
     assert content["steps"] == [{"step": "build", "status": "ok", "seconds": 6.0, "detail": "B"}]
     assert content["problems"] == ["no push. Push.", "no mail"]
 

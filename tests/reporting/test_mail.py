@@ -45,7 +45,7 @@ from tests.support.smtp import MailServer
 ANN = Address(name="Ann", address="ann@example.org")
 UPDATED = replace(
     QUIET,
-    result="activated",
+    result="updated",
     headline="Updated to release r2.",
     live_changed=True,
     release="r2",
@@ -56,7 +56,7 @@ BROKEN = replace(QUIET, result="failed", exit_code=5, headline="The tests failed
 WENT_BACK = replace(UPDATED, command="rollback", release="r1", previous="r2", changes=())
 TAKEN_BACK = replace(
     QUIET,
-    result="rolled_back",
+    result="rolled-back",
     exit_code=6,
     headline="health check failed: it answered 500",
     release="r2",
@@ -463,9 +463,9 @@ NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
             [],
         ),
         (replace(UPDATED, changes=(DJANGO,)), ["fixes CVE-2026-1", "changed because of wagtail"], []),
-        (replace(UPDATED, held_back=(HELD,)), ["celery 5.9: was backed out on Monday"], []),
+        (replace(UPDATED, on_hold=(HELD,)), ["celery 5.9: was backed out on Monday"], []),
         (
-            replace(UPDATED, held_back=(*MANY_HELD, HELD)),
+            replace(UPDATED, on_hold=(*MANY_HELD, HELD)),
             ["23 versions (p0 2.0, p1 2.0, p2 2.0, p3 2.0, p4 2.0 and 18 more): rolled back to r1", "celery 5.9: was"],
             [],
         ),
@@ -644,7 +644,7 @@ def test_what_matters_most_comes_first() -> None:
     report = replace(
         BROKEN,
         problems=(Finding("a", message="a problem"),),
-        held_back=(HELD,),
+        on_hold=(HELD,),
         pulled=Pulled(old="a", new="b", count=1),
         steps=(Outcome(step="test", status="failed", detail="red"),),
         advice="Mend them.",
@@ -711,7 +711,7 @@ LATE = "2026-11-19T03:00:00+00:00"
 @pytest.mark.parametrize(
     ("by", "since", "reason", "line"),
     [
-        ("activation", LATE, "rolled back", "* alpha 2.0: rolled back (since 2026-11-19)"),
+        ("rollback", LATE, "rolled back", "* alpha 2.0: rolled back (since 2026-11-19)"),
         ("tests", LATE, "exit code 1", "* alpha 2.0: exit code 1 (on hold by the tests since 2026-11-19)"),
         ("person", LATE, "", "* alpha 2.0: on hold by you since 2026-11-19"),
         ("person", "", "ask Ada", "* alpha 2.0: ask Ada (on hold by you)"),
@@ -720,7 +720,7 @@ LATE = "2026-11-19T03:00:00+00:00"
 )
 def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: str, since: str, reason: str, line: str) -> None:
     held = Block(name="alpha", version="2.0", reason=reason, by=by, since=since)
-    assert f"\n{line}\n" in text_of(replace(UPDATED, held_back=(held,)))
+    assert f"\n{line}\n" in text_of(replace(UPDATED, on_hold=(held,)))
 
 
 def test_the_steps_with_their_times() -> None:
@@ -774,7 +774,7 @@ def everything_is(evil: str) -> RunReport:
                 dragged_by=(evil,),
             ),
         ),
-        held_back=(Block(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
+        on_hold=(Block(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
         answers=(HealthCheckResult(release=evil, good=False, text=evil, body=evil),),
         sections={type(one): one for one in (processes, security)},
         pulled=Pulled(old=evil, new=evil, count=1),

@@ -12,9 +12,9 @@ from releaser.site.addresses import Address, MailSettings
 
 FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "failed", "headline": "the tests fail with alpha 2"})
 WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not succeed: its tests failed"
-WAITING = SiteAnswer(site="/srv/c", exit_code=0, waits=WAITS, answer={"result": "unchanged", "headline": WAITS})
-UPDATED = SiteAnswer(site="/srv/a", exit_code=0, answer={"result": "activated", "headline": "updated to X"})
-QUIET = SiteAnswer(site="/srv/d", exit_code=0, answer={"result": "unchanged", "headline": "everything is up to date"})
+WAITING = SiteAnswer(site="/srv/c", exit_code=0, waits=WAITS, answer={"result": "no-changes", "headline": WAITS})
+UPDATED = SiteAnswer(site="/srv/a", exit_code=0, answer={"result": "updated", "headline": "updated to X"})
+QUIET = SiteAnswer(site="/srv/d", exit_code=0, answer={"result": "no-changes", "headline": "everything is up to date"})
 CRASHED = SiteAnswer(site="/srv/e", exit_code=1, errors=("releaser: something is wrong", "  what to do: look"))
 ALL = (FAILED, WAITING, UPDATED, QUIET)
 

@@ -22,7 +22,7 @@ def run(started_at: str, code: int = 0, headline: str = "") -> RunBrief:
         run_id="1",
         started_at=started_at,
         seconds=1.0,
-        result="failed" if code else "unchanged",
+        result="failed" if code else "no-changes",
         exit_code=code,
         headline=headline,
     )

@@ -25,7 +25,7 @@ from tests.reporting.makers import QUIET
 from tests.support.serving import hang, http_server, reply
 
 SECRET = "s3cret-of-the-hook"
-REPORT = replace(QUIET, result="activated", headline="updated to R: 2 packages changed", live_changed=True)
+REPORT = replace(QUIET, result="updated", headline="updated to R: 2 packages changed", live_changed=True)
 
 
 @dataclass

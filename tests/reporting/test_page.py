@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief
+from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.listing import Row
 from releaser.report import Outcome, Result
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
 BAD = "<script>alert('1')</script>"
 
 
-def run(ago: timedelta, result: Result = "unchanged", code: int = 0) -> RunBrief:
+def run(ago: timedelta, result: Result = "no-changes", code: int = 0) -> RunBrief:
     return RunBrief(
         command="update",
         run_id="1",
@@ -47,7 +47,7 @@ FULL = replace(
         vulnerable=1,
         last_success=run(timedelta(hours=9)),
         waits="an update waits",
-        held_back=(HeldBack(name="django", version="6.0", release="", reason=BAD, at="2026-11-22T03:00:00+00:00"),),
+        on_hold=(OnHold(name="django", version="6.0", release="", reason=BAD, at="2026-11-22T03:00:00+00:00"),),
     ),
     releases=(
         Row(id="20261120T061200Z", state="live", live=True, created_at=NOW, path="/x", subject=BAD, size_bytes=5),
@@ -57,7 +57,7 @@ FULL = replace(
         steps=(Outcome(step="test", status="failed", detail=BAD),), problems=(f"see https://x.example/ {BAD}",)
     ),
     outdated=(
-        OutdatedPackage(name="django", locked="5.2", latest="6.0", kept_by=(Blocker(by="tests", reason=BAD),)),
+        OutdatedPackage(name="django", locked="5.2", latest="6.0", blocked_by=(Blocker(by="tests", reason=BAD),)),
         OutdatedPackage(name="pillow", locked="11.0", latest="11.1"),
     ),
     vulnerabilities=(
@@ -101,9 +101,9 @@ def test_runs_are_counted_by_the_week_that_began_on_monday() -> None:
     ago = [timedelta(0), timedelta(hours=8), timedelta(hours=10), timedelta(days=7, hours=10), timedelta(weeks=40)]
     bars = runs_by_week([*map(run, ago), run(timedelta(hours=1), "failed")], NOW)
     assert [(bar.label, bar.parts) for bar in bars[-3:]] == [
-        ("09 Nov", ((1, "muted", "nothing to do"),)),
-        ("16 Nov", ((1, "muted", "nothing to do"),)),
-        ("23 Nov", ((2, "muted", "nothing to do"), (1, "red", "failed"))),
+        ("09 Nov", ((1, "muted", "no changes"),)),
+        ("16 Nov", ((1, "muted", "no changes"),)),
+        ("23 Nov", ((2, "muted", "no changes"), (1, "red", "failed"))),
     ]
     assert sum(bar.total for bar in bars) == 5
 

@@ -140,8 +140,8 @@ def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_late
     lines = outdated_text(
         [
             OutdatedPackage(name="alpha", locked="1.0", latest="2.0", next="2.0"),
-            OutdatedPackage(name="beta", locked="1.0", latest="2.0", next="1.5", kept_by=bounded),
-            OutdatedPackage(name="gamma", locked="1.0", latest="2.0", kept_by=bounded),
+            OutdatedPackage(name="beta", locked="1.0", latest="2.0", next="1.5", blocked_by=bounded),
+            OutdatedPackage(name="gamma", locked="1.0", latest="2.0", blocked_by=bounded),
         ]
     )
     assert [" ".join(line.split()) for line in lines] == [

@@ -24,10 +24,10 @@ from releaser.reporting.threads import (
 from releaser.site.windows import DueSection
 from tests.reporting.makers import QUIET, STARTED
 
-PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "follow-up")
+PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "rollback", "follow-up")
 REFUSED = {"before_live": HookError("no"), "migrations": MigrationsError("no")}
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
-UPDATED = replace(QUIET, result="activated", live_changed=True)
+UPDATED = replace(QUIET, result="updated", live_changed=True)
 HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
 RED_BEFORE = replace(QUIET, result="failed", exit_code=5, blame="before")
 WELL = replace(QUIET, steps=(Outcome(step="test live release", status="ok"),))
@@ -59,13 +59,13 @@ def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
         (UPDATED, {}, ()),
         (replace(UPDATED, exit_code=7), {}, ("follow-up",)),
         (UPDATED, {"is_due": True}, ("follow-up",)),
-        (UPDATED, {"is_kept_out": True}, ("tests", "activation")),
-        (replace(UPDATED, held_back=HELD), {}, ("tests", "activation")),
-        (UPDATED.with_section(HoldsSection(holds=HELD)), {}, ("tests", "activation")),
-        (replace(UPDATED, held_back=(replace(HELD[0], by="policy"),)), {}, ()),
-        (QUIET, {}, ("tests", "live tests", "activation")),
-        (QUIET, {"failed_at": (LATER,)}, ("build", "tests", "live tests", "activation")),
-        (WELL, {}, ("tests", "activation")),
+        (UPDATED, {"is_kept_out": True}, ("tests", "rollback")),
+        (replace(UPDATED, on_hold=HELD), {}, ("tests", "rollback")),
+        (UPDATED.with_section(HoldsSection(holds=HELD)), {}, ("tests", "rollback")),
+        (replace(UPDATED, on_hold=(replace(HELD[0], by="policy"),)), {}, ()),
+        (QUIET, {}, ("tests", "live tests", "rollback")),
+        (QUIET, {"failed_at": (LATER,)}, ("build", "tests", "live tests", "rollback")),
+        (WELL, {}, ("tests", "rollback")),
         *(
             (one, {}, PROBLEMS)
             for one in (

@@ -256,7 +256,7 @@ class Shop:
         """Hold what the case says."""
         pairs = (one.partition(" ")[::2] for one in self.case.held)
         holds = [
-            StoredBlock(name=name, by="activation" if version else "person", reason="wait", since=AT, version=version)
+            StoredBlock(name=name, by="rollback" if version else "person", reason="wait", since=AT, version=version)
             for name, version in pairs
         ]
         change_blocks(self.site.state_dir, lambda known: known.with_new(*holds))

@@ -204,7 +204,7 @@ def test_what_a_file_of_constraints_says_bounds_what_comes_in(
         assert [one.reason for one in found.withheld] == ["constrained by c.txt:3: alpha<2"]
 
 
-@pytest.mark.parametrize("by", ["tests", "activation"])
+@pytest.mark.parametrize("by", ["tests", "rollback"])
 @pytest.mark.parametrize(
     ("limit", "bad", "expected"), [("<2.0", "2.1", "1.5"), ("<2.0", "3.0", "1.5"), ("!=2.0", "2.1", "1.5")]
 )

@@ -54,7 +54,7 @@ def test_options_are_refused_unless_uv_takes_them_or_the_project_names_its_index
     found = lines_of(tmp_path, "\n".join([*options, "--require-hashes", "alpha", "-c https://x/c.txt"]))
 
     def refused(*, names_indexes: bool) -> list[str]:
-        return [one.message.partition("take ")[2].strip("`") for one in refusals(found, names_indexes=names_indexes)]
+        return [one.message.rpartition("accept ")[2].strip("`") for one in refusals(found, names_indexes=names_indexes)]
 
     assert refused(names_indexes=False) == options[:5]
     assert refused(names_indexes=True) == ["--pre"]

@@ -31,10 +31,10 @@ ROWS: list[tuple[str, Any, Any, Any]] = [
     ("test_sockets", ("a.sock", "b.sock"), ("a.sock",), ("a.sock",)),
     ("test_network", False, True, False),
     ("test_network", True, False, False),
-    ("isolate", "auto", "off", "auto"),
-    ("isolate", "bwrap", "auto", "bwrap"),
-    ("isolate", "off", "auto", "auto"),
-    ("isolate", "auto", "bwrap", "bwrap"),
+    ("sandbox", "auto", "off", "auto"),
+    ("sandbox", "bwrap", "auto", "bwrap"),
+    ("sandbox", "off", "auto", "auto"),
+    ("sandbox", "auto", "bwrap", "bwrap"),
     ("test_writable", (), ("/",), ()),
     ("test_writable", ("../logs", "../run"), ("../logs", "/"), ("../logs",)),
     ("test_environment", ("API_KEY",), ("API_KEY", "AWS_SECRET_ACCESS_KEY"), ("API_KEY",)),
@@ -77,8 +77,8 @@ def test_each_command_waits_or_runs_in_the_sandbox_or_once_its_commit_is_live() 
 
 
 def test_a_sentence_can_be_pasted() -> None:
-    found = InForce.of(the_settings(), the_settings(before_build=("sh", "-c", "a && b"), isolate="off"))
+    found = InForce.of(the_settings(), the_settings(before_build=("sh", "-c", "a && b"), sandbox="off"))
     said = found.describe("0123456789abcdef")
-    assert "Commit 0123456789ab sets before_build = sh -c 'a && b' and isolate = off." in said
-    assert """`RELEASER_BEFORE_BUILD='sh -c '"'"'a && b'"'"'' RELEASER_ISOLATE=off releaser update --force`""" in said
+    assert "Commit 0123456789ab sets before_build = sh -c 'a && b' and sandbox = off." in said
+    assert """`RELEASER_BEFORE_BUILD='sh -c '"'"'a && b'"'"'' RELEASER_SANDBOX=off releaser update --force`""" in said
     assert InForce.of(the_settings(), the_settings(keep=7)).describe("0123") == ""

@@ -1,4 +1,4 @@
-"""What isolation costs: tests of the demo's site and of a public project, and builds, each beside the same without it.
+"""What the sandbox costs: tests of the demo's site and of a public project, and builds, each and the same without it.
 
 Runs in turns in one process, through releaser's own functions, so that nothing but the step itself is measured; what
 its programs use counts. The demo's site needs a package index, unlike the rest of `make bench`.
@@ -89,7 +89,7 @@ def ways(staged: Site) -> dict[str, Site]:
         if kind == "off" or not isinstance(find_bubblewrap(staged.runner), str):
             found[kind] = replace(
                 staged,
-                settings=replace(settings, isolate=kind),
+                settings=replace(settings, sandbox=kind),
                 runner=replace(staged.runner, remembered={}),
             )
     return found
@@ -184,7 +184,7 @@ def _with(action: Callable[[Site], None], site: Site) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def opened(path: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, Site], SiteFacts]]:
-    """Yield a site in a staging tree, with each kind of isolation, and what preflight finds out about it."""
+    """Yield a site in a staging tree, with and without the sandbox, and what preflight finds out about it."""
     site, log = open_site(path, env), new_log("update")
     facts = preflight(site, log)
     site.state_dir.mkdir(parents=True, exist_ok=True)
@@ -192,8 +192,8 @@ def opened(path: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, Site]
         yield ways(staged), facts
 
 
-def compare_isolation(place: Path) -> Part:
-    """Compare the tests of the demo's site, and builds, with the same in each kind of isolation."""
+def compare_sandbox(place: Path) -> Part:
+    """Compare the tests of the demo's site, and builds, with the same with and without the sandbox."""
     for part in ("tests", "project", "wheels", "sources"):
         (place / part).mkdir()
     tables = (
@@ -203,15 +203,15 @@ def compare_isolation(place: Path) -> Part:
         compare_builds(place / "sources", sources=SOURCES),
     )
     found = {
-        f"{table.title} in isolation ({one.name})": one.times(table.figures[0])
+        f"{table.title} in the sandbox ({one.name})": one.times(table.figures[0])
         for table in tables
         for one in table.figures[1:]
     }
     missing = {
-        f"{table.title} in isolation ({kind})": f"{kind} does not work here" for table in tables for kind in KINDS[1:]
+        f"{table.title} in the sandbox ({kind})": f"{kind} does not work here" for table in tables for kind in KINDS[1:]
     }
     off, *others = tables[0].figures
     notes = tuple(
         f"A run of tests takes {duration(one.more(off))} more in {one.name}, however long it is." for one in others
     )
-    return Part(title="Isolation", tables=tables, found=found, missing=missing, notes=notes)
+    return Part(title="Sandbox", tables=tables, found=found, missing=missing, notes=notes)
