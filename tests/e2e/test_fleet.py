@@ -252,7 +252,7 @@ def a_full_disk_stops_it(fleet: Fleet) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     assert fleet.versions() == "100000"
     told = fleet.run("roll_out.yml", check=2, force=True, soak=soak)
-    assert "Make room" in told.stdout
+    assert "Free some disk space" in told.stdout
     assert fleet.versions() == "101000"
     assert fleet[3].flipped_at() - fleet[1].flipped_at() >= soak
     assert fleet[2].records()["live"] == before[1]["live"]
