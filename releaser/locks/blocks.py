@@ -11,7 +11,7 @@ class Block(Frozen):
     name: str
     version: str = ""
     reason: str
-    #: `person`, `activation` if it was rolled back, `tests` if they fail with it, `undecided` if a search ended before
+    #: `person`, `rollback` if it was rolled back, `tests` if they fail with it, `undecided` if a search ended before
     #: the cause was known; or the rule: `ignore`, `policy`, `age`, `constraint`, `downgrade`.
     by: str = "rollback"
     #: Since when, as ISO 8601, if that is known.
@@ -24,3 +24,7 @@ class Block(Frozen):
     together: tuple[str, ...] = ()
     #: The end of the output of the failed tests.
     output: str = ""
+
+    def __post_init__(self) -> None:
+        if self.by == "activation":  # as earlier versions wrote it
+            object.__setattr__(self, "by", "rollback")

@@ -273,7 +273,7 @@ class Held(Rule):
 class Failed(Rule):
     """Skip a version that failed, or that is older than a failed one and no substitute for it.
 
-    Its blocks are `by` the tests or by a rollback (`activation`).
+    Its blocks are `by` the tests or by a rollback (`rollback`).
     """
 
     name = "tests"

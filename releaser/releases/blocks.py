@@ -53,10 +53,6 @@ class StoredBlock(Block):
     #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
     sick: bool = False
 
-    def __post_init__(self) -> None:
-        if self.by == "activation":  # as earlier versions wrote it
-            object.__setattr__(self, "by", "rollback")
-
     @property
     def at(self) -> str:
         """`since`, under its name in the JSON of `status`."""

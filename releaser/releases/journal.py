@@ -175,7 +175,7 @@ class MailSection(Section):
     """The mail about a run."""
 
     #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
-    #: `activation` or `follow-up`.
+    #: `rollback` or `follow-up`.
     solved: tuple[str, ...] = ()
     #: Whom mails about the site are from.
     mail_from: str = ""
@@ -324,8 +324,9 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
 def _in_words_of_now(run: dict[str, Any]) -> dict[str, Any]:
     """Return a run with the names that this version gives to results and fields."""
     result = run.get("result")
-    if result in _RENAMED:
-        run = {_RENAMED.get(name, name): value for name, value in run.items()}
-        is_rollback = result == "activated" and run.get("command") == "rollback"
-        run["result"] = "rolled-back" if is_rollback else _RENAMED[result]
-    return run
+    if (result, run.get("command")) == ("activated", "rollback"):
+        result = "rolled_back"
+    if _RENAMED.keys().isdisjoint({*run, result if isinstance(result, str) else ""}):
+        return run
+    run = {_RENAMED.get(name, name): value for name, value in run.items()}
+    return {**run, "result": _RENAMED.get(result, result)} if isinstance(result, str) else run

@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from releaser.locks.blocks import Block
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import Entry, Flip, Journal, Phase, read_history, read_notes
 from releaser.system.files import UnreadableStateError, put_aside
@@ -150,6 +151,7 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
         ("rollback", "activated", "rolled-back"),
         ("update", "rolled_back", "rolled-back"),
         ("update", "unchanged", "no-changes"),
+        ("update", "failed", "failed"),
     ],
 )
 def test_the_history_of_an_earlier_version_is_read_in_the_words_of_now(
@@ -166,5 +168,6 @@ def test_a_block_and_a_thread_of_an_earlier_version_are_those_of_a_rollback(tmp_
     (tmp_path / "blocks.json").write_text(json.dumps({"version": 2, "entries": [entry]}), encoding="utf-8")
     thread = {"problem": "activation", "message_id": "<a@b>", "since": at}
     (tmp_path / "notes.json").write_text(json.dumps({"version": 2, "threads": [thread]}), encoding="utf-8")
+    assert Block(name="alpha", reason="ill", by="activation").by == "rollback"
     assert [one.by for one in read_blocks(tmp_path).entries] == ["rollback"]
     assert [one.problem for one in read_notes(tmp_path).threads] == ["rollback"]
