@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _is_somewhere() -> bool:
-    """Whether the current directory still exists."""
+    """True if the current directory still exists."""
     try:
         return bool(os.getcwd())  # noqa: PTH109 - pathlib takes long to import
     except FileNotFoundError:

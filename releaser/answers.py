@@ -39,7 +39,7 @@ class RunAnswer(*reversed(gather("reported")), RunFacts):  # type: ignore[misc] 
 
 
 class Readiness(Frozen):
-    """Whether an update can run, and the problems and damage. `group` and `tests` are present only if it can."""
+    """The problems and damage that `check` finds. `group` and `tests` are present only if an update can run."""
 
     fit: bool
     problems: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Readiness(Frozen):
     damage: tuple[str, ...]
     warnings: tuple[str, ...]
     chosen: tuple[Convention, ...]
-    #: The sandbox of tests and builds, and whether it keeps the files that they write; empty without a sandbox.
+    #: The sandbox of tests and builds, and what happens to the files that they write; empty without a sandbox.
     sandbox: str
     #: The settings that a commit changes only once it is live. Until then, those of the live release, `.env` and the
     #: environment apply.
@@ -109,7 +109,7 @@ class ReleaseDetails(Manifest):
     in_use_by: tuple[int, ...]
     processes: tuple[User, ...]
     path: str
-    #: Whether its interpreter exists.
+    #: True if its interpreter exists.
     works: bool
     broken: bool
     damage: str | None
@@ -124,7 +124,7 @@ class AuditAnswer(Frozen):
 
     release: str
     live: bool
-    #: Whether the answer is complete; if not, `reason` says why, and more vulnerabilities may exist.
+    #: True if the answer is complete; if not, `reason` says why, and more vulnerabilities may exist.
     known: bool
     reason: str
     vulnerabilities: tuple[Vulnerability, ...]
@@ -216,7 +216,7 @@ class CommitOnHold(Frozen):
     reason: str
     #: An ISO time.
     at: str
-    #: Whether package upgrades in the same release may be the cause; if they fail alone, updates deploy the commit.
+    #: True if package upgrades in the same release may be the cause; if they fail alone, updates deploy the commit.
     is_suspect: bool = False
 
 
@@ -253,7 +253,7 @@ class Status(Frozen):
     #: How many packages of the live release had known vulnerabilities at the last audit; None without an audit.
     vulnerable: int | None
     running: Holder | None
-    #: Whether the last run was cut off; the next run repairs it.
+    #: True if the last run was cut off; the next run repairs it.
     interrupted: bool
     push_pending: bool
     #: The proposal that `releaser propose` pushed for review, or why it pushed none; empty without one.
@@ -270,7 +270,7 @@ class Status(Frozen):
     blocked: str
     #: Why updates restart nothing, and which setting to change; empty if they do, or if no restart is wanted.
     not_restarted: str
-    #: Whether tests and builds run without a sandbox because none works on this host.
+    #: True if tests and builds run without a sandbox because none works on this host.
     not_isolated: bool
     problems: tuple[str, ...]
     on_hold: tuple[OnHold, ...]

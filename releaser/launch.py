@@ -98,7 +98,7 @@ def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
 
 
 def _may_be_an_option(word: str) -> bool:
-    """Whether the command line may take a word as one of its options: `run` does so at any position."""
+    """True if the command line may take a word as one of its options: `run` does so at any position."""
     name = word.partition("=")[0]
     return name in _OPTIONS or (word.startswith("-") and not word.startswith("--") and bool({*word} & {*"hqv"}))
 
@@ -128,7 +128,7 @@ def place_at(project: str) -> Place | None:
 
 
 def _is_own(path: str) -> bool:
-    """Whether only this user and root can have made or can change a file; True if it does not exist."""
+    """True if only this user and root can have made or can change a file, or if it does not exist."""
     for ask in (os.lstat, os.stat):
         try:
             status = ask(path)
@@ -143,7 +143,7 @@ def _is_own(path: str) -> bool:
 
 
 def is_plain(root: str, *names: str) -> bool:
-    """Whether none of these settings is set for a project; pyproject.toml is parsed only if it names one.
+    """True if none of these settings is set for a project; pyproject.toml is parsed only if it names one.
 
     Raises OSError.
     """

@@ -75,9 +75,9 @@ class Ending(Frozen):
 class Learned(Frozen):
     """Facts that a run learned, in addition to its steps."""
 
-    #: Whether `.venv` points to another release than before.
+    #: True if `.venv` points to another release than before.
     live_changed: bool = False
-    #: Whether the live release or the checkout was changed by something other than this run.
+    #: True if the live release or the checkout was changed by something other than this run.
     live_differs: bool = False
     #: The release that the run is about.
     release: str | None = None
@@ -131,17 +131,17 @@ class RunFacts(Learned, Ending):
 
     @property
     def is_update(self) -> bool:
-        """Whether the run was an update, which a timer may have started without anyone watching."""
+        """True if the run was an update, which a timer may have started without anyone watching."""
         return self.command == "update"
 
     @property
     def is_done(self) -> bool:
-        """Whether the run did its work, with or without a restart of the site."""
+        """True if the run did its work, with or without a restart of the site."""
         return self.result in DONE or (self.result == "rolled-back" and not self.is_automatic_rollback)
 
     @property
     def is_automatic_rollback(self) -> bool:
-        """Whether a step after the flip failed, and releaser went back by itself."""
+        """True if a step after the flip failed, and releaser went back by itself."""
         return self.exit_code == ExitCode.ROLLED_BACK
 
     @property
@@ -151,25 +151,25 @@ class RunFacts(Learned, Ending):
 
     @property
     def earlier_release_fails_too(self) -> bool:
-        """Whether the previous release fails its health check too, after an automatic rollback."""
+        """True if the previous release fails its health check too, after an automatic rollback."""
         last = self.answers[-1] if self.answers else None
         return last is not None and not last.good and last.release == self.previous and not self.live_changed
 
     @property
     def noteworthy(self) -> bool:
-        """Whether the run is worth a report: it changed something, or something is wrong."""
+        """True if the run is worth a report: it changed something, or something is wrong."""
         return self.result != "no-changes" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
 
     @property
     def is_rollback(self) -> bool:
-        """Whether the run made or tried to make an earlier release live, for a person or a channel."""
+        """True if the run made or tried to make an earlier release live, for a person or a channel."""
         is_older = bool(self.release and self.previous and self.release < self.previous)
         is_new = any(one.step == "seal" for one in self.steps)  # it was built after a clock was set back
         return self.command == "rollback" or (is_older and not is_new)
 
     @property
     def tells_of_before(self) -> bool:
-        """Whether the report has something from before this run."""
+        """True if the report has something from before this run."""
         return bool(self.recovered or self.noted)
 
 
@@ -232,9 +232,9 @@ class RunLog:
         self.started_at = started_at
         #: The start of the earlier run that this one is finishing or undoing; None without one.
         self.finishing: datetime | None = None
-        #: Whether releaser moved the checkout, and so changed the settings. Edits by others count from the next run.
+        #: True if releaser moved the checkout, and so changed the settings. Edits by others count from the next run.
         self.moved_checkout = False
-        #: Whether a staging tree was prepared for builds and tests, which must not change the live site.
+        #: True if a staging tree was prepared for builds and tests, which must not change the live site.
         self.has_tried_code = False
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
@@ -244,9 +244,9 @@ class RunLog:
         self.learned = Learned()
         #: The facts from capabilities, see `Section`.
         self.sections: dict[type[Section], Section] = {}
-        #: Whether a step after the flip failed, and is due again.
+        #: True if a step after the flip failed, and is due again.
         self.follow_up_failed = False
-        #: Whether nothing was restarted after the flip, although `restart` is auto.
+        #: True if nothing was restarted after the flip, although `restart` is auto.
         self.not_restarted = False
         #: The releases that cannot be deleted, by id. They cause no mail, but are in each report of anything else.
         self.undeleted: dict[str, Finding] = {}
@@ -254,7 +254,7 @@ class RunLog:
         self.recovered: list[str] = []
         #: Sentences about other repairs, and about changes since the last run.
         self.told: list[str] = []
-        #: Whether only the report is due, whatever the journal says.
+        #: True if only the report is due, whatever the journal says.
         self.closed = False
         #: Sentences that the next run reports if this one is cut off.
         self.unreported: list[str] = []

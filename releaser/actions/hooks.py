@@ -20,7 +20,7 @@ class AfterLive(Action):
     takes_back = False
 
     def is_due(self, change: Change) -> bool:
-        """Whether the hook is set, and the change no rollback."""
+        """True if the hook is set, and the change no rollback."""
         return HookSettings.of(change.site).after_live is not None and not change.flip.goes_back
 
     def do(self, change: Change, step: Step) -> None:
@@ -36,7 +36,7 @@ class OnRollback(Action):
     is_retried = False
 
     def is_due(self, change: Change) -> bool:
-        """Whether the hook is set, and the change a rollback."""
+        """True if the hook is set, and the change a rollback."""
         return HookSettings.of(change.site).on_rollback is not None and change.flip.goes_back
 
     def do(self, change: Change, step: Step) -> None:

@@ -116,7 +116,7 @@ class Restart(Action):
         return fine
 
     def takes_down(self, site: Site) -> bool:
-        """Whether a service is stopped and started."""
+        """True if a service is stopped and started."""
         return RestartSettings.of(site).start is not None
 
     def down_since(self, entry: Entry) -> float | None:
@@ -142,7 +142,7 @@ class Restart(Action):
 
 
 def is_stopped(change: Change) -> bool:
-    """Whether the service is stopped for this change, or about to be."""
+    """True if the service is stopped for this change, or about to be."""
     return bool(change.record(RESTART).get("stopped"))
 
 

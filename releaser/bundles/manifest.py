@@ -115,7 +115,7 @@ class BundleManifest(Frozen):
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether the bundle may no longer be installed."""
+        """True if the bundle may no longer be installed."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
@@ -178,7 +178,7 @@ def _flaws_of(one: BundledFile) -> Iterator[str]:
 
 
 def is_time(text: str) -> bool:
-    """Whether this is a time in UTC, as ISO 8601."""
+    """True if this is a time in UTC, as ISO 8601."""
     try:
         return datetime.fromisoformat(text).utcoffset() == timedelta()
     except ValueError:
@@ -196,7 +196,7 @@ def _is_wheel(path: str) -> bool:
 
 
 def is_path(path: str) -> bool:
-    """Whether a file of a bundle may have this path: relative, plain, and without `..`."""
+    """True if a file of a bundle may have this path: relative, plain, and without `..`."""
     return re.fullmatch(_PATH, path) is not None and len(path) <= 255
 
 

@@ -94,7 +94,7 @@ class Pointer(Frozen):
 
     @property
     def has_expired(self) -> bool:
-        """Whether hosts no longer accept the pointer."""
+        """True if hosts no longer accept the pointer."""
         return datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
 

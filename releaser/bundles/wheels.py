@@ -166,8 +166,8 @@ def find_metadata(venv: Path, name: str) -> Path:
 def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Path:
     """Pack the installed package with the metadata `info` into a wheel in `directory`, and return its path.
 
-    The wheel has the installed files of RECORD, so that it installs what was tested; the same files give the same
-    bytes. For an editable package, it has the directory `code` instead of the `.pth` file. Raises PreflightError for
+    The wheel has the installed files of RECORD, so it installs the tested files; the same files give the same bytes.
+    For an editable package, it has the directory `code` instead of the `.pth` file. Raises PreflightError for
     files that do not match RECORD, and OSError.
     """
     site_packages, name = info.parent, info.name.removesuffix(".dist-info")

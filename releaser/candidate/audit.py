@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: The blocks that apply even to early fixes: for each, the reason in words, and the advice.
 _STRONGER = {
     "person": ("it is on hold by you: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
-    "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
+    "ignore": ("the setting `ignore` has it: {reason}", "Remove it from `ignore`; or {accept}."),
     "constraint": ("it is {reason}", "Change that line; or {accept}."),
     "tests": (
         "{reason}",
@@ -54,10 +54,10 @@ _STRONGER = {
     ),
 }
 _STUCK = (
-    "it cannot be installed, even as an early fix: it is too young even for that, or a package it depends on is held"
-    " back or would have to be downgraded",
-    "See what `uv lock --upgrade-package '{name}=={fix}'` changes in a checkout of your own, and commit that if it is"
-    " right; or {accept}.",
+    "it cannot be installed, even as an early fix: it is too young, or a package it depends on is on hold or would"
+    " have to be downgraded",
+    "Run `uv lock --upgrade-package '{name}=={fix}'` in a development checkout, and commit the change if it is right;"
+    " or {accept}.",
 )
 _ACCEPT = "accept the vulnerability: add its id to `audit_ignore`"
 
@@ -317,7 +317,7 @@ def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None
 
 
 def _keeps_out(held: Block, one: Vulnerability, before: Audit | None) -> bool:
-    """Whether a fix exists and is blocked; a rule that exempts fixes counts if the fix was known and available."""
+    """True if a fix exists and is blocked; a rule that exempts fixes counts if the fix was known and available."""
     if one.fix is None or held.by in _STRONGER:
         return one.fix is not None
     return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)

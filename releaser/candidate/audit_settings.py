@@ -11,7 +11,7 @@ class AuditSettings(Part):
 
     #: How long to wait for the whole answer of that service.
     audit_timeout: Limit = 20.0
-    #: The ids of vulnerabilities that the site can live with.
+    #: The ids of vulnerabilities that you accept.
     audit_ignore: Ids = ()
-    #: Whether fixes of known vulnerabilities come in early, or by the same rules as all else.
+    #: `early` installs fixes of known vulnerabilities early; `normal` applies the usual rules to fixes, too.
     security_fixes: Literal["early", "normal"] = "early"

@@ -55,7 +55,7 @@ class Builder:
 
     @property
     def ships(self) -> bool:
-        """Whether the other upgrades go live without those that break the tests or cannot be built."""
+        """True if the other upgrades go live without those that break the tests or cannot be built."""
         return self.again is not None and CulpritSettings.of(self.work.site).culprits == "hold"
 
     @property
@@ -120,7 +120,7 @@ class Builder:
             return None
 
     def would_be_live(self, lock: LockFile) -> bool:
-        """Whether a release from this lock would be the same as the live release."""
+        """True if a release from this lock would be the same as the live release."""
         site, live = self.work.site, self.work.live
         return live is not None and site.pulled is None and is_as_live(site, lock, live)
 
@@ -248,7 +248,9 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
     else:
         message = f"{first_few(f'{name} {versions[name]}' for name in news)} break the tests as well: {failed.fault}"
         work.log.note(
-            Finding("culprits-with-others", message=message, advice="The next update finds out which of them it is.")
+            Finding(
+                "culprits-with-others", message=message, advice="The next update searches for the culprit among them."
+            )
         )
     return passing
 

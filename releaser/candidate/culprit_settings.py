@@ -1,4 +1,4 @@
-"""Settings: The search for what breaks the tests."""
+"""Settings: The search for the upgrades that break the tests."""
 
 from typing import Literal
 
@@ -6,14 +6,14 @@ from releaser.site.declaring import Part
 
 
 class CulpritSettings(Part):
-    """The search for what breaks the tests."""
+    """The search for the upgrades that break the tests."""
 
-    #: What happens if the tests fail with an update, and pass with the live release.
+    #: The reaction to tests that fail with an update and pass with the live release.
     culprits: Literal["hold", "report", "off"] = "hold"
-    #: How many test runs the search for what breaks the tests may take in one update, beside repeated ones and that
-    #: with the next lower versions.
+    #: The most test runs of this search in one update, not counting repeated runs and the run with the next lower
+    #: versions.
     culprit_runs: int = 20
-    #: After how many minutes this search starts no further run.
+    #: After this many minutes, the search starts no further run.
     culprit_minutes: int = 120
 
     @property

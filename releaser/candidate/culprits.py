@@ -297,7 +297,7 @@ class CulpritSearch:
         )
         if names:
             message += f"; undecided, and not live: {first_few(names, 10)}"
-        raised = "The next update tries these again, without what was found; raise these settings if that is too slow."
+        raised = "The next update tries these again, without these culprits. If that is too slow, raise these settings."
         self._tell(message, raised if advances else "Raise these settings, and run `releaser update --force`.")
 
     def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
@@ -312,14 +312,14 @@ class CulpritSearch:
         pulled = self.site.pulled
         if pulled is None:
             message = f"the tests fail with {self._news} and the earlier packages as well: no package is the cause"
-            self._tell(message, "Find out what else has changed.")
+            self._tell(message, "Check what else has changed, such as data, services or the system.")
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
         change_blocks(self.site.state_dir, lambda blocks: blocks.with_new(entry))
         commit, live = entry.commit[:12], "with the packages that are live, too"
         self._tell(
             f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",
-            "It is left out until the remote has a newer commit; packages are updated without it from the next run on."
+            "The commit is on hold until the remote has a newer one; the next run updates packages without it."
             f" `releaser unhold {commit}` tries it again.",
         )
 
@@ -330,7 +330,9 @@ class CulpritSearch:
         if not found:
             return
         shown = first_few(f"{name} {after[name]} ({before.get(name, 'none')} was live)" for name in found)
-        one_of, asked = ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "what is needed")
+        one_of, asked = (
+            ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "the missing requirement")
+        )
         self._tell(
             f"{self._news} need {one_of}{shown}, which pyproject.toml does not list",
             f"The tests fail without it: {self.fault.words}. Add {asked} to pyproject.toml.",
@@ -341,7 +343,7 @@ class CulpritSearch:
         """The change that is not a package, in words."""
         if self.site.pulled is not None:
             return "the new commits"
-        return "what the checkout says now" if self._surroundings_are_live else "another Python or group"
+        return "the edited checkout" if self._surroundings_are_live else "another Python or group"
 
 
 def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def failing_tests(output: str) -> tuple[str, ...]:
 
 
 def names_runner(command: Sequence[str]) -> bool:
-    """Whether a command starts a known runner, whose output must end with a known line."""
+    """True if a command starts a known runner, whose output must end with a known line."""
     names = [PurePath(word).name for word in command]
     arguments = [word for word in names if not word.startswith("-")]
     if any(words in (("-m", "pytest"), ("-m", "unittest")) for words in itertools.pairwise(names)):

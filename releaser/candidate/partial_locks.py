@@ -184,7 +184,7 @@ class PartialLocks:
         )
 
     def have_solution(self, names: Part, *, without: Part) -> bool:
-        """Whether a lock with these upgrades, and without others, exists. Raises ResolutionError."""
+        """True if a lock with these upgrades, and without others, exists. Raises ResolutionError."""
         return self._with(names, without) is not None
 
     def _with(self, names: Part, without: Part) -> LockFile | None:

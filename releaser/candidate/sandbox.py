@@ -94,7 +94,7 @@ def tell_open(site: Site, log: RunLog) -> None:
     for one in warnings:
         logger.warning("%s", one.message)
         if not is_known:
-            log.note(replace(one, advice=f"{one.advice} This is told once."))
+            log.note(replace(one, advice=f"{one.advice} This is reported once."))
     if bool(warnings) != is_known:
         note(site.state_dir, no_sandbox=bool(warnings))
 
@@ -105,7 +105,7 @@ def _open(reason: str) -> Finding:
 
 
 def runs_open(site: Site) -> bool:
-    """Whether the last tests ran without a sandbox, because none works on this host."""
+    """True if the last tests ran without a sandbox, because none works on this host."""
     return SandboxSettings.of(site).sandbox == "auto" and read_notes(site.state_dir).no_sandbox
 
 
@@ -214,8 +214,8 @@ def thrown_away(site: Site) -> dict[str, str]:
 def describe_thrown_away(paths: Iterable[str]) -> str:
     """Say that the tests write to these paths, and that the sandbox discards the files."""
     return (
-        f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox throws that away, so "
-        "the site's own files stay as they are; name in `test_writable` what is to be kept."
+        f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox discards these files:"
+        " the site's own files are safe. To keep a file, name it in `test_writable`."
     )
 
 
@@ -224,7 +224,7 @@ def tell_thrown_away(site: Site, log: RunLog) -> None:
     found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
     new = [path for place, path in found.items() if place not in known]
     if new:
-        log.tell(f"{describe_thrown_away(new)} This is told once.")
+        log.tell(f"{describe_thrown_away(new)} This is reported once.")
         note(site.state_dir, thrown_away=known | frozenset(found))
 
 
@@ -348,4 +348,4 @@ def advice_on(site: Site, output: str) -> str:
     """Say that failed tests ran in a sandbox, if their output has an error about permissions; else empty."""
     if not re.search(_REFUSED, output) or (bubblewrap := bubblewrap_of(site)) is None:
         return ""
-    return f"The tests run in a sandbox ({bubblewrap.name}); name what they have to write to in `test_writable`. "
+    return f"The tests run in a sandbox ({bubblewrap.name}). If they need to write elsewhere, set `test_writable`. "

@@ -140,7 +140,7 @@ def find_blame(work: Workspace, failed: TrialResult) -> Blame:
 
 
 def live_passes_again(work: Workspace) -> bool:
-    """Whether the live release passes with the code of the checkout."""
+    """True if the live release passes with the code of the checkout."""
     return _blame(work, *list_trials(work.site, work.before)) == "update"
 
 

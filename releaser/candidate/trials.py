@@ -62,14 +62,14 @@ class TrialResult(Frozen):
     reason: str
     output: str
     timed_out: bool = False
-    #: Whether it ran no tests, or not all.
+    #: True if it ran no tests, or not all.
     proves_nothing: bool = False
-    #: Whether it changed the installed files of its venv.
+    #: True if it changed the installed files of its venv.
     touched: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether the trial passed."""
+        """True if the trial passed."""
         return not self.reason
 
     @property
@@ -130,7 +130,7 @@ def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -
     """Return the result of a trial, or a failure if the trial changed installed files. Raises OSError."""
     if not result.passed or not (touched := find_touched()):
         return result
-    reason = f"{result.trial.name} changed what was installed: {first_few(touched, 3)}"
+    reason = f"{result.trial.name} changed installed files: {first_few(touched, 3)}"
     return replace(result, reason=reason, touched=True)
 
 
@@ -141,7 +141,7 @@ class _End(Frozen):
 
     @property
     def is_missing(self) -> bool:
-        """Whether the interpreter started, but did not end normally; False if no Python of the venv started."""
+        """True if the interpreter started, but did not end normally; False if no Python of the venv started."""
         return os.path.lexists(self.place / "began") and not os.path.lexists(self.place / "ended")
 
 
@@ -264,8 +264,10 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
         except (ReleaserError, InvalidLockError, OSError) as error:
             named = ", ".join(site.settings.test_groups)
             known = error if isinstance(error, ReleaserError) else ReleaserError(str(error))
-            message = f"what only the tests need (`test_groups`: {named}) could not be installed: {known.message}"
-            usual = "See uv's message, and correct these groups. No package of what goes live is to blame."
+            message = (
+                f"the packages for the tests alone (`test_groups`: {named}) could not be installed: {known.message}"
+            )
+            usual = "See uv's message, and correct these groups. No package of the release is the cause."
             raise BuildError(message, known.advice or usual, output=known.output) from error
         yield found
     finally:

@@ -179,7 +179,7 @@ def own_paths(site: Site, top: Path) -> tuple[str, ...]:
 
 
 def is_below(path: str, places: tuple[str, ...]) -> bool:
-    """Whether a path is one of these places, or lies in one."""
+    """True if a path is one of these places, or lies in one."""
     name = path.rstrip("/")
     return any(name == place or name.startswith(place + "/") for place in places)
 

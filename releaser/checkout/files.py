@@ -105,7 +105,7 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
 
 
 def leads_straight(root: Path, path: str) -> bool:
-    """Whether no directory between `root` and a file is a symlink, which could lead out of `root`."""
+    """True if no directory between `root` and a file is a symlink, which could lead out of `root`."""
     return os.path.realpath((root / path).parent) == str((Path(os.path.realpath(root)) / path).parent)
 
 
@@ -136,7 +136,7 @@ def _list_files(directory: Path) -> dict[str, Path]:
 
 
 def _came_along(site: Site, path: str, found: str | None) -> bool:
-    """Whether a file, by its hash, is a bundle's file of any release."""
+    """True if a file, by its hash, is a bundle's file of any release."""
     return found is not None and any(
         found == hash_of_file(included_of(one.directory) / path) for one in store_of(site).all()
     )

@@ -58,7 +58,7 @@ class Move(Frozen):
 
     @property
     def moves_code(self) -> bool:
-        """Whether the commit changes, and with it perhaps the settings."""
+        """True if the commit changes, and with it perhaps the settings."""
         return self.before != self.after
 
 
@@ -243,7 +243,7 @@ def _write(site: Site, path: Path, data: bytes) -> None:
 
 
 def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
-    """Whether uv.lock is that of a commit that a person made during the change; if so, report it."""
+    """True if uv.lock is that of a commit that a person made during the change; if so, report it."""
     lock, known = site.project.lock, {move.before, move.after} - {None}
     committed: bytes | None = None
     with contextlib.suppress(ToolError):
@@ -315,7 +315,7 @@ def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> No
 
 
 def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
-    """Whether contents of a file of the checkout are in none of the known files and commits.
+    """True if contents of a file of the checkout are in none of the known files and commits.
 
     If git does not work, only the files are compared.
     """

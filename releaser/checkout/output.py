@@ -156,7 +156,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
 
 
 def _goes_away(site: Site, name: str) -> bool:
-    """Whether a file that `before_build` made is declared, or a cache."""
+    """True if a file that `before_build` made is declared, or a cache."""
     parts = name.split("/")
     above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _CACHES if "/" not in pattern):

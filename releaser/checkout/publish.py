@@ -58,7 +58,7 @@ def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
 
 
 def _is_own(site: Site, commit: str) -> bool:
-    """Whether releaser made a commit: by its message, its files, and its lock, which is that of a release.
+    """True if releaser made a commit: by its message, its files, and its lock, which is that of a release.
 
     Commits that the remote branch already had do not count.
     """
@@ -154,7 +154,7 @@ def push_what_is_due(site: Site, log: RunLog) -> None:
 
 
 def _may_commit(site: Site, log: RunLog) -> bool:
-    """Whether no rebase or merge is in progress, and the right branch is checked out; else report a failure."""
+    """True if no rebase or merge is in progress, and the right branch is checked out; else report a failure."""
     wanted, git = site.branch, site.git
     try:
         waiting, branch = git.layout.in_progress(), git.branch()
@@ -170,7 +170,7 @@ def _may_commit(site: Site, log: RunLog) -> bool:
 
 
 def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
-    """Whether uv.lock of the checkout is that of the release; else report that a person changed it."""
+    """True if uv.lock of the checkout is that of the release; else report that a person changed it."""
     lock = site.project.lock
     try:
         if is_same_text(read_file(lock), read_file(release.lock)):
@@ -188,7 +188,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
 
 
 def _differs(site: Site, log: RunLog, release: Release) -> bool:
-    """Whether the lock of the live release is not committed, because it differs by versions on hold on this host.
+    """True if the lock of the live release is not committed, because it differs by versions on hold on this host.
 
     The lock in git is for all hosts and developers: holds of this host never lower it. The difference is reported with
     each release that goes live, and when it changes.

@@ -190,7 +190,7 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
 
 
 def has_other_code(site: Site, release: Release) -> bool:
-    """Whether a release was tested with other code than that of the checkout; False if unknown. Raises ToolError."""
+    """True if a release was tested with other code than that of the checkout; False if unknown. Raises ToolError."""
     manifest = release.manifest
     if not site.project.has_git:  # a code key of git, or of another pyproject.toml, cannot be compared
         is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
@@ -204,7 +204,7 @@ def has_other_code(site: Site, release: Release) -> bool:
 
 
 def _has_code_of(site: Site, release: Release, commit: str) -> bool:
-    """Whether a commit has the code that a release was tested with.
+    """True if a commit has the code that a release was tested with.
 
     A release with the first lock was tested with its own pyproject.toml, which was committed only afterwards.
     """

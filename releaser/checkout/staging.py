@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from releaser.tools.git import Git
 
 
-Stage = Literal["stage", "stage live", "stage beside"]
-_SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage beside": "-beside"}
+Stage = Literal["stage", "stage live", "stage aside"]
+_SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage aside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
 #: The state files that mark a staging tree as releaser's: git may not know a tree that a killed run left.
 MARKS = tuple(StateFile(name=f"{_MARK}{suffix}") for suffix in _SUFFIXES.values())
@@ -146,7 +146,7 @@ class _Tree(Frozen):
     pulled: Pulled | None = None
     #: The untracked files of the checkout; None if git has not been asked yet.
     untracked: tuple[str, ...] | None = None
-    #: Whether it gets all untracked files, not only those that resolving needs.
+    #: True if it gets all untracked files, not only those that resolving needs.
     whole: bool = True
     #: The site with the settings of the code in the tree, if these are known.
     there: Site | None = None

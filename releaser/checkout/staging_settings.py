@@ -18,11 +18,11 @@ class StagingSettings(Part):
     staging_omit: Patterns = ()
 
     def leaves_out(self, *names: str) -> bool:
-        """Whether one of these paths never comes into a staging tree, as it is named so."""
+        """True if one of these paths never comes into a staging tree, as it is named so."""
         return any(matches(name, self.staging_omit) for name in names)
 
     def omits(self, name: str, source: Path) -> bool:
-        """Whether a path never comes into a staging tree: it is named so, or a cache or a virtual environment."""
+        """True if a path never comes into a staging tree: it is named so, or a cache or a virtual environment."""
         if self.leaves_out(name):
             return True
         if matches(name, (*self.staging_copy, *self.staging_link)):

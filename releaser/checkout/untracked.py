@@ -48,7 +48,7 @@ How = Literal["copy", "link", "lend", "same", "make", "omit"]
 class Way(Frozen):
     """How untracked paths get into a staging tree."""
 
-    #: Whether paths of the checkout may be linked, because code in the tree cannot change them.
+    #: True if paths of the checkout may be linked, because code in the tree cannot change them.
     links: bool
     #: Why nothing is linked, and the advice; the reason is empty if paths are linked.
     reason: str = ""
@@ -150,7 +150,7 @@ def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
 
 
 def _has_member(place: Path, pattern: str, name: str) -> bool:
-    """Whether a pattern for workspace members, or for files, matches a path, or one above or below it."""
+    """True if a pattern for workspace members, or for files, matches a path, or one above or below it."""
     parts, wanted = name.split("/"), pattern.split("/")
     common = min(len(parts), len(wanted))
     if not all(fnmatch.fnmatchcase(one, like) for one, like in zip(parts[:common], wanted[:common], strict=True)):
@@ -168,7 +168,7 @@ class Entry(Frozen):
     name: str
     source: Path
     how: How
-    #: Whether it is copied because it is small, and not because a setting names it.
+    #: True if it is copied because it is small, and not because a setting names it.
     is_small: bool = False
     #: The size of a copy; for a skipped path, a lower bound.
     files: int = 1
@@ -183,7 +183,7 @@ class Carrier(Frozen):
     place: Path
     kept_out: frozenset[Path]
     way: Way
-    #: Whether files are copied one by one, and more of them, as without commits they may be part of the code.
+    #: True if files are copied one by one, and more of them, as without commits they may be part of the code.
     is_generous: bool = False
 
     def plan(self, names: Iterable[str]) -> list[Entry]:
@@ -314,7 +314,7 @@ class Carrier(Frozen):
         return Entry(name=name, source=source, how=how, is_small=True, files=files, bytes=size)
 
     def _stays_inside(self, link: Path, text: Path) -> bool:
-        """Whether a symlink at `link` with this text leads to a path in the staging tree."""
+        """True if a symlink at `link` with this text leads to a path in the staging tree."""
         return Path(os.path.normpath(link.parent / text)).is_relative_to(self.place)
 
 
@@ -375,7 +375,7 @@ def _walk(path: str | Path, *, skips: bool) -> Iterator[os.DirEntry[str]]:
 
 
 def may_read(path: Path) -> bool:
-    """Whether this user may read a file, or list a directory and reach the files in it.
+    """True if this user may read a file, or list a directory and reach the files in it.
 
     Raises FileNotFoundError if the path does not exist; `os.access` would return False, too.
     """

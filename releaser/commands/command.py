@@ -61,9 +61,9 @@ class CommandContext(Frozen):
     dry_run: bool = False
     #: How long to wait for another run to end, in seconds.
     wait: float = 0.0
-    #: Whether its report is mailed.
+    #: True if its report is mailed.
     mails: bool = False
-    #: Whether it makes the first lock of a project; such a command reports wrong settings itself.
+    #: True if it makes the first lock of a project; such a command reports wrong settings itself.
     creates_pyproject: bool = False
 
     def site(self) -> Site:

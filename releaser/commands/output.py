@@ -32,9 +32,9 @@ class Output(Frozen):
     json: bool = False
     verbose: bool = False
     quiet: bool = False
-    #: Whether the command can change the live release; then errors say that it is unchanged.
+    #: True if the command can change the live release; then errors say that it is unchanged.
     changes: bool = False
-    #: Whether errors and exit codes are those of a Nagios plugin.
+    #: True if errors and exit codes are those of a Nagios plugin.
     plugin: bool = False
     #: Contains the secrets of the site after its settings are read.
     redactor: Redactor = field(default_factory=Redactor)
@@ -71,7 +71,7 @@ class Output(Frozen):
             self._write(report_text(report))
 
     def _is_for_cron(self, report: RunReport) -> bool:
-        """Whether cron would mail a report again that was already mailed: no person is at a terminal."""
+        """True if cron would mail a report again that was already mailed: no person is at a terminal."""
         person = sys.stdin is not None and sys.stdin.isatty()
         from releaser.releases.journal import MailSection
 

@@ -29,17 +29,17 @@ class Action:
 
     #: The name of its step in the report, and of its record in the journal.
     name = ""
-    #: Whether `do` is a step of the report. If not, it is never noted as done, and must not raise ToolError.
+    #: True if `do` is a step of the report. If not, it is never noted as done, and must not raise ToolError.
     is_step = True
-    #: Whether the journal is written as soon as `do` is finished. If not, a crash may repeat `do`; that must be cheap.
+    #: True if the journal is written as soon as `do` is finished. If not, a crash may repeat `do`; that must be cheap.
     is_noted = True
-    #: Whether a failure of `do` causes an automatic rollback. `again` is called in any case.
+    #: True if a failure of `do` causes an automatic rollback. `again` is called in any case.
     takes_back = True
-    #: Whether the next update does it again if it failed and the release stayed live.
+    #: True if the next update does it again if it failed and the release stayed live.
     is_retried = True
 
     def is_due(self, change: Change) -> bool:
-        """Whether this change does it after the flip."""
+        """True if this change does it after the flip."""
         return True
 
     def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ class Action:
         return None
 
     def takes_down(self, site: Site) -> bool:
-        """Whether the site is down until the action is done."""
+        """True if the site is down until the action is done."""
         return False
 
     def down_since(self, entry: Entry) -> float | None:

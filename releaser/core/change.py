@@ -69,8 +69,9 @@ class Deployment(Frozen):
     target: Target
     #: The text that the symlink must still have; None if there must be no symlink.
     link: str | None = None
-    #: Whether this is a rollback; then also whether updates skip what the release that is left brought.
+    #: True for a rollback.
     goes_back: bool = False
+    #: After a rollback, updates skip the versions that the withdrawn release introduced.
     holds_left: bool = True
     #: The release stays live even if an action after the flip fails.
     stays: bool = False
@@ -90,7 +91,7 @@ class Change:
         self.flip = entry.flip or Flip()
         self.new = store_of(site).get(entry.release)
         self.previous = store_of(site).get(self.flip.previous)
-        #: Whether the previous release is live again.
+        #: True if the previous release is live again.
         self.is_back = False
         #: When the symlink was moved last, in seconds since the system started; 0.0 if unknown.
         self.flipped_at = self.flip.moment(self.flip.at)
@@ -319,7 +320,7 @@ class Change:
         return fails
 
     def _leads_back(self) -> bool:
-        """Whether the symlink leads to where it did before the flip."""
+        """True if the symlink leads to where it did before the flip."""
         if self.previous is not None:
             return store_of(self.site).live_id() == self.previous.id
         return link_text(self.site.project.venv) == self.flip.previous_link
@@ -419,7 +420,7 @@ def down_since(entry: Entry) -> float | None:
 
 
 def takes_down(site: Site, names: Collection[str] | None = None) -> bool:
-    """Whether the site is down until an action is done; with `names`, one of these."""
+    """True if the site is down until an action is done; with `names`, one of these."""
     return any(one.takes_down(site) for one in ACTIONS if names is None or one.name in names)
 
 

@@ -37,9 +37,9 @@ class FailedSteps(Frozen):
 class Pending(Frozen):
     """The work that is still due."""
 
-    #: Whether the lock of the live release has to be committed.
+    #: True if the lock of the live release has to be committed.
     commit: bool = False
-    #: Whether a commit has to be pushed.
+    #: True if a commit has to be pushed.
     push: bool = False
     #: The actions to repeat; None without any.
     pending_steps: FailedSteps | None = None

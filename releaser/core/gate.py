@@ -38,9 +38,9 @@ class Case(Frozen):
     venv: Path | None = None
     #: The packages that the release changes; once it is ready, each with the vulnerabilities that the change fixes.
     changes: tuple[Change, ...] = ()
-    #: Whether it can go live later, too; one that a person rebuilds goes live now.
+    #: True if it can go live later, too; one that a person rebuilds goes live now.
     may_wait: bool = True
-    #: Whether the release replaces a damaged live release.
+    #: True if the release replaces a damaged live release.
     is_repair: bool = False
     #: Asks, once in a run, which vulnerabilities of the live release are known; None if the run does not care.
     audit: Callable[[], Audit | None] | None = None
@@ -62,7 +62,7 @@ class Case(Frozen):
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the release repairs the site, or fixes a vulnerability, so that waiting does harm."""
+        """True if the release repairs the site, or fixes a vulnerability, so that waiting does harm."""
         return self.is_repair or any(change.fixes for change in self.changes)
 
     @property
@@ -84,7 +84,7 @@ class Wait(Frozen):
     reason: str
     #: When it may go live, if that is known. An update begins then, whatever interval and window say.
     until: datetime | None = None
-    #: Whether the next update takes up this very release, although newer packages may have appeared.
+    #: True if the next update takes up this very release, although newer packages may have appeared.
     keeps: bool = False
     #: The problem, if a person has to solve it: the run ends with it, once for each reason.
     error: ReleaserError | None = None
@@ -112,9 +112,9 @@ class Gate(ABC):
 
     #: When the gate is asked.
     stage: Stage = "ready"
-    #: Whether `--force`, and the repair of a damaged live release, turn its refusal into a remark.
+    #: True if `--force`, and the repair of a damaged live release, turn its refusal into a remark.
     is_forcible = False
-    #: Whether judging has an effect, as a command of the site has.
+    #: True if judging has an effect, as a command of the site has.
     acts = False
 
     @abstractmethod

@@ -19,7 +19,7 @@ class Restart(ABC):
 
     #: The value of the setting `restart` that selects this method, as help and messages show it.
     word = ""
-    #: Whether the `start` command replaces this method if that setting has a value.
+    #: True if the `start` command replaces this method if that setting has a value.
     yields_to_start = False
 
     def selected_by(self, setting: tuple[str, ...]) -> Restart | None:
@@ -30,7 +30,7 @@ class Restart(ABC):
         return self if setting == (self.word,) else None
 
     def restarts_processes(self, site: Site) -> bool:
-        """Whether new processes can be expected, so that the health check may wait for them."""
+        """True if new processes can be expected, so that the health check may wait for them."""
         return True
 
     def restart_file(self, site: Site) -> Path | None:

@@ -58,7 +58,9 @@ class Run:
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Return the report of this run so far."""
         log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
-        advice_for_left = "Let it end by itself; a service that is to stay is started by the restart command."
+        advice_for_left = (
+            "Let it end by itself. If it is a service that must keep running, start it in the restart command."
+        )
         problems = [
             *log.findings,
             *(Finding("process-left", one, advice_for_left) for one in self.site.runner.ended),

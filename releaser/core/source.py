@@ -52,7 +52,7 @@ class Wanted(Frozen):
     #: The staging tree, with the code of the release.
     work: Workspace
     audits: Audits
-    #: Whether to take versions that failed before, too.
+    #: True to take versions that failed before, too.
     force: bool = False
 
 
@@ -63,7 +63,7 @@ class Source(ABC):
     name = ""
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Whether this run takes its lock from here; `rebuilds` if the live release has to be rebuilt."""
+        """True if this run takes its lock from here; `rebuilds` says that the live release has to be rebuilt."""
         return True
 
     def fetch(self, site: Site, log: RunLog, facts: SiteFacts, *, follow: bool) -> str | None:

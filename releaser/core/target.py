@@ -21,7 +21,7 @@ class Target(Frozen):
     #: The new commits, newest first, and whether they change more than the files that releaser itself commits.
     commits: tuple[Commit, ...] = ()
     brings_code: bool = False
-    #: Whether the checkout fast-forwards. Otherwise it drops commits, as in a rollback.
+    #: True if the checkout fast-forwards. Otherwise it drops commits, as in a rollback.
     forward: bool = True
     #: The block against the remote head, `offered`, and against `commits`; None without one.
     rejected: StoredBlock | None = None
@@ -29,7 +29,7 @@ class Target(Frozen):
 
     @property
     def moves(self) -> bool:
-        """Whether the checkout has to move."""
+        """True if the checkout has to move."""
         return self.commit != self.head
 
     @property

@@ -147,7 +147,7 @@ class ManySites:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable is for whoever starts releaser, and not for the owner of each site, who could read it."""
+    """True if a variable is for whoever starts releaser, and not for the owner of each site, who could read it."""
     spec = SPECS.get(name.removeprefix(PREFIX).lower()) if name.startswith(PREFIX) else None
     if spec is not None and not spec.secret and name not in _OF_LOGIN:
         return bool(secrets_in_urls(value))

@@ -47,12 +47,12 @@ class Budget:
             self._began = time.monotonic()
 
     def allows(self, count: int = 1) -> bool:
-        """Whether the search may make `count` more test runs."""
+        """True if the search may make `count` more test runs."""
         return self.spent + count <= self.runs and self.in_time
 
     @property
     def in_time(self) -> bool:
-        """Whether time is left."""
+        """True if time is left."""
         return self._began is None or time.monotonic() <= self._began + self.seconds
 
 

@@ -32,12 +32,12 @@ class LockDifference(Frozen):
 
     @property
     def is_held(self) -> bool:
-        """Whether the reason is a hold of this host."""
+        """True if the reason is a hold of this host."""
         return self.reason not in (_KEPT, _NEWER)
 
     @property
     def is_kept(self) -> bool:
-        """Whether a move to another Python has kept the installed version, although the lock has another one for it.
+        """True if a move to another Python has kept the installed version, although the lock has another one for it.
 
         If the package is also on hold, it then has fewer versions than in the lock.
         """
@@ -82,7 +82,7 @@ def find_differences(
 
 
 def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
-    """Whether an update starts from the committed lock although another is live, as only holds make the difference.
+    """True if an update starts from the committed lock although another is live, as only holds make the difference.
 
     False if a move to another Python has kept all these versions: newer ones must pass the rules of the site.
     """
@@ -90,7 +90,7 @@ def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
 
 
 def _may_be_kept(live: str, committed: str) -> bool:
-    """Whether a lock has several versions, and the live release has fewer, or the same lowest version."""
+    """True if a lock has several versions, and the live release has fewer, or the same lowest version."""
     here, there = versions_in(live), versions_in(committed)
     return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
@@ -124,7 +124,7 @@ def demands_of(lock: LockFile) -> Mapping[str, Any]:
 
 
 def excludes(lock: LockFile, name: str, version: str) -> bool:
-    """Whether the requirements in a lock exclude a version of a package."""
+    """True if the requirements in a lock exclude a version of a package."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
 
     versions = versions_in(version)

@@ -201,7 +201,7 @@ def list_unbuildable(
 
 
 def has_build(package: Package, tags: frozenset[Tag]) -> bool:
-    """Whether a package of a lock has a source, or a wheel with one of `tags`."""
+    """True if a package of a lock has a source, or a wheel with one of `tags`."""
     wheels = package.get("wheels", ())
     return "sdist" in package or not wheels or any(fits(wheel, tags) for wheel in wheels)
 
@@ -238,7 +238,7 @@ def _name(entry: Table) -> str:
 
 
 def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
-    """Whether a wheel of a lock has one of `tags`; without tags, whether it is for this system.
+    """True if a wheel of a lock has one of `tags`; without tags, whether it is for this system.
 
     True if its name cannot be parsed: uv may know better.
     """

@@ -102,7 +102,7 @@ class LockFile(Frozen):
 
     @property
     def has_own(self) -> bool:
-        """Whether the lock may install a package of the project: not from an index, git or a URL."""
+        """True if the lock may install a package of the project: not from an index, git or a URL."""
         elsewhere = {"registry", "git", "url", "virtual"}
         return any(elsewhere.isdisjoint(one.get("source", {})) for one in self.packages)
 
@@ -145,7 +145,7 @@ EMPTY = LockFile(data=b"", versions={})
 
 
 def is_local(package: Package) -> bool:
-    """Whether a package is a directory, such as the project itself."""
+    """True if a package is a directory, such as the project itself."""
     return any(kind in package.get("source", {}) for kind in _LOCAL)
 
 
@@ -263,7 +263,7 @@ class Change(Frozen):
     new: str | None
     #: `major`, `minor`, `patch`, `other`, `added` or `removed`.
     bump: str
-    #: Whether the project itself asks for the package; None if that is not known.
+    #: True if the project itself asks for the package; None if that is not known.
     direct: bool | None = None
     #: The packages that ask for it.
     through: tuple[str, ...] = ()

@@ -171,7 +171,7 @@ class Publisher(Frozen):
         return f"{self.repository} ({', '.join(filter(None, (self.kind, self.workflow)))})"
 
     def is_same(self, other: Publisher) -> bool:
-        """Whether the repository is the same; workflows are often renamed."""
+        """True if the repository is the same; workflows are often renamed."""
         return (self.kind, self.repository.casefold()) == (other.kind, other.repository.casefold())
 
 

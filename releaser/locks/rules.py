@@ -120,11 +120,11 @@ class Rules(Frozen):
         return self.packages.live.get(name, self.packages.locked.get(name))
 
     def keeps(self, name: str) -> bool:
-        """Whether a person keeps a package as it is."""
+        """True if a person keeps a package as it is."""
         return self.held_at(name) is not None or self.ignores(name)
 
     def ignores(self, name: str) -> bool:
-        """Whether the setting `ignore` keeps a package at its locked version."""
+        """True if the setting `ignore` keeps a package at its locked version."""
         return name in self.packages.locked and any(fnmatchcase(name, pattern) for pattern in self.policy.ignored)
 
     def rejected_versions(self, name: str) -> tuple[str, ...]:
@@ -208,17 +208,17 @@ class Wanted(Frozen):
 
     @property
     def is_locked(self) -> bool:
-        """Whether the lock of the checkout has exactly this version."""
+        """True if the lock of the checkout has exactly this version."""
         return self.version == self.rules.packages.locked.get(self.name)
 
     @property
     def is_move(self) -> bool:
-        """Whether the package moves from another version to this one."""
+        """True if the package moves from another version to this one."""
         return self.base not in (None, self.version)
 
     @property
     def is_fix(self) -> bool:
-        """Whether the version fixes a vulnerability, so that updates may install it early."""
+        """True if the version fixes a vulnerability, so that updates may install it early."""
         fix = self.rules.fixes.get(self.name)
         version = parse_version(self.version) if fix else None
         return version is not None and version == parse_version(fix or "")
@@ -234,7 +234,7 @@ class Rule(ABC):
 
     #: The name of the rule in `by` of a block.
     name: str
-    #: Whether it may object to a locked version, which mostly stays.
+    #: True if it may object to a locked version, which mostly stays.
     judges_locked = False
 
     def objection(self, wanted: Wanted) -> str:
@@ -384,7 +384,7 @@ class TooYoung(Rule):
 
 
 def _may_stray(wanted: Wanted, floor: Version) -> bool:
-    """Whether the found version must be the upper bound.
+    """True if the found version must be the upper bound.
 
     With a pre-release in a bound, uv accepts other pre-releases, and no limit applies to a file without a time.
     """
@@ -441,7 +441,7 @@ def _what_it_says(rules: Rules, rejected: Block, version: str) -> str:
 
 
 def _is_first_of_live_series(rules: Rules, rejected: Block) -> bool:
-    """Whether the version is the only one of the live series, newer than the live one, that failed the tests.
+    """True if the version is the only one of the live series, newer than the live one, that failed the tests.
 
     Then no lower series remains to try, so the next lower version gets one try.
     """

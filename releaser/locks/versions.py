@@ -85,7 +85,7 @@ def _epoch(version: Version) -> str:
 
 
 def permits(locked: str, version: str, level: Level) -> bool:
-    """Whether a level lets a package go from the locked version to another.
+    """True if a level lets a package go from the locked version to another.
 
     Of several locked versions, one must be near enough. A version with a git commit is judged without the commit.
     """
@@ -115,13 +115,13 @@ def order(version: str) -> tuple[bool, Version | str]:
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Whether a version is newer; whether it differs, if one of the two is not a version."""
+    """True if a version is newer, or if it differs and one of the two is not a version."""
     new, old = parse_version(version), parse_version(than)
     return version != than if new is None or old is None else new > old
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a version is older; False if one of the two is not a version.
+    """True if a version is older; False if one of the two is not a version.
 
     Of several versions, for several platforms or Pythons, True if the lowest or the highest is older.
     """
@@ -158,7 +158,7 @@ class Uploads(Frozen):
         return [self.times[name, one] for one in version.split(", ") if (name, one) in self.times]
 
     def lacks(self, name: str, version: str) -> bool:
-        """Whether a version, or one of several, comes from an index that does not say when it was uploaded."""
+        """True if a version, or one of several, comes from an index that does not say when it was uploaded."""
         return None in self.times_of(name, version)
 
     def merge(self, other: Uploads) -> Uploads:
@@ -184,7 +184,7 @@ class Age(Frozen):
 
     @property
     def matters(self) -> bool:
-        """Whether any package must have some age."""
+        """True if any package must have some age."""
         return bool(self.least) or any(seconds for _, seconds in self.packages)
 
     def of(self, name: str) -> float:

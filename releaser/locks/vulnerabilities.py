@@ -41,7 +41,7 @@ class Vulnerability(Frozen):
         return next((version for version in self.fixed if is_older(self.version, version)), None)
 
     def is_in(self, others: Iterable[Vulnerability]) -> bool:
-        """Whether one of `others` is this vulnerability of this package, in any version."""
+        """True if one of `others` is this vulnerability of this package, in any version."""
         return any(one.name == self.name and one.ids & self.ids for one in others)
 
 
@@ -92,11 +92,11 @@ def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
 class SecuritySection(Section):
     """The known vulnerabilities of the release that is live after a run."""
 
-    #: Whether the `vulnerabilities` of the live release after the run are known; empty if the run did not ask.
+    #: True if the `vulnerabilities` of the live release after the run are known; empty if the run did not ask.
     audit: Literal["", "known", "unknown"] = ""
     #: Why they are not known.
     audit_reason: str = ""
-    #: Whether an earlier report has said why they are not known.
+    #: True if an earlier report has said why they are not known.
     audit_told: bool = False
     vulnerabilities: tuple[Vulnerability, ...] = ()
     #: The vulnerabilities that this run has brought fixes for.

@@ -96,7 +96,7 @@ def _parse_option(option: str, text: str, read: Callable[[str], T]) -> T:
 
 
 def is_unchanged(text: str) -> bool:
-    """Whether a starter is as releaser made it."""
+    """True if a starter is as releaser made it."""
     first, _, rest = text.partition("\n")
     made, _, body = rest.partition("\n")
     return first.startswith("#!") and made == f"{_MADE}{_digest(body)}"

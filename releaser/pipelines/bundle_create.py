@@ -48,7 +48,7 @@ class BundleRequest(Frozen):
     targets: tuple[Target, ...] = ()
     key: Path | None = None
     expires: float | None = None
-    #: Whether to include releaser and uv, for hosts that have neither.
+    #: True to include releaser and uv, for hosts that have neither.
     installer: bool = True
 
 

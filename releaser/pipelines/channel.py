@@ -47,7 +47,7 @@ class Publisher(Frozen):
     expires: float
     #: The trusted signers of bundles and pointers; None if none are set.
     trust: Trust | None
-    #: Whether to write nothing.
+    #: True to write nothing.
     dry_run: bool = False
 
     def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:

@@ -36,7 +36,7 @@ class Goal(Frozen):
     #: Why the live release has to be rebuilt; None if it need not be.
     due: RebuildReason | None
     resolution: Resolution
-    #: Whether there is a release to make live: a new, rebuilt or waiting one.
+    #: True if there is a release to make live: a new, rebuilt or waiting one.
     is_new: bool
     #: The earlier failure of this candidate, which blocks its build; None without one.
     failed: StoredBlock | None
@@ -50,17 +50,17 @@ class Goal(Frozen):
 
     @property
     def builds(self) -> bool:
-        """Whether a release is built."""
+        """True if a release is built."""
         return self.is_new and self.failed is None
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the tests of the live release decide about the build: they failed along with the candidate."""
+        """True if the tests of the live release decide about the build: they failed along with the candidate."""
         return self.failed is not None and self.failed.sick
 
     @property
     def is_repair(self) -> bool:
-        """Whether the live release is damaged, which may be why the site fails its health check."""
+        """True if the live release is damaged, which may be why the site fails its health check."""
         return self.due is not None and self.due.is_damaged
 
 
@@ -91,7 +91,7 @@ def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
 
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:
-    """Whether the release would differ from the live one in packages, code, group or included files."""
+    """True if the release would differ from the live one in packages, code, group or included files."""
     supply = work.site.supply
     return (
         work.live is None
@@ -103,7 +103,7 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
 
 
 def _waits(work: Workspace, resolution: Resolution) -> bool:
-    """Whether this release is ready and waits; a person may have pulled its commits meanwhile."""
+    """True if this release is ready and waits; a person may have pulled its commits meanwhile."""
     ready = store_of(work.site).snapshot().find_waiting()
     return ready is not None and ready.key == candidate_key(work.site, work.facts, resolution.lock)
 

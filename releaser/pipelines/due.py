@@ -47,9 +47,9 @@ _COUNTED = (ExitCode.OK, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_U
 class Timing(Frozen):
     """The options of the command line for the start of an update."""
 
-    #: Whether an update that is not due only finishes an interrupted run.
+    #: True if an update that is not due only finishes an interrupted run.
     if_due: bool = False
-    #: Whether an update starts even if it is not due, or outside the maintenance window.
+    #: True if an update starts even if it is not due, or outside the maintenance window.
     now: bool = False
 
 

@@ -58,7 +58,7 @@ class Scope(Frozen):
     state: CheckoutState | None = None
     #: The facts about the checkout, for the check of a staging tree.
     checkout: Checkout | None = None
-    #: Whether to check the settings for other services, such as indexes.
+    #: True to check the settings for other services, such as indexes.
     asks_others: bool = True
 
 

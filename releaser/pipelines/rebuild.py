@@ -56,9 +56,9 @@ class RebuildReason(Frozen):
 
     release: Release
     reason: str
-    #: Whether the release itself was changed, and not only its Python or the settings.
+    #: True if the release itself was changed, and not only its Python or the settings.
     is_damaged: bool
-    #: Whether nothing can run on it, so that the site is down.
+    #: True if nothing can run on it, so that the site is down.
     is_down: bool = False
 
 
@@ -204,7 +204,7 @@ def refuse_unadopted(store: ReleaseStore) -> None:
 
 
 def is_repair(live: Release | None) -> bool:
-    """Whether a rebuild may repair the site: the live release is missing or damaged."""
+    """True if a rebuild may repair the site: the live release is missing or damaged."""
     return live is None or find_live_damage(live) is not None
 
 
@@ -257,7 +257,7 @@ def open_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[Workspace]
 
 
 def workspace_aside(seen: Site, log: RunLog, facts: SiteFacts, target: Target) -> Workspace:
-    """Return a workspace beside the repository of `see_aside`. Raises BuildError and PreflightError."""
+    """Return a workspace next to the repository of `see_aside`. Raises BuildError and PreflightError."""
     return _workspace_in(stage_aside(seen, log, target, whole=target.moves), log, facts, aside=True)
 
 

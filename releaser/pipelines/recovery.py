@@ -91,7 +91,7 @@ def recover(run: Run) -> None:
 
 
 def _is_in_outbox(site: Site, entry: Entry) -> bool:
-    """Whether the outbox has the mail about the run that wrote an entry."""
+    """True if the outbox has the mail about the run that wrote an entry."""
     from releaser.reporting.outbox import Outbox  # slow to import
 
     return Outbox(site.project.outbox).tells_of(entry.run_id)
@@ -126,7 +126,7 @@ def _continue(change: Change) -> str:
 
 
 def is_flipped(change: Change) -> bool:
-    """Whether the release of a change is live."""
+    """True if the release of a change is live."""
     return change.new is not None and store_of(change.site).live_id() == change.new.id
 
 

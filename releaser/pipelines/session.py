@@ -63,7 +63,7 @@ class Request(Frozen):
     listener: Listener = field(default_factory=Silence)
     #: How long to wait for the project lock, in seconds.
     wait: float = 0.0
-    #: Whether the run may send a mail.
+    #: True if the run may send a mail.
     mails: bool = False
     #: The project may have no pyproject.toml yet.
     creates_pyproject: bool = False

@@ -189,7 +189,7 @@ def secrets_in(wanted: Mapping[str, str]) -> set[str]:
 
 
 def has_recipient(site: Site, wanted: Mapping[str, str]) -> bool:
-    """Whether mails will have a recipient."""
+    """True if mails will have a recipient."""
     return bool(
         wanted.get("admins")
         or MailSettings.of(site).updater_admins

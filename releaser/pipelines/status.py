@@ -298,12 +298,12 @@ DEPLOYING = ("update", "bundle install", "rebuild", "rollback", "init")
 
 
 def _is_deployment(run: Mapping[str, Any]) -> bool:
-    """Whether the command of a run changes the live release, and the run did not only wait for its window."""
+    """True if the command of a run changes the live release, and the run did not only wait for its window."""
     return run.get("command") in DEPLOYING and not run.get("due_at")
 
 
 def _is_whole_update(run: Mapping[str, Any]) -> bool:
-    """Whether a run was an update of all packages, and did not only wait."""
+    """True if a run was an update of all packages, and did not only wait."""
     return _is_deployment(run) and run.get("command") in ("update", "bundle install") and not run.get("only")
 
 

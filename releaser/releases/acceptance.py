@@ -29,7 +29,7 @@ class DeviationError(ResolutionError):
         names = list(dict.fromkeys(one.name for one in found))
         commands = " and ".join(f"`releaser accept {name}`" for name in names[:3])
         all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"
-        message = f"packages are not what they were before: {'; '.join(map(str, found[:5]))}"
+        message = f"packages differ from those of the live release: {'; '.join(map(str, found[:5]))}"
         message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
         is_badly_attested = any(one.what == "attestation" and one.new for one in found)
         outdated = (

@@ -46,11 +46,11 @@ class StoredBlock(Block):
     #: The blocked commit. Of a version: the commit of another host or developer that lowered it; empty for this host.
     commit: str = ""
     subject: str = ""
-    #: Whether the commit also brought packages that may be to blame; if they fail without it, the block is lifted.
+    #: True if the commit also brought packages that may be to blame; if they fail without it, the block is lifted.
     is_suspect: bool = False
     #: The key of a candidate.
     key: ReleaseKey | None = None
-    #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
+    #: True if the tests failed on the live release, too: a candidate gets another chance once they pass there.
     sick: bool = False
 
     @property
@@ -64,27 +64,27 @@ class StoredBlock(Block):
         return self.key or (self.what, self.code_key if self.what == "commit" else (self.name, self.version, self.by))
 
     def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
-        """Whether the version that failed is newer than the locked one."""
+        """True if the version that failed is newer than the locked one."""
         return bool(self.version) and self.name in locked and is_newer(self.version, locked[self.name])
 
     def is_in(self, locked: Mapping[str, str]) -> bool:
-        """Whether the version that failed is among those of the package in a lock, comma-separated there."""
+        """True if the version that failed is among those of the package in a lock, comma-separated there."""
         return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
 
 
 class HoldsSection(Section):
     """The packages and commits on hold when a run ended."""
 
-    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
+    #: The packages on hold by a person or by the tests, whether a newer version exists or not.
     holds: tuple[Block, ...] = ()
     #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
     commits_on_hold: tuple[str, ...] = ()
 
 
 class CulpritsSection(Section):
-    """What breaks the tests."""
+    """The upgrades that break the tests."""
 
-    #: The upgrades that this run found to break the tests, such as `alpha 1.1.0`.
+    #: Found by this run, such as `alpha 1.1.0`.
     culprits: tuple[str, ...] = ()
 
 

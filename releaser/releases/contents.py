@@ -78,7 +78,7 @@ def _separate(path: str) -> None:
 
 
 def others_may_read(directory: Path) -> bool:
-    """Whether all users may read a directory, as the web server may run as any user."""
+    """True if all users may read a directory, as the web server may run as any user."""
     return bool(directory.stat().st_mode & stat.S_IROTH)
 
 
@@ -251,7 +251,7 @@ def list_site_packages(venv: str) -> list[str]:
 
 
 def is_byte_code(path: str) -> bool:
-    """Whether a file is byte code, which Python writes again when it imports the source."""
+    """True if a file is byte code, which Python writes again when it imports the source."""
     return path.endswith(".pyc") or "__pycache__/" in path
 
 
@@ -304,7 +304,7 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
 
 
 def is_checkable(hashed: str) -> bool:
-    """Whether a hash has an algorithm that RECORD admits."""
+    """True if a hash has an algorithm that RECORD admits."""
     return hashed.partition("=")[0] in _ALGORITHMS
 
 
@@ -315,7 +315,7 @@ def hash_sources(venv: str, files: Iterable[str], recorded: Mapping[str, str]) -
 
 
 def matches(path: str, hashed: str) -> bool:
-    """Whether the contents of a file match a checkable hash. Raises OSError."""
+    """True if the contents of a file match a checkable hash. Raises OSError."""
     return hash_of(path, hashed.partition("=")[0]) == hashed.rstrip("=")
 
 

@@ -82,19 +82,19 @@ def _of_version(hold: Row) -> Row:
 
 
 _QUARANTINE, _HOLDS, _ACCEPTANCE = EARLIER
-#: A lost `quarantine.json` is rebuilt from the releases.
+#: The first file needs no words for its loss: it is rebuilt from the releases.
 EARLIER_FILES = (
     StateFile(name=_QUARANTINE, type=EarlierQuarantine),
     StateFile(
         name=_HOLDS,
         type=EarlierHolds,
-        loss="what it had on hold by you is not on hold now",
+        loss="the packages that you held are no longer on hold",
         advice="Hold packages again with `releaser hold`.",
     ),
     StateFile(
         name=_ACCEPTANCE,
         type=EarlierAcceptance,
-        loss="what it had as accepted is not accepted now",
+        loss="the deviations that you accepted are no longer accepted",
         advice="The next run asks again what to accept.",
     ),
 )

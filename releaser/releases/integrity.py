@@ -177,7 +177,7 @@ def find_rollback_damage(release: Release) -> Damage | None:
 
 
 def cannot_run(release: Release) -> bool:
-    """Whether nothing can run on a release: its venv or its interpreter is gone, replaced or incompatible."""
+    """True if nothing can run on a release: its venv or its interpreter is gone, replaced or incompatible."""
     found = find_live_damage(release)
     return found is not None and found.fatal
 
@@ -190,13 +190,13 @@ def why_rebuild(live: Release, found: Damage | None) -> str:
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
-    """Whether only the interpreter is damaged, and not the release itself."""
+    """True if only the interpreter is damaged, and not the release itself."""
     is_about_it = found is not None and found.kind in ("gone", "interpreter")
     return is_about_it and os.path.islink(release.venv / "bin" / "python")
 
 
 def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:
-    """Whether a path still leads to `executable`, and its files look as they did. `releaser list` caches the answer."""
+    """True if a path still leads to `executable`, and its files look as they did. `releaser list` caches the answer."""
     noted = dict(seen)
     return bool(noted.get(executable)) and executable_of(python) == executable and look_at(noted) == noted
 
@@ -244,7 +244,7 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
     manifest, venv, store = release.manifest, f"{release.place}/venv", release.directory.parent
     was = manifest.interpreter
     if manifest.start and look_at_start(venv) != manifest.start:
-        return "somebody has replaced its bin/python or pyvenv.cfg"
+        return "its bin/python or pyvenv.cfg was replaced"
     try:
         if why := started_by_others(venv, manifest.start_files, store):
             return why
@@ -331,7 +331,7 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
     if not before and not reads:
         return Defect(path=path, kind="unexpected", message="it was not there when the release was sealed")
     is_file = now[:1].isdigit()
-    message = "it has other contents than RECORD says" if reads else "it is not what was sealed"
+    message = "it has other contents than RECORD says" if reads else "it differs from the sealed file"
     # A pipe must not be read: it would never end.
     if reads and not is_file and (not now.startswith("->") or before not in (None, now)):
         message = "something else is in its place"

@@ -59,14 +59,14 @@ class Flip(Frozen):
     #: When the change began, in seconds since the system started; `boot` names that start.
     at: float | None = None
     boot: str = ""
-    #: Whether the change is a rollback; `holds_left`: whether updates then skip the versions of the withdrawn release.
+    #: True for a rollback; with `holds_left`, updates then skip the versions of the withdrawn release.
     goes_back: bool = False
     holds_left: bool = True
-    #: Whether the release stays live even if an action after the flip fails, as a person has decided.
+    #: True if the release stays live even if an action after the flip fails, as a person has decided.
     stays: bool = False
     #: Why an automatic rollback reverts the flip; empty without one.
     reason: str = ""
-    #: Whether the release is not to blame for that reason.
+    #: True if the release is not to blame for that reason.
     not_the_release: bool = False
 
     def moment(self, at: float | None) -> float:
@@ -174,19 +174,19 @@ class Thread(Frozen):
 class MailSection(Section):
     """The mail about a run."""
 
-    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
-    #: `rollback` or `follow-up`.
+    #: The problems of earlier mails that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`, `rollback` or
+    #: `follow-up`.
     solved: tuple[str, ...] = ()
     #: Whom mails about the site are from.
     mail_from: str = ""
-    #: What became of the mail about this run.
+    #: The fate of the mail about this run, in words.
     mail: str = ""
-    #: Whether a mail tells all of this, and somebody has taken it.
+    #: True if a mail has all of this, and a server has accepted the mail.
     mailed: bool = False
 
 
 class RedTests(Frozen):
-    """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
+    """Failing tests of a live release, although nothing has changed: the `failing` tests, and the time `since` when."""
 
     release: str
     since: str
@@ -200,7 +200,7 @@ class Notes(Frozen):
     #: When the last mail was sent; None before the first.
     last_mail: datetime | None = None
     threads: tuple[Thread, ...] = ()
-    #: Whether a mail has explained what releaser does that people may not expect.
+    #: True if a mail has explained what releaser does that people may not expect.
     introduced: bool = False
     #: Files that the project's own work left in the work tree, relative to its top. They do not make it unclean.
     untracked: frozenset[str] = frozenset()
@@ -208,9 +208,9 @@ class Notes(Frozen):
     left_behind: frozenset[str] = frozenset()
     #: Known vulnerabilities whose fixes are on hold.
     vulnerabilities: frozenset[str] = frozenset()
-    #: Whether vulnerabilities are unknown, as the service does not answer.
+    #: True if vulnerabilities are unknown, as the service does not answer.
     audit_unknown: bool = False
-    #: Whether tests and builds had no sandbox.
+    #: True if tests and builds had no sandbox.
     no_sandbox: bool = False
     #: The directories outside the staging tree that tests write to, relative to it; a sandbox discards those files.
     thrown_away: frozenset[str] = frozenset()

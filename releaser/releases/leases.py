@@ -108,7 +108,7 @@ def executable(pid: int) -> str:
 
 
 def maps(pid: int, inode: int, name: str) -> bool:
-    """Whether a process maps a file of this inode and name; False if that may not be read."""
+    """True if a process maps a file of this inode and name; False if that may not be read."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
             return any(name in line and line.split(maxsplit=5)[4] == str(inode) for line in file)
@@ -117,7 +117,7 @@ def maps(pid: int, inode: int, name: str) -> bool:
 
 
 def _may_have(pid: int, inode: int, name: str) -> bool:
-    """Whether a process has such a file open or mapped; True if that may not be read."""
+    """True if a process has such a file open or mapped, or if that may not be read."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as found:
             is_open = any(name in (link_text(one.path) or "") for one in found)
@@ -155,7 +155,7 @@ def claim(directory: str) -> int | None:
 
 
 def _is_locked_beside(descriptor: int) -> bool:
-    """Whether a process holds the other kind of lock, which it takes while a stranger blocks flock(2)."""
+    """True if a process holds the other kind of lock, which it takes while a stranger blocks flock(2)."""
     try:
         found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, flock_of(fcntl.F_WRLCK))
     except OSError:  # a directory, or a file system without these
@@ -164,7 +164,7 @@ def _is_locked_beside(descriptor: int) -> bool:
 
 
 def is_used(directory: str) -> bool:
-    """Whether any process uses the release, also one that this process cannot see; writes nothing.
+    """True if any process uses the release, also one that this process cannot see; writes nothing.
 
     Takes the lock for a moment: a process that starts or looks just then tries again.
     """

@@ -30,11 +30,11 @@ class Lifecycle(Frozen):
     since: str
     #: The number of the last flip to this release, counted over all releases of the site; 0: it was never live.
     flip: int = 0
-    #: Whether a person has excluded the release from pruning.
+    #: True if a person has excluded the release from pruning.
     pinned: bool = False
     #: Why the release is ready and not live yet, such as an hour of the day; empty if nothing kept it.
     waits: str = ""
-    #: Whether newer packages do not replace it while it waits.
+    #: True if newer packages do not replace it while it waits.
     kept: bool = False
     #: When it may go live, if that is known.
     until: datetime | None = None
@@ -45,7 +45,7 @@ class Lifecycle(Frozen):
 
     @property
     def is_good(self) -> bool:
-        """Whether a rollback may go to the release."""
+        """True if a rollback may go to the release."""
         return self.stage == "live"
 
     def live(self, flip: int) -> Lifecycle:

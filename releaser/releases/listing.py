@@ -53,16 +53,16 @@ class Row(Frozen):
     lock_sha256: str | None = None
     changes: tuple[Change, ...] = ()
     size_bytes: int | None = None
-    #: What would be free without it.
+    #: The space that its deletion would free.
     own_bytes: int | None = None
     #: The ids of `processes`.
     in_use_by: tuple[int, ...] = ()
     processes: tuple[User, ...] = ()
     path: str
-    #: Whether its Python is gone, or not the one that it was sealed with, and why; `verify` looks at its files.
+    #: True if its Python is gone, or is not the sealed one; `damage` says why. `verify` also checks its files.
     broken: bool = False
     damage: str | None = None
-    #: Of the live release: where it differs from the committed lock, because of what is on hold on this host.
+    #: Of the live release: its differences from the committed lock, due to versions on hold on this host.
     lock_differences: tuple[LockDifference, ...] = ()
 
     def cells(self, now: float) -> list[str]:
@@ -168,13 +168,13 @@ class InstalledPackage(Frozen):
     version: str
     #: Who asks for it: the dependencies of the `project`, its `extra NAME` or `group NAME`, and other packages.
     asked_by: tuple[str, ...]
-    #: Since it was uploaded; None if its index does not tell.
+    #: Since the upload; None if the index does not say.
     age_seconds: float | None
-    #: The newest version; empty if this is it, None if that is not known.
+    #: The newest version; empty if this is the newest, None if it is unknown.
     newer: str | None
-    #: The ids of those that are known; None if nobody knows.
+    #: The ids of known vulnerabilities; None if these are unknown.
     vulnerabilities: tuple[str, ...] | None
-    #: What its files take on disk; None if they are not listed.
+    #: The space that its files take; None if RECORD does not list them.
     size_bytes: int | None
 
 
@@ -202,7 +202,7 @@ class FileDrift(Frozen):
 
 
 class DriftAnswer(Frozen):
-    """How the files of a release differ from what was sealed."""
+    """The differences between the files of a release and the sealed ones."""
 
     packages: tuple[PackageDrift, ...]
     files: tuple[FileDrift, ...]

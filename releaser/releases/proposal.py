@@ -19,7 +19,7 @@ BRANCH = "releaser/update"
 
 
 class ProposalSection(Section):
-    """What was proposed."""
+    """The proposal of a run."""
 
     #: The remote and the branch on which an upgraded lock was proposed; None if none was.
     proposed: str | None = None
@@ -41,11 +41,11 @@ class Proposal(Frozen):
     #: How many packages change, and when it was proposed, as ISO 8601.
     changes: int = 0
     at: str = ""
-    #: Whether the remote is known to have the commit.
+    #: True if the remote is known to have the commit.
     pushed: bool = False
-    #: Whether the branch was deleted since: releaser does not propose the same again.
+    #: True if the branch was deleted since: releaser does not propose the same again.
     declined: bool = False
-    #: Whether it was merged, as earlier versions recorded.
+    #: True if it was merged, as earlier versions recorded.
     done: bool = False
     #: A foreign commit on that branch, which releaser leaves alone and has reported.
     others: str = ""
@@ -53,7 +53,7 @@ class Proposal(Frozen):
     stuck: str = ""
 
     def is_of(self, key: ReleaseKey, release: Release | None) -> bool:
-        """Whether the next proposal would be the same; a declined lock stays declined, whatever the code."""
+        """True if the next proposal would be the same; a declined lock stays declined, whatever the code."""
         has_same_lock = bool(self.commit) and self.lock_sha256 == key.lock_sha256
         return has_same_lock and (self.declined or (release is not None and release.key == key))
 
@@ -63,7 +63,7 @@ class Proposal(Frozen):
         return f"{self.remote}/{self.branch}"
 
     def has_come_in(self, live: Release | None) -> bool:
-        """Whether the live release has the packages that were proposed."""
+        """True if the live release has the packages that were proposed."""
         return bool(self.commit) and live is not None and live.key.lock_sha256 == self.lock_sha256
 
     def over(self) -> Proposal:

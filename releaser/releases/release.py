@@ -54,39 +54,39 @@ class Manifest(Frozen):
     #: Identifies the committed code without the lock.
     code_key: str
     commit: str | None
-    #: What was live before; an adopted one has it only if somebody put it in the place of that one.
+    #: The previous release; an adopted release has one only if a person put it in its place.
     previous: str | None
     #: `refused`: they passed, but migrations of this release were not applied; `not run`: an adopted venv.
     tests: Tests
     changes: tuple[Change, ...]
-    #: What it took on disk when it was sealed, see `DiskUsage`.
+    #: Its use of the disk when it was sealed, see `DiskUsage`.
     size_bytes: int
     own_bytes: int
     inodes: int
-    #: The digest of what its files were; empty if nothing was noted.
+    #: The digest of its files; empty if none was noted.
     fingerprint: str = ""
-    #: The digest of what its lock installs, as in a `ReleaseKey`; empty if nothing was noted.
+    #: The digest of the packages that its lock installs, as in a `ReleaseKey`; empty if none was noted.
     installed_sha256: str = ""
-    #: The packages from elsewhere that it was built to try; such a one never goes live.
+    #: The packages of `releaser try`; a release with any never goes live.
     overrides: tuple[str, ...] = ()
-    #: The one under it; None if it could not be asked.
+    #: The interpreter of its venv; None if it could not be asked.
     interpreter: Interpreter | None = None
-    #: The digest of what decides in its venv what starts as its Python; empty if nothing was noted.
+    #: The digest of the files of its venv that decide which Python starts; empty if none was noted.
     start: str = ""
     #: The digests of start-up files (`.pth`, `sitecustomize`), by path relative to the venv; None in older manifests.
     start_files: Mapping[str, str] | None = None
-    #: How its files came out of uv's cache; empty if that is not known.
+    #: uv's link mode for its files (copy, hardlink, ...); empty if unknown.
     link_mode: str = ""
     #: The first line of the message of `commit`.
     subject: str = ""
-    #: What the staging tree had besides the commit, relative to the top of the checkout.
+    #: The paths that the staging tree had besides the commit, relative to the top of the checkout.
     staging_copied: tuple[str, ...] = ()
     staging_linked: tuple[str, ...] = ()
-    #: How many tests there were; None if nobody can tell.
+    #: How many tests ran; None if unknown.
     tests_run: int | None = None
-    #: The migrations that it brought and that were not applied when it was sealed.
+    #: Its new migrations that were not applied when it was sealed.
     migrations: tuple[str, ...] = ()
-    #: The hashes of the files that come from directories, as its lock has none, and what tells that these are the same.
+    #: The hashes of files from directories, which its lock does not have, and a quick look that shows changes.
     files: Mapping[str, str] = field(default_factory=dict)
     #: Who published packages, by name, as attestations that were verified say.
     publishers: Mapping[str, Publisher] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Manifest(Frozen):
 
     @property
     def never_live(self) -> bool:
-        """Whether no run makes this release live, whatever its options."""
+        """True if no run makes this release live, whatever its options."""
         return self.tests in NEVER_LIVE or self.origin == "override"
 
 
@@ -113,7 +113,7 @@ class Release(Frozen):
     state: State
     #: The lifecycle; None until it is read.
     lifecycle: Lifecycle | None = field(default=None, compare=False)
-    #: Whether a changed interpreter may be started to ask for its version.
+    #: True if a changed interpreter may be started to ask for its version.
     asks: bool = True
 
     @functools.cached_property
@@ -128,13 +128,13 @@ class Release(Frozen):
 
     @functools.cached_property
     def pinned(self) -> bool:
-        """Whether a person has excluded the release from pruning."""
+        """True if a person has excluded the release from pruning."""
         found = self.lifecycle or read_lifecycle(self.place)
         return found is not None and found.pinned
 
     @property
     def live(self) -> bool:
-        """Whether `.venv` leads to it."""
+        """True if `.venv` leads to it."""
         return self.state == "live"
 
     @functools.cached_property
@@ -184,11 +184,11 @@ class Release(Frozen):
 
     @property
     def has_failed(self) -> bool:
-        """Whether its tests failed: releaser then starts no program of the release."""
+        """True if its tests failed: releaser then starts no program of the release."""
         return self.manifest.tests == "failed"
 
     def works(self) -> bool:
-        """Whether its interpreter still exists; see `integrity` for more."""
+        """True if its interpreter still exists; see `integrity` for more."""
         return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError
 
 
@@ -209,7 +209,7 @@ class Ledger(Frozen):
 
     @property
     def is_earlier(self) -> bool:
-        """Whether an earlier version wrote it."""
+        """True if an earlier version wrote it."""
         return bool(self.marks or self.pins)
 
     @property
@@ -260,12 +260,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def is_id(name: str) -> bool:
-    """Whether a name has the form of a release id."""
+    """True if a name has the form of a release id."""
     return _ID.fullmatch(name) is not None
 
 
 def is_own(entry: Path, known: Collection[str]) -> bool:
-    """Whether releaser made a directory, which is named as a release, or as one that is being deleted.
+    """True if releaser made a directory, which is named as a release, or as one that is being deleted.
 
     An empty directory counts too, as nothing is lost with it.
     """
@@ -274,7 +274,7 @@ def is_own(entry: Path, known: Collection[str]) -> bool:
 
 
 def is_marked(directory: Path) -> bool:
-    """Whether a directory has the mark of releaser, or is empty, as if a run was killed before it set the mark."""
+    """True if a directory has the mark of releaser, or is empty, as if a run was killed before it set the mark."""
     try:
         return (directory / MADE).is_file() or {*os.listdir(directory)} <= {f".{MADE}.new"}
     except FileNotFoundError:  # just deleted
@@ -334,7 +334,7 @@ def adopt_directory(link: Path, venv: Path) -> bool:
 
 
 def is_missing_or_dangling(link: Path) -> bool:
-    """Whether the symlink or its target is gone; False if the target may only not be looked at."""
+    """True if the symlink or its target is gone; False if the target may only not be looked at."""
     try:
         os.stat(link)
     except (FileNotFoundError, NotADirectoryError):
@@ -350,7 +350,7 @@ def find_moved_link(store: ReleaseStore) -> Finding | None:
     if live is None or found == live or is_missing_or_dangling(store.link):
         return None
     what = f"leads to {found or os.readlink(store.link)}" if store.link.is_symlink() else "is not a symlink"
-    message = f"{store.link} {what}, and not to {live}, which releaser made live last: somebody has moved it"
+    message = f"{store.link} {what}, and not to {live}, which releaser made live last: it was moved by hand"
     advice = (
         f"Nothing is changed until you decide: `releaser init` keeps what {store.link.name} leads to,"
         f" `releaser rollback {live}` goes back."

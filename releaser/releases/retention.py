@@ -63,7 +63,7 @@ class Present(Frozen):
     rollback_target: str | None = None
     #: The processes that use a release, in words, for each release in use.
     in_use: Mapping[str, str] = field(default_factory=dict)
-    #: Whether the disk is full.
+    #: True if the disk is full.
     is_full: bool = False
 
 

@@ -66,7 +66,7 @@ class StoreSnapshot(Frozen):
     lifecycles: Mapping[str, Lifecycle]
     #: The id of the release that the symlink leads to; None if it leads elsewhere.
     live_id: str | None
-    #: Directories with an unreadable or foreign manifest, each with what is wrong with the manifest.
+    #: Directories with an unreadable or foreign manifest, each with the reason.
     damaged: Mapping[str, str]
 
     @property

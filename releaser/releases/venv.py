@@ -51,17 +51,17 @@ _SHORT_OF = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 
 
 class Interpreter(Frozen):
-    """One interpreter: where it is, and what it says of itself."""
+    """One interpreter: its place, and its answers about itself."""
 
-    #: All links followed.
+    #: Its path, without symlinks.
     executable: str
     version: str
     implementation: str
-    #: What its extension modules are built for.
+    #: The ABI of its extension modules, as `SOABI`.
     abi: str
-    #: Tells two builds of one version apart: when it was made, by which compiler.
+    #: Distinguishes two builds of one version: the time and the compiler.
     build: str
-    #: What a look at its files shows, by path: while that is the same, it need not be asked.
+    #: The looks of its files, by path; while these are the same, it need not be asked again.
     seen: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Interpreter(Frozen):
         return ".".join(self.version.split(".")[:2])
 
     def runs_what_is_for(self, other: Interpreter) -> bool:
-        """Whether packages for the other interpreter work with this one; another patch version does not matter."""
+        """True if packages for the other interpreter work with this one; another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
 
 
@@ -143,7 +143,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     Before the flip it was started only by its path in the release.
     """
     python = link / "bin" / "python"
-    advice = f"See where {venv / 'bin' / 'python'} leads, and what it says when it is started."
+    advice = f"See where {venv / 'bin' / 'python'} leads, and start it to see its message."
     try:
         words: list[str | Path] = [python, "-I", "-B", "-c", _PREFIX]
         finished = runner.run(words, cwd=cwd, env=runner.neutral, timeout=_TIMEOUT, death_signal=None)
@@ -156,7 +156,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     except (IndexError, ValueError):
         prefix = ""
     if prefix != os.path.realpath(venv):
-        reported = f"{prefix} as its venv" if prefix else "no venv of its own"
+        reported = f"{prefix} as its venv" if prefix else "no venv"
         message = f"{python} reports {reported} instead of {venv}"
         raise ToolError(message, advice, output=finished.output)
 
@@ -294,7 +294,7 @@ def _started_by_shell(script: bytes) -> bytes:
 
 
 def leads_into(venv: Path, place: Path) -> bool:
-    """Whether any editable package of the venv lies below `place`. Raises OSError."""
+    """True if any editable package of the venv lies below `place`. Raises OSError."""
     return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
 
 

@@ -56,16 +56,16 @@ _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
 
 
 class Verified(Frozen):
-    """What is not right with one release."""
+    """The defects of one release."""
 
     release: str
     live: bool
-    #: Whether its Python was started; that of a release that failed its tests never is.
+    #: True if its Python was started; the Python of a release that failed its tests is never started.
     started: bool
-    #: Whether there are no problems.
+    #: True without problems.
     ok: bool
     problems: tuple[Defect, ...]
-    #: How many were read.
+    #: How many files were read.
     files: int
     seconds: float
 
@@ -77,7 +77,7 @@ def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
         return None
     count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
-    advice = "Find out who changed that. `releaser update` rebuilds what is live; rollbacks skip the others."
+    advice = "Check who changed them. `releaser update` rebuilds the live release; rollbacks skip the others."
     return UnsoundError(message, advice)
 
 

@@ -85,7 +85,7 @@ def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> 
 
 
 def is_due(site: Site) -> bool:
-    """Whether `before_build` has to run in a staging tree, and has not run yet."""
+    """True if `before_build` has to run in a staging tree, and has not run yet."""
     return (
         BuildSettings.of(site).before_build is not None and _prepared(site.git.layout.top) not in site.runner.remembered
     )

@@ -285,7 +285,7 @@ def _commits_title(report: RunReport) -> str:
 
 
 def _facts(report: RunReport) -> Table:
-    # Whether the release of the run is not live after it.
+    # True if the release of the run is not live after it.
     not_live = report.previous and report.release != report.previous and not report.live_changed
     facts = (
         ("Host", report.host),

@@ -99,7 +99,7 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 
 
 def is_news(one: SiteAnswer) -> bool:
-    """Whether an update has done something, failed to, or has something to report."""
+    """True if an update has done something, failed to, or has something to report."""
     told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
     return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "no-changes"
 

@@ -245,7 +245,7 @@ def _next_run_sends(outbox: Path) -> str:
 
 
 def _has_mail(outbox: Path) -> bool:
-    """Whether a mail may be waiting; a mail reader moves mails from `new` to `cur`."""
+    """True if a mail may be waiting; a mail reader moves mails from `new` to `cur`."""
     for name in ("new", "cur"):
         with contextlib.suppress(OSError):
             if any((outbox / name).iterdir()):

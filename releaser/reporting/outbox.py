@@ -73,7 +73,7 @@ class FlushResult(Frozen):
 
     sent: int
     problem: str = ""
-    #: Whether the mail that the outbox could not keep was sent.
+    #: True if the mail that the outbox could not keep was sent.
     sent_unkept: bool = False
 
 
@@ -112,7 +112,7 @@ class Outbox:
         return file
 
     def tells_of(self, run_id: str) -> bool:
-        """Whether the outbox has the mail about a run, sent or not."""
+        """True if the outbox has the mail about a run, sent or not."""
         start = _plain(run_id) + "."
         return any(file.name.startswith(start) for file in self._files())
 

@@ -45,7 +45,7 @@ class Summary(Frozen):
     advice: str
     #: The problems that are not in the headline.
     others: tuple[Finding, ...]
-    #: Whether the headline names one of the problems, instead of summing them up.
+    #: True if the headline names one of the problems, instead of summing them up.
     is_about_a_problem: bool
 
 

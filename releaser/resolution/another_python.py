@@ -48,7 +48,7 @@ class Kept(Frozen):
 
 
 def needs_keeping(work: Workspace) -> bool:
-    """Whether an unchanged lock may install other versions than the live ones."""
+    """True if an unchanged lock may install other versions than the live ones."""
     live = work.live
     if live is None or work.site.supply.made_elsewhere:
         return False
@@ -133,7 +133,7 @@ class _Move:
 
     @property
     def leaves_python(self) -> bool:
-        """Whether the Pythons differ; False if that of the live release, an adopted venv, is unknown."""
+        """True if the Pythons differ; False if that of the live release, an adopted venv, is unknown."""
         return self.before != self.python and re.match(r"\d+\.\d+", self.before) is not None
 
     def changes_in(self, lock: LockFile) -> Iterator[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def starts_from_commit(site: Site, live: Release | None) -> bool:
-    """Whether an update starts from the committed lock, even if the checkout has another one.
+    """True if an update starts from the committed lock, even if the checkout has another one.
 
     It does if others choose the versions, and if the checkout has the lock of the live release only because of holds on
     this host: without holds, the site follows the committed lock again.

@@ -138,10 +138,10 @@ class _Search:
     resolver: Resolver
     free: Versions
     uploads: Uploads
-    #: Whether the first resolution did not see all versions; whether the last lock has its time limits.
+    #: True if the first resolution did not see all versions; True if the last lock has its time limits.
     is_limited: bool = False
     has_limits: bool = False
-    #: Whether no rule affected the first resolution.
+    #: True if no rule affected the first resolution.
     is_free: bool = True
     #: The bounds and the limits of the last question, and versions that are newer than those of the first answer.
     specifiers: Specifiers = field(default_factory=dict)
@@ -210,7 +210,7 @@ class _Search:
         return {name: one for name, one in hidden.items() if not self._is_beyond(own.own_limit(name), name, one)}
 
     def _hides(self, name: str, version: str) -> bool:
-        """Whether the last question hid a version from uv."""
+        """True if the last question hid a version from uv."""
         from packaging.specifiers import SpecifierSet
 
         bound = self.specifiers.get(name, "")
@@ -312,7 +312,7 @@ class _Search:
 
 
 def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:
-    """Whether a block counts at this strictness.
+    """True if a block counts at this strictness.
 
     Unless it is "pinned", failures block only the failed versions themselves. "exclude_only" permits downgrades.
     """

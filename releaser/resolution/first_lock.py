@@ -75,7 +75,7 @@ class Installed(Frozen):
     direct: frozenset[str]
     #: Those that are installed as a link to their sources.
     editable: frozenset[str]
-    #: Whether the interpreter also sees packages of the operating system, which uv does not list.
+    #: True if the interpreter also sees packages of the operating system, which uv does not list.
     sees_more: bool
 
 

@@ -82,7 +82,7 @@ def requirements_for(
 
 
 def _asks_for(text: object, names: Collection[str]) -> bool:
-    """Whether a requirement is for one of these packages, without a slow parse."""
+    """True if a requirement is for one of these packages, without a slow parse."""
     found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
     return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
 
@@ -142,7 +142,7 @@ def uploads_within_limits(site: Site, lock: LockFile, now: datetime) -> Uploads:
 
 
 def sets_time_limits(site: Site) -> bool:
-    """Whether a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
+    """True if a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
     named = (key for one in _settings_with_limits(site) for key in one)
     return bool(site.runner.environ.get("UV_EXCLUDE_NEWER")) or any(key.startswith("exclude-newer") for key in named)
 
@@ -283,7 +283,7 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
 
 
 def _is_named(name: str, wanted: str, output: str) -> bool:
-    """Whether uv names a package with the wanted version; uv normalizes versions, such as 01.05 to 1.5."""
+    """True if uv names a package with the wanted version; uv normalizes versions, such as 01.05 to 1.5."""
     said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
     sign, version = wanted[:2], canonicalize_version(wanted[2:])
     return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)

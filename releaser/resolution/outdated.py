@@ -125,7 +125,7 @@ def find_outdated(
 
 
 def _may_move_unseen(lock: LockFile) -> bool:
-    """Whether an update may install something that is not an index's newest version: from git, or a second version."""
+    """True if an update may install something that is not an index's newest version: from git, or a second version."""
     return any("git" in one.get("source", {}) for one in lock.packages) or any(
         ", " in version for version in lock.versions.values()
     )

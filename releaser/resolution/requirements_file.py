@@ -50,7 +50,7 @@ class Line(Frozen):
     #: Such as `/srv/shop/requirements.txt, line 3`.
     where: str
     text: str
-    #: Whether it only limits versions of packages that other lines ask for (`-c`).
+    #: True if it only limits versions of packages that other lines ask for (`-c`).
     is_constraint: bool = False
 
     @property

@@ -312,7 +312,7 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
 
 
 def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
-    """Whether a lock installs the packages of the live release.
+    """True if a lock installs the packages of the live release.
 
     Packages that do not go live, such as those that only tests need, and wheels for other Pythons do not count.
     """

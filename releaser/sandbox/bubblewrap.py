@@ -100,7 +100,7 @@ class Bounds(Frozen):
     copied: tuple[Path, ...] = ()
     #: Sockets that it reaches in addition to those of databases, or directories with such sockets.
     sockets: tuple[Path, ...] = ()
-    #: Whether it reaches the network; otherwise it has only a private loopback interface.
+    #: True if it reaches the network; otherwise it has only a private loopback interface.
     network: bool = True
 
 

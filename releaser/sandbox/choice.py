@@ -1,4 +1,4 @@
-"""Whether the tests and builds of a site run in a sandbox."""
+"""The choice of a sandbox for the tests and builds of a site."""
 
 from __future__ import annotations
 

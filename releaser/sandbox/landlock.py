@@ -19,12 +19,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def can_forbid_symlinks() -> bool:
-    """Whether the kernel can forbid symlinks without forbidding anything else."""
+    """True if the kernel can forbid symlinks without forbidding anything else."""
     return _version() >= _OLDEST
 
 
 def can_forbid_abstract_sockets() -> bool:
-    """Whether the kernel can keep a program from the abstract sockets (unix(7)) of other processes."""
+    """True if the kernel can keep a program from the abstract sockets (unix(7)) of other processes."""
     return _version() >= _SCOPED
 
 

@@ -150,7 +150,7 @@ def _may_enter(place: str) -> bool:
 
 
 def _writes_in(place: str, also: Iterable[str]) -> bool:
-    """Whether this user may write to a place, to a directory in it, or has one of `also` in it."""
+    """True if this user may write to a place, to a directory in it, or has one of `also` in it."""
     if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
         return True
     return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in _list(place))
@@ -319,7 +319,7 @@ def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[s
 
 
 def _is_root_of_host() -> bool:
-    """Whether this is root outside a user namespace; most containers have one (user_namespaces(7))."""
+    """True if this is root outside a user namespace; most containers have one (user_namespaces(7))."""
     if os.geteuid() != 0:
         return False
     with contextlib.suppress(OSError), open("/proc/self/uid_map", encoding="ascii") as file:

@@ -15,5 +15,5 @@ class SandboxSettings(Part):
     test_writable: FilePaths = ()
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
     test_sockets: FilePaths = ()
-    #: Whether tests can use the network. If not, each test run has a private loopback interface only.
+    #: Let tests use the network. Otherwise, each test run has only a private loopback interface.
     test_network: bool = True

@@ -38,12 +38,12 @@ _MOST = 1_000  # the limit for reached sockets, and for covered ones
 
 
 def is_of_database(path: str) -> bool:
-    """Whether a socket belongs to a database, judging by its usual path or name."""
+    """True if a socket belongs to a database, judging by its usual path or name."""
     return _DATABASE.fullmatch(path) is not None
 
 
 def is_of_manager(path: str) -> bool:
-    """Whether a socket belongs to a service that runs programs for its user, outside any sandbox."""
+    """True if a socket belongs to a service that runs programs for its user, outside any sandbox."""
     return not is_of_database(path) and _MANAGER.fullmatch(path) is not None
 
 

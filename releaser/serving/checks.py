@@ -95,7 +95,7 @@ def check_static_files(site: Site, findings: Findings) -> str:
 
 
 def asks_django(site: Site) -> bool:
-    """Whether static files have to be checked, and a Django exists to ask."""
+    """True if static files have to be checked, and a Django exists to ask."""
     python = site.project.venv / "bin" / "python"
     return StaticSettings.of(site).asks(site.project.root) and os.path.exists(python)
 
@@ -161,7 +161,7 @@ def _in_checkout(site: Site, place: Path) -> Path:
 
 
 def can_collect(place: Path) -> bool:
-    """Whether this user could write to the directory of the static files."""
+    """True if this user could write to the directory of the static files."""
     return not _why_unwritable(place)
 
 

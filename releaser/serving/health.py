@@ -1,4 +1,4 @@
-"""Whether the site runs on the new release: its answers to the health check, and the releases that processes use."""
+"""Checks that the site runs on the new release: its answers to the health check, and the releases of its processes."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ class Seen(Frozen):
 
     @property
     def has_left(self) -> bool:
-        """Whether the earlier release is in use."""
+        """True if the earlier release is in use."""
         return bool(self.left) or self.hidden_left
 
     @property
     def has_taken_over(self) -> bool:
-        """Whether the new release is in use, and the earlier one is not."""
+        """True if the new release is in use, and the earlier one is not."""
         return bool(self.begun or self.hidden) and not self.has_left
 
     @property
     def proves_it(self) -> bool:
-        """Whether the new release is sure to answer: a process has begun on it, and none is left on the earlier one."""
+        """True if the new release is sure to answer: a process has begun on it, and none is left on the earlier one."""
         return bool(self.begun) and not self.has_left
 
     @property
@@ -111,17 +111,17 @@ class RestartCheck(Frozen):
 
     @property
     def can_be_seen(self) -> bool:
-        """Whether processes on the new release are expected, and can be counted."""
+        """True if processes on the new release are expected, and can be counted."""
         return self.was_used and self.shows_processes
 
     @property
     def sees_all(self) -> bool:
-        """Whether no process can use the earlier release unseen; before its adoption, one could."""
+        """True if no process can use the earlier release unseen; before its adoption, one could."""
         return self.can_be_seen and self.origin is not None and self.origin.manifest.origin != "adopted"
 
     @property
     def shows_processes(self) -> bool:
-        """Whether processes that start on the new release can be counted."""
+        """True if processes that start on the new release can be counted."""
         return startup.is_in(self.target.venv)
 
     def look(self) -> Seen:
@@ -159,7 +159,7 @@ class RestartCheck(Frozen):
 
 
 def in_use(release: Release | None) -> bool:
-    """Whether processes other than releaser itself use a release."""
+    """True if processes other than releaser itself use a release."""
     if release is None:
         return False
     directory, ours = str(release.directory), _this_and_its_ancestors()

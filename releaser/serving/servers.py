@@ -48,7 +48,7 @@ class Server(Frozen):
     command: tuple[str, ...]
     #: The systemd service that started the process; empty if none is known.
     unit: str = ""
-    #: Whether that service belongs to the user's systemd.
+    #: True if that service belongs to the user's systemd.
     is_user_unit: bool = False
 
     def __str__(self) -> str:

@@ -88,7 +88,7 @@ def restore_static_files(site: Site, log: RunLog) -> None:
 
 
 def are_in_place(site: Site, venv: Path) -> bool:
-    """Whether the static files of a release are known to be in place, without asking Django.
+    """True if the static files of a release are known to be in place, without asking Django.
 
     They are if this release collected the same files as the last one that collected, and neither the files nor the
     settings in the checkout have changed since. With `after_static` this is unknown: the hook may change the files.
@@ -155,7 +155,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
 
 
 def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
-    """Whether each static file is in place and equal to its source, so that collectstatic would do nothing.
+    """True if each static file is in place and equal to its source, so that collectstatic would do nothing.
 
     The files that a storage makes must be those that it made for this release; Django's plain storage makes none.
     """

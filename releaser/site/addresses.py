@@ -153,7 +153,7 @@ class MailSettings(Part):
 
     @property
     def sends(self) -> bool:
-        """Whether mails are sent, and not only kept in the outbox."""
+        """True if mails are sent, and not only kept in the outbox."""
         return bool(self.smtp_host) or self.sendmail != _NO_SENDMAIL
 
     def transport(self, root: "Path", runner: "Runner") -> "SmtpServer | Sendmail | None":

@@ -76,7 +76,7 @@ def choose_export_group(settings: ExportSettings, pyproject: Pyproject) -> str |
 
 
 def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
-    """Whether the environment needs a dependency group, and no group is set and the project has none."""
+    """True if the environment needs a dependency group, and no group is set and the project has none."""
     environment = choose_environment(settings, pyproject)
     is_missing = not any(name in pyproject.groups for name in CANDIDATES[environment])
     return settings.group is None and environment != "local" and is_missing

@@ -126,7 +126,7 @@ def venv_findings(link: Path) -> Iterator[Finding]:
 
 
 def can_clone(directory: Path) -> bool:
-    """Whether this file system can share the blocks of copies. Raises OSError if the directory is not writable."""
+    """True if this file system can share the blocks of copies. Raises OSError if the directory is not writable."""
     import fcntl  # here, as `releaser list` does not need them
     import tempfile
 

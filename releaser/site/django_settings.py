@@ -11,7 +11,7 @@ from releaser.system.sections import Section
 class StaticSettings(Part):
     """Static files."""
 
-    #: Whether to collect static files: after the flip or, if the code changes, before it.
+    #: Collect static files: after the flip or, if the code changes, before it.
     collectstatic: Literal["auto", "on", "off"] = "auto"
     #: The time limit of collectstatic.
     collectstatic_timeout: Limit = 600.0
@@ -19,7 +19,7 @@ class StaticSettings(Part):
     after_static: Command | None = None
 
     def asks(self, root: Path) -> bool:
-        """Whether Django is asked for static files, in a project at `root`."""
+        """True if Django is asked for static files, in a project at `root`."""
         from releaser.tools.django import is_django  # slow to import
 
         return self.collectstatic != "off" and is_django(root)
@@ -28,7 +28,7 @@ class StaticSettings(Part):
 class CheckSettings(Part):
     """`manage.py check --deploy`."""
 
-    #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
+    #: Require that `manage.py check --deploy` passes with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = "off"
     #: The lowest level of messages at which `check --deploy` fails.
     django_check_level: Literal["error", "warning"] = "error"

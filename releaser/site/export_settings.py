@@ -11,5 +11,5 @@ class ExportSettings(Part):
     requirements_export: FileInside | None = None
     #: The dependency group in that file. Default: `prod` or `production`. `none` omits all groups.
     requirements_export_group: Name | None = None
-    #: Whether that file has the hashes of all packages. pip does not accept hashes in a constraints file.
+    #: Write the hashes of all packages into that file. pip does not accept hashes in a constraints file.
     requirements_export_hashes: bool = True

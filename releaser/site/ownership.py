@@ -49,7 +49,7 @@ class Ownership(Frozen):
 
     @property
     def is_mine(self) -> bool:
-        """Whether this user is the owner."""
+        """True if this user is the owner."""
         return os.geteuid() == self.owner and not is_unknown(self.owner, "uid")
 
     def stranger(self, command: str = "...") -> Finding | None:
@@ -238,7 +238,7 @@ def close_to_others(path: str, owner: int) -> None:
 
 
 def _has_access_list(path: str) -> bool:
-    """Whether a path has an access control list (acl(5)); then the group bits of its mode show the mask of the list."""
+    """True if a path has an access control list (acl(5)); then the group bits of its mode show the mask of the list."""
     try:
         return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
     except OSError:
@@ -367,7 +367,7 @@ def _is_member(user: int, group: int) -> bool:
 
 
 def is_unknown(number: int, kind: str) -> bool:
-    """Whether an id may stand for any id that is unknown in this user namespace."""
+    """True if an id may stand for any id that is unknown in this user namespace."""
     if number != _UNMAPPED:
         return False
     try:

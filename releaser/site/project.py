@@ -99,7 +99,7 @@ class Project(Frozen):
     state_dir: Path
     #: The checkout that visitors see, if `root` is a staging tree of it; None if `root` is that checkout.
     staged_from: Path | None = None
-    #: Whether a `.git` counts, as the setting `git` says.
+    #: True if a `.git` counts, as the setting `git` says.
     uses_git: bool = True
 
     @classmethod
@@ -126,7 +126,7 @@ class Project(Frozen):
 
     @functools.cached_property
     def has_git(self) -> bool:
-        """Whether the project is under git: a `.git` exists in it or above, working or not, and `git` is not off."""
+        """True if the project is under git: a `.git` exists in it or above, working or not, and `git` is not off."""
         return self.uses_git and any(
             os.path.lexists(place / ".git") for place in (self.checkout, *self.checkout.parents)
         )

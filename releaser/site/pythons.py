@@ -54,7 +54,7 @@ class PythonRequest(Frozen):
         return _VERSION_FILE if self.source == _VERSION_FILE else "`python`"
 
     def admits(self, version: str) -> bool:
-        """Whether the request admits a version; False if the request is a path."""
+        """True if the request admits a version; False if the request is a path."""
         number = _NUMBER.fullmatch(self.version)
         if number is not None:
             return f"{version}.".startswith(f"{number.group(1)}.")
@@ -158,7 +158,7 @@ def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
 
 
 def admits(site: Site, version: str) -> bool:
-    """Whether requires-python admits a version. An invalid one, which another check reports, admits all."""
+    """True if requires-python admits a version. An invalid one, which another check reports, admits all."""
     try:
         return SpecifierSet(_read_required(site)).contains(version, prereleases=True)
     except InvalidSpecifier:
@@ -359,7 +359,7 @@ def _read_config(venv: Path) -> dict[str, str]:
 
 
 def _has_its_python(venv: Path, version: str) -> bool:
-    """Whether the interpreter of a venv exists and, if its name has a minor version, has the same as `version`."""
+    """True if the interpreter of a venv exists and, if its name has a minor version, has the same as `version`."""
     python = venv / "bin" / "python"
     if not os.path.exists(python) or find_base(python) is None:
         return False

@@ -14,7 +14,7 @@ class RestartSettings(Part):
     restart_file: Name | None = None
     #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
     passenger_app_root: FilePath | None = None
-    #: Whether programs that the restart command leaves running stay alive, such as a server; the run names them.
+    #: Keep programs alive that the restart command leaves running, such as a server; the run names them.
     restart_leaves_service: bool = True
     #: The time limit of a restart command.
     restart_timeout: Limit = 120.0

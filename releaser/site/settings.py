@@ -77,13 +77,13 @@ class Settings(Frozen):
     test_timeout: Limit = 1800.0
     #: When an update that finds nothing newer tests the live release: `always`, or only if its test result may differ.
     test_live: Literal["changed", "always"] = "changed"
-    #: Whether to use the git repository of the project, if it or a directory above has a `.git`.
+    #: Use the git repository of the project, if the project or a directory above it has a `.git`.
     git: bool = True
-    #: Whether an update fetches the branch and deploys its new commits, fast-forward only.
+    #: Let updates fetch the branch and deploy its new commits, fast-forward only.
     git_pull: bool = True
-    #: Whether releaser pushes its commits of `uv.lock`; never by force.
+    #: Push releaser's commits of `uv.lock`; never by force.
     git_push: bool = True
-    #: Whether git may run hooks, filters and other configured commands when releaser calls it.
+    #: Let git run hooks, filters and other configured commands when releaser calls it.
     git_hooks: bool = False
     #: The time limit of each call of git.
     git_timeout: Limit = 300.0
@@ -91,9 +91,9 @@ class Settings(Frozen):
     vulnerability_service: UrlOrNone | None = None
     #: The group of a release's files. The user who runs releaser must be a member.
     unix_group: Name | None = None
-    #: Whether members of that group may run releaser: they get write access to releases and the state directory.
+    #: Let members of that group run releaser: they get write access to releases and the state directory.
     group_writable: bool = False
-    #: Whether releases get the start-up module, which keeps each process on the release on which it started.
+    #: Give releases the start-up module, which keeps each process on the release on which it started.
     pin_processes: bool = True
     #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
     link_mode: Literal["clone", "copy"] | None = None

@@ -64,9 +64,9 @@ class Brought:
     lent: list[str] = field(default_factory=list)
     #: Paths that may not be linked, and are too large to be copied.
     left_out: list[str] = field(default_factory=list)
-    #: Whether the tree has all untracked paths.
+    #: True if the tree has all untracked paths.
     is_whole: bool = False
-    #: Whether links rely on a sandbox that keeps programs in the tree from writing through them.
+    #: True if links rely on a sandbox that keeps programs in the tree from writing through them.
     needs_sandbox: bool = False
 
     def replace(self, other: Brought) -> None:
@@ -89,7 +89,7 @@ class Tree(Frozen):
     brought: Brought = field(default_factory=partial(Brought, is_whole=True))
     #: The new commits in the tree, if they change the code.
     pulled: Pulled | None = None
-    #: Whether it is a staging tree, and then the site in the checkout.
+    #: True for a staging tree, which then has the site in the `checkout`, too.
     is_staged: bool = False
     checkout: Site | None = None
 
@@ -126,7 +126,7 @@ class Site(Frozen):
     given: Supply | None = None
     #: The settings in force if the staging tree has a commit that is not live; None if all settings count.
     in_force: InForce | None = None
-    #: Whether an interpreter that has changed since the seal may be started to ask for its version.
+    #: True if an interpreter that has changed since the seal may be started to ask for its version.
     asks: bool = True
 
     @functools.cached_property
@@ -164,17 +164,17 @@ class Site(Frozen):
 
     @property
     def pulls(self) -> bool:
-        """Whether new commits are fetched."""
+        """True if new commits are fetched."""
         return self.settings.git_pull and self.supply.asks_others
 
     @property
     def pushes(self) -> bool:
-        """Whether releaser's commits are pushed."""
+        """True if releaser's commits are pushed."""
         return self.settings.git_push and self.supply.asks_others
 
     @property
     def lacks_git(self) -> bool:
-        """Whether `.git` is missing, although `git` is not set to false."""
+        """True if `.git` is missing, although `git` is not set to false."""
         return self.settings.git and not self.project.has_git
 
     def checkout_state(self) -> CheckoutState | None:
@@ -214,7 +214,7 @@ class Site(Frozen):
         return self.runner.redactor
 
     def mentions(self, *words: str) -> bool:
-        """Whether a finding about files and settings already mentions one of these words."""
+        """True if a finding about files and settings already mentions one of these words."""
         return any(word in finding.message for finding in self.findings for word in words)
 
     @functools.cached_property
@@ -258,7 +258,7 @@ class Site(Frozen):
         return self if self.in_force is None else replace(self, settings=self.in_force.own)
 
     def waits_for(self, setting: str) -> bool:
-        """Whether a setting of the commit in the staging tree counts only once the commit is live."""
+        """True if a setting of the commit in the staging tree counts only once the commit is live."""
         return self.in_force is not None and any(one.name == setting for one in self.in_force.waiting)
 
     def describe_waiting(self) -> str:

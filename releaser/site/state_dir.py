@@ -239,7 +239,7 @@ def foreign(project: Project) -> Finding | None:
 
 
 def _is_unused(directory: Path) -> bool:
-    """Whether a directory has only files that releaser may write before it uses the directory. Raises OSError.
+    """True if a directory has only files that releaser may write before it uses the directory. Raises OSError.
 
     These are the leftovers of a first run that was killed at once, and the outbox of runs that were refused because of
     another `state_dir`.
@@ -290,14 +290,14 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _has_moved(owner: Owner, project: Project) -> bool:
-    """Whether the recorded project is gone or was never adopted, and is now this project."""
+    """True if the recorded project is gone or was never adopted, and is now this project."""
     if _is_same(owner.root, project.checkout):
         return not _is_adopted(owner.link)
     return _leads_into(project.venv, project.releases) and _is_gone(owner.root)
 
 
 def _is_adopted(link: Path) -> bool:
-    """Whether a path is a symlink to a release; `venv` may have named another path by mistake."""
+    """True if a path is a symlink to a release; `venv` may have named another path by mistake."""
     return link.is_symlink() and Path(os.path.realpath(link)).parent.parent.name == RELEASES
 
 

@@ -49,11 +49,11 @@ class Supply(Frozen):
     read_lock: Callable[[], LockFile] | None = None
     #: The name of that lock in messages, such as "the committed lock".
     takes: str = ""
-    #: Whether the lock of the live release is committed and pushed.
+    #: True if the lock of the live release is committed and pushed.
     publishes: bool = True
-    #: Whether releaser may ask indexes, the remote and services.
+    #: True if releaser may ask indexes, the remote and services.
     asks_others: bool = True
-    #: Whether the tests of the project run here.
+    #: True if the tests of the project run here.
     runs_tests: bool = True
     #: The environment variables for uv.
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Supply(Frozen):
     included: Mapping[str, Path] = field(default_factory=dict)
     #: The advice if building the project needs other files; empty for the advice for a checkout.
     advice: str = ""
-    #: Whether its release may go live; one that may not is only tested, and no failure keeps it from another try.
+    #: True if its release may go live; one that may not is only tested, and no failure keeps it from another try.
     goes_live: bool = True
     failure: FailureWords = FailureWords()
     #: The packages of `update --override`, for the manifest.
@@ -73,12 +73,12 @@ class Supply(Frozen):
 
     @property
     def upgrades(self) -> bool:
-        """Whether the rules of this site choose the versions."""
+        """True if the rules of this site choose the versions."""
         return self.read_lock is None
 
     @property
     def made_elsewhere(self) -> bool:
-        """Whether it provides a release of another host, whose lock is not compared with others."""
+        """True if it provides a release of another host, whose lock is not compared with others."""
         return self.provenance is not None
 
     @property

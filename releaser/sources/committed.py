@@ -15,5 +15,5 @@ class Committed(Locked):
     """Takes the committed lock, of a site that upgrades nothing by itself."""
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Whether the settings say so."""
+        """True if the settings say so."""
         return committed_supply(work.site) is not None

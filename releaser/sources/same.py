@@ -24,7 +24,7 @@ class Same(Locked):
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Whether the live release has to be rebuilt, and can be from its lock."""
+        """True if the live release has to be rebuilt, and can be from its lock."""
         if not rebuilds:
             return False
         site, live, lock = work.site, work.live, work.facts.lock

@@ -28,7 +28,7 @@ class Waiting(Upgrade):
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Whether such a release may be taken; without one, this is an upgrade like any other."""
+        """True if such a release may be taken; without one, this is an upgrade like any other."""
         return not rebuilds and not work.only
 
     def resolve(self, wanted: Wanted) -> Resolution:
@@ -75,5 +75,5 @@ def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
 
 
 def _is_below(lock: LockFile, name: str, version: str) -> bool:
-    """Whether a lock has a package in an older version, on one of its platforms at least."""
+    """True if a lock has a package in an older version, on one of its platforms at least."""
     return any(is_older(one, version) for one in lock.versions.get(name, version).split(", "))

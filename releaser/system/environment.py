@@ -148,7 +148,7 @@ def add_git_settings(environ: Mapping[str, str], settings: Collection[tuple[str,
 
 
 def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
-    """Whether uv builds some packages in an existing environment, without making one for each build."""
+    """True if uv builds some packages in an existing environment, without making one for each build."""
     names = ("no-build-isolation", "no-build-isolation-package")
     return bool(environ.get("UV_NO_BUILD_ISOLATION")) or any(
         settings.get(name) or settings.get("pip", {}).get(name)

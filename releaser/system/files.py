@@ -115,7 +115,7 @@ def read_end(path: Path | str, most: int) -> bytes:
 
 
 def is_same_text(one: bytes | None, other: bytes | None) -> bool:
-    """Whether two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
+    """True if two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
     if one is None or other is None:
         return one is other
     return one == other or one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")

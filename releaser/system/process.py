@@ -337,7 +337,7 @@ class _HeadAndTail:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream was longer than the kept part."""
+        """True if the stream was longer than the kept part."""
         return self._dropped > 0 or len(self._tail) > self._longest
 
     def take(self) -> str:

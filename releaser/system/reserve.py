@@ -35,7 +35,7 @@ def keep_reserve(state_dir: Path, extra: int = 0) -> None:
 
 
 def is_full(state_dir: Path) -> bool:
-    """Whether the space may be too small for a rollback: by the free space, or because a quota refuses more."""
+    """True if the space may be too small for a rollback: by the free space, or because a quota refuses more."""
     if has_little_left(state_dir):
         return True
     probe = state_dir / f".{RESERVE}.new"
@@ -49,7 +49,7 @@ def is_full(state_dir: Path) -> bool:
 
 
 def has_little_left(place: Path) -> bool:
-    """Whether a file system has less free space than a rollback may need; nothing is written. Raises OSError."""
+    """True if a file system has less free space than a rollback may need; nothing is written. Raises OSError."""
     place = nearest_existing(place)
     found = os.statvfs(place)
     return free_bytes(place) < SIZE or (found.f_files > 0 and found.f_favail < FILES)

@@ -223,12 +223,12 @@ def _name(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and has not ended."""
+    """True if a process exists and has not ended."""
     return _stat(pid)[:1] not in ([], [b"Z"], [b"X"])
 
 
 def _is_in(group: int, pid: int) -> bool:
-    """Whether a process is in a group and may be ended by this user; those of other users are reported later."""
+    """True if a process is in a group and may be ended by this user; those of other users are reported later."""
     with contextlib.suppress(OSError):
         os.kill(pid, 0)
         return os.getpgid(pid) == group
@@ -247,7 +247,7 @@ def _stat(pid: int) -> list[bytes]:
 
 
 def may_be_running(program: str, places: Collection[Path]) -> bool:
-    """Whether a program of this user may be running in or below any of these places.
+    """True if a program of this user may be running in or below any of these places.
 
     Its process has that name, or a name that begins with it and a hyphen.
     """
@@ -303,7 +303,7 @@ class Deadline:
     """State shared by a conversation and its caller."""
 
     def __init__(self) -> None:
-        #: Whether the caller has stopped waiting; the conversation then sends nothing more.
+        #: True if the caller has stopped waiting; the conversation then sends nothing more.
         self.is_over = False
         #: Shut down at the deadline, which ends any wait of the conversation.
         self.connections: list[Connection] = []

@@ -275,7 +275,7 @@ def _unknown(reason: str) -> Answer:
 
 
 def _names(attestation: Any, question: Question) -> bool | None:
-    """Whether an attestation says that it is for a file with this hash, whoever signed it; None if unreadable."""
+    """True if an attestation says that it is for a file with this hash, whoever signed it; None if unreadable."""
     try:
         return any(one["digest"]["sha256"] == question[3] for one in attestation.statement["subject"])
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -16,13 +16,13 @@ CACHES = (
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a pattern matches a path: the whole path if the pattern has a slash, else its last part."""
+    """True if a pattern matches a path: the whole path if the pattern has a slash, else its last part."""
     last = name.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
 
 
 def is_code(name: str) -> bool:
-    """Whether a file is code or a template; in a data directory, only Python files and templates are."""
+    """True if a file is code or a template; in a data directory, only Python files and templates are."""
     above = name.split("/")[:-1]
     is_data = not _DATA.isdisjoint(above) and "templates" not in above
     return name.endswith(".py" if is_data else _CODE)

@@ -91,7 +91,7 @@ def _unquoted(text: str) -> str:
 
 
 def _is_own(job: Job, movable: Collection[str] = ()) -> bool:
-    """Whether a job is exactly the line that releaser writes, apart from `--if-due` and `movable` variables."""
+    """True if a job is exactly the line that releaser writes, apart from `--if-due` and `movable` variables."""
     is_plain = not re.search(r"[$`]", "".join(job.variables.values()))  # else the shell would expand the values
     words = job.command if is_plain and job.variables.keys() <= {*movable} else job.words
     if len(words) < len(("releaser", "update", "--project", "/")):

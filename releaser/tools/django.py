@@ -41,7 +41,7 @@ class StaticFiles(Frozen):
     place: Path | None = None
     reason: str = ""
     blocked: tuple[str, ...] = ()
-    #: Whether each file exists and equals its source; also False if that was not asked.
+    #: True if each file exists and equals its source; also False if that was not asked.
     current: bool = False
     #: A digest of the sources and their destinations; empty if not asked or unknown.
     sources: str = ""
@@ -49,12 +49,12 @@ class StaticFiles(Frozen):
     files: tuple[str, ...] = ()
     #: The file in which the storage records the files that it makes; empty if it makes none, None if unknown.
     manifest: str | None = None
-    #: Whether this is Django's plain storage, which makes no files.
+    #: True if this is Django's plain storage, which makes no files.
     plain: bool = False
 
     @property
     def has_a_place(self) -> bool:
-        """Whether a place for the files is configured, which shows that they should be collected."""
+        """True if a place for the files is configured, which shows that they should be collected."""
         return self.installed and (self.place is not None or bool(self.setting))
 
     def list_made(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def digest_of_made(found: StaticFiles) -> str | None:
 
 
 def is_django(project: Path) -> bool:
-    """Whether this project has a manage.py."""
+    """True if this project has a manage.py."""
     return (project / "manage.py").is_file()
 
 

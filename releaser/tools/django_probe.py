@@ -98,7 +98,7 @@ def manifest_of(storage: Any) -> str | None:
 
 
 def is_current(source: str, target: str) -> bool:
-    """Whether a file exists and equals its source."""
+    """True if a file exists and equals its source."""
     import filecmp
 
     try:
@@ -205,7 +205,7 @@ def unapplied(connection: Any, alias: str) -> list[str]:
 
 
 def is_for(alias: str, app: str) -> bool:
-    """Whether an app has tables in a database; for a database other than the default, a router decides."""
+    """True if an app has tables in a database; for a database other than the default, a router decides."""
     from django.db import router
 
     return alias == "default" or bool(router.allow_migrate(alias, app))

@@ -149,7 +149,7 @@ class Git(GitReader):
         ]
 
     def _is_beginning(self, commit: str, path: str) -> bool:
-        """Whether a file is empty, or has the beginning of its content in a commit, as a crash may leave it."""
+        """True if a file is empty, or has the beginning of its content in a commit, as a crash may leave it."""
         place = self.layout.top / path
         if place.is_symlink() or not place.is_file():
             return False
@@ -375,7 +375,7 @@ class Git(GitReader):
             shutil.rmtree(doomed)
 
     def has_work_tree(self, place: Path) -> bool:
-        """Whether the repository has a record of a work tree at `place`; git makes it before the work tree."""
+        """True if the repository has a record of a work tree at `place`; git makes it before the work tree."""
         return any(True for _ in self._records_of(place))
 
     def _records_of(self, place: Path) -> Iterator[Path]:

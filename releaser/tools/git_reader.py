@@ -66,7 +66,7 @@ class GitReader(Frozen):
     timeout: float
     #: Variables that make git use a shadow of the repository; see `shadow`.
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: Whether git may start programs of the configuration: filters, hooks, a file system monitor.
+    #: True if git may start programs of the configuration: filters, hooks, a file system monitor.
     hooks: bool = False
 
     @functools.cached_property
@@ -178,7 +178,7 @@ class GitReader(Frozen):
         return self._lines(*words) if self.is_ancestor(old, new) else []
 
     def lacks_signature(self, commit: str, branch: str) -> bool:
-        """Whether git must merge only signed commits into `branch`, and this commit has no trusted signature.
+        """True if git must merge only signed commits into `branch`, and this commit has no trusted signature.
 
         As in git-merge(1), --verify-signatures: a good signature counts; by a key of unknown trust, only if
         `gpg.minTrustLevel` allows it.
@@ -201,11 +201,11 @@ class GitReader(Frozen):
         return self._run("show", "--no-patch", "--format=%B", commit).stdout
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Whether `new` contains all commits of `old`; False if one is missing here."""
+        """True if `new` contains all commits of `old`; False if one is missing here."""
         return self._run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0
 
     def has(self, commit: str) -> bool:
-        """Whether a commit is in this repository."""
+        """True if a commit is in this repository."""
         return self._run("cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode == 0
 
     def reference(self, name: str) -> str | None:
@@ -276,7 +276,7 @@ class GitReader(Frozen):
         return [path for path, place in there if place.parent.resolve() == place.parent]
 
     def _is_whole(self, commit: str, path: str) -> bool:
-        """Whether the existing file or symlink at `path` is that of a commit, as filters write it."""
+        """True if the existing file or symlink at `path` is that of a commit, as filters write it."""
         place = self.layout.top / path
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)
@@ -369,7 +369,7 @@ class GitReader(Frozen):
         return [name for name in self._run("ls-files", "-z", *which).stdout.split("\0") if name]
 
     def ignores(self, path: str) -> bool:
-        """Whether git ignores `path` (relative to `root`)."""
+        """True if git ignores `path` (relative to `root`)."""
         return self._run("check-ignore", "--quiet", "--no-index", "--", path, check=False).returncode == 0
 
     def blob(self, commit: str, path: str) -> str | None:

@@ -32,17 +32,17 @@ class Move(Frozen):
 
     @property
     def writes(self) -> bool:
-        """Whether the path exists after the move."""
+        """True if the path exists after the move."""
         return self.new != _GONE
 
     @property
     def is_of_submodule(self) -> bool:
-        """Whether a submodule is at the path after the move."""
+        """True if a submodule is at the path after the move."""
         return self.new == _SUBMODULE
 
     @property
     def stays_submodule(self) -> bool:
-        """Whether a submodule is at the path before and after the move."""
+        """True if a submodule is at the path before and after the move."""
         return self.old == self.new == _SUBMODULE
 
 
@@ -66,7 +66,7 @@ def find_in_the_way(top: Path, moves: Iterable[Move], tracked: Collection[str]) 
 
 
 def are_related(path: str, other: str) -> bool:
-    """Whether two paths are the same, or one is below the other."""
+    """True if two paths are the same, or one is below the other."""
     one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"
     return one.startswith(two) or two.startswith(one)
 

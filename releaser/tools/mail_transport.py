@@ -138,7 +138,7 @@ def _converse(
 
 
 def _stays_here(client: smtplib.SMTP) -> bool:
-    """Whether the server is on this host, so that no other host can read the conversation."""
+    """True if the server is on this host, so that no other host can read the conversation."""
     host = client.sock.getpeername()[0].removeprefix("::ffff:") if client.sock else ""
     return bool(host) and ip_address(host.partition("%")[0]).is_loopback
 

@@ -89,7 +89,7 @@ class Mirror:
         return wanted
 
     def _has(self, name: str, one: Entry) -> bool:
-        """Whether a file exists as it was downloaded, and is still the same as in S3."""
+        """True if a file exists as it was downloaded, and is still the same as in S3."""
         known, path = self.index["files"].get(name), self.place / name
         try:
             seen = os.stat(path)
@@ -155,7 +155,7 @@ class Mirror:
 
 
 def is_distribution(name: str) -> bool:
-    """Whether this is just the name of a wheel or a source archive, without any path."""
+    """True if this is just the name of a wheel or a source archive, without any path."""
     if not _NAME.fullmatch(name) or len(name) > 200:
         return False
     try:
@@ -166,13 +166,13 @@ def is_distribution(name: str) -> bool:
 
 
 def _has_md5(etag: str, answer: Any) -> bool:
-    """Whether an ETag is the MD5 of the file: not after an upload in parts, or with a key other than S3's."""
+    """True if an ETag is the MD5 of the file: not after an upload in parts, or with a key other than S3's."""
     is_other = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
     return bool(re.fullmatch(r'"?[0-9a-f]{32}"?', etag)) and not is_other
 
 
 def _is_entry(name: str, one: Any) -> bool:
-    """Whether an entry of the index, which people may have edited, describes a file of this mirror."""
+    """True if an entry of the index, which people may have edited, describes a file of this mirror."""
     kinds = {"etag": str, "size": int, "sha256": str, "mtime_ns": int}
     return is_distribution(name) and isinstance(one, dict) and all(type(one.get(key)) is kinds[key] for key in kinds)
 

@@ -123,7 +123,7 @@ def _find_releaser(venv: str) -> "str | None":
 
 
 def _works(releaser: str, env: "dict[str, str]") -> bool:
-    """Whether releaser starts programs here, or has reasons to refuse that, which it will report."""
+    """True if releaser starts programs here, or has reasons to refuse that, which it will report."""
     words = [releaser, "exec", "--project", project(), "--", "/bin/sh", "-c", ":"]
     none = subprocess.DEVNULL
     try:
@@ -134,7 +134,7 @@ def _works(releaser: str, env: "dict[str, str]") -> bool:
 
 
 def _is_adopted() -> bool:
-    """Whether the environment is a release, which releaser keeps up to date."""
+    """True if the environment is a release, which releaser keeps up to date."""
     try:
         link = os.path.normpath(os.path.join(project(), os.readlink(os.path.join(project(), ".venv"))))
     except OSError:
@@ -338,7 +338,7 @@ def _way_to(path: str, links: int = 40) -> Iterator[str]:
 
 
 def _is_open(found: os.stat_result) -> bool:
-    """Whether users other than this one and root could change a place, or replace files in it."""
+    """True if users other than this one and root could change a place, or replace files in it."""
     if found.st_uid not in (0, os.geteuid()):
         return True
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
@@ -349,7 +349,7 @@ def _is_open(found: os.stat_result) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is the one that useradd makes for this user alone, who lets it write by default."""
+    """True if a group is the one that useradd makes for this user alone, who lets it write by default."""
     try:
         name, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(number)
     except KeyError:

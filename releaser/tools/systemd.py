@@ -127,7 +127,7 @@ class Systemd(Frozen):
     of_user: bool
 
     def would_change(self, job: Job) -> bool:
-        """Whether `install` has anything to do. Raises PreflightError if a person has edited a unit."""
+        """True if `install` has anything to do. Raises PreflightError if a person has edited a unit."""
         units = job.units(self.runner.environ)
         present = {path: _text_of(path) for path in units}
         for path, text in present.items():
@@ -159,7 +159,7 @@ class Systemd(Frozen):
             refuse("timer-failed", f"the timer was not installed: {reason}", "Run `systemctl status`, or use cron.")
 
     def is_there(self, job: Job) -> bool:
-        """Whether at least one of the units exists."""
+        """True if at least one of the units exists."""
         return any(os.path.lexists(path) for path in job.units(self.runner.environ))
 
     def remove(self, job: Job) -> None:

@@ -55,7 +55,7 @@ def _refuse_ignored_settings(output: str) -> None:
 
 
 def _is_about_cache(output: str, env: Mapping[str, str]) -> bool:
-    """Whether uv failed because it may not write to its cache."""
+    """True if uv failed because it may not write to its cache."""
     above = env.get("XDG_CACHE_HOME") or os.path.join(env.get("HOME") or "/nowhere", ".cache")
     cache = env.get("UV_CACHE_DIR") or os.path.join(above, "uv")
     denied = (line for line in output.splitlines() if "Permission denied" in line)
@@ -330,7 +330,7 @@ def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
 
 
 def backend_failed(output: str) -> bool:
-    """Whether the code that builds a package failed."""
+    """True if the code that builds a package failed."""
     return _OWN_FAULT in output and _NO_ROOM not in output
 
 

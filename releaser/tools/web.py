@@ -108,7 +108,7 @@ class Check(Frozen):
         return f"{self.url} through {self.socket}" if self.socket else self.url
 
     def accepts(self, status: int) -> bool:
-        """Whether a status is good."""
+        """True if a status is good."""
         return any(status in one for one in self.statuses)
 
 
@@ -235,7 +235,7 @@ def _connect(check: Check, address: str, port: int, timeout: float) -> socket.so
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL, not a command."""
+    """True if a text is a URL, not a command."""
     return text.startswith(("http://", "https://"))
 
 

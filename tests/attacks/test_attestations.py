@@ -133,7 +133,7 @@ def test_another_publisher_is_refused_until_somebody_accepts_it(served: Served) 
     served.publish("1.1.0", "evil/alpha")
     dry, said = served.site.releaser("update", "--dry-run", check=0).stdout, served.refused()
     assert (
-        "it would be refused: packages are not what they were before: alpha 1.1.0 is now published by evil/alpha" in dry
+        "it would be refused: packages differ from those of the live release: alpha 1.1.0 is now published by evil/alpha" in dry
     )
     assert "alpha 1.1.0 is now published by evil/alpha (GitHub, publish.yml) (before: example/alpha" in said
     served.site.releaser("accept", "alpha", check=0)

@@ -118,7 +118,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     seen = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is a different file now"
     before = site.snapshot()
     refusal, advice = site.json(command, "--dry-run")["would"]
-    assert refusal.startswith(f"it would be refused: packages are not what they were before: {seen}")
+    assert refusal.startswith(f"it would be refused: packages differ from those of the live release: {seen}")
     assert advice.startswith(f"Run `releaser {command}` first: a dry run records nothing")
     finished = site.releaser("accept", "alpha", check=2)
     assert "Run `releaser update` first: a dry run records nothing." in finished.stderr

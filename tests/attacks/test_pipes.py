@@ -122,7 +122,7 @@ if "test" in sys.argv:
 @pytest.mark.parametrize(
     ("name", "code", "why"),
     [
-        ("RECORD", 5, "the tests changed what was installed"),
+        ("RECORD", 5, "the tests changed installed files"),
         ("direct_url.json", 4, "the candidate could not be sealed"),
     ],
 )

@@ -38,7 +38,7 @@ def test_what_tests_change_of_what_was_installed_does_not_go_live(
     live = site.live_id()
     report = site.json("update", check=5, env={"RELEASER_SANDBOX": sandbox})
     assert (report["blame"], site.live_id()) == ("update", live)
-    assert "changed what was installed: " in report["headline"]
+    assert "changed installed files: " in report["headline"]
     held = [(one["name"], one["version"]) for one in site.json("status")["on_hold"]]
     assert held == [("alpha", "1.1.0")]
 

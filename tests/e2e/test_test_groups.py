@@ -138,7 +138,7 @@ def test_if_they_cannot_be_installed_no_package_is_blamed(make_site: SiteFactory
     gone = proxy(site, "' --only-group '", 'echo "error: gone" >&2; exit 2')
     report = site.json("update", check=4, env=gone)
     assert "`test_groups`: test" in report["headline"]
-    assert "No package of what goes live is to blame" in report["advice"]
+    assert "No package of the release is the cause" in report["advice"]
     assert "error: gone" in report["output"]
     assert (report["on_hold"], report["culprits"], runs_with(site)) == ([], [], [])
     assert site.snapshot() == before

@@ -154,7 +154,7 @@ def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(site: Sam
     assert (report["blame"], site.live_id()) == ("before", live)
     site.publish("alpha", "2.0.1")
     report = site.json("update", check=5)
-    assert "the tests changed what was installed: " in report["headline"]
+    assert "the tests changed installed files: " in report["headline"]
     assert (report["blame"], site.live_id()) == ("before", live)
     assert poisoned(site.state_dir / "releases" / live) == []
     assert poisoned(tmp_path / "cache") == []

@@ -132,7 +132,7 @@ def test_what_a_person_may_mean_is_told_and_left_alone(store: ReleaseStore) -> N
     store.link.unlink()
     store.link.symlink_to(store.path(a_manifest(1).id) / "venv")
     shutil.rmtree(store.path(a_manifest(2).id))
-    assert "somebody has moved it" in problems(store)[0]
+    assert "it was moved by hand" in problems(store)[0]
     repair(a_site(store), log)
     assert log.findings == []
     assert store.live_id() == a_manifest(1).id

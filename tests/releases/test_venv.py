@@ -399,7 +399,7 @@ def test_one_without_a_place_for_packages_cannot_be_pinned(tmp_path: Path) -> No
 @pytest.mark.spawns
 @pytest.mark.parametrize(
     ("prefix", "said"),
-    [("/usr", "reports /usr as its venv"), ("", "reports no venv of its own"), (None, "exit status 3")],
+    [("/usr", "reports /usr as its venv"), ("", "reports no venv instead of"), (None, "exit status 3")],
 )
 def test_a_python_that_does_not_run_in_its_venv_is_named(tmp_path: Path, prefix: str | None, said: str) -> None:
     python = tmp_path / "live" / "bin" / "python"

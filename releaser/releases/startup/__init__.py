@@ -96,7 +96,7 @@ def take_out(venv: Path) -> None:
 
 
 def is_in(venv: Path) -> bool:
-    """Whether the venv has the start-up module, so that its processes are pinned and hold leases."""
+    """True if the venv has the start-up module, so that its processes are pinned and hold leases."""
     return (venv / LEASE).is_file() and any((place / HOOK).is_file() for place in _site_packages(venv))
 
 

@@ -112,7 +112,7 @@ class _Pin:
             self.lease = lease
 
     def knows_the_script(self) -> bool:
-        """Whether the directory of the script, which Python adds to `sys.path` later, needs no more replacement."""
+        """True if the directory of the script, which Python adds to `sys.path` later, needs no more replacement."""
         if self.resolved(self.script_directory) == self.script_directory:
             return True
         return hasattr(sys.modules.get("__main__"), "__file__")
@@ -138,7 +138,7 @@ class _Afterwards:
 
 
 def _is_sub_interpreter() -> bool:
-    """Whether this is a sub-interpreter, as of mod_wsgi: no program has been executed for it."""
+    """True if this is a sub-interpreter, as of mod_wsgi: no program has been executed for it."""
     name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
     try:
         interpreters = __import__(name)
@@ -192,7 +192,7 @@ def _lock_beside(descriptor: int) -> bool:
 
 
 def _can_go(lease: "mmap") -> bool:
-    """Whether this mapping can be closed without closing anything else.
+    """True if this mapping can be closed without closing anything else.
 
     Before Python 3.13, a mapping has its own descriptor, and closes that number whatever it refers to by then: in a
     daemon that has closed all descriptors, perhaps a socket.
@@ -217,7 +217,7 @@ def _start() -> "_Pin | None":
 
 
 def _is_questioned_by_uv() -> bool:
-    """Whether uv runs this interpreter to query it. uv caches the answer by the path that it has queried.
+    """True if uv runs this interpreter to query it. uv caches the answer by the path that it has queried.
 
     The path is mostly the symlink, and after the next flip uv would take the present target for it: the key of its
     cache is the path and the time of the base interpreter, the same in every release (seen with uv 0.13).

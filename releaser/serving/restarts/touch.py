@@ -25,7 +25,7 @@ class Touch(Restart):
     yields_to_start = True
 
     def restarts_processes(self, site: Site) -> bool:
-        """Whether a file to touch was found."""
+        """True if a file to touch was found."""
         return self.restart_file(site) is not None
 
     def restart_file(self, site: Site) -> Path | None:
@@ -76,7 +76,7 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
 
 
 def _may_touch(target: Path) -> bool:
-    """Whether this user may touch a file.
+    """True if this user may touch a file.
 
     The owner may set the time of a file that is not writable (utimensat(2)), unless the mount is read-only.
     """
