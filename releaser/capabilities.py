@@ -28,6 +28,11 @@ class Capability(Frozen):
     checks: Names = ()
     #: The same for settings about other services.
     checks_of_others: Names = ()
+    #: The same for what takes long: the programs of the live release, and the health of the live site.
+    checks_of_programs: Names = ()
+    checks_of_live: Names = ()
+    #: Functions that ask the site's Django: each gets a site and `Findings`, adds to these, and returns a remark.
+    checks_of_django: Names = ()
     rules: Names = ()
     sources: Names = ()
     #: Functions that return the supply of a site whose settings name a source; None for any other site.
@@ -81,7 +86,7 @@ CAPABILITIES = (
     Capability(
         name="search for what breaks the tests",
         settings=("candidate.culprit_settings.CulpritSettings",),
-        reported=("releases.blocks.CulpritsSection",),
+        reported=("locks.bisect.CulpritsSection",),
     ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
@@ -133,6 +138,7 @@ CAPABILITIES = (
         name="static files",
         settings=("site.django_settings.StaticSettings",),
         state=("serving.static_files.IN_PLACE_FILE",),
+        checks_of_django=("serving.checks.check_static_files",),
         gates=("gates.static_files.StaticFiles",),
         actions=("actions.collectstatic.Collectstatic",),
     ),
@@ -141,6 +147,7 @@ CAPABILITIES = (
         name="restart",
         settings=("site.restart_settings.RestartSettings",),
         checks=("serving.restarts.restart_findings",),
+        checks_of_programs=("serving.restarts.live_program_findings",),
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
         actions=("actions.restart.Restart",),
         reported=("site.restart_settings.OutageSection",),
@@ -152,6 +159,7 @@ CAPABILITIES = (
         name="health check",
         settings=("serving.health_settings.HealthSettings",),
         checks=("serving.health_settings.health_findings",),
+        checks_of_live=("serving.checks.live_findings",),
         actions=("actions.health_check.HealthCheck",),
         reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),

@@ -23,10 +23,10 @@ from terminal_pictures import terminals  # noqa: E402
 
 from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
+from releaser.locks.bisect import CulpritsSection  # noqa: E402
 from releaser.locks.blocks import Block  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability  # noqa: E402
-from releaser.releases.blocks import CulpritsSection  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting import page as pages  # noqa: E402

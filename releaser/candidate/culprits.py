@@ -13,12 +13,19 @@ from releaser.candidate.results import Fault, hold_back, reject_commit
 from releaser.candidate.testing import first_failure, keep_out
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
-from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
+from releaser.locks.bisect import (
+    CulpritsSection,
+    SearchResult,
+    find_culprits,
+    find_culprits_beside_needed,
+    find_needed,
+    find_pairs,
+)
 from releaser.locks.blocks import Block
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.locks.versions import normalize_name
-from releaser.releases.blocks import CulpritsSection, change_blocks, read_blocks
+from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.contents import INFO, list_installed
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file

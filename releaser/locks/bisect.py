@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,13 @@ Part = tuple[str, ...]
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # numbers of parts to divide the items into, to find a part without which the others pass
+
+
+class CulpritsSection(Section):
+    """The upgrades that break the tests."""
+
+    #: Found by this run, such as `alpha 1.1.0`.
+    culprits: tuple[str, ...] = ()
 
 
 class Trials(Protocol):

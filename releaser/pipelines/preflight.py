@@ -20,9 +20,6 @@ from releaser.releases.journal import read_notes
 from releaser.releases.release import Release, find_moved_link
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
-from releaser.serving import checks as serving
-from releaser.serving.checks import check_static_files
-from releaser.serving.restarts import program_findings
 from releaser.site import conventions, disk
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
@@ -102,12 +99,11 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         findings.extend(find(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
-    unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
-    asks_remote = "remote" in scope.asks or bool(findings)
-    if site.project.venv.exists() and asks_remote:  # a candidate may bring the missing programs
-        findings.extend(program_findings(site, site.project.venv))
-    if "site" in scope.asks:
-        findings.extend(serving.live_findings(site))
+    asked = gather("checks_of_django") if "django" in scope.asks or findings else ()
+    unknown = "; ".join(filter(None, [ask(site, findings) for ask in asked]))
+    slow = gather("checks_of_programs") if "remote" in scope.asks or findings else ()
+    for find in (*slow, *(gather("checks_of_live") if "site" in scope.asks else ())):
+        findings.extend(find(site))
     if checkout is not None and ("remote" in scope.asks or findings):
         findings.extend(remote_findings(site, checkout.remote))
     if findings or lock is None or uv is None or checkout is None or command is None or unix_group is None:

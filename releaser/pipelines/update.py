@@ -24,6 +24,7 @@ from releaser.core.run import Run, Workspace, close_journal
 from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
+from releaser.locks.bisect import CulpritsSection
 from releaser.pipelines.adopt import adopt, venv_kind
 from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
@@ -39,7 +40,7 @@ from releaser.pipelines.rebuild import (
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
 from releaser.releases.acceptance import note_refusals
-from releaser.releases.blocks import CulpritsSection, change_blocks
+from releaser.releases.blocks import change_blocks
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.retention import prune_step

@@ -81,13 +81,6 @@ class HoldsSection(Section):
     commits_on_hold: tuple[str, ...] = ()
 
 
-class CulpritsSection(Section):
-    """The upgrades that break the tests."""
-
-    #: Found by this run, such as `alpha 1.1.0`.
-    culprits: tuple[str, ...] = ()
-
-
 class Blocks(Frozen):
     """All blocks, and the deviations that were asked about and accepted."""
 

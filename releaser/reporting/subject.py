@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
+from releaser.locks.bisect import CulpritsSection
 from releaser.locks.vulnerabilities import SecuritySection
-from releaser.releases.blocks import CulpritsSection
 from releaser.releases.journal import MailSection
 from releaser.reporting.text import summarize
 from releaser.system.words import one_line, plural

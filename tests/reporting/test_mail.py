@@ -18,10 +18,10 @@ from typing import Any, cast
 import pytest
 
 from releaser.errors import Finding
+from releaser.locks.bisect import CulpritsSection
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
-from releaser.releases.blocks import CulpritsSection
 from releaser.releases.journal import MailSection
 from releaser.releases.leases import LeftBehind, ProcessesSection
 from releaser.report import HealthCheckResult, Outcome, RunReport

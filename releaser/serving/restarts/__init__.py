@@ -49,6 +49,12 @@ def restart_findings(site: Site) -> Iterator[Finding]:
     yield from restart_of(site).findings(site)
 
 
+def live_program_findings(site: Site) -> Iterator[Finding]:
+    """Yield the programs of configured commands that the live release lacks; a candidate may bring them."""
+    if site.project.venv.exists():
+        yield from program_findings(site, site.project.venv)
+
+
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     """Yield the programs of configured commands that are neither on PATH nor in the venv."""
     root = site.project.root
