@@ -132,7 +132,7 @@ class House:
         self.texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
         self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
         self.core = set(HOUSE["core"])
-        self.features: Mapping[str, Mapping[str, list[str]]] = HOUSE["features"]
+        self.features: Mapping[str, Mapping[str, Any]] = HOUSE["features"]
         owned = (one for feature in self.features.values() for one in feature["modules"])
         if gone := [one for one in (*self.core, *owned) if not list(self._below(one))]:
             sys.exit(f"scripts/house.toml names modules that are not there: {', '.join(gone)}")
@@ -142,6 +142,10 @@ class House:
             for place in feature["modules"]
             for module in self._below(place)
         }
+
+    def is_of_capability(self, name: str) -> bool:
+        """Whether a module belongs to a feature that a core could be without."""
+        return name in self.owner and self.features[self.owner[name]].get("is_capability", True)
 
     def _below(self, place: str) -> Iterator[str]:
         yield from (name for name in self.texts if name == place or name.startswith(f"{place}/"))
@@ -170,7 +174,7 @@ class House:
         """Count which features each module of the core imports, and which others each module of a feature does."""
         core = features = 0
         for name in self.texts:
-            owners = {self.owner[one] for one in self.imports(name) if one in self.owner}
+            owners = {self.owner[one] for one in self.imports(name) if self.is_of_capability(one)}
             if name in self.core:
                 core += len(owners)
             elif name in self.owner:
