@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
 _NOT_INSTALLED = '`attestations = "require"`: the packages that verify them are not installed with releaser'
-_HOLD = "Find out why. `releaser hold {}` keeps the live version until then."
+_HOLD = "Check the cause. `releaser hold {}` keeps the live version until then."
 _INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`; or change `attestations`."
 _REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[attestations]'`."
 
@@ -119,7 +119,7 @@ def _tell(
     message = f"the publisher of {which} could not be determined: {reason}"
     if any(one.name in known for one in found.unknown):
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
-        raise ResolutionError(message, f'{advice} `attestations = "warn"` lets it in.')
+        raise ResolutionError(message, f'{advice} To install it anyway, set `attestations = "warn"`.')
     work.log.note(
         Finding("publisher-unknown", message, "Check the network and the index. No publisher of it was known before.")
     )

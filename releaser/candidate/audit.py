@@ -326,7 +326,7 @@ def _keeps_out(held: Block, one: Vulnerability, before: Audit | None) -> bool:
 def _problem(one: Vulnerability, held: Block) -> Finding:
     why, advice = _STRONGER.get(held.by, _STUCK)
     message = (
-        f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it,"
+        f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} fixes it,"
         f" but {why.format(reason=held.reason)}"
     )
     return Finding("vulnerable", message=message, advice=advice.format(name=one.name, fix=one.fix, accept=_ACCEPT))

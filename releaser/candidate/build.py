@@ -156,7 +156,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
         try:
             if tests != "failed" and (touched := candidate.find_touched()):
                 message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
-                raise BuildError(message, "Find out what writes there; the next run builds it again.")
+                raise BuildError(message, "Check which program writes there; the next run builds it again.")
             top = site.git.layout.top
             repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = replace(_manifest(work, candidate, tests), **candidate.facts, **(facts or {}))
@@ -165,7 +165,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
                 message = (
                     f"{name} {new} is published as source only ({old} had wheels), so its own code ran to build it"
                 )
-                advice = f"Find out why. `releaser hold {name}` keeps the live version until then."
+                advice = f"Check the cause. `releaser hold {name}` keeps the live version until then."
                 work.log.note(Finding("source-only", message, advice))
             sync_file_system(candidate.directory)
             tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""

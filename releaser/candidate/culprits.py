@@ -299,7 +299,7 @@ class CulpritSearch:
     def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
         names = result.undecided
         message = (
-            f"what breaks the tests was not found within {self.budget.spent} test runs"
+            f"the search did not find the upgrade that breaks the tests within {self.budget.spent} test runs"
             f" ({CulpritSettings.of(self.site).limits})"
         )
         if names:
@@ -323,7 +323,7 @@ class CulpritSearch:
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
         change_blocks(self.site.state_dir, lambda blocks: blocks.with_new(entry))
-        commit, live = entry.commit[:12], "with the packages that are live, too"
+        commit, live = entry.commit[:12], "with the live packages, too"
         self._tell(
             f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",
             "The commit is on hold until the remote has a newer one; the next run updates packages without it."

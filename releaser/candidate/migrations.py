@@ -183,7 +183,7 @@ def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: fro
         return
     with log.step("migrations") as step:
         if left is not None and left == _noted(site, release):
-            step.says("this release has the same as the one before")
+            step.says("this release has the same migrations as the previous one")
             return
         try:
             found = manage(site, release.venv).migrations_not_on_disk(left or ())
@@ -225,7 +225,7 @@ def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
     checkout, databases = site.project.checkout, _databases(names)
     migrate = f"{shlex.quote(str(venv / 'bin' / 'python'))} manage.py migrate"
     if site.pulled is None:
-        return f"Do `{migrate}`{databases} in {checkout}; the next update then continues."
+        return f"Run `{migrate}`{databases} in {checkout}. The next update then continues."
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
@@ -239,6 +239,6 @@ def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
         f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need into it first."
     )
     return (
-        f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
-        f" continues.{lacks if untracked else ''}"
+        f"Run `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}. The next update"
+        f" then continues.{lacks if untracked else ''}"
     )

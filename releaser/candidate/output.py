@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TEST = "test"  # the step of the project's own tests
 NONE_RUN = "not a single test was run"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
-ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."
+ADVICE = "Check that `test_command` runs the tests, and that nothing stops it before they finish."
 # Django's runner is that of unittest. Its number includes skipped tests.
 _UNITTEST = r"(?m)^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?"
 _PYTEST = r"(?m)^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b"
@@ -71,13 +71,15 @@ def flaw_of(command: Sequence[str], output: str) -> str:
 
 
 def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
-    """Return a finding if fewer tests ran than with the release before; None if not, or if a number is unknown."""
+    """Return a finding if fewer tests ran than with the previous release; None if not, or if a number is unknown."""
     if before is None or now.tests_run is None or before.tests_run is None or now.tests_run >= before.tests_run:
         return None
     count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
-    message = f"{count}, where {before.tests_run} were with {before.id}, the release before"
+    message = f"{count}, but {before.tests_run} with {before.id}, the previous release"
     return Finding(
-        "fewer-tests", message, "Check that no tests got lost: tests that are skipped or not found do not fail."
+        "fewer-tests",
+        message,
+        "Check that no tests are missing: skipped tests, or tests that are not found, do not fail.",
     )
 
 

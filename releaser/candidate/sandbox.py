@@ -62,7 +62,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
     findings += [
         Finding(
             "test-sockets-unsafe",
-            f"`test_sockets`: whoever reaches {one} has programs run outside of the sandbox",
+            f"`test_sockets`: a program that reaches {one} can start programs outside of the sandbox",
             "Remove it from `test_sockets`.",
         )
         for one in SandboxSettings.of(site).test_sockets
@@ -269,7 +269,7 @@ def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]
                 place.unlink()
                 yield f"{place} was replaced by a symlink"
         except OSError as error:
-            yield f"{place} cannot be looked at: {error.strerror}"
+            yield f"{place} cannot be examined: {error.strerror}"
 
 
 def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:

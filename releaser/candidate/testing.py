@@ -105,7 +105,9 @@ def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -
             return again
         step.warns("passed this time")
     message = f"{failed.trial.name} failed once, and passed when repeated with the same packages and code"
-    work.log.note(Finding("tests-flaky", message=message, advice="Find out why: flaky tests can block good updates."))
+    work.log.note(
+        Finding("tests-flaky", message=message, advice="Make the test reliable: flaky tests can block good updates.")
+    )
     return first_failure(work, candidate, after=failed.trial)
 
 

@@ -203,7 +203,7 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
             if one.is_kept and not one.is_held and ", " not in one.live
         )
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
-        advice = "This host keeps the versions that are live."
+        advice = "This host keeps the live versions."
         advice += f" To follow the committed lock again, run `releaser unhold {names}`." if names else ""
         if pins:
             advice += f" To commit these versions, run `uv lock {pins}` where you develop, and push uv.lock."

@@ -257,7 +257,7 @@ class Change:
     def _why_it_stays(self, action: Action) -> str:
         """Return why the release stays live although an action failed; empty for an automatic rollback."""
         if not action.takes_back:
-            return f"as {action.name} takes no release back"
+            return f"as a failed {action.name} causes no rollback"
         if self.flip.stays:
             return "because of --force"
         unusable = self.previous is not None and cannot_run(self.previous)
@@ -303,7 +303,7 @@ class Change:
                 if not self._leads_back():
                     raise
                 self.unfinished = error
-                step.warns(f"it is back, which cannot be synced: {error}")
+                step.warns(f"the symlink leads back, but cannot be synced: {error}")
             else:
                 step.says(self.flip.previous or "as it was before")
             self.log.learn(live_changed=False)

@@ -85,7 +85,7 @@ def _url(asked: str, place: str, directory: Path) -> str:
     """Return the URL of a place, which is a URL or a path."""
     scheme, is_url, _ = place.partition("://")
     if is_url and scheme not in _SCHEMES:
-        raise _wrong(asked, f"uses {scheme}://, which uv does not support", f"It takes {', '.join(_SCHEMES)}.")
+        raise _wrong(asked, f"uses {scheme}://, which uv does not support", f"Use one of {', '.join(_SCHEMES)}.")
     try:
         parts = urlsplit(place)
         if is_url and scheme != "file":

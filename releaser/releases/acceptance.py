@@ -35,7 +35,7 @@ class DeviationError(ResolutionError):
         outdated = (
             " An outdated `attestations_root` or version of pypi-attestations may be the cause." * is_badly_attested
         )
-        advice = f"Find out why.{outdated} If this is intended: {commands}{all_of_them}."
+        advice = f"Check the cause.{outdated} To accept the change, run {commands}{all_of_them}."
         super().__init__(message, advice=advice)
         self.found = found
 

@@ -192,7 +192,7 @@ class Blocks(Frozen):
 BLOCKS = StateFile(
     name="blocks.json",
     type=Blocks,
-    loss="nothing is on hold by you, or accepted, now",
+    loss="no package is on hold by you or accepted any more",
     advice="Hold packages again with `releaser hold`; the next run asks again what to accept.",
 )
 

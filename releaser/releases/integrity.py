@@ -220,7 +220,7 @@ def find_interpreter_damage(
     if not asks and (was is None or is_same or (executable == was.executable and look_at(was.seen) == was.seen)):
         return None
     if not may_ask:
-        more = "it failed its tests, so nothing is started" if release.has_failed else "`verify` looks into it"
+        more = "it failed its tests, so nothing is started" if release.has_failed else "`releaser verify` checks it"
         return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); {more}")
     try:
         now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
@@ -249,7 +249,7 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
         if why := started_by_others(venv, manifest.start_files, store):
             return why
     except OSError as error:
-        return f"it cannot be looked at: {error}"
+        return f"it cannot be examined: {error}"
     if was and not is_same and (path := changed_by_others(executable, was.seen, store)):
         return f"{path} was changed, and users other than root and the owner of the site can write to it"
     return ""

@@ -297,7 +297,7 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
             raise error
     if known:
         message = f"removed release {place.name}: its manifest was missing"
-        log.note_repair(message, "Find out who deleted that; the site keeps running as it is.")
+        log.note_repair(message, "Check who deleted it; the site keeps running.")
 
 
 @contextlib.contextmanager

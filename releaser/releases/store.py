@@ -200,8 +200,8 @@ class ReleaseStore(Frozen):
         if len(found) == 1:
             return found[0]
         if found:
-            message = f"{release!r} is the beginning of several releases: {', '.join(one.id for one in found)}"
-            raise NoSuchReleaseError(message, "Write more of the name.")
+            message = f"{release!r} matches several releases: {', '.join(one.id for one in found)}"
+            raise NoSuchReleaseError(message, "Write more of the id.")
         message = f"there is no release {release!r} in {self.directory}"
         raise NoSuchReleaseError(message, "See `releaser list`.")
 

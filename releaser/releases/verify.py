@@ -253,13 +253,13 @@ def _find_unexpected(
 
 
 def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Defect]:
-    """Yield the files with another hard link outside the venv: a change there changes them here."""
+    """Yield the files with another hard link outside the venv: a change there changes the file of the venv."""
     within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
     for path, status in sorted(there.items()):
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
         if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
             names = "another name" if outside == 1 else f"{outside} other names"
-            message = f"it has {names} outside of the release, and is changed where that is"
+            message = f"it has {names} outside of the release: a change there changes this file, too"
             yield Defect(kind="shared", path=path, message=message)
 
 

@@ -76,7 +76,7 @@ class Outlook(Frozen):
             try:
                 lock = read()
             except ReleaserError as error:  # it is not committed yet, or git cannot be read
-                logger.warning("the lock of the checkout stands for the committed one: %s", error.message)
+                logger.warning("the lock of the checkout is used instead of the committed lock: %s", error.message)
                 lock = self.base
             return self._judge(lock, site)
         with project_aside(site) as there:

@@ -114,7 +114,7 @@ def warn_of_unseen(resolved: Resolved) -> None:
     """Log the newer versions that an update does not install although nothing blocks them."""
     for name, version in resolved.unseen.items():
         logger.warning(
-            "%s %s: nothing keeps it out, so this update should install it, but it locks %s; compare"
+            "%s %s: nothing blocks it, so this update should install it, but it locks %s; compare"
             " `uv lock --dry-run --upgrade-package %s` and `releaser outdated`",
             name, version, resolved.versions[name], name,
         )  # fmt: skip

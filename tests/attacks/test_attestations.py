@@ -132,9 +132,7 @@ def test_an_attestation_of_another_repository_under_the_name_of_its_own_is_refus
 def test_another_publisher_is_refused_until_somebody_accepts_it(served: Served) -> None:
     served.publish("1.1.0", "evil/alpha")
     dry, said = served.site.releaser("update", "--dry-run", check=0).stdout, served.refused()
-    assert (
-        "it would be refused: packages differ from those of the live release: alpha 1.1.0 is now published by evil/alpha" in dry
-    )
+    assert "packages differ from those of the live release: alpha 1.1.0 is now published by evil/alpha" in dry
     assert "alpha 1.1.0 is now published by evil/alpha (GitHub, publish.yml) (before: example/alpha" in said
     served.site.releaser("accept", "alpha", check=0)
     assert attested(served.site) == ("1 of 1 package attested", [])

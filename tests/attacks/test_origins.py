@@ -127,7 +127,9 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     (since,) = (one["since"] for one in site.json("status")["asked"])
     refused(site, command)
     assert [one["since"] for one in site.json("status")["asked"]] == [since]
-    assert site.json(command, "--dry-run")["would"][1].startswith("Find out why. If this is intended: `releaser a")
+    assert site.json(command, "--dry-run")["would"][1].startswith(
+        "Check the cause. To accept the change, run `releaser a"
+    )
     kept.replace(wheel)
     site.releaser(command, check=0)
     assert "EVIL" not in site.python("import alpha; print(dir(alpha))")

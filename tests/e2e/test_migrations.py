@@ -105,7 +105,7 @@ def test_what_is_not_applied_is_reported_once_and_a_rollback_names_what_it_leave
     assert "migrations" not in steps(site.json("update", env={"RELEASER_MIGRATIONS": "off"}))
 
     reporting.migrate("removed.0001_long_ago")
-    assert rolled_back(site) == "this release has the same as the one before"
+    assert rolled_back(site) == "this release has the same migrations as the previous one"
     asked = len(site.manage_runs("shell"))
     assert rolled_back(site, first) == f"applied, but not in this release: {NEW}"
     assert len(site.manage_runs("shell")) == asked + 3  # what the release that was left has, is noted

@@ -93,7 +93,7 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
 def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     before = site.snapshot()
-    assert "is the beginning of several releases" in site.releaser("rollback", first[:4], check=9).stderr
+    assert "matches several releases" in site.releaser("rollback", first[:4], check=9).stderr
     finished = site.releaser("rollback", "20200101T000000Z", check=9)
     assert "there is no release '20200101T000000Z'" in finished.stderr
     assert "live: unchanged" in finished.stderr

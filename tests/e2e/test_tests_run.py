@@ -38,7 +38,7 @@ def test_the_number_is_kept_and_a_fall_is_told(make_site: SiteFactory) -> None:
     site.push_from_elsewhere({"site_tests.py": "def test_one(packages):\n    pass\n"})
     second = site.json("update", check=0)
     (problem,) = second["problems"]
-    assert problem.startswith(f"1 test was run with {second['release']}, where 2 were with {first['release']}")
+    assert problem.startswith(f"1 test was run with {second['release']}, but 2 with {first['release']}")
     assert site.live_id() == second["release"]
 
 

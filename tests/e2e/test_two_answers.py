@@ -292,10 +292,10 @@ def test_what_an_update_should_bring_and_does_not_is_in_its_log(make_site: SiteF
         publish(site, index, kind.offers)
         report = site.json("update")
         assert report["changes"] == []
-        assert "nothing keeps it out" not in str(report)
+        assert "nothing blocks it" not in str(report)
         log = Path(report["log_file"]).read_text(encoding="utf-8")
         assert (
-            "WARNING releaser.resolution.resolve: alpha 1.1.0: nothing keeps it out, so this update should install it,"
+            "WARNING releaser.resolution.resolve: alpha 1.1.0: nothing blocks it, so this update should install it,"
             " but it locks 1.0.0;"
         ) in log
         assert not site.outbox_mails()

@@ -88,7 +88,7 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     first, second = site.json("update"), site.json("update")
     assert first["result"] == second["result"] == "no-changes"
     (problem,) = first["problems"]
-    assert "alpha 1.0.0 has the known vulnerability PYSEC-2026-1; 1.1.0 is free of it" in problem
+    assert "alpha 1.0.0 has the known vulnerability PYSEC-2026-1; 1.1.0 fixes it" in problem
     assert "it was rolled back" in problem
     assert second["problems"] == []
     assert [one["id"] for one in second["vulnerabilities"]] == ["PYSEC-2026-1", "CVE-2026-2"]
@@ -107,7 +107,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
     assert {change["name"]: change["fixes"] for change in report["changes"]} == {"alpha": ["PYSEC-2026-1"]}
     assert [one["id"] for one in report["fixed"]] == ["PYSEC-2026-1"]
     (problem,) = report["problems"]
-    assert "beta 1.0.0 has the known vulnerability CVE-2026-3; 1.1.0 is free of it, but the tests failed" in problem
+    assert "beta 1.0.0 has the known vulnerability CVE-2026-3; 1.1.0 fixes it, but the tests failed" in problem
     assert problem.count("failed with it") == 1
     assert service.asked_about == {
         ("alpha", "1.0.0"),

@@ -105,7 +105,7 @@ def test_a_lost_file_of_an_earlier_version_tells_what_is_gone_with_it(
     log = a_log()
     (store.state_dir / name).write_text("{", encoding="utf-8")
     replace_unreadable(a_site(store), log)
-    assert log.findings[-1].message.startswith(f"{name} was lost: what it had")
+    assert log.findings[-1].message.startswith(f"{name} was lost: the ")
     assert told in log.findings[-1].advice
 
 

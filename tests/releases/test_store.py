@@ -162,7 +162,7 @@ def test_releases_have_names_for_people(store: ReleaseStore) -> None:
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        ("2026", "'2026' is the beginning of several releases: 20261122T061200Z, 20261121T061200Z"),
+        ("2026", "'2026' matches several releases: 20261122T061200Z, 20261121T061200Z"),
         ("2025", "there is no release '2025' in "),
         ("", "there is no release '' in "),
         ("@2", "there is no release '@2'"),
