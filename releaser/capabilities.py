@@ -166,17 +166,18 @@ CAPABILITIES = (
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(
+        name="hooks after_live and on_rollback",
+        actions=("actions.hooks.AfterLive", "actions.hooks.OnRollback"),
+    ),
+    Capability(
         name="migrations",
         settings=("site.django_settings.MigrationSettings",),
         reported=("site.django_settings.MigrationsSection",),
         gates=("gates.migrations.BroughtMigrations", "gates.migrations.AppliedMigrations"),
+        actions=("actions.migrations.Migrations",),
     ),
     Capability(name="hooks", settings=("reporting.hook_settings.HookSettings",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
-    Capability(
-        name="hooks after_live and on_rollback",
-        actions=("actions.hooks.AfterLive", "actions.hooks.OnRollback"),
-    ),
     Capability(
         name="mail",
         settings=("site.addresses.MailSettings",),

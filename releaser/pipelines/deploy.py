@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.migrations import still_unapplied, tell_migrations
 from releaser.checkout.checks import CheckoutSnapshot, refuse_changes
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_untracked_files
@@ -44,8 +43,6 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     site = change.site
     if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
         note_untracked_files(site, log, state, before=snapshot.state.untracked)
-    if not deployment.goes_back:
-        tell_migrations(site, log, still_unapplied(site, log, release))
     brought = conclude(change)
     if moved := find_moved_link(store_of(site)):
         log.note(moved)

@@ -12,7 +12,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
 from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
@@ -149,8 +148,6 @@ def _roll_forward(change: Change) -> str:
         change.finish()
     log.learn(live_changed=live_before)
     brought = conclude(change)
-    if not change.flip.goes_back:
-        tell_migrations_of(change.site, log, change.release)
     publish_lock(change.site, log, change.release, command=published_by(change))
     return brought
 

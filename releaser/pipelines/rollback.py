@@ -7,7 +7,6 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import code_of_release, has_other_code
@@ -90,7 +89,6 @@ def roll_back(
             _refuse_without_room(run.site, code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.log.note(*others)
-        left = migrations_of_live(run.site)
     if problems := find_problems(run.site, None if code.moves else target.venv, goes_back=True):
         raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
@@ -107,7 +105,6 @@ def roll_back(
         release=target, target=code, goes_back=True, holds_left=holds_left, stays=force, link=link, done=done
     )
     deploy(run.site, run.log, deployment)
-    tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
     return PipelineResult(
         result="rolled-back" if holds_left else "updated", headline=_headline(run.site, target, live, code)
     )

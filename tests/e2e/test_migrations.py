@@ -123,6 +123,12 @@ def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(report
     assert any(f"migrations of this release are not applied: {NEW}" in problem for problem in report["problems"])
     assert reporting.database.read_text(encoding="utf-8") == ""
 
+    reporting.migrate(NEW)
+    assert site.releaser("rollback", env={"RELEASER_RESTART": "sh -c 'kill -9 $PPID'"}).returncode == -signal.SIGKILL
+    report = site.json("update")
+    assert site.live_version("alpha") == "1.0.0"
+    assert any(f"they were not undone: {NEW}" in problem for problem in report["problems"])
+
 
 def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_on_by_itself(
     refusing: Migrating,

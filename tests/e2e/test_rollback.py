@@ -38,7 +38,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     restarted = site.restarted_at() or 0
     report = site.json("rollback")
     assert (report["result"], report["release"], report["previous"]) == ("rolled-back", first, second)
-    assert steps(report) == ["preflight", "flip", *STEPS, "export", "commit", "push", "prune", "migrations"]
+    assert steps(report) == ["preflight", "flip", *STEPS, "migrations", "export", "commit", "push", "prune"]
     assert site.manage_runs("test") == []
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
     assert site.lock_text().rstrip("\n") == lock

@@ -27,6 +27,7 @@ CASES = [
     # `after_live` is no part of a rollback, and of the way back only those are that take a release back.
     if method in vars(type(action)) and action.name != "after_live" and (action.takes_back or way == "there")
 ]
+LAST_STEP = [one for one in change.ACTIONS if one.is_step][-1]
 SERVICE = "sh -c 'echo {0} >> ../service'"
 SETTINGS = {
     "stop": SERVICE.format("stop"),
@@ -105,8 +106,8 @@ def test_a_kill_after_each_call_leaves_a_site_that_the_next_run_makes_whole(
                 take_back(journal, entry)
 
             patch.setattr(Journal, "write_on_full_disk", turning)
-            patch.setattr(change.ACTIONS[-1], "do", fail)
-            patch.setattr(change.ACTIONS[-1], "takes_back", True)
+            patch.setattr(LAST_STEP, "do", fail)
+            patch.setattr(LAST_STEP, "takes_back", True)
         patch.setattr(action, method, killed)
         with pytest.raises((KilledError, ActivationError)):
             go_back(here)
