@@ -1,7 +1,7 @@
 """The types of the answers with `--json`; `all_answers` maps commands to these types, `RUN` is the default.
 
 Types with another use are in their own modules: `Row`, `Verified`, `Change`, `RunFacts`, `Plan`. Each field here is a
-field of the JSON, which docs/reference/json-schemas.md shows.
+field of the JSON, as the files in share/releaser/schemas show it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from made import fill, keep
 
 from releaser.answers import RUN, all_answers
 from releaser.commands import cli
-from releaser.commands.command import all_commands, sections
+from releaser.commands.command import all_commands, option_groups, sections
 from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site.schema import comments
-from releaser.site.settings import PREFIX, SPECS, AllSettings
+from releaser.site.settings import SPECS, AllSettings
 from releaser.site.values import Kind, flag
 from share import shared_files
 
@@ -29,59 +30,70 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
-_COMMON = {"--project", "--json", "--verbose", "--quiet", "--help"}
+_OMITTED = {"history": {"RunAnswer": {"output"}}}  # fields that one command leaves out
+SCHEMAS = ROOT / "share" / "releaser" / "schemas"
 _FOUND_OUT = {*LATER, "state_dir", "environment", "group", "test_command", "uv", "restart_file", "passenger_app_root"}
 _FOUND_OUT |= {"mail_from", "unix_group"}
-_SCHEMAS = """# JSON schemas
-
-What each command [prints with `--json`](exit-codes-and-json.md#json-in-general), as JSON Schema. Every field is always
-there, except that `history` leaves out `output`.
-"""
-
 _FINDINGS = """# Findings
 
-Each problem that a run, or `releaser check`, finds has a code, which stands among the `codes` of its
-[JSON](exit-codes-and-json.md). A code stays the same whatever the sentence says; `…` stands for what differs.
+The codes of the problems that a run or `releaser check` reports, as in the `codes` of its
+[JSON](exit-codes-and-json.md). Codes stay the same in all versions. Each message says what to do.
 
 """
 
 
 def main() -> int:
-    """Write the files, or with `--check` tell whether they are up to date."""
+    """Write the files, or with `--check` report whether they are up to date."""
     answers, schemas = _answers()
     is_right = [
         fill(REFERENCE / "commands.md", dict(_commands())),
         fill(REFERENCE / "settings.md", dict(_settings())),
         fill(REFERENCE / "exit-codes-and-json.md", {"answers": answers}),
-        keep(REFERENCE / "json-schemas.md", schemas),
         keep(REFERENCE / "findings.md", _findings()),
+        *[keep(SCHEMAS / f"{name}.json", text) for name, text in schemas.items()],
         *[keep(ROOT / "share" / name, text) for name, text in shared_files()],
     ]
     return int("--check" in sys.argv[1:] and not all(is_right))
 
 
 def _commands() -> Iterator[tuple[str, str]]:
-    rows = [
-        (f"[`{one.full_name}`](#{one.full_name.replace(' ', '-')})", one.get_short_help_str(limit=10_000), section)
+    lines = [
+        f"- **{section}**: " + ", ".join(f"[`{one.full_name}`](#{_slug(one.full_name)})" for one in commands)
         for section, commands in sections().items()
-        for one in commands
     ]
-    yield "commands", _table(("command", "does", "for"), rows)
-    everywhere = click.Context(all_commands()["status"], **cli.context_settings)
-    yield "options", _table(("option", "meaning"), _options(everywhere, common=True))
+    yield "commands", "\n".join(lines)
+    update = all_commands()["update"]
+    groups = option_groups(update, click.Context(update, **cli.context_settings))
+    yield "options", _table(("option", "meaning"), _options(groups["Common options"], update))
+    yield "many sites", _table(("option", "meaning"), _options(groups["Many sites"], update))
     for command in all_commands().values():
         context = click.Context(command, info_name=command.full_name, **cli.context_settings)
         usage = " ".join(["releaser", command.full_name, *command.collect_usage_pieces(context)]).strip()
-        own = _options(context, common=False)
-        lines = [f"## {command.full_name}", f"`{usage}`", inspect.cleandoc(command.help or "")]
+        groups = option_groups(command, context)
+        own = _options(groups.get("Options", ()), command)
+        also = [
+            f"`--{name}`"
+            for name in ("dry-run", "wait")
+            if any(name.replace("-", "_") == one.name for one in groups["Common options"])
+        ]
+        also += ["[many sites](#many-sites)"] if "Many sites" in groups else []
+        lines = [
+            f"## {command.full_name}",
+            f"`{usage if own else usage.replace(' [OPTIONS]', '')}`",
+            inspect.cleandoc(command.help or ""),
+        ]
         lines += [_table(("option", "meaning"), own)] if own else []
+        lines += [f"Also: {', '.join(also)}."] if also else []
         lines += [f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```"]
         yield f"{command.full_name}", "\n\n".join(lines)
 
 
-def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
-    options = [one for one in context.command.get_params(context) if isinstance(one, click.Option)]
-    options = [one for one in options if bool(_COMMON & {*one.opts}) is common]
+def _slug(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _options(options: Iterable[click.Option], command: click.Command) -> list[tuple[str, str]]:
+    context = click.Context(command, **cli.context_settings)
     records = [record for one in options if (record := one.get_help_record(context))]
     return [(f"`{names}`", meaning.replace("  [", " [")) for names, meaning in records]
 
@@ -89,14 +101,15 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
 def _settings() -> Iterator[tuple[str, str]]:
     said = comments(AllSettings)
     for name, spec in SPECS.items():
-        kind = spec.kind.called
+        words = spec.kind.schema.get("enum")
         default = "detected" if name in _FOUND_OUT else "none"
         if spec.default not in {None, ()}:
             default = f"`{spec.kind.spell_in_line(spec.default)}`"
-        facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{name.upper()}`"]
+        facts = [f"One of {spec.kind.called}"] if words else []
+        facts += [f"Default: {default}"] if default != "none" and "Default:" not in said[name] else []
         facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
-        example = _example(name, spec.kind, spec.default)
-        yield name, f"### `{name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[name]}{example}"
+        text = " ".join([said[name], *(f"{fact}." for fact in facts)])
+        yield name, f"### `{name}`\n\n{text}{_example(name, spec.kind, spec.default)}"
 
 
 def _example(name: str, kind: Kind[Any], default: Any) -> str:
@@ -116,26 +129,36 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {line} |" for line in lines)])
 
 
-def _answers() -> tuple[str, str]:
-    """Return the table of what commands print, and the page with the schemas of that."""
-    answers = {
-        **{f"`{command}`": found for command, found in all_answers().items()},
-        "all others": RUN,
-        "with `--all` or `--sites`": EACH,
-    }
-    kinds = list(dict.fromkeys(kind for found in answers.values() for kind in found))
-    schemas, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
-    words = [_in_words(schema) for schema in schemas]
-    rows = [(command, ", or ".join(words[kinds.index(kind)] for kind in found)) for command, found in answers.items()]
-    said = {kind.__name__: comments(kind) for kind in _types(msgspec.inspect.multi_type_info(kinds))}
-    definitions = ",\n".join(_definition(name, schema, said[name]) for name, schema in sorted(parts.items()))
-    page = f'{_SCHEMAS}\n```json\n{{\n  "$defs": {{\n{definitions}\n  }}\n}}\n```\n'
-    return _table(("command", "prints"), rows), page
+def _answers() -> tuple[str, dict[str, str]]:
+    """Return the table of what commands print, and the schema of each answer by the name of its file."""
+    answers = {**all_answers(), "run": RUN, "many-sites": EACH}
+    called = {"run": "all others", "many-sites": "with `--all` or `--sites`"}
+    rows: list[tuple[str, str]] = []
+    schemas: dict[str, str] = {}
+    for command, kinds in answers.items():
+        found, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+        file = _slug(command)
+        rows.append((called.get(command, f"`{command}`"), ", or ".join(map(_in_words, found))))
+        said = {kind.__name__: comments(kind) for kind in _types(msgspec.inspect.multi_type_info(kinds))}
+        omitted = _OMITTED.get(command, {})
+        definitions = ",\n".join(
+            _definition(name, schema, said[name], omitted.get(name, set())) for name, schema in sorted(parts.items())
+        )
+        title = f"releaser {command} --json" if command not in called else f"releaser --json: {command}"
+        schemas[file] = (
+            f'{{\n  "$schema": "https://json-schema.org/draft/2020-12/schema",\n  "title": {json.dumps(title)},\n'
+            f'  "anyOf": {json.dumps(list(found))},\n  "$defs": {{\n{definitions}\n  }}\n}}\n'
+        )
+    return _table(("command", "prints"), rows), schemas
 
 
 def _findings() -> str:
-    rows = [(f"`{code}`", "; ".join(said)) for code, said in sorted(list_findings().items())]
-    return f"{_FINDINGS}{_table(('code', 'says'), rows)}\n"
+    found = list_findings()
+    rows = [(f"`{code}`", meaning) for code, meaning in found.items() if meaning]
+    plain = textwrap.fill(
+        ", ".join(f"`{code}`" for code, meaning in found.items() if not meaning), 120, break_on_hyphens=False
+    )
+    return f"{_FINDINGS}{_table(('code', 'meaning'), rows)}\n\nThese codes need no explanation:\n\n{plain}.\n"
 
 
 def _types(found: Any) -> set[type]:
@@ -147,9 +170,9 @@ def _types(found: Any) -> set[type]:
     return own | {kind for name in names for kind in _types(getattr(found, name, ()))}
 
 
-def _definition(name: str, schema: dict[str, Any], said: dict[str, str]) -> str:
+def _definition(name: str, schema: dict[str, Any], said: dict[str, str], omitted: set[str]) -> str:
     """Write one type, a line for each field."""
-    properties = schema["properties"]
+    properties = {key: one for key, one in schema["properties"].items() if key not in omitted}
     for key, one in properties.items():
         one.pop("default", None)
         one |= {"description": re.sub(r"\bNone\b", "null", said[key])} if key in said else {}

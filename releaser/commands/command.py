@@ -131,23 +131,56 @@ class CommandContext(Frozen):
         sys.exit(report.exit_code)
 
 
+#: The groups of options that the help of a command shows below its own options.
+_SHARED = {
+    "Many sites": SELECTION,
+    "Common options": ("dry_run", "wait", "project", "as_json", "verbose", "quiet", "help"),
+}
+
+
 class Command(click.Command):
-    """A command with its full name, such as `bundle create`."""
+    """A command with its full name, such as `bundle create`; its help lists its own options first."""
 
     full_name: str = ""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, options in option_groups(self, ctx).items():
+            with formatter.section(title):
+                formatter.write_dl([record for one in options if (record := one.get_help_record(ctx))])
+
+
+def option_groups(command: click.Command, ctx: click.Context) -> dict[str, list[click.Option]]:
+    """Return the options of a command by the titles of the help: its own, for many sites, and the common ones."""
+    places = {name: (number, title) for title, names in _SHARED.items() for number, name in enumerate(names)}
+    groups: dict[str, list[tuple[int, click.Option]]] = {"Options": [], **{title: [] for title in _SHARED}}
+    for one in command.get_params(ctx):
+        if isinstance(one, click.Option):
+            name = "help" if "--help" in one.opts else one.name or ""  # click gives it another name
+            number, title = places.get(name, (0, "Options"))
+            groups[title].append((number, one))
+    found = {title: sorted(options, key=lambda one: one[0]) for title, options in groups.items() if options}
+    return {title: [one for _, one in options] for title, options in found.items()}
 
 
 #: The modules whose commands join the group, and the sections of the help, in this order.
 _OWN = ("commands.operations", "commands.queries", "commands.release_contents", "commands.setting_up")
 _MODULES = (*_OWN, *(name for one in CAPABILITIES for name in one.commands))
-_SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
+#: The commands that are first in their section; the others follow in the order of their modules.
+_FIRST = ("update", "status", "list", "rollback", "outdated", "check", "setup", "init", "schedule", "config")
+_SECTIONS: dict[str, list[Command]] = {
+    name: [] for name in ("Daily use", "Set up", "Look closer", "Build and run", "Keep and hold", "Bundles")
+}
 
 
 def sections() -> dict[str, list[Command]]:
     """Return the groups of commands that the help shows."""
     for module in _MODULES:
         import_module(f"releaser.{module}")
-    return {name: found for name, found in _SECTIONS.items() if found}
+    places = {name: number for number, name in enumerate(_FIRST)}
+    ordered = {
+        name: sorted(found, key=lambda one: places.get(one.full_name, len(places))) for name, found in _SECTIONS.items()
+    }
+    return {name: found for name, found in ordered.items() if found}
 
 
 def all_commands() -> dict[str, Command]:
@@ -212,6 +245,10 @@ class Commands(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(one.full_name, one.get_short_help_str(limit=10_000)) for one in commands])
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="releaser", message="%(prog)s %(version)s")
@@ -264,7 +301,7 @@ def command(
                 json=as_json,
                 verbose=verbose,
                 quiet=quiet,
-                changes=waits and section != "Keep" and not options.get("dry_run"),
+                changes=waits and section != "Keep and hold" and not options.get("dry_run"),
                 plugin=options.get("nagios", False),
             )
             with _exit_codes(output):

@@ -82,7 +82,7 @@ def init(
     ctx.end(report)
 
 
-@command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True, many="all")
+@command(section="Daily use", example="releaser update --dry-run", changes=True, waits=True, mails=True, many="all")
 @click.option(
     "--force",
     is_flag=True,
@@ -132,7 +132,9 @@ def update(
     ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))
 
 
-@command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")
+@command(
+    section="Build and run", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all"
+)
 @click.option(
     "--force", is_flag=True, help="Also propose versions and commits that failed, and proposals that were declined."
 )
@@ -143,7 +145,7 @@ def propose(ctx: CommandContext, force: bool) -> None:
     ctx.end(ctx.run(pipeline.plan_propose, pipeline.propose, force=force))
 
 
-@command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)
+@command(section="Daily use", example="releaser rollback", changes=True, waits=True, mails=True)
 @click.option(
     "--force",
     is_flag=True,
@@ -158,7 +160,7 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
     ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
 
 
-@command(section="Everyday", example="releaser rebuild --python 3.13", changes=True, waits=True, mails=True)
+@command(section="Build and run", example="releaser rebuild --python 3.13", changes=True, waits=True, mails=True)
 @click.option(
     "--python",
     metavar="PYTHON",
@@ -183,7 +185,7 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
     ctx.end(ctx.run(pipeline.plan_rebuild, pipeline.rebuild, python=python, force=force))
 
 
-@command(section="Keep", example="releaser prune --dry-run", changes=True, waits=True)
+@command(section="Keep and hold", example="releaser prune --dry-run", changes=True, waits=True)
 def prune(ctx: CommandContext) -> None:
     """Delete the releases that the policy no longer keeps, and print the reason for each."""
     from releaser.answers import Pruning
@@ -216,7 +218,7 @@ def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> 
     ctx.end(ctx.run(plan_change, make_change, decide, *words))
 
 
-@command(section="Keep", example="releaser pin 20260424T030001Z-81", changes=True)
+@command(section="Keep and hold", example="releaser pin 20260424T030001Z-81", changes=True)
 @click.argument("release", shell_complete=completion.releases)
 def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
@@ -225,7 +227,7 @@ def pin(ctx: CommandContext, release: str) -> None:
     _change(ctx, partial(decide_pin, on=True), release)
 
 
-@command(section="Keep", example="releaser unpin 20260424T030001Z-81", changes=True)
+@command(section="Keep and hold", example="releaser unpin 20260424T030001Z-81", changes=True)
 @click.argument("release", shell_complete=completion.releases)
 def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
@@ -234,7 +236,7 @@ def unpin(ctx: CommandContext, release: str) -> None:
     _change(ctx, partial(decide_pin, on=False), release)
 
 
-@command(section="Keep", example='releaser hold django "until the admin is migrated"', changes=True)
+@command(section="Keep and hold", example='releaser hold django "until the admin is migrated"', changes=True)
 @click.argument("name", shell_complete=completion.packages)
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
@@ -244,7 +246,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
     _change(ctx, decide_hold, name, reason)
 
 
-@command(section="Keep", example="releaser unhold django", changes=True)
+@command(section="Keep and hold", example="releaser unhold django", changes=True)
 @click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
     """Take NAME off hold: a package, a commit or a candidate, as `releaser status` names it."""
@@ -253,7 +255,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
     _change(ctx, decide_unhold, name)
 
 
-@command(section="Keep", example="releaser accept django", changes=True)
+@command(section="Keep and hold", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
     """Accept the other index or the changed file of the package NAME that made an update refuse."""
@@ -263,7 +265,9 @@ def accept(ctx: CommandContext, name: str) -> None:
 
 
 @command(
-    section="Everyday", example="releaser run python manage.py shell", context_settings={"ignore_unknown_options": True}
+    section="Build and run",
+    example="releaser run python manage.py shell",
+    context_settings={"ignore_unknown_options": True},
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
@@ -273,7 +277,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
 
 @command(
     "exec",
-    section="Everyday",
+    section="Build and run",
     example="releaser exec --refresh daily -- python manage.py check",
     context_settings={"allow_interspersed_args": False},
 )

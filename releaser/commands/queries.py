@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
 
 
-@command(section="Set up", example="releaser check --tests", many="all")
+@command(section="Daily use", example="releaser check --tests", many="all")
 @click.option("--tests", is_flag=True, help="Also test the live release, and list the outside paths that tests write.")
 @click.option("--sandbox", is_flag=True, help="Also probe the sandbox, and list the places that tests can reach.")
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
@@ -147,7 +147,7 @@ def test_mail(ctx: CommandContext) -> None:
         raise MailError("; ".join(problems), "Check the mail server, and the settings: `releaser config`.")
 
 
-@command("list", section="Look", example="releaser list --json", many="all")
+@command("list", section="Daily use", example="releaser list --json", many="all")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     from releaser.releases import listing
@@ -169,7 +169,7 @@ def list_releases(ctx: CommandContext) -> None:
         ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
 
 
-@command(section="Look", example="releaser show 20260424T030001Z-81")
+@command(section="Look closer", example="releaser show 20260424T030001Z-81")
 @click.argument("release", shell_complete=completion.releases)
 def show(ctx: CommandContext, release: str) -> None:
     """Show one release: its facts, package changes, steps, and the end of its test output."""
@@ -179,7 +179,7 @@ def show(ctx: CommandContext, release: str) -> None:
     ctx.output.answer(ask(ctx.site(), release), release_text)
 
 
-@command(section="Look", example="releaser diff 20260423T030001Z-77 20260424T030001Z-81")
+@command(section="Look closer", example="releaser diff 20260423T030001Z-77 20260424T030001Z-81")
 @click.argument("a", shell_complete=completion.releases)
 @click.argument("b", required=False, shell_complete=completion.releases)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
@@ -195,7 +195,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
         ctx.output.note("no packages differ")
 
 
-@command(section="Look", example="releaser audit", many="all")
+@command(section="Look closer", example="releaser audit", many="all")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
@@ -215,7 +215,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
         ctx.output.note(f"{found.release} has no known vulnerabilities")
 
 
-@command(section="Look", example="releaser verify --all", many="sites")
+@command(section="Look closer", example="releaser verify --all", many="sites")
 @click.option("--all", "every", is_flag=True, help="Verify every kept release; with --sites, those of all sites.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in a copy.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in a copy.")
@@ -255,7 +255,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
         raise error
 
 
-@command(section="Look", example="releaser outdated", many="all")
+@command(section="Daily use", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
     """List newer versions of locked packages, what each is blocked by, and what the next update installs."""
     from releaser.pipelines.status import outdated as ask
@@ -281,7 +281,7 @@ def _duration(option: str, value: str) -> float:
         raise UsageError(message, f"Correct {option}.") from error
 
 
-@command(section="Everyday", example="releaser status --nagios --warning 36h", many="all")
+@command(section="Daily use", example="releaser status --nagios --warning 36h", many="all")
 @click.option("--nagios", is_flag=True, help="Print one line and exit, as a Nagios plugin does.")
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
 @click.option(
@@ -333,7 +333,7 @@ def status(
             refuse("metrics-unwritable", message, "Correct the path after --textfile, or its permissions.")
 
 
-@command(section="Look", example="releaser report --html shop.html", many="all")
+@command(section="Look closer", example="releaser report --html shop.html", many="all")
 @click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, atomically.")
 @click.option("--offline", is_flag=True, help="Do not ask the index for newer versions.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
@@ -347,7 +347,7 @@ def report(ctx: CommandContext, html: Path, offline: bool) -> None:
     ctx.output.write_page(html, page_of(overview(ctx.site(), offline=offline)))
 
 
-@command(section="Look", example="releaser history -n 5")
+@command(section="Look closer", example="releaser history -n 5")
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many runs."
 )

@@ -14,7 +14,7 @@ from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.words import one_line, secrets_in_urls
 
 
-@command(section="Look", example="releaser packages --offline", many="all")
+@command(section="Look closer", example="releaser packages --offline", many="all")
 @click.option("--offline", is_flag=True, help="Do not ask for newer versions and vulnerabilities.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
@@ -28,7 +28,7 @@ def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
         ctx.output.note(f"unknown: {one_line(unknown)}")
 
 
-@command(section="Look", example="releaser export --requirements -o requirements.txt")
+@command(section="Look closer", example="releaser export --requirements -o requirements.txt")
 @click.option("--requirements", is_flag=True, help="Print a requirements file with hashes.")
 @click.option("--constraints", is_flag=True, help="Print a constraints file, without hashes and extras.")
 @click.option("--pylock", is_flag=True, help="Print a pylock.toml (PEP 751).")

@@ -1,0 +1,52 @@
+"""The reference that is made from the code: schemas of answers, help, and the words in all of these."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releaser.answers import all_answers
+from releaser.commands.command import all_commands
+from tests.support.sites import SiteFactory
+
+SCHEMAS = Path(__file__).parent.parent / "share" / "releaser" / "schemas"
+
+
+def schemas() -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(SCHEMAS.glob("*.json"))}
+
+
+def test_each_answer_has_a_schema_of_its_own_and_no_schema_is_left_over() -> None:
+    """If this fails after a command was removed: delete its file."""
+    assert {*schemas()} == {*(name.replace(" ", "-") for name in all_answers()), "run", "many-sites"}
+
+
+def test_each_schema_is_valid_and_refuses_an_answer_of_another_kind() -> None:
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    for name, schema in schemas().items():
+        validator.check_schema(schema)
+        assert not validator(schema).is_valid({"no": "answer"}), name
+        assert {part.rpartition("/")[2] for part in _references(schema)} == {*schema["$defs"]}, name
+
+
+def _references(content: Any) -> set[str]:
+    if isinstance(content, dict):
+        own = {content["$ref"]} if "$ref" in content else set[str]()
+        return own.union(*(_references(one) for one in content.values()))
+    return set[str]().union(*(_references(one) for one in content)) if isinstance(content, list) else set()
+
+
+@pytest.mark.spawns
+@pytest.mark.slow
+def test_what_commands_print_is_what_their_schemas_say(make_site: SiteFactory) -> None:
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    site = make_site.adopted("1.1.0", due="1.2.0")
+    answers = {"run": site.json("update")}
+    answers |= {
+        name: site.json(name) for name in ("list", "status", "history", "check", "config", "verify", "outdated")
+    }
+    answers |= {"show": site.json("show", "live"), "diff": site.json("diff", "previous"), "prune": site.json("prune")}
+    for name, answer in answers.items():
+        validator(schemas()[name]).validate(answer)
+        assert name in {*all_commands(), "run"}
