@@ -109,7 +109,7 @@ def _own_venv(releases: str) -> str:
     if own.startswith(f"{releases}/") or not os.path.isdir(releases):
         return own if own.startswith(f"{releases}/") else ""
     venvs = (f"{releases}/{name}/venv" for name in os.listdir(releases))  # that of an adopted release may be a symlink
-    return next((one for one in venvs if os.path.realpath(one) == own), "")
+    return next((venv for venv in venvs if os.path.realpath(venv) == own), "")
 
 
 def _version(venv: str, name: str) -> str | None:
@@ -179,7 +179,7 @@ def _error(code: int, complaint: str, answer: dict[str, Any]) -> ReleaserError:
         problems = answer.get("problems") or [message]
         codes = answer.get("codes") or ["several"] * len(problems)
         return errors.PreflightError(
-            *(errors.Finding(*one, advice=advice) for one in zip(codes, problems, strict=False))
+            *(errors.Finding(*pair, advice=advice) for pair in zip(codes, problems, strict=False))
         )
     kind: type[ReleaserError] = getattr(errors, _ERRORS.get(code, "ReleaserError"))
     return kind(message, advice=advice, output=complaint)

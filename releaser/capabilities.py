@@ -226,16 +226,16 @@ CAPABILITIES = (
 @functools.cache
 def gather(what: str) -> tuple[Any, ...]:
     """Return the additions of all capabilities to one of their fields, such as `checks`, in order."""
-    names = (name.rpartition(".") for one in CAPABILITIES for name in getattr(one, what))
+    names = (name.rpartition(".") for capability in CAPABILITIES for name in getattr(capability, what))
     return tuple(getattr(import_module(f"releaser.{module}"), name) for module, _, name in names)
 
 
 def make(what: str) -> tuple[Any, ...]:
     """Return an object of each class that `gather` returns for a field, such as `gates`."""
-    return tuple(one() for one in gather(what))
+    return tuple(section() for section in gather(what))
 
 
 def state_files() -> tuple[StateFile, ...]:
     """Return all files and directories that releaser keeps in the state directory."""
     found = gather("state")
-    return tuple(file for one in found for file in (one if isinstance(one, tuple) else (one,)))
+    return tuple(file for section in found for file in (section if isinstance(section, tuple) else (section,)))

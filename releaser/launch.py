@@ -151,7 +151,7 @@ def is_plain(root: str, *names: str) -> bool:
     env_file = f"{os.path.dirname(root)}/.env"
     lines = read_file(env_file).splitlines() if os.path.exists(env_file) else []
     given = b"\n".join(line.partition(b"=")[0].partition(b"#")[0] for line in lines)  # it has no escapes
-    if any(one in os.environ or one.encode() in given for one in variables):
+    if any(variable in os.environ or variable.encode() in given for variable in variables):
         return False
     text = read_file(f"{root}/pyproject.toml")
     is_named = b"releaser" in text and any(name.encode() in text for name in names)
@@ -200,7 +200,9 @@ def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
     except Exception as error:  # noqa: BLE001 - no error keeps a program from starting
         problem = f"could not look for updates: {error}"
     if problem and say and sys.stderr is not None:
-        sys.stderr.write(f"releaser: {''.join(one if one.isprintable() else '?' for one in problem)}\n")
+        sys.stderr.write(
+            f"releaser: {''.join(character if character.isprintable() else '?' for character in problem)}\n"
+        )
     return problem
 
 
@@ -331,7 +333,7 @@ def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int,
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         except ChildProcessError:  # this program ignores the status of children; their output must do
             status = 0
-        said, complaint = (os.pread(one, os.fstat(one).st_size, 0).decode(errors="replace") for one in streams)
+        said, complaint = (os.pread(stream, os.fstat(stream).st_size, 0).decode(errors="replace") for stream in streams)
     finally:
         for one in streams:
             os.close(one)

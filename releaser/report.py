@@ -164,7 +164,7 @@ class RunFacts(Learned, Ending):
     def is_rollback(self) -> bool:
         """True if the run made or tried to make an earlier release live, for a person or a channel."""
         is_older = bool(self.release and self.previous and self.release < self.previous)
-        is_new = any(one.step == "seal" for one in self.steps)  # it was built after a clock was set back
+        is_new = any(step.step == "seal" for step in self.steps)  # it was built after a clock was set back
         return self.command == "rollback" or (is_older and not is_new)
 
     @property

@@ -65,16 +65,16 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
         archive.writestr(_entry(MANIFEST), manifest.data)
         if signature is not None:
             archive.writestr(_entry(SIGNATURE), signature)
-        for one in manifest.files:
-            if one.in_base:
+        for file in manifest.files:
+            if file.in_base:
                 continue
-            entry = _entry(one.path)
-            entry.file_size = one.size  # in the header, which comes first
-            with open(files[one.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
-                if _copy(source, target) != (one.sha256, one.size):
+            entry = _entry(file.path)
+            entry.file_size = file.size  # in the header, which comes first
+            with open(files[file.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
+                if _copy(source, target) != (file.sha256, file.size):
                     refuse(
                         "bundle-changed",
-                        f"{files[one.path]} changed while releaser wrote the bundle",
+                        f"{files[file.path]} changed while releaser wrote the bundle",
                         "Create the bundle again.",
                     )
     descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
@@ -110,8 +110,8 @@ class BundleArchive(Frozen):
     def manifest(self) -> BundleManifest:
         """Read the manifest, and check that it lists exactly the files here. Raises PreflightError."""
         found = parse_manifest(self.data)
-        there = {one.filename: one.file_size for one in self.archive.infolist()}
-        named = {one.path: one.size for one in found.files if not one.in_base}
+        there = {entry.filename: entry.file_size for entry in self.archive.infolist()}
+        named = {file.path: file.size for file in found.files if not file.in_base}
         if extra := sorted(there.keys() - named.keys() - {MANIFEST, SIGNATURE}):
             refuse("bundle-damaged", f"{self.place} has {extra[0]}, which its manifest does not list", _AGAIN)
         for path, size in named.items():
@@ -128,9 +128,9 @@ class BundleArchive(Frozen):
     def verify(self, manifest: BundleManifest) -> None:
         """Check each file against its hash in the manifest, and the code against its commit. Raises PreflightError."""
         with open(os.devnull, "wb") as nowhere:
-            for one in manifest.files:
-                if not one.in_base:
-                    self._take(one, nowhere)
+            for file in manifest.files:
+                if not file.in_base:
+                    self._take(file, nowhere)
         if manifest.find(CODE) is not None:
             with self.archive.open(CODE) as stream:
                 if manifest.commit.encode() not in stream.read(_CHUNK).partition(b"\n\n")[0]:
@@ -140,28 +140,28 @@ class BundleArchive(Frozen):
                         _AGAIN,
                     )
 
-    def extract(self, one: BundledFile, target: Path) -> None:
+    def extract(self, file: BundledFile, target: Path) -> None:
         """Write a file of the bundle to `target`, which must not exist. Raises PreflightError and OSError."""
         with open(target, "xb") as stream:
-            self._take(one, stream)
+            self._take(file, stream)
             stream.flush()
             os.fsync(stream.fileno())
         sync_directory(target.parent)
 
-    def read(self, one: BundledFile) -> bytes:
+    def read(self, file: BundledFile) -> bytes:
         """Return a small file of the bundle. Raises PreflightError."""
         found = io.BytesIO()
-        self._take(one, found)
+        self._take(file, found)
         return found.getvalue()
 
-    def _take(self, one: BundledFile, target: IO[bytes]) -> None:
+    def _take(self, file: BundledFile, target: IO[bytes]) -> None:
         try:
-            with self.archive.open(one.path) as source:
+            with self.archive.open(file.path) as source:
                 found = _copy(source, target)
         except _DAMAGED as error:
-            refuse("bundle-damaged", f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
-        if found != (one.sha256, one.size):
-            refuse("bundle-damaged", f"{one.path} in {self.place} does not match its manifest", _AGAIN)
+            refuse("bundle-damaged", f"{file.path} in {self.place} is damaged: {error}", _AGAIN)
+        if found != (file.sha256, file.size):
+            refuse("bundle-damaged", f"{file.path} in {self.place} does not match its manifest", _AGAIN)
 
 
 @contextmanager
@@ -228,20 +228,20 @@ def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
         if one.header_offset != offset or stream.read(_LOCAL + len(name)) != one.FileHeader():
             yield f"{name} is in the wrong place, or its header differs from the list of entries"
         offset += _LOCAL + len(name) + one.file_size
-    if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
+    if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(entry.filename) for entry in entries) + _END:
         yield "it has data outside of its entries"
 
 
-def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
-    name = one.filename
-    if one.orig_filename != name or not is_path(name):
-        yield f"{one.orig_filename!r} is not a valid path in a bundle"
-    if one.compress_type != zipfile.ZIP_STORED or one.compress_size != one.file_size:
+def _flaws_of(entry: zipfile.ZipInfo) -> Iterator[str]:
+    name = entry.filename
+    if entry.orig_filename != name or not is_path(name):
+        yield f"{entry.orig_filename!r} is not a valid path in a bundle"
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         yield f"{name} is compressed"
-    if one.external_attr != _MODE << 16 or one.create_system != _UNIX:
+    if entry.external_attr != _MODE << 16 or entry.create_system != _UNIX:
         yield f"{name} is not a regular file"
-    version = (one.create_version, one.extract_version, one.reserved, one.volume, one.internal_attr)
-    if one.flag_bits or one.extra or one.comment or one.date_time != _TIME or version != _VERSION:
+    version = (entry.create_version, entry.extract_version, entry.reserved, entry.volume, entry.internal_attr)
+    if entry.flag_bits or entry.extra or entry.comment or entry.date_time != _TIME or version != _VERSION:
         yield f"{name} is encrypted, or has fields that no bundle has"
 
 
@@ -259,9 +259,9 @@ def offline_lock(lock: bytes, *, wheels: Path, manifest: BundleManifest) -> byte
 
     content = tomllib.loads(lock.decode())
     known: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in manifest.below(WHEELS):
-        name, version, *_ = parse_wheel_filename(one.path.removeprefix(WHEELS))
-        entry = {"path": one.path.removeprefix(WHEELS), "hash": f"sha256:{one.sha256}", "size": one.size}
+    for file in manifest.below(WHEELS):
+        name, version, *_ = parse_wheel_filename(file.path.removeprefix(WHEELS))
+        entry = {"path": file.path.removeprefix(WHEELS), "hash": f"sha256:{file.sha256}", "size": file.size}
         known.setdefault((name, str(version)), []).append(entry)
     here = {"registry": str(wheels)}
     for package in content.get("package", ()):

@@ -45,11 +45,11 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
             check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
             exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
-            for one in manifest.below(INCLUDED):
-                target = fresh / one.path.removeprefix(INCLUDED)
+            for file in manifest.below(INCLUDED):
+                target = fresh / file.path.removeprefix(INCLUDED)
                 if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    archive.extract(one, target)
+                    archive.extract(file, target)
             sync_file_system(fresh)
             fresh.rename(place)
             sync_directory(place.parent)

@@ -102,16 +102,16 @@ class BundleManifest(Frozen):
 
     def find(self, path: str) -> BundledFile | None:
         """Return the file at a path; None without one."""
-        return next((one for one in self.files if one.path == path), None)
+        return next((file for file in self.files if file.path == path), None)
 
     def below(self, directory: str) -> tuple[BundledFile, ...]:
         """Return the files below a directory, whose name must end with a slash."""
-        return tuple(one for one in self.files if one.path.startswith(directory))
+        return tuple(file for file in self.files if file.path.startswith(directory))
 
     @property
     def included_sha256(self) -> str:
         """The digest of the additional files; empty without any."""
-        lines = "".join(f"{one.sha256} {one.path}\n" for one in self.below(INCLUDED))
+        lines = "".join(f"{file.sha256} {file.path}\n" for file in self.below(INCLUDED))
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def has_expired(self, now: datetime) -> bool:
@@ -148,14 +148,14 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
     paths = [one.path for one in found.files]
     if len(paths) > _MOST_FILES or paths != sorted(set(paths)):
         yield f"its {len(paths)} files are not sorted, not unique, or more than {_MOST_FILES}"
-    for one in found.files:
-        yield from _flaws_of(one)
-        if one.in_base and found.base is None:
-            yield f"{one.path} is marked as a file of the base, but the bundle has no base"
+    for file in found.files:
+        yield from _flaws_of(file)
+        if file.in_base and found.base is None:
+            yield f"{file.path} is marked as a file of the base, but the bundle has no base"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
         yield f"{LOCK} is missing, or does not match lock_sha256"
-    if both := {*paths} & {str(parent) for one in paths for parent in PurePosixPath(one).parents}:
+    if both := {*paths} & {str(parent) for path in paths for parent in PurePosixPath(path).parents}:
         yield f"{min(both)} is both a file and a directory"
     if not re.fullmatch(_PYTHON, found.python):
         yield f"{found.python!r} is not a Python version"
@@ -163,7 +163,9 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
         yield "its release or sequence is not valid"
     if not _COMMIT.fullmatch(found.commit) or not found.branch:
         yield f"{found.commit!r} is not a commit, or its branch is missing"
-    yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not is_time(one))
+    yield from (
+        f"{time!r} is not a time in UTC" for time in (found.created, found.expires) if time and not is_time(time)
+    )
 
 
 def _flaws_of(one: BundledFile) -> Iterator[str]:
@@ -245,7 +247,7 @@ class BundleDetails(Frozen):
             targets=tuple(map(str, manifest.targets)),
             base=manifest.base.release if manifest.base is not None else None,
             signer=signer,
-            wheels=tuple(one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)),
+            wheels=tuple(file.path.removeprefix(WHEELS) for file in manifest.below(WHEELS)),
             files=len(manifest.files),
         )
 

@@ -164,18 +164,18 @@ def _flaws(found: Pointer) -> Iterator[str]:
     if not sequences or sequences != sorted({*sequences}, reverse=True) or sequences[-1] <= 0:
         yield "its sequence does not grow with each move"
     times = (found.expires, *(time for one in found.moves for time in (one.at, one.bundle_expires)))
-    yield from (f"{one!r} is not a time in UTC" for one in times if one is not None and not is_time(one))
+    yield from (f"{time!r} is not a time in UTC" for time in times if time is not None and not is_time(time))
     for move in found.moves:
-        releases = (move.release, *(one.base for one in move.deltas))
+        releases = (move.release, *(delta.base for delta in move.deltas))
         if not all(map(RELEASE_ID.fullmatch, releases)):
             yield f"{' or '.join(releases)} is not the name of a release"
-        for one in move.files:
-            if not _FILE.fullmatch(one.path):
-                yield f"{one.path!r} is not the name of a bundle in the same directory"
-            if not SHA256.fullmatch(one.sha256) or not SHA256.fullmatch(one.manifest):
-                yield f"a hash of {one.path} is not valid"
-            if not 0 < one.size <= _LARGEST_BUNDLE:
-                yield f"{one.path} cannot be {one.size} bytes"
+        for file in move.files:
+            if not _FILE.fullmatch(file.path):
+                yield f"{file.path!r} is not the name of a bundle in the same directory"
+            if not SHA256.fullmatch(file.sha256) or not SHA256.fullmatch(file.manifest):
+                yield f"a hash of {file.path} is not valid"
+            if not 0 < file.size <= _LARGEST_BUNDLE:
+                yield f"{file.path} cannot be {file.size} bytes"
 
 
 # Channels in their places

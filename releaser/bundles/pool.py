@@ -43,9 +43,9 @@ class Pool(Frozen):
         """Delete the directory, except for files that releaser did not create; a link stays. Raises OSError."""
         if self.directory.is_symlink():
             return
-        for one in map(self.directory.joinpath, _OWN):
-            if one.is_dir() and not one.is_symlink():
-                remove_tree(one)
+        for path in map(self.directory.joinpath, _OWN):
+            if path.is_dir() and not path.is_symlink():
+                remove_tree(path)
         with contextlib.suppress(OSError):  # it has other files
             self.directory.rmdir()
 
@@ -62,8 +62,8 @@ class Pool(Frozen):
 
     def prepare(self) -> None:
         """Create the directories, and delete the leftovers of a killed run. Raises OSError."""
-        for one in (self.directory, self.directory / "files", self.directory / "manifests"):
-            one.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.directory, self.directory / "files", self.directory / "manifests"):
+            directory.mkdir(mode=0o700, exist_ok=True)
         for name in os.listdir(self.directory / "files"):
             if name.endswith(".new"):
                 (self.directory / "files" / name).unlink()
@@ -83,14 +83,14 @@ class Pool(Frozen):
         shutil.copyfile(place, fresh)
         return fresh.replace(target)
 
-    def extract(self, one: BundledFile, extract: Callable[[BundledFile, Path], None]) -> Path:
+    def extract(self, file: BundledFile, extract: Callable[[BundledFile, Path], None]) -> Path:
         """Return a file of a bundle; `extract` it if the pool lacks it. Raises OSError, and the errors of `extract`."""
-        known = self.find(one.sha256)
+        known = self.find(file.sha256)
         if known is not None:
             return known
-        fresh = self.directory / "files" / f"{one.sha256}.new"
+        fresh = self.directory / "files" / f"{file.sha256}.new"
         fresh.unlink(missing_ok=True)
-        extract(one, fresh)
+        extract(file, fresh)
         return fresh.replace(fresh.with_suffix(""))
 
     def packed(self, kind: str, make: Callable[[Path], object]) -> list[Path]:
@@ -120,7 +120,7 @@ class Pool(Frozen):
         directory = self.directory / "manifests"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
-        known = sorted(one for one in directory.glob("*.json") if RELEASE_ID.fullmatch(one.stem))
+        known = sorted(path for path in directory.glob("*.json") if RELEASE_ID.fullmatch(path.stem))
         for one in known[:-KEPT]:
             one.unlink()
         used = {file.sha256 for one in known[-KEPT:] for file in self._files_of(one)}
@@ -131,7 +131,7 @@ class Pool(Frozen):
 
     def _files_of(self, place: Path) -> tuple[BundledFile, ...]:
         found = self.manifest_of(place.stem)
-        return () if found is None else tuple(one for one in found.files if not one.path.startswith(TOOLS))
+        return () if found is None else tuple(file for file in found.files if not file.path.startswith(TOOLS))
 
     def manifest_of(self, release: str) -> BundleManifest | None:
         """Return the manifest of the bundle of a release; None if the pool has none."""

@@ -40,7 +40,7 @@ class Trust(Frozen):
             revoked = _copy(self.revoked, directory / "revoked", "bundle_revoked") if self.revoked else None
             found = _ask_keygen(runner, "find-principals", "-s", file, "-f", allowed)
             named = found.stdout.splitlines() if found.returncode == 0 else ()
-            signers = [one for one in named if not one.startswith("!")]  # a `!` excludes signers from a pattern
+            signers = [name for name in named if not name.startswith("!")]  # a `!` excludes signers from a pattern
             if not signers:
                 told = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
                 why = f" ({told})" if told else ""  # such as that the key has expired

@@ -73,7 +73,7 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
         if target is not None:
             environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
         for package in reach(lock, groups, environment):
-            best = min(_ranked(package, ranks), key=lambda one: one[0], default=None)
+            best = min(_ranked(package, ranks), key=lambda ranked: ranked[0], default=None)
             if best is not None:
                 wheels[best[1]] = None
             elif target is not None and not is_local(package):

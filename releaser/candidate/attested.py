@@ -79,22 +79,22 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
             raise ResolutionError(_NOT_INSTALLED, _INSTALL)
         return known
     with work.log.step("attestations") as step:
-        strange = {one.name for one in asked} - known.keys()
-        earlier = [one for one in _files(work, live) if one.name in strange]
+        strange = {deviation.name for deviation in asked} - known.keys()
+        earlier = [file for file in _files(work, live) if file.name in strange]
         answers = _ask(work, [*asked, *earlier])
         # Attestations of the live packages may not have been verified yet.
-        known |= judge({}, [(one, answers[one]) for one in earlier if answers[one].state == "verified"]).publishers
-        found = judge(known, [(one, answers[one]) for one in asked])
+        known |= judge({}, [(key, answers[key]) for key in earlier if answers[key].state == "verified"]).publishers
+        found = judge(known, [(deviation, answers[deviation]) for deviation in asked])
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if wanted == "require" else ()))
-        _tell(work, step, found, known, {one: answers[one] for one in asked})
+        _tell(work, step, found, known, {deviation: answers[deviation] for deviation in asked})
         told = (
             []
             if wanted == "require"
             else [Finding("attestation-lost", str(one), _HOLD.format(one.name)) for one in found.lost]
         )
         # Several candidates of a run may have lost the same attestation.
-        work.log.note(*(one for one in told if one not in work.log.findings))
-    gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
+        work.log.note(*(finding for finding in told if finding not in work.log.findings))
+    gone = {deviation.name for deviation in accepted if deviation.what == "attestation" and not deviation.new}
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
 
 
@@ -107,17 +107,17 @@ def _tell(
 ) -> None:
     """Report the answers. With "require", raises ResolutionError without an answer about a known publisher."""
     attested = {one.name for one, answer in answers.items() if answer.state == "verified"}
-    told = f"{len(attested)} of {plural(len({one.name for one in answers}), 'package')} attested"
+    told = f"{len(attested)} of {plural(len({answer.name for answer in answers}), 'package')} attested"
     if not found.unknown:
         step.says(told)
         return
-    which = first_few(dict.fromkeys(f"{one.name} {one.version}" for one in found.unknown))
+    which = first_few(dict.fromkeys(f"{answer.name} {answer.version}" for answer in found.unknown))
     reason = next(iter(found.unknown.values()))
     step.warns(f"{told}; unknown: {which}: {reason}")
     if AttestationSettings.of(work.site).attestations != "require":
         return
     message = f"the publisher of {which} could not be determined: {reason}"
-    if any(one.name in known for one in found.unknown):
+    if any(answer.name in known for answer in found.unknown):
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, f'{advice} To install it anyway, set `attestations = "warn"`.')
     work.log.note(
@@ -130,7 +130,7 @@ def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[I
     if not before.data:
         return []
     digests = {entry.get("hash") for _, entry in before.files}
-    return [one for one in _files(work, after) if f"sha256:{one.sha256}" not in digests]
+    return [file for file in _files(work, after) if f"sha256:{file.sha256}" not in digests]
 
 
 def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
@@ -138,7 +138,7 @@ def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
 
     site, facts, others = work.site, work.facts, default_groups(work.site)
     groups = others if others is None else (*others, *site.settings.test_groups)
-    built = {canonicalize_name(one) for one in only_built(site, lock)}
+    built = {canonicalize_name(name) for name in only_built(site, lock)}
     return index_files(lock, group=facts.group, default_groups=groups, python=facts.choice.version, built=built)
 
 
@@ -170,8 +170,8 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
             is_broken = Finding("attestations-unverified", f"attestations are not verified: {reason}", _REINSTALL)
             work.log.note(*({is_broken} - {*work.log.findings}))
         found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
-    for one in new:  # unknown answers, too: another question may wait as long
-        remembered["attestation", *one] = json.dumps(to_builtins(found[one]))
+    for key in new:  # unknown answers, too: another question may wait as long
+        remembered["attestation", *key] = json.dumps(to_builtins(found[key]))
     return found | {
         one: convert(json.loads(remembered["attestation", *one]), Answer) for one in wanted if one not in new
     }
@@ -182,7 +182,7 @@ def _run_probe(site: Site, files: Iterable[IndexFile]) -> str:
     from releaser.tools import attestation_probe  # slow to import, and needed only here
 
     root = _root(site)
-    questions = [[one.registry, one.name, one.file, one.sha256] for one in files]
+    questions = [[file.registry, file.name, file.file, file.sha256] for file in files]
     asked = json.dumps({"root": str(root or ""), "questions": questions}).encode()
     with temporary_directory() as place:
         own = {"XDG_CACHE_HOME": str(place), "XDG_DATA_HOME": str(place)}  # where Sigstore keeps its root

@@ -86,17 +86,21 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
             if found.known:
                 environ = site.runner.environ
                 in_force = settings_of_uv_in_force(tree, environ)
-                of_uv_itself = {name: value for one in reversed(in_force) for name, value in one.items()}
+                of_uv_itself = {name: value for setting in reversed(in_force) for name, value in setting.items()}
                 left = max(1.0, limit - (time.monotonic() - began))
-                reported = {one.name for one in found.vulnerabilities}
+                reported = {vulnerability.name for vulnerability in found.vulnerabilities}
                 ignored = {*settings.audit_ignore, *_ignored_by(site.pyproject.table("tool", "uv").get("audit"))}
                 ignored |= {*_ignored_by(of_uv_itself.get("audit"))}
                 asked = Service(url=service, environ=environ, settings=of_uv_itself, timeout=left)
                 more = [
                     Vulnerability(
-                        name=one.name, version=one.version, id=one.id, aliases=one.aliases, summary=one.summary
+                        name=vulnerability.name,
+                        version=vulnerability.version,
+                        id=vulnerability.id,
+                        aliases=vulnerability.aliases,
+                        summary=vulnerability.summary,
                     )
-                    for one in asked.find_unreported(pins, reported, ignored=ignored)
+                    for vulnerability in asked.find_unreported(pins, reported, ignored=ignored)
                 ]
                 found = replace(found, vulnerabilities=(*found.vulnerabilities, *more))
     except ToolError as error:
@@ -213,7 +217,7 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
         return
     user, _, password = userinfo.partition(":")
     host = urlsplit(f"//{place}").hostname or ""
-    login, secret = ('"' + re.sub(r'(["\\])', r"\\\1", unquote(one)) + '"' for one in (user, password))
+    login, secret = ('"' + re.sub(r'(["\\])', r"\\\1", unquote(text)) + '"' for text in (user, password))
     number, file = tempfile.mkstemp(*NETRC, state_dir if os.access(state_dir, os.W_OK | os.X_OK) else tree)
     try:
         with open(number, "w", encoding="utf-8") as netrc:
@@ -272,7 +276,10 @@ def find_fixes(
     if before is None:
         return changes
     fixed = fixed_by(before, after)
-    changes = tuple(replace(each, fixes=tuple(one.id for one in fixed if one.name == each.name)) for each in changes)
+    changes = tuple(
+        replace(each, fixes=tuple(vulnerability.id for vulnerability in fixed if vulnerability.name == each.name))
+        for each in changes
+    )
     work.log.learn(changes=changes)
     return changes
 
@@ -309,28 +316,46 @@ def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None
     if found is None or not found.known:
         return
     is_early = AuditSettings.of(site).security_fixes == "early"
-    held = {one.name: one for one in on_hold if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
-    stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
+    held = {hold.name: hold for hold in on_hold if hold.by in _STRONGER or (is_early and hold.by in ("policy", "age"))}
+    stuck = [
+        vulnerability
+        for vulnerability in found.vulnerabilities
+        if vulnerability.name in held and _keeps_out(held[vulnerability.name], vulnerability, before)
+    ]
     told, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
-    work.log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])
+    work.log.note(
+        *[
+            _problem(vulnerability, held[vulnerability.name])
+            for vulnerability in stuck
+            if not only_new or _key(vulnerability) not in told
+        ]
+    )
     note(site.state_dir, vulnerabilities=keys)
 
 
-def _keeps_out(held: Block, one: Vulnerability, before: Audit | None) -> bool:
+def _keeps_out(held: Block, vulnerability: Vulnerability, before: Audit | None) -> bool:
     """True if a fix exists and is blocked; a rule that exempts fixes counts if the fix was known and available."""
-    if one.fix is None or held.by in _STRONGER:
-        return one.fix is not None
-    return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)
+    if vulnerability.fix is None or held.by in _STRONGER:
+        return vulnerability.fix is not None
+    return (
+        before is not None
+        and vulnerability.is_in(before.vulnerabilities)
+        and not is_older(held.version, vulnerability.fix)
+    )
 
 
-def _problem(one: Vulnerability, held: Block) -> Finding:
+def _problem(vulnerability: Vulnerability, held: Block) -> Finding:
     why, advice = _STRONGER.get(held.by, _STUCK)
     message = (
-        f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} fixes it,"
-        f" but {why.format(reason=held.reason)}"
+        f"{vulnerability.name} {vulnerability.version} has the known vulnerability {vulnerability.id};"
+        f" {vulnerability.fix} fixes it, but {why.format(reason=held.reason)}"
     )
-    return Finding("vulnerable", message=message, advice=advice.format(name=one.name, fix=one.fix, accept=_ACCEPT))
+    return Finding(
+        "vulnerable",
+        message=message,
+        advice=advice.format(name=vulnerability.name, fix=vulnerability.fix, accept=_ACCEPT),
+    )
 
 
-def _key(one: Vulnerability) -> str:
-    return f"{one.name} {one.version} {one.id}"
+def _key(vulnerability: Vulnerability) -> str:
+    return f"{vulnerability.name} {vulnerability.version} {vulnerability.id}"

@@ -156,7 +156,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     if passing is not None:  # its versions need no hold any more
         versions = passing.resolution.lock.versions
         change_blocks(
-            site.state_dir, lambda blocks: blocks.without(lambda one: one.by == "tests" and one.is_in(versions))
+            site.state_dir, lambda blocks: blocks.without(lambda block: block.by == "tests" and block.is_in(versions))
         )
     blocks = read_blocks(site.state_dir)
     is_held_now = not set(blocks.by("tests")) <= set(held_before)
@@ -258,4 +258,4 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
 def _list_newer(base: LockFile, lock: LockFile) -> list[str]:
     """Name the packages that are newer in a lock than in `base`."""
     changes = changes_between(base.versions, lock.versions)
-    return [one.name for one in changes if one.old and one.new and is_newer(one.new, one.old)]
+    return [change.name for change in changes if change.old and change.new and is_newer(change.new, change.old)]

@@ -116,7 +116,7 @@ class CulpritSearch:
         named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
             return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
-        hints = {*named, *(one.name for one in read_blocks(self.site.state_dir).by("tests") if one.name in upgrades)}
+        hints = {*named, *(hold.name for hold in read_blocks(self.site.state_dir).by("tests") if hold.name in upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # A package that requires a suspect brings it along: tried before the suspect, it would look like the culprit.
         needs = Graph.of(self.full.resolution.lock).needs
@@ -247,7 +247,7 @@ class CulpritSearch:
         if resolution is None or not self.budget.allows():
             return None
         changes = changes_between(self.full.resolution.lock.versions, resolution.lock.versions)
-        news = [one.name for one in changes if one.new]
+        news = [change.name for change in changes if change.new]
         if not news:
             return None
         self.budget.spent += 1
@@ -358,8 +358,8 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
     A framework is in every traceback, so many suspects are no hint.
     """
-    words = {one[0].rstrip(".").lower() for one in re.finditer(_WORD, output)}
-    modules = {one[1].lower() for one in re.finditer(_IN_A_RELEASE, output)}
+    words = {match[0].rstrip(".").lower() for match in re.finditer(_WORD, output)}
+    modules = {match[1].lower() for match in re.finditer(_IN_A_RELEASE, output)}
     known = _modules(venv, names)
     found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
     return tuple(found) if len(found) * 2 <= len(names) else ()

@@ -56,7 +56,9 @@ def find_sources(project: Mapping[str, Any], lock: LockFile) -> dict[str, tuple[
         if url.startswith(_REMOTE):
             known = found.setdefault(url, [])
             named = (commit, *wanted, *(value for name, value in parse_qsl(query) if name == "rev"))
-            known += [one for one in named if isinstance(one, str) and one and one not in known and "=" not in one]
+            known += [
+                name for name in named if isinstance(name, str) and name and name not in known and "=" not in name
+            ]
 
     for package in lock.packages:
         add(str(package.get("source", {}).get("git", "")))
@@ -101,7 +103,7 @@ def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) 
         lock = LockFile.parse(read_if_there(tree / "uv.lock") or b"version = 1")
     sources = find_sources(project, lock)
     if of is not None:
-        only = replace(lock, packages=tuple(one for one in lock.packages if one["name"] in of))
+        only = replace(lock, packages=tuple(package for package in lock.packages if package["name"] in of))
         wanted = {_without_login(url) for url in find_sources({}, only)}
         sources = {url: refs for url, refs in sources.items() if _without_login(url) in wanted}
     if not sources:
@@ -121,7 +123,7 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
     settings = list[tuple[str, str]]()
     for number, plain in enumerate(dict.fromkeys(map(_without_login, sources))):
         urls = sorted((url for url in sources if _without_login(url) == plain), key=len)
-        wanted = dict.fromkeys(one for url in urls for one in sources[url])
+        wanted = dict.fromkeys(source for url in urls for source in sources[url])
         try:
             site.git.mirror(urls[-1], place / str(number), tuple(wanted))
         except ToolError as error:
@@ -136,7 +138,7 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
             ) from error
         for url in dict.fromkeys([plain, *urls]):
             settings.append((f"url.{place / str(number)}.insteadOf", url))
-            settings += [(f"url.{url}{one}.insteadOf", f"{url}{one}") for one in _GOING_ON]
+            settings += [(f"url.{url}{separator}.insteadOf", f"{url}{separator}") for separator in _GOING_ON]
     # In the sandbox, git may also clone a submodule from one of these copies.
     return add_git_settings({}, [*settings, ("protocol.file.allow", "always")])
 

@@ -185,8 +185,10 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
         message = (
             f"building the project's own packages creates files that are not in the checkout: {first_few(made, 3)}"
         )
-        places = {one["source"].get("editable", ".") for one in LockFile.read(site.project.lock).packages} - {"."}
-        homes = [os.path.normpath(site.project.root / one) for one in places]  # of local packages but the project
+        places = {package["source"].get("editable", ".") for package in LockFile.read(site.project.lock).packages} - {
+            "."
+        }
+        homes = [os.path.normpath(site.project.root / place) for place in places]  # of local packages but the project
         is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
         by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."

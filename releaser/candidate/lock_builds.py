@@ -42,7 +42,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
         yield Sandbox()
         return
     mark_tried(site)
-    before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
+    before = {path: look_at(path) for path in (tree / ".git", *(tree / name for name in OF_UV)) if path != lock}
     try:
         with fetch_sources(site, tree) as fetched:
             writable = () if tree == site.project.checkout else (tree,)

@@ -81,7 +81,7 @@ def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
 def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     """Return the unapplied migrations, with the code of the site's tree even if the venv points to the checkout."""
     top = site.git.layout.top
-    sources = tuple(top / one for one in sources_below(venv, site.project.of_checkout(top)))
+    sources = tuple(top / path for path in sources_below(venv, site.project.of_checkout(top)))
     try:
         answer = replace(manage(site, venv), sources=sources).migrations()
     except ToolError as error:
@@ -228,9 +228,9 @@ def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
         return f"Run `{migrate}`{databases} in {checkout}. The next update then continues."
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
-    tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
+    tree, root = (shlex.quote(os.path.relpath(path, checkout)) for path in (place, place / checkout.relative_to(top)))
     # With these, Python finds packages of the project in the work tree, not in the checkout.
-    sources = [str(place / one) for one in sources_below(venv, top)]
+    sources = [str(place / path) for path in sources_below(venv, top)]
     variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
     there = f"(cd {root} && {variable}{migrate})"
     add = f"git worktree add --detach {tree} {site.tree.commit[:12]}"

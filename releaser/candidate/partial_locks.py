@@ -147,7 +147,7 @@ class PartialLocks:
         """Return the packages that can be upgraded or kept, each after its requirements. Raises ResolutionError."""
         local, needs = self.base.local | self.full.local, Graph.of(self.full).needs
         changes = changes_between(self.base.versions, self.full.versions)
-        names = [one.name for one in changes if one.name not in local and one.old and one.new]
+        names = [change.name for change in changes if change.name not in local and change.old and change.new]
         # A package has all requirements of the packages that it requires, and these packages in addition.
         return tuple(sorted(names, key=lambda name: len(find_all_needs(name, needs))))
 
@@ -238,7 +238,7 @@ class _Solutions(Frozen):
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
     """Prepare locks with a part of the upgrades of a resolution."""
     site = work.site
-    failed = {(one.name, one.version) for one in read_blocks(site.state_dir).failed}
+    failed = {(hold.name, hold.version) for hold in read_blocks(site.state_dir).failed}
     return PartialLocks(
         uv=work.facts.uv,
         python=work.facts.python,

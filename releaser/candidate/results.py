@@ -55,11 +55,11 @@ def mark_good(site: Site, release: Release) -> None:
     store_of(site).record_live(release)
     key, commit, versions = release.key, release.manifest.commit, lock_of(release).versions
 
-    def is_lifted(one: StoredBlock) -> bool:
-        if one.what != "commit":
-            return one.key == key or one.is_in(versions)
+    def is_lifted(block: StoredBlock) -> bool:
+        if block.what != "commit":
+            return block.key == key or block.is_in(versions)
         with contextlib.suppress(ToolError):  # the good release may contain the blocked commit
-            return one.code_key == key.code_key or bool(commit and site.git.is_ancestor(one.commit, commit))
+            return block.code_key == key.code_key or bool(commit and site.git.is_ancestor(block.commit, commit))
         return False
 
     change_blocks(site.state_dir, lambda blocks: blocks.without(is_lifted))
@@ -129,7 +129,10 @@ class Fault(Frozen):
 def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Put the versions that a lock has of faulty packages on hold; `release` is the one whose tests failed."""
     site, now = work.site, timestamp()
-    known, code = {(one.name, one.version): one for one in read_blocks(site.state_dir).by("tests")}, code_digest(site)
+    known, code = (
+        {(hold.name, hold.version): hold for hold in read_blocks(site.state_dir).by("tests")},
+        code_digest(site),
+    )
     holds = []
     for name, fault in faults.items():
         version = lock.versions[name]
@@ -161,8 +164,11 @@ def add_holds(site: Site, report: RunReport) -> RunReport:
         return report
     live, shown = lock_of(store_of(site).live()).versions, site.redactor.clean
     holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
-    lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in blocks.commits)
-    held = tuple(replace(one, reason=shown(one.reason)) for one in holds)
+    lines = (
+        f"commit {commit.commit[:12]} ({commit.subject}) {commit.reason} (since {commit.at[:10]})"
+        for commit in blocks.commits
+    )
+    held = tuple(replace(hold, reason=shown(hold.reason)) for hold in holds)
     return report.with_section(HoldsSection(holds=held, commits_on_hold=tuple(map(site.redactor.line, lines))))
 
 

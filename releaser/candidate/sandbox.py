@@ -62,11 +62,11 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
     findings += [
         Finding(
             "test-sockets-unsafe",
-            f"`test_sockets`: a program that reaches {one} can start programs outside of the sandbox",
+            f"`test_sockets`: a program that reaches {socket} can start programs outside of the sandbox",
             "Remove it from `test_sockets`.",
         )
-        for one in SandboxSettings.of(site).test_sockets
-        if is_of_manager(os.path.join("/", one))
+        for socket in SandboxSettings.of(site).test_sockets
+        if is_of_manager(os.path.join("/", socket))
     ]
     if SandboxSettings.of(site).sandbox == "bwrap":  # the other values accept a missing sandbox
         try:
@@ -91,10 +91,10 @@ def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
 def tell_open(site: Site, log: RunLog) -> None:
     """Log that tests and builds have no sandbox on this host, unless `sandbox` is "off", and report it once."""
     warnings, is_known = sandbox_warnings(site), read_notes(site.state_dir).no_sandbox
-    for one in warnings:
-        logger.warning("%s", one.message)
+    for warning in warnings:
+        logger.warning("%s", warning.message)
         if not is_known:
-            log.note(replace(one, advice=f"{one.advice} This is reported once."))
+            log.note(replace(warning, advice=f"{warning.advice} This is reported once."))
     if bool(warnings) != is_known:
         note(site.state_dir, no_sandbox=bool(warnings))
 
@@ -134,7 +134,7 @@ def sandbox_of(
         copied=tuple(_beside(site)),
         network=what != "tests" or SandboxSettings.of(site).test_network,
     )
-    steering = [python, venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
+    steering = [python, venv / "pyvenv.cfg", tree / ".git", *(project.root / name for name in OF_UV)]
     before = {path: look_at(path) for path in steering}
     links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
@@ -181,9 +181,9 @@ def _beside(site: Site) -> Iterator[Path]:
     project, tree = site.outside.project, site.git.layout.top
     own = (site.outside.git.layout.top, project.state_dir, tree)
     with contextlib.suppress(OSError), os.scandir(project.outer) as entries:
-        for one in entries:
-            path = Path(one.path)
-            if one.is_symlink() or any(place.is_relative_to(path) for place in own) or not os.access(path, os.W_OK):
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_symlink() or any(place.is_relative_to(path) for place in own) or not os.access(path, os.W_OK):
                 continue
             with contextlib.suppress(OSError):
                 if weigh(path, most_files=_FEW, most_bytes=SMALL * 10)[2]:
@@ -253,7 +253,7 @@ def _libraries_of(python: Path) -> tuple[Path, ...]:
 
 def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
     """Yield the directories from `top` to the project, and those of a venv; each after its parent."""
-    yield from (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
+    yield from (directory for directory in (*reversed(root.parents), root) if directory.is_relative_to(top))
     yield venv
     for part in ("bin", "lib", "lib/*", "lib/*/site-packages"):
         yield from venv.glob(part)
@@ -286,8 +286,8 @@ def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[st
 
 def writable_places(site: Site) -> list[Path]:
     return [
-        Path(os.path.normpath(site.project.checkout / Path(one).expanduser()))
-        for one in SandboxSettings.of(site).test_writable
+        Path(os.path.normpath(site.project.checkout / Path(path).expanduser()))
+        for path in SandboxSettings.of(site).test_writable
     ]
 
 
@@ -297,8 +297,8 @@ def named_sockets(site: Site) -> Iterator[Path]:
     `test_sockets` names them, or the site's `.env`, which no commit changes.
     """
     project = site.outside.project
-    for one in SandboxSettings.of(site).test_sockets:
-        yield Path(os.path.normpath(project.checkout / Path(one).expanduser()))
+    for socket in SandboxSettings.of(site).test_sockets:
+        yield Path(os.path.normpath(project.checkout / Path(socket).expanduser()))
     found = (read_if_there(place / ".env") for place in (project.outer, project.root))
     if texts := [one.decode(errors="replace") for one in found if one]:
         yield from map(Path, find_named(texts, list_listening()))

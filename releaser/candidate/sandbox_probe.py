@@ -126,7 +126,7 @@ def _reached(site: Site, tries: list[_Try], sandbox: Sandbox, *, skips: str = ""
     done = site.runner.run(
         words, cwd=Path("/"), env=env, timeout=_SECONDS, sandbox=sandbox, input=json.dumps(known).encode()
     )
-    return {int(one) for one in done.stdout.split() if one.isdecimal()}
+    return {int(word) for word in done.stdout.split() if word.isdecimal()}
 
 
 def _tries(site: Site, stack: contextlib.ExitStack, *, writes: bool) -> Iterator[_Try]:

@@ -136,7 +136,7 @@ def find_blame(work: Workspace, failed: TrialResult) -> Blame:
     """Run the trial that a candidate failed with the live release, once in a run, to find the cause."""
     remembered, question = work.site.runner.remembered, ("blame", failed.trial.step)
     if question not in remembered:
-        attempted = (one for one in list_trials(work.site, work.before) if one.step == failed.trial.step)
+        attempted = (trial for trial in list_trials(work.site, work.before) if trial.step == failed.trial.step)
         remembered[question] = _blame(work, *attempted)
     return cast("Blame", remembered[question])
 

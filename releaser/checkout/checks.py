@@ -199,7 +199,7 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
         return
     with contextlib.suppress(ToolError):  # a new commit can only be compared after a fetch
         ahead, behind = site.git.apart(f"refs/heads/{branch}", theirs)
-        if ahead and behind and not {one.id for one in ahead} <= own_commits(site, ahead):
+        if ahead and behind and not {commit.id for commit in ahead} <= own_commits(site, ahead):
             yield describe_divergence(remote, branch)
 
 

@@ -94,7 +94,7 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
     for path in due:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         replace_file(root / path, read_file(directory / path, most=None))
-    log.note(*(one for one in findings if one not in log.findings))
+    log.note(*(finding for finding in findings if finding not in log.findings))
     for later in store_of(site).all():
         brought = later.manifest.provenance.brought
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
@@ -132,13 +132,13 @@ def export_findings(site: Site) -> Iterator[Finding]:
 
 
 def _list_files(directory: Path) -> dict[str, Path]:
-    return {one.relative_to(directory).as_posix(): one for one in sorted(directory.rglob("*")) if one.is_file()}
+    return {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
 def _came_along(site: Site, path: str, found: str | None) -> bool:
     """True if a file, by its hash, is a bundle's file of any release."""
     return found is not None and any(
-        found == hash_of_file(included_of(one.directory) / path) for one in store_of(site).all()
+        found == hash_of_file(included_of(release.directory) / path) for release in store_of(site).all()
     )
 
 

@@ -252,7 +252,7 @@ def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
     if committed is None or not is_same_text(read_if_there(lock), committed):
         return False
     releases = (move.previous, move.new)
-    if any(is_same_text(read_if_there(one.lock), committed) for one in releases if one is not None):
+    if any(is_same_text(read_if_there(release.lock), committed) for release in releases if release is not None):
         return False
     message = f"another {lock.name} was committed during the run; it was not replaced"
     log.note(Finding("lock-committed-meanwhile", message=message, advice="The next update uses it."))
@@ -285,7 +285,7 @@ class _Known:
 
 def _copies(site: Site, releases: Iterable[Release | None]) -> list[Path]:
     releases = releases if site.project.has_git else store_of(site).all()  # no commit has the lock of an earlier one
-    return [one.lock for one in releases if one is not None]
+    return [release.lock for release in releases if release is not None]
 
 
 def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
@@ -303,7 +303,7 @@ def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
 def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> None:
     place = site.state_dir / f"{path.name}-{log.run_id}"
     copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
-    kept = next(one for one in copies if not one.exists() or read_file(one) == data)
+    kept = next(copy for copy in copies if not copy.exists() or read_file(copy) == data)
     if kept.exists():
         return
     replace_file(kept, data, private=True)
@@ -324,7 +324,7 @@ def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
         commits = known.commits if site.project.has_git else ()  # a shadow repository keeps only its last commit
-        return not any(is_same_text(site.git.data(one, name), data) for one in commits)
+        return not any(is_same_text(site.git.data(commit, name), data) for commit in commits)
     return True
 
 

@@ -162,18 +162,18 @@ def _goes_away(site: Site, name: str) -> bool:
     if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _CACHES if "/" not in pattern):
         return True
     base = os.path.relpath(site.project.root, site.git.layout.top)
-    declared = {os.path.normpath(os.path.join(base, one)) for one in BuildSettings.of(site).build_output}
-    return any(one in declared or matches(one, StagingSettings.of(site).staging_omit) for one in above)
+    declared = {os.path.normpath(os.path.join(base, output)) for output in BuildSettings.of(site).build_output}
+    return any(parent in declared or matches(parent, StagingSettings.of(site).staging_omit) for parent in above)
 
 
 def _collapse(site: Site, names: list[str]) -> list[str]:
     """Return paths relative to the project; a directory without tracked files stands for the files in it."""
     if not names:
         return []
-    wholes = [one.rstrip("/") for one in site.git.unknown_files() if one.endswith("/")]
-    found = (next((one for one in wholes if name.startswith(f"{one}/")), name) for name in names)
+    wholes = [file.rstrip("/") for file in site.git.unknown_files() if file.endswith("/")]
+    found = (next((whole for whole in wholes if name.startswith(f"{whole}/")), name) for name in names)
     base = os.path.relpath(site.project.root, site.git.layout.top)
-    return [*dict.fromkeys(os.path.relpath(one, base) for one in found)]
+    return [*dict.fromkeys(os.path.relpath(path, base) for path in found)]
 
 
 def _check_output(site: Site, path: str) -> None:
@@ -286,7 +286,7 @@ def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
 
 def _make_passage(site: Site, directory: Path) -> None:
     """Make directories in the state directory with the mode of the directory of releases."""
-    for place in [one for one in (*directory.parents, directory) if one.is_relative_to(site.state_dir / KEPT)]:
+    for place in [parent for parent in (*directory.parents, directory) if parent.is_relative_to(site.state_dir / KEPT)]:
         if not place.exists():
             place.mkdir()
             shutil.copymode(site.project.releases, place)
@@ -298,7 +298,7 @@ def _lead_to_kept(venv: Path, path: str, kept: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(os.path.relpath(kept, place.parent))
         known = list_output(venv)
-        replace_file(venv / _PATHS, "".join(f"{one}\n" for one in (*known, path)).encode())
+        replace_file(venv / _PATHS, "".join(f"{output}\n" for output in (*known, path)).encode())
 
 
 def _exclude(site: Site, path: str) -> None:

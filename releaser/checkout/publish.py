@@ -53,7 +53,7 @@ def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
     full. Raises ToolError.
     """
     noted = frozenset(read_pending(site.state_dir).commits)
-    unknown = (one.id for one in commits if one.id not in noted)
+    unknown = (commit.id for commit in commits if commit.id not in noted)
     return noted.union(itertools.takewhile(partial(_is_own, site), itertools.islice(unknown, _LOOKED_AT)))
 
 
@@ -67,12 +67,16 @@ def _is_own(site: Site, commit: str) -> bool:
         return False
     message = git.message(commit).strip()
     commands = ("update", "init", "rollback", "rebuild")
-    releases = [one for one in store_of(site).all() if message in (commit_message(by, one).strip() for by in commands)]
+    releases = [
+        release
+        for release in store_of(site).all()
+        if message in (commit_message(command, release).strip() for command in commands)
+    ]
     if not releases or not git.has(f"{commit}^"):  # a person made the first commit of a project
         return False
     changed, own = git.changed_since_parting(commit, f"{commit}^"), {*site.own_files()}
     data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
-    return changed <= own and any(is_same_text(read_if_there(one.lock), data) for one in releases)
+    return changed <= own and any(is_same_text(read_if_there(release.lock), data) for release in releases)
 
 
 def commit_message(command: str, release: Release) -> str:
@@ -97,7 +101,7 @@ def list_unpushed(site: Site) -> list[str]:
     else:
         here = git.commits(seen, "HEAD")
         own = own_commits(site, here)
-        known = [one.id for one in reversed(here) if one.id in own]
+        known = [commit.id for commit in reversed(here) if commit.id in own]
     return known[-_MOST:]
 
 
@@ -196,11 +200,11 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
     found = _find_differences(site, release, left=read_pending(site.state_dir).left)
     known = read_notes(site.state_dir).lock_differences
     if found and (found != known or log.learned.live_changed):
-        names = " ".join(one.name for one in found if one.is_held or not one.is_kept)
+        names = " ".join(difference.name for difference in found if difference.is_held or not difference.is_kept)
         pins = " ".join(
-            f"--upgrade-package {one.name}=={one.live}"
-            for one in found
-            if one.is_kept and not one.is_held and ", " not in one.live
+            f"--upgrade-package {difference.name}=={difference.live}"
+            for difference in found
+            if difference.is_kept and not difference.is_held and ", " not in difference.live
         )
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
         advice = "This host keeps the live versions."
@@ -249,7 +253,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     due = read_pending(site.state_dir)
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [
-        *(one.name for one in _brought(site.project, release)),
+        *(change.name for change in _brought(site.project, release)),
         lock,
         *([export] if export and not git.ignores(export) else []),
     ]
@@ -283,8 +287,8 @@ def _push(site: Site, step: Step) -> None:
         step.skip(f"{remote} is ahead, with a commit that is on hold here")
         return
     own = own_commits(site, waiting)
-    ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
-    others = [one for one in waiting if one.id not in own]
+    ready = list(itertools.takewhile(lambda commit: commit.id in own, reversed(waiting)))
+    others = [commit for commit in waiting if commit.id not in own]
     if ready:
         try:
             site.git.push(remote, branch, ready[-1].id)
@@ -295,7 +299,9 @@ def _push(site: Site, step: Step) -> None:
             advice = "The commit stays in the checkout. The next run tries again; if `git_pull` is on, it pulls first."
             raise ToolError(message, advice, output=error.output) from error
         site.git.set_reference(SEEN, ready[-1].id)
-        note_due(site, commits=tuple(one.id for one in reversed(waiting) if one.id in own and one not in ready))
+        note_due(
+            site, commits=tuple(commit.id for commit in reversed(waiting) if commit.id in own and commit not in ready)
+        )
         step.says(f"to {remote}")
     if others:
         count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
@@ -337,6 +343,6 @@ def add_unpushed(site: Site, report: RunReport) -> RunReport:
     with contextlib.suppress(OSError, ToolError):
         if read_pending(site.state_dir).commits:
             ids = list_unpushed(site)[-_MOST_UNPUSHED:]
-            shown = tuple(site.redactor.line(f"{one[:12]} {site.git.subject(one)}") for one in ids)
+            shown = tuple(site.redactor.line(f"{commit_id[:12]} {site.git.subject(commit_id)}") for commit_id in ids)
             return replace(report, unpushed=shown)
     return report

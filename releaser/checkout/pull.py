@@ -144,8 +144,8 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
         return
     ahead, behind = git.apart(ours, theirs)
     own = own_commits(site, ahead)
-    others = [one for one in ahead if one.id not in own]
-    lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
+    others = [commit for commit in ahead if commit.id not in own]
+    lost = [other for other in others if seen is not None and git.is_ancestor(other.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)
         raise PreflightError(describe_rewrite(facts.checkout.remote or "", branch, theirs, lost, moved_back=back))
@@ -162,7 +162,7 @@ def _refuse_other_places(site: Site, commit: str) -> None:
     except tomllib.TOMLDecodeError:
         return  # preflight reports it once the commit is staged
     for key in ("state_dir", "venv"):
-        old, new = (one.table("tool", "releaser").get(key) for one in (site.pyproject, fresh))
+        old, new = (pyproject.table("tool", "releaser").get(key) for pyproject in (site.pyproject, fresh))
         if old != new:
             message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
             advice = "Pull it by hand, move the releases to the new place, and run `releaser init`; or do not change"
@@ -251,7 +251,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 
     def only_here(*places: str) -> list[Commit]:
         others = [one for one in commits if one.id not in own]
-        return [one for one in others if not any(git.is_ancestor(one.id, place) for place in places)]
+        return [other for other in others if not any(git.is_ancestor(other.id, place) for place in places)]
 
     places = [*_find_remote_commits(site), *_bundled_commits(site)]
     if not only_here(*places):
@@ -269,8 +269,12 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 
 def _bundled_commits(site: Site) -> list[str]:
     """Return the commits that bundles brought: the maker of a bundle has them, too."""
-    manifests = [one.manifest for one in store_of(site).all()]
-    return [one.commit for one in manifests if one.provenance.release and one.commit and site.git.has(one.commit)]
+    manifests = [release.manifest for release in store_of(site).all()]
+    return [
+        manifest.commit
+        for manifest in manifests
+        if manifest.provenance.release and manifest.commit and site.git.has(manifest.commit)
+    ]
 
 
 def _ask_remote(site: Site, remote: str) -> list[str]:
@@ -290,7 +294,7 @@ def _find_remote_commits(site: Site) -> list[str]:
     git, branch = site.git, site.branch
     remote = git.remote(branch)
     known = (git.reference(SEEN), git.tracked(remote, branch) if remote else None)
-    return [one for one in known if one is not None]
+    return [commit for commit in known if commit is not None]
 
 
 def commit_with_lock(site: Site, release: Release, commit: str) -> str:
@@ -299,10 +303,10 @@ def commit_with_lock(site: Site, release: Release, commit: str) -> str:
     lock, wanted = os.path.relpath(site.project.lock, git.layout.top), read_file(release.lock)
     for line in ("HEAD", *_find_remote_commits(site)):
         found = ""
-        for one in git.following(commit, line)[:_MOST_FOLLOWING]:
-            if not _has_code_of(site, release, one):
+        for following in git.following(commit, line)[:_MOST_FOLLOWING]:
+            if not _has_code_of(site, release, following):
                 break
-            found = one if is_same_text(git.data(one, lock), wanted) else found
+            found = following if is_same_text(git.data(following, lock), wanted) else found
         if found:
             return found
     return commit

@@ -258,7 +258,7 @@ def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
     real, own = lock.resolve(), top / lock.relative_to(place)
     if own.is_symlink() and own.resolve() == real:
         return
-    if lock.is_symlink() and not any(real.is_relative_to(one.resolve()) for one in (place, top)):
+    if lock.is_symlink() and not any(real.is_relative_to(path.resolve()) for path in (place, top)):
         message = f"uv.lock in the new commit is a symlink to {real}, which is outside the repository"
         refuse("lock-outside", message, "Commit a file instead, or a symlink to a file in the repository.")
 
@@ -291,7 +291,7 @@ def _with_left_out(site: Site, error: BuildError) -> BuildError:
     left_out = site.tree.brought.left_out
     if not left_out:
         return error
-    listed = ", ".join(f'"{one}"' for one in left_out[:3])
+    listed = ", ".join(f'"{path}"' for path in left_out[:3])
     missed = (
         f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it install it (as `npm "
         f"ci` does),"

@@ -33,10 +33,10 @@ def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
         return blocks
     path, git = os.path.relpath(site.project.lock, site.git.layout.top), site.git
     for commit in git.following(target.head, target.commit, path)[-_MOST:]:
-        before, after = (_lock_of(site, one, path) for one in (f"{commit}^", commit))
+        before, after = (_lock_of(site, revision, path) for revision in (f"{commit}^", commit))
         blocks = _compare(site, blocks, before, after, commit)
     if target.forward:  # a merge may lower a version that none of its commits lowers
-        before, after = (_lock_of(site, one, path) for one in (target.head, target.commit))
+        before, after = (_lock_of(site, revision, path) for revision in (target.head, target.commit))
         blocks = _compare(site, blocks, before, after, target.commit)
     return blocks
 

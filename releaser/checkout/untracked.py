@@ -103,7 +103,7 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
             patterns.append(place)
         elif place is not None:
             wanted.add(place)
-    above = {str(one) for place in wanted for one in Path(place).parents}
+    above = {str(parent) for place in wanted for parent in Path(place).parents}
     return tuple(
         name
         for name in names
@@ -146,7 +146,7 @@ def _within(text: str, top: Path, base: str) -> str | None:
 
 
 def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
-    return name in wanted or name in above or any(str(one) in wanted for one in Path(name).parents)
+    return name in wanted or name in above or any(str(parent) in wanted for parent in Path(name).parents)
 
 
 def _has_member(place: Path, pattern: str, name: str) -> bool:
@@ -251,14 +251,14 @@ class Carrier(Frozen):
             shutil.copy2(source, target)
             return
         target.mkdir()
-        for one in sorted(source.iterdir()):
+        for path in sorted(source.iterdir()):
             with contextlib.suppress(FileNotFoundError):
-                mode = one.lstat().st_mode
+                mode = path.lstat().st_mode
                 if stat.S_ISLNK(mode):
-                    if self.way.links or self._stays_inside(target / one.name, one.readlink()):
-                        (target / one.name).symlink_to(one.readlink())
+                    if self.way.links or self._stays_inside(target / path.name, path.readlink()):
+                        (target / path.name).symlink_to(path.readlink())
                 elif stat.S_ISDIR(mode) or stat.S_ISREG(mode):
-                    self._copy(one, target / one.name)
+                    self._copy(path, target / path.name)
         shutil.copystat(source, target)
 
     def _plan(self, name: str) -> Iterator[Entry]:
@@ -266,7 +266,7 @@ class Carrier(Frozen):
         source, target = self.top / name, self.place / name
         if source in self.kept_out or self.settings.omits(name, source):
             return
-        both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
+        both = all(path.is_dir() and not path.is_symlink() for path in (source, target))
         if os.path.lexists(target) and not both:
             return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -325,14 +325,14 @@ def _as_copy(entry: Entry) -> Entry:
 
 def check_room(place: Path, entries: Sequence[Entry]) -> None:
     """Raise PreflightError, before the first copy, if the disk has too few bytes or inodes for the copies."""
-    copies = [one for one in entries if one.how == "copy"]
-    heaviest = sorted(copies, key=lambda one: (one.bytes, one.files), reverse=True)
-    named = first_few([one.name for one in heaviest], 3)
+    copies = [entry for entry in entries if entry.how == "copy"]
+    heaviest = sorted(copies, key=lambda copy: (copy.bytes, copy.files), reverse=True)
+    named = first_few([entry.name for entry in heaviest], 3)
     need = Need(
         what="the copies of untracked files in the staging tree",
         place=place,
-        bytes=sum(one.bytes + _BLOCK * one.files for one in copies),
-        inodes=sum(one.files if one.how == "copy" else 1 for one in entries if one.how != "omit"),
+        bytes=sum(copy.bytes + _BLOCK * copy.files for copy in copies),
+        inodes=sum(entry.files if entry.how == "copy" else 1 for entry in entries if entry.how != "omit"),
         remedy=f"add the paths that the tests do not need to `staging_omit` (the largest: {named})" if named else "",
     )
     if lacks := tuple(find_lacks([need])):
@@ -367,11 +367,11 @@ def _walk(path: str | Path, *, skips: bool) -> Iterator[os.DirEntry[str]]:
     places = [str(path)]
     while places:
         with contextlib.suppress(*expected), os.scandir(places.pop()) as entries:
-            for one in entries:
+            for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    one.stat(follow_symlinks=False)  # the entry caches the result
-                    yield one
-                places += [one.path] if one.is_dir(follow_symlinks=False) else []
+                    entry.stat(follow_symlinks=False)  # the entry caches the result
+                    yield entry
+                places += [entry.path] if entry.is_dir(follow_symlinks=False) else []
 
 
 def may_read(path: Path) -> bool:
@@ -402,7 +402,7 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
     found = list[str]()
     with contextlib.suppress(ToolError):  # the shadow repository may not exist yet
         found = [one for one in (name.rstrip("/") for name in site.git.unknown_files()) if matches(one, patterns)]
-    found += [one for one in patterns if one not in found and os.path.lexists(top / one)]
+    found += [pattern for pattern in patterns if pattern not in found and os.path.lexists(top / pattern)]
     open_ones = [name for name in found if os.access(top / name, os.W_OK)]
     if open_ones:
         key = site.sources.get("staging_link", "staging_link")
@@ -418,7 +418,7 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
         return ()
     try:
         carrier = carrier_to(site, site.git.layout.top.with_name(".releaser-staging"), way)
-        left = [one for one in carrier.plan(untracked_in(site)) if one.how == "omit"]
+        left = [entry for entry in carrier.plan(untracked_in(site)) if entry.how == "omit"]
     except (ToolError, OSError):  # other checks report it
         return ()
     if not left:
@@ -432,12 +432,12 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
 def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:
     """Return directories with the number of files and bytes that the tree lacks of each, the largest first."""
     found: dict[str, tuple[int, int]] = {}
-    for one in entries:
-        above = os.path.dirname(one.name)
-        place = above or one.name
+    for entry in entries:
+        above = os.path.dirname(entry.name)
+        place = above or entry.name
         files, size = found.get(place, (0, 0))
-        found[place] = files + one.files, size + one.bytes
-    return sorted(((name, *sums) for name, sums in found.items()), key=lambda one: (-one[2], one[0]))
+        found[place] = files + entry.files, size + entry.bytes
+    return sorted(((name, *sums) for name, sums in found.items()), key=lambda row: (-row[2], row[0]))
 
 
 def _describe(name: str, files: int, size: int) -> str:

@@ -115,7 +115,7 @@ class Change:
     @property
     def code_left(self) -> str | None:
         """The commit whose code the change replaces; None if it replaces no code."""
-        return next(filter(None, (one.code_left(self) for one in ACTIONS)), None)
+        return next(filter(None, (action.code_left(self) for action in ACTIONS)), None)
 
     def record(self, action: str) -> Record:
         """Return the record of an action, by its name."""
@@ -191,7 +191,7 @@ class Change:
                 action.undo(self)
 
     def _list_recorded(self) -> Iterator[Action]:
-        return (one for one in ACTIONS if one.name in self.entry.actions)
+        return (action for action in ACTIONS if action.name in self.entry.actions)
 
     # After the flip
 
@@ -240,7 +240,7 @@ class Change:
         self.entry = replace(self.entry, done=(*self.entry.done, action))
 
     def _list_due(self) -> Iterator[Action]:
-        return (one for one in ACTIONS if one.name not in self.entry.done and one.is_due(self))
+        return (action for action in ACTIONS if action.name not in self.entry.done and action.is_due(self))
 
     def _do(self, action: Action) -> Step:
         with self.log.step(action.name) as step:
@@ -332,7 +332,7 @@ class Change:
         """
         link, staging = self.site.project.venv, self.site.state_dir
         store, before = store_of(self.site), self.flip.previous_link
-        known = {one for one in (self.flip.previous, self.entry.release) if one}
+        known = {name for name in (self.flip.previous, self.entry.release) if name}
         is_known = store.live_id() in known or link_text(link) == before
         if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
             return
@@ -381,12 +381,12 @@ def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
 
 def do_ahead(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     """Do what can be done before the flip, from a staging tree; return the names of the actions that are finished."""
-    return tuple(one.name for one in ACTIONS if one.do_ahead(site, log, release))
+    return tuple(action.name for action in ACTIONS if action.do_ahead(site, log, release))
 
 
 def find_problems(site: Site, venv: Path | None, *, goes_back: bool = False) -> list[Finding]:
     """Return what would make an action after the flip fail, before anything is flipped."""
-    return [one for action in ACTIONS for one in action.findings(site, venv, goes_back=goes_back)]
+    return [finding for action in ACTIONS for finding in action.findings(site, venv, goes_back=goes_back)]
 
 
 def advice_for(failure: ActivationError, command: str) -> str:
@@ -416,12 +416,12 @@ def down_since(entry: Entry) -> float | None:
 
     It is 0.0 if the system was restarted since.
     """
-    return next((since for one in ACTIONS if (since := one.down_since(entry)) is not None), None)
+    return next((since for action in ACTIONS if (since := action.down_since(entry)) is not None), None)
 
 
 def takes_down(site: Site, names: Collection[str] | None = None) -> bool:
     """True if the site is down until an action is done; with `names`, one of these."""
-    return any(one.takes_down(site) for one in ACTIONS if names is None or one.name in names)
+    return any(action.takes_down(site) for action in ACTIONS if names is None or action.name in names)
 
 
 def _note_failed(site: Site, release: Release, names: Collection[str]) -> None:
@@ -433,7 +433,7 @@ def _note_failed(site: Site, release: Release, names: Collection[str]) -> None:
 
 def all_steps() -> frozenset[str]:
     """Return the names of all actions that take a release back if they fail."""
-    return frozenset(one.name for one in ACTIONS if one.is_step and one.takes_back)
+    return frozenset(action.name for action in ACTIONS if action.is_step and action.takes_back)
 
 
 def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) -> dict[str, bool]:

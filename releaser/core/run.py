@@ -63,15 +63,17 @@ class Run:
         )
         problems = [
             *log.findings,
-            *(Finding("process-left", one, advice_for_left) for one in self.site.runner.ended),
+            *(Finding("process-left", ended, advice_for_left) for ended in self.site.runner.ended),
         ]
         if result != "no-changes" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
         release, clean = self.store.get(learned.release), redactor.line
-        sections = [one.at_end(live_changed=learned.live_changed, clean=clean) for one in log.sections.values()]
+        sections = [section.at_end(live_changed=learned.live_changed, clean=clean) for section in log.sections.values()]
         told = replace(
             learned,
-            on_hold=tuple(one if self.store.get(one.release) else replace(one, release="") for one in learned.on_hold),
+            on_hold=tuple(
+                hold if self.store.get(hold.release) else replace(hold, release="") for hold in learned.on_hold
+            ),
             output=redactor.clean(learned.output),
             rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
             waits=clean(learned.waits),
@@ -93,12 +95,14 @@ class Run:
             subject=release.manifest.subject if release else "",
             steps=tuple(log.outcomes),
             problems=clean_problems(redactor, problems),
-            answers=tuple(replace(one, text=clean(one.text), body=redactor.shown(one.body)) for one in log.answers),
+            answers=tuple(
+                replace(answer, text=clean(answer.text), body=redactor.shown(answer.body)) for answer in log.answers
+            ),
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(log.recovered)),
             noted=clean(" ".join(log.told)),
-            sections={type(one): one for one in sections},
+            sections={type(section): section for section in sections},
         )
 
 
@@ -180,8 +184,8 @@ def name_run(command: str, run_id: str) -> str:
 def clean_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
     """Redact findings and add the underlying error."""
     return tuple(
-        replace(one, message=redactor.line(one.message), advice=redactor.line(one.advice))
-        for one in (problem.explain() for problem in problems)
+        replace(explained, message=redactor.line(explained.message), advice=redactor.line(explained.advice))
+        for explained in (problem.explain() for problem in problems)
     )
 
 

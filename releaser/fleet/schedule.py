@@ -199,7 +199,7 @@ def find_schedulers(site: Site) -> list[Scheduler]:
     if os.geteuid() and others_timer.leftovers():
         advice = f"Run `sudo releaser schedule systemd --remove --project {root}`."
         refuse("schedule-foreign", f"a timer of root, {timer.job.timer}, already updates the site", advice)
-    return [one for one in (*found, timer) if one.leftovers()]
+    return [scheduler for scheduler in (*found, timer) if scheduler.leftovers()]
 
 
 def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None, runner: Runner) -> _Timer:
@@ -218,15 +218,15 @@ def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None
 def _places(site: Site) -> list[str]:
     """Return the directories that updates of a site write: around the checkout, and elsewhere."""
     project, found = site.project, [site.project.outer]
-    places = [project.state_dir, project.venv.parent, *(Path(one) for one in SandboxSettings.of(site).test_writable)]
+    places = [project.state_dir, project.venv.parent, *(Path(path) for path in SandboxSettings.of(site).test_writable)]
     with contextlib.suppress(ToolError):
         layout = site.git.layout
         places += [layout.top.parent, layout.common_directory]
     for place in places:
         absolute = Path(os.path.normpath(project.root / place.expanduser()))
-        if not any(absolute.is_relative_to(one) for one in found):
+        if not any(absolute.is_relative_to(scheduler) for scheduler in found):
             found.append(absolute)
-    return [str(one) for one in found]
+    return [str(scheduler) for scheduler in found]
 
 
 def _cache(owner: int, environ: Mapping[str, str]) -> str:

@@ -122,7 +122,7 @@ def _describe_foreign_parent(path: str) -> str:
 
 def _match(pattern: str, warnings: list[str]) -> Iterator[str]:
     """Yield the sites that releaser keeps already and to which a pattern leads, without symlinks on its way."""
-    fixed = pattern[: min(pattern.index(one) for one in "*?[" if one in pattern)].rpartition("/")[0]
+    fixed = pattern[: min(pattern.index(character) for character in "*?[" if character in pattern)].rpartition("/")[0]
     count = 0
     for path in sorted(glob.iglob(pattern)):  # noqa: PTH207 - Path.glob follows other rules for what cannot be read
         path = os.path.normpath(path)

@@ -24,7 +24,7 @@ def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     wait, a wait counts only if it has an error and its gate is not forcible. After the first wait, gates that act are
     not asked.
     """
-    return next((one for one in [*_judge(stage, case, force=force)] if isinstance(one, Wait)), None)
+    return next((verdict for verdict in [*_judge(stage, case, force=force)] if isinstance(verdict, Wait)), None)
 
 
 def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def foresee(case: Case, *, force: bool) -> list[str]:
     for stage in _BEFORE_A_BUILD:
         examine(stage, case, force=True)
     said = case.log.findings[known:]
-    return [] if force or case.is_repair else [f"it would be refused: {one.message}" for one in said]
+    return [] if force or case.is_repair else [f"it would be refused: {message.message}" for message in said]
 
 
 def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:

@@ -40,8 +40,8 @@ class DiskSpace(Gate):
         downloads = download_sizes(case.lock, pins, tags_of(python))
         sizes = {name: _UNPACKED * size for name, size in downloads.items()}
         # If nothing is in uv's cache, all packages have to be downloaded again.
-        new = sizes if not any(cache.glob("archive-*")) else [one.name for one in case.changes if one.new]
-        added = sizes if live is None else [one.name for one in case.changes if not one.old]
+        new = sizes if not any(cache.glob("archive-*")) else [change.name for change in case.changes if change.new]
+        added = sizes if live is None else [change.name for change in case.changes if not change.old]
         size = sum(sizes.get(name, 0) for name in new)
         release, *others = update_needs(site, live)
         release = replace(release, bytes=release.bytes + sum(sizes.get(name, 0) for name in added))
@@ -60,7 +60,7 @@ def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) ->
     for package in lock.packages:
         name = package["name"]
         if (name, package.get("version")) in wanted:
-            files = [one for one in package.get("wheels", ()) if fits(one, tags)] or [package.get("sdist", {})]
-            sizes = (size for one in files if isinstance(size := one.get("size"), int))
+            files = [wheel for wheel in package.get("wheels", ()) if fits(wheel, tags)] or [package.get("sdist", {})]
+            sizes = (size for file in files if isinstance(size := file.get("size"), int))
             found[name] = max(found.get(name, 0), *sizes, 0)
     return found

@@ -62,15 +62,15 @@ def find_differences(
     constraints file, excludes the committed versions of the `limited` packages. After a rollback, they may go down from
     the versions of the release that was `left`. Of several `holds` of a package, the first is named.
     """
-    found, own = list[LockDifference](), {(one.name, one.version) for one in holds}
-    reasons = {one.name: _ON_HOLD[one.by] for one in reversed(holds)}
+    found, own = list[LockDifference](), {(hold.name, hold.version) for hold in holds}
+    reasons = {hold.name: _ON_HOLD[hold.by] for hold in reversed(holds)}
     has_changed = bool(limited) or demands_of(committed) != demands_of(live)
     for name in sorted((committed.names & live.names) - committed.local - live.local):
         here, there = live.versions[name], committed.versions[name]
         if here == there or (left is not None and left.get(name) == there):
             continue
         is_comparable = bool(versions_in(here) and versions_in(there))
-        is_rejected = not is_comparable and any((name, one) in own for one in there.split(", "))
+        is_rejected = not is_comparable and any((name, word) in own for word in there.split(", "))
         is_held = (name, "") in own
         if not is_held and not is_rejected and not is_older(here, there):
             continue
@@ -86,7 +86,7 @@ def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
 
     False if a move to another Python has kept all these versions: newer ones must pass the rules of the site.
     """
-    return not all(one.is_kept for one in differences)
+    return not all(difference.is_kept for difference in differences)
 
 
 def _may_be_kept(live: str, committed: str) -> bool:
@@ -105,16 +105,16 @@ def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = Fa
         if old == new or not (all_changes or is_older(new, old)) or excludes(after, name, old):
             continue
         kept = new.split(", ")
-        yield from ((name, one) for one in old.split(", ") if one not in kept)
+        yield from ((name, word) for word in old.split(", ") if word not in kept)
 
 
 def demands_of(lock: LockFile) -> Mapping[str, Any]:
     """Return the requirements of the project, as recorded in its lock."""
     manifest: Mapping[str, Any] = lock.content.get("manifest", {})
     own = {
-        one["name"]: {key: one.get("metadata", {}).get(key) for key in _DEMANDS}
-        for one in lock.packages
-        if is_local(one)
+        package["name"]: {key: package.get("metadata", {}).get(key) for key in _DEMANDS}
+        for package in lock.packages
+        if is_local(package)
     }
     return {
         "python": lock.content.get("requires-python"),
@@ -128,11 +128,11 @@ def excludes(lock: LockFile, name: str, version: str) -> bool:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
 
     versions = versions_in(version)
-    for one in _requirements_in(demands_of(lock)):
-        if normalize_name(one["name"]) != name or not one.get("specifier"):
+    for requirement in _requirements_in(demands_of(lock)):
+        if normalize_name(requirement["name"]) != name or not requirement.get("specifier"):
             continue
         try:
-            specifier = SpecifierSet(one["specifier"])
+            specifier = SpecifierSet(requirement["specifier"])
         except InvalidSpecifier:
             continue
         if not all(specifier.contains(each, prereleases=True) for each in versions):
@@ -145,8 +145,8 @@ def _requirements_in(demands: Any) -> Iterator[Mapping[str, str]]:
         if isinstance(demands.get("name"), str):
             yield demands
         else:
-            for one in demands.values():
-                yield from _requirements_in(one)
+            for demand in demands.values():
+                yield from _requirements_in(demand)
     elif isinstance(demands, list):
         for one in demands:
             yield from _requirements_in(one)

@@ -46,8 +46,8 @@ def list_installed(
     packages are included: those behind an extra that depends on another, and all of a lock without a project.
     """
     found = _reach(lock, group=group, default_groups=default_groups, python=python)
-    third_party = (one for one in found if not is_local(one) and "version" in one)
-    return tuple(sorted({Pin(one["name"], one["version"]) for one in third_party}))
+    third_party = (package for package in found if not is_local(package) and "version" in package)
+    return tuple(sorted({Pin(package["name"], package["version"]) for package in third_party}))
 
 
 def versions_for(lock: LockFile, python: str) -> Mapping[str, str]:
@@ -55,8 +55,8 @@ def versions_for(lock: LockFile, python: str) -> Mapping[str, str]:
     if not any(", " in version for version in lock.versions.values()):
         return lock.versions
     found: dict[str, set[str]] = {}
-    for one in _reach(lock, group=None, default_groups=None, python=python):
-        found.setdefault(one["name"], set()).add(version_shown(one))
+    for package in _reach(lock, group=None, default_groups=None, python=python):
+        found.setdefault(package["name"], set()).add(version_shown(package))
     return {name: ", ".join(sorted(found.get(name, [version]))) for name, version in lock.versions.items()}
 
 
@@ -73,12 +73,12 @@ def index_files(
     For packages that are always `built`, return their sources.
     """
     tags, found = tags_of(python), dict[IndexFile, None]()
-    for one in _reach(lock, group=group, default_groups=default_groups, python=python):
-        registry = str(one.get("source", {}).get("registry", ""))
-        files = files_of(one) if "://" in registry and "version" in one else ()
-        sources = [file for file in files if one["name"] in built and not _name(file).endswith(".whl")]
+    for package in _reach(lock, group=group, default_groups=default_groups, python=python):
+        registry = str(package.get("source", {}).get("registry", ""))
+        files = files_of(package) if "://" in registry and "version" in package else ()
+        sources = [file for file in files if package["name"] in built and not _name(file).endswith(".whl")]
         for file, digest in _choose_files(sources or files, tags):
-            found[IndexFile(registry, one["name"], one["version"], file, digest.removeprefix("sha256:"))] = None
+            found[IndexFile(registry, package["name"], package["version"], file, digest.removeprefix("sha256:"))] = None
     return tuple(found)
 
 
@@ -196,7 +196,7 @@ def list_unbuildable(
     if not tags:
         return ()
     pins = list_installed(lock, group=group, default_groups=default_groups, python=python)
-    buildable = {(one["name"], one.get("version")) for one in lock.packages if has_build(one, tags)}
+    buildable = {(package["name"], package.get("version")) for package in lock.packages if has_build(package, tags)}
     return tuple(pin for pin in pins if (pin.name, pin.version) not in buildable)
 
 
@@ -216,16 +216,16 @@ def _source(package: Table, files: Sequence[Table]) -> Any:
     if isinstance(git, str) and (parts := urlsplit(git)).fragment:
         asked = [pair for pair in parse_qsl(parts.query) if pair[0] not in ("rev", "tag", "branch")]
         return {**source, "git": [parts.fragment, *asked]}
-    if not files or not all(isinstance(one.get("hash"), str) for one in files):
+    if not files or not all(isinstance(file.get("hash"), str) for file in files):
         return source
     return {key: "" if key in ("registry", "url", "path") else value for key, value in source.items()}
 
 
 def _choose_files(files: Sequence[Table], tags: frozenset[Tag]) -> list[list[str]]:
     """Return the files of a package that could be installed, each with its hash, or without a hash its place."""
-    sources = [one for one in files if not _name(one).endswith(".whl")]
-    found = [one for one in files if one not in sources and fits(one, tags)] or sources
-    return sorted([_name(one), str(one.get("hash") or _place(one))] for one in found)
+    sources = [file for file in files if not _name(file).endswith(".whl")]
+    found = [file for file in files if file not in sources and fits(file, tags)] or sources
+    return sorted([_name(package), str(package.get("hash") or _place(package))] for package in found)
 
 
 def _place(entry: Table) -> str:

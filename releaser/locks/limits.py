@@ -116,6 +116,6 @@ def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
     limit = age.latest(name) if own is None else min(age.latest(name), own)
     if locked is None:
         return limit
-    since = [uploads.last.get((name, one)) for one in locked.split(", ")]
+    since = [uploads.last.get((name, word)) for word in locked.split(", ")]
     # A limit would exclude a locked version of unknown time; uv accepts uploads before the limit, not at it.
     return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None

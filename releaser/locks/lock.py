@@ -82,12 +82,14 @@ class LockFile(Frozen):
     @functools.cached_property
     def files(self) -> tuple[tuple[Package, dict[str, Any]], ...]:
         """The entries of all sources and wheels, each with its package."""
-        return tuple((one, file) for one in self.packages for file in files_of(one))
+        return tuple((package, file) for package in self.packages for file in files_of(package))
 
     @functools.cached_property
     def root(self) -> Package | None:
         """The package of the project itself; None in a lock of a workspace without one."""
-        own = (one for one in self.packages if any(one.get("source", {}).get(kind) == "." for kind in _LOCAL))
+        own = (
+            package for package in self.packages if any(package.get("source", {}).get(kind) == "." for kind in _LOCAL)
+        )
         return next(own, None)
 
     @property
@@ -104,12 +106,14 @@ class LockFile(Frozen):
     def has_own(self) -> bool:
         """True if the lock may install a package of the project: not from an index, git or a URL."""
         elsewhere = {"registry", "git", "url", "virtual"}
-        return any(elsewhere.isdisjoint(one.get("source", {})) for one in self.packages)
+        return any(elsewhere.isdisjoint(package.get("source", {})) for package in self.packages)
 
     @property
     def without_wheels(self) -> frozenset[str]:
         """The names of the packages of which some version has no wheels."""
-        return frozenset(one["name"] for one in self.packages if not one.get("wheels") and not is_local(one))
+        return frozenset(
+            package["name"] for package in self.packages if not package.get("wheels") and not is_local(package)
+        )
 
     @classmethod
     @functools.lru_cache(maxsize=4)  # one run parses the same few locks many times
@@ -239,11 +243,11 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
     asked: dict[str, list[str]] = {}
     lists = [(f"group {name}", entries) for name, entries in manifest.get("dependency-groups", {}).items()]
     own = Graph.of(lock).own
-    for one in lock.packages:
-        if one["name"] in own:
-            lists.append(("project", one.get("dependencies", [])))
-            lists += [(f"extra {name}", entries) for name, entries in one.get("optional-dependencies", {}).items()]
-            lists += [(f"group {name}", entries) for name, entries in one.get("dev-dependencies", {}).items()]
+    for package in lock.packages:
+        if package["name"] in own:
+            lists.append(("project", package.get("dependencies", [])))
+            lists += [(f"extra {name}", entries) for name, entries in package.get("optional-dependencies", {}).items()]
+            lists += [(f"group {name}", entries) for name, entries in package.get("dev-dependencies", {}).items()]
     for place, entries in lists:
         for name in dict.fromkeys(entry["name"] for entry in entries):
             asked.setdefault(name, []).append(place)

@@ -58,7 +58,7 @@ def find_deviations(
     found = {key: value for key, value in {**made, **files}.items() if key not in gone}
     indexes = () if is_same else _other_indexes(before, after)
     known = made if is_same else hashes_in(before)
-    return (*sorted(indexes, key=lambda one: one.name), *_other_hashes({**known, **files_before}, found))
+    return (*sorted(indexes, key=lambda index: index.name), *_other_hashes({**known, **files_before}, found))
 
 
 def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
@@ -81,8 +81,10 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
     No package came from the new index before, none comes from the replaced indexes now, and files of the same versions
     have the same hashes.
     """
-    places = [{_origin(one) for one in lock.packages} for lock in (before, after)]
-    had, has = ({(one["name"], one.get("version")): one for one in lock.packages} for lock in (before, after))
+    places = [{_origin(package) for package in lock.packages} for lock in (before, after)]
+    had, has = (
+        {(package["name"], package.get("version")): package for package in lock.packages} for lock in (before, after)
+    )
     known, found = hashes_in(before), hashes_in(after)
     mirrors: dict[str, set[str]] = {}
     for key in had.keys() & has.keys():
@@ -149,11 +151,11 @@ def _key(package: Package, entry: Mapping[str, Any]) -> str:
 
 def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, str, str], ...]:
     """Return the packages that had wheels and now have only a source, with the versions before and now."""
-    had = {one["name"] for one in before.packages if one.get("wheels")}
+    had = {package["name"] for package in before.packages if package.get("wheels")}
     return tuple(
-        (one["name"], before.versions[one["name"]], one.get("version", ""))
-        for one in after.packages
-        if one["name"] in had and "sdist" in one and not one.get("wheels")
+        (package["name"], before.versions[package["name"]], package.get("version", ""))
+        for package in after.packages
+        if package["name"] in had and "sdist" in package and not package.get("wheels")
     )
 
 

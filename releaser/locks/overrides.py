@@ -112,12 +112,12 @@ def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
 def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
     """Check that each package is in this uv.lock, and is not part of the project. Raises UsageError."""
     own = Graph.of(lock).own
-    for one in overrides:
-        if one.name not in lock.names:
-            message = f"--override {one}: {one.name} is not in uv.lock, so nothing would be tested"
+    for override in overrides:
+        if override.name not in lock.names:
+            message = f"--override {override}: {override.name} is not in uv.lock, so nothing would be tested"
             raise UsageError(message, "Name a package that the project uses; `uv tree` lists them.")
-        if one.name in own:
-            message = f"--override {one}: {one.name} is a part of the project"
+        if override.name in own:
+            message = f"--override {override}: {override.name} is a part of the project"
             advice = "Change it in the checkout: a workspace member is always taken from there."
             raise UsageError(message, advice)
 
@@ -125,7 +125,9 @@ def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
 def with_extras(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
     """Add the extras in this uv.lock to overrides that name none: otherwise uv would drop the extras."""
     extras = Graph.of(lock).extras
-    return tuple(replace(one, extras=one.extras or extras.get(one.name, frozenset())) for one in overrides)
+    return tuple(
+        replace(override, extras=override.extras or extras.get(override.name, frozenset())) for override in overrides
+    )
 
 
 def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
@@ -135,22 +137,22 @@ def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
     """
     import tomlkit  # slow to import, and needed only here
 
-    names = {one.name for one in overrides}
+    names = {override.name for override in overrides}
     content = tomllib.loads(text)
     uv = content.setdefault("tool", {}).setdefault("uv", {})
     uv["sources"] = {name: it for name, it in uv.get("sources", {}).items() if canonicalize_name(name) not in names}
     for key in ("constraint-dependencies", "override-dependencies"):
         uv[key] = [entry for entry in uv.get(key, []) if _name_in(entry) not in names]
-    uv["override-dependencies"] += [one.requirement for one in overrides]
+    uv["override-dependencies"] += [override.requirement for override in overrides]
     return tomlkit.dumps(content)
 
 
 def not_taken(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
     """Return the overrides that are not in effect in a uv.lock."""
     return tuple(
-        one
-        for one in overrides
-        if not any(_is_it(package, one) for package in lock.packages if package["name"] == one.name)
+        override
+        for override in overrides
+        if not any(_is_it(package, override) for package in lock.packages if package["name"] == override.name)
     )
 
 

@@ -109,13 +109,15 @@ class Rules(Frozen):
         from packaging.specifiers import SpecifierSet
 
         limit = self.policy.limits.get(name) if name not in self.packages.local else None
-        if limit is None or all(one in SpecifierSet(limit.specifier, prereleases=True) for one in versions_in(version)):
+        if limit is None or all(
+            part in SpecifierSet(limit.specifier, prereleases=True) for part in versions_in(version)
+        ):
             return ""
         return f"constrained by {limit.source}: {name}{limit.specifier}"
 
     def held_at(self, name: str) -> str | None:
         """Return the version at which a person holds a package; None without a hold."""
-        if not any(one.name == name for one in self.held):
+        if not any(hold.name == name for hold in self.held):
             return None
         return self.packages.live.get(name, self.packages.locked.get(name))
 
@@ -129,7 +131,7 @@ class Rules(Frozen):
 
     def rejected_versions(self, name: str) -> tuple[str, ...]:
         """Return the versions of a package that failed before."""
-        return tuple(one.version for one in self.rejected if one.name == name)
+        return tuple(block.version for block in self.rejected if block.name == name)
 
     # Judging versions
 
@@ -176,8 +178,8 @@ class Rules(Frozen):
         version = found if found is not None and below is None else ""
         wanted = Wanted(name=name, version=version, rules=self, uploads=uploads, strictness=strictness)
         demands = [below or "", *(rule.specifier(wanted) for rule in RULES)]
-        parts = dict.fromkeys(part for one in demands for part in one.split(",") if part)
-        return ",".join(sorted(parts, key=lambda one: one.startswith("!=")))
+        parts = dict.fromkeys(part for demand in demands for part in demand.split(",") if part)
+        return ",".join(sorted(parts, key=lambda part: part.startswith("!=")))
 
     def _fixed_version(self, name: str, *, falls_back: bool) -> str | None:
         """Return the version at which a package must stay; None if it may go up."""
@@ -264,7 +266,7 @@ class Held(Rule):
 
     def block(self, wanted: Wanted) -> Block | None:
         """Return the hold."""
-        held = next((one for one in wanted.rules.held if one.name == wanted.name), None)
+        held = next((hold for hold in wanted.rules.held if hold.name == wanted.name), None)
         if held is None or wanted.rules.held_at(wanted.name) in (None, wanted.version):
             return None
         return Block(name=held.name, version=wanted.version, by=self.name, reason=held.reason, since=held.since)
@@ -403,9 +405,9 @@ def find_rejection(rules: Rules, name: str, version: str) -> Block | None:
     After a rollback, the tests may miss the same fault in other versions: the package stays at its version, or at that
     of the committed lock, until a newer version than the one that was rolled back appears.
     """
-    rejected = [one for one in rules.rejected if one.name == name]
+    rejected = [block for block in rules.rejected if block.name == name]
     several = version.split(", ")
-    failed = [one for one in rejected if one.version in several]
+    failed = [block for block in rejected if block.version in several]
     if failed:
         return _block_like(failed[-1], version, failed[-1].reason)
     # If a constraint excludes the live version, the package must leave it: then failures do not block other versions.
@@ -448,7 +450,7 @@ def _is_first_of_live_series(rules: Rules, rejected: Block) -> bool:
     live = parse_version(rules.packages.live_version(rejected.name))
     if live is None or rejected.by != "tests":
         return False
-    failed = [bad for one in rules.rejected_versions(rejected.name) if (bad := parse_version(one))]
+    failed = [bad for version in rules.rejected_versions(rejected.name) if (bad := parse_version(version))]
     return [series_of(bad) for bad in failed if bad > live].count(series_of(live)) == 1
 
 

@@ -57,8 +57,8 @@ def parse_version(version: str) -> Version | None:
 
 def versions_in(shown: str) -> tuple[Version, ...]:
     """Return the versions that a lock shows for one package, lowest first; empty if one of them is a commit."""
-    found = [parse_version(one) for one in shown.split(", ")]
-    return tuple(sorted(one for one in found if one is not None)) if all(found) else ()
+    found = [parse_version(word) for word in shown.split(", ")]
+    return tuple(sorted(version for version in found if version is not None)) if all(found) else ()
 
 
 def ceiling(locked: Version, level: Level) -> str | None:
@@ -155,7 +155,7 @@ class Uploads(Frozen):
 
     def times_of(self, name: str, version: str) -> list[datetime | None]:
         """Return the times of a version, or of several comma-separated ones, for each that comes from an index."""
-        return [self.times[name, one] for one in version.split(", ") if (name, one) in self.times]
+        return [self.times[name, word] for word in version.split(", ") if (name, word) in self.times]
 
     def lacks(self, name: str, version: str) -> bool:
         """True if a version, or one of several, comes from an index that does not say when it was uploaded."""
@@ -219,7 +219,7 @@ def uploads_in(lock: LockFile, now: datetime) -> Uploads:
     """Read the upload times in a uv.lock. Spans of time, which uv counts back from its own run, count from `now`."""
     options = lock.content.get("options", {})
     own = options.get("exclude-newer-package", {})
-    packages = [one for one in lock.packages if "registry" in one.get("source", {})]
+    packages = [package for package in lock.packages if "registry" in package.get("source", {})]
     return Uploads(
         times=times_of(packages),
         last=times_of(packages, max),
@@ -238,9 +238,9 @@ def limits_in_force(
     """
     by_package: dict[str, Any] = {}
     general = environ.get("UV_EXCLUDE_NEWER") or None
-    for one in settings:
-        general = general if general is not None else one.get("exclude-newer")
-        table = one.get("exclude-newer-package")
+    for setting in settings:
+        general = general if general is not None else setting.get("exclude-newer")
+        table = setting.get("exclude-newer-package")
         own = table if isinstance(table, dict) else {}
         by_package = {**{normalize_name(name): value for name, value in own.items()}, **by_package}
     limits: dict[str, datetime | None] = {}

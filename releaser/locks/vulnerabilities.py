@@ -33,7 +33,7 @@ class Vulnerability(Frozen):
     @property
     def ids(self) -> frozenset[str]:
         """All names, in lower case."""
-        return frozenset(one.lower() for one in (self.id, *self.aliases))
+        return frozenset(vulnerability_id.lower() for vulnerability_id in (self.id, *self.aliases))
 
     @property
     def fix(self) -> str | None:
@@ -42,7 +42,7 @@ class Vulnerability(Frozen):
 
     def is_in(self, others: Iterable[Vulnerability]) -> bool:
         """True if one of `others` is this vulnerability of this package, in any version."""
-        return any(one.name == self.name and one.ids & self.ids for one in others)
+        return any(other.name == self.name and other.ids & self.ids for other in others)
 
 
 class Audit(Frozen):
@@ -55,25 +55,31 @@ class Audit(Frozen):
     def without(self, ignored: Collection[str]) -> Audit:
         """Return the audit without the vulnerabilities that have a name in `ignored`."""
         names = {name.lower() for name in ignored}
-        kept = tuple(one for one in self.vulnerabilities if not one.ids & names)
+        kept = tuple(vulnerability for vulnerability in self.vulnerabilities if not vulnerability.ids & names)
         return Audit(known=self.known, reason=self.reason, vulnerabilities=kept)
 
     def fixes(self) -> dict[str, str]:
         """Return, by package, the lowest version that fixes all its fixable vulnerabilities; skip unfixable ones."""
         found: dict[str, str] = {}
-        for one in self.vulnerabilities:
-            if one.fix is not None and (one.name not in found or is_older(found[one.name], one.fix)):
-                found[one.name] = one.fix
+        for vulnerability in self.vulnerabilities:
+            if vulnerability.fix is not None and (
+                vulnerability.name not in found or is_older(found[vulnerability.name], vulnerability.fix)
+            ):
+                found[vulnerability.name] = vulnerability.fix
         return found
 
     def fixed_in(self, changes: Iterable[Change]) -> dict[str, tuple[str, ...]]:
         """Return, by package, the ids of vulnerabilities that the new versions fix, judged by version numbers."""
-        new = {one.name: one.new.split(", ") for one in changes if one.new is not None}
+        new = {change.name: change.new.split(", ") for change in changes if change.new is not None}
         found: dict[str, tuple[str, ...]] = {}
-        for one in self.vulnerabilities:
-            fix = one.fix
-            if fix is not None and one.name in new and not any(is_older(version, fix) for version in new[one.name]):
-                found[one.name] = (*found.get(one.name, ()), one.id)
+        for vulnerability in self.vulnerabilities:
+            fix = vulnerability.fix
+            if (
+                fix is not None
+                and vulnerability.name in new
+                and not any(is_older(version, fix) for version in new[vulnerability.name])
+            ):
+                found[vulnerability.name] = (*found.get(vulnerability.name, ()), vulnerability.id)
         return found
 
 
@@ -86,7 +92,9 @@ def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
     """Return the vulnerabilities that are in `before` and not in `after`; empty unless both are known."""
     if not before.known or not after.known:
         return ()
-    return tuple(one for one in before.vulnerabilities if not one.is_in(after.vulnerabilities))
+    return tuple(
+        vulnerability for vulnerability in before.vulnerabilities if not vulnerability.is_in(after.vulnerabilities)
+    )
 
 
 class SecuritySection(Section):
@@ -130,7 +138,9 @@ def parse_audit(text: str, *, packages: int) -> Audit:
     try:
         content = json.loads(text)
         summary, entries = content["summary"], content["vulnerabilities"]
-        found = tuple(sorted(map(_vulnerability, entries), key=lambda one: (one.name, one.id)))
+        found = tuple(
+            sorted(map(_vulnerability, entries), key=lambda vulnerability: (vulnerability.name, vulnerability.id))
+        )
         whole = summary["audited_packages"] == packages and summary["vulnerabilities"] == len(found)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         return unknown(f"uv's answer cannot be read ({type(error).__name__}: {error})")

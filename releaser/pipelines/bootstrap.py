@@ -44,7 +44,7 @@ class Starter(Frozen):
 
     def text(self) -> str:
         """Return the text of the file. Raises UsageError."""
-        wanted = [_parse_option("--requirement", one, Requirement) for one in self.requirements]
+        wanted = [_parse_option("--requirement", requirement, Requirement) for requirement in self.requirements]
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
             message = f"{self.name!r} cannot name an application and its directory"
@@ -57,7 +57,7 @@ class Starter(Frozen):
         if "://" in self.index and secrets_in_urls(self.index):
             message = "--index contains a password, which the file would show to all its readers"
             raise UsageError(message, "Remove the password, and write it to ~/.netrc: uv and pip read it there.")
-        if remote := [one for one in self.find_links if "://" in one]:
+        if remote := [link for link in self.find_links if "://" in link]:
             message = f"--find-links {remote[0]} is not a directory"
             raise UsageError(message, "Name a directory, or name an index with --index.")
         if self.refresh not in ("daily", "weekly"):
@@ -75,7 +75,8 @@ class Starter(Frozen):
             "TEST": [*_parse_option("--test", self.test or _IS_THERE.format(first), values.command)],
             "MIN_AGE": _parse_option("--min-age", self.min_age, values.duration) / 86400,
             # A package given by URL or path may need a build.
-            "BUILD": self.build or any(one.url and not one.url.endswith(".whl") for one in wanted),
+            "BUILD": self.build
+            or any(requirement.url and not requirement.url.endswith(".whl") for requirement in wanted),
         }
         body = ""
         for line in (

@@ -82,7 +82,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
             write_beside(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
             pool.remember(manifest)
-            pool.forget_unused({one.id for one in store_of(site).all()})
+            pool.forget_unused({candidate.id for candidate in store_of(site).all()})
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
         what = f": {error.filename}" if error.filename else ""
@@ -176,15 +176,15 @@ def _find_included(site: Site) -> dict[str, Path]:
             )
         for place in places:
             files = [one for one in sorted(place.rglob("*")) if one.is_file()] if place.is_dir() else [place]
-            for one in files:
-                path = names.INCLUDED + one.relative_to(site.project.root).as_posix()
-                if one.is_symlink() or not names.is_path(path):
+            for file in files:
+                path = names.INCLUDED + file.relative_to(site.project.root).as_posix()
+                if file.is_symlink() or not names.is_path(path):
                     refuse(
                         "bundle-include-unfit",
-                        f"{one} cannot be bundled, because it is a symlink, or its name has special characters",
+                        f"{file} cannot be bundled, because it is a symlink, or its name has special characters",
                         "Rename it.",
                     )
-                found[path] = one
+                found[path] = file
     return found
 
 
@@ -227,13 +227,15 @@ def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
     from packaging.utils import canonicalize_name, parse_wheel_filename
     from packaging.version import Version
 
-    locked = ((one["name"], one["version"], one) for one in lock.content["package"] if "version" in one)
+    locked = (
+        (package["name"], package["version"], package) for package in lock.content["package"] if "version" in package
+    )
     forks = {(canonicalize_name(name), Version(version)): one for name, version, one in locked}
     lines: dict[str, list[str]] = {}
     for path, place in sorted(files.items()):
         key = parse_wheel_filename(path.removeprefix(names.WHEELS))[:2] if path.startswith(names.WHEELS) else None
         if key in forks:  # otherwise it is only for builds
-            marker = " or ".join(f"({one})" for one in forks[key].get("resolution-markers", ()))
+            marker = " or ".join(f"({fork})" for fork in forks[key].get("resolution-markers", ()))
             pin = f"{key[0]}=={key[1]}" + (f" ; {marker}" if marker else "")
             lines.setdefault(pin, []).append(f"--hash=sha256:{_hash(place)}")
     return "".join(f"{' '.join([pin, *hashes])}\n" for pin, hashes in lines.items())
@@ -254,7 +256,7 @@ def _manifest(  # noqa: PLR0913 - all that it contains
     minor = ".".join(made.python.split(".")[:2])
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     own = Target(python=minor, platform=platform)
-    known = {one.path: one.sha256 for one in base.files} if base is not None else {}
+    known = {file.path: file.sha256 for file in base.files} if base is not None else {}
     hashed = {path: _hash(place) for path, place in files.items()}
     expires = made.created_at + timedelta(seconds=request.expires) if request.expires is not None else None
     created = made.created_at.astimezone(UTC)

@@ -112,7 +112,7 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
     """Verify a bundle, and say what `install_bundle` would do. Raises PreflightError."""
     with open_archive(wanted.file) as archive:
         manifest, _ = _verify(site, archive, wanted, Pool.of(site.state_dir))
-        lock = next(one for one in manifest.files if one.path == LOCK)
+        lock = next(file for file in manifest.files if file.path == LOCK)
         live = store_of(site).live()
         changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
     tests = "test it" if wanted.tests else "skip its tests"
@@ -127,7 +127,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         state_dir = run.site.state_dir
         pool = Pool.of(state_dir)
         manifest, signer = _verify(run.site, archive, wanted, pool)
-        refuse_lack(sum(one.size for one in manifest.files if not one.in_base), state_dir)
+        refuse_lack(sum(file.size for file in manifest.files if not file.in_base), state_dir)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
@@ -167,7 +167,7 @@ def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Po
     _refuse_unfit(site, manifest, allow_older=wanted.allow_older)
     lacking = find_missing(pool, manifest)
     if lacking and manifest.base is not None:
-        names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
+        names, whole = first_few([file.path for file in lacking], _MOST_NAMED), size(sum(file.size for file in lacking))
         message = (
             f"this delta needs {names} of the bundle of {manifest.base.release} ({whole}), which this host does "
             f"not have"
@@ -237,8 +237,8 @@ def bundle_before(site: Site) -> Provenance | None:
     live = store_of(site).live()
     if live is None:
         return None
-    earlier = (one.manifest.bundle for one in store_of(site).all() if one.id <= live.id)
-    return live.manifest.bundle or max(filter(None, earlier), key=lambda one: one.sequence, default=None)
+    earlier = (release.manifest.bundle for release in store_of(site).all() if release.id <= live.id)
+    return live.manifest.bundle or max(filter(None, earlier), key=lambda bundle: bundle.sequence, default=None)
 
 
 def names_of(site: Site) -> tuple[str, str]:
@@ -248,10 +248,10 @@ def names_of(site: Site) -> tuple[str, str]:
 
 def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest, *, tests: bool) -> None:
     """Refuse a bundle without a wheel of each package for this Python and host, by ABI, system and libc."""
-    (text,) = (one for one in manifest.files if one.path == LOCK)
+    (text,) = (file for file in manifest.files if file.path == LOCK)
     kept = pool.find(text.sha256) if text.in_base else None
     python = choose(site, site.uv).version
-    wheels = [one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)]
+    wheels = [file.path.removeprefix(WHEELS) for file in manifest.below(WHEELS)]
     here = None
     with contextlib.suppress(PreflightError):  # reported when the release is built
         here = choose_dependency_group(site.settings, site.pyproject)
@@ -270,8 +270,8 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
     """Return the files of its base that a delta needs and this host lacks, except releaser's own wheels."""
-    needed = (one for one in manifest.files if one.in_base and not one.path.startswith(TOOLS))
-    return [one for one in needed if pool.find(one.sha256) is None]
+    needed = (file for file in manifest.files if file.in_base and not file.path.startswith(TOOLS))
+    return [file for file in needed if pool.find(file.sha256) is None]
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
@@ -281,11 +281,11 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
         refuse("needs-git", message, "Install it in a new directory: --into DIRECTORY.")
     try:
         pool.prepare()
-        for one in manifest.files:
-            if one.path.startswith(TOOLS):
+        for file in manifest.files:
+            if file.path.startswith(TOOLS):
                 continue  # releaser runs here already
-            kept = pool.extract(one, archive.extract)
-            target = pool.unpacked / one.path
+            kept = pool.extract(file, archive.extract)
+            target = pool.unpacked / file.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.link(kept, target)
         exclude(site.git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
@@ -322,11 +322,11 @@ def compare_bundles(before: Path, after: Path) -> BundleDifference:
             LockFile.parse(one.read(found)).versions if (found := it.find(LOCK)) and not found.in_base else None
             for one, it in ((old, was), (new, now))
         ]
-        known = {(one.path, one.sha256) for one in was.files}
+        known = {(file.path, file.sha256) for file in was.files}
         return BundleDifference(
             before=was.release,
             after=now.release,
             commits=(was.commit, now.commit),
             changes=changes_between(locks[0], locks[1]) if locks[0] is not None and locks[1] is not None else (),
-            new_bytes=sum(one.size for one in now.files if (one.path, one.sha256) not in known),
+            new_bytes=sum(file.size for file in now.files if (file.path, file.sha256) not in known),
         )

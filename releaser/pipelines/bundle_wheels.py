@@ -57,15 +57,15 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
     lock, python = lock_of(release), release.manifest.python
     groups = needed_groups(site, lock, release.manifest.group)
     own = select_wheels(lock, groups, None, python=python)
-    chosen = {one.name: one for one in own.wheels}
+    chosen = {wheel.name: wheel for wheel in own.wheels}
     for target in targets:
-        chosen |= {one.name: one for one in select_wheels(lock, groups, target, python=python).wheels}
+        chosen |= {wheel.name: wheel for wheel in select_wheels(lock, groups, target, python=python).wheels}
     indexes = {
-        str(one.get("name", "")): str(one.get("url", ""))
-        for one in site.pyproject.table("tool", "uv").get("index", ())
-        if isinstance(one, dict)
+        str(index.get("name", "")): str(index.get("url", ""))
+        for index in site.pyproject.table("tool", "uv").get("index", ())
+        if isinstance(index, dict)
     }
-    found = {WHEELS + one.name: _fetch(site, one, indexes, pool, scratch) for one in chosen.values()}
+    found = {WHEELS + wheel.name: _fetch(site, wheel, indexes, pool, scratch) for wheel in chosen.values()}
     packed = [  # packages without a wheel in the lock: the build that was tested
         pool.packed(f"{release.id}/{name}", partial(pack_installed, find_metadata(release.venv, name)))
         for name in own.built
@@ -74,7 +74,7 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
     for number, own_build in enumerate(_list_builds(site, commit, lock)):
         pack = partial(_pack_requirements, site, release, own_build, check_out)
         packed.append(pool.packed(f"{release.id}/build {number}", pack))
-    return found | {WHEELS + one.name: one for made in packed for one in made}
+    return found | {WHEELS + wheel.name: wheel for made in packed for wheel in made}
 
 
 def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Pool, scratch: Path) -> Path:
@@ -155,7 +155,7 @@ def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[s
     """Return the further build requirements that the backend of a package names. Raises ToolError."""
     place = tree / own.place
     with lock_sandbox(site, tree, python) as sandbox:
-        words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / one) for one in own.paths)]
+        words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / path) for path in own.paths)]
         env = {**site.runner.neutral, **dict(sandbox.variables)}
         done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, sandbox=sandbox)
     return tuple(json.loads(done.stdout))

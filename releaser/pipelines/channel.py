@@ -53,7 +53,7 @@ class Publisher(Frozen):
     def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:
         """Upload a bundle and its deltas, and point the channel to them."""
         manifest, bundle = self._describe(file)
-        others = tuple(self._describe_delta(one, manifest) for one in deltas)
+        others = tuple(self._describe_delta(delta, manifest) for delta in deltas)
         found, pointer = self._read(channel)
         offered = Move(
             sequence=0,
@@ -170,8 +170,8 @@ def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> No
 
 def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
     """Return the move to go back to. Raises NoSuchReleaseError."""
-    for one in pointer.moves:
-        if one.built < pointer.current.built if release is None else one.release.startswith(release):
-            return one
+    for move in pointer.moves:
+        if move.built < pointer.current.built if release is None else move.release.startswith(release):
+            return move
     message = f"{channel} has no record of {release or 'an older release'}"
     raise NoSuchReleaseError(message, "`releaser channel show` lists its releases.")

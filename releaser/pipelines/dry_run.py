@@ -109,8 +109,8 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
     if target.rejected is not None:
         rejected = target.rejected
         by = f"commit {rejected.commit[:12]} " if rejected.commit != target.offered else "it "
-        for one in target.commits:
-            yield f"commit {one.id[:12]} ({one.subject}) would be skipped: {by}{rejected.reason}"
+        for commit in target.commits:
+            yield f"commit {commit.id[:12]} ({commit.subject}) would be skipped: {by}{rejected.reason}"
     if following == "restores":
         yield "uv.lock would be restored from the live release, and committed"
 
@@ -125,5 +125,5 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
         yield again if failed.sick else why_not_again(failed)
     if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
-    for one in goal.resolution.on_hold:
-        yield f"{one.name} {one.version} would be skipped: {one.reason}"
+    for hold in goal.resolution.on_hold:
+        yield f"{hold.name} {hold.version} would be skipped: {hold.reason}"

@@ -108,7 +108,7 @@ def _due_by_interval(site: Site, now: datetime) -> datetime | None:
     often.
     """
     begun = [(at, counts) for at, counts in _updates(site) if at <= now]
-    failed = list(itertools.takewhile(lambda one: not one[1], begun))
+    failed = list(itertools.takewhile(lambda run: not run[1], begun))
     every = timedelta(seconds=DueSettings.of(site).every or _EVERY)
     due = [at - jitter_of(site) + every for at, _ in begun[len(failed) :][:1]]
     due += [at + min(every, _SOON * 2 ** min(len(failed) - 1, 16)) for at, _ in failed[:1]]
@@ -125,7 +125,9 @@ def _begun(run: Mapping[str, Any]) -> datetime | None:
 
 def jitter_of(site: Site) -> timedelta:
     """Return the delay of this site's updates: constant for its host and path, and shorter than each window."""
-    longest = min([DueSettings.of(site).jitter, *(one.lasts.total_seconds() for one in DueSettings.of(site).window)])
+    longest = min(
+        [DueSettings.of(site).jitter, *(window.lasts.total_seconds() for window in DueSettings.of(site).window)]
+    )
     digest = hashlib.sha256(f"{this_host()}\0{site.project.root}".encode(errors="surrogateescape")).digest()
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
 

@@ -124,7 +124,7 @@ def _say_same(found: Survey) -> str:
 
 def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
     """Run every check on the project as if it were locked already. Raises PreflightError with all problems."""
-    settings, findings = site.settings, [one for one in site.findings if one.code != "pyproject-missing"]
+    settings, findings = site.settings, [finding for finding in site.findings if finding.code != "pyproject-missing"]
     if lacks_group(settings, site.pyproject):
         settings = replace(settings, group=NO_GROUP)
     project = {"requires-python": ">=3", **site.pyproject.table("project")}
@@ -143,7 +143,11 @@ def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Ques
 
 def _compare(staged: Site, facts: SiteFacts, wanted: FirstLockRequest, found: Survey, lock: LockFile) -> list[str]:
     own = read_pyproject(staged.project.pyproject).table("project").get("name", "")
-    return [one for one in differences(lock, facts, wanted, found) if one.split()[0] != canonicalize_name(str(own))]
+    return [
+        difference
+        for difference in differences(lock, facts, wanted, found)
+        if difference.split()[0] != canonicalize_name(str(own))
+    ]
 
 
 def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) -> None:
@@ -178,8 +182,8 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False
         lock = make_first_lock(staged, facts, wanted, found)
         others = _compare(staged, facts, wanted, found, lock)
         asked = read_pyproject(staged.project.pyproject).table("project").get("dependencies", [])
-    lines = [str(one) for one in find_conventions(site, lock=lock)]
-    lines += [f"pyproject.toml would require {one}" for one in asked]
+    lines = [str(convention) for convention in find_conventions(site, lock=lock)]
+    lines += [f"pyproject.toml would require {package}" for package in asked]
     packages = [f"{name} {version}" for name, version in sorted(lock.versions.items())]
     lines.append(f"{plural(len(packages), 'package')} would be locked: {', '.join(packages)}")
     if others:

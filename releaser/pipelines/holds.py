@@ -33,7 +33,7 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
     name, blocks = find_locked(lock, name), read_blocks(site.state_dir)
     live = lock_of(store_of(site).live())
     state = f"is on hold at {live.versions.get(name, lock.versions[name])}"
-    before = next((one for one in blocks.held if one.name == name), None)
+    before = next((hold for hold in blocks.held if hold.name == name), None)
     if before is not None and reason in ("", before.reason):
         return Change(name=name, state=state, apply=None)
     new = StoredBlock(name=name, by="person", reason=reason, since=before.since if before else timestamp())
@@ -52,7 +52,7 @@ def decide_unhold(site: Site, name: str) -> Change:
             return package in {block.name, *(normalize_name(one.partition(" ")[0]) for one in block.together)}
         return block.name == name or (len(name) >= _SHORTEST_HASH and block.commit.startswith(name))
 
-    named = [one for one in blocks.entries if is_named(one)]
+    named = [entry for entry in blocks.entries if is_named(entry)]
     if not named:
         ready = store_of(site).snapshot().find_waiting()
         if ready is not None and name == ready.id:
@@ -82,11 +82,11 @@ def decide_accept(site: Site, name: str) -> Change:
     Raises UsageError if no run was refused for such a package.
     """
     blocks, pattern = read_blocks(site.state_dir), normalize_name(name)
-    found = tuple(one for one in blocks.asked if fnmatchcase(one.name, pattern))
+    found = tuple(deviation for deviation in blocks.asked if fnmatchcase(deviation.name, pattern))
     if not found:
-        if any(fnmatchcase(one.name, pattern) for one in blocks.accepted):
+        if any(fnmatchcase(deviation.name, pattern) for deviation in blocks.accepted):
             return Change(name=pattern, state="is accepted", apply=None)
-        asked = ", ".join(dict.fromkeys(one.name for one in blocks.asked))
+        asked = ", ".join(dict.fromkeys(deviation.name for deviation in blocks.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
         advice = "No package waits to be accepted. Run `releaser update` first: a dry run records nothing."
         raise UsageError(message, f"Waiting for `releaser accept`: {asked}." if asked else advice)

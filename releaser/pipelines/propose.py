@@ -160,7 +160,7 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
             if _is_same(goal, known) and not force:
                 return Plan(would=(known.said,))
             changes = goal.resolution.diff
-            names = first_few([f"{one.name} {one.new}" for one in changes])
+            names = first_few([f"{change.name} {change.new}" for change in changes])
             what = (
                 f"{plural(len(changes), 'package change')} would be tested and proposed on {branch_of(site)}: {names}"
             )

@@ -243,7 +243,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
         lines.append(f"{', '.join(missing)} has no build for Python {minor(version)}, so the rebuild would fail")
     else:
         lines.append(f"{site.project.venv.name} would lead to the new release if its tests pass")
-    lines += [one.message for one in kept.findings]
+    lines += [finding.message for finding in kept.findings]
     lines += foresee(_case_before(site, new_log("rebuild"), facts), force=force)
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
 

@@ -117,7 +117,9 @@ def _continue(change: Change) -> str:
         complete_adoption(site, log, entry)
         return "was adopting the project; this is finished or undone now"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
-    failed = next((one for one in read_blocks(site.state_dir).candidates if one.release == entry.release), None)
+    failed = next(
+        (candidate for candidate in read_blocks(site.state_dir).candidates if candidate.release == entry.release), None
+    )
     undo(change)
     if failed is not None and builds:
         return f"had built {failed.release}, whose tests failed ({failed.reason}); the live release is unchanged"
@@ -228,7 +230,7 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not change.flip.not_the_release:
             # Release the suspect commits: the packages that came with them fail by themselves.
-            change_blocks(site.state_dir, lambda blocks: blocks.without(lambda one: one.is_suspect))
+            change_blocks(site.state_dir, lambda blocks: blocks.without(lambda block: block.is_suspect))
 
 
 def undo(change: Change) -> None:
@@ -331,7 +333,7 @@ def left_temporaries(site: Site) -> list[Path]:
     A directory of tests or a copy needs the mark of releaser, or is a link to a release. Another link or file needs the
     name of a state file, or of a file that exists.
     """
-    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one)]
+    return [path for path in site.state_dir.glob(".*.new") if _is_left(site, path)]
 
 
 def _is_left(site: Site, temporary: Path) -> bool:
@@ -349,8 +351,8 @@ def _is_left(site: Site, temporary: Path) -> bool:
 
 def _delete_old_logs(directory: Path) -> int:
     """Delete all logs but the newest `KEPT_LOGS`; return how many went."""
-    logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
-    old = sorted(logs, key=lambda one: one.name, reverse=True)[KEPT_LOGS:]
+    logs = [path for path in directory.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
+    old = sorted(logs, key=lambda log: log.name, reverse=True)[KEPT_LOGS:]
     with contextlib.suppress(OSError):
         for one in old:
             one.unlink(missing_ok=True)

@@ -98,8 +98,8 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
     wanted = {name: version for name, version in versions.items() if name in graph.from_index}
     newer, unasked, audit = ({}, "", _recall_audit(site, found)) if offline else _ask(site, found, wanted)
     wrong: dict[str, list[str]] = {}
-    for one in audit.vulnerabilities:
-        wrong.setdefault(one.name, []).append(one.id)
+    for vulnerability in audit.vulnerabilities:
+        wrong.setdefault(vulnerability.name, []).append(vulnerability.id)
     packages = []
     for name, version in sorted(versions.items()):
         uploaded, latest = times.get((name, version)), newer.get(name)
@@ -107,7 +107,7 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
             InstalledPackage(
                 name=name,
                 version=version,
-                asked_by=(*asked.get(name, ()), *(one for one in graph.askers.get(name, ()) if one in versions)),
+                asked_by=(*asked.get(name, ()), *(asker for asker in graph.askers.get(name, ()) if asker in versions)),
                 age_seconds=(now - uploaded).total_seconds() if uploaded else None,
                 newer=None if latest is None else latest if is_newer(latest, version) else "",
                 vulnerabilities=tuple(wrong.get(name, ())) if audit.known else None,

@@ -212,7 +212,7 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def _list_read(state_dir: Path) -> list[StateFile]:
-    return [one for one in state_files() if one.type is not None and os.path.lexists(state_dir / one)]
+    return [file for file in state_files() if file.type is not None and os.path.lexists(state_dir / file)]
 
 
 def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None:

@@ -98,7 +98,9 @@ def roll_back(
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
-        comes_with = (one for one in (target, live) if one is not None and included_of(one.directory).exists())
+        comes_with = (
+            release for release in (target, live) if release is not None and included_of(release.directory).exists()
+        )
         has_time = code.moves and not any(comes_with)
         done = _do_ahead(run.site, run.log, target, code) if has_time else ()
     deployment = Deployment(
@@ -220,7 +222,9 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         target = store.snapshot().rollback_target()
         if target is None:
             damaged = [
-                (one, found) for one in store.snapshot().rollback_order() if (found := find_rollback_damage(one))
+                (release, found)
+                for release in store.snapshot().rollback_order()
+                if (found := find_rollback_damage(release))
             ]
             words = [_describe_damage(one, found) for one, found in damaged]
             message = "; ".join(["no earlier good release exists to roll back to", *words])
@@ -282,7 +286,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
     Returns the findings about settings that can wait.
     """
     # Even in an emergency, the paths of releases must be right; all other settings can wait, and are reported.
-    decisive = [one for one in site.findings if not site.pyproject.content or _PLACES.search(one.message)]
+    decisive = [finding for finding in site.findings if not site.pyproject.content or _PLACES.search(finding.message)]
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     problems += lock_findings(site)
     try:
@@ -305,7 +309,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         )
     if problems:
         raise PreflightError(*problems)
-    return [one for one in site.findings if one not in decisive]
+    return [finding for finding in site.findings if finding not in decisive]
 
 
 def _headline(site: Site, target: Release, live: Release | None, code: Target) -> str:
@@ -338,5 +342,5 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
     if target.manifest.commit and not site.project.has_git:
         lines.append(_say_lost_code(target))
-    lines += (one.message for one in describe_other_python(target))
+    lines += (finding.message for finding in describe_other_python(target))
     return Plan(would=tuple(lines), changes=changes)

@@ -234,8 +234,8 @@ def _note_if_live_differs(run: Run) -> None:
     except OSError as error:
         message = f"releaser could not check that the live site is unchanged: {error}"
         log.note(Finding("live-unknown", message, "Check free space and permissions, then run `releaser verify`."))
-    known = {one.message for one in log.findings}
-    log.note(*(one for one in found if one.message not in known))
+    known = {finding.message for finding in log.findings}
+    log.note(*(path for path in found if path.message not in known))
     if found:
         log.learn(live_differs=True)
 

@@ -158,7 +158,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         state=next(state for one, state in store.snapshot().states() if one.id == found.id),
         live=found.live,
         pinned=found.pinned,
-        in_use_by=tuple(one.pid for one in users),
+        in_use_by=tuple(user.pid for user in users),
         processes=users,
         path=str(found.venv),
         works=found.works(),
@@ -200,7 +200,8 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
     if not found.vulnerabilities:
         return None
     what = plural(len(found.vulnerabilities), "known vulnerability")
-    message = f"{found.release} has {what} in {plural(len({one.name for one in found.vulnerabilities}), 'package')}"
+    packages = {vulnerability.name for vulnerability in found.vulnerabilities}
+    message = f"{found.release} has {what} in {plural(len(packages), 'package')}"
     advice = "To install available fixes, run `releaser update`. For the others, `releaser outdated` shows the reasons."
     return VulnerableError(message, advice)
 
@@ -245,17 +246,17 @@ def status(site: Site) -> Status:
     problems += list_damage(site)
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # slow to import
 
-    queues = {one.queue for one in receivers(site)}
+    queues = {receiver.queue for receiver in receivers(site)}
     # With sendmail = "none" and no server, people read the mails in the outbox.
     queues |= {FOR_SMTP} if MailSettings.of(site).sends else set()
-    queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
+    queued = [mail for mail in Outbox(project.outbox).list_queued() if mail.queue in queues] if queues else ()
     vulnerable, proposal = known_vulnerabilities(runs), read_proposal(project.state_dir)
     waiting = tuple(_list_waiting(store, proposal.release))
     due = find_next(site)
     return Status(
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
-        left_out="; ".join(f"{one.release} is ready and waits: {one.reason}" for one in waiting),
+        left_out="; ".join(f"{release.release} is ready and waits: {release.reason}" for release in waiting),
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
@@ -264,7 +265,7 @@ def status(site: Site) -> Status:
         newer_python=None
         if damage and damage.kind in _CHANGED_PYTHON
         else _newer_python(site, live),  # uv would start it
-        releases_bytes=total_bytes(one.manifest for one in store.all()),
+        releases_bytes=total_bytes(release.manifest for release in store.all()),
         free_bytes=space.bytes,
         free_inodes=space.inodes,
         link=link_text(project.venv),
@@ -272,7 +273,7 @@ def status(site: Site) -> Status:
         last_deployment=next((read_as(RunBrief, run) for run in runs if _is_deployment(run)), None),
         last_change=next((read_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         last_success=next((read_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
-        vulnerable=len({one.name for one in vulnerable}) if vulnerable is not None else None,
+        vulnerable=len({vulnerability.name for vulnerability in vulnerable}) if vulnerable is not None else None,
         running=run_lock.find_running(project.state_dir),
         interrupted=_was_interrupted(project.state_dir),
         push_pending=read_pending(project.state_dir).push,
@@ -343,7 +344,7 @@ def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerabil
 
 def _answers(kind: type[T], blocks: Iterable[StoredBlock]) -> tuple[T, ...]:
     """Return blocks as an answer shows them."""
-    return tuple(convert(one, kind, from_attributes=True) for one in blocks)
+    return tuple(convert(block, kind, from_attributes=True) for block in blocks)
 
 
 def _newer_python(site: Site, live: Release | None) -> str | None:
@@ -366,11 +367,15 @@ def _was_interrupted(state_dir: Path) -> bool:
 def _still_out(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
     """Return the blocks that still count, without those that newer versions or newer code have replaced."""
     contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
-    same = [one for one in store.all() if live and contents(one) == contents(live)]  # a rebuild makes another
+    same = [
+        release for release in store.all() if live and contents(release) == contents(live)
+    ]  # a rebuild makes another
     # Within a second, the ids give the order.
-    since = min(((one.manifest.created_at.isoformat(timespec="seconds"), one.id) for one in same), default=("", ""))
+    since = min(
+        ((block.manifest.created_at.isoformat(timespec="seconds"), block.id) for block in same), default=("", "")
+    )
     current = found.without_older(lock_of(live).versions)
-    return current.without(lambda one: one.what == "candidate" and (one.since, one.release) < since)
+    return current.without(lambda block: block.what == "candidate" and (block.since, block.release) < since)
 
 
 def overview(site: Site, *, offline: bool) -> Overview:

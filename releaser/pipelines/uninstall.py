@@ -65,14 +65,14 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
     """Say what `uninstall` would do. Raises PreflightError."""
     _refuse_unfinished(site)
     link, live = site.project.venv, store_of(site).live_id()
-    would = [one for scheduler in find_schedulers(site) for one in scheduler.leftovers()]
+    would = [leftover for scheduler in find_schedulers(site) for leftover in scheduler.leftovers()]
     if live is not None:
         would.append(
             f"replace the symlink {link} with a plain directory with the packages of {live}, and restart the site"
         )
     if site.state_dir.is_dir() and not keep_state:
         would.append(f"delete {site.state_dir}, with {plural(len(store_of(site).all()), 'release')}")
-    return Plan(would=tuple(f"would {one}" for one in would) or ("no files of releaser were found",))
+    return Plan(would=tuple(f"would {line}" for line in would) or ("no files of releaser were found",))
 
 
 def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
@@ -236,7 +236,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
         with run_lock.acquire(state_dir, command="uninstall", now=datetime.now(UTC), wait=_PATIENCE):
             ends_at = time.monotonic() + (_PATIENCE if patient else 0)
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
-            while used := [one for one in names if leases.is_used(str(store.path(one)))]:
+            while used := [name for name in names if leases.is_used(str(store.path(name)))]:
                 if time.monotonic() >= ends_at:
                     message = f"processes still run on {first_few(used, 3)}, so {state_dir} stays"
                     raise FollowUpError(message, _AGAIN)

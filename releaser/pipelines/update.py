@@ -120,10 +120,10 @@ def update_site(
 
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
-    built = {one.name: one.fixes for one in release.manifest.changes}  # of the same versions
+    built = {change.name: change.fixes for change in release.manifest.changes}  # of the same versions
     changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audits.live
     known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
-    changes = tuple(replace(one, fixes=built.get(one.name) or known.get(one.name, ())) for one in changes)
+    changes = tuple(replace(change, fixes=built.get(change.name) or known.get(change.name, ())) for change in changes)
     return replace(case_of(goal), venv=release.venv, changes=changes)
 
 
@@ -134,7 +134,9 @@ def case_of(goal: Goal) -> Case:
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
-    change_blocks(run.site.state_dir, lambda blocks: blocks.without(lambda one: one.key == release.key))  # it passed
+    change_blocks(
+        run.site.state_dir, lambda blocks: blocks.without(lambda block: block.key == release.key)
+    )  # it passed
     is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps, until=wait.until)
     made = f"had made {release.id} ready, which waits: {wait.reason}"
     close_journal(run.site, run.log, made if wait.error is not None and is_news else "")
@@ -293,8 +295,8 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
 
         raise PreflightError(
             *(
-                replace(one, message=f"commit {commit}: {named(one.message)}", advice=named(one.advice))
-                for one in error.findings
+                replace(finding, message=f"commit {commit}: {named(finding.message)}", advice=named(finding.advice))
+                for finding in error.findings
             )
         ) from error
 

@@ -92,7 +92,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
         raise
     except (TestsFailedError, ActivationError) as error:
         known = read_blocks(run.site.state_dir).candidates
-        if not any(one.sick for one in known):  # such candidates are tried each time
+        if not any(seen_move.sick for seen_move in known):  # such candidates are tried each time
             _settle(run.site, seen, f"{seen.release} is skipped, because it failed here before: {error.message}")
         raise
     kept = _find_kept(run.site, pointer.current)
@@ -190,8 +190,8 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
 
 def _find_kept(site: Site, move: Move) -> Release | None:
     """Return the usable release that was installed here from the bundle; None without one."""
-    digests = {one.manifest for one in move.files}
-    for one in sorted(store_of(site).all(), key=lambda one: not one.live):
+    digests = {file.manifest for file in move.files}
+    for one in sorted(store_of(site).all(), key=lambda release: not release.live):
         is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "rolled-back")
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
@@ -201,36 +201,36 @@ def _find_kept(site: Site, move: Move) -> Release | None:
 def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
     """Return the file of a bundle, or of a delta if this host has its base. Raises as `_fetch`."""
     pool = Pool.of(site.state_dir)
-    for one in move.deltas:
-        if pool.manifest_of(one.base) is None:
+    for delta in move.deltas:
+        if pool.manifest_of(delta.base) is None:
             continue
         try:
-            file = _fetch(site, channel, one)
+            file = _fetch(site, channel, delta)
             with open_archive(file) as archive:
                 manifest = archive.manifest()
                 commit = manifest.base.commit if manifest.base is not None else None
                 has_code = commit is None or site.git.has(commit)  # the base may never have been installed
                 if has_code and not find_missing(pool, manifest):
-                    return file, f"{size(one.size)}, a delta from {one.base}"
+                    return file, f"{size(delta.size)}, a delta from {delta.base}"
         except ResolutionError:  # then the full bundle is tried
             continue
     return _fetch(site, channel, move.bundle), size(move.bundle.size)
 
 
-def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
+def _fetch(site: Site, channel: Channel, bundle: PublishedBundle) -> Path:
     """Download a file, unless a run that was cut off has done so. Raises PreflightError and ResolutionError."""
     directory = Pool.of(site.state_dir).directory / "download"
-    file = directory / f"{one.sha256}.bundle"
-    if hash_of_file(file) == one.sha256:
+    file = directory / f"{bundle.sha256}.bundle"
+    if hash_of_file(file) == bundle.sha256:
         return file
     try:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True, mode=0o700)
-        refuse_lack(one.size, directory)
+        refuse_lack(bundle.size, directory)
     except OSError as error:
         refuse("state-unwritable", f"{directory} cannot be created: {error}", "Check free space and permissions there.")
     try:
-        channel.place(site.runner).fetch(one.path, file, sha256=one.sha256, size=one.size)
+        channel.place(site.runner).fetch(bundle.path, file, sha256=bundle.sha256, size=bundle.size)
     except ResolutionError:
         directory.rmdir()
         raise
@@ -250,7 +250,7 @@ def _seen(site: Site) -> SeenChannels:
 
 
 def _remember(site: Site, seen: Seen) -> None:
-    others = tuple(one for one in _seen(site).channels if one.channel != seen.channel)
+    others = tuple(channel for channel in _seen(site).channels if channel.channel != seen.channel)
     write_state(site.state_dir / CHANNELS, SeenChannels(channels=(*others, seen)))
 
 

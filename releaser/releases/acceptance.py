@@ -26,12 +26,12 @@ class DeviationError(ResolutionError):
 
     def __init__(self, found: tuple[Deviation, ...]) -> None:
         """Say what differs, and what to do."""
-        names = list(dict.fromkeys(one.name for one in found))
+        names = list(dict.fromkeys(deviation.name for deviation in found))
         commands = " and ".join(f"`releaser accept {name}`" for name in names[:3])
         all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"
         message = f"packages differ from those of the live release: {'; '.join(map(str, found[:5]))}"
         message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
-        is_badly_attested = any(one.what == "attestation" and one.new for one in found)
+        is_badly_attested = any(deviation.what == "attestation" and deviation.new for deviation in found)
         outdated = (
             " An outdated `attestations_root` or version of pypi-attestations may be the cause." * is_badly_attested
         )
@@ -53,13 +53,17 @@ def note_refusals(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterato
 
 
 def _collect_refused(failures: Iterable[ReleaserError]) -> dict[Deviation, None]:
-    return dict.fromkeys(one for error in failures if isinstance(error, DeviationError) for one in error.found)
+    return dict.fromkeys(
+        deviation for error in failures if isinstance(error, DeviationError) for deviation in error.found
+    )
 
 
 def _ask(state_dir: Path, found: Iterable[Deviation]) -> None:
     def ask(blocks: Blocks) -> Blocks:
-        known = {one: one for one in blocks.asked}
-        return replace(blocks, asked=tuple(known.get(one) or replace(one, since=timestamp()) for one in found))
+        known = {deviation: deviation for deviation in blocks.asked}
+        return replace(
+            blocks, asked=tuple(known.get(deviation) or replace(deviation, since=timestamp()) for deviation in found)
+        )
 
     change_blocks(state_dir, ask)
 
@@ -83,7 +87,7 @@ def accept_or_refuse(
 def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
     """Return the deviations if all are accepted. Raises DeviationError if any is not."""
     accepted = read_blocks(state_dir).accepted if found else ()
-    if refused := tuple(one for one in found if one not in accepted):
+    if refused := tuple(deviation for deviation in found if deviation not in accepted):
         raise DeviationError(refused)
     return found
 

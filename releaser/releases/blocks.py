@@ -92,7 +92,7 @@ class Blocks(Frozen):
 
     def by(self, *by: str) -> tuple[StoredBlock, ...]:
         """Return the blocks of packages and versions with these causes."""
-        return tuple(one for one in self.entries if one.what == "package" and one.by in by)
+        return tuple(entry for entry in self.entries if entry.what == "package" and entry.by in by)
 
     @property
     def held(self) -> tuple[StoredBlock, ...]:
@@ -107,41 +107,41 @@ class Blocks(Frozen):
     @property
     def candidates(self) -> tuple[StoredBlock, ...]:
         """The candidates that are not built again."""
-        return tuple(one for one in self.entries if one.what == "candidate")
+        return tuple(entry for entry in self.entries if entry.what == "candidate")
 
     @property
     def commits(self) -> tuple[StoredBlock, ...]:
         """The commits that updates skip."""
-        return tuple(one for one in self.entries if one.what == "commit")
+        return tuple(entry for entry in self.entries if entry.what == "commit")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names by which blocks are lifted: packages first, then commits and candidates."""
-        packages = {one.name for one in self.entries if one.what == "package"}
-        return (*sorted(packages), *(one.name for one in (*self.commits, *self.candidates)))
+        packages = {entry.name for entry in self.entries if entry.what == "package"}
+        return (*sorted(packages), *(block.name for block in (*self.commits, *self.candidates)))
 
     @property
     def own(self) -> tuple[StoredBlock, ...]:
         """The packages and versions that are on hold on this host alone."""
-        return (*self.held, *(one for one in self.failed if not one.commit))
+        return (*self.held, *(hold for hold in self.failed if not hold.commit))
 
     def commit(self, code_key: str) -> StoredBlock | None:
         """Return the block of code that was rejected."""
-        return next((one for one in self.commits if one.code_key == code_key), None)
+        return next((commit for commit in self.commits if commit.code_key == code_key), None)
 
     def candidate(self, key: ReleaseKey) -> StoredBlock | None:
         """Return the block of a candidate that failed before."""
-        return next((one for one in self.candidates if one.key == key), None)
+        return next((candidate for candidate in self.candidates if candidate.key == key), None)
 
     def accept(self, found: tuple[Deviation, ...]) -> Blocks:
         """Move deviations to the accepted ones."""
-        left = tuple(one for one in self.asked if one not in found)
+        left = tuple(deviation for deviation in self.asked if deviation not in found)
         return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
 
     def with_new(self, *new: StoredBlock) -> Blocks:
         """Add blocks; each replaces an older block with the same identity."""
-        added = {one.identity for one in new}
-        return replace(self, entries=(*(one for one in self.entries if one.identity not in added), *new))
+        added = {block.identity for block in new}
+        return replace(self, entries=(*(entry for entry in self.entries if entry.identity not in added), *new))
 
     def with_all(self, other: Blocks) -> Blocks:
         """Add the content of another table; adding it twice changes nothing."""
@@ -150,11 +150,11 @@ class Blocks(Frozen):
 
     def without(self, is_lifted: Callable[[StoredBlock], object]) -> Blocks:
         """Lift blocks."""
-        return replace(self, entries=tuple(one for one in self.entries if not is_lifted(one)))
+        return replace(self, entries=tuple(entry for entry in self.entries if not is_lifted(entry)))
 
     def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
         """Block every package version that a release had introduced; versions of one package are comma-separated."""
-        known = {(one.name, one.version) for one in self.by("rollback") if not one.commit}
+        known = {(hold.name, hold.version) for hold in self.by("rollback") if not hold.commit}
         return self.with_new(
             *(
                 StoredBlock(name=name, version=version, release=release, reason=reason, since=since)
@@ -166,7 +166,7 @@ class Blocks(Frozen):
 
     def with_commit_that_lowers(self, versions: Iterable[tuple[str, str]], *, commit: str, reason: str) -> Blocks:
         """Block the versions that a commit of another host or of a developer lowered."""
-        known = {(one.name, one.version) for one in self.by("rollback")}
+        known = {(hold.name, hold.version) for hold in self.by("rollback")}
         return self.with_new(
             *(
                 StoredBlock(name=name, version=version, reason=reason, since=timestamp(), commit=commit)
@@ -177,16 +177,16 @@ class Blocks(Frozen):
 
     def without_followed(self, locked: Mapping[str, str]) -> Blocks:
         """Lift the blocks by other hosts and developers of versions that a later commit locks again."""
-        return self.without(lambda one: one.commit and one.is_in(locked))
+        return self.without(lambda block: block.commit and block.is_in(locked))
 
     def without_held(self) -> Blocks:
         """Lift the blocks by other hosts and developers of packages that a person holds here, which do not move."""
-        held = {one.name for one in self.held}
-        return self.without(lambda one: one.commit and one.name in held)
+        held = {hold.name for hold in self.held}
+        return self.without(lambda block: block.commit and block.name in held)
 
     def without_older(self, locked: Mapping[str, str]) -> Blocks:
         """Lift the blocks of versions whose package is gone, or is locked at that version or a newer one."""
-        return self.without(lambda one: one.version and not one.is_ahead_of(locked))
+        return self.without(lambda block: block.version and not block.is_ahead_of(locked))
 
 
 BLOCKS = StateFile(

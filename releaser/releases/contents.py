@@ -127,7 +127,7 @@ def measure(directory: Path) -> DiskUsage:
 
 def total_bytes(manifests: Iterable[Manifest]) -> int:
     """Return the disk usage of all releases; files shared with uv's cache, and so with each other, count once."""
-    taken = [(one.own_bytes, one.size_bytes - one.own_bytes) for one in manifests]
+    taken = [(manifest.own_bytes, manifest.size_bytes - manifest.own_bytes) for manifest in manifests]
     return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
 
 

@@ -50,12 +50,12 @@ class EarlierQuarantine(_Earlier):
     def rows(self) -> Iterator[Row]:
         """Yield the fields of each block."""
         yield from map(_of_version, self.versions)
-        for one in self.commits:
-            yield {**one, "what": "commit", "name": one["commit"][:12], "by": "activation"}
-        for one in self.candidates:
+        for commit in self.commits:
+            yield {**commit, "what": "commit", "name": commit["commit"][:12], "by": "activation"}
+        for candidate in self.candidates:
             # An interrupted search begins again, and a candidate that waits for migrations is built again.
-            if not one.get("unfinished") and not one.get("migrations"):
-                yield {**one, "what": "candidate", "name": one["release"], "by": "tests"}
+            if not candidate.get("unfinished") and not candidate.get("migrations"):
+                yield {**candidate, "what": "candidate", "name": candidate["release"], "by": "tests"}
 
 
 class EarlierHolds(_Earlier):
@@ -65,7 +65,7 @@ class EarlierHolds(_Earlier):
 
     def rows(self) -> Iterator[Row]:
         """Yield the fields of each block."""
-        return (_of_version(one) for one in self.entries if one.get("by") != "undecided")
+        return (_of_version(entry) for entry in self.entries if entry.get("by") != "undecided")
 
 
 class EarlierAcceptance(Frozen):

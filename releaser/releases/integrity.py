@@ -73,7 +73,7 @@ class Defect(Frozen):
 
     def __str__(self) -> str:
         name = (self.path or "").rpartition(_SITE)[2]
-        return f"{''.join(one if one.isprintable() else '?' for one in name)} is {self.verb}"
+        return f"{''.join(character if character.isprintable() else '?' for character in name)} is {self.verb}"
 
 
 class Drift(Frozen):
@@ -305,7 +305,7 @@ def compare(
     found = look(venv, owners.keys() | sealed.seen.keys() | reading.keys())
     hashes = {**read_records(venv), **sealed.hashes}
     packages = changes_between(packages_in(sealed.seen), packages_in(name for name in found if found[name]))
-    changed = {one.name for one in packages}
+    changed = {package.name for package in packages}
     files = []
     for path in track(sorted(found)):
         before, now = sealed.seen.get(path), found[path]

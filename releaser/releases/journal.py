@@ -270,7 +270,7 @@ def report_as_json(report: RunReport) -> dict[str, Any]:
     del facts["sections"]
     for kind in gather("reported"):
         facts |= vars(report.sections.get(kind) or kind())
-    return {**facts, "problems": list(map(str, problems)), "codes": [one.code for one in problems]}
+    return {**facts, "problems": list(map(str, problems)), "codes": [problem.code for problem in problems]}
 
 
 def report_json(report: RunReport, redactor: Redactor) -> bytes:

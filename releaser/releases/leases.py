@@ -120,7 +120,7 @@ def _may_have(pid: int, inode: int, name: str) -> bool:
     """True if a process has such a file open or mapped, or if that may not be read."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as found:
-            is_open = any(name in (link_text(one.path) or "") for one in found)
+            is_open = any(name in (link_text(process.path) or "") for process in found)
     except PermissionError:
         return True
     except OSError:

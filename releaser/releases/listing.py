@@ -97,7 +97,7 @@ def rows(store: ReleaseStore) -> list[Row]:
     locks, unchanged = functools.cache(leases.read_file_locks), functools.cache(is_unchanged)
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
-        for place in store.find_unsealed({one.id for one in snapshot.releases})
+        for place in store.find_unsealed({release.id for release in snapshot.releases})
         if (place / "venv").is_dir()
     ]
     differences = _read_differences(store)
@@ -127,7 +127,7 @@ def _row(
         changes=manifest.changes,
         size_bytes=manifest.size_bytes,
         own_bytes=manifest.own_bytes,
-        in_use_by=tuple(one.pid for one in users),
+        in_use_by=tuple(user.pid for user in users),
         processes=users,
         path=f"{release.place}/venv",
         broken=damage is not None,
@@ -139,7 +139,9 @@ def _row(
 def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.read_file_locks) -> tuple[User, ...]:
     """Return the processes that use a release; `locks` may cache the locks of the host."""
     found = leases.users(release.place, locks)
-    return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)
+    return tuple(
+        User(pid=process.pid, user=process.user, command=process.command, since=process.since) for process in found
+    )
 
 
 def _time_of(place: Path) -> datetime:
@@ -154,7 +156,7 @@ def notes(found: Iterable[Row]) -> list[str]:
     """Return a line for each broken release, difference from the committed lock, and process that uses a release."""
     lines = [f"{row.id} is broken: {row.damage}" for row in found if row.broken]
     for row in found:
-        lines += [f"{row.id} is not as committed: {one}" for one in row.lock_differences]
+        lines += [f"{row.id} is not as committed: {difference}" for difference in row.lock_differences]
         for process in row.processes:
             who = f"{process.pid} of {process.user}"
             lines.append(f"{row.id} is used by {who} since {process.since}: {process.command}")
@@ -211,6 +213,8 @@ class DriftAnswer(Frozen):
     def of(cls, drift: Drift) -> DriftAnswer:
         """Return the names of the packages and files, without the details that only `verify` reports."""
         return cls(
-            packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
-            files=tuple(FileDrift(path=one.path or "", kind=one.verb) for one in drift.files),
+            packages=tuple(
+                PackageDrift(name=package.name, old=package.old, new=package.new) for package in drift.packages
+            ),
+            files=tuple(FileDrift(path=file.path or "", kind=file.verb) for file in drift.files),
         )

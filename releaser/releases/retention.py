@@ -155,10 +155,10 @@ def prune_by_settings(site: Site, log: RunLog, *, is_full: bool = False) -> tupl
     decided = prune(
         RetentionSettings.of(site), store_of(site), now=datetime.now(UTC), measure=log.measure, is_full=is_full
     )
-    for one in removals(decided):
-        log.undeleted.pop(one.id, None)
-    for one in failures(decided):
-        log.undeletable(one.id, one.error)
+    for removal in removals(decided):
+        log.undeleted.pop(removal.id, None)
+    for failure in failures(decided):
+        log.undeletable(failure.id, failure.error)
     return decided
 
 
@@ -168,7 +168,7 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     # Cheap first: can anything go at all? Only then look for the rollback target and for processes.
     present = Present(now=datetime.now(UTC), is_full=has_little_left(store.state_dir))
     first = judge(store.snapshot(), RetentionSettings.of(site), present)
-    if all(one.kept for one in first) and not store.half_removed():
+    if all(decision.kept for decision in first) and not store.half_removed():
         step.skip("nothing to remove")
         return
     decided = prune_by_settings(site, log)
@@ -176,19 +176,19 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     if failed:
         step.warns(f"{len(removed)} removed, {len(failed)} could not be")
     elif removed:
-        step.says(f"{len(removed)} removed: {', '.join(one.id for one in removed)}")
+        step.says(f"{len(removed)} removed: {', '.join(removal.id for removal in removed)}")
     else:
         step.skip("nothing to remove")
 
 
 def removals(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
     """Return the decisions on releases that were deleted, or would be."""
-    return [one for one in decided if not one.kept and not one.error]
+    return [decision for decision in decided if not decision.kept and not decision.error]
 
 
 def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
     """Return the decisions on releases that could not be deleted."""
-    return [one for one in decided if one.error]
+    return [decision for decision in decided if decision.error]
 
 
 def decide_retention(
@@ -202,7 +202,7 @@ def decide_retention(
     present = Present(
         now=now,
         rollback_target=target.id if target else None,
-        in_use=_in_use(store, [one.id for one in snapshot.releases]) | waiting,
+        in_use=_in_use(store, [release.id for release in snapshot.releases]) | waiting,
         is_full=is_full or has_little_left(store.state_dir),
     )
     decided = judge(snapshot, settings, present)
@@ -237,18 +237,18 @@ def prune(
     cases the others are deleted, and the next run tries again.
     """
     decided = decide_retention(settings, store, now=now, is_full=is_full)
-    doomed = [one for one in decided if not one.kept]
+    doomed = [decision for decision in decided if not decision.kept]
     if doomed and measure is not None:
-        measure(_gauge(store, {one.id for one in doomed}))
+        measure(_gauge(store, {name.id for name in doomed}))
     fared: dict[str, RetentionDecision] = {}
     for start in range(0, len(doomed), AT_ONCE):
         fared |= _delete(store, doomed[start : start + AT_ONCE])
-    return tuple(fared.get(one.id, one) for one in decided)
+    return tuple(fared.get(decision.id, decision) for decision in decided)
 
 
 def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
     """Return the gauge that shows the bytes of the deleted releases."""
-    sizes = {one.id: one.manifest.size_bytes for one in store.all() if one.id in names}
+    sizes = {release.id: release.manifest.size_bytes for release in store.all() if release.id in names}
 
     def read() -> int:
         there = set(os.listdir(store.directory))

@@ -99,19 +99,19 @@ class StoreSnapshot(Frozen):
 
     def rollback_target(self) -> Release | None:
         """Return the first release of `rollback_order` that a rollback can go to; None without any."""
-        return next((one for one in self.rollback_order() if find_rollback_damage(one) is None), None)
+        return next((release for release in self.rollback_order() if find_rollback_damage(release) is None), None)
 
     def states(self) -> Iterator[tuple[Release, State]]:
         """Yield each release and its state for people: `previous` for the one to which a rollback goes."""
         target = self.rollback_target()
-        for one in self.releases:
-            yield one, "previous" if target is not None and one.id == target.id else one.state
+        for release in self.releases:
+            yield release, "previous" if target is not None and release.id == target.id else release.state
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last and that a rollback could go to; it may be the live one."""
         order = self._by_activation(self.ledger.activations)
-        good = (one for one in order if self.lifecycles[one.id].is_good)
-        return next((one for one in good if find_rollback_damage(one) is None), None)
+        good = (release for release in order if self.lifecycles[release.id].is_good)
+        return next((release for release in good if find_rollback_damage(release) is None), None)
 
     def find_ready(
         self, key: ReleaseKey, lock: bytes, configuration: Mapping[str, bytes | None] | None
@@ -139,11 +139,13 @@ class StoreSnapshot(Frozen):
     def find_waiting(self) -> Release | None:
         """Return the newest release that is ready and waits to go live; None without any."""
         after = self.live.manifest.sequence if self.live is not None else 0
-        newer = (one for one in self.releases if one.manifest.sequence > after)
-        return next((one for one in newer if one.state == "candidate" and self.lifecycles[one.id].waits), None)
+        newer = (release for release in self.releases if release.manifest.sequence > after)
+        return next(
+            (release for release in newer if release.state == "candidate" and self.lifecycles[release.id].waits), None
+        )
 
     def _by_activation(self, order: Sequence[str]) -> Iterator[Release]:
-        releases = {one.id: one for one in self.releases}
+        releases = {release.id: release for release in self.releases}
         return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
 
 
@@ -170,8 +172,8 @@ class ReleaseStore(Frozen):
         damaged: dict[str, str] = {}
         manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
         ledger, live = self.ledger(), self.live_id()
-        lifecycles = {one.id: self._lifecycle(one, ledger) for one in manifests}
-        releases = tuple(self._release(one, lifecycles[one.id], live) for one in manifests)
+        lifecycles = {manifest.id: self._lifecycle(manifest, ledger) for manifest in manifests}
+        releases = tuple(self._release(manifest, lifecycles[manifest.id], live) for manifest in manifests)
         lifecycles |= {name: found for name in damaged if (found := read_lifecycle(f"{self.directory}/{name}"))}
         return StoreSnapshot(releases=releases, ledger=ledger, lifecycles=lifecycles, live_id=live, damaged=damaged)
 
@@ -186,7 +188,7 @@ class ReleaseStore(Frozen):
         Raises NoSuchReleaseError.
         """
         snapshot = self.snapshot()
-        releases = {one.id: one for one in snapshot.releases}
+        releases = {candidate.id: candidate for candidate in snapshot.releases}
         number = release[1:] if release.startswith("@") else ""
         if release == "live":
             found = [snapshot.live] if snapshot.live else []
@@ -259,7 +261,7 @@ class ReleaseStore(Frozen):
         """Return the names of the directories of releases, or, with `doomed`, of those that are being deleted."""
         try:
             with os.scandir(self.directory) as found:
-                names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
+                names = [release.name for release in found if release.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):  # such as if `state_dir` names a file, which preflight reports
             return []
         return [name for name in sorted(names) if name.startswith(DOOMED) == doomed]
@@ -314,7 +316,7 @@ class ReleaseStore(Frozen):
         from releaser.releases.blocks import read_blocks  # slow to import
 
         with contextlib.suppress(OSError):
-            return {one.release for one in read_blocks(self.state_dir).candidates}
+            return {candidate.release for candidate in read_blocks(self.state_dir).candidates}
         return set()
 
     def record_live(self, release: Release) -> None:
@@ -411,17 +413,21 @@ class ReleaseStore(Frozen):
         if ledger != EMPTY_LEDGER:
             return ledger
         manifests = list(self._manifests({}))
-        known = {one.id: lifecycle for one in manifests if (lifecycle := read_lifecycle(f"{self.directory}/{one.id}"))}
+        known = {
+            manifest.id: lifecycle
+            for manifest in manifests
+            if (lifecycle := read_lifecycle(f"{self.directory}/{manifest.id}"))
+        }
         order = sorted((name for name, one in known.items() if one.flip), key=lambda name: known[name].flip)
-        left = {one.previous for one in manifests}  # each of these was live while another release was built
-        before = [one for one in manifests if one.id in left and one.id not in known]
+        left = {manifest.previous for manifest in manifests}  # each of these was live while another release was built
+        before = [manifest for manifest in manifests if manifest.id in left and manifest.id not in known]
         ledger = Ledger(
-            activations=(*(one.id for one in sorted(before, key=lambda one: one.sequence)), *order),
-            last_sequence=max((one.sequence for one in manifests), default=0),
+            activations=(*(one.id for one in sorted(before, key=lambda manifest: manifest.sequence)), *order),
+            last_sequence=max((manifest.sequence for manifest in manifests), default=0),
             flips=max((one.flip for one in known.values()), default=0),
         )
         # After a rollback, the live release is not the newest.
-        live = next((one for one in manifests if one.id == self.live_id()), None)
+        live = next((manifest for manifest in manifests if manifest.id == self.live_id()), None)
         return ledger.activated(live.id) if live is not None and not live.never_live else ledger
 
     def record(self, change: Callable[[Ledger], Ledger]) -> None:

@@ -100,7 +100,7 @@ def ask(runner: Runner, executable: str) -> Interpreter:
     try:
         said = json.loads(finished.stdout)
         texts = {name: str(said[name]) for name in _SAID}
-        landmarks = [str(one) for one in said["landmarks"] if one]
+        landmarks = [str(landmark) for landmark in said["landmarks"] if landmark]
     except (ValueError, KeyError, TypeError) as error:
         message = f"{executable} printed {finished.stdout.strip()[:60]!r}, which is not Python's answer"
         raise ToolError(message, output=finished.output) from error
@@ -232,7 +232,7 @@ def link_of(venv: Path, name: str) -> str | None:
 
     dropped = str.maketrans("", "", string.punctuation + string.whitespace)
     said = next(_read_metadata(venv, name), {})
-    labelled = (one.partition(",")[::2] for one in said.get("project-url", ()))
+    labelled = (url.partition(",")[::2] for url in said.get("project-url", ()))
     urls = {label.translate(dropped).lower(): url.strip() for label, url in labelled}
     urls.setdefault("homepage", _one_of(said, "home-page"))
     return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)

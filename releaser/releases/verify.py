@@ -72,10 +72,10 @@ class Verified(Frozen):
 
 def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
     """Return the error for the exit code; None if nothing is wrong."""
-    bad = [one for one in verified if one.problems]
+    bad = [result for result in verified if result.problems]
     if not bad:
         return None
-    count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
+    count, named = sum(len(result.problems) for result in bad), ", ".join(result.release for result in bad)
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
     advice = "Check who changed them. `releaser update` rebuilds the live release; rollbacks skip the others."
     return UnsoundError(message, advice)
@@ -105,7 +105,7 @@ def verify(
             raise NoSuchReleaseError(message, "The next `releaser update` rebuilds it.")
         message = "there are no releases" if every else "no release is live"
         raise NoSuchReleaseError(message, "Adopt the project first: `releaser init`.")
-    verified = [_verify_one(site, one, track, run_trials) for one in found]
+    verified = [_verify_one(site, defect, track, run_trials) for defect in found]
     for name, reason in unknown.items():
         finding = Defect(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
@@ -130,11 +130,11 @@ def _verify_one(
         counting = {path: one for path, one in there.items() if path in known and not is_byte_code(path)}
         modes = list(_check_permissions(site, release, counting))
         findings += _check_lock(site, release, packages_in(there), packages_in(sealed.seen))
-        wrong_modes = {one.path for one in modes}
+        wrong_modes = {defect.path for defect in modes}
         findings += [
-            one
-            for one in drift.files
-            if one.kind != "unexpected" and (one.kind != "permissions" or one.path not in wrong_modes)
+            file
+            for file in drift.files
+            if file.kind != "unexpected" and (file.kind != "permissions" or file.path not in wrong_modes)
         ]
         findings += _find_unexpected(release, drift, known | sealed.others, there)
         if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
@@ -239,7 +239,7 @@ def _find_unexpected(
     """Yield the files that should not exist; `compare_with_lock` reports whole packages."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
-    added = {one.path: one.message for one in drift.files if one.kind == "unexpected"}
+    added = {file.path: file.message for file in drift.files if file.kind == "unexpected"}
     for path in sorted(there):
         if path.endswith(f"{INFO}/RECORD") or path in of_venvs:
             continue

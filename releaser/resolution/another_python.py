@@ -53,7 +53,7 @@ def needs_keeping(work: Workspace) -> bool:
     if live is None or work.site.supply.made_elsewhere:
         return False
     is_another = live.manifest.python != work.facts.choice.version
-    return is_another or any(one.is_kept for one in read_notes(work.site.state_dir).lock_differences)
+    return is_another or any(difference.is_kept for difference in read_notes(work.site.state_dir).lock_differences)
 
 
 def keep_installed(work: Workspace, lock: LockFile) -> Kept:
@@ -106,9 +106,11 @@ class _Move:
         kept = versions_for(self.lock, before) if self.leaves_python else now
         running = read_versions(self.live)
         noted = {  # versions from an earlier move; they stay until a commit changes the package
-            one.name: running[one.name]
-            for one in read_notes(self.work.site.state_dir).lock_differences
-            if one.is_kept and one.name in running and self.lock.versions.get(one.name) == one.committed
+            difference.name: running[difference.name]
+            for difference in read_notes(self.work.site.state_dir).lock_differences
+            if difference.is_kept
+            and difference.name in running
+            and self.lock.versions.get(difference.name) == difference.committed
         }
         self.kept = {**kept, **noted}
         installed = self._installed(self.lock, self.before if self.leaves_python else self.python)
@@ -176,7 +178,9 @@ class _Move:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
 
         tags = tags_of(self.python)
-        found = [one for one in self.lock.packages if (one["name"], one.get("version")) == (name, version)]
+        found = [
+            package for package in self.lock.packages if (package["name"], package.get("version")) == (name, version)
+        ]
         if tags and not any(has_build(one, tags) for one in found):
             return f"{version} has no build for Python {minor(self.python)}"
         said = python_of(self.live.venv, name, version)
@@ -278,7 +282,7 @@ def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, nam
         changes = {one: new for one, _, new in move.changes_in(lock)}
         if name not in changes:  # it stays, as `asked` permits nothing newer
             return None
-        withheld = {one.name for one in rules.find_withheld(changes, uploads).values() if one.by != "downgrade"}
+        withheld = {hold.name for hold in rules.find_withheld(changes, uploads).values() if hold.by != "downgrade"}
         bad = {pin.name: pin.version for pin in move.list_unbuildable(lock) if pin.name in changes}
         bad |= {name: changes[name]} if name in withheld else {}
         if not bad:
@@ -300,10 +304,10 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     if not against:
         return
     lines = []
-    for one in against:
-        old, new = changes[one.name]
-        why = move.why.get(one.name, _BY_OTHERS)
-        lines.append(f"{one.name} would go from {old} to {new} ({why}), {_say_rule(one)}")
+    for hold in against:
+        old, new = changes[hold.name]
+        why = move.why.get(hold.name, _BY_OTHERS)
+        lines.append(f"{hold.name} would go from {old} to {new} ({why}), {_say_rule(hold)}")
     message = f"on Python {move.python}, {'; '.join(lines)}"
     levels = " and ".join(f'`{one.name} = "all"`' for one in against if one.by == "policy")
     wide = f"To permit it, add {levels} to the table `upgrade_packages`." if levels else ""
@@ -312,24 +316,24 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     raise ResolutionError(message, advice)
 
 
-def _say_rule(one: Block) -> str:
-    if one.by == "person":
-        return f"and {one.name} is on hold by you" + (f": {one.reason}" if one.reason else "")
-    if one.by in ("policy", "age", "ignore", "constraint"):
-        return f"but {one.reason}"
-    return f"but {one.version} {'was rolled back' if one.by == 'rollback' else 'failed before'}: {one.reason}"
+def _say_rule(block: Block) -> str:
+    if block.by == "person":
+        return f"and {block.name} is on hold by you" + (f": {block.reason}" if block.reason else "")
+    if block.by in ("policy", "age", "ignore", "constraint"):
+        return f"but {block.reason}"
+    return f"but {block.version} {'was rolled back' if block.by == 'rollback' else 'failed before'}: {block.reason}"
 
 
-def _advise(one: Block) -> str:
-    match one.by:
+def _advise(block: Block) -> str:
+    match block.by:
         case "ignore":
-            return f"To permit it, remove {one.name} from `ignore`."
+            return f"To permit it, remove {block.name} from `ignore`."
         case "age":
-            return f"Wait until it is old enough, or add an exception for {one.name} to `min_age_packages`."
+            return f"Wait until it is old enough, or add an exception for {block.name} to `min_age_packages`."
         case "constraint":
-            return f"To permit it, change the line of {one.name} in `constraints`."
+            return f"To permit it, change the line of {block.name} in `constraints`."
         case _:
-            return f"To permit it, run `releaser unhold {one.name}`."
+            return f"To permit it, run `releaser unhold {block.name}`."
 
 
 def _stay(move: _Move) -> str:

@@ -100,13 +100,13 @@ def resolve_within_rules(
             return search.finish(free, rules)
         search.free = free
         found = search.resolve(rules) if kept_out else _Found(versions=free, rules=rules)
-        may_be_fixed = any(one.by in ("policy", "age") for one in withheld.values())
+        may_be_fixed = any(hold.by in ("policy", "age") for hold in withheld.values())
     if isinstance(found, NoSolution):
         return found
     versions = search.add_fixes(found, find_fixes() if may_be_fixed else {})
     if isinstance(versions, NoSolution):
         return versions
-    left = [one for one in withheld.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
+    left = [hold for hold in withheld.values() if hold.by != "downgrade" and versions.get(hold.name) != hold.version]
     told = (*left, *_find_dependent(left, search.free, versions, rules.packages.local))
     return search.finish(versions, rules, told)
 
@@ -303,11 +303,11 @@ class _Search:
             if isinstance(found, NoSolution):
                 return found
             withheld = rules.find_withheld(found, self.uploads)
-            grave = [one for one in withheld.values() if _counts(one, rules, strictness)]
+            grave = [hold for hold in withheld.values() if _counts(hold, rules, strictness)]
             if not grave:
                 return found
             limits = {**exclude_newer(rules, found, self.uploads), **limits}
-            specifiers |= {one.name: _exclude(one, specifiers.get(one.name), rules) for one in grave}
+            specifiers |= {block.name: _exclude(block, specifiers.get(block.name), rules) for block in grave}
         return NoSolution(output="no set of versions can be installed together")
 
 

@@ -59,10 +59,10 @@ class FirstLockRequest(Frozen):
     @property
     def decided(self) -> frozenset[str]:
         """The packages that the request itself omits or takes from elsewhere."""
-        return self.without | {one.name for one in self.given}
+        return self.without | {package.name for package in self.given}
 
     def __str__(self) -> str:
-        return " and ".join(str(one) for one in (self.venv, self.requirements) if one is not None)
+        return " and ".join(str(path) for path in (self.venv, self.requirements) if path is not None)
 
 
 class Installed(Frozen):
@@ -136,11 +136,11 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
     """
     python, uv = _find_interpreter(place), site.uv
     listed = json.loads(uv.run(["pip", "list", "--format", "json", "--python", python]))
-    versions = {str(canonicalize_name(one["name"])): one["version"] for one in listed}
+    versions = {str(canonicalize_name(package["name"])): package["version"] for package in listed}
     links = {
-        str(canonicalize_name(one["name"])): one["editable_project_location"]
-        for one in listed
-        if "editable_project_location" in one
+        str(canonicalize_name(package["name"])): package["editable_project_location"]
+        for package in listed
+        if "editable_project_location" in package
     }
     roots = (str(site.project.root), str(site.project.root / "src"))
     own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
@@ -234,7 +234,7 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
             if line.is_constraint and (one := line.requirement) and (version := exact_version(one))
         }
         pins |= found.versions
-        pins |= {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
+        pins |= {package.name: package.specifier.lstrip("=") for package in request.given if not package.url}
         unpinned = request.without | _sources(path)
         pins = {name: version for name, version in pins.items() if name not in unpinned}
         try:
@@ -310,16 +310,16 @@ def _add_all(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Sur
     elif installed is not None:
         direct = sorted((installed.direct & installed.versions.keys()) - request.decided)
         _add(site, facts, *(f"{name}=={installed.versions[name]}" for name in direct))
-    for one in request.given:
-        url, words = urlsplit(one.url), [one.requirement]
+    for package in request.given:
+        url, words = urlsplit(package.url), [package.requirement]
         path = Path(unquote(url.path))
         if url.scheme == "file" and path.is_relative_to(checkout.parent) and checkout.parent != Path("/"):
-            words = [replace(one, url=os.path.relpath(path, checkout)).requirement]
-        if url.scheme == "file" and path.is_dir() and installed is not None and one.name in installed.editable:
+            words = [replace(package, url=os.path.relpath(path, checkout)).requirement]
+        if url.scheme == "file" and path.is_dir() and installed is not None and package.name in installed.editable:
             words.insert(0, "--editable")
         _add(site, facts, *words)
     dependencies = tomlkit.parse(read_text(site.project.pyproject)).unwrap()["project"].get("dependencies", [])
-    if left_out := request.without & {canonicalize_name(Requirement(one).name) for one in dependencies}:
+    if left_out := request.without & {canonicalize_name(Requirement(dependency).name) for dependency in dependencies}:
         facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(left_out)], tree=site.project.root)
 
 

@@ -137,7 +137,7 @@ class Outlook(Frozen):
         was = live.manifest.group if live is not None else group
         if was != group or not before.data:
             return False
-        keys = [installed_key(one, python=python, group=group, default_groups=others) for one in (before, found)]
+        keys = [installed_key(lock, python=python, group=group, default_groups=others) for lock in (before, found)]
         return keys[0] == keys[1]
 
 

@@ -70,13 +70,13 @@ def requirements_for(
         asked.append((f"the project ({key})", uv.get(key)))
     environment = environment_of(python)
     for asker, texts in asked:
-        wanted = (one for one in (texts if isinstance(texts, list) else ()) if _asks_for(one, names))
+        wanted = (text for text in (texts if isinstance(texts, list) else ()) if _asks_for(text, names))
         for requirement in _select_applying(wanted, environment, extras=()):
             yield asker, requirement
     for package in requirements_in(live.venv if live is not None else site.project.venv):
         if package.name not in graph.own:
             extras = graph.extras.get(package.name, frozenset())
-            wanted = (one for one in package.requires if _asks_for(one, names))
+            wanted = (requirement for requirement in package.requires if _asks_for(requirement, names))
             for requirement in _select_applying(wanted, environment, extras=extras):
                 yield f"{package.name} {package.version}", requirement
 
@@ -104,7 +104,7 @@ def _select_applying(
         try:
             wanted = Requirement(str(text))
             marker = wanted.marker
-            if marker is None or any(marker.evaluate({**environment, "extra": one}) for one in ("", *extras)):
+            if marker is None or any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras)):
                 yield wanted
         except (InvalidRequirement, UndefinedEnvironmentName):
             continue
@@ -143,7 +143,7 @@ def uploads_within_limits(site: Site, lock: LockFile, now: datetime) -> Uploads:
 
 def sets_time_limits(site: Site) -> bool:
     """True if a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
-    named = (key for one in _settings_with_limits(site) for key in one)
+    named = (key for limit in _settings_with_limits(site) for key in limit)
     return bool(site.runner.environ.get("UV_EXCLUDE_NEWER")) or any(key.startswith("exclude-newer") for key in named)
 
 
@@ -192,7 +192,7 @@ def _question(site: Site, wanted: Mapping[str, str]) -> str:
     options = {key: table[key] for key in _ASKED_ALIKE if key in table}
     for key in ("find-links", "extra-index-url"):
         if isinstance(table.get(key), list):
-            options[key] = [_absolute(one, root) for one in table[key]]
+            options[key] = [_absolute(value, root) for value in table[key]]
     if "index-url" in table:
         options["index-url"] = _absolute(table["index-url"], root)
     if isinstance(table.get("index"), list):
@@ -228,7 +228,7 @@ def _absolute(place: Any, root: Path) -> Any:
 def _index_of(source: Any) -> str | None:
     """Return the index of a package in its `[tool.uv.sources]`; None for other sources."""
     choices = source if isinstance(source, list) else [source]
-    return next((one["index"] for one in choices if isinstance(one, Mapping) and "index" in one), None)
+    return next((choice["index"] for choice in choices if isinstance(choice, Mapping) and "index" in choice), None)
 
 
 def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[str, AvailableVersions]:
@@ -239,12 +239,12 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     """
     _, *parts = re.split(r"^\[\[packages\]\]\n", text, flags=re.MULTILINE)
     begun = [one for part in parts if (one := _PACKAGE.match(part))]
-    newer = {one[1] for one in begun if locked.get(one[1]) != one[2]}
+    newer = {line[1] for line in begun if locked.get(line[1]) != line[2]}
     available = {}
     if parts and len(begun) == len(parts):
-        same = {one[1]: one[2] for one in begun if one[1] not in newer}
+        same = {line[1]: line[2] for line in begun if line[1] not in newer}
         available = {name: AvailableVersions(newest=one, fitting=one, times={}) for name, one in same.items()}
-        packages = [tomllib.loads(one.string) for one in begun if one[1] in newer]
+        packages = [tomllib.loads(line.string) for line in begun if line[1] in newer]
     else:
         packages = tomllib.loads(text).get("packages", [])
     entries: dict[str, list[Mapping[str, Any]]] = {}

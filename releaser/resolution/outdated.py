@@ -115,9 +115,9 @@ def find_outdated(
     )
     packages = [known.describe(name, versions[name]) for name in behind]
     packages += known.unseen({name: one for name, one in versions.items() if name not in {*behind, *graph.own}})
-    seen = {one.name for one in packages}
+    seen = {package.name for package in packages}
     return OutdatedReport(
-        packages=tuple(sorted(packages, key=lambda one: one.name)),
+        packages=tuple(sorted(packages, key=lambda package: package.name)),
         elsewhere=tuple(sorted(lock.versions.keys() - graph.from_index - graph.own - seen)),
         unknown=tuple(name for name in locked if name not in available),
         newer_python=find_newer_python(site, uv, choice.version),
@@ -126,7 +126,7 @@ def find_outdated(
 
 def _may_move_unseen(lock: LockFile) -> bool:
     """True if an update may install something that is not an index's newest version: from git, or a second version."""
-    return any("git" in one.get("source", {}) for one in lock.packages) or any(
+    return any("git" in package.get("source", {}) for package in lock.packages) or any(
         ", " in version for version in lock.versions.values()
     )
 
@@ -188,8 +188,8 @@ class _Known(Frozen):
         constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.takes))]
         for reason in constraints:
             yield Blocker(by="constraint", reason=reason)
-        for one in kept_out:
-            yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
+        for hold in kept_out:
+            yield Blocker(by=hold.by, reason=why_held(hold.reason, by=hold.by, since=hold.since))
         if self._is_reached(name, fitting) or not (constraints or kept_out or self.takes):
             yield from self._refusals()
 

@@ -121,7 +121,7 @@ def refuse_other_files(lock: LockFile, lines: Iterable[Line]) -> None:
     known: dict[tuple[str, str], set[str]] = {}
     for package in lock.packages:
         key = package["name"], canonicalize_version(package.get("version", ""))
-        known.setdefault(key, set()).update(one["hash"] for one in files_of(package) if "hash" in one)
+        known.setdefault(key, set()).update(file["hash"] for file in files_of(package) if "hash" in file)
     for line in lines:
         requirement, hashes = line.requirement, line.hashes
         if requirement is None or not hashes:

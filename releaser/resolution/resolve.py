@@ -70,7 +70,7 @@ def resolve(
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     before, known = live_lock(work.live, facts.lock.versions), work.blocks or read_blocks(site.state_dir)
-    blocks = known.without(lambda one: one.by == "rollback") if force else known.without_held()
+    blocks = known.without(lambda block: block.by == "rollback") if force else known.without_held()
 
     def read_rules() -> Rules:
         counting = select_blocks(site, blocks, failed, python=facts.choice.version, now=now)
@@ -264,7 +264,7 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
         return ResolutionError(message, advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     if blocks.held:
-        names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
+        names = ", ".join(f"{hold.name} ({hold.reason})" if hold.reason else hold.name for hold in blocks.held)
         advice += f" On hold by you: {names}. To lift a hold, run `releaser unhold NAME`."
     if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("rollback")]:
         advice += f" On hold by releaser: {', '.join(left_out)}. To include these, add `--force`."

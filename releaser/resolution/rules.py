@@ -43,7 +43,9 @@ def rules_for(  # noqa: PLR0913 - all inputs of the rules
     """
     settings, level = VersionSettings.of(site), site.settings.upgrade
     running = {**live.versions, **_versions_to_leave(lock, live, blocks)}
-    sources = {one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")}
+    sources = {
+        package["name"] for package in lock.packages if "registry" in package["source"] and not package.get("wheels")
+    }
     return Rules(
         packages=Packages(
             locked=lock.versions, live=running, local=lock.local | live.local, sources=frozenset(sources)
@@ -56,14 +58,14 @@ def rules_for(  # noqa: PLR0913 - all inputs of the rules
         ),
         held=blocks.held,
         rejected=tuple(
-            replace(one, version=version) for one in blocks.failed for version in _failed_versions(one, live)
+            replace(hold, version=version) for hold in blocks.failed for version in _failed_versions(hold, live)
         ),
     )
 
 
 def _versions_to_leave(lock: LockFile, live: LockFile, blocks: Blocks) -> Mapping[str, str]:
     """Return the locked versions of packages whose live version a commit of another host or developer lowered."""
-    names = {one.name for one in blocks.by("rollback") if one.commit and one.is_in(live.versions)}
+    names = {hold.name for hold in blocks.by("rollback") if hold.commit and hold.is_in(live.versions)}
     return {name: lock.versions[name] for name in names if name in lock.versions}
 
 
@@ -85,11 +87,11 @@ def select_blocks(site: Site, blocks: Blocks, failed: FailedVersions = "rest", *
     by_tests = blocks.by("tests")
     code = code_digest(site) if by_tests and failed == "rest" else ""
 
-    def rests(one: StoredBlock) -> bool:
-        is_same = minor(one.python) == minor(python) and (not one.code_key or code in ("", one.code_key))
-        return is_same or (one.until is not None and now < one.until)
+    def rests(block: StoredBlock) -> bool:
+        is_same = minor(block.python) == minor(python) and (not block.code_key or code in ("", block.code_key))
+        return is_same or (block.until is not None and now < block.until)
 
-    tried = [one for one in by_tests if failed == "in" or (failed == "rest" and not rests(one))]
+    tried = [hold for hold in by_tests if failed == "in" or (failed == "rest" and not rests(hold))]
     return blocks.without(tried.__contains__)
 
 
@@ -110,34 +112,34 @@ def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> t
     `withheld` are the blocks of the resolution that made `lock`.
     """
     known = list_failed(blocks.failed, lock)
-    failed = {(one.name, one.version) for one in known if one.by != "rollback"}
-    part = {name for one in known for name in one.together}
-    backed_out = {one.name for one in blocks.by("rollback")}
+    failed = {(hold.name, hold.version) for hold in known if hold.by != "rollback"}
+    part = {name for hold in known for name in hold.together}
+    backed_out = {hold.name for hold in blocks.by("rollback")}
     others = tuple(
-        one
-        for one in withheld
-        if (one.by != "rollback" or one.name not in backed_out)
-        and (one.name, one.version) not in failed
-        and f"{one.name} {one.version}" not in part
-        and one.version != lock.versions.get(one.name)
+        hold
+        for hold in withheld
+        if (hold.by != "rollback" or hold.name not in backed_out)
+        and (hold.name, hold.version) not in failed
+        and f"{hold.name} {hold.version}" not in part
+        and hold.version != lock.versions.get(hold.name)
     )
     return known + others
 
 
 def list_failed(failed: Iterable[StoredBlock], lock: LockFile) -> tuple[Block, ...]:
     """List the failed versions that are newer than the locked ones."""
-    ahead = (one for one in failed if one.is_ahead_of(lock.versions))
+    ahead = (hold for hold in failed if hold.is_ahead_of(lock.versions))
     return tuple(describe_holds(ahead, lock.versions))
 
 
 def describe_holds(holds: Iterable[StoredBlock], live: Mapping[str, str]) -> Iterator[Block]:
     """Yield blocks as a report shows them; `live` are the versions of the live release."""
-    for one in holds:
-        known = {name: getattr(one, name) for name in ("name", "reason", "by", "since", "tests", "together")}
+    for hold in holds:
+        known = {name: getattr(hold, name) for name in ("name", "reason", "by", "since", "tests", "together")}
         yield Block(
-            version=one.version or live.get(one.name, ""),
-            release=one.release if one.by == "tests" else "",
-            output=truncate(one.output, head_lines=0, tail_lines=_TOLD_LINES),
+            version=hold.version or live.get(hold.name, ""),
+            release=hold.release if hold.by == "tests" else "",
+            output=truncate(hold.output, head_lines=0, tail_lines=_TOLD_LINES),
             **known,
         )
 

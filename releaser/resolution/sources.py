@@ -62,7 +62,7 @@ def source_findings(site: Site) -> Iterator[Finding]:
     known = {*local_sources(site.pyproject)}
     for settings in all_settings_of_uv(root, site.runner.environ) if sources else ():
         links = settings.get("find-links")
-        known.update(os.path.normpath(one) for one in (links if isinstance(links, list) else ()))
+        known.update(os.path.normpath(link) for link in (links if isinstance(links, list) else ()))
     for source in sources:
         if (place := f"{MIRRORS}/{source.removeprefix(S3)}") not in known:
             message = (
@@ -104,17 +104,20 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
         (step.warns if problems else step.says)("; ".join(said))
 
 
-def _say(source: str, one: Mirrored, log: RunLog) -> str:
+def _say(source: str, mirrored: Mirrored, log: RunLog) -> str:
     """Return how a source was mirrored, and report an old mirror. Raises ResolutionError without a complete mirror."""
-    if not one.problem:
-        changes = [f"{one.fetched} new" if one.fetched else "", f"{one.removed} gone" if one.removed else ""]
+    if not mirrored.problem:
+        changes = [
+            f"{mirrored.fetched} new" if mirrored.fetched else "",
+            f"{mirrored.removed} gone" if mirrored.removed else "",
+        ]
         return ", ".join(filter(None, changes)) or "nothing new"
     advice = f"Check the network, AWS_ENDPOINT_URL and the credentials: `aws s3 ls {source}/`."
-    if one.synced is None:
-        message = f"{source} has not been mirrored completely yet: {one.problem}"
+    if mirrored.synced is None:
+        message = f"{source} has not been mirrored completely yet: {mirrored.problem}"
         raise ResolutionError(message, f"{advice} The next run downloads the missing files.")
-    age = (datetime.now(UTC) - one.synced).total_seconds()
-    line = f"{one.problem}; its mirror of {duration(age)} ago is used"
+    age = (datetime.now(UTC) - mirrored.synced).total_seconds()
+    line = f"{mirrored.problem}; its mirror of {duration(age)} ago is used"
     if age > _OLD:
         log.note(Finding("mirror-failed", f"{source}: {line}", advice))
     return line
@@ -127,10 +130,10 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
     from releaser.tools import s3_mirror
 
     settings = S3Settings.of(site)
-    names = [one.removeprefix(S3) for one in settings.sources]
+    names = [source.removeprefix(S3) for source in settings.sources]
     asked = [
-        {"bucket": one.partition("/")[0], "prefix": one.partition("/")[2], "directory": str(place / one)}
-        for one in names
+        {"bucket": name.partition("/")[0], "prefix": name.partition("/")[2], "directory": str(place / name)}
+        for name in names
     ]
     try:
         found = site.runner.run(
@@ -145,9 +148,9 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
         return convert(json.loads(found.stdout), tuple[Mirrored, ...])
     except (ToolError, ValueError, ValidationError) as error:
         reason = error_line(error.output) if isinstance(error, ToolError) else ""
-        known = [_read_completion(Path(one["directory"], s3_mirror.INDEX)) for one in asked]
+        known = [_read_completion(Path(question["directory"], s3_mirror.INDEX)) for question in asked]
         reason = reason or getattr(error, "message", str(error))
-        return tuple(Mirrored(error=reason, synced=one) for one in known)
+        return tuple(Mirrored(error=reason, synced=completion) for completion in known)
 
 
 def _read_completion(index: Path) -> datetime | None:

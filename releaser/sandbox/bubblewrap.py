@@ -173,7 +173,7 @@ class Bubblewrap(Frozen):
             hidden = [*paths.hidden, *own]
             views = self._views(paths, bounds.needed, skeletons, layers, copies)
             words = _bubblewrap(private, views, hidden, paths.writable, network=bounds.network)
-            has_layer = [place for one in layers for place in one.shown]
+            has_layer = [place for layer in layers for place in layer.shown]
             sandbox = Sandbox(
                 prefix=(self.program, *words),
                 view=partial(_view_sockets, paths, has_layer, hidden),
@@ -199,7 +199,7 @@ class Bubblewrap(Frozen):
         if self.way == "read-only":
             return [], (), ()
         kept, hidden = paths.kept, paths.hidden
-        places = [one for one in list_places(kept) if one not in self.without]
+        places = [place for place in list_places(kept) if place not in self.without]
         scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
         ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
         own = [scratch] if os.path.dirname(scratch) not in (_TEMPORARY, _MEMORY) else []  # else it has its own of these
@@ -213,8 +213,8 @@ class Bubblewrap(Frozen):
 
         Sockets are not copied, so that services stay reachable. Of a directory, only the readable files are copied.
         """
-        has_layer = [place for one in layers for place in one.shown]
-        sources = [one for one in _real(copied) if one not in (*has_layer, *hidden)]
+        has_layer = [place for layer in layers for place in layer.shown]
+        sources = [path for path in _real(copied) if path not in (*has_layer, *hidden)]
         sources = [one for one in sources if not _is_shared(one, *has_layer)]
         if not sources:
             return []
@@ -244,14 +244,14 @@ class Bubblewrap(Frozen):
     ) -> list[str]:
         """Return the arguments of bubblewrap that add paths to the system's own directories."""
         links = {link for path in needed if path.exists() for link in _links_to(path)}
-        has_layer = [place for one in layers for place in one.shown]
+        has_layer = [place for layer in layers for place in layer.shown]
         binds = {path for path in (*paths.kept, *paths.needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
         seen = (*binds, *paths.writable)
-        binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
+        binds |= {link for link in links if _is_shared(link, _TEMPORARY, _MEMORY) and not _is_shared(link, *seen)}
         binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
         words = _each("--ro-bind", sorted(binds), twice=True)
-        for one in skeletons:
-            words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
+        for skeleton in skeletons:
+            words += ["--bind", skeleton.directory, skeleton.place, *_each("--ro-bind-try", skeleton.fixed, twice=True)]
         words += _laid(layers, self.way)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
         return [*words, *_each("--ro-bind", paths.fixed, twice=True)]
@@ -304,13 +304,17 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
 def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, Way, Path | None, Sequence[str]] | str:
     """Return the program, the best way, the path for layers, and places without layers; or the reason for a failure."""
     places = list_places(_real(around))
-    named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the temporary directory (None) may be in memory
-    scratches = [one for one in named if one is None or os.access(one.parent, os.W_OK | os.X_OK)]
+    named = (
+        ROOMY,
+        None,
+        *(directory / LAYERS for directory in around[-1:]),
+    )  # the temporary directory (None) may be in memory
+    scratches = [path for path in named if path is None or os.access(path.parent, os.W_OK | os.X_OK)]
     for scratch in scratches:
         with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
             layers = make_layers(str(made), places)
             done = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
-            numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
+            numbers = {int(number) for number in re.findall(r"^layer (\d+)$", done, re.M)}
             if numbers:
                 without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
                 return program, "layers", scratch, without
@@ -332,11 +336,11 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
 def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
     """Return the arguments that mount the layers over their places."""
     words = []
-    for one in layers:
+    for layer in layers:
         if way == "layers":
-            words += [word for view in one.views for word in ("--bind", *view)]
+            words += [word for view in layer.views for word in ("--bind", *view)]
         else:
-            words += ["--overlay-src", one.place, "--overlay", one.upper, one.work, one.place]
+            words += ["--overlay-src", layer.place, "--overlay", layer.upper, layer.work, layer.place]
     return words
 
 
@@ -388,7 +392,9 @@ def _view_run() -> list[str]:
         return []
     names = os.path.realpath("/etc/resolv.conf")
     resolver = [names] if _is_shared(names, _RUN) else []
-    seen = _each("--ro-bind-try", [f"{_RUN}/{one}" for one in (*OF_DATABASES, *READ_IN_RUN)] + resolver, twice=True)
+    seen = _each(
+        "--ro-bind-try", [f"{_RUN}/{pattern}" for pattern in (*OF_DATABASES, *READ_IN_RUN)] + resolver, twice=True
+    )
     return ["--tmpfs", _RUN, *seen]
 
 
@@ -399,7 +405,7 @@ def _view_sockets(paths: _Paths, has_layer: Collection[str], hidden: Collection[
     is made for each command, because a service may end, with its socket, while the sandbox exists.
     """
     listening = [path for path in list_listening() if not _is_shared(path, *hidden)]
-    reached = [one for one in list_reached(listening, paths.sockets) if not _is_shared(one, *hidden)]
+    reached = [socket for socket in list_reached(listening, paths.sockets) if not _is_shared(socket, *hidden)]
     apart = [_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc"]
     covered = list_covered(listening, reached, [*apart, *has_layer])
     written = [path for path in listening if _is_shared(path, *paths.writable, *paths.fixed)]

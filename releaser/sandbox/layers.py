@@ -75,7 +75,7 @@ class Layer(Frozen):
     @property
     def views(self) -> tuple[tuple[str, str], ...]:
         """For each shown part, its path in the child's mount and its real path."""
-        return tuple((f"{self.upper}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
+        return tuple((f"{self.upper}/{os.path.relpath(path, self.place)}", path) for path in self.shown)
 
 
 class Skeleton(Frozen):
@@ -107,11 +107,13 @@ def list_places(also: Collection[str] = ()) -> list[str]:
     for place, fits in mounts.items():
         if fits and not _is_within(place, *left_out, *_CROWDED):
             found += _uncovered(place, above, passed, deep=2)
-    for one in also:
-        if one not in _EVERYBODYS and not _is_within(one, *found):
-            found += _uncovered(one, above, passed, deep=_DEEPEST)
-    kept = {one for one in found if _may_enter(one) and (not _is_within(one, *_CROWDED) or _writes_in(one, also))}
-    return sorted(one for one in kept if not _is_within(one, *kept - {one}))
+    for path in also:
+        if path not in _EVERYBODYS and not _is_within(path, *found):
+            found += _uncovered(path, above, passed, deep=_DEEPEST)
+    kept = {
+        mount for mount in found if _may_enter(mount) and (not _is_within(mount, *_CROWDED) or _writes_in(mount, also))
+    }
+    return sorted(mount for mount in kept if not _is_within(mount, *kept - {mount}))
 
 
 def _read_mounts() -> dict[str, bool]:
@@ -128,7 +130,9 @@ def _read_mounts() -> dict[str, bool]:
 
 def _above(mounts: Iterable[str]) -> frozenset[str]:
     """Return the directories that have a mount point below them."""
-    return frozenset(one[:at] or "/" for one in mounts if one != "/" for at, letter in enumerate(one) if letter == "/")
+    return frozenset(
+        mount[:at] or "/" for mount in mounts if mount != "/" for at, letter in enumerate(mount) if letter == "/"
+    )
 
 
 def _uncovered(place: str, above: Collection[str], passed: Collection[str], *, deep: int) -> Iterator[str]:
@@ -136,9 +140,9 @@ def _uncovered(place: str, above: Collection[str], passed: Collection[str], *, d
     if place not in above:
         yield place
     elif deep:
-        for one in _list(place):
-            if one.path not in passed and one.is_dir(follow_symlinks=False):
-                yield from _uncovered(one.path, above, passed, deep=deep - 1)
+        for entry in _list(place):
+            if entry.path not in passed and entry.is_dir(follow_symlinks=False):
+                yield from _uncovered(entry.path, above, passed, deep=deep - 1)
 
 
 def _is_within(path: str, *places: str) -> bool:
@@ -151,9 +155,9 @@ def _may_enter(place: str) -> bool:
 
 def _writes_in(place: str, also: Iterable[str]) -> bool:
     """True if this user may write to a place, to a directory in it, or has one of `also` in it."""
-    if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
+    if os.geteuid() == 0 or any(_is_within(path, place) for path in also) or os.access(place, os.W_OK):
         return True
-    return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in _list(place))
+    return any(entry.is_dir(follow_symlinks=False) and os.access(entry.path, os.W_OK) for entry in _list(place))
 
 
 # Making and mounting them
@@ -206,7 +210,7 @@ def make_skeletons(
 
     A directory that cannot be listed, or has too many entries, gets none and stays read-only.
     """
-    mounts, has_layer = _read_mounts(), {one for layer in layers for one in layer.shown}
+    mounts, has_layer = _read_mounts(), {path for layer in layers for path in layer.shown}
     above = _above(mounts)
     found, room = list[Skeleton](), [_MOST_FILES, _MOST_BYTES]
     left, number = sorted(above.intersection(places) - _EVERYBODYS), 0
@@ -222,10 +226,10 @@ def make_skeletons(
         directory.mkdir()
         _copy_mode(place, str(directory))
         fixed = list[str]()
-        for one in entries:
+        for entry in entries:
             # An entry with a skeleton or a layer is mounted over this later, and is read-only until then.
-            if not _stand_in(one, directory / one.name, hidden, room) and one.path not in has_layer:
-                fixed.append(one.path)
+            if not _stand_in(entry, directory / entry.name, hidden, room) and entry.path not in has_layer:
+                fixed.append(entry.path)
         if len(fixed) <= _MOST_FIXED:
             found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
     return tuple(found)
@@ -233,7 +237,7 @@ def make_skeletons(
 
 def _list(place: str) -> list[os.DirEntry[str]]:
     with contextlib.suppress(OSError), os.scandir(place) as entries:
-        return sorted(entries, key=lambda one: one.name)
+        return sorted(entries, key=lambda entry: entry.name)
     return []
 
 
@@ -273,8 +277,8 @@ def _writable_in(top: str) -> Iterator[str]:
             yield place
         elif depth < _DEEP:
             with contextlib.suppress(OSError), os.scandir(place) as entries:
-                found = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
-                left += [(one, depth + 1) for one in sorted(found)]
+                found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+                left += [(path, depth + 1) for path in sorted(found)]
 
 
 def _make_way(layer: Layer, way: str, hidden: Collection[str], room: list[int]) -> None:
@@ -312,7 +316,7 @@ def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[s
     """Yield the path of each entry of a directory, relative to `base`, and its status; nothing for a venv."""
     with contextlib.suppress(OSError), os.scandir(f"{base}{place}") as entries:
         found = list(entries)
-        for one in found if not any(one.name == _OF_VENV for one in found) else ():
+        for one in found if not any(mount.name == _OF_VENV for mount in found) else ():
             with contextlib.suppress(FileNotFoundError):  # it has just gone
                 if one.path not in hidden:
                     yield f"{place}/{one.name}", one.stat(follow_symlinks=False)
@@ -440,11 +444,11 @@ def written_beside(skeletons: Iterable[Skeleton]) -> Iterator[str]:
     """Yield the files that were written in skeletons, by their real paths."""
     for skeleton in skeletons:
         with contextlib.suppress(OSError), os.scandir(skeleton.directory) as entries:
-            for one in entries:
-                path = f"{skeleton.place}/{one.name}"
-                if path not in skeleton.fixed and one.is_file(follow_symlinks=False) and one.stat().st_size:
+            for entry in entries:
+                path = f"{skeleton.place}/{entry.name}"
+                if path not in skeleton.fixed and entry.is_file(follow_symlinks=False) and entry.stat().st_size:
                     before = os.stat(path).st_mtime_ns if os.path.exists(path) else None
-                    if one.stat().st_mtime_ns != before:
+                    if entry.stat().st_mtime_ns != before:
                         yield path
 
 
@@ -458,9 +462,9 @@ def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
         while left and most > 0:
             place = left.pop()
             with contextlib.suppress(OSError), os.scandir(f"{layer.upper}{place}") as entries:
-                for one in entries:
-                    if one.is_dir(follow_symlinks=False):
-                        left.append(f"{place}/{one.name}")
-                    elif most > 0 and one.stat(follow_symlinks=False).st_ctime_ns > layer.made:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(f"{place}/{entry.name}")
+                    elif most > 0 and entry.stat(follow_symlinks=False).st_ctime_ns > layer.made:
                         most -= 1
-                        yield f"{layer.place.rstrip('/')}{place}/{one.name}"
+                        yield f"{layer.place.rstrip('/')}{place}/{entry.name}"

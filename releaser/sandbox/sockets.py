@@ -92,11 +92,11 @@ def find_named(texts: Iterable[str], paths: Iterable[str]) -> Iterator[str]:
 def _sockets_in(place: str, *, deep: bool = False) -> Iterator[str]:
     """Yield the sockets in a directory; with `deep`, also those in its subdirectories."""
     with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for one in entries:
-            if one.is_dir(follow_symlinks=False):
-                yield from _sockets_in(one.path) if deep else ()
-            elif not one.is_file(follow_symlinks=False) and _is_socket(one.path):
-                yield one.path
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sockets_in(entry.path) if deep else ()
+            elif not entry.is_file(follow_symlinks=False) and _is_socket(entry.path):
+                yield entry.path
 
 
 def _is_socket(path: str) -> bool:

@@ -130,8 +130,8 @@ class RestartCheck(Frozen):
         users = self.users(str(self.target.directory))
         earlier = self.users(str(self.origin.directory)) if self.origin is not None else []
         return Seen(
-            begun=tuple(one for one in users if one.pid not in ours and one.began + _TICK > self.flipped_at),
-            left=tuple(one for one in earlier if one.pid not in ours),
+            begun=tuple(user for user in users if user.pid not in ours and user.began + _TICK > self.flipped_at),
+            left=tuple(process for process in earlier if process.pid not in ours),
             hidden=not users and self.is_used(str(self.target.directory)),
             hidden_left=self.origin is not None and not earlier and self.is_used(str(self.origin.directory)),
         )
@@ -164,7 +164,7 @@ def in_use(release: Release | None) -> bool:
         return False
     directory, ours = str(release.directory), _this_and_its_ancestors()
     found = leases.users(directory)
-    return any(one.pid not in ours for one in found) or (not found and leases.is_used(directory))
+    return any(process.pid not in ours for process in found) or (not found and leases.is_used(directory))
 
 
 def _this_and_its_ancestors() -> set[int]:
@@ -207,12 +207,12 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
     If this run restarted the server without waiting for a health check, the server needs a moment: processes on the
     previous release are left to the report of the next run.
     """
-    steps = {one.step: one.status for one in report.steps}
+    steps = {step.step: step.status for step in report.steps}
     has_waited = steps.get("health check", "skipped") != "skipped"
     waits = report.live_changed and steps.get("restart") == "ok" and not has_waited
     with contextlib.suppress(OSError):
-        found = (one for one in left_behind(store_of(site)) if not waits or one.release != report.previous)
-        shown = tuple(replace(one, command=site.redactor.clean(one.command)) for one in found)
+        found = (process for process in left_behind(store_of(site)) if not waits or process.release != report.previous)
+        shown = tuple(replace(process, command=site.redactor.clean(process.command)) for process in found)
         return report.with_section(ProcessesSection(left_behind=shown))
     return report
 
@@ -230,8 +230,10 @@ def note_stale_processes(site: Site, log: RunLog) -> None:
     names = frozenset(f"{one.pid} {one.release}" for one in found)  # a reused process id counts as reported
     if names - told:
         groups: dict[str, list[str]] = {}
-        for one in found:
-            groups.setdefault(one.release, []).append(f"{one.pid} ({one.user}, {one_line(one.command, limit=80)})")
+        for process in found:
+            groups.setdefault(process.release, []).append(
+                f"{process.pid} ({process.user}, {one_line(process.command, limit=80)})"
+            )
         message = "; ".join(f"on {release}: {first_few(processes)}" for release, processes in groups.items())
         advice = "Restart these processes: they use old packages. `releaser list` shows the processes of each release."
         log.note(

@@ -167,7 +167,11 @@ class ConventionsSection(Section):
     def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:  # noqa: ARG002 - for others
         """Return the choices without secrets."""
         return replace(
-            self, chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in self.chosen)
+            self,
+            chosen=tuple(
+                replace(convention, value=clean(convention.value) if convention.value else None)
+                for convention in self.chosen
+            ),
         )
 
 
@@ -295,8 +299,8 @@ def test_group_findings(
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
     own = pyproject.table("project").get("name")  # not of a member of its workspace
     for entries in _list(pyproject.table("tool", "uv").get("conflicts")):
-        tables = [one for one in _list(entries) if isinstance(one, dict)]
-        apart = {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
+        tables = [entry for entry in _list(entries) if isinstance(entry, dict)]
+        apart = {str(table["group"]) for table in tables if "group" in table and table.get("package", own) == own}
         here, there = (apart & _expand_groups(names, pyproject) for names in (settings.test_groups, others))
         if here and len(here | there) > 1:
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
@@ -315,7 +319,9 @@ def _expand_groups(names: Iterable[str], pyproject: Pyproject) -> set[str]:
             found.add(name)
             members = _list(pyproject.groups.get(name))
             waiting += [
-                str(one["include-group"]) for one in members if isinstance(one, dict) and "include-group" in one
+                str(member["include-group"])
+                for member in members
+                if isinstance(member, dict) and "include-group" in member
             ]
     return found
 

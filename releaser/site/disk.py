@@ -66,7 +66,7 @@ def _let_write(directory: Path, project: Project) -> str:
 
 
 def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
-    if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
+    if len({_mount(path) for path in (project.checkout, place, nearest_existing(project.releases))}) > 1:
         yield Finding(
             "state-dir-other-disk",
             f"state_dir {project.state_dir} is on another file system than the project",

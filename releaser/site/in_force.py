@@ -30,7 +30,7 @@ def _unless_taken_back(live: Any, own: Any, default: Any) -> Any:
 def _what_both_have(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
     """Keep the values that the live site has too, or that are paths below such a value."""
     known = [*map(os.path.normpath, live)]
-    return tuple(one for one in own if any(f"{os.path.normpath(one)}/".startswith(f"{k}/") for k in known))
+    return tuple(setting for setting in own if any(f"{os.path.normpath(setting)}/".startswith(f"{k}/") for k in known))
 
 
 def _the_stricter(live: str, own: str, _: Any) -> Any:
@@ -100,9 +100,13 @@ class InForce(Frozen):
         """Say which settings of a commit wait, what counts instead, and how to apply them now; empty without any."""
         if not self.waiting:
             return ""
-        wanted = " and ".join(f"{one.name} = {one.wanted or 'nothing'}" for one in self.waiting)
-        instead = ", ".join(one.counts or "nothing" for one in self.waiting)
-        variables = [f"{PREFIX}{one.name.upper()}={shlex.quote(one.wanted)}" for one in self.waiting if one.wanted]
+        wanted = " and ".join(f"{setting.name} = {setting.wanted or 'nothing'}" for setting in self.waiting)
+        instead = ", ".join(setting.counts or "nothing" for setting in self.waiting)
+        variables = [
+            f"{PREFIX}{setting.name.upper()}={shlex.quote(setting.wanted)}"
+            for setting in self.waiting
+            if setting.wanted
+        ]
         at_once = f" To apply them now: `{' '.join(variables)} releaser update --force`." if variables else ""
         return (
             f"Commit {commit[:12]} sets {wanted}. Such settings run programs outside the sandbox, or open it, so they "

@@ -127,12 +127,12 @@ def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
     uv looks in the project at `root` and in the directories above; those from `top` down belong to the commit. Raises
     PreflightError.
     """
-    for place in (one for one in (root, *root.parents) if one.is_relative_to(top)):
+    for place in (directory for directory in (root, *root.parents) if directory.is_relative_to(top)):
         for name in (_VERSION_FILE, f"{_VERSION_FILE}s"):
             live = _read_versions(checkout / os.path.relpath(place, root) / name)
             for version in _read_versions(place / name) - live:
                 is_version = _UV_VERSION.fullmatch(version) is not None
-                if not is_version or any(os.path.lexists(one / version) for one in (root, place)):
+                if not is_version or any(os.path.lexists(directory / version) for directory in (root, place)):
                     message = f"{name} of the new commit names a program, {one_line(version)}"
                     advice = "Write a version such as 3.13 into it, or set RELEASER_PYTHON to the program in `.env`."
                     refuse("python-names-program", message, advice)
@@ -149,7 +149,9 @@ def _read_versions(file: Path) -> set[str]:
 def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
     """Return the newest installed version that the project admits; None if that is not newer than `version`."""
     request = find_request(site)
-    found = [one.version for one in _list_installed(site, uv) if request is None or request.admits(one.version)]
+    found = [
+        python.version for python in _list_installed(site, uv) if request is None or request.admits(python.version)
+    ]
     try:
         newest = max(found, key=Version, default=version)
         return newest if Version(newest) > Version(version) else None
@@ -248,7 +250,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
             f" ({site.pyproject.path}: {_read_required(site)!r}). {_name_installed(site, uv)}"
         )
         with contextlib.suppress(ToolError):
-            newer = [one.version for one in uv.installed_pythons() if Version(one.version) > Version(before)]
+            newer = [python.version for python in uv.installed_pythons() if Version(python.version) > Version(before)]
             if (instead := _nearest(newer, before)) is not None:
                 advice += f" Or {_how_to_raise(instead, request)}"
     else:
@@ -261,7 +263,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
     """Return the nearest installed version that requires-python admits; None without any."""
-    return _nearest([one.version for one in _list_installed(site, uv)], before)
+    return _nearest([python.version for python in _list_installed(site, uv)], before)
 
 
 def _how_to_raise(version: str, request: PythonRequest | None) -> str:
@@ -290,12 +292,12 @@ def _list_installed(site: Site, uv: Uv) -> Sequence[Installed]:
 
 
 def _ask_installed(site: Site, uv: Uv) -> Sequence[Installed]:
-    return [one for one in uv.installed_pythons() if admits(site, one.version)]
+    return [python for python in uv.installed_pythons() if admits(site, python.version)]
 
 
 def _name_installed(site: Site, uv: Uv) -> str:
     try:
-        versions = sorted({one.version for one in _ask_installed(site, uv)}, key=Version)
+        versions = sorted({python.version for python in _ask_installed(site, uv)}, key=Version)
     except ToolError as error:
         return f"uv could not list the installed versions: {error.reason}. {error.advice}".strip()
     if not versions:
@@ -386,4 +388,4 @@ def _find_maker(venv: Path, python: Path) -> Path | None:
     if real.is_relative_to(venv):  # a copy, as by `python -m venv --copies`, or a link to itself
         return versioned if home and version and os.path.exists(versioned) else None
     candidates = (versioned, *(Path(home, name) for name in (real.name, "python3", "python")))
-    return next((one for one in candidates if home and os.path.realpath(one) == str(real)), real)
+    return next((candidate for candidate in candidates if home and os.path.realpath(candidate) == str(real)), real)

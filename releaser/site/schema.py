@@ -29,6 +29,6 @@ def json_schema() -> dict[str, Any]:
 
 def comments(kind: type) -> dict[str, str]:
     """Return the comments above the fields of a class and its bases, by the name of the field."""
-    source = "\n".join(inspect.getsource(one) for one in reversed(kind.__mro__[:-1]))
+    source = "\n".join(inspect.getsource(base) for base in reversed(kind.__mro__[:-1]))
     found = re.findall(r"((?:^    #: .*\n)+)    (\w+): ", source, re.MULTILINE)
     return {name: " ".join(line.strip().removeprefix("#: ") for line in text.splitlines()) for text, name in found}

@@ -85,7 +85,7 @@ def look_at_start_files(venv: Path | str) -> dict[str, str]:
                     continue
                 if os.path.isdir(f"{venv}/{place}/{name}"):
                     for above, _, files in os.walk(f"{venv}/{place}/{name}"):
-                        inside = [f"{above}/{one}" for one in files if not one.endswith(".pyc")]
+                        inside = [f"{above}/{file}" for file in files if not file.endswith(".pyc")]
                         found |= {path.removeprefix(f"{venv}/"): _digest(path) for path in inside}
                 else:
                     found[f"{place}/{name}"] = _digest(f"{venv}/{place}/{name}")
@@ -123,8 +123,8 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
         from releaser.site.ownership import who_else  # slow to import
 
         owner, place = os.stat(releases).st_uid, f"{venv}/{path}"
-        for one in dict.fromkeys((place, os.path.realpath(place))):
-            if who := who_else(one, owner):
+        for written in dict.fromkeys((place, os.path.realpath(place))):
+            if who := who_else(written, owner):
                 was = "changed" if path in (sealed or {}) else "added"
                 return f"{path.rpartition(_PLACE)[2]}, which Python runs at each start, was {was}; {who} can write it"
     return ""

@@ -134,9 +134,9 @@ class AllSettings(*PARTS, Settings):  # type: ignore[misc]
 
 _DECLARING: tuple[type[Any], ...] = (Settings, *PARTS)
 SPECS = {
-    one.name: Spec(kind=kind_of(one.type), default=one.default, **one.metadata)
+    part_field.name: Spec(kind=kind_of(part_field.type), default=part_field.default, **part_field.metadata)
     for part in _DECLARING
-    for one in fields(part)
+    for part_field in fields(part)
 }
 
 

@@ -244,7 +244,7 @@ class Site(Frozen):
 
         fresh, ours = self.reread(), self.runner
         found = InForce.of(self.settings, fresh.settings)
-        waits = {one.name for one in found.waiting}
+        waits = {setting.name for setting in found.waiting}
         sources = {name: source for name, source in fresh.sources.items() if name not in waits}
         given = ours.site_variables if found.settings.environment_file else {}  # a commit may also change that file
         runner = replace(fresh.runner, passes=found.settings.test_environment, site_variables=given)
@@ -391,7 +391,7 @@ def _find_locked(root: Path, words: Iterable[str]) -> set[str]:
     """Return the words that are names of packages in the lock."""
     with contextlib.suppress(OSError):
         text = read_text(root / "uv.lock", errors="replace")
-        return {one for one in words if f'\nname = "{one}"\n' in text}
+        return {word for word in words if f'\nname = "{word}"\n' in text}
     return set()
 
 

@@ -73,7 +73,9 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
         with contextlib.suppress(OSError):  # deleted meanwhile, or of another user
             if not mark.parent.is_symlink():
                 mark.parent.chmod(stat.S_IMODE(mark.parent.stat().st_mode) | stat.S_IWGRP)
-    there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
+    there = [
+        directory for directory in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if directory.is_dir()
+    ]
     for place in (project.logs, project.outbox, *there):
         _make(place, own, like.st_gid)
 
@@ -270,10 +272,10 @@ def _other(project: Project, file: Path) -> Owner | None:
     return None if owner is None or _is_of(owner, project) or _has_moved(owner, project) else owner
 
 
-def _name(one: Owner | Project) -> str:
-    if not isinstance(one, Owner):
-        return f"{one.checkout} (its link is {one.venv})"
-    return f"{one.root} (its link is {one.link}{one.user and f', its owner {one.user}'})"
+def _name(owner: Owner | Project) -> str:
+    if not isinstance(owner, Owner):
+        return f"{owner.checkout} (its link is {owner.venv})"
+    return f"{owner.root} (its link is {owner.link}{owner.user and f', its owner {owner.user}'})"
 
 
 def _is_of(owner: Owner, project: Project) -> bool:
@@ -282,9 +284,9 @@ def _is_of(owner: Owner, project: Project) -> bool:
     )
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(path: Path, other: Path) -> bool:
     try:
-        return one == other or one.samefile(other)
+        return path == other or path.samefile(other)
     except OSError:
         return False
 

@@ -70,18 +70,18 @@ def local_time(at: datetime) -> datetime:
 
 def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
     """Return when the window that is open `at` a local time began; None if none is open."""
-    return max((begin for one in windows if (begin := one.since(at))), default=None)
+    return max((begin for window in windows if (begin := window.since(at))), default=None)
 
 
 def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
     """Return the first moment in a window, not before the local time `at`; `at` itself without windows."""
-    return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
+    return at if open_since(windows, at) else min((window.next_begin(at) for window in windows), default=at)
 
 
 @kind(
     "list",
     either({"type": "array", "items": pattern(_IN_WEEK)}, pattern(rf"{_IN_WEEK[:-1]}(;{_IN_WEEK[1:-1]})*$")),
-    spell=lambda value: [one.text for one in value],
+    spell=lambda value: [window.text for window in value],
     in_line="; ".join,
 )
 def windows(value: Any) -> tuple[Window, ...]:

@@ -15,4 +15,4 @@ SOURCES: tuple[Source, ...] = make("sources")
 
 def choose_source(work: Workspace, *, rebuilds: bool) -> Source:
     """Return the source of a run whose command asks for none; `rebuilds` if the live release has to be rebuilt."""
-    return next(one for one in SOURCES if one.applies(work, rebuilds=rebuilds))
+    return next(source for source in SOURCES if source.applies(work, rebuilds=rebuilds))

@@ -41,7 +41,7 @@ class Bundle(Locked):
         project.
         """
         made, wheels = self.manifest, self.place / WHEELS
-        names = [one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED)]
+        names = [file.path.removeprefix(INCLUDED) for file in made.below(INCLUDED)]
         return Supply(
             read_lock=lambda: LockFile.parse(read_file(self.place / LOCK)),
             takes=f"the lock of the bundle of {made.release}",

@@ -42,16 +42,16 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
     blocks, before = read_blocks(work.site.state_dir), lock_of(work.live).versions
     if not force:
         _refuse_backed_out(work, lock, blocks)
-    for one in blocks.held:
-        wanted, live = lock.versions.get(one.name), before.get(one.name)
+    for hold in blocks.held:
+        wanted, live = lock.versions.get(hold.name), before.get(hold.name)
         if wanted != live and live is not None:
-            has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
+            has = f"{hold.name} {wanted}" if wanted else f"no {hold.name}"
             message = f"uv.lock has {has}, but {live} is on hold by you"
             advice = (
-                f"To follow uv.lock, run `releaser unhold {one.name}`. To keep the hold, lock {live} where "
+                f"To follow uv.lock, run `releaser unhold {hold.name}`. To keep the hold, lock {live} where "
                 f"you develop, and push."
             )
-            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice)
+            raise ResolutionError(f"{message} ({hold.reason})" if hold.reason else message, advice)
 
 
 def _refuse_other_project(work: Workspace) -> None:
@@ -69,12 +69,14 @@ def _refuse_other_project(work: Workspace) -> None:
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
     key = candidate_key(work.site, work.facts, lock)
-    out = [one for one in blocks.by("rollback") if one.is_in(lock.versions)]
-    for one in blocks.candidates if out else ():
-        if one.key and one.key.lock_sha256 == key.lock_sha256:
+    out = [hold for hold in blocks.by("rollback") if hold.is_in(lock.versions)]
+    for candidate in blocks.candidates if out else ():
+        if candidate.key and candidate.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])
             were = "was" if len(out) == 1 else "were"
-            message = f"{names} {were} rolled back ({one.reason}), and uv.lock is still that of {one.release}"
+            message = (
+                f"{names} {were} rolled back ({candidate.reason}), and uv.lock is still that of {candidate.release}"
+            )
             advice = (
                 "Lock other versions where you develop, and push. To install this lock anyway, run "
                 "`releaser update --force`."

@@ -38,7 +38,7 @@ class Waiting(Upgrade):
             return super().resolve(wanted)
         if missing := _missing_fixes(wanted, lock):
             found = super().resolve(wanted)
-            if not all(_is_below(found.lock, *one) for one in missing.items()):
+            if not all(_is_below(found.lock, *item) for item in missing.items()):
                 return found
         return resolve_as_locked(wanted.work, lock)
 
@@ -52,11 +52,11 @@ def _find_lock(work: Workspace) -> LockFile | None:
     lock, blocks, python = lock_of(release), read_blocks(work.site.state_dir), work.facts.choice.version
     key, limits = candidate_key(work.site, work.facts, lock), read_limits(work.site, python=python)
     rules = Rules(packages=Packages(locked=lock.versions), policy=Policy(limits=limits))
-    changed = {one.name: one.new for one in diff_to(work.live, lock, python=python)}
+    changed = {change.name: change.new for change in diff_to(work.live, lock, python=python)}
     is_blocked = (
         blocks.candidate(key) is not None
-        or any(one.is_in(lock.versions) for one in blocks.failed)
-        or any(one.name in changed for one in blocks.held)
+        or any(hold.is_in(lock.versions) for hold in blocks.failed)
+        or any(hold.name in changed for hold in blocks.held)
         or any(rules.beyond(name, new) for name, new in changed.items() if new is not None)
     )
     return None if is_blocked or snapshot.find_ready(key, lock.data, work.configuration) is None else lock
@@ -76,4 +76,4 @@ def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
 
 def _is_below(lock: LockFile, name: str, version: str) -> bool:
     """True if a lock has a package in an older version, on one of its platforms at least."""
-    return any(is_older(one, version) for one in lock.versions.get(name, version).split(", "))
+    return any(is_older(word, version) for word in lock.versions.get(name, version).split(", "))

@@ -103,10 +103,10 @@ def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:
     named = [*map(str, places), *filter(None, [environ.get("VIRTUAL_ENV")])]
     tops = [*named, *map(os.path.realpath, named)]
     theirs, others = list[str](), list[str]()
-    for one in filter(None, environ.get("PATH", os.defpath).split(os.pathsep)):
-        place = os.path.normpath(one)
+    for word in filter(None, environ.get("PATH", os.defpath).split(os.pathsep)):
+        place = os.path.normpath(word)
         is_theirs = not place.startswith("/") or any(f"{place}/".startswith(f"{top}/") for top in tops)
-        (theirs if is_theirs else others).append(one)
+        (theirs if is_theirs else others).append(word)
     return os.pathsep.join(others), os.pathsep.join(theirs)
 
 
@@ -124,7 +124,7 @@ def own_path(environ: Mapping[str, str], *places: Path) -> str:
     A package in a venv may bring programs of any name. If no directory is left, the PATH is the system's default.
     """
     others = split_path(environ, *places)[0].split(os.pathsep)
-    outside = [one for one in others if not any(map(_is_in_venv, {one, os.path.realpath(one)}))]
+    outside = [other for other in others if not any(map(_is_in_venv, {other, os.path.realpath(other)}))]
     return os.pathsep.join(filter(None, outside)) or os.defpath
 
 
@@ -218,12 +218,12 @@ def package_places(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
         sources = settings.get("sources")
         for source in sources.values() if isinstance(sources, dict) else ():
             named += _each(source, "path")
-    texts = [one for one in named if isinstance(one, str) and one]
-    local = (unquote(urlsplit(one).path) if one.startswith("file:") else one for one in texts)
-    return tuple(dict.fromkeys(tree / one for one in local if "://" not in one))
+    texts = [path for path in named if isinstance(path, str) and path]
+    local = (unquote(urlsplit(text).path) if text.startswith("file:") else text for text in texts)
+    return tuple(dict.fromkeys(tree / path for path in local if "://" not in path))
 
 
 def _each(value: Any, key: str) -> list[Any]:
     """Return the entries of a list, or the single value; an entry that is a table counts as its value of `key`."""
     entries = value if isinstance(value, list) else [value]
-    return [one.get(key) if isinstance(one, dict) else one for one in entries]
+    return [entry.get(key) if isinstance(entry, dict) else entry for entry in entries]

@@ -114,11 +114,11 @@ def read_end(path: Path | str, most: int) -> bytes:
     return data if size <= most else data.partition(b"\n")[2]
 
 
-def is_same_text(one: bytes | None, other: bytes | None) -> bool:
+def is_same_text(none: bytes | None, other: bytes | None) -> bool:
     """True if two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
-    if one is None or other is None:
-        return one is other
-    return one == other or one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
+    if none is None or other is None:
+        return none is other
+    return none == other or none.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
 
 
 def hash_of_file(path: Path) -> str | None:
@@ -250,7 +250,7 @@ def plain(value: Any) -> Any:
     from datetime import UTC
 
     if is_dataclass(value):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 

@@ -18,7 +18,7 @@ class Frozen:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
-        cls.__fields = {one.name: one for one in fields(cls)}  # type: ignore[arg-type]
+        cls.__fields = {own_field.name: own_field for own_field in fields(cls)}  # type: ignore[arg-type]
 
     def __init__(self, **given: Any) -> None:
         known = self.__fields

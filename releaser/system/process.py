@@ -228,10 +228,10 @@ class Runner:
             if file is not None:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
-        if whole and any(one.is_cut for one in kept):
+        if whole and any(part.is_cut for part in kept):
             message = f"{words[0].rpartition('/')[2]} printed more than {most >> 20} MiB, the most that releaser reads"
             raise ToolError(message)
-        stdout, stderr = (one.take() for one in kept)
+        stdout, stderr = (part.take() for part in kept)
         told = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
         shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
         finished = Finished(
@@ -258,7 +258,7 @@ class Runner:
     def _explain_missing(self, output: str, env: Mapping[str, str] | None) -> str:
         """Return a hint about secret variables that the output mentions but the program did not get; mostly empty."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
-        said = (one[0] for one in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
+        said = (match[0] for match in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
         named = " and ".join(sorted(secrets.intersection(said).difference(env or secrets)))
         return named and f"releaser did not pass it {named}; name allowed variables in `test_environment`"
 

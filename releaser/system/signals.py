@@ -267,7 +267,7 @@ def _may_be(program: str, pid: int, places: Collection[Path]) -> bool:
         return True
     except OSError:  # it has just ended
         return False
-    return any(f"{place}/".startswith(f"{one}/") for one in places)
+    return any(f"{place}/".startswith(f"{path}/") for path in places)
 
 
 def _has(pid: int, variable: str) -> bool:

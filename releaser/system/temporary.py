@@ -93,7 +93,9 @@ def sweep_temporary(beside: Path | None = None) -> list[str]:
     """Delete this user's temporary directories that no process uses, and return their names. Raises OSError."""
     place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
     with os.scandir(place) as found:  # not listdir: thousands of other entries would take megabytes
-        names = [one.name for one in found if one.name.startswith(own) and re.fullmatch(_REST, one.name[len(own) :])]
+        names = [
+            path.name for path in found if path.name.startswith(own) and re.fullmatch(_REST, path.name[len(own) :])
+        ]
     young = _YOUNG if beside in (None, ROOMY) else 0.0  # elsewhere only runs that exclude each other make them
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 

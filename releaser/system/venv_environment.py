@@ -42,7 +42,7 @@ def inside(venv: Path | str, environ: Mapping[str, str], *, beside: Path | None 
     after those of `venv`.
     """
     env = neutral(environ)
-    programs = [f"{one}/bin" for one in (venv, beside) if one is not None]
+    programs = [f"{path}/bin" for path in (venv, beside) if path is not None]
     env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
     if beside is not None:
         packages = map(str, beside.glob("lib/python*/site-packages"))

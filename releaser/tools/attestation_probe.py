@@ -128,7 +128,7 @@ def _places(page: str, files: list[str]) -> dict[str, str]:
         return {}  # an index without JSON: its page names the files; the page of a proxy does not
     try:
         found = json.loads(content)["files"]
-        return {one["filename"]: urljoin(page, one["provenance"]) for one in found if one.get("provenance")}
+        return {index["filename"]: urljoin(page, index["provenance"]) for index in found if index.get("provenance")}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"{urlsplit(page).netloc} did not answer with the page of a package"
         raise _NoAnswerError(message) from error
@@ -209,14 +209,18 @@ class _Judge:
             bundles = Provenance.model_validate_json(fetched).attestation_bundles
         except ValidationError as error:  # the format may be newer than the library
             return _unknown(f"the answer of the index cannot be read: {error.errors()[0]['msg']}")
-        found = [(one, bundle.publisher, _names(one, question)) for bundle in bundles for one in bundle.attestations]
+        found = [
+            (attestation, bundle.publisher, _names(attestation, question))
+            for bundle in bundles
+            for attestation in bundle.attestations
+        ]
         if not found:
             return {"state": "none", "reason": ""}
         if all(names is False for _, _, names in found):
             return {"state": "invalid", "reason": "its attestations are for another file"}
         if self._lacks:
             return {"state": "unknown", "reason": self._lacks}
-        return self._judge([one[:2] for one in found if one[2] is not False], question)
+        return self._judge([index[:2] for index in found if index[2] is not False], question)
 
     def _judge(self, found: list[tuple[Any, Any]], question: Question) -> Answer:
         reasons: dict[bool, str] = {}
@@ -245,7 +249,7 @@ class _Judge:
         except Exception as error:  # noqa: BLE001 - untrusted certificates and claims fail in many ways
             is_false = (
                 isinstance(identity.refuses, VerificationError)
-                or (identity.is_asked and any(one in str(error) for one in _FALSE))
+                or (identity.is_asked and any(reason in str(error) for reason in _FALSE))
                 or (isinstance(error.__cause__, CertValidationError) and not self.outdated)
             )
             return is_false, _reason(error)
@@ -277,7 +281,7 @@ def _unknown(reason: str) -> Answer:
 def _names(attestation: Any, question: Question) -> bool | None:
     """True if an attestation says that it is for a file with this hash, whoever signed it; None if unreadable."""
     try:
-        return any(one["digest"]["sha256"] == question[3] for one in attestation.statement["subject"])
+        return any(subject["digest"]["sha256"] == question[3] for subject in attestation.statement["subject"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
@@ -328,7 +332,7 @@ def main() -> None:
         print(_reason(faults[0]), file=sys.stderr, flush=True)  # noqa: T201 - for the caller
         os._exit(1)  # without waiting for the other questions
     late = {"state": "unknown", "reason": f"no answer within {_ALL_SECONDS:g} s"}
-    print(json.dumps([answers.get(one, late) for one in questions]), flush=True)  # noqa: T201 - the answer
+    print(json.dumps([answers.get(question, late) for question in questions]), flush=True)  # noqa: T201 - the answer
     if working.is_alive():
         os._exit(0)  # without waiting for the thread
 

@@ -18,7 +18,7 @@ CACHES = (
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """True if a pattern matches a path: the whole path if the pattern has a slash, else its last part."""
     last = name.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
+    return any(fnmatch.fnmatchcase(name if "/" in pattern else last, pattern.rstrip("/")) for pattern in patterns)
 
 
 def is_code(name: str) -> bool:

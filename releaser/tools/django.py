@@ -163,7 +163,9 @@ class Manage(Frozen):
         Of apps that the code lacks altogether, only the migrations in `other`, the ids of other code, count.
         """
         answer = self._ask("not on disk")[0]
-        names = tuple(one["name"] for one in answer["found"] if one["has_app"] or one["id"] in other)
+        names = tuple(
+            migration["name"] for migration in answer["found"] if migration["has_app"] or migration["id"] in other
+        )
         return AppliedElsewhere(names=names, failed=tuple(answer["failed"]))
 
     @property

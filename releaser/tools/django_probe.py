@@ -75,11 +75,11 @@ def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict
                 digest.update(hashlib.sha256(file.read() or b"").digest())
     except OSError:
         return {"current": False}
-    modules = [getattr(one, "__file__", None) or "" for one in list(sys.modules.values())]
+    modules = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
     here, venv = os.path.abspath("."), os.path.join(sys.prefix, "")
     own = [path for path in (*modules, *names.values()) if path.startswith(here + "/") and not path.startswith(venv)]
     files = sorted({*own, *(os.path.join(os.path.realpath(place), name) for name in names)})
-    return {"current": all(is_current(*one) for one in targets), "files": files, "sources": digest.hexdigest()}
+    return {"current": all(is_current(*target) for target in targets), "files": files, "sources": digest.hexdigest()}
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -201,7 +201,7 @@ def unapplied(connection: Any, alias: str) -> list[str]:
     if alias != "default" and not executor.recorder.has_table():
         return []
     plan = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
-    return [named(one.app_label, one.name, alias) for one in plan if is_for(alias, one.app_label)]
+    return [named(step.app_label, step.name, alias) for step in plan if is_for(alias, step.app_label)]
 
 
 def is_for(alias: str, app: str) -> bool:
@@ -222,7 +222,7 @@ def on_disk() -> tuple[set[tuple[str, str]], set[str]]:
 
     loader = MigrationLoader(None, load=False)  # loading would build a graph, which fails if a migration is missing
     loader.load_disk()
-    replaced = {tuple(old) for one in loader.disk_migrations.values() for old in one.replaces}
+    replaced = {tuple(old) for migration in loader.disk_migrations.values() for old in migration.replaces}
     return {*loader.disk_migrations, *replaced}, {*loader.migrated_apps}
 
 

@@ -142,7 +142,7 @@ def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str
     if parts.username:
         return unquote(parts.username), unquote(parts.password or "")
     given = (environ.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"))
-    for url in (*indexes.values(), *(one.partition("=")[2] or one for text in given for one in text.split())):
+    for url in (*indexes.values(), *(word.partition("=")[2] or word for text in given for word in text.split())):
         found = urlsplit(url)
         if found.username and found.hostname == parts.hostname:
             return unquote(found.username), unquote(found.password or "")

@@ -402,12 +402,12 @@ class Git(GitReader):
         with contextlib.suppress(ToolError):  # it may lead to a missing branch
             self._change(*words, "+HEAD:refs/releaser/head", settings=settings)
             self._change(*inner, "update-ref", "--no-deref", "HEAD", "refs/releaser/head")
-        for one in wanted:
+        for ref in wanted:
             with contextlib.suppress(ToolError):  # if the commit is missing, uv will report it
-                if self._run(*inner, "rev-parse", "--quiet", "--verify", f"{one}^{{commit}}", check=False).returncode:
+                if self._run(*inner, "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}", check=False).returncode:
                     self._change(
                         *words,
-                        f"+{one}:{one if one.startswith('refs/') else f'refs/releaser/{one}'}",
+                        f"+{ref}:{ref if ref.startswith('refs/') else f'refs/releaser/{ref}'}",
                         settings=settings,
                     )
 
@@ -442,7 +442,7 @@ class Git(GitReader):
         locks = {*layout.git_directory.glob("*.lock")}
         for directory in {layout.git_directory, layout.common_directory}:  # refs of this work tree, and those of all
             locks |= {*(directory / "refs").rglob("*.lock")}
-        locks |= {one for one in layout.common_directory.glob("*.lock") if one.name not in _OF_ONE_WORK_TREE}
+        locks |= {path for path in layout.common_directory.glob("*.lock") if path.name not in _OF_ONE_WORK_TREE}
         dead = {}
         for lock in locks if index else (one for one in locks if one.name != "index.lock"):
             with contextlib.suppress(OSError):

@@ -120,7 +120,7 @@ class GitReader(Frozen):
         if self.hooks or not drivers:
             return []
         places = [line.partition("\t")[2] for line in self._tree(commit)]
-        texts = [self.content(commit, one) for one in places if one.rpartition("/")[2] == ".gitattributes"]
+        texts = [self.content(commit, place) for place in places if place.rpartition("/")[2] == ".gitattributes"]
         given = self._read_config().get("core.attributesfile")
         for file in (self.layout.common_directory / "info" / "attributes", given and Path(given).expanduser()):
             with contextlib.suppress(OSError, RuntimeError):

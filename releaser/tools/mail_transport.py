@@ -201,7 +201,7 @@ def find_sendmail(setting: str | None, *, path: str | None, project: Path) -> Pa
     else:
         names = [setting or "sendmail", *(() if setting else _PLACES)]
     found = (shutil.which(name, path=path) for name in names)
-    return next((Path(os.path.abspath(one)) for one in found if one), None)
+    return next((Path(os.path.abspath(program)) for program in found if program), None)
 
 
 class Sendmail(Frozen):

@@ -61,9 +61,14 @@ class Service(Frozen):
 
         def ask(_: object) -> list[Unreported]:
             known = _ask(opener, urljoin(base, "v1/querybatch"), packages, self.timeout)
-            missed = [(*package, one) for package, ids in known.items() if package[0] not in reported for one in ids]
-            found = [look(*one) for one in missed]
-            return _merge(one for one in found if not one.withdrawn and one.ids.isdisjoint(ignored))
+            missed = [
+                (*package, vulnerability_id)
+                for package, ids in known.items()
+                if package[0] not in reported
+                for vulnerability_id in ids
+            ]
+            found = [look(*index) for index in missed]
+            return _merge(entry for entry in found if not entry.withdrawn and entry.ids.isdisjoint(ignored))
 
         try:
             return call_within(self.timeout, ask)
@@ -91,9 +96,9 @@ class Unreported(Frozen):
 def _merge(found: Iterable[Unreported]) -> list[Unreported]:
     """Keep one of several records of a package that share an id or an alias."""
     kept = list[Unreported]()
-    for one in found:
-        if not any(one.name == other.name and one.ids & other.ids for other in kept):
-            kept.append(one)
+    for entry in found:
+        if not any(entry.name == other.name and entry.ids & other.ids for other in kept):
+            kept.append(entry)
     return kept
 
 
@@ -127,7 +132,7 @@ def _ask(
 def _results(answer: bytes) -> list[list[str]]:
     """Return the ids in each result of an answer. Raises ToolError if its format is unknown."""
     try:
-        return [[str(one["id"]) for one in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
+        return [[str(record["id"]) for record in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         message = "the answer of the service is not a list of results"
         raise ToolError(message) from None

@@ -82,18 +82,18 @@ class Mirror:
         for part in self.place.glob(f"{_PART}*"):  # left by a killed process
             part.unlink()
         wanted = {name: one for name, one in found.items() if not self._has(name, one)}
-        free, needed = shutil.disk_usage(self.place).free, sum(one["size"] for one in wanted.values())
+        free, needed = shutil.disk_usage(self.place).free, sum(entry["size"] for entry in wanted.values())
         if needed + _SPARE > free:
             message = f"{needed} bytes would have to be downloaded, and {self.place} has room for {free}"
             raise OSError(message)
         return wanted
 
-    def _has(self, name: str, one: Entry) -> bool:
+    def _has(self, name: str, entry: Entry) -> bool:
         """True if a file exists as it was downloaded, and is still the same as in S3."""
         known, path = self.index["files"].get(name), self.place / name
         try:
             seen = os.stat(path)
-            if known is None or known["etag"] != one["etag"] or seen.st_size != one["size"]:
+            if known is None or known["etag"] != entry["etag"] or seen.st_size != entry["size"]:
                 return False
             if known["mtime_ns"] != seen.st_mtime_ns:
                 with open(path, "rb", opener=only_files) as file:
@@ -103,24 +103,24 @@ class Mirror:
             return False
         return True
 
-    def fetch(self, name: str, one: Entry) -> Entry:
+    def fetch(self, name: str, entry: Entry) -> Entry:
         """Download a file. Raises OSError and errors of boto3; then the old file stays."""
-        answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, IfMatch=one["etag"])
+        answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, IfMatch=entry["etag"])
         handle, part = tempfile.mkstemp(prefix=_PART, dir=self.place)
         try:
             with open(handle, "wb") as file:
                 digest, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
                 for chunk in answer["Body"].iter_chunks(64 * 1024):
                     size += len(chunk)
-                    if size > one["size"]:
+                    if size > entry["size"]:
                         break
                     digest.update(chunk)
                     md5.update(chunk)
                     file.write(chunk)
-                if size != one["size"]:
-                    message = f"it does not have the {one['size']} bytes of the listing"
+                if size != entry["size"]:
+                    message = f"it does not have the {entry['size']} bytes of the listing"
                     raise OSError(message)
-                if _has_md5(one["etag"], answer) and one["etag"].strip('"') != md5.hexdigest():
+                if _has_md5(entry["etag"], answer) and entry["etag"].strip('"') != md5.hexdigest():
                     message = "its MD5 is not the ETag in S3"
                     raise OSError(message)
                 file.flush()
@@ -130,7 +130,7 @@ class Mirror:
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
-        return {**one, "sha256": digest.hexdigest(), "mtime_ns": os.stat(self.place / name).st_mtime_ns}
+        return {**entry, "sha256": digest.hexdigest(), "mtime_ns": os.stat(self.place / name).st_mtime_ns}
 
     def save(self) -> None:
         """Write the index; delete files that are no longer in S3, if all downloads succeeded."""
@@ -235,7 +235,7 @@ def main() -> None:
     """Answer for all sources; end with a message and exit status 1 if boto3 does not work here."""
     asked, done = json.load(sys.stdin), queue.Queue[Any]()
     deadline, client = time.monotonic() + asked["seconds"], connect()
-    mirrors = [Mirror(client, one, f"no answer within {asked['seconds']:g} s") for one in asked["sources"]]
+    mirrors = [Mirror(client, source, f"no answer within {asked['seconds']:g} s") for source in asked["sources"]]
     threading.Thread(target=_work, args=(mirrors, done), daemon=True).start()
     ended = 0
     while ended < _AT_ONCE:

@@ -109,7 +109,7 @@ def become(venv: str, arguments: List[str]) -> NoReturn:
         where = ["--project", project(), "--refresh", REFRESH, "--wait", WAIT]
         with contextlib.suppress(OSError):
             os.execve(releaser, [releaser, "exec", *where, "--", *words], env)
-    path = [one for one in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(one)]
+    path = [word for word in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(word)]
     env.update({"VIRTUAL_ENV": venv, "PATH": os.pathsep.join([f"{venv}/bin", *path])})
     program = os.path.join(venv, "bin", words[0])
     if not os.path.exists(program):
@@ -118,7 +118,7 @@ def become(venv: str, arguments: List[str]) -> NoReturn:
 
 
 def _find_releaser(venv: str) -> "str | None":
-    path = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(one)]
+    path = [word for word in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(word)]
     return shutil.which("releaser", path=os.pathsep.join([*path, os.path.join(venv, "bin")]))
 
 
@@ -181,7 +181,7 @@ def _make_first(deadline: float) -> None:
     top = state()
     releases = glob.escape(os.path.join(top, ".releaser", NAME, "releases"))
     links = [os.path.join(project(), ".venv"), *glob.glob(os.path.join(releases, "*", "venv"))]
-    kept = {os.path.dirname(os.path.realpath(one)) for one in links}
+    kept = {os.path.dirname(os.path.realpath(link)) for link in links}
     for name in os.listdir(top):
         if name.startswith("first-") and os.path.join(top, name) not in kept:
             _delete_own(os.path.join(top, name))  # left by a killed start
@@ -234,7 +234,7 @@ def _pyproject() -> str:
         f"dependencies = {json.dumps(REQUIREMENTS)}",
         "[tool.uv]",
         "package = false",
-        f"find-links = {json.dumps([os.path.normpath(_from_here(one)) for one in FIND_LINKS])}",
+        f"find-links = {json.dumps([os.path.normpath(_from_here(link)) for link in FIND_LINKS])}",
         *(["no-index = true"] if INDEX == "none" else [f"index-url = {json.dumps(INDEX)}"] if INDEX else []),
         "[tool.releaser]",
         f"test_command = {json.dumps(TEST)}", ""
@@ -261,14 +261,14 @@ def _install_by_pip(place: str, deadline: float) -> None:
     _run([sys.executable, "-m", "venv", os.path.join(place, "venv")], place, deadline, {})
     words = ["--no-input", "--disable-pip-version-check", "--quiet", *([] if BUILD else ["--only-binary=:all:"])]
     words += ["--no-index"] if INDEX == "none" else ["--index-url", INDEX] if INDEX else []
-    words += [f"--find-links={os.path.normpath(_from_here(one))}" for one in FIND_LINKS]
+    words += [f"--find-links={os.path.normpath(_from_here(link))}" for link in FIND_LINKS]
     _run([os.path.join(place, "venv/bin/python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
 
 
 def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") -> None:
     """Run a program until it ends or the time is up; then all processes that it started are ended, too."""
     own = ("UV_", "PIP_", "RELEASER_") if os.path.basename(words[0]) == "releaser" else ("UV_", "PIP_")
-    keys = any("git+ssh" in one for one in REQUIREMENTS)
+    keys = any("git+ssh" in requirement for requirement in REQUIREMENTS)
     env = {
         name: value
         for name, value in os.environ.items()
@@ -302,7 +302,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
 @contextlib.contextmanager
 def _clearing_up() -> Iterator[None]:
     """Make SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
-    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     try:
         for one in ours:
             signal.signal(one, lambda number, _: sys.exit(128 + number))

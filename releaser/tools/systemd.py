@@ -76,7 +76,7 @@ class Job(Frozen):
 
     def units(self, environ: Mapping[str, str]) -> dict[Path, str]:
         """Return the text of each unit by its path. Raises PreflightError for names that no unit can contain."""
-        if odd := [one for one in (*self.words, *self.writable) if re.search(r"[\x00-\x1f\x7f]", one)]:
+        if odd := [text for text in (*self.words, *self.writable) if re.search(r"[\x00-\x1f\x7f]", text)]:
             refuse("unit-name", f"a unit of systemd cannot name {odd[0]!r}", "Rename it: without control characters.")
         description = f"Update the Python packages of {self.project.name}".replace("%", "%%")
         values = {

@@ -209,10 +209,10 @@ class Uv(Frozen):
         finished = self._run(words, cwd=Path("/"))
         found = []
         try:
-            for one in json.loads(finished.stdout):
-                usual = one["implementation"] == "cpython" and one.get("variant", "default") == "default"
-                if usual and one["path"] and not Version(one["version"]).is_prerelease:
-                    found.append(Installed(version=one["version"], path=one["path"]))
+            for python in json.loads(finished.stdout):
+                usual = python["implementation"] == "cpython" and python.get("variant", "default") == "default"
+                if usual and python["path"] and not Version(python["version"]).is_prerelease:
+                    found.append(Installed(version=python["version"], path=python["path"]))
         except (ValueError, KeyError, TypeError, AttributeError, InvalidVersion) as error:
             raise self._nonsense(finished) from error
         return tuple(found)
@@ -257,8 +257,8 @@ class Uv(Frozen):
         apart = sandbox is not None and bool(sandbox.outside)
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes, builds=apart)
         if words[0] == "python":  # uv starts the interpreters on PATH, and an activated venv may be that of the site
-            outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
-            env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
+            outside = (word for word in env.get("PATH", "").split(":") if not os.path.lexists(f"{word}/../pyvenv.cfg"))
+            env["PATH"] = ":".join(name for name in outside if not self.runner.distrust(os.path.dirname(name)))
         env |= {**self.variables, **(variables or {})}
         if sandbox is not None and apart:  # no build may write to the cache that others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}

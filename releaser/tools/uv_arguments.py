@@ -67,7 +67,7 @@ def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     Without pins, all locked versions stay, as far as pyproject.toml allows them.
     """
     wanted = [f"{name}=={pins[name]}" if pins[name] else name for name in sorted(pins)]
-    return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
+    return ["lock", *(word for name in wanted for word in ("--upgrade-package", name))]
 
 
 def sync_arguments(

@@ -112,7 +112,7 @@ def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
     with contextlib.suppress(ValueError, AttributeError, KeyError, TypeError):
         content = tomllib.loads((read_if_there(Path(store, "credentials.toml")) or b"").decode())
         entries: list[dict[str, Any]] = content.get("credential", [])
-        for one in entries:
-            if one.get("password"):
-                found[one["service"]] = (one.get("username") or "", one["password"])
+        for entry in entries:
+            if entry.get("password"):
+                found[entry["service"]] = (entry.get("username") or "", entry["password"])
     return found

@@ -109,7 +109,7 @@ class Check(Frozen):
 
     def accepts(self, status: int) -> bool:
         """True if a status is good."""
-        return any(status in one for one in self.statuses)
+        return any(status in statuses for statuses in self.statuses)
 
 
 def ask_url(check: Check, *, timeout: float) -> str:
@@ -135,7 +135,9 @@ def ask_url(check: Check, *, timeout: float) -> str:
     said = f"{check} answered {answer.status}"
     page = bytes(answer.page[:_SHOWN_BODY]).decode("utf-8", errors="replace")
     if not check.accepts(answer.status):
-        named = (f"{one.start}" if len(one) == 1 else f"{one.start}-{one.stop - 1}" for one in check.statuses)
+        named = (
+            f"{status.start}" if len(status) == 1 else f"{status.start}-{status.stop - 1}" for status in check.statuses
+        )
         wanted = "" if check.statuses == USUAL_STATUSES else f", where {' or '.join(named)} was expected"
         raise ToolError(f"{said} {answer.reason}".rstrip() + wanted, output=page)
     if check.text is not None and not answer.has_text:

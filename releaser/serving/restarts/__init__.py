@@ -36,7 +36,7 @@ def restart_of(site: Site) -> Restart:
 
 def restart_words() -> tuple[str, ...]:
     """Return the values of `restart` that select a method other than a command."""
-    return tuple(one.word for one in RESTARTS)
+    return tuple(restart.word for restart in RESTARTS)
 
 
 def restart_findings(site: Site) -> Iterator[Finding]:
