@@ -280,6 +280,8 @@ class Status(Frozen):
     waiting: tuple[WaitingCandidate, ...]
     #: The packages whose live version differs from the committed lock, because versions are on hold here.
     lock_differences: tuple[LockDifference, ...] = ()
+    #: True if this host looks up known vulnerabilities: not with `vulnerability_service = "none"`.
+    is_audited: bool = True
 
 
 class Pruning(Frozen):

@@ -206,7 +206,9 @@ def a_site() -> Overview:
         STATUS, live="20261120T061200Z", live_age_seconds=26 * 3600.0, live_python="3.12.3", last_run=last,
         last_deployment=last,
         vulnerable=1, last_success=next(run for run in runs if not run.exit_code),
-        on_hold=(OnHold(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at),),
+        on_hold=(
+            OnHold(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at, by="tests"),
+        ),
     )  # fmt: skip
     return Overview(
         at=NIGHT + timedelta(hours=5), status=status, runs=runs, outdated_reason="",
@@ -269,7 +271,7 @@ def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
 
 def each_way(browser: Chromium, name: str, html: str) -> Iterator[tuple[str, bytes]]:
     """Show a page on a phone and on a desk, by day and by night."""
-    for width in (375, 1200):
+    for width in (390, 1200):
         for scheme in ("light", "dark"):
             browser.show(html, width=width, dark=scheme == "dark")
             yield f"{name}-{width}-{scheme}.webp", browser.picture("webp")

@@ -335,11 +335,11 @@ def status(
 
 @command(section="Look closer", example="releaser report --html shop.html", many="all")
 @click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, atomically.")
-@click.option("--offline", is_flag=True, help="Do not ask the index for newer versions.")
+@click.option("--offline", is_flag=True, help="Ask neither for newer versions nor for known vulnerabilities.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
     """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
 
-    With --all, the page covers all sites, the worst first, and does not ask the index.
+    With --all, the page covers all sites, the worst first, and asks neither.
     """
     from releaser.pipelines.status import overview
     from releaser.reporting.page import page_of

@@ -244,7 +244,8 @@ def status(site: Site) -> Status:
     space, blocks = free_space(project.state_dir), _still_out(read_blocks(project.state_dir), live, store)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += list_damage(site)
-    from releaser.reporting.outbox import FOR_SMTP, Outbox  # slow to import
+    from releaser.candidate.audit import is_asked  # slow to import, like the next one
+    from releaser.reporting.outbox import FOR_SMTP, Outbox
 
     queues = {receiver.queue for receiver in receivers(site)}
     # With sendmail = "none" and no server, people read the mails in the outbox.
@@ -292,6 +293,7 @@ def status(site: Site) -> Status:
         commits_on_hold=_answers(CommitOnHold, blocks.commits),
         waiting=waiting,
         lock_differences=read_notes(project.state_dir).lock_differences,
+        is_audited=is_asked(site),
     )
 
 
@@ -379,24 +381,35 @@ def _still_out(found: Blocks, live: Release | None, store: ReleaseStore) -> Bloc
 
 
 def overview(site: Site, *, offline: bool) -> Overview:
-    """Return all data of a page; unless `offline`, look up newer versions. Raises PreflightError."""
+    """Return all data of a page; unless `offline`, with new answers about versions and vulnerabilities.
+
+    Raises PreflightError.
+    """
     from releaser.reporting.page import LastRun, Overview
 
     now, store = datetime.now(UTC), store_of(site)
-    runs = read_history(site.state_dir)
+    runs, found = read_history(site.state_dir), status(site)
     deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
-    audit = next((run for run in runs if run.get("audit")), {})
+    last_audit = next((run for run in runs if run.get("audit")), {})
+    unanswered = str(last_audit.get("audit_reason") or "no reason is known")
+    unanswered = unanswered if last_audit.get("audit") == "unknown" else ""
+    vulnerabilities = known_vulnerabilities(runs) or ()
     outdated, reason = (None, "no query was made") if offline else _ask_for_newer(site)
+    if found.live and found.is_audited and not offline:
+        answer, unanswered = _ask_for_vulnerabilities(site)
+        if answer is not None:
+            vulnerabilities = answer
+            found = replace(found, vulnerable=len({one.name for one in vulnerabilities}))
     return Overview(
         at=now,
-        status=status(site),
+        status=found,
         releases=tuple(rows(store)),
         runs=tuple(one for run in runs if (one := read_as(RunBrief, run))),
         last=read_as(LastRun, deployment) or LastRun(),
         outdated=outdated,
         outdated_reason=reason,
-        vulnerabilities=known_vulnerabilities(runs) or (),
-        unanswered=str(audit.get("audit_reason") or "no reason is known") if audit.get("audit") == "unknown" else "",
+        vulnerabilities=vulnerabilities,
+        unanswered=unanswered,
         uploaded=tuple(sorted(filter(None, uploads_in(lock_of(store.live()), now).times.values()))),
     )
 
@@ -406,6 +419,14 @@ def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]
         return outdated(site).packages, ""
     except ReleaserError as error:
         return None, error.message
+
+
+def _ask_for_vulnerabilities(site: Site) -> tuple[tuple[Vulnerability, ...] | None, str]:
+    try:
+        answer = audit(site, None)
+    except ReleaserError as error:
+        return None, error.message
+    return answer.vulnerabilities if answer.known else None, answer.reason
 
 
 def outdated(site: Site) -> OutdatedReport:

@@ -27,16 +27,16 @@ COLUMNS = ("SITE", "CODE", "WHAT")
 
 
 class SiteAnswer(Frozen):
-    """What a command has answered for one of many sites."""
+    """The answer of a command for one of many sites."""
 
     #: The path of the project.
     site: str
     exit_code: int
-    #: What it prints with `--json`; null if that is no JSON.
+    #: The output with `--json`; null if that is no JSON.
     answer: Any = None
-    #: Which release is ready there and waits, and why; empty for none.
+    #: The release that is ready there and waits, and why; empty without one.
     waits: str = ""
-    #: What it has printed for people, beside the answer.
+    #: The lines on stderr, for people.
     errors: tuple[str, ...] = ()
 
 
@@ -87,10 +87,10 @@ def _alarms_of(one: SiteAnswer, now: datetime) -> list[str]:
     from releaser.reporting.monitoring import USUAL_AGES, find_alarms
 
     try:
-        found = sorted(find_alarms(convert(one.answer, Status), USUAL_AGES, now), key=lambda alarm: -alarm[0])
+        found = sorted(find_alarms(convert(one.answer, Status), USUAL_AGES, now), key=lambda alarm: -alarm.level)
     except (ValidationError, ValueError, TypeError, OverflowError):
         return []
-    return [text for _, text in found]
+    return [alarm.text for alarm in found]
 
 
 def problems_of(one: SiteAnswer) -> Sequence[str]:

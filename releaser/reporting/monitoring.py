@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
 from releaser.system.frozen import Frozen
-from releaser.system.words import age, plural
+from releaser.system.words import age, first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +41,19 @@ class Ages(Frozen):
 USUAL_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 
 
+class Alarm(Frozen):
+    """A problem of a site: its severity, a sentence, and the command of releaser that shows more or solves it."""
+
+    level: Service
+    text: str
+    command: str = ""
+
+
 def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
     """Return the state of a site as a service, and the line with the reasons and performance data."""
-    alarms = sorted(find_alarms(status, ages, now), reverse=True)  # the worst first
-    state = max((level for level, _ in alarms), default=Service.OK)
-    said = "; ".join(text for level, text in alarms if level == state) or f"{status.live} is live"
+    alarms = list(find_alarms(status, ages, now))
+    state = max((one.level for one in alarms), default=Service.OK)
+    said = "; ".join(one.text for one in alarms if one.level == state) or f"{status.live} is live"
     return state, nagios_line(state, f"{status.project}: {said}") + " | " + " ".join(_performance(status, ages, now))
 
 
@@ -54,35 +62,63 @@ def nagios_line(state: Service, text: str) -> str:
     return f"RELEASER {state.name} - " + " ".join(text.replace("|", "/").split())
 
 
-def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service, str]]:
-    """Yield the problems of a site, each with its severity."""
-    yield from ((Service.CRITICAL, problem) for problem in status.problems)
+def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm]:
+    """Yield the problems of a site about which monitoring alerts."""
+    yield from (Alarm(level=Service.CRITICAL, text=problem, command="check") for problem in status.problems)
     if status.live is None:
-        yield Service.CRITICAL, "no release is live"
+        yield Alarm(level=Service.CRITICAL, text="no release is live", command="init")
     run = status.last_deployment
     if run is not None and run.exit_code:
-        yield Service.WARNING, f"the last {run.command} ended with code {run.exit_code}: {run.headline}"
+        text = f"the last {run.command} ended with exit code {run.exit_code}: {run.headline}"
+        yield Alarm(level=Service.WARNING, text=text, command="history -n 5")
     elif status.blocked:
-        yield Service.WARNING, f"updates cannot go live: {status.blocked}"
+        yield Alarm(level=Service.WARNING, text=f"updates cannot go live: {status.blocked}", command="outdated")
     since = _seconds_since(status, now)
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
             known = math.isfinite(since)
             level = min(level, Service.WARNING) if status.blocked else level  # the site runs, and is well
-            yield level, f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
+            text = f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
+            yield Alarm(level=level, text=text, command="update")
             break
     others = {
-        f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": status.vulnerable,
-        "a run was interrupted": status.interrupted,
-        "a commit has not been pushed": status.push_pending,
-        f"{plural(status.mails_pending, 'mail')} waiting to be sent": status.mails_pending,
-        f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": status.asked,
-        f"{plural(len(status.left_behind), 'process')} of an earlier release": status.left_behind,
-        f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": status.red_tests,
-        "updates restart nothing: see `releaser check`": status.not_restarted,
-        "packages or files of the live release were changed": status.drift,
+        f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": (status.vulnerable, "audit"),
+        "a run was interrupted": (status.interrupted, "update"),
+        "a commit has not been pushed": (status.push_pending, "update"),
+        f"{plural(status.mails_pending, 'mail')} waiting to be sent": (status.mails_pending, "test-mail"),
+        f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": (status.asked, "status"),
+        f"{plural(len(status.left_behind), 'process')} of an earlier release": (status.left_behind, "status"),
+        f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": (
+            status.red_tests,
+            "check --tests",
+        ),
+        "updates restart nothing: see `releaser check`": (status.not_restarted, "check"),
+        "packages or files of the live release were changed": (status.drift, "verify"),
     }
-    yield from ((Service.WARNING, text) for text, there in others.items() if there)
+    for text, (found, command) in others.items():
+        if found:
+            yield Alarm(level=Service.WARNING, text=text, command=command)
+
+
+def find_open_questions(status: Status) -> Iterator[Alarm]:
+    """Yield what keeps a site from being well although no service alerts about it.
+
+    A package may stay on hold for months until the site supports it; an alert every night would be ignored.
+    """
+    for by, reason in (("tests", "the tests fail"), ("rollback", "the site was rolled back")):
+        held = [f"{one.name} {one.version}".strip() for one in status.on_hold if one.by == by]
+        if held:
+            text = f"updates skip {first_few(held)}: {reason} with {'it' if len(held) == 1 else 'them'}"
+            yield Alarm(level=Service.WARNING, text=text, command="outdated")
+    if status.commits_on_hold:
+        commits = first_few(one.subject or one.commit[:12] for one in status.commits_on_hold)
+        text = f"{plural(len(status.commits_on_hold), 'commit')} on hold: {commits}"
+        yield Alarm(level=Service.WARNING, text=text, command="status")
+    if status.left_out:
+        yield Alarm(level=Service.WARNING, text=status.left_out, command="status")
+    if status.live is not None and status.vulnerable is None and status.is_audited:
+        text = "the live release was not checked for known vulnerabilities"
+        yield Alarm(level=Service.WARNING, text=text, command="audit")
 
 
 def _seconds_since(status: Status, now: datetime) -> float:

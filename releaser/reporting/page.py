@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import shlex
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from msgspec import ValidationError, convert
 
 from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
 from releaser.reporting.many_sites import SiteAnswer, said
-from releaser.reporting.monitoring import USUAL_AGES, Service, find_alarms
+from releaser.reporting.monitoring import USUAL_AGES, Alarm, Service, find_alarms, find_open_questions
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import what_comes
 from releaser.site.settings import this_host
@@ -84,19 +88,17 @@ class Bar(Frozen):
 
 
 def page_of(found: Overview) -> str:
-    """Return the page as HTML. It fetches nothing, runs nothing, and obeys the reader's choice of light and dark."""
-    state, alarms = judge(found.status, found.at)
-    if found.unanswered:
-        state = max(state, Service.WARNING)
-        alarms.append((STATES[Service.WARNING][1], "the last audit got no answer"))
+    """Return the page as HTML. It fetches nothing, runs one script for its buttons, and follows light and dark mode."""
+    alarms = judge(found.status, found.at, unanswered=found.unanswered)
     runs = [run for run in found.runs if run.result in _RESULTS]
     return render(
         "page.html.j2",
+        title=f"{found.status.project}: releases and updates",
         found=found,
         status=found.status,
-        word=STATES[state][0],
-        colour=STATES[state][1],
+        state=worst(alarms),
         alarms=alarms,
+        host=this_host(),
         runs=[(run, *_RESULTS[run.result]) for run in runs[:_RUNS]],
         weeks=runs_by_week(runs, found.at),
         ages=packages_by_age(found.uploaded, found.at),
@@ -104,19 +106,62 @@ def page_of(found: Overview) -> str:
     )
 
 
-def judge(status: Status, at: datetime) -> tuple[Service, list[tuple[str, str]]]:
-    """Return the state of a site, and the reasons: a colour and a sentence each, the worst first. Raises ValueError."""
-    alarms = sorted(find_alarms(status, USUAL_AGES, at), key=lambda one: -one[0])
-    return max((level for level, _ in alarms), default=Service.OK), [(STATES[level][1], text) for level, text in alarms]
+def judge(status: Status, at: datetime, *, unanswered: str = "") -> list[Alarm]:
+    """Return everything that keeps a site from being well, the worst first. Raises ValueError.
+
+    `unanswered` is why the last query for vulnerabilities got no answer.
+    """
+    alarms = [*find_alarms(status, USUAL_AGES, at), *find_open_questions(status)]
+    if unanswered:
+        text = f"the last query for known vulnerabilities failed: {unanswered}"
+        alarms.append(Alarm(level=Service.WARNING, text=text, command="audit"))
+    return sorted(alarms, key=lambda one: -one.level)
+
+
+def worst(alarms: Iterable[Alarm]) -> Service:
+    """Return the state of a site with these alarms."""
+    return max((one.level for one in alarms), default=Service.OK)
 
 
 def render(template: str, **facts: object) -> str:
-    """Fill in the template of a page."""
+    """Fill in the template of a page, which permits its own style and script alone."""
     environment = Environment(
         loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(linked=add_links, age=age, size=size, elapsed=elapsed, comes=what_comes)
-    return environment.get_template(template).render(plural=plural, day=DAY, night=NIGHT, **facts)
+    results = {name: word for name, (word, _) in _RESULTS.items()}
+    environment.filters.update(
+        linked=add_links, age=age, size=size, elapsed=elapsed, comes=what_comes, when=show_time, sentence=_make_sentence
+    )
+    style = Markup(environment.get_template("style.css.j2").render(day=DAY, night=NIGHT))  # noqa: S704 - no facts in it
+    script = Markup(environment.get_template("copy.js.j2").render())  # noqa: S704 - the same
+    policy = "default-src 'none'; base-uri 'none'; form-action 'none'"
+    policy += f"; style-src {_hash(style)}; script-src {_hash(script)}"
+    environment.globals.update(plural=plural, states=STATES, result_words=results, command_for=command_for)
+    return environment.get_template(template).render(style=style, script=script, policy=policy, **facts)
+
+
+def _hash(text: str) -> str:
+    """Return the source expression of a content security policy for an inline element."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def command_for(path: str, command: str) -> str:
+    """Return the line to paste into a shell that runs a command of releaser for a project."""
+    return shlex.join(["releaser", *command.split(), "--project", path])
+
+
+def show_time(at: str | datetime) -> str:
+    """Show a time to the minute, in UTC; another text is an unknown time."""
+    try:
+        found = datetime.fromisoformat(at) if isinstance(at, str) else at
+        return f"{found.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return "an unknown time"
+
+
+def _make_sentence(text: str) -> str:
+    """Begin with a capital letter and end with a full stop, for the text of an alarm."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
 def runs_by_week(runs: Iterable[RunBrief], now: datetime) -> Sequence[Bar]:
@@ -151,8 +196,7 @@ class _Row(Frozen):
     """A site on the page; without a status, its state is unknown."""
 
     path: str
-    state: Service
-    alarms: list[tuple[str, str]]
+    alarms: list[Alarm]
     status: Status | None = None
 
     @property
@@ -160,12 +204,8 @@ class _Row(Frozen):
         return Path(self.path).name
 
     @property
-    def word(self) -> str:
-        return STATES[self.state][0]
-
-    @property
-    def colour(self) -> str:
-        return STATES[self.state][1]
+    def state(self) -> Service:
+        return worst(self.alarms)
 
     @property
     def pending(self) -> list[str]:
@@ -180,18 +220,19 @@ def page_of_sites(answers: Iterable[SiteAnswer], at: datetime) -> str:
         state: word if counts[state] == 1 else word.replace("needs", "need") for state, (word, _) in STATES.items()
     }
     shown = [(counts[state], STATES[state][1], words[state]) for state in sorted(counts, reverse=True)]
-    return render("sites.html.j2", rows=rows, counts=shown, at=at, host=this_host())
+    title = f"{plural(len(rows), 'site')} on {this_host()}"
+    return render("sites.html.j2", title=title, rows=rows, counts=shown, at=at, host=this_host())
 
 
 def _row(one: SiteAnswer, at: datetime) -> _Row:
     try:
         status = convert(one.answer, Status)
-        state, alarms = judge(status, at)
+        alarms = judge(status, at)
         age(status.live_age_seconds or 0)  # shown on the page
     except (ValidationError, ValueError, TypeError, OverflowError):
         why = said(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
-        return _Row(path=one.site, state=Service.CRITICAL, alarms=[("red", why)])
-    return _Row(path=one.site, state=state, alarms=alarms, status=status)
+        return _Row(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
+    return _Row(path=one.site, alarms=alarms, status=status)
 
 
 def _list_pending(status: Status) -> Iterator[str]:

@@ -192,7 +192,7 @@ def test_status_when_all_is_well(news: News) -> None:
 
 def test_a_page_shows_the_site_also_where_the_index_does_not_answer(news: News, tmp_path: Path) -> None:
     site, _, second = news
-    for words, said in ((["--offline"], "no query was made"), ([], "Everything is at its newest version.")):
+    for words, said in ((["--offline"], "No query was made."), ([], "Every package is at its newest version.")):
         site.releaser("report", "--html", str(tmp_path / "page.html"), *words, check=0)
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
         assert f"<b>{second}</b>live" in page

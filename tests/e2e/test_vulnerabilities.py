@@ -60,6 +60,25 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
     assert shown["changes"][0]["fixes"] == ["PYSEC-2026-1"]
 
 
+def test_the_page_asks_for_vulnerabilities_and_is_not_well_without_an_answer(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service.url)
+    page = site.outer / "page.html"
+    cases: tuple[tuple[list[str], Mood, str], ...] = (
+        (["--offline"], "is well", "was not checked for known vulnerabilities"),
+        ([], "is well", "2 packages with known vulnerabilities"),
+        ([], "fails", "The last query for known vulnerabilities failed"),
+    )
+    for words, mood, said in cases:
+        service.mood = mood
+        site.releaser("report", "--html", page, *words, check=0)
+        text = page.read_text(encoding="utf-8")
+        assert said in text
+        assert "needs attention" in text
+        assert ("PYSEC-2026-1" in text) is (words == [] and mood == "is well")
+
+
 def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from releaser.answers import RunBrief, Status
+from releaser.answers import OnHold, RunBrief, Status
 from releaser.releases.journal import RedTests
 from releaser.reporting.monitoring import Ages, Service, nagios, nagios_line, prometheus
 from tests.reporting.test_answers import STATUS
@@ -72,7 +72,7 @@ RED = RedTests(release="B", since="", reason="1 failed", failing=())
             Service.WARNING,
             "successful update was 3 d ago",
         ),
-        (replace(WELL, last_deployment=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with code 5: red"),
+        (replace(WELL, last_deployment=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with exit code 5: red"),
         (replace(WELL, vulnerable=1), Service.WARNING, "1 package with known vulnerabilities"),
         (replace(WELL, interrupted=True), Service.WARNING, "a run was interrupted"),
         (replace(WELL, red_tests=RED), Service.WARNING, "the tests of the live release fail: 1 failed"),
@@ -84,6 +84,11 @@ def test_what_is_wrong_is_said_the_worst_alone(status: Status, state: Service, s
     assert found == state
     assert line.startswith(f"RELEASER {state.name} - shop: ")
     assert said in line
+
+
+def test_a_package_on_hold_and_a_missing_audit_are_for_the_page_alone() -> None:
+    held = OnHold(name="alpha", version="2", release="", reason="", at="", by="tests")
+    assert nagios(replace(WELL, vulnerable=None, on_hold=(held,)), AGES, now=NOW)[0] == Service.OK
 
 
 def test_no_text_begins_the_performance_data_or_a_second_line() -> None:

@@ -35,6 +35,7 @@ class Chromium:
         self._ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=40, deviceScaleFactor=scale, mobile=width < 500
         )
+        self._ask("Page.navigate", url="about:blank")  # as the policy of the page before would count for this one, too
         self._ask("Page.setDocumentContent", frameId=self._frame, html=html)
 
     def evaluate(self, script: str) -> Any:
