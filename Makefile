@@ -77,7 +77,7 @@ types: $(READY) ## Static types
 imports: $(READY) ## The direction of imports
 	$(BIN)/lint-imports
 
-architecture: $(READY) ## Write the table of the attacks in docs/security.md
+architecture: $(READY) ## Write the table of the attacks in docs/project/security-details.md
 	$(BIN)/python scripts/architecture.py
 
 reference: $(READY) ## Write from the code what docs/reference has (commands, settings, JSON), man page and completions

@@ -18,7 +18,7 @@ ATTACKS = ROOT / "tests" / "attacks"
 
 def main() -> int:
     """Write the page, or tell whether it is up to date."""
-    is_right = fill(ROOT / "docs" / "security.md", {"attacks": "\n".join(_attacks())})
+    is_right = fill(ROOT / "docs" / "project" / "security-details.md", {"attacks": "\n".join(_attacks())})
     return int("--check" in sys.argv[1:] and not is_right)
 
 

@@ -1,8 +1,8 @@
 """What `make bench` runs: releaser beside what people would use instead, in turn in one run on the same work.
 
 Each part can be run by itself; what the others found out when they last ran is kept in .bench/. The text goes to the
-terminal, the figures to docs/performance.md, and the plot beside it. Neither an aim that is missed nor a part that
-does not end fails it: every aim is named, with what was found, or why nothing was.
+terminal, the figures to docs/project/performance-figures.md, and the plot to docs/images. Neither a missed aim nor a
+part that does not end fails it: every aim is named, with what was found, or why nothing was.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for act in (partial(write_page, parts, aims), partial(plot, parts, aims)):
         attempt(act, fail)
     say("\n".join(map(aim_line, aims)))
-    say(f"{sum(aim.is_met for aim in aims)} of {len(aims)} aims are met; see docs/performance.md.")
+    say(f"{sum(aim.is_met for aim in aims)} of {len(aims)} aims are met; see docs/project/performance-figures.md.")
 
 
 def run_part(name: str) -> Part:

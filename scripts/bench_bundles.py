@@ -25,7 +25,7 @@ from made import fill
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "bundles.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "project" / "bundle-figures.md"
 AGES = (61, 30, 14, 0)  # days
 PACKAGES = (
     "django", "wagtail", "celery", "redis", "psycopg[binary]", "pillow", "cryptography", "requests", "gunicorn",
@@ -164,7 +164,7 @@ def _is_fit(python: str) -> bool:
 
 
 class Table:
-    """The rows of the table of docs/guides/bundles.md, printed as they are found."""
+    """The rows of the table of docs/project/bundle-figures.md, printed as they are found."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str]] = []

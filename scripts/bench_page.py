@@ -1,4 +1,4 @@
-"""What `make bench` found out, as docs/performance.md and as a plot."""
+"""What `make bench` found out, as docs/project/performance-figures.md and as a plot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench_figures import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "project" / "performance-figures.md"
 PLOT = ROOT / "docs" / "images" / "performance.png"
 FOUND = ROOT / ".bench"
 

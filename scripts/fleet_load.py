@@ -2,7 +2,7 @@
 
 A project with some sixty real packages is updated from what they were on --day: by `releaser update` and by
 `releaser update --from`, with an index, a git remote and an S3 on the loopback that count. Asks the index at --index,
-and writes the table of docs/fleet.md.
+and writes the table of docs/project/fleet-figures.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tests.support.s3 import s3_server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "fleet.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "project" / "fleet-figures.md"
 HOSTS = 1000
 PACKAGES = ["wagtail", "celery[redis]", "djangorestframework", "django-allauth", "sentry-sdk", "boto3", "gunicorn"]
 PACKAGES += ["psycopg[binary]", "reportlab", "pandas", "django-storages", "django-debug-toolbar", "httpx", "pytest"]
