@@ -253,7 +253,7 @@ class RunLog:
         #: Sentences about earlier runs that this run has finished or undone.
         self.recovered: list[str] = []
         #: Sentences about other repairs, and about changes since the last run.
-        self.told: list[str] = []
+        self.sentences: list[str] = []
         #: True if only the report is due, whatever the journal says.
         self.closed = False
         #: Sentences that the next run reports if this one is cut off.
@@ -275,9 +275,9 @@ class RunLog:
         """Record the facts of a capability, in place of earlier ones."""
         self.sections[type(section)] = section
 
-    def tell(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
         """Add a sentence about a repair, or about a change since the last run."""
-        self.told.append(sentence)
+        self.sentences.append(sentence)
 
     def note_failure(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Record a failure that does not end the run; as a `follow_up` it makes the run exit 7."""
@@ -290,7 +290,7 @@ class RunLog:
 
     def note_repair(self, message: str, advice: str) -> None:
         """Record the repair of damage by others, which this run reports, or the next one."""
-        self.tell(f"{message}.")
+        self.say(f"{message}.")
         self.unreported.append(f"{message}.")
         self.note(Finding("state-repaired", message, advice))
 
@@ -299,7 +299,7 @@ class RunLog:
         message = f"release {release} could not be deleted: {reason}"
         self.undeleted[release] = Finding("release-undeletable", message=message, advice=_DELETE)
 
-    def about(self, release: HasId | None, previous: HasId | None) -> None:
+    def set_releases(self, release: HasId | None, previous: HasId | None) -> None:
         """Record the release that this run is about, and the one that was live before."""
         self.learn(release=release.id if release else None, previous=previous.id if previous else None)
 

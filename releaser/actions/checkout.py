@@ -82,7 +82,7 @@ class Checkout(Action):
         place_files(change.site, change.log, change.release, move)
         _reread(change, move)
 
-    def again(self, change: Change) -> bool:
+    def do_for_previous(self, change: Change) -> bool:
         """Restore the previous commit and lock."""
         self.undo(change)
         return True
@@ -101,7 +101,7 @@ class Checkout(Action):
         if change.record(self.name).get("files"):
             keep_edits(site, change.log, move)
 
-    def code_left(self, change: Change) -> str | None:
+    def code_replaced(self, change: Change) -> str | None:
         """Return the commit from which the checkout moved."""
         move = move_of(change)
         return move.before if move.moves_code else None

@@ -67,7 +67,7 @@ def _check_of(change: Change) -> RestartCheck:
     was_used = RESTART in change.entry.done and bool(change.record(RESTART).get("was_used"))
     return RestartCheck(
         target=change.release,
-        origin=change.left,
+        origin=change.replaced,
         flipped_at=change.flipped_at,
         was_used=was_used,
         goes_back=change.is_back,

@@ -17,7 +17,7 @@ class AfterLive(Action):
     """Runs `after_live` once a new release is live and well."""
 
     name = "after_live"
-    takes_back = False
+    causes_rollback = False
 
     def is_due(self, change: Change) -> bool:
         """True if the hook is set, and the change no rollback."""
@@ -32,7 +32,7 @@ class OnRollback(Action):
     """Runs `on_rollback` after a rollback, automatic or by hand."""
 
     name = "on_rollback"
-    takes_back = False
+    causes_rollback = False
     is_retried = False
 
     def is_due(self, change: Change) -> bool:
@@ -43,7 +43,7 @@ class OnRollback(Action):
         """Run it."""
         step.says(run_hook(change.site, change.log, "on_rollback", change.release.venv))
 
-    def again(self, change: Change) -> bool:
+    def do_for_previous(self, change: Change) -> bool:
         """Run it after an automatic rollback, unless another run has to finish that rollback."""
         if change.unfinished is None:
             venv = change.previous.venv if change.previous is not None else None

@@ -24,7 +24,7 @@ class Migrations(Action):
 
     name = "migrations"
     is_step = False  # it is one only if Django is asked
-    takes_back = False
+    causes_rollback = False
 
     def record(self, change: Change, deployment: Deployment) -> Record:
         """Return the migrations of the release and the code that a rollback leaves, if known."""

@@ -90,7 +90,7 @@ class Restart(Action):
         else:
             began = start_anew(site, change.log, venv)
         reload_site(site, venv, step, began=began)
-        can_be_old = change.left is not None  # else nothing of the site can run on another release
+        can_be_old = change.replaced is not None  # else nothing of the site can run on another release
         if can_be_old and not (began and restart_of(site).yields_to_start):
             _note_if_not_restarted(site, change.log, step)
 
@@ -109,9 +109,9 @@ class Restart(Action):
             new = change.new
             _stop(change.site, change.log, new.venv if new else None, goes_on=True, name="stop again")
 
-    def again(self, change: Change) -> bool:
+    def do_for_previous(self, change: Change) -> bool:
         """Restart the site on the previous release."""
-        fine = super().again(change)
+        fine = super().do_for_previous(change)
         self._note_runs(change)
         return fine
 
@@ -126,9 +126,9 @@ class Restart(Action):
             return None
         return entry.flip.moment(record.get("since")) if entry.flip is not None else 0.0
 
-    def failure_again(self, change: Change, reason: str) -> ActivationError:
+    def failure_for_previous(self, change: Change, reason: str) -> ActivationError:
         """Describe the failure; a service that stays stopped is due at the next update."""
-        failure = super().failure_again(change, reason)
+        failure = super().failure_for_previous(change, reason)
         if not is_stopped(change):
             return failure
         note_failed_actions(change.site, change.release, {self.name}, is_down=True)

@@ -209,7 +209,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
 
 def _report_on(work: Workspace, candidate: Candidate) -> None:
     """Make a candidate the subject of the report."""
-    work.log.about(candidate, work.live)
+    work.log.set_releases(candidate, work.live)
     work.log.learn(changes=candidate.resolution.diff)
 
 

@@ -206,7 +206,7 @@ def try_live_release(work: Workspace) -> RedTests | None:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         if before is not None:
-            work.log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
+            work.log.say(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
         return None
     # The names of the failed tests; without any, the reason of the failure.
     failing = failing_tests(failed.output) or (one_line(failed.reason, limit=_LONGEST_REASON),)
@@ -217,7 +217,7 @@ def try_live_release(work: Workspace) -> RedTests | None:
         write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
     except OSError as error:  # a full disk: the next run reports the failure again
         logger.warning("cannot record that the tests of the live release fail: %s", error)
-    work.log.about(live, None)
+    work.log.set_releases(live, None)
     message = f"{failed.told} on the live release {live.id}, although nothing has changed"
     advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."
     raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)

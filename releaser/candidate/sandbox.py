@@ -224,7 +224,7 @@ def tell_thrown_away(site: Site, log: RunLog) -> None:
     found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
     new = [path for place, path in found.items() if place not in known]
     if new:
-        log.tell(f"{describe_thrown_away(new)} This is reported once.")
+        log.say(f"{describe_thrown_away(new)} This is reported once.")
         note(site.state_dir, thrown_away=known | frozenset(found))
 
 

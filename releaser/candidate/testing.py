@@ -53,7 +53,7 @@ def build(work: Workspace, resolution: Resolution) -> Candidate:
     built = try_to_build(work, resolution)
     if isinstance(built, Unbuildable):
         raise built.error()
-    work.log.about(built, work.live)
+    work.log.set_releases(built, work.live)
     return built
 
 

@@ -190,15 +190,15 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
         return
     branch = site.branch
     try:
-        theirs = site.git.remote_commit(remote, branch)
+        remote_head = site.git.remote_commit(remote, branch)
     except ToolError as error:
         yield unreachable(remote, error)
         return
-    if theirs is None:
+    if remote_head is None:
         yield no_such_branch(remote, branch)
         return
     with contextlib.suppress(ToolError):  # a new commit can only be compared after a fetch
-        ahead, behind = site.git.apart(f"refs/heads/{branch}", theirs)
+        ahead, behind = site.git.apart(f"refs/heads/{branch}", remote_head)
         if ahead and behind and not {commit.id for commit in ahead} <= own_commits(site, ahead):
             yield describe_divergence(remote, branch)
 

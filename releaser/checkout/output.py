@@ -281,7 +281,7 @@ def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
         )
     sync_directory(link.parent)
     sync_directory(kept.parent)
-    log.tell(f"{link} is now a symlink to the files of the live release; the earlier files are in {kept}.")
+    log.say(f"{link} is now a symlink to the files of the live release; the earlier files are in {kept}.")
 
 
 def _make_passage(site: Site, directory: Path) -> None:

@@ -280,9 +280,9 @@ def _push(site: Site, step: Step) -> None:
         note_due(site, left="")
         step.skip("no remote")
         return
-    theirs = site.git.fetch(remote, branch)
-    waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
-    if behind and read_blocks(site.state_dir).commit(site.code_key(theirs)) is not None:
+    remote_head = site.git.fetch(remote, branch)
+    waiting, behind = site.git.apart(f"refs/heads/{branch}", remote_head)
+    if behind and read_blocks(site.state_dir).commit(site.code_key(remote_head)) is not None:
         note_due(site, push=False)  # the commits are dropped once the remote has a newer commit
         step.skip(f"{remote} is ahead, with a commit that is on hold here")
         return

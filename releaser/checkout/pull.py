@@ -79,7 +79,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         if seen is None and (seen := git.tracked(facts.checkout.remote, branch)) is not None:
             git.set_reference(SEEN, seen)  # from the last fetch or push by a person, before this fetch moves it
         try:
-            theirs = git.fetch(facts.checkout.remote, branch)
+            remote_head = git.fetch(facts.checkout.remote, branch)
         except ToolError as error:
             if "couldn't find remote ref" in error.output:
                 raise PreflightError(no_such_branch(facts.checkout.remote, branch)) from error
@@ -87,10 +87,10 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
             if asks_for_credentials(error):
                 raise PreflightError(finding) from error
             raise ResolutionError(finding.message, finding.advice, output=error.output) from error
-        _refuse_divergence(site, facts, theirs, seen, follow=follow)
-        if seen != theirs:
-            git.set_reference(SEEN, theirs)
-    return theirs
+        _refuse_divergence(site, facts, remote_head, seen, follow=follow)
+        if seen != remote_head:
+            git.set_reference(SEEN, remote_head)
+    return remote_head
 
 
 def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
@@ -98,7 +98,7 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
     log: RunLog,
     snapshot: CheckoutSnapshot,
     facts: SiteFacts,
-    theirs: str | None,
+    remote_head: str | None,
     *,
     force: bool = False,
     follow: bool = False,
@@ -110,45 +110,45 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
     """
     head, git = snapshot.head or facts.checkout.state.head or "", site.git
     stay = Target(head=head, commit=head)
-    if theirs is None or theirs == head:
+    if remote_head is None or remote_head == head:
         return stay
-    ahead, behind = git.apart(head, theirs)
+    ahead, behind = git.apart(head, remote_head)
     if not behind and not follow:
         return stay
     with log.step("choose commit") as step:
         own = site.own_files()
-        key = git.code_key(own, commit=theirs)
+        key = git.code_key(own, commit=remote_head)
         rejected = None if force else read_blocks(site.state_dir).commit(key)
         if rejected is not None:
             step.says(f"stays at {head[:12]}: commit {rejected.commit[:12]} {rejected.reason}")
-            return replace(stay, commits=behind, rejected=rejected, offered=theirs)
-        _refuse_other_places(site, theirs)
-        _refuse_filters(site, theirs)
-        _refuse_unsigned(site, theirs)
+            return replace(stay, commits=behind, rejected=rejected, offered=remote_head)
+        _refuse_other_places(site, remote_head)
+        _refuse_filters(site, remote_head)
+        _refuse_unsigned(site, remote_head)
         # git would refuse most of these files, too. But a file that is identical to the pulled one would look like
         # git's own, and an undo of the move would delete it.
-        if paths := git.in_the_way(head, theirs):
-            refuse("git-in-the-way", describe_in_the_way(paths, theirs), advise_in_the_way(paths, git.layout.top))
-        step.says(plural(len(behind), "new commit") if behind else f"back to {theirs[:12]}")
+        if paths := git.in_the_way(head, remote_head):
+            refuse("git-in-the-way", describe_in_the_way(paths, remote_head), advise_in_the_way(paths, git.layout.top))
+        step.says(plural(len(behind), "new commit") if behind else f"back to {remote_head[:12]}")
         brings_code = key != git.code_key(own, commit=head)
-    return Target(head=head, commit=theirs, commits=behind, brings_code=brings_code, forward=not ahead)
+    return Target(head=head, commit=remote_head, commits=behind, brings_code=brings_code, forward=not ahead)
 
 
-def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | None, *, follow: bool) -> None:
+def _refuse_divergence(site: Site, facts: SiteFacts, remote_head: str, seen: str | None, *, follow: bool) -> None:
     """Refuse a remote head that is no fast-forward, unless the checkout is only ahead by releaser's own commits.
 
     `seen` is the last accepted remote head.
     """
     git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.branch
-    if theirs == ours:
+    if remote_head == ours:
         return
-    ahead, behind = git.apart(ours, theirs)
+    ahead, behind = git.apart(ours, remote_head)
     own = own_commits(site, ahead)
     others = [commit for commit in ahead if commit.id not in own]
     lost = [other for other in others if seen is not None and git.is_ancestor(other.id, seen)]
     if lost and not follow:
-        back = seen is not None and git.is_ancestor(theirs, seen)
-        raise PreflightError(describe_rewrite(facts.checkout.remote or "", branch, theirs, lost, moved_back=back))
+        back = seen is not None and git.is_ancestor(remote_head, seen)
+        raise PreflightError(describe_rewrite(facts.checkout.remote or "", branch, remote_head, lost, moved_back=back))
     if len(others) > len(lost) and (behind or follow):
         raise PreflightError(describe_divergence(facts.checkout.remote or "", branch))
 
@@ -283,10 +283,10 @@ def _ask_remote(site: Site, remote: str) -> list[str]:
     The time limit is short, as a rollback is urgent.
     """
     branch, git = site.branch, replace(site.git, timeout=min(site.git.timeout, _PATIENCE))
-    theirs = git.remote_commit(remote, branch)
-    if theirs is None:
+    remote_head = git.remote_commit(remote, branch)
+    if remote_head is None:
         return []
-    return [theirs if git.has(theirs) else git.fetch(remote, branch)]
+    return [remote_head if git.has(remote_head) else git.fetch(remote, branch)]
 
 
 def _find_remote_commits(site: Site) -> list[str]:

@@ -335,7 +335,7 @@ def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None
     elif is_there and found is None:
         place.unlink()
     elif is_there and found is not None:
-        found.tell(f"{place} was not made by releaser; it is now {put_aside(place).name}.")
+        found.say(f"{place} was not made by releaser; it is now {put_aside(place).name}.")
         is_there = False
     site.git.forget_work_tree(place)
     mark.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from releaser.locks.differences import find_taken_back
+from releaser.locks.differences import find_reverted_versions
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.releases.blocks import change_blocks
 
@@ -18,7 +18,7 @@ _MOST = 50  # newest commits whose locks are compared
 _ROLLBACK = "Roll back to release "  # the beginning of the message of a rollback's commit
 
 
-def note_taken_back(site: Site, target: Target) -> None:
+def note_reverted_versions(site: Site, target: Target) -> None:
     """Record the versions that the new commits lower, or lock again. Raises OSError and ToolError."""
     change_blocks(site.state_dir, lambda blocks: blocks_after(site, target, blocks))
 
@@ -43,7 +43,7 @@ def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
 
 def _compare(site: Site, blocks: Blocks, before: LockFile, after: LockFile, commit: str) -> Blocks:
     subject = site.git.subject(commit)
-    versions = tuple(find_taken_back(before, after, all_changes=subject.startswith(_ROLLBACK)))
+    versions = tuple(find_reverted_versions(before, after, all_changes=subject.startswith(_ROLLBACK)))
     reason = f"commit {commit[:12]} lowered it: {subject}"
     lifted = blocks.without_followed(after.versions)
     return lifted.with_commit_that_lowers(versions, commit=commit, reason=reason) if versions else lifted

@@ -23,8 +23,8 @@ class Action:
 
     Before a change, `do_ahead` may be called. A change calls, for all actions: `record` and, last action first,
     `prepare`; after the flip `do`, first action first. If the flip did not happen, it calls `undo`. To go back after
-    the flip, it calls `leave`, last action first, and once the previous release is live again, `again`. A later run
-    calls `resume` before it goes on with a change that was cut off. A crash may repeat any of these calls.
+    the flip, it calls `leave`, last action first, and once the previous release is live again, `do_for_previous`. A
+    later run calls `resume` before it continues a change that was cut off. A crash may repeat any of these calls.
     """
 
     #: The name of its step in the report, and of its record in the journal.
@@ -33,8 +33,8 @@ class Action:
     is_step = True
     #: True if the journal is written as soon as `do` is finished. If not, a crash may repeat `do`; that must be cheap.
     is_noted = True
-    #: True if a failure of `do` causes an automatic rollback. `again` is called in any case.
-    takes_back = True
+    #: True if a failure of `do` causes an automatic rollback. `do_for_previous` is called in any case.
+    causes_rollback = True
     #: True if the next update does it again if it failed and the release stayed live.
     is_retried = True
 
@@ -72,12 +72,12 @@ class Action:
     def leave(self, change: Change) -> None:
         """Prepare the way back. Must not raise: the symlink has not moved back yet."""
 
-    def again(self, change: Change) -> bool:
+    def do_for_previous(self, change: Change) -> bool:
         """Do it for the previous release, which is live again. A failure is reported, and returns False.
 
         Raises OSError if another run has to do it.
         """
-        if not self.takes_back:
+        if not self.causes_rollback:
             return True
         if change.previous is None:
             self.undo(change)
@@ -88,7 +88,7 @@ class Action:
             except (ToolError, OSError) as error:
                 reason = reason_of(error)
                 step.warns(reason)
-                change.log.note_failure(self.failure_again(change, reason))
+                change.log.note_failure(self.failure_for_previous(change, reason))
                 # A disk that fails now proves nothing about the previous release.
                 return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
         return True
@@ -99,7 +99,7 @@ class Action:
         Called only if `record` returned something, and before the change goes on.
         """
 
-    def code_left(self, change: Change) -> str | None:
+    def code_replaced(self, change: Change) -> str | None:
         """Return the commit whose code the change replaces; None if it replaces no code."""
         return None
 
@@ -114,6 +114,6 @@ class Action:
         """
         return None
 
-    def failure_again(self, change: Change, reason: str) -> ActivationError:
-        """Describe a failure of `again`."""
+    def failure_for_previous(self, change: Change, reason: str) -> ActivationError:
+        """Describe a failure of `do_for_previous`."""
         return ActivationError(f"{self.name} on the earlier release failed: {reason}")

@@ -108,14 +108,14 @@ class Change:
         return release
 
     @property
-    def left(self) -> Release | None:
+    def replaced(self) -> Release | None:
         """The release that was live before `release`."""
         return self.new if self.is_back else self.previous
 
     @property
-    def code_left(self) -> str | None:
+    def code_replaced(self) -> str | None:
         """The commit whose code the change replaces; None if it replaces no code."""
-        return next(filter(None, (action.code_left(self) for action in ACTIONS)), None)
+        return next(filter(None, (action.code_replaced(self) for action in ACTIONS)), None)
 
     def record(self, action: str) -> Record:
         """Return the record of an action, by its name."""
@@ -201,9 +201,9 @@ class Change:
         try:
             self._do_due()
         except ActivationError as error:
-            raise self._take_back_for(error) from error
+            raise self._roll_back_for(error) from error
         except OSError as error:
-            raise self._take_back_for(_unwritable(error)) from error
+            raise self._roll_back_for(_unwritable(error)) from error
 
     def _do_due(self) -> None:
         """Do each action that the journal does not have as done. Raises ActivationError and OSError.
@@ -256,7 +256,7 @@ class Change:
 
     def _why_it_stays(self, action: Action) -> str:
         """Return why the release stays live although an action failed; empty for an automatic rollback."""
-        if not action.takes_back:
+        if not action.causes_rollback:
             return f"as a failed {action.name} causes no rollback"
         if self.flip.stays:
             return "because of --force"
@@ -265,13 +265,13 @@ class Change:
 
     # Going back
 
-    def _take_back_for(self, failure: ActivationError) -> ActivationError:
-        """Take the release back, and return the error that says so. Raises IncompleteReturnError."""
+    def _roll_back_for(self, failure: ActivationError) -> ActivationError:
+        """Roll the release back, and return the error that says so. Raises IncompleteReturnError."""
         self.flip = replace(self.flip, reason=failure.message, not_the_release=failure.not_the_release)
         self.entry = self.entry.moved("reverting", done=(), flip=self.flip)
         self.save()  # if that fails and the run is killed, the next run tries the new release again
         try:
-            fails_before = self.take_back()
+            fails_before = self.roll_back()
         except OSError as error:
             message = f"{failure.message}; the rollback is incomplete: {error}"
             advice = "Correct the error, then run releaser again: it continues the rollback."
@@ -285,8 +285,8 @@ class Change:
             fails_before=fails_before,
         )
 
-    def take_back(self) -> bool:
-        """Go back to the previous release: `leave`, the link, then `again` of every action, whatever fails.
+    def roll_back(self) -> bool:
+        """Go back to the previous release: `leave`, the link, then `do_for_previous` of every action, whatever fails.
 
         Returns whether an action fails with the previous release too, so that the new one is not to blame. Raises
         OSError if another run has to go on with that.
@@ -311,7 +311,7 @@ class Change:
         fails = False
         for action in ACTIONS:
             try:
-                fails |= not action.again(self)
+                fails |= not action.do_for_previous(self)
             except OSError as error:
                 self.unfinished = error
             self.note_done(action.name)
@@ -432,8 +432,8 @@ def _note_failed(site: Site, release: Release, names: Collection[str]) -> None:
 
 
 def all_steps() -> frozenset[str]:
-    """Return the names of all actions that take a release back if they fail."""
-    return frozenset(action.name for action in ACTIONS if action.is_step and action.takes_back)
+    """Return the names of all actions whose failure causes an automatic rollback."""
+    return frozenset(action.name for action in ACTIONS if action.is_step and action.causes_rollback)
 
 
 def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) -> dict[str, bool]:
@@ -467,4 +467,4 @@ def retry_failed_actions(site: Site, log: RunLog) -> None:
     _note_failed(site, release, [name for name, well in succeeded.items() if not well])
     if succeeded and all(succeeded.values()):
         names = " and ".join(succeeded)
-        log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
+        log.say(f"Steps that failed after {release.id} went live have now succeeded: {names}.")

@@ -65,7 +65,7 @@ class Run:
             *log.findings,
             *(Finding("process-left", ended, advice_for_left) for ended in self.site.runner.ended),
         ]
-        if result != "no-changes" or exit_code or problems or log.recovered or log.told:
+        if result != "no-changes" or exit_code or problems or log.recovered or log.sentences:
             problems = [*problems, *log.undeleted.values()]
         release, clean = self.store.get(learned.release), redactor.line
         sections = [section.at_end(live_changed=learned.live_changed, clean=clean) for section in log.sections.values()]
@@ -101,7 +101,7 @@ class Run:
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(log.recovered)),
-            noted=clean(" ".join(log.told)),
+            noted=clean(" ".join(log.sentences)),
             sections={type(section): section for section in sections},
         )
 

@@ -95,7 +95,9 @@ def _may_be_kept(live: str, committed: str) -> bool:
     return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
 
-def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:
+def find_reverted_versions(
+    before: LockFile, after: LockFile, *, all_changes: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield the versions that a commit lowers, although the requirements of the project do not demand it.
 
     With `all_changes`, for a commit that goes back, yield all versions that it changes, such as git commits.

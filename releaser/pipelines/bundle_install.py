@@ -135,7 +135,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     run.site = replace(run.site, given=source.supply(run.site))
     run.log.note(*sort_included(run.site, run.site.supply.included)[1])
     if not wanted.tests:
-        run.log.tell(f"The tests were skipped here; they passed where the bundle was created ({manifest.release}).")
+        run.log.say(f"The tests were skipped here; they passed where the bundle was created ({manifest.release}).")
     try:
         result = update_site(run, source, force=wanted.force, follow=wanted.allow_older)
     finally:

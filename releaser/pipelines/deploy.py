@@ -30,7 +30,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     ActivationError after an automatic rollback.
     """
     release = deployment.release
-    log.about(release, store_of(site).live())
+    log.set_releases(release, store_of(site).live())
     try:
         if snapshot is not None:
             refuse_changes(site, snapshot)

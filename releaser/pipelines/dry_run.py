@@ -70,8 +70,10 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         if known is None and facts.checkout.remote is not None:
             known = site.git.tracked(facts.checkout.remote, site.branch)
         seen = see_aside(site, base, known)
-        theirs = fetch(seen, log, facts, follow=follow)
-        target = choose_target(seen, log, take_snapshot(site, records=False), facts, theirs, force=force, follow=follow)
+        remote_head = fetch(seen, log, facts, follow=follow)
+        target = choose_target(
+            seen, log, take_snapshot(site, records=False), facts, remote_head, force=force, follow=follow
+        )
         work = workspace_aside(seen, log, facts, target)
         live = work.live or plan_adoption(site, log, facts, base)
         yield replace(work, live=live, blocks=blocks_after(seen, target, read_blocks(site.state_dir))), target

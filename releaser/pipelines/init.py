@@ -51,7 +51,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     moved, what = find_moved_link(run.store), venv_kind(run.site)
     if moved is not None:  # in an emergency, it may differ from the lock
         kept = _adopt_moved(run.site, run.log, facts)
-        run.log.about(kept, None)
+        run.log.set_releases(kept, None)
         headline = f"{run.site.project.venv.name} is unchanged, and {kept.id} is now the live release"
         advice = "Restart the site unless you have done so."
         return PipelineResult(result="updated", headline=headline, advice=advice)
@@ -64,13 +64,13 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     if release is not None:
         ask_before(run, facts, force=True)
     if what == "adopted" and release is not None:
-        run.log.about(release, None)
+        run.log.set_releases(release, None)
         return PipelineResult(result="no-changes", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
         deployment, snapshot = build_from_checkout(run, facts, force=True)
         release = deployment.release
         deploy(run.site, run.log, deployment, snapshot)
-    run.log.about(release, None)
+    run.log.set_releases(release, None)
     headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
     return PipelineResult(result="updated", headline=headline, advice="" if what == "nothing" else _RESTART)
 

@@ -86,7 +86,7 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
     def pipeline(run: Run) -> PipelineResult:
         change = decide(run.site, *words)
         if change.release is not None:
-            run.log.about(change.release, None)
+            run.log.set_releases(change.release, None)
         if change.apply is None:
             return PipelineResult(result="no-changes", headline=f"{change.name} {change.state} already")
         change.apply()

@@ -62,9 +62,9 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
         note_proposal(site.state_dir, known.over())
     snapshot = take_snapshot(site)
     facts = preflight(site, log, Scope(asks=(), state=snapshot.state))
-    theirs = fetch(site, log, facts)
+    remote_head = fetch(site, log, facts)
     run.find_changes = partial(find_changes, site, snapshot)
-    target = choose_target(site, log, snapshot, facts, theirs, force=force)
+    target = choose_target(site, log, snapshot, facts, remote_head, force=force)
     workspace = open_workspace(site, log, facts, target, whole=target.moves)
     with note_refusals(site.state_dir, log.failures), workspace as work:
         base = find_base(replace(work, configuration=snapshot.configuration), target)
@@ -205,7 +205,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
         known = _commit(work, make_release(goal), begun, there)
     _push(work, replace(known, before=there))
-    log.about(store_of(site).get(known.release), work.live)
+    log.set_releases(store_of(site).get(known.release), work.live)
     log.add(ProposalSection(proposed=known.place))
     headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")

@@ -60,7 +60,7 @@ def recover(run: Run) -> None:
         if accepted is not None:
             do_actions(run.site, run.log, accepted, all_steps())
         aside = put_aside(journal_of(run.site).path)
-        run.log.tell(f"The journal could not be read ({error.reason}); it is now {aside.name}.")
+        run.log.say(f"The journal could not be read ({error.reason}); it is now {aside.name}.")
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
@@ -102,7 +102,7 @@ def _continue(change: Change) -> str:
     log.learn(release=entry.release, previous=change.flip.previous)  # until this run has results
     if entry.phase == "reverting":
         reason = change.flip.reason
-        fails_before = change.take_back()  # even if part of it is done already
+        fails_before = change.roll_back()  # even if part of it is done already
         _record_backed_out(change, reason, fails_before=fails_before)
         if _is_in_outbox(site, entry):  # that run could not finish or record the rollback
             return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
@@ -182,7 +182,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
     if not change.flip.holds_left:
         mark_bad(site, left, reason, versions=None, commit=None)
         return
-    if (code := change.code_left) is not None:
+    if (code := change.code_replaced) is not None:
         key = site.code_key(code)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
@@ -222,7 +222,7 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         manifest = target.manifest
         is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
         commit = None
-        if is_new and change.code_left and manifest.commit and not fails_before:
+        if is_new and change.code_replaced and manifest.commit and not fails_before:
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was rolled back: {reason}")
             commit = replace(commit, is_suspect=bool(list_brought_by(target)))
         versions = {} if commit is not None or fails_before else list_brought_by(target)

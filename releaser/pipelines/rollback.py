@@ -76,7 +76,7 @@ def roll_back(
     except NoSuchReleaseError:
         _say_what_brings_it_back(run.site, run.log, live)
         raise
-    run.log.about(target, live)
+    run.log.set_releases(target, live)
     run.log.note(*[] if to else describe_passed_over(run.store, target))
     if live is not None and target.id == live.id and moved is None:
         return PipelineResult(result="no-changes", headline=f"{target.id} is already live")

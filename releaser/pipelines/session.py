@@ -185,10 +185,10 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
     with signals.raise_on_signals():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
-            run.log.told += filter(None, [claim(run.site.project)])
+            run.log.sentences += filter(None, [claim(run.site.project)])
             with contextlib.suppress(ToolError):  # preflight reports problems of git
                 if run.site.project.has_git:  # otherwise its repository is in the claimed state directory
-                    run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
+                    run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             notices.ping(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
             with never_left_stopped(run):

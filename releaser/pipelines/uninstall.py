@@ -165,7 +165,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         made = os.lstat(place)
         yield lambda: leave_directory(link, place, text)
         (link / MADE).unlink(missing_ok=True)
-        log.tell(f"{link} is now a plain directory with the packages of {live}.")
+        log.say(f"{link} is now a plain directory with the packages of {live}.")
     except ToolError as error:
         message = f"no plain venv was made: {error.reason}"
         advice = (

@@ -16,7 +16,7 @@ from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
-from releaser.checkout.taken_back import note_taken_back
+from releaser.checkout.taken_back import note_reverted_versions
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
 from releaser.core.follow_up import attempt, read_pending
 from releaser.core.gate import Case, Wait
@@ -82,18 +82,18 @@ def update_site(
     retry_failed_actions(run.site, run.log)  # such as a restart that failed in an earlier run
     snapshot = take_snapshot(run.site)
     facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
-    theirs = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
+    remote_head = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = adopt_venv(run.site, run.log, facts)
-    committed = publish_what_is_due(run.site, run.log, facts, theirs)
+    committed = publish_what_is_due(run.site, run.log, facts, remote_head)
     snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
     run.find_changes = partial(find_changes, run.site, snapshot)
-    target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
+    target = choose_target(run.site, run.log, snapshot, facts, remote_head, force=force, follow=follow)
     note_target(run.log, target)
     if target.rejected is not None:
         one = target.rejected
         run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
-    note_taken_back(run.site, target)
+    note_reverted_versions(run.site, target)
     if source is not None and target.rejected is not None:  # its lock does not fit the code that stays
         return PipelineResult(result="no-changes", headline=f"the code of the {source.name} {target.rejected.reason}")
     # Most nights nothing is built, and a part of the tree is enough.
@@ -146,7 +146,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # the one that waited before
     if wait.error is not None and is_news:
         raise wait.error
-    run.log.about(run.store.live(), None)
+    run.log.set_releases(run.store.live(), None)
     return PipelineResult(result="no-changes", headline=headline)
 
 
@@ -158,17 +158,17 @@ def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
     return True
 
 
-def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str | None) -> str | None:
+def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, remote_head: str | None) -> str | None:
     """Commit and push what an earlier run could not, before a build relies on it; return the new commit, if any.
 
-    Nothing is pushed while the remote head, `theirs`, has commits that the checkout lacks: the remote would refuse.
+    Nothing is pushed while `remote_head` has commits that the checkout lacks: the remote would refuse.
     """
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
     if not due and not read_pending(site.state_dir).push:
         note(site.state_dir, lock_differences=())  # a person has committed the lock, or it does not differ
         return None
-    may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
+    may_push = remote_head is None or site.git.is_ancestor(remote_head, "HEAD")
     if live is not None and due:
         return publish_lock(site, log, live, command="update", pushes=may_push)
     if may_push:
@@ -215,7 +215,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     if failed is not None:
         undo_unfinished(work.site, work.log)
         work.log.learn(blocked=say_what_blocks(failed))
-    work.log.about(work.live, None)
+    work.log.set_releases(work.live, None)
     held = goal.resolution.on_hold
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
         note_unfixed(work, held, goal.wanted.audits.live)  # without skipped versions, nothing is looked up
@@ -235,7 +235,7 @@ def make_release(goal: Goal) -> Release:
     """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
     work, resolution = goal.work, goal.resolution
     if waiting := work.site.describe_waiting():
-        work.log.tell(waiting)
+        work.log.say(waiting)
     case = case_of(goal)
     examine("begun", case, force=goal.wanted.force)
     complete_tree(work.site, work.log)

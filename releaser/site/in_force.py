@@ -23,7 +23,7 @@ _VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # anything else may be a path in the
 Rule = Callable[[Any, Any, Any], Any]
 
 
-def _unless_taken_back(live: Any, own: Any, default: Any) -> Any:
+def _unless_reverted(live: Any, own: Any, default: Any) -> Any:
     return own if own == default else live
 
 
@@ -44,15 +44,15 @@ def _a_version(live: Any, own: Any, _: Any) -> Any:
 #: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
 RULES: Mapping[str, Rule] = {
     # Programs that run outside the sandbox, before the commit is live.
-    "before_build": _unless_taken_back,
-    "build_output": _unless_taken_back,
-    "before_live": _unless_taken_back,
-    "after_static": _unless_taken_back,
-    "uv": _unless_taken_back,
+    "before_build": _unless_reverted,
+    "build_output": _unless_reverted,
+    "before_live": _unless_reverted,
+    "after_static": _unless_reverted,
+    "uv": _unless_reverted,
     "python": _a_version,
-    "git_hooks": _unless_taken_back,
+    "git_hooks": _unless_reverted,
     # Variables such as LD_PRELOAD reach programs outside the sandbox.
-    "environment_file": _unless_taken_back,
+    "environment_file": _unless_reverted,
     # The limits of the sandbox.
     "sandbox": _the_stricter,
     "test_writable": _what_both_have,

@@ -102,19 +102,19 @@ def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:
     """
     named = [*map(str, places), *filter(None, [environ.get("VIRTUAL_ENV")])]
     tops = [*named, *map(os.path.realpath, named)]
-    theirs, others = list[str](), list[str]()
+    of_project, others = list[str](), list[str]()
     for word in filter(None, environ.get("PATH", os.defpath).split(os.pathsep)):
         place = os.path.normpath(word)
-        is_theirs = not place.startswith("/") or any(f"{place}/".startswith(f"{top}/") for top in tops)
-        (theirs if is_theirs else others).append(word)
-    return os.pathsep.join(others), os.pathsep.join(theirs)
+        is_of_project = not place.startswith("/") or any(f"{place}/".startswith(f"{top}/") for top in tops)
+        (of_project if is_of_project else others).append(word)
+    return os.pathsep.join(others), os.pathsep.join(of_project)
 
 
 def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[str | None, bool]:
     """Find a program on PATH; the second value says that it was found only in an activated venv or the project."""
-    others, theirs = split_path(environ, project)
+    others, of_project = split_path(environ, project)
     found = shutil.which(name, path=others) if others else None
-    last = shutil.which(name, path=theirs) if found is None and theirs else None
+    last = shutil.which(name, path=of_project) if found is None and of_project else None
     return found or last, last is not None
 
 

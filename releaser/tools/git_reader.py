@@ -220,9 +220,9 @@ class GitReader(Frozen):
         words = ("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return self.layout.read(name) or self._run(*words, check=False).stdout.strip() or None
 
-    def apart(self, ours: str, theirs: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
-        """List the commits that only `ours` has and those that only `theirs` has, newest first."""
-        found = self._log("--left-right", f"{ours}...{theirs}")
+    def apart(self, head: str, other: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
+        """List the commits that only `head` has and those that only `other` has, newest first."""
+        found = self._log("--left-right", f"{head}...{other}")
         ahead = tuple(commit for side, commit in found if side == "<")
         return ahead, tuple(commit for side, commit in found if side == ">")
 
@@ -232,9 +232,9 @@ class GitReader(Frozen):
         entries, clean = (entry.split("\n", 3) for entry in found.split("\0") if entry), self.runner.redactor.line
         return [(side, Commit(id=one, subject=clean(said), author=clean(by))) for side, one, by, said in entries]
 
-    def changed_since_parting(self, ours: str, theirs: str) -> set[str]:
-        """Return the paths that `ours` changed since its merge base with `theirs`, relative to the top."""
-        found = self._run("diff", "--name-only", "--no-renames", "-z", f"{theirs}...{ours}").stdout.split("\0")
+    def changed_since_parting(self, head: str, other: str) -> set[str]:
+        """Return the paths that `head` changed since its merge base with `other`, relative to the top."""
+        found = self._run("diff", "--name-only", "--no-renames", "-z", f"{other}...{head}").stdout.split("\0")
         return {path for path in found if path}
 
     def in_the_way(self, before: str, after: str, *, known: Iterable[str] = ()) -> list[str]:

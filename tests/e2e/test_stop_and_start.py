@@ -167,7 +167,7 @@ def test_a_disk_that_turns_read_only_leaves_it_running(service: Service, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    take_back = Change._take_back_for
+    take_back = Change._roll_back_for
 
     def broken(change: Change, failure: ActivationError) -> ActivationError:
         for place, name in ((Journal, "write_on_full_disk"), (Change, "_restore_link")):
@@ -175,7 +175,7 @@ def test_a_disk_that_turns_read_only_leaves_it_running(service: Service, monkeyp
         return take_back(change, failure)
 
     service.site.publish("alpha", "1.5.0")
-    monkeypatch.setattr(Change, "_take_back_for", broken)
+    monkeypatch.setattr(Change, "_roll_back_for", broken)
     report = service.updated_here()
     assert "the rollback is incomplete" in report.headline
     assert service.calls() == ["stop", "start"]

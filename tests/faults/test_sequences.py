@@ -40,7 +40,7 @@ PLACES = (
     ("releaser.releases.release:replace_symlink", "after"),
     ("releaser.system.files:sync_directory", "before"),
     ("releaser.actions.checkout:place_files", "before"),
-    ("releaser.core.change:Change.take_back", "after"),
+    ("releaser.core.change:Change.roll_back", "after"),
     ("releaser.candidate.testing:run_trial", "after"),
     ("releaser.tools.git:Git.commit_only", "after"),
     ("releaser.reporting.outbox:Outbox.put", "before"),

@@ -18,14 +18,14 @@ from tests.support.sites import SampleSite, SiteFactory
 pytestmark = pytest.mark.slow
 
 #: The methods that a change calls on its way to the other release, and those of the way back.
-THERE, BACK = ("record", "prepare", "do"), ("leave", "do", "again")
+THERE, BACK = ("record", "prepare", "do"), ("leave", "do", "do_for_previous")
 CASES = [
     (action, way, method)
     for action in change.ACTIONS
     for way, methods in (("there", THERE), ("back", BACK))
     for method in methods
-    # `after_live` is no part of a rollback, and of the way back only those are that take a release back.
-    if method in vars(type(action)) and action.name != "after_live" and (action.takes_back or way == "there")
+    # `after_live` is no part of a rollback, and on the way back only those count that cause a rollback.
+    if method in vars(type(action)) and action.name != "after_live" and (action.causes_rollback or way == "there")
 ]
 LAST_STEP = [one for one in change.ACTIONS if one.is_step][-1]
 SERVICE = "sh -c 'echo {0} >> ../service'"
@@ -107,7 +107,7 @@ def test_a_kill_after_each_call_leaves_a_site_that_the_next_run_makes_whole(
 
             patch.setattr(Journal, "write_on_full_disk", turning)
             patch.setattr(LAST_STEP, "do", fail)
-            patch.setattr(LAST_STEP, "takes_back", True)
+            patch.setattr(LAST_STEP, "causes_rollback", True)
         patch.setattr(action, method, killed)
         with pytest.raises((KilledError, ActivationError)):
             go_back(here)

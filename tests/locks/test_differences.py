@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from releaser.locks.blocks import Block
-from releaser.locks.differences import excludes, find_differences, find_taken_back
+from releaser.locks.differences import excludes, find_differences, find_reverted_versions
 from releaser.locks.lock import LockFile
 
 ROLLED_BACK = (Block(name="alpha", version="1.1", reason="ill"),)
@@ -89,10 +89,12 @@ def test_a_rollback_goes_back_from_what_was_live_here_alone() -> None:
 def test_a_commit_takes_back_what_it_lowers_unless_the_project_asks_for_that() -> None:
     before = lock("alpha 1.1", "beta 1.1", "gamma 1.0 bbbbbbbbb", "delta 1.0")
     after = lock("alpha 1.0", "beta 1.0", "gamma 1.0 aaaaaaaaa", "delta 1.1", wants={"beta": "<1.1"})
-    assert list(find_taken_back(before, after)) == [("alpha", "1.1")]
-    every = list(find_taken_back(before, after, all_changes=True))
+    assert list(find_reverted_versions(before, after)) == [("alpha", "1.1")]
+    every = list(find_reverted_versions(before, after, all_changes=True))
     assert every == [("alpha", "1.1"), ("delta", "1.0"), ("gamma", "1.0 (bbbbbbbbb)")]
-    assert list(find_taken_back(lock("alpha 1.0", "alpha 2.1"), lock("alpha 1.0", "alpha 2.0"))) == [("alpha", "2.1")]
+    assert list(find_reverted_versions(lock("alpha 1.0", "alpha 2.1"), lock("alpha 1.0", "alpha 2.0"))) == [
+        ("alpha", "2.1")
+    ]
 
 
 def test_what_a_project_excludes_stands_in_its_lock() -> None:
