@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import (
     migrations_of_live,
+    report_applied_migrations,
+    report_migrations,
+    report_migrations_of,
     still_unapplied,
-    tell_applied_migrations,
-    tell_migrations,
-    tell_migrations_of,
 )
 from releaser.core.action import Action
 
@@ -36,8 +36,8 @@ class Migrations(Action):
         site, log, release = change.site, change.log, change.release
         if change.flip.goes_back:
             left = change.record(self.name).get("left")
-            tell_applied_migrations(site, log, release, None if left is None else frozenset(left))
+            report_applied_migrations(site, log, release, None if left is None else frozenset(left))
         elif change.entry.run_id != log.run_id:  # the report of that run is lost
-            tell_migrations_of(site, log, release)
+            report_migrations_of(site, log, release)
         else:
-            tell_migrations(site, log, still_unapplied(site, log, release))
+            report_migrations(site, log, still_unapplied(site, log, release))

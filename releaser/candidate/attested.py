@@ -86,7 +86,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         known |= judge({}, [(key, answers[key]) for key in earlier if answers[key].state == "verified"]).publishers
         found = judge(known, [(deviation, answers[deviation]) for deviation in asked])
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if wanted == "require" else ()))
-        _tell(work, step, found, known, {deviation: answers[deviation] for deviation in asked})
+        _report(work, step, found, known, {deviation: answers[deviation] for deviation in asked})
         told = (
             []
             if wanted == "require"
@@ -98,7 +98,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
 
 
-def _tell(
+def _report(
     work: Workspace,
     step: Step,
     found: Judgement,

@@ -239,7 +239,7 @@ def audit_live(work: Workspace) -> Audit | None:
     with work.log.step("audit") as step:
         found = audit_release(work.site, work.facts.uv.executable, work.live)
         work.log.add(replace(AuditsSoFar.of(work.log), before=found))
-        _tell(step, found)
+        _report(step, found)
     return found
 
 
@@ -290,7 +290,7 @@ def audit_lock(work: Workspace, lock: LockFile) -> Audit:
     with work.log.step("audit candidate") as step:
         found = audit(work.site, facts.uv.executable, lock, group=facts.group, python=facts.choice.version)
         work.log.add(replace(AuditsSoFar.of(work.log), after=found))
-        _tell(step, found)
+        _report(step, found)
     return found
 
 
@@ -298,7 +298,7 @@ def is_asked(site: Site) -> bool:
     return site.settings.vulnerability_service != NO_SERVICE and site.supply.asks_others
 
 
-def _tell(step: Step, found: Audit) -> None:
+def _report(step: Step, found: Audit) -> None:
     if not found.known:
         step.warns(f"unknown: {found.reason}")
         return

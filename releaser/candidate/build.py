@@ -236,7 +236,7 @@ def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) ->
         if not change.new:
             found.append(change)
             continue
-        uploads = [times.get((change.name, version)) for version in change.brought.split(", ")]
+        uploads = [times.get((change.name, version)) for version in change.introduced.split(", ")]
         youngest = max(filter(None, uploads), default=None)
         found.append(
             replace(

@@ -11,7 +11,7 @@ from releaser.candidate.culprit_settings import CulpritSettings
 from releaser.candidate.culprits import CulpritSearch
 from releaser.candidate.output import complaint
 from releaser.candidate.partial_locks import partial_locks
-from releaser.candidate.results import Fault, hold_back
+from releaser.candidate.results import Fault, put_on_hold
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.leftovers import renew_tree
@@ -25,7 +25,7 @@ from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live
-from releaser.resolution.rules import all_withheld
+from releaser.resolution.rules import all_holds
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few
 from releaser.tools.uv import unbuildable_packages
@@ -104,7 +104,7 @@ class Builder:
             return None
         printed = "\n".join(line.strip() for line in built.output.splitlines())  # uv indents what the build has printed
         fault = Fault(words=f"it cannot be built{complaint(printed)}", output=built.output)
-        hold_back(self.work, resolution.lock, dict.fromkeys(sorted(failed), fault))
+        put_on_hold(self.work, resolution.lock, dict.fromkeys(sorted(failed), fault))
         if self.would_be_live(lesser):
             return None
         write_new_file(self.work.site.project.lock, lesser.data)
@@ -165,7 +165,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))
         blocks = read_blocks(site.state_dir)
     lock = builder.live_lock if passing is None else passing.resolution.lock
-    held = (*all_withheld(resolution.on_hold, blocks, lock), *builder.undecided)
+    held = (*all_holds(resolution.on_hold, blocks, lock), *builder.undecided)
     log.learn(on_hold=held)
     if passing is not None:
         renew_tree(site)  # failed candidates ran in it, too, and the release works in it until the flip
@@ -244,7 +244,7 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
     news = _list_newer(base, candidate.resolution.lock)
     versions = candidate.resolution.lock.versions
     if base_passes and len(news) == 1:
-        hold_back(work, candidate.resolution.lock, dict.fromkeys(news, Fault.of(failed)))
+        put_on_hold(work, candidate.resolution.lock, dict.fromkeys(news, Fault.of(failed)))
     else:
         message = f"{first_few(f'{name} {versions[name]}' for name in news)} break the tests as well: {failed.fault}"
         work.log.note(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.culprit_settings import CulpritSettings
 from releaser.candidate.partial_locks import TrialInstall, find_all_needs
-from releaser.candidate.results import Fault, hold_back, reject_commit
-from releaser.candidate.testing import first_failure, keep_out
+from releaser.candidate.results import Fault, put_on_hold, reject_commit
+from releaser.candidate.testing import block_candidate_of, first_failure
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import (
@@ -78,7 +78,7 @@ class CulpritSearch:
         """Put culprits on hold, or report them; return a candidate without them that passes, else the failure."""
         base_passes = self.passes(())
         if base_passes is False and self.builder.ships and (everything := self._try_everything()):
-            keep_out(self.work, self.failure)
+            block_candidate_of(self.work, self.failure)
             return everything
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
         if self._trouble is not None and result.kind == "cut_off":  # for example, the index does not answer
@@ -86,12 +86,12 @@ class CulpritSearch:
             self.builder.discard(self._passing)
             return replace(self.failure, advice=_AGAIN)
         if result.kind == "flaky":
-            self._tell(
+            self._report(
                 "the search for the cause was stopped: the tests both fail and pass with the same packages",
                 "Make the tests reliable; see `releaser history`.",
             )
             self.builder.discard(self._passing)
-            keep_out(self.work, self.failure)
+            block_candidate_of(self.work, self.failure)
             return self.failure
         found = self._build_what_passes(result)
         if result.kind == "cut_off" and found is None:
@@ -101,12 +101,12 @@ class CulpritSearch:
         found = self.builder.unless_live(found)
         if result.kind == "cut_off":
             advances = self.builder.ships and (found is not None or bool(result.culprits))
-            self._tell_cut_off(result, advances=advances)
+            self._report_cut_off(result, advances=advances)
             if advances:  # the next update has fewer upgrades to search
                 return found or replace(self.failure, advice=_AGAIN)
-        keep_out(self.work, self.failure)  # only now: without holds, it would block all upgrades
+        block_candidate_of(self.work, self.failure)  # only now: without holds, it would block all upgrades
         if base_passes is False and result.kind != "cut_off":
-            self._tell_of_base(result, found)
+            self._report_failing_base(result, found)
         return found or self.failure
 
     def _find(self, *, base_passes: bool) -> SearchResult:
@@ -257,7 +257,7 @@ class CulpritSearch:
         if first_failure(self.work, candidate) is not None:
             self.builder.discard(candidate)
             return None
-        self._tell_needed(candidate, suspects(self.fault.output, candidate.venv, news) or news)
+        self._report_requirement(candidate, suspects(self.fault.output, candidate.venv, news) or news)
         return candidate
 
     # Results
@@ -282,21 +282,21 @@ class CulpritSearch:
         if not self.builder.ships:
             for name, fault in faults.items():
                 advice = f'Hold it with `releaser hold {name}`, or let releaser do that: `culprits = "hold"`.'
-                self._tell(f"{name} {versions[name]} breaks the update: {fault.words}", advice)
+                self._report(f"{name} {versions[name]} breaks the update: {fault.words}", advice)
             return
         together = self.locks.find_together(result)
         faults = {name: replace(fault, together=together.get(name, ())) for name, fault in faults.items()}
-        hold_back(self.work, self.full.resolution.lock, faults, release=self.full.id)
+        put_on_hold(self.work, self.full.resolution.lock, faults, release=self.full.id)
         reason = f"undecided: the search stopped after {self.budget.spent} test runs"
         self.builder.undecided = tuple(
             Block(name=name, version=versions[name], by="undecided", reason=reason)
             for name in (result.undecided if result.kind == "cut_off" else ())
         )
 
-    def _tell(self, message: str, advice: str) -> None:
+    def _report(self, message: str, advice: str) -> None:
         self.log.note(Finding("culprits", message, advice))
 
-    def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
+    def _report_cut_off(self, result: SearchResult, *, advances: bool) -> None:
         names = result.undecided
         message = (
             f"the search did not find the upgrade that breaks the tests within {self.budget.spent} test runs"
@@ -305,32 +305,32 @@ class CulpritSearch:
         if names:
             message += f"; undecided, and not live: {first_few(names, 10)}"
         raised = "The next update tries these again, without these culprits. If that is too slow, raise these settings."
-        self._tell(message, raised if advances else "Raise these settings, and run `releaser update --force`.")
+        self._report(message, raised if advances else "Raise these settings, and run `releaser update --force`.")
 
-    def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
+    def _report_failing_base(self, result: SearchResult, found: Candidate | None) -> None:
         """Report why the tests fail without upgrades: the new code needs a newer package, or no package is the cause.
 
         A commit that is the cause is rejected; later updates upgrade packages without it.
         """
         if found is not None:
-            self._tell_needed(found, find_needed(self, result))
+            self._report_requirement(found, find_needed(self, result))
         if found is not None or result.passing:
             return
         pulled = self.site.pulled
         if pulled is None:
             message = f"the tests fail with {self._news} and the earlier packages as well: no package is the cause"
-            self._tell(message, "Check what else has changed, such as data, services or the system.")
+            self._report(message, "Check what else has changed, such as data, services or the system.")
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
         change_blocks(self.site.state_dir, lambda blocks: blocks.with_new(entry))
         commit, live = entry.commit[:12], "with the live packages, too"
-        self._tell(
+        self._report(
             f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",
             "The commit is on hold until the remote has a newer one; the next run updates packages without it."
             f" `releaser unhold {commit}` tries it again.",
         )
 
-    def _tell_needed(self, candidate: Candidate, names: Sequence[str]) -> None:
+    def _report_requirement(self, candidate: Candidate, names: Sequence[str]) -> None:
         """Report a missing requirement: the tests fail with the live versions of `names`, and pass with a candidate."""
         before, after = self.builder.live_lock.versions, candidate.resolution.lock.versions
         found = [name for name in names if name in after and before.get(name) != after[name]]
@@ -340,7 +340,7 @@ class CulpritSearch:
         one_of, asked = (
             ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "the missing requirement")
         )
-        self._tell(
+        self._report(
             f"{self._news} need {one_of}{shown}, which pyproject.toml does not list",
             f"The tests fail without it: {self.fault.words}. Add {asked} to pyproject.toml.",
         )

@@ -16,7 +16,7 @@ from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.sandbox.choice import bubblewrap_of
-from releaser.site.conventions import find_left_out
+from releaser.site.conventions import find_excluded_groups
 from releaser.system.environment import all_settings_of_uv
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few
@@ -24,7 +24,7 @@ from releaser.tools.uv import packages_to_build
 from releaser.tools.uv_arguments import (
     COMPILED,
     NOT_LOCAL,
-    left_out_arguments,
+    exclude_arguments,
     local_export_arguments,
     local_install_arguments,
     sync_arguments,
@@ -70,7 +70,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
 
     Editable packages point into the staging tree until the release is sealed. Raises ToolError.
     """
-    group, without = facts.group, find_left_out(site, site.project.lock)
+    group, without = facts.group, find_excluded_groups(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     words += refresh_arguments(LockFile.read(site.project.lock), site.project.root, store_of(site).live())
     keep_from_live_data(site)
@@ -83,7 +83,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     tree, uv = site.project.root, facts.uv
     if not LockFile.read(site.project.lock).has_own:
         return
-    without = find_left_out(site, site.project.lock)
+    without = find_excluded_groups(site, site.project.lock)
     local = uv.run(local_export_arguments(group=facts.group, without=without), tree=tree)
     if not local.strip():
         return
@@ -152,7 +152,7 @@ def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[st
     """
     while True:
         try:
-            run([*words, "--no-build", *left_out_arguments(missing)])
+            run([*words, "--no-build", *exclude_arguments(missing)])
         except ToolError as error:
             more = {*packages_to_build(error.output)} - missing
             if not more:

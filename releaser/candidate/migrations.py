@@ -43,7 +43,7 @@ class _OnDisk(Frozen):
     ids: tuple[str, ...]
 
 
-def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
+def find_new(work: Workspace, venv: Path) -> tuple[str, ...]:
     """Return the new migrations of a candidate that are not applied; none if a database does not answer."""
     site = work.site
     if not _is_asked(site):
@@ -53,12 +53,12 @@ def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
         if not unapplied:
             return ()
         before = _find_unapplied_before(site)
-        brought = tuple(name for name in unapplied if name not in (before or ()))
-        told = _summarize(brought, unapplied, known=before is not None)
+        introduced = tuple(name for name in unapplied if name not in (before or ()))
+        told = _summarize(introduced, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
-        work.log.add(MigrationsSection(migrations=brought))
-        step.status = "warning" if brought else step.status
-    return brought
+        work.log.add(MigrationsSection(migrations=introduced))
+        step.status = "warning" if introduced else step.status
+    return introduced
 
 
 def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
@@ -110,11 +110,11 @@ def _find_unapplied_before(site: Site) -> frozenset[str] | None:
         return None
 
 
-def _summarize(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
+def _summarize(introduced: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
     if not known:
-        return f"not applied, and perhaps new: {first_few(brought)}"
-    old = [name for name in unapplied if name not in brought]
-    parts = [f"new and not applied: {first_few(brought)}"] if brought else []
+        return f"not applied, and perhaps new: {first_few(introduced)}"
+    old = [name for name in unapplied if name not in introduced]
+    parts = [f"new and not applied: {first_few(introduced)}"] if introduced else []
     parts += [f"not applied before this update either: {first_few(old)}"] if old else []
     return "; ".join(parts)
 
@@ -124,7 +124,7 @@ def _databases(names: Collection[str]) -> str:
     return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
 
 
-def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
+def report_migrations_of(site: Site, log: RunLog, release: Release) -> None:
     """Report all migrations of a release that are not applied, for a run that was killed before its report."""
     if not _is_asked(site):
         return
@@ -132,7 +132,7 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
         names = _find_unapplied(site, release.venv, step)
         if names:
             step.warns(f"not applied: {first_few(names)}")
-    tell_migrations(site, log, names)
+    report_migrations(site, log, names)
 
 
 def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def _noted(site: Site, release: Release) -> frozenset[str] | None:
     return None
 
 
-def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: frozenset[str] | None) -> None:
+def report_applied_migrations(site: Site, log: RunLog, release: Release, left: frozenset[str] | None) -> None:
     """Report the applied migrations that this release does not have; they are not undone.
 
     For apps that this release does not have, only those in `left`, the migrations of the release before, count. If both
@@ -208,7 +208,7 @@ def _is_asked(site: Site) -> bool:
     return MigrationSettings.of(site).migrations != "off" and is_django(site.project.root)
 
 
-def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
+def report_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
     """Report the migrations that a person has to apply to the live release."""
     if names:
         message = f"migrations of this release are not applied: {first_few(names)}"

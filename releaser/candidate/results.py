@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import failing_tests
 from releaser.errors import TestsFailedError, ToolError
-from releaser.locks.lock import changes_between, list_brought
+from releaser.locks.lock import changes_between, list_introduced
 from releaser.releases.blocks import (
     PAUSE,
     Blocks,
@@ -95,7 +95,7 @@ def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> Stored
     )  # fmt: skip
 
 
-def list_brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
+def list_introduced_by(release: Release, since: Release | None = None) -> dict[str, str]:
     """Return the versions that a release introduced, or that are new since the release `since`, without local packages.
 
     The version of a local package follows the code.
@@ -104,7 +104,7 @@ def list_brought_by(release: Release, since: Release | None = None) -> dict[str,
     changes = (
         release.manifest.changes if since is None else changes_between(read_versions(since), read_versions(release))
     )
-    return {name: versions for name, versions in list_brought(changes).items() if name not in lock.local}
+    return {name: versions for name, versions in list_introduced(changes).items() if name not in lock.local}
 
 
 # Versions that failed
@@ -126,7 +126,7 @@ class Fault(Frozen):
         return cls(words=result.fault, output=result.output)
 
 
-def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
+def put_on_hold(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Put the versions that a lock has of faulty packages on hold; `release` is the one whose tests failed."""
     site, now = work.site, timestamp()
     known, code = (

@@ -88,7 +88,7 @@ def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
     return (_open(found),) if isinstance(found, str) else ()
 
 
-def tell_open(site: Site, log: RunLog) -> None:
+def report_missing_sandbox(site: Site, log: RunLog) -> None:
     """Log that tests and builds have no sandbox on this host, unless `sandbox` is "off", and report it once."""
     warnings, is_known = sandbox_warnings(site), read_notes(site.state_dir).no_sandbox
     for warning in warnings:
@@ -170,7 +170,7 @@ def bounds_of_probe(site: Site) -> Bounds:
 
 def _too_large(site: Site) -> Iterator[Path]:
     """Yield the large files linked into the staging tree; opening one to write would copy it."""
-    for name in site.tree.brought.linked:
+    for name in site.tree.carried.linked:
         path = site.outside.git.layout.top / name
         if path.is_file() and path.stat().st_size > _LARGE:
             yield path
@@ -201,7 +201,7 @@ def _hear(site: Site, paths: list[str]) -> None:
         site.runner.remembered[THROWN_AWAY, path] = ""
 
 
-def thrown_away(site: Site) -> dict[str, str]:
+def list_discarded_files(site: Site) -> dict[str, str]:
     """Map each directory outside of the staging tree in which this run's tests wrote to one path in it.
 
     Both are relative to the project.
@@ -211,7 +211,7 @@ def thrown_away(site: Site) -> dict[str, str]:
     return {os.path.relpath(os.path.dirname(path), base): os.path.relpath(path, base) for path in paths}
 
 
-def describe_thrown_away(paths: Iterable[str]) -> str:
+def describe_discarded_files(paths: Iterable[str]) -> str:
     """Say that the tests write to these paths, and that the sandbox discards the files."""
     return (
         f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox discards these files:"
@@ -219,12 +219,12 @@ def describe_thrown_away(paths: Iterable[str]) -> str:
     )
 
 
-def tell_thrown_away(site: Site, log: RunLog) -> None:
+def report_discarded_files(site: Site, log: RunLog) -> None:
     """Report each directory outside of the staging tree in which tests wrote once."""
-    found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
+    found, known = list_discarded_files(site), read_notes(site.state_dir).thrown_away
     new = [path for place, path in found.items() if place not in known]
     if new:
-        log.say(f"{describe_thrown_away(new)} This is reported once.")
+        log.say(f"{describe_discarded_files(new)} This is reported once.")
         note(site.state_dir, thrown_away=known | frozenset(found))
 
 
@@ -339,7 +339,7 @@ def keep_from_live_data(site: Site) -> None:
 
     Raises BuildError.
     """
-    if site.tree.brought.needs_sandbox and bubblewrap_of(site) is None:
+    if site.tree.carried.needs_sandbox and bubblewrap_of(site) is None:
         mark_tried(site)
         renew_tree(site)
 

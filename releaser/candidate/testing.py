@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADVICE, TEST
-from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
+from releaser.candidate.sandbox import advice_on, report_discarded_files, report_missing_sandbox
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
@@ -70,7 +70,7 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; store their output."""
-    tell_open(work.site, work.log)
+    report_missing_sandbox(work.site, work.log)
     due = list_trials(work.site, work.facts)
     if after is not None:
         due = due[due.index(after) + 1 :]
@@ -78,7 +78,7 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
         for trial in due:
             result = _try(work, candidate, trial)
             outputs.write(result.output + "\n")
-            tell_thrown_away(work.site, work.log)
+            report_discarded_files(work.site, work.log)
             if not result.passed:
                 return result
     return None
@@ -119,12 +119,12 @@ def note_failure(
     message, advice = _describe(work, candidate, result, blame)
     failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
     if keeps_out:  # before the seal: after a kill in between, the next update must not build it again
-        keep_out(work, failure)
+        block_candidate_of(work, failure)
     seal(work, candidate, tests="failed")
     return failure
 
 
-def keep_out(work: Workspace, failure: Failed) -> None:
+def block_candidate_of(work: Workspace, failure: Failed) -> None:
     """Block this candidate, so that later updates do not build it again."""
     candidate = failure.candidate
     failed = block_candidate(candidate.key, candidate.id, failure.result.reason, sick=failure.blame != "update")

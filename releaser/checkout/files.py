@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, FollowUpError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.site.conventions import choose_export_group, find_left_out
+from releaser.site.conventions import choose_export_group, find_excluded_groups
 from releaser.site.export_settings import ExportSettings
 from releaser.system.files import (
     clear_name,
@@ -166,7 +166,7 @@ def export_lock(site: Site, step: Step) -> None:
         raise FollowUpError(found.message, found.advice)
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
-    without = find_left_out(site, site.project.lock)
+    without = find_excluded_groups(site, site.project.lock)
     text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     before = read_if_there(path)
     if not site.project.has_git:  # git has the edits of others; without it, releaser records its own exports

@@ -107,19 +107,19 @@ def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
 
     Commits of a person since then stay, and are reported.
     """
-    with _telling_obstacles(log):
+    with _reporting_obstacles(log):
         keep_edits(site, log, move)
     stays = _is_committed_by_somebody(site, log, move)
     restore_commit(site, log, move)
     if not stays:
         _restore_lock(site, log)
     if move.previous is not None:
-        with _telling_obstacles(log):
+        with _reporting_obstacles(log):
             place_included(site, log, move.previous)
 
 
 @contextlib.contextmanager
-def _telling_obstacles(log: RunLog) -> Iterator[None]:
+def _reporting_obstacles(log: RunLog) -> Iterator[None]:
     """Report a person's file that prevents restoring another, and continue: a later run could not do more.
 
     Errors of the disk itself are raised.
@@ -162,7 +162,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
             return  # a person committed before the move, so the move did not happen
         message = f"HEAD is at {head[:12]}, and neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, "New commits were made during the run. See `git log`, and decide which commits stay.")
-    with _telling_obstacles(log):
+    with _reporting_obstacles(log):
         own_files_as_committed(site, log)
     log.moved_checkout = True
     if head == after:
@@ -207,7 +207,7 @@ def save_lock(site: Site) -> None:
 def _restore_lock(site: Site, log: RunLog) -> None:
     """Restore the lock from before the flip. Raises OSError."""
     kept = site.state_dir / LOCK_BEFORE
-    with _telling_obstacles(log):
+    with _reporting_obstacles(log):
         if kept.exists():
             _write(site, site.project.lock, read_file(kept))
 

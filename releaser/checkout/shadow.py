@@ -95,8 +95,8 @@ def _walk(site: Site, directory: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     for entry in entries:
         name = f"{directory}{entry.name}"
         place = project.root / name
-        is_left_out = matches(name, settings.staging_link) or settings.omits(name, place)
-        if is_left_out or place in (project.venv, project.state_dir):
+        is_excluded = matches(name, settings.staging_link) or settings.omits(name, place)
+        if is_excluded or place in (project.venv, project.state_dir):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(site, f"{name}/")

@@ -25,7 +25,7 @@ from releaser.checkout.untracked import (
 from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
-from releaser.site.site import Brought, Tree
+from releaser.site.site import Carried, Tree
 from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -208,7 +208,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             staged = _fill(tree, head=head)
         except (ToolError, OSError) as error:
             raise _unmade(place, error) from error
-        step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.brought.describe()])))
+        step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.carried.describe()])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
@@ -230,9 +230,9 @@ def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
 
 def make_again(site: Site, staged: Tree) -> None:
     """Delete the staging tree of a site, and make it again. Raises ToolError and OSError."""
-    outside, place, untracked, whole = site.outside, site.git.layout.top, staged.untracked, staged.brought.is_whole
+    outside, place, untracked, whole = site.outside, site.git.layout.top, staged.untracked, staged.carried.is_whole
     tree = _Tree(site=outside, place=place, commit=staged.commit, untracked=untracked, whole=whole, there=site)
-    staged.brought.replace(_fill(tree, head=outside.git.commit("HEAD")).brought)
+    staged.carried.replace(_fill(tree, head=outside.git.commit("HEAD")).carried)
 
 
 def _fill(tree: _Tree, *, head: str) -> Tree:
@@ -281,19 +281,19 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
         try:
             step.says(run_before_build(site, log))
         except BuildError as error:
-            raise _with_left_out(site, error) from error
+            raise _with_skipped(site, error) from error
         if before is not None:
             refuse_undeclared(site, before)
 
 
-def _with_left_out(site: Site, error: BuildError) -> BuildError:
+def _with_skipped(site: Site, error: BuildError) -> BuildError:
     """Return the error of `before_build`, with a hint at files that the staging tree lacks."""
-    left_out = site.tree.brought.left_out
-    if not left_out:
+    skipped = site.tree.carried.skipped
+    if not skipped:
         return error
-    listed = ", ".join(f'"{path}"' for path in left_out[:3])
+    listed = ", ".join(f'"{path}"' for path in skipped[:3])
     missed = (
-        f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it install it (as `npm "
+        f"The staging tree lacks {first_few(skipped)}: if the command needs that, let it install it (as `npm "
         f"ci` does),"
         f" or set `staging_copy = [{listed}]`."
     )
@@ -371,7 +371,7 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
     site, place, commit = tree.site, tree.place, tree.commit
     top, project = site.git.layout.top, site.project
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
-    staged = Tree(commit=commit, untracked=untracked, brought=Brought(), pulled=tree.pulled)
+    staged = Tree(commit=commit, untracked=untracked, carried=Carried(), pulled=tree.pulled)
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
@@ -383,7 +383,7 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
         carrier = carrier_to(site, place, way_into_tree(site))
         entries = carrier.plan_needed(needed)
         check_room(place.parent, entries)
-        carrier.carry(entries, staged.brought)
+        carrier.carry(entries, staged.carried)
     return staged
 
 
@@ -393,17 +393,17 @@ def complete_tree(site: Site, log: RunLog) -> None:
     Raises BuildError, and PreflightError without room for copies.
     """
     staged = site.tree
-    if staged.brought.is_whole:
+    if staged.carried.is_whole:
         return
     if not staged.untracked:
-        staged.brought.is_whole = True
+        staged.carried.is_whole = True
         return
     with log.step("untracked files") as step:
         try:
             _bring_rest(site.outside, site.git.layout.top, staged, there=site)
         except (ToolError, OSError) as error:
             raise _unmade(site.git.layout.top, error) from error
-        step.says(staged.brought.describe())
+        step.says(staged.carried.describe())
 
 
 def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = None) -> None:
@@ -411,14 +411,14 @@ def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = N
 
     Files are linked only if both the live settings and those of the code in the tree (`there`) provide a sandbox.
     """
-    brought = staged.brought
+    carried = staged.carried
     if staged.untracked:
         way = way_into_tree(site)
         if way.links and there is not None:
             way = way_into_tree(there)
         carrier = carrier_to(site, place, way)
-        entries = [*carrier.plan_instead(brought.lent), *carrier.plan(staged.untracked)]
+        entries = [*carrier.plan_instead(carried.lent), *carrier.plan(staged.untracked)]
         check_room(place.parent, entries)
-        carrier.carry(entries, brought)
-        brought.needs_sandbox = way.links
-    brought.is_whole = True
+        carrier.carry(entries, carried)
+        carried.needs_sandbox = way.links
+    carried.is_whole = True

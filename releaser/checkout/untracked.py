@@ -28,7 +28,7 @@ from releaser.tools.code_files import SMALL, matches
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.site.site import Brought, Site
+    from releaser.site.site import Carried, Site
 
 
 MOST_FILES = 2_000  # small files that are copied, in total
@@ -76,7 +76,7 @@ def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
         settings=StagingSettings.of(site),
         top=site.git.layout.top,
         place=place,
-        kept_out=frozenset({project.venv, project.state_dir, *declared_places(site)}),
+        excluded=frozenset({project.venv, project.state_dir, *declared_places(site)}),
         way=way,
         is_generous=not (project.has_git or way.links),
     )
@@ -181,7 +181,7 @@ class Carrier(Frozen):
     settings: StagingSettings
     top: Path
     place: Path
-    kept_out: frozenset[Path]
+    excluded: frozenset[Path]
     way: Way
     #: True if files are copied one by one, and more of them, as without commits they may be part of the code.
     is_generous: bool = False
@@ -217,19 +217,19 @@ class Carrier(Frozen):
         """Plan the copies that replace lent paths."""
         return [_as_copy(Entry(name=name, source=Path(os.path.realpath(self.top / name)), how="copy")) for name in lent]
 
-    def carry(self, entries: Iterable[Entry], brought: Brought) -> None:
+    def carry(self, entries: Iterable[Entry], carried: Carried) -> None:
         """Bring these entries into the tree, and record them. Raises OSError.
 
         Files that disappear meanwhile, such as temporary ones of databases, are skipped.
         """
         for entry in entries:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                self._bring(entry, brought)
+                self._bring(entry, carried)
 
-    def _bring(self, entry: Entry, brought: Brought) -> None:
+    def _bring(self, entry: Entry, carried: Carried) -> None:
         target = self.place / entry.name
         if entry.how == "omit":
-            brought.left_out.append(entry.name)
+            carried.skipped.append(entry.name)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.how == "make":
@@ -238,13 +238,13 @@ class Carrier(Frozen):
             target.symlink_to(entry.source.readlink())
         elif entry.how in ("link", "lend"):
             target.symlink_to(entry.source)
-            (brought.linked if entry.how == "link" else brought.lent).append(entry.name)
+            (carried.linked if entry.how == "link" else carried.lent).append(entry.name)
         else:
-            if entry.name in brought.lent:
+            if entry.name in carried.lent:
                 target.unlink(missing_ok=True)
-                brought.lent.remove(entry.name)
+                carried.lent.remove(entry.name)
             self._copy(entry.source, target)
-            brought.copied.append(entry.name)
+            carried.copied.append(entry.name)
 
     def _copy(self, source: Path, target: Path) -> None:
         if not source.is_dir():
@@ -264,7 +264,7 @@ class Carrier(Frozen):
     def _plan(self, name: str) -> Iterator[Entry]:
         """Plan one path; paths of the commit itself are skipped."""
         source, target = self.top / name, self.place / name
-        if source in self.kept_out or self.settings.omits(name, source):
+        if source in self.excluded or self.settings.omits(name, source):
             return
         both = all(path.is_dir() and not path.is_symlink() for path in (source, target))
         if os.path.lexists(target) and not both:
@@ -283,7 +283,7 @@ class Carrier(Frozen):
         copy, link = matches(name, settings.staging_copy), matches(name, settings.staging_link)
         rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
         has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
-        divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
+        divides = divides or any(one.is_relative_to(source) for one in self.excluded)
         status = source.stat()  # once: the path may disappear at any moment
         is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
         divides = divides or (self.is_generous and is_directory and not (copy or link) and may_read(source))
@@ -411,7 +411,7 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
         yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice)
 
 
-def left_out_warnings(site: Site) -> tuple[Finding, ...]:
+def skipped_warnings(site: Site) -> tuple[Finding, ...]:
     """Warn, for `releaser check`, about paths that the staging tree lacks because they may not be linked."""
     way = way_into_tree(site)
     if way.links:

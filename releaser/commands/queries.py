@@ -35,10 +35,15 @@ def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
 def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
     """Check the site, and print the result. Raises PreflightError with the problems."""
     from releaser.answers import Readiness, ReadySite
-    from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
+    from releaser.candidate.sandbox import (
+        describe_discarded_files,
+        describe_sandbox,
+        list_discarded_files,
+        sandbox_warnings,
+    )
     from releaser.candidate.sandbox_probe import try_sandbox
     from releaser.candidate.try_release import try_live
-    from releaser.checkout.untracked import left_out_warnings
+    from releaser.checkout.untracked import skipped_warnings
     from releaser.pipelines.adopt import find_open_venv, find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
@@ -59,7 +64,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         *sandbox_warnings(site),
         *left_out(site),
         *unrestarted_warnings(site),
-        *left_out_warnings(site),
+        *skipped_warnings(site),
     )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
     sandbox = describe_sandbox(site)
@@ -81,7 +86,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     try:
         if tests:
             failed = try_live(site)
-            warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
+            warnings += ctx.warn(
+                [describe_discarded_files(outside.values())] if (outside := list_discarded_files(site)) else []
+            )
             if failed:
                 raise PreflightError(
                     *(Finding("live-fails", one.message, "Read the output of the tests.") for one in failed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from releaser.candidate.migrations import find_brought, find_missing, how_to_apply
+from releaser.candidate.migrations import find_missing, find_new, how_to_apply
 from releaser.core.gate import Case, Found, Gate, Verdict, Wait
 from releaser.errors import MigrationsError
 from releaser.releases.store import store_of
@@ -17,7 +17,7 @@ class BroughtMigrations(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Ask Django."""
-        return Found(facts={"migrations": find_brought(case.work, case.built)})
+        return Found(facts={"migrations": find_new(case.work, case.built)})
 
 
 class AppliedMigrations(Gate):

@@ -281,7 +281,7 @@ class Change(Frozen):
     dragged_by: tuple[str, ...] = ()
 
     @property
-    def brought(self) -> str:
+    def introduced(self) -> str:
         """The new versions, comma-separated; empty without any."""
         before = (self.old or "").split(", ")
         return ", ".join(version for version in (self.new or "").split(", ") if version not in before)
@@ -296,9 +296,9 @@ def changes_between(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Cha
     )
 
 
-def list_brought(changes: Iterable[Change]) -> dict[str, str]:
+def list_introduced(changes: Iterable[Change]) -> dict[str, str]:
     """Return the new versions in the changes, by package."""
-    return {change.name: change.brought for change in changes if change.brought}
+    return {change.name: change.introduced for change in changes if change.introduced}
 
 
 def bump_size(old: str | None, new: str | None) -> str:

@@ -135,7 +135,7 @@ class Rules(Frozen):
 
     # Judging versions
 
-    def find_withheld(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Block]:
+    def find_holds(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Block]:
         """Return the first block of each version that a resolver found and updates must skip, by package."""
         blocks = ((name, self.blocks(name, version, uploads)) for name, version in sorted(found.items()))
         return {name: first for name, each in blocks if (first := next(each, None)) is not None}
@@ -157,7 +157,7 @@ class Rules(Frozen):
 
         `found` is the result of a resolution without specifiers.
         """
-        withheld = self.find_withheld(found, uploads)
+        withheld = self.find_holds(found, uploads)
         names = sorted({*found, *self.packages.locked} - self.packages.local)
         return {name: self._specifier(name, found.get(name), withheld.get(name), uploads, strictness) for name in names}
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
+from releaser.candidate.results import list_introduced_by, mark_bad, mark_good, reject_commit
 from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -187,7 +187,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
             commit = reject_commit(site, tested or code, key, f"was rolled back by hand, to {target.id}")
-    mark_bad(site, left, reason, versions=list_brought_by(left, target), commit=commit)
+    mark_bad(site, left, reason, versions=list_introduced_by(left, target), commit=commit)
 
 
 @contextlib.contextmanager
@@ -224,8 +224,8 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         commit = None
         if is_new and change.code_replaced and manifest.commit and not fails_before:
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was rolled back: {reason}")
-            commit = replace(commit, is_suspect=bool(list_brought_by(target)))
-        versions = {} if commit is not None or fails_before else list_brought_by(target)
+            commit = replace(commit, is_suspect=bool(list_introduced_by(target)))
+        versions = {} if commit is not None or fails_before else list_introduced_by(target)
         kept_out = None if change.flip.not_the_release else versions
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not change.flip.not_the_release:

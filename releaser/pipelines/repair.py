@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.candidate.results import list_brought_by, mark_good
+from releaser.candidate.results import list_introduced_by, mark_good
 from releaser.capabilities import state_files
 from releaser.checkout.move import place_lock_unless_edited
 from releaser.core.change import all_steps, do_actions, down_since
@@ -282,10 +282,10 @@ def restore_blocks(site: Site, log: RunLog) -> None:
     ]
     blocks = Blocks()
     for release in reversed(found):
-        bad, brought = stages[release.id] == "withdrawn", list_brought_by(release)
+        bad, introduced = stages[release.id] == "withdrawn", list_introduced_by(release)
         failed = block_candidate(release.key, release.id, "by the records of its release", sick=not bad)
         if bad:
-            blocks = blocks.with_versions(brought, release=release.id, reason=failed.reason, since=failed.since)
+            blocks = blocks.with_versions(introduced, release=release.id, reason=failed.reason, since=failed.since)
         blocks = blocks.with_new(failed)
     if found:
         change_blocks(state_dir, blocks.with_all)

@@ -46,7 +46,7 @@ class StoredBlock(Block):
     #: The blocked commit. Of a version: the commit of another host or developer that lowered it; empty for this host.
     commit: str = ""
     subject: str = ""
-    #: True if the commit also brought packages that may be to blame; if they fail without it, the block is lifted.
+    #: True if the commit also versions packages that may be to blame; if they fail without it, the block is lifted.
     is_suspect: bool = False
     #: The key of a candidate.
     key: ReleaseKey | None = None
@@ -152,13 +152,13 @@ class Blocks(Frozen):
         """Lift blocks."""
         return replace(self, entries=tuple(entry for entry in self.entries if not is_lifted(entry)))
 
-    def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
+    def with_versions(self, introduced: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
         """Block every package version that a release had introduced; versions of one package are comma-separated."""
         known = {(hold.name, hold.version) for hold in self.by("rollback") if not hold.commit}
         return self.with_new(
             *(
                 StoredBlock(name=name, version=version, release=release, reason=reason, since=since)
-                for name, versions in sorted(brought.items())
+                for name, versions in sorted(introduced.items())
                 for version in versions.split(", ")
                 if (name, version) not in known
             )

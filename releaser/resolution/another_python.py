@@ -282,7 +282,7 @@ def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, nam
         changes = {one: new for one, _, new in move.changes_in(lock)}
         if name not in changes:  # it stays, as `asked` permits nothing newer
             return None
-        withheld = {hold.name for hold in rules.find_withheld(changes, uploads).values() if hold.by != "downgrade"}
+        withheld = {hold.name for hold in rules.find_holds(changes, uploads).values() if hold.by != "downgrade"}
         bad = {pin.name: pin.version for pin in move.list_unbuildable(lock) if pin.name in changes}
         bad |= {name: changes[name]} if name in withheld else {}
         if not bad:
@@ -299,7 +299,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     """Raise ResolutionError if a rule of the site blocks a change of a lock."""
     changes = {name: (old, new) for name, old, new in move.changes_in(lock)}
     uploads = resolver.uploads()
-    found = rules.find_withheld({name: new for name, (_, new) in changes.items()}, uploads)
+    found = rules.find_holds({name: new for name, (_, new) in changes.items()}, uploads)
     against = [one for one in found.values() if one.by != "downgrade"]  # the project itself asks for a downgrade
     if not against:
         return

@@ -94,8 +94,8 @@ def resolve_within_rules(
         ahead = search.find_ahead(free)
         if not ahead and dict(free) == dict(locked) == dict(live):
             return search.finish(free, rules)
-        kept_out = rules.find_withheld(free, search.uploads)
-        withheld = {**kept_out, **rules.find_withheld(ahead, search.uploads)}
+        kept_out = rules.find_holds(free, search.uploads)
+        withheld = {**kept_out, **rules.find_holds(ahead, search.uploads)}
         if not withheld:
             return search.finish(free, rules)
         search.free = free
@@ -204,7 +204,7 @@ class _Search:
             for name, version in self.ahead.items()
             if name in versions and is_newer(version, newest(versions[name].split(", ")))
         }
-        kept_out = rules.find_withheld(missing, self.uploads) if missing else {}
+        kept_out = rules.find_holds(missing, self.uploads) if missing else {}
         hidden = {name: one for name, one in missing.items() if name not in kept_out and self._hides(name, one)}
         own = self.resolver.own_limits() if hidden else Uploads()
         return {name: one for name, one in hidden.items() if not self._is_beyond(own.own_limit(name), name, one)}
@@ -302,7 +302,7 @@ class _Search:
             found = self._ask(rules, specifiers, limits)
             if isinstance(found, NoSolution):
                 return found
-            withheld = rules.find_withheld(found, self.uploads)
+            withheld = rules.find_holds(found, self.uploads)
             grave = [hold for hold in withheld.values() if _counts(hold, rules, strictness)]
             if not grave:
                 return found

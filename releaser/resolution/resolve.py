@@ -30,7 +30,7 @@ from releaser.resolution.newest import (
     sets_time_limits,
     uploads_within_limits,
 )
-from releaser.resolution.rules import all_withheld, list_failed, rules_for, select_blocks
+from releaser.resolution.rules import all_holds, list_failed, rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
@@ -93,7 +93,7 @@ def resolve(
         warn_of_unseen(resolved)
         found = read_made_lock(site.project.root)
         refuse_rejected_versions(found, blocks)
-        withheld = all_withheld(resolved.withheld, blocks, found)
+        withheld = all_holds(resolved.withheld, blocks, found)
         return _resolution(work, step, found, withheld)
 
 

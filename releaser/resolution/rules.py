@@ -106,7 +106,7 @@ def code_digest(site: Site) -> str:
 # The blocked versions, for a report
 
 
-def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
+def all_holds(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
     """List the versions that an update skips on purpose; upgrades that need such a version are part of its entry.
 
     `withheld` are the blocks of the resolution that made `lock`.

@@ -101,11 +101,11 @@ def list_places(also: Collection[str] = ()) -> list[str]:
     """
     mounts = _read_mounts()
     above = _above(mounts)
-    left_out = _OTHERS if os.geteuid() == 0 else _OTHERS | _OF_ROOT
-    passed = left_out | mounts.keys()
+    excluded = _OTHERS if os.geteuid() == 0 else _OTHERS | _OF_ROOT
+    passed = excluded | mounts.keys()
     found = list[str]()
     for place, fits in mounts.items():
-        if fits and not _is_within(place, *left_out, *_CROWDED):
+        if fits and not _is_within(place, *excluded, *_CROWDED):
             found += _uncovered(place, above, passed, deep=2)
     for path in also:
         if path not in _EVERYBODYS and not _is_within(path, *found):

@@ -270,7 +270,7 @@ def needed_groups(site: Site, lock: LockFile, *groups: str | None, tests: bool =
     return {*defaults, *keep_locked((*filter(None, groups), *(site.settings.test_groups if tests else ())), lock)}
 
 
-def left_out_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
+def groups_to_exclude(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
     """Return the groups that uv would install by default, and that only tests need."""
     unasked = unasked_groups(pyproject)
     return tuple(name for name in settings.test_groups if unasked is None or name in unasked)
@@ -330,12 +330,12 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def find_left_out(site: Site, lock: Path) -> tuple[str, ...]:
+def find_excluded_groups(site: Site, lock: Path) -> tuple[str, ...]:
     """Return the groups of a lock that uv must exclude from a release.
 
     Raises OSError and InvalidLockError.
     """
-    groups = left_out_groups(site.settings, site.pyproject)
+    groups = groups_to_exclude(site.settings, site.pyproject)
     return keep_locked(groups, LockFile.read(lock)) if groups else ()
 
 

@@ -55,7 +55,7 @@ class Pulled(Frozen):
 
 
 @dataclass
-class Brought:
+class Carried:
     """The untracked paths in a staging tree, relative to the top; more may follow later."""
 
     copied: list[str] = field(default_factory=list)
@@ -63,19 +63,19 @@ class Brought:
     #: Paths that are linked only until other programs than uv run in the tree.
     lent: list[str] = field(default_factory=list)
     #: Paths that may not be linked, and are too large to be copied.
-    left_out: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     #: True if the tree has all untracked paths.
     is_whole: bool = False
     #: True if links rely on a sandbox that keeps programs in the tree from writing through them.
     needs_sandbox: bool = False
 
-    def replace(self, other: Brought) -> None:
+    def replace(self, other: Carried) -> None:
         """Take over the paths of a tree that replaces the first one."""
         vars(self).update(vars(other))
 
     def describe(self) -> str:
         """Return the numbers of paths, in words; empty without any."""
-        counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "skipped": self.left_out}
+        counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "skipped": self.skipped}
         return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
@@ -86,7 +86,7 @@ class Tree(Frozen):
     commit: str = "HEAD"
     #: The untracked paths of the checkout, relative to the top, and those that the tree has.
     untracked: tuple[str, ...] = ()
-    brought: Brought = field(default_factory=partial(Brought, is_whole=True))
+    carried: Carried = field(default_factory=partial(Carried, is_whole=True))
     #: The new commits in the tree, if they change the code.
     pulled: Pulled | None = None
     #: True for a staging tree, which then has the site in the `checkout`, too.
@@ -96,12 +96,12 @@ class Tree(Frozen):
     @property
     def copied(self) -> tuple[str, ...]:
         """The paths that were copied into the tree."""
-        return tuple(sorted(self.brought.copied))
+        return tuple(sorted(self.carried.copied))
 
     @property
     def linked(self) -> tuple[str, ...]:
         """The paths in the tree that are links to the checkout."""
-        return tuple(sorted({*self.brought.linked, *self.brought.lent}))
+        return tuple(sorted({*self.carried.linked, *self.carried.lent}))
 
 
 class Site(Frozen):

@@ -87,7 +87,7 @@ def end_orphans(mark: str) -> bool:
     def find_marked() -> set[int]:
         return {pid for pid in _pids() if pid != os.getpid() and _has(pid, variable)}
 
-    return bool(_end(find_marked, lambda pid, number: _tell(pid, variable, number)))
+    return bool(_end(find_marked, lambda pid, number: _log_end(pid, variable, number)))
 
 
 def name_services(mark: str) -> list[str]:
@@ -278,7 +278,7 @@ def _has(pid: int, variable: str) -> bool:
         return False
 
 
-def _tell(pid: int, variable: str, number: signal.Signals) -> None:
+def _log_end(pid: int, variable: str, number: signal.Signals) -> None:
     """Signal a process, whose number may have been reused since it was found."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)

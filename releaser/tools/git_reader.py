@@ -309,11 +309,11 @@ class GitReader(Frozen):
 
         With `ends`, only files whose names end with one of them count.
         """
-        left_out = set(without)
+        excluded = set(without)
         digest = hashlib.sha256()
         for line in self._tree(commit):
             name = line.partition("\t")[2]
-            if line and name not in left_out and name.endswith(ends):
+            if line and name not in excluded and name.endswith(ends):
                 digest.update(line.encode() + b"\0")
         return digest.hexdigest()
 

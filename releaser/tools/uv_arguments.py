@@ -86,7 +86,7 @@ def reinstall_arguments(names: Iterable[str]) -> list[str]:
     return [word for name in sorted(names) for word in ("--reinstall-package", name)]
 
 
-def left_out_arguments(names: Iterable[str]) -> list[str]:
+def exclude_arguments(names: Iterable[str]) -> list[str]:
     """Arguments with which `uv sync` skips packages; uv accepts names that the lock does not have."""
     return [word for name in sorted(names) for word in ("--no-install-package", name)]
 
@@ -102,7 +102,7 @@ def only_groups_arguments(
     return [
         "sync", "--frozen", "--no-editable", "--link-mode", link_mode,
         *(word for name in groups for word in ("--only-group", name)),
-        *left_out_arguments(present),
+        *exclude_arguments(present),
         *reinstall_arguments(local),
     ]  # fmt: skip
 
@@ -139,5 +139,5 @@ def requirements_arguments(
 
 
 def _group(group: str | None, without: Iterable[str]) -> list[str]:
-    left_out = [word for name in without if name != group for word in ("--no-group", name)]
-    return [*left_out, *(["--group", group] if group else [])]
+    excluded = [word for name in without if name != group for word in ("--no-group", name)]
+    return [*excluded, *(["--group", group] if group else [])]

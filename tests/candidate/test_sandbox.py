@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from releaser.candidate import sandbox
-from releaser.candidate.sandbox import programs_of, runs_open, tell_open
+from releaser.candidate.sandbox import programs_of, report_missing_sandbox, runs_open
 from releaser.errors import ToolError
 from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
 from releaser.sandbox.settings import SandboxSettings
@@ -31,17 +31,17 @@ def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_som
     told = []
     for _ in range(2):
         log = a_log()
-        tell_open(site, log)
+        report_missing_sandbox(site, log)
         told.append([one.message for one in log.findings])
     assert told == [["tests and builds run without a sandbox: there is no bubblewrap"], []]
     assert len(caplog.records) == 2
     assert runs_open(site)
     site.settings = SandboxSettings(sandbox="off")  # which somebody has asked for
-    tell_open(site, log := a_log())
+    report_missing_sandbox(site, log := a_log())
     assert not log.findings
     assert not runs_open(site)
     site.settings, found = SandboxSettings(sandbox="auto"), object()
-    tell_open(site, a_log())
+    report_missing_sandbox(site, a_log())
     assert not runs_open(site)
 
 

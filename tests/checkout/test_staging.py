@@ -11,18 +11,18 @@ import pytest
 
 from releaser.checkout.staging_settings import StagingSettings
 from releaser.checkout.untracked import Carrier, Way
-from releaser.site.site import Brought
+from releaser.site.site import Carried
 
 
-def _carry(path: Path, place: Path) -> Brought:
+def _carry(path: Path, place: Path) -> Carried:
     """Bring one path, as where there is no git."""
-    way, brought = Way(links=True), Brought()
+    way, carried = Way(links=True), Carried()
     nothing = frozenset[Path]()
     carrier = Carrier(
-        settings=StagingSettings(), top=path.parent, place=place, kept_out=nothing, way=way, is_generous=True
+        settings=StagingSettings(), top=path.parent, place=place, excluded=nothing, way=way, is_generous=True
     )
-    carrier.carry(carrier.plan([path.name]), brought)
-    return brought
+    carrier.carry(carrier.plan([path.name]), carried)
+    return carried
 
 
 def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
@@ -33,9 +33,9 @@ def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
     uploads.mkdir(parents=True)
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != uploads and os.path.exists(path))
     place = tmp_path / "place"
-    brought = _carry(uploads, place)
+    carried = _carry(uploads, place)
     assert stat.S_ISDIR((place / "uploads").lstat().st_mode)
-    assert brought.linked == []
+    assert carried.linked == []
 
 
 def _just_too_late(file: Path, call: Callable[..., Any], *given: Any, **options: Any) -> Any:
@@ -52,6 +52,6 @@ def test_a_file_that_goes_before_it_is_read_is_not_linked(tmp_path: Path, monkey
     for name in ("open", "access"):
         monkeypatch.setattr(os, name, partial(_just_too_late, upload, getattr(os, name)))
     place = tmp_path / "place"
-    brought = _carry(upload, place)
+    carried = _carry(upload, place)
     assert not os.path.lexists(place / "a.jpg")
-    assert (brought.copied, brought.linked) == ([], [])
+    assert (carried.copied, carried.linked) == ([], [])

@@ -12,11 +12,11 @@ import pytest
 from releaser.checkout import staging, untracked
 from releaser.checkout.staging import complete_tree, staging_tree
 from releaser.checkout.staging_settings import StagingSettings
-from releaser.checkout.untracked import Carrier, Way, find_needed, left_out_warnings, staging_link_findings
+from releaser.checkout.untracked import Carrier, Way, find_needed, skipped_warnings, staging_link_findings
 from releaser.errors import PreflightError
 from releaser.listener import Silence
 from releaser.report import RunLog
-from releaser.site.site import Brought, Site, open_site
+from releaser.site.site import Carried, Site, open_site
 from tests.support.commands import git_executable
 
 UPLOADS = 5_000
@@ -181,14 +181,14 @@ def test_nothing_that_can_be_written_to_is_linked_where_no_sandbox_is(
     (root / "absolute").symlink_to(root / "db.sqlite3")
     with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
         tree = there.project.root
-        assert there.tree.brought.left_out == ["absolute", "db.sqlite3", "photos/"] or {
-            one.rstrip("/") for one in there.tree.brought.left_out
+        assert there.tree.carried.skipped == ["absolute", "db.sqlite3", "photos/"] or {
+            one.rstrip("/") for one in there.tree.carried.skipped
         } == {"absolute", "db.sqlite3", "photos"}
         links = [str(one.relative_to(tree)) for one in tree.rglob("*") if one.is_symlink()]
         assert links == ["small/in"]
         assert (tree / "local.ini").read_bytes() == (tree / "one").read_bytes() == b"x" * 10
         assert (tree / "many" / "large.bin").stat().st_size == 2_000_000
-    (warning,) = left_out_warnings(site)
+    (warning,) = skipped_warnings(site)
     assert "nothing shuts them in: absolute (1 file, 2.0 MB), db.sqlite3 (1 file, 2.0 MB), photos (501 files" in (
         warning.message
     )
@@ -219,12 +219,12 @@ def test_what_this_user_cannot_write_may_be_linked_unless_it_owns_that(
     monkeypatch.setattr(os, "access", lambda *_: False)
     write(site, "large.bin", size=2_000_000)
     carrier = Carrier(
-        settings=StagingSettings(), top=site.project.root, place=tmp_path / "tree", kept_out=frozenset(), way=OPEN
+        settings=StagingSettings(), top=site.project.root, place=tmp_path / "tree", excluded=frozenset(), way=OPEN
     )
     if not is_own:
         monkeypatch.setattr(os, "geteuid", lambda: os.stat(site.project.root).st_uid + 1)
-    carrier.carry(carrier.plan(["large.bin"]), brought := Brought())
-    assert (brought.linked, brought.left_out) == (([], ["large.bin"]) if is_own else (["large.bin"], []))
+    carrier.carry(carrier.plan(["large.bin"]), carried := Carried())
+    assert (carried.linked, carried.skipped) == (([], ["large.bin"]) if is_own else (["large.bin"], []))
 
 
 # Room

@@ -2,7 +2,7 @@
 
 import pytest
 
-from releaser.locks.lock import Change, bump_size, changes_between, list_brought
+from releaser.locks.lock import Change, bump_size, changes_between, list_introduced
 
 BUMPS = [
     # the three parts
@@ -55,7 +55,7 @@ def test_a_difference_names_what_changed_in_the_order_of_the_names() -> None:
         Change(name="new", old=None, new="1.0", bump="added"),
     )
     assert changes_between(new, new) == ()
-    assert list_brought(diff) == {"alpha": "2.0", "beta": "1.1", "new": "1.0"}
+    assert list_introduced(diff) == {"alpha": "2.0", "beta": "1.1", "new": "1.0"}
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_a_difference_names_what_changed_in_the_order_of_the_names() -> None:
     ],
 )
 def test_a_change_brings_what_was_not_there(old: str | None, new: str | None, expected: str) -> None:
-    assert Change(name="alpha", old=old, new=new, bump="other").brought == expected
+    assert Change(name="alpha", old=old, new=new, bump="other").introduced == expected

@@ -50,7 +50,7 @@ def test_a_resolver_within_the_bounds_takes_the_right_version_and_each_is_judged
     assert str(max(SpecifierSet(bound).filter(versions))) == expected
     for version in available:
         newer = not is_older(version, locked)
-        withheld = rules.find_withheld({"alpha": version}, Uploads()).get("alpha")
+        withheld = rules.find_holds({"alpha": version}, Uploads()).get("alpha")
         if not newer:
             assert withheld is not None
             assert withheld.by == "downgrade"
@@ -75,15 +75,15 @@ def test_the_level_of_a_package_is_its_own() -> None:
     rules = make_rules(
         locked={"alpha": "1.0.0", "beta": "1.0.0"}, upgrade=Upgrade(level="patch", packages=(("beta", "all"),))
     )
-    assert set(rules.find_withheld({"alpha": "2.0.0", "beta": "2.0.0"}, Uploads())) == {"alpha"}
+    assert set(rules.find_holds({"alpha": "2.0.0", "beta": "2.0.0"}, Uploads())) == {"alpha"}
 
 
 def test_packages_that_are_new_or_of_several_versions_or_from_git_are_judged_too() -> None:
     rules = make_rules(locked={"several": "1.0.0, 2.0.0", "git": "1.0.0 (aaaaaaaaa)"}, upgrade=Upgrade(level="patch"))
-    assert rules.find_withheld({"fresh": "9.0"}, Uploads()) == {}
-    assert rules.find_withheld({"several": "1.0.1, 2.0.1", "git": "1.0.1 (bbbbbbbbb)"}, Uploads()) == {}
+    assert rules.find_holds({"fresh": "9.0"}, Uploads()) == {}
+    assert rules.find_holds({"several": "1.0.1, 2.0.1", "git": "1.0.1 (bbbbbbbbb)"}, Uploads()) == {}
     found = {"several": "1.0.1, 3.0.0", "git": "1.1.0 (bbbbbbbbb)", "fresh": "1.0"}
-    assert set(rules.find_withheld(found, Uploads())) == {"several", "git"}
+    assert set(rules.find_holds(found, Uploads())) == {"several", "git"}
     assert rules.specifiers(found, Uploads()) == {"several": ">=1.0.0,<2.1", "git": None, "fresh": ""}
 
 
@@ -93,7 +93,7 @@ def test_of_several_versions_none_may_go_down_or_be_one_that_failed() -> None:
         ("1.0, 2.1", None), ("2.1", None), ("1.0", "downgrade"), ("0.9, 2.1", "downgrade"), ("1.3, 1.9", "downgrade"),
         ("1.2, 2.0", "tests"), ("1.0, 2.0", None), ("1.1, 2.0", None), ("1.2.1, 2.0", None), ("1.3, 2.0", None),
     ):  # fmt: skip
-        withheld = rules.find_withheld({"alpha": found}, Uploads()).get("alpha")
+        withheld = rules.find_holds({"alpha": found}, Uploads()).get("alpha")
         assert (withheld and withheld.by) == by, found
     assert rules.specifiers({"alpha": "1.2, 2.0"}, Uploads()) == {"alpha": ">=1.0,!=1.2"}
     assert rules.specifiers({"alpha": "1.3, 2.1"}, Uploads()) == {"alpha": ">=1.0,!=1.2"}
@@ -111,7 +111,7 @@ def test_what_is_part_of_the_checkout_is_no_matter_of_rules() -> None:
     rules = make_rules(
         locked={"shop": "1.0"}, local=frozenset({"shop"}), ignored=("*",), upgrade=Upgrade(level="patch")
     )
-    assert rules.find_withheld({"shop": "2.0"}, Uploads()) == {}
+    assert rules.find_holds({"shop": "2.0"}, Uploads()) == {}
     assert rules.specifiers({"shop": "2.0"}, Uploads()) == {}
 
 
@@ -120,18 +120,18 @@ HELD = Block(name="alpha", by="person", reason="waits for the printer", since="2
 
 def test_what_a_person_holds_stays_at_what_is_live() -> None:
     rules = make_rules(locked={"alpha": "1.1"}, live={"alpha": "1.0"}, held=(HELD,))
-    assert rules.find_withheld({"alpha": "1.0"}, Uploads()) == {}
-    (withheld,) = rules.find_withheld({"alpha": "1.1"}, Uploads()).values()
+    assert rules.find_holds({"alpha": "1.0"}, Uploads()) == {}
+    (withheld,) = rules.find_holds({"alpha": "1.1"}, Uploads()).values()
     assert (withheld.by, withheld.reason, withheld.since) == ("person", HELD.reason, HELD.since)
     assert rules.specifiers({"alpha": "1.1"}, Uploads()) == {"alpha": "==1.0"}
 
 
 def test_what_is_ignored_stays_as_it_is_locked() -> None:
     rules = make_rules(locked={"alpha": "1.0", "beta": "1.0"}, ignored=("alph*",))
-    (withheld,) = rules.find_withheld({"alpha": "1.1", "beta": "1.1"}, Uploads()).values()
+    (withheld,) = rules.find_holds({"alpha": "1.1", "beta": "1.1"}, Uploads()).values()
     assert (withheld.name, withheld.by) == ("alpha", "ignore")
     assert rules.specifiers({"alpha": "1.1", "beta": "1.1"}, Uploads()) == {"alpha": "==1.0", "beta": ">=1.0"}
-    assert rules.find_withheld({"alphabet": "1.0"}, Uploads()) == {}, "what is not locked cannot be left as it is"
+    assert rules.find_holds({"alphabet": "1.0"}, Uploads()) == {}, "what is not locked cannot be left as it is"
 
 
 # What failed before
@@ -159,7 +159,7 @@ def test_what_failed_is_kept_out_and_what_is_just_older(found: str, bound: str) 
     """Nobody has said anything about a lower series."""
     rules = make_rules(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, rejected=failed("2.0.4"))
     assert rules.specifiers({"alpha": found}, Uploads()) == {"alpha": bound}
-    assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == ("<" in bound)
+    assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == ("<" in bound)
 
 
 LOWER = (  # live, what failed, what is found: the bound on what comes instead; None if it may come in
@@ -187,7 +187,7 @@ def test_which_version_comes_in_next_where_some_failed(
     live: str, bad: list[str], found: str, bound: str | None
 ) -> None:
     rules = make_rules(locked={"alpha": live}, live={"alpha": live}, rejected=failed(*bad))
-    assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == (bound is not None)
+    assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == (bound is not None)
     specifiers = (rules.specifiers({"alpha": found}, Uploads())["alpha"] or "").split(",")
     assert [one for one in specifiers if one[0] in "<=" and one[:2] != ">="] == ([bound] if bound else [])
 
@@ -198,7 +198,7 @@ def test_which_version_comes_in_next_where_some_failed(
 def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: str, *, withheld: bool) -> None:
     (one,) = failed("6.0")
     rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
-    assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == withheld
+    assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == withheld
     assert rules.specifiers({"alpha": "6.0"}, Uploads()) == {"alpha": "==4.2.1"}
     if withheld:
         assert rules.specifiers({"alpha": found}, Uploads()) == {"alpha": "==4.2.1"}
@@ -215,7 +215,7 @@ def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: s
 def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: str, bound: str) -> None:
     (one,) = failed("6.0")
     rules = make_rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
-    assert ("alpha" in rules.find_withheld({"alpha": locked}, Uploads())) == bound.startswith("==")
+    assert ("alpha" in rules.find_holds({"alpha": locked}, Uploads())) == bound.startswith("==")
     assert rules.specifiers({"alpha": locked}, Uploads()) == {"alpha": bound}
 
 
@@ -272,7 +272,7 @@ WEEK = Age(least=7 * DAY, packages=(("beta", 0.0), ("gamma*", 30 * DAY)), now=NO
 )
 def test_a_version_has_to_be_old_enough(days: float | None, objection: str) -> None:
     rules = make_rules(locked={"alpha": "1.0"}, age=replace(WEEK, unknown="refuse"))
-    withheld = rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=days)).get("alpha")
+    withheld = rules.find_holds({"alpha": "1.1"}, uploads(alpha_1_1=days)).get("alpha")
     assert (withheld.reason if withheld else "") == objection
 
 
@@ -280,12 +280,12 @@ def test_exceptions_are_made_by_package() -> None:
     rules = make_rules(locked={"alpha": "1.0", "beta": "1.0", "gamma-x": "1.0"}, age=WEEK)
     known = Uploads(times={(name, "1.1"): NOW - timedelta(days=3) for name in ("alpha", "beta")})
     known = known.merge(Uploads(times={("gamma-x", "1.1"): NOW - timedelta(days=20)}))
-    assert set(rules.find_withheld(dict.fromkeys(rules.packages.locked, "1.1"), known)) == {"alpha", "gamma-x"}
+    assert set(rules.find_holds(dict.fromkeys(rules.packages.locked, "1.1"), known)) == {"alpha", "gamma-x"}
 
 
 def test_new_packages_have_to_be_old_enough_and_what_is_from_elsewhere_has_no_age() -> None:
     known = uploads(fresh_1_0=1)
-    assert set(make_rules(locked={}, age=WEEK).find_withheld({"fresh": "1.0", "git": "1.0 (aaaaaaaaa)"}, known)) == {
+    assert set(make_rules(locked={}, age=WEEK).find_holds({"fresh": "1.0", "git": "1.0 (aaaaaaaaa)"}, known)) == {
         "fresh"
     }
 
@@ -295,7 +295,7 @@ def test_without_a_time_a_version_is_treated_as_the_setting_says() -> None:
     for unknown, kept in (("refuse", {"alpha"}), ("take", set())):
         age = Age(least=DAY, unknown="take" if unknown == "take" else "refuse", now=NOW)
         rules = make_rules(locked={"alpha": "1.0"}, age=age)
-        assert set(rules.find_withheld({"alpha": "1.1"}, known)) == kept
+        assert set(rules.find_holds({"alpha": "1.1"}, known)) == kept
         assert exclude_newer(rules, {"alpha": "1.1"}, known).get("alpha") is None, "it would be out of reach as locked"
 
 
@@ -306,7 +306,7 @@ def test_what_is_locked_stays_in_reach_however_young() -> None:
     )
     week = NOW - timedelta(days=7)
     assert cuts == {"*": week, "alpha": NOW - timedelta(days=2) + timedelta(seconds=1), "beta": week}
-    assert rules.find_withheld({"alpha": "1.0"}, uploads(alpha_1_0=2)) == {}
+    assert rules.find_holds({"alpha": "1.0"}, uploads(alpha_1_0=2)) == {}
 
 
 def test_the_limits_of_the_project_itself_are_not_widened() -> None:
@@ -394,21 +394,21 @@ name = "exclude-newer"
 
 def test_a_fix_has_an_age_of_its_own() -> None:
     rules = make_rules(locked={"alpha": "1.0"}, age=replace(WEEK, fixes=DAY), fixes={"alpha": "1.1"})
-    assert rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=0.5))["alpha"].by == "age"
-    assert rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=1.5)) == {}
+    assert rules.find_holds({"alpha": "1.1"}, uploads(alpha_1_1=0.5))["alpha"].by == "age"
+    assert rules.find_holds({"alpha": "1.1"}, uploads(alpha_1_1=1.5)) == {}
     assert exclude_newer(rules, [], uploads(alpha_1_0=90))["alpha"] == NOW - timedelta(days=1)
 
 
 def test_a_fix_passes_policy_and_age_but_not_what_people_say() -> None:
     upgrade, known = Upgrade(level="patch"), uploads(alpha_1_0=90, alpha_2_0_1=1, alpha_2_1=1)
     rules = make_rules(locked={"alpha": "1.0"}, upgrade=upgrade, age=WEEK, fixes={"alpha": "2.0.1"})
-    assert rules.find_withheld({"alpha": "2.0.1"}, known) == {}
-    assert make_rules(rules, fixes={"alpha": "2.0.1.0"}).find_withheld({"alpha": "2.0.1"}, known) == {}
-    assert rules.find_withheld({"alpha": "2.1"}, known)["alpha"].by == "policy"
+    assert rules.find_holds({"alpha": "2.0.1"}, known) == {}
+    assert make_rules(rules, fixes={"alpha": "2.0.1.0"}).find_holds({"alpha": "2.0.1"}, known) == {}
+    assert rules.find_holds({"alpha": "2.1"}, known)["alpha"].by == "policy"
     assert rules.specifiers({"alpha": "2.1"}, known) == {"alpha": "==2.0.1"}
     assert exclude_newer(rules, {"alpha": "2.1"}, known)["alpha"] is None
     held = make_rules(locked={"alpha": "1.0"}, held=(HELD,), fixes={"alpha": "2.0.1"})
-    assert held.find_withheld({"alpha": "2.0.1"}, known)["alpha"].by == "person"
+    assert held.find_holds({"alpha": "2.0.1"}, known)["alpha"].by == "person"
 
 
 def test_everything_that_keeps_a_version_out_is_told() -> None:

@@ -217,7 +217,7 @@ def test_default_groups_go_live_but_for_those_of_the_tests(
 ) -> None:
     settings, there = Settings(test_groups=tests), uv_project(uv, **ALL)
     assert conventions.live_default_groups(settings, there) == live
-    assert conventions.left_out_groups(settings, there) == left_out
+    assert conventions.groups_to_exclude(settings, there) == left_out
 
 
 def found(settings: Settings, there: Pyproject) -> list[str]:
