@@ -207,6 +207,7 @@ CAPABILITIES = (
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
     ),
+    Capability(name="shell completion", commands=("commands.shells",), answers=("commands.shells.ANSWERS",)),
     Capability(
         name="releases",
         settings=("releases.retention_settings.RetentionSettings",),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import get_completion_class
 
 from releaser import __version__
 from releaser.commands import cli
 from releaser.commands.command import sections
+from releaser.commands.shells import script_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,10 +29,7 @@ def shared_files() -> Iterator[tuple[str, str]]:
     codes = re.findall(r"(?m)^\| (\d+) \| (.+?) \|", EXIT_CODES.read_text(encoding="utf-8"))
     yield "man/man1/releaser.1", "\n".join(man_page(codes)) + "\n"
     for shell, name in COMPLETIONS.items():
-        kind = get_completion_class(shell)
-        assert kind is not None, f"click knows no completion for {shell}"  # noqa: S101
-        complete = kind(cli, {}, "releaser", "_RELEASER_COMPLETE")
-        yield name, complete.source_template % complete.source_vars()
+        yield name, script_of(shell)
 
 
 def man_page(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
