@@ -59,6 +59,12 @@ def os_reason(error: OSError) -> str:
     )
 
 
+def how_to_set(setting: str, value: str = "...") -> str:
+    """Return the end of an advice: how to set a setting, by hand and by a command."""
+    line = f"RELEASER_{setting.upper()}={value}"
+    return f"set `{setting}` in `../.env`: `{line}`, or run `releaser setup --set {setting}={value}`"
+
+
 def reason_of(error: ReleaserError | OSError) -> str:
     """Return the message of an error."""
     return error.message if isinstance(error, ReleaserError) else str(error)

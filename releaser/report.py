@@ -140,6 +140,12 @@ class RunFacts(Learned, Ending):
         return self.result in DONE or (self.result == "rolled-back" and not self.is_automatic_rollback)
 
     @property
+    def is_slip(self) -> bool:
+        """Whether the command line named something that does not exist, and the run did nothing."""
+        did_something = self.steps or self.live_changed or self.recovered or self.noted
+        return self.exit_code in (ExitCode.USAGE, ExitCode.NO_RELEASE) and not did_something
+
+    @property
     def is_automatic_rollback(self) -> bool:
         """True if a step after the flip failed, and releaser went back by itself."""
         return self.exit_code == ExitCode.ROLLED_BACK

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import os
+import re
 import shlex
 import signal
 import sys
@@ -21,10 +22,20 @@ from releaser import __version__
 from releaser.capabilities import CAPABILITIES
 from releaser.commands.many import SELECTION, Selection, many_options, run_for_all
 from releaser.commands.output import Output
-from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
+from releaser.errors import (
+    BuildError,
+    ExitCode,
+    Finding,
+    Interrupted,
+    PreflightError,
+    ReleaserError,
+    UsageError,
+    os_reason,
+)
 from releaser.site.ownership import admit
 from releaser.system.files import TooLargeError
 from releaser.system.frozen import Frozen
+from releaser.system.words import did_you_mean
 
 if TYPE_CHECKING:
     from releaser.pipelines.session import Request
@@ -199,15 +210,51 @@ def _own_words() -> Iterator[None]:
     """Print errors of click like all other errors, and exit."""
     try:
         yield
+    except UsageError as refused:
+        sys.exit(Output().print_error(refused))
     except click.UsageError as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click shows the help
             raise
-        message, path = error.format_message().strip(), error.ctx.command_path if error.ctx else "releaser"
-        refused = UsageError(message[:1].lower() + message[1:].rstrip("."), f"See `{path} --help`.")
-        sys.exit(Output().print_error(refused))
+        sys.exit(Output().print_error(_in_own_words(error)))
 
 
-class Commands(click.Group):
+def _in_own_words(error: click.UsageError) -> UsageError:
+    """Return an error of click with the word that the person may have meant."""
+    message, meant = error.format_message().strip(), ""
+    path, given = (error.ctx.command_path, error.ctx.command) if error.ctx else ("releaser", cli)
+    if isinstance(error, click.NoSuchOption):
+        message = f"`{path}` has no option `{error.option_name}`"
+        meant = did_you_mean(error.option_name, _options_of(given))
+        if isinstance(given, click.Group) and error.option_name in _options_of(*all_commands().values()):
+            meant = f"Options follow the name of a command: `{path} COMMAND {error.option_name}`."
+    elif isinstance(error, click.BadParameter) and isinstance(kind := getattr(error.param, "type", None), click.Choice):
+        wrong = re.match(r"'([^']*)' is not", error.message)
+        meant = did_you_mean(wrong[1], map(str, kind.choices)) if wrong else ""
+    message = message[:1].lower() + message[1:].rstrip(".")
+    return UsageError(message, f"{meant} See `{path} --help`.".lstrip())
+
+
+def _options_of(*commands: click.Command) -> list[str]:
+    return [name for one in commands for parameter in one.params for name in parameter.opts if name.startswith("-")]
+
+
+class Group(click.Group):
+    """A group of commands that knows what a person may have meant by a name that it lacks."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        full, known = f"{ctx.command_path} {name}".partition(" ")[2], list(all_commands())
+        parts = {one.rpartition(" ")[2]: one for one in known}
+        meant = did_you_mean(full, known) or did_you_mean(parts.get(name, ""), known)
+        message = f"there is no command `{full}`"
+        raise UsageError(message, f"{meant} See `{ctx.command_path} --help`.".lstrip())
+
+
+class Commands(Group):
     """The group of all commands; its help lists them in sections, each with its full first sentence."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -311,7 +358,8 @@ def command(
                 if wanted is not None:
                     run_for_all(wanted, output)
                 if admits:
-                    admit(project, name or function.__name__, os.environ)
+                    creates = bool(options.get("from_venv") or options.get("from_requirements"))
+                    admit(project, name or function.__name__, os.environ, creates=creates)
                 ctx = CommandContext(
                     name=name or function.__name__,
                     project=project,
@@ -335,7 +383,7 @@ def command(
 
 @functools.cache
 def _group(name: str) -> click.Group:
-    return cli.group(name, help=_GROUPS[name])(lambda: None) if name else cli
+    return cli.group(name, cls=Group, help=_GROUPS[name])(lambda: None) if name else cli
 
 
 def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
@@ -363,6 +411,12 @@ def _exit_codes(output: Output) -> Iterator[None]:
         message = f"{error.filename} cannot be read: it is {error.strerror}"
         advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
+    except BrokenPipeError:  # click ends quietly
+        raise
+    except OSError as error:  # in a question, such as on a full disk; runs report such errors by themselves
+        message = f"the command could not continue: {os_reason(error)}"
+        advice = "Check free space and permissions, also of the directory for temporary files (`TMPDIR`)."
+        sys.exit(output.print_error(BuildError(message, advice)))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being handled

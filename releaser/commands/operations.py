@@ -15,7 +15,7 @@ from releaser.commands import completion
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.commands.elsewhere import elsewhere_options, update_from_elsewhere
 from releaser.commands.output import Output
-from releaser.errors import NoSuchReleaseError, UsageError, refuse
+from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
 
@@ -215,6 +215,9 @@ def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> 
     """Make the change that `decide` returns, or print it in a dry run."""
     from releaser.pipelines.maintenance import make_change, plan_change
 
+    site = ctx.site()
+    if not site.project.releases.is_dir():
+        decide(site, *words)  # an error must not leave a state directory: it may be the wrong project
     ctx.end(ctx.run(plan_change, make_change, decide, *words))
 
 
@@ -304,14 +307,17 @@ def execute(ctx: CommandContext, refresh: float | None, most: float, words: tupl
 
 def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, float] | None) -> None:
     from releaser import launch
+    from releaser.releases.store import store_of
 
-    place = launch.Place.of(ctx.site())
+    site = ctx.site()
+    place = launch.Place.of(site)
     if refresh:
         launch.look(place, *refresh)
     live = place.live
     if live is None:
-        message = "no release is live"
-        raise NoSuchReleaseError(message, "Run `releaser init` to adopt the project.")
+        from releaser.releases.release import refuse_without_live
+
+        refuse_without_live(store_of(site))
     name = os.path.basename(live)
     if why := place.distrust(live):
         message = f"{words[0]} was not started in {name}: {why}"

@@ -173,7 +173,7 @@ def list_releases(ctx: CommandContext) -> None:
         ctx.output.print_table(listing.COLUMNS, [row.cells(time.time()) for row in rows])
         ctx.output.print_lines(listing.notes(rows))
     else:
-        ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
+        ctx.output.note("there are no releases yet. Run `releaser init` to adopt the project.")
 
 
 @command(section="Look closer", example="releaser show 20260424T030001Z-81")

@@ -13,6 +13,7 @@ from releaser.errors import UsageError
 from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
+from releaser.system.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -168,10 +169,8 @@ def find_locked(lock: LockFile, name: str) -> str:
         message = f"{found} is part of the checkout; the code decides its version"
         raise UsageError(message, "Name packages that come from elsewhere.")
     if found not in lock.names:
-        import difflib  # slow to import
-
-        close = difflib.get_close_matches(found, sorted(lock.names - lock.local), n=3)
-        advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
+        meant = did_you_mean(found, sorted(lock.names - lock.local), most=3)
+        advice = meant or "`uv tree` lists the packages of the project."
         message = f"{found or 'a package without a name'} is not in uv.lock"
         raise UsageError(message, advice)
     return found

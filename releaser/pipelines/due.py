@@ -190,6 +190,9 @@ def _alone(site: Site) -> Iterator[bool]:
     if run_lock.find_running(site.state_dir):
         yield False
         return
+    if not site.state_dir.is_dir():  # the lock would make it, perhaps beside a wrong directory
+        yield True
+        return
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(
@@ -198,7 +201,7 @@ def _alone(site: Site) -> Iterator[bool]:
         except Timeout:
             yield False
             return
-        except OSError:  # no state directory yet, or not writable; the project lock still protects the run
+        except OSError:  # not writable; the project lock still protects the run
             pass
         yield True
 

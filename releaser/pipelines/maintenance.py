@@ -49,7 +49,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
             return PipelineResult(result="no-changes", headline="no release is due for deletion")
         return PipelineResult(result="updated", headline=f"{plural(len(removed), 'release')} removed")
 
-    return run_session(request, pipeline), tuple(decided)
+    return run_session(request, pipeline, needs_release=True), tuple(decided)
 
 
 def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:

@@ -43,7 +43,7 @@ COMMAND = "update --override"
 
 def override(request: Request, overrides: Sequence[Override]) -> RunReport:
     """Build and test a candidate with packages from elsewhere; live release, lock and records stay as they are."""
-    return run_session(request, lambda run: _override(run, overrides))
+    return run_session(request, lambda run: _override(run, overrides), needs_release=True)
 
 
 def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:

@@ -51,7 +51,7 @@ def propose(request: Request, *, force: bool = False) -> RunReport:
 
     `force` includes candidates that failed before, and proposes a declined upgrade again.
     """
-    return run_session(request, partial(_propose, force=force))
+    return run_session(request, partial(_propose, force=force), needs_release=True)
 
 
 def _propose(run: Run, *, force: bool) -> PipelineResult:

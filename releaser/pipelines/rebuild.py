@@ -156,7 +156,7 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
     `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the live site may be
     unhealthy.
     """
-    return run_session(request, lambda run: _rebuild(run, python=python, force=force))
+    return run_session(request, lambda run: _rebuild(run, python=python, force=force), needs_release=True)
 
 
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:

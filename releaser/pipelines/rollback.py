@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import lock_findings, repository_findings
@@ -25,7 +26,7 @@ from releaser.releases.integrity import (
     find_rollback_damage,
     has_lost_python,
 )
-from releaser.releases.release import Release, find_moved_link, read_versions, refuse_moved
+from releaser.releases.release import ADOPT, Release, find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Plan, RunLog, RunReport
 from releaser.site import disk
@@ -56,7 +57,8 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
     `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays there whatever fails after the
     flip.
     """
-    return run_session(request, lambda run: roll_back(run, to=to, force=force, keep_code=keep_code))
+    pipeline = partial(roll_back, to=to, force=force, keep_code=keep_code)
+    return run_session(request, pipeline, needs_release=True)
 
 
 def roll_back(
@@ -229,9 +231,8 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             words = [_describe_damage(one, found) for one, found in damaged]
             message = "; ".join(["no earlier good release exists to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
-            raise NoSuchReleaseError(
-                message, f"{repair}Choose a release from `releaser list`, and run `releaser rollback RELEASE`."
-            )
+            others = "Choose a release from `releaser list`, and run `releaser rollback RELEASE`."
+            raise NoSuchReleaseError(message, f"{repair}{others if store.live() else ADOPT}")
         return target
     target = store.find(to)
     never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)

@@ -17,6 +17,7 @@ from releaser.errors import (
     FollowUpError,
     Interrupted,
     LockedError,
+    NoSuchReleaseError,
     PreflightError,
     ReleaserError,
     TestsFailedError,
@@ -26,6 +27,7 @@ from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal
+from releaser.releases.release import ADOPT
 from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
@@ -77,10 +79,13 @@ class PipelineResult(Frozen):
     advice: str = ""
 
 
-def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
+def run_session(
+    request: Request, pipeline: Callable[[Run], PipelineResult], *, needs_release: bool = False
+) -> RunReport:
     """Run a pipeline under the project lock, after recovery; write history and mail, and return the report.
 
-    Every error of a run becomes part of its report. Only a second interrupt raises.
+    Every error of a run becomes part of its report. Only a second interrupt raises. With `needs_release`, nothing is
+    written in a project that was never adopted. A wrong command line leaves no log file and no line in the history.
     """
     log = new_log(request.command, request.listener)
     try:
@@ -91,6 +96,8 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     if request.listener.shows_progress:
         site.runner.watch = request.listener.printed
     run = Run(site=site, log=log)
+    if needs_release and not site.project.releases.is_dir() and not _has_journal(site):
+        return _report_failure(run, NoSuchReleaseError("the project has no release yet", ADOPT))
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
@@ -99,6 +106,9 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
         with run_log(site.project.logs, log.run_id, site.redactor) as log_file:
             run.log_file = str(log_file)
             report = _run_under_lock(request, run, pipeline)
+        if report.is_slip:
+            log_file.unlink(missing_ok=True)
+            report = replace(report, log_file="")
     notices.ping(run.site, request.command, report)
     return report
 
@@ -106,15 +116,22 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
 def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     """Make the state directory. Raises PreflightError with all problems if that is impossible or unwise.
 
-    A journal without pyproject.toml is accepted: a run was about to write the first one.
+    Nothing is made in a project without a lock and without releases, which may be the wrong directory. A journal
+    without pyproject.toml is accepted: a run was about to write the first one.
     """
-    is_one = creates_pyproject or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
+    project = site.project
+    has_lock = project.lock.exists() or project.releases.is_dir()
+    is_one = creates_pyproject or _has_journal(site) or (project.pyproject.exists() and has_lock)
     if not is_one or any(disk.state_findings(site.project)):
         _check(site)
     try:
         prepare(site.project, group_writable=site.settings.group_writable)
     except OSError as error:
         raise _unusable(site, error) from error
+
+
+def _has_journal(site: Site) -> bool:
+    return Journal(state_dir=site.state_dir).path.exists()
 
 
 def _check(site: Site) -> None:

@@ -26,7 +26,7 @@ from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
-from releaser.system.words import MASK, secrets_in_urls
+from releaser.system.words import MASK, did_you_mean, secrets_in_urls
 from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ QUESTIONS = {
 }
 _OF_HOST = ("environment", "python", "admins", "smtp_host", "mail_from")
 NONE = "none"
+_ALL_SETTINGS = "`releaser config` lists all settings."
 
 
 def spell_addresses(addresses: Iterable[str]) -> str:
@@ -117,12 +118,14 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
 def _parse(name: str, text: str) -> Any:
     if name not in SPECS:
         message = f"{name} is not a setting of releaser"
-        raise UsageError(message, "`releaser config` lists all settings.")
+        raise UsageError(message, did_you_mean(name, SPECS) or _ALL_SETTINGS)
     try:
         return SPECS[name].kind(text) if text else None
     except ValueError as error:
         message = f"{name} {error} (it is {text[:80]!r})"
-        raise UsageError(message, "Nothing was changed. Correct the value.") from error
+        guess = SPECS[name].kind.correct(text)
+        advice = f"Did you mean `--set {name}={guess}`?" if guess else "Correct the value."
+        raise UsageError(message, f"Nothing was changed. {advice}") from error
 
 
 def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
@@ -264,11 +267,8 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
     for one in found:
         if one.name == wanted:
             return one
-    import difflib  # slow to import
-
-    close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
     message = f"{name} is not a setting of releaser"
-    raise UsageError(message, f"Did you mean {close[0]}?" if close else "`releaser config` lists all settings.")
+    raise UsageError(message, did_you_mean(wanted, [one.name for one in found]) or _ALL_SETTINGS)
 
 
 def in_line(one: SettingValue) -> str:

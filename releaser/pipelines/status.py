@@ -32,7 +32,6 @@ from releaser.errors import (
     AuditError,
     ExitCode,
     Finding,
-    NoSuchReleaseError,
     PreflightError,
     ReleaserError,
     ToolError,
@@ -50,7 +49,7 @@ from releaser.releases.integrity import find_damage, find_interpreter_damage, ha
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.proposal import read_proposal
-from releaser.releases.release import Release, lock_of, read_versions
+from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Outcome
 from releaser.reporting.reporters import receivers
@@ -211,8 +210,7 @@ def find_release(site: Site, release: str | None) -> Release:
     store = store_of(site)
     found = store.find(release) if release else store.live()
     if found is None:
-        message = "no release is live"
-        raise NoSuchReleaseError(message, "Adopt the project first: `releaser init`.")
+        refuse_without_live(store)
     return found
 
 
@@ -230,8 +228,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
     store = store_of(site)
     to = store.find(second) if second else store.live()
     if to is None:
-        message = "no release is live"
-        raise NoSuchReleaseError(message, "Name a second release, or adopt the project: `releaser init`.")
+        refuse_without_live(store)
     lock = lock_of(to)
     return describe_changes(changes_between(read_versions(store.find(first)), read_versions(to)), lock, to.venv)
 

@@ -280,7 +280,9 @@ def report_json(report: RunReport, redactor: Redactor) -> bytes:
 
 
 def add_to_history(state_dir: Path, report: RunReport) -> None:
-    """Add a run, durably. A line that a crash cut off is closed first. Raises OSError."""
+    """Add a run, durably, unless its command line was wrong. A line that a crash cut off is closed. Raises OSError."""
+    if report.is_slip:
+        return
     line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
     is_new = not (state_dir / HISTORY).exists()
     descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, NoSuchReleaseError, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.key import ReleaseKey
@@ -35,6 +35,7 @@ MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
 DOOMED = ".doomed-"  # a release that is being deleted, renamed first: a partly deleted one never counts as a release
 MADE = ".releaser"  # in each directory from the beginning: without this mark or a manifest, releaser deletes none
+ADOPT = "Run `releaser init` to adopt the project."  # the advice for a project without a release
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
@@ -349,13 +350,24 @@ def find_moved_link(store: ReleaseStore) -> Finding | None:
     live, found = store.live_by_record(), store.live_id()
     if live is None or found == live or is_missing_or_dangling(store.link):
         return None
-    what = f"leads to {found or os.readlink(store.link)}" if store.link.is_symlink() else "is not a symlink"
-    message = f"{store.link} {what}, and not to {live}, which releaser made live last: it was moved by hand"
-    advice = (
-        f"Nothing is changed until you decide: `releaser init` keeps what {store.link.name} leads to,"
-        f" `releaser rollback {live}` goes back."
-    )
+    back = f"To go back to {live}, run `releaser rollback {live}`"
+    if not store.link.is_symlink():
+        message = f"{store.link} is no symlink now, but releaser made {live} live last: the symlink was replaced"
+        advice = (
+            f"Nothing is changed until you decide. {back}: the directory becomes a release, too."
+            " To keep the directory live, run `releaser init`."
+        )
+        return Finding("link-moved", message, advice)
+    target = found or os.readlink(store.link)
+    message = f"{store.link} leads to {target}, and not to {live}, which releaser made live last: it was moved by hand"
+    advice = f"Nothing is changed until you decide. {back}. To keep {target} live, run `releaser init`."
     return Finding("link-moved", message, advice)
+
+
+def refuse_without_live(store: ReleaseStore) -> NoReturn:
+    """Raise the error for a site without a live release, with the way to get one."""
+    moved = find_moved_link(store)
+    raise NoSuchReleaseError(*((moved.message, moved.advice) if moved else ("no release is live", ADOPT)))
 
 
 def refuse_moved(store: ReleaseStore) -> None:

@@ -16,6 +16,7 @@ from releaser.releases.contents import open_to_group
 from releaser.releases.integrity import find_damage, find_rollback_damage
 from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, digest_of, load_lifecycle, read_lifecycle
 from releaser.releases.release import (
+    ADOPT,
     DOOMED,
     EMPTY_LEDGER,
     LEDGER,
@@ -41,7 +42,7 @@ from releaser.system.files import (
     write_state,
 )
 from releaser.system.frozen import Frozen
-from releaser.system.words import timestamp
+from releaser.system.words import did_you_mean, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -203,9 +204,10 @@ class ReleaseStore(Frozen):
             return found[0]
         if found:
             message = f"{release!r} matches several releases: {', '.join(one.id for one in found)}"
-            raise NoSuchReleaseError(message, "Write more of the id.")
+            raise NoSuchReleaseError(message, f"Name one of them, such as `{found[0].id}`.")
         message = f"there is no release {release!r} in {self.directory}"
-        raise NoSuchReleaseError(message, "See `releaser list`.")
+        meant = did_you_mean(release, [*releases, "live", "previous"])
+        raise NoSuchReleaseError(message, f"{meant} See `releaser list`.".lstrip() if releases else ADOPT)
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""

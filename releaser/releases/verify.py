@@ -34,6 +34,7 @@ from releaser.releases.integrity import (
     packages_in,
     read_sealed,
 )
+from releaser.releases.release import ADOPT, refuse_without_live
 from releaser.releases.store import store_of
 from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
@@ -103,8 +104,10 @@ def verify(
         if snapshot.live_id is not None and not every:
             message = f"the manifest of the live release {snapshot.live_id} is gone, or cannot be read"
             raise NoSuchReleaseError(message, "The next `releaser update` rebuilds it.")
-        message = "there are no releases" if every else "no release is live"
-        raise NoSuchReleaseError(message, "Adopt the project first: `releaser init`.")
+        if every:
+            message = "there are no releases"
+            raise NoSuchReleaseError(message, ADOPT)
+        refuse_without_live(store)
     verified = [_verify_one(site, defect, track, run_trials) for defect in found]
     for name, reason in unknown.items():
         finding = Defect(kind="changed", path="../manifest.json", message=f"it {reason}")

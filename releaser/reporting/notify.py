@@ -113,7 +113,8 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     settings, root = MailSettings.of(site), site.project.root
     outbox = Project.at(root, state_dir=None, venv=site.settings.venv).outbox
     post = _Post.of(settings, _recipients(report, settings), outbox, root, site.runner)
-    if post.carrier is None and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
+    is_project = site.project.pyproject.exists() and site.project.lock.exists()
+    if post.carrier is None and not is_project and not os.path.isdir(outbox.parent):
         return report
     post = replace(post, references=(root_of(report),))
     return post.send(post.keep(report))

@@ -237,9 +237,10 @@ def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def status_text(status: Status) -> list[str]:
     """Return the text of `status` for people."""
     old = age(status.live_age_seconds or 0.0)
+    lacking = "no release" if status.last_change else "no release yet. Run `releaser init` to adopt the project."
     return [
         f"project: {status.project} ({status.path})",
-        "live: " + (f"{status.live} ({old} old, Python {status.live_python})" if status.live else "no release"),
+        "live: " + (f"{status.live} ({old} old, Python {status.live_python})" if status.live else lacking),
         *(_NEWER_PYTHON.format(version) for version in (status.newer_python,) if version),
         f"disk: the releases take {size(status.releases_bytes)}, {size(status.free_bytes)} are free",
         *_runs(status),

@@ -51,24 +51,27 @@ def sender(value: Any) -> str:
     return non_empty(value)
 
 
+_MUST = "must be an address such as ada@example.org, several with commas between them, or a JSON list"
 _PAIR = {"type": "array", "prefixItems": [{"type": "string"}, pattern("@")], "minItems": 2, "maxItems": 2}
 
 
 @kind(
     "addresses",
-    either({"type": "array", "items": either(pattern("@"), _PAIR)}, pattern(r"^\s*\[")),
+    either({"type": "array", "items": either(pattern("@"), _PAIR)}, pattern(r"^\s*\[|^[^\[{]*@")),
     spell=lambda value: [[one.name, one.address] for one in value],
     in_line=partial(json.dumps, ensure_ascii=False),
 )
 def addresses(value: Any) -> tuple[Address, ...]:
-    """A list of `[name, address]` pairs, like Django's ADMINS, or of addresses; in variables, JSON."""
-    if isinstance(value, str):
+    """Addresses, or `[name, address]` pairs as in Django's ADMINS: a list; in a variable, JSON, or with commas."""
+    if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+        value = [one.strip() for one in value.split(",") if one.strip()] or refuse(_MUST)
+    elif isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            refuse(f"must be a JSON list of [name, address] pairs; this is not JSON: {error}")
+            refuse(f"{_MUST}; this begins like JSON, but is not JSON: {error}")
     if not isinstance(value, list):
-        refuse(f"must be a JSON list of [name, address] pairs, not {_shorten(value)}")
+        refuse(f"{_MUST}, not {_shorten(value)}")
     found = []
     for number, item in enumerate(value, start=1):
         try:

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import Finding, PreflightError, refuse
+from releaser.errors import Finding, PreflightError, how_to_set, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
@@ -19,6 +19,7 @@ from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
+from releaser.system.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,11 +58,17 @@ def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | N
             return None
         wanted = " or ".join(f"`{name}`" for name in names)
         message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment})"
-        refuse("group-missing", message, "Add the group to pyproject.toml, or set `group` or `environment`.")
+        instead = how_to_set("group") if settings.group else how_to_set("environment")
+        refuse("group-missing", message, _advise(names[0], pyproject.groups, instead))
     if not isinstance(pyproject.groups[name], list):
         message = f"{pyproject.path}: dependency group `{name}` is not a list"
         refuse("group-invalid", message, f"Write `{name}` as a list of packages, or set `group` to another group.")
     return name
+
+
+def _advise(name: str, known: Iterable[str], instead: str) -> str:
+    """Return the advice for the name of a group that does not exist."""
+    return f"{did_you_mean(name, known)} Add the group to pyproject.toml, or {instead}.".lstrip()
 
 
 def _is_no_group(setting: str | None, pyproject: Pyproject) -> bool:
@@ -95,7 +102,7 @@ def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str
         return ("python", "manage.py", "test", "--noinput")
     if "pytest" not in locked:
         message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
-        refuse("no-tests", message, "Set `test_command`: without tests, releaser cannot check an update.")
+        refuse("no-tests", message, f"Add a test, or {how_to_set('test_command', 'COMMAND')}.")
     return ("python", "-m", "pytest")
 
 
@@ -109,12 +116,12 @@ def choose_unix_group(settings: Settings, root: Path) -> int:
             number = grp.getgrnam(settings.unix_group).gr_gid
         except KeyError:
             message = f"unix_group: the group {settings.unix_group!r} does not exist on this host"
-            refuse("unix-group-missing", message, "Correct `unix_group`, or create the group.")
+            refuse("unix-group-missing", message, f"Create the group, or {how_to_set('unix_group')}.")
     else:
         number = find_commonest_group(root)
     if os.geteuid() != 0 and number not in {os.getegid(), *os.getgroups()}:
         message = f"the project's files belong to group {_name(number)}, but this user is not a member of it"
-        refuse("unix-group-foreign", message, "Run releaser as a member of that group, or set `unix_group`.")
+        refuse("unix-group-foreign", message, f"Run releaser as a member of that group, or {how_to_set('unix_group')}.")
     return number
 
 
@@ -285,13 +292,9 @@ def test_group_findings(
     """
     lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
     for name in (name for name in settings.test_groups if name not in lists):
-        import difflib  # slow to import
-
-        close = difflib.get_close_matches(name, lists, n=1)
-        meant = f"; did you mean `{close[0]}`?" if close else "."
         lacks = "is not a list in" if name in pyproject.groups else "is not in"
         message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
-        yield Finding("test-group-missing", message, f"Add the group, or remove it from `test_groups`{meant}")
+        yield Finding("test-group-missing", message, _advise(name, lists, "remove it from `test_groups`"))
     if live in settings.test_groups:
         message = f"{source} names the group `{live}`, which goes live"
         yield Finding("test-group-live", message, f"Remove `{live}` from `test_groups`, or set another `group`.")

@@ -13,10 +13,19 @@ from typing import Any
 from releaser.errors import Finding
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
-from releaser.site.settings import FIRST_FAILED_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, AllSettings, Settings
+from releaser.site.settings import (
+    FIRST_FAILED_VARIABLE,
+    HOOK_VARIABLES,
+    PREFIX,
+    REMOVED,
+    RENAMED,
+    SPECS,
+    AllSettings,
+    Settings,
+)
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
+from releaser.system.words import PASSWORD_NAME, SHORTEST, find_similar, first_few, secrets_in_variables
 
 _TABLE = "tool.releaser."
 SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
@@ -106,10 +115,14 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
             try:
                 chosen[name] = SPECS[name].kind(raw)
             except ValueError as error:
-                shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
-                problems.append(
-                    Finding("setting-invalid", f"{source}: {key} {error}{shown}", f"Correct {key} in {source}.")
+                spec = SPECS[name]
+                shown = "" if spec.secret else f" (it is {str(raw)[:80]!r})"
+                guess = spec.kind.correct(raw) if not spec.secret else ""
+                advice = f"Did you mean `{guess}`? " if guess else ""
+                advice += (
+                    f"Correct {key} in {source}{f', or run `releaser setup --set {name}={guess}`' if guess else ''}."
                 )
+                problems.append(Finding("setting-invalid", f"{source}: {key} {error}{shown}", advice))
             else:
                 sources[name] = f"{source}: {key}"
     own = {value for name, value in file.values.items() if name in SECRETS}
@@ -179,15 +192,19 @@ def _is_ours(variable: str) -> bool:
 
 
 def _describe_unknown(source: str, key: str, value: Any) -> Finding:
-    import difflib  # slow to import
-
     prefix = PREFIX if key.startswith(PREFIX) else ""
     name = key.removeprefix(prefix or _TABLE)
-    if instead := REMOVED.get(name.lower() if prefix else name):
+    name = name.lower() if prefix else name
+    if new := RENAMED.get(name):
+        advice = f"Write `{prefix}{new.upper() if prefix else new}` in its place, with the same value."
+        return Finding(
+            "setting-renamed", f"{source}: {key} is {value!r}, but the setting is called `{new}` now", advice
+        )
+    if instead := REMOVED.get(name):
         return Finding(
             "setting-removed", f"{source}: {key} is {value!r}, but releaser no longer has this setting", instead
         )
-    close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
-    meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
+    close = find_similar(name, SPECS)
+    meant = f"Did you mean `{prefix}{close.upper() if prefix else close}`?" if close else ""
     advice = meant or "Remove it. `releaser config` lists all settings."
     return Finding("setting-unknown", f"{source}: {key} is not a setting of releaser", advice)

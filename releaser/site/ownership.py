@@ -114,10 +114,11 @@ class Ownership(Frozen):
         return (status.st_gid == self.group and is_closed) or _is_member(status.st_uid, self.group)
 
 
-def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
+def admit(path: Path, command: str, environ: Mapping[str, str], *, creates: bool = False) -> None:
     """Check that this user may work on the project that contains `path`, before reading any of its files.
 
-    root continues as the owner, in a new process, and exits with its status. Raises PreflightError and OSError.
+    Outside any project it checks nothing, unless the command `creates` one: the command reports that. root continues
+    as the owner, in a new process, and exits with its status. Raises PreflightError and OSError.
     """
     try:
         start = os.path.realpath(path.expanduser())
@@ -129,7 +130,9 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         raise PreflightError(Finding("project-deleted", message, advice)) from None
     if not os.path.isdir(start):
         return
-    root = find_project(start) or start
+    root = find_project(start) or (start if creates else None)
+    if root is None:
+        return
     project = Ownership.of(root)
     found = project.stranger(command)
     if found and not os.geteuid() and project.owner and not is_unknown(project.owner, "uid"):

@@ -101,14 +101,14 @@ class Settings(Frozen):
 
 #: Settings that earlier versions had, and what to do instead.
 REMOVED = {
-    "isolate": "Its name is `sandbox` now: use that, with the same value.",
-    "pin": "Its name is `pin_processes` now: use that, with the same value.",
     "test_jobs": "Remove it: releaser runs the tests one after the other.",
     "publish": (
         'Remove it. Instead of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'
         " `releaser update`: it tests upgrades and pushes them to `releaser/update` for review."
     ),
 }
+#: Settings that have another name now.
+RENAMED = {"isolate": "sandbox", "pin": "pin_processes"}
 _USUAL: Mapping[Any, values.Kind[Any]] = {bool: values.flag, int: values.count}
 
 

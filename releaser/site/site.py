@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership, values
 from releaser.site.export_settings import ExportSettings
 from releaser.site.loading import Variables, bare, load, read_variables
-from releaser.site.location import find_project
+from releaser.site.location import DEFAULT_VENV, PYPROJECT, find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all, waits
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.sealed_python import distrust
 from releaser.site.settings import SPECS, Settings
 from releaser.site.supply import Supply
+from releaser.system import temporary
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -275,9 +277,21 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
     root = existing_directory(path)
     found = find_project(str(root))
     if found is None:
-        message = f"{root} is not in a project: neither it nor a directory above has pyproject.toml and uv.lock"
-        refuse("no-project", message, f"Name the project with --project. {first_lock(root)}")
+        message = f"there is no project here: neither {root} nor a directory above it has pyproject.toml and uv.lock"
+        refuse("no-project", message, _advise_on_project(root))
     return open_site(Path(found), environ)
+
+
+def _advise_on_project(root: Path) -> str:
+    """Return the advice for a directory outside any project, perhaps just above one."""
+    with contextlib.suppress(OSError):
+        below = [one.parent.name for one in root.glob("*/uv.lock") if (one.parent / PYPROJECT).is_file()]
+        if len(below) == 1 and not below[0].startswith(temporary.PREFIX):
+            place = shlex.quote(below[0])
+            return f"Did you mean the project in `{below[0]}`? Run `cd {place}`, or add `--project {place}`."
+    advice = "Change to the project with `cd`, or add `--project PATH` to the command."
+    has_venv = (root / DEFAULT_VENV / "pyvenv.cfg").is_file() or (root / "requirements.txt").is_file()
+    return f"{advice} {first_lock(root)}" if has_venv else advice
 
 
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from releaser.locks.versions import normalize_name
 from releaser.system.durations import seconds_of
 from releaser.system.frozen import Frozen
+from releaser.system.words import find_similar
 
 T = TypeVar("T")
 Schema = dict[str, Any]
@@ -65,10 +67,20 @@ class Kind(Frozen, Generic[T]):
     spell: Callable[[Any], Any] = _spell
     #: Returns a spelled value on one line, as in a variable.
     in_line: Callable[[Any], str] = _in_line
+    #: Returns the value that a person may have meant by a wrong one; empty if it has no guess.
+    guess: Callable[[str], str] = field(default=lambda _: "", compare=False)
 
     def __call__(self, value: Any) -> T:
         """Read a value. Raises ValueError."""
         return self.read(value)
+
+    def correct(self, value: Any) -> str:
+        """Return the right value that a person may have meant by a wrong one; empty without a guess."""
+        guess = self.guess(value) if isinstance(value, str) else ""
+        try:
+            return guess if guess and self.read(guess) is not None else ""
+        except ValueError:
+            return ""
 
     def describe(self) -> str:
         """Return the first paragraph of the parser's docstring, which says how values are written."""
@@ -145,29 +157,51 @@ def one_of(*allowed: str) -> Kind[str]:
         return value if isinstance(value, str) and value in allowed else refuse(f"must be one of: {', '.join(allowed)}")
 
     *first, last = (f"`{word}`" for word in allowed)
-    return Kind(read=read, called=f"{', '.join(first)} or {last}", schema={"enum": [*allowed]})
+    guess = partial(find_similar, known=allowed)
+    return Kind(read=read, called=f"{', '.join(first)} or {last}", schema={"enum": [*allowed]}, guess=guess)
 
 
-@kind("on or off", {"enum": [True, False, "true", "false"]})
+_FLAGS = {**dict.fromkeys(("1", "on", "y", "yes"), "true"), **dict.fromkeys(("0", "off", "n", "no"), "false")}
+
+
+def _guess_flag(text: str) -> str:
+    return _FLAGS.get(text.strip().lower(), text.strip().lower())
+
+
+_LENGTHS = re.compile(
+    r"(\d+)\s*(?:(s)(?:ecs?|econds?)?|(m)(?:ins?|inutes?)?|(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?)", re.I
+)
+
+
+def _guess_length(text: str) -> str:
+    found = _LENGTHS.fullmatch(text.strip())
+    return "".join(filter(None, found.groups())).lower() if found else ""
+
+
+def _guess_url(text: str) -> str:
+    return f"https://{text.strip()}" if "://" not in text and "." in text.partition("/")[0] else ""
+
+
+@kind("on or off", {"enum": [True, False, "true", "false"]}, guess=_guess_flag)
 def flag(value: Any) -> bool:
     """On or off: `true` or `false`."""
     known = isinstance(value, bool) or value in ("true", "false")
     return value in (True, "true") if known else refuse("must be true or false")
 
 
-@kind("length of time", _FROM_NOTHING, spell=_spell_length)
+@kind("length of time", _FROM_NOTHING, spell=_spell_length, guess=_guess_length)
 def duration(value: Any) -> float:
     """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0."""
     return seconds_of(value)
 
 
-@kind("length of time", _LONGER, spell=_spell_length)
+@kind("length of time", _LONGER, spell=_spell_length, guess=_guess_length)
 def limit(value: Any) -> float:
     """A time limit in seconds, more than 0."""
     return seconds_of(value, days=7) or refuse("must be longer than 0")
 
 
-@kind("length of time", _LONGER, spell=_spell_length)
+@kind("length of time", _LONGER, spell=_spell_length, guess=_guess_length)
 def interval(value: Any) -> float:
     """An interval in seconds, more than 0."""
     return duration(value) or refuse("must be longer than 0")
@@ -225,7 +259,7 @@ def url_or_command(value: Any) -> str:
     return line
 
 
-@kind("URL, or `none`", pattern(r"^\s*(none|[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]\S*)\s*$"))
+@kind("URL, or `none`", pattern(r"^\s*(none|[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]\S*)\s*$"), guess=_guess_url)
 def url_or_none(value: Any) -> str:
     """A URL, or `none`."""
     line = non_empty(value)

@@ -36,6 +36,24 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}"
 
 
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
+    """Ask whether a person meant one of the known words; return an empty text if none is similar."""
+    close = _similar(word, known, most)
+    return f"Did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else ""
+
+
+def find_similar(word: str, known: Iterable[str]) -> str:
+    """Return the known word that a person may have meant; an empty text if none is similar."""
+    return next(iter(_similar(word, known, 1)), "")
+
+
+def _similar(word: str, known: Iterable[str], most: int) -> list[str]:
+    import difflib  # slow to import
+
+    names = {one.lower(): one for one in known}
+    return [names[one] for one in difflib.get_close_matches(word.strip().lower(), names, n=most, cutoff=0.7)]
+
+
 def first_few(names: Iterable[str], most: int = 5) -> str:
     """Return the first few names, and the count of the rest."""
     names = list(names)

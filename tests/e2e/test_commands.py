@@ -243,7 +243,7 @@ def test_config_says_what_counts_and_where_it_comes_from(make_site: SiteFactory,
     one = site.releaser("config", "RELEASER_MIN_AGE", check=0)
     assert (one.stdout, one.stderr) == ("36h\n", f"from: {site.path}/pyproject.toml: tool.releaser.min_age\n")
     assert site.json("config", "test_command")["origin"] == "detected"
-    assert "Did you mean keep?" in site.releaser("config", "kep", check=2).stderr
+    assert "Did you mean `keep`?" in site.releaser("config", "kep", check=2).stderr
     schema = site.releaser("config", "--schema", "--project", str(tmp_path), check=0).stdout
     assert json.loads(schema)["properties"]["keep"]["default"] == 5
 

@@ -71,7 +71,7 @@ def test_every_question_is_answered_in_a_subdirectory_and_outside_of_any_project
     place.mkdir()
     for words in COMMANDS:
         finished = inside(site, place, *words, check=3)
-        assert f"{place} is not in a project" in finished.stderr
+        assert f"there is no project here: neither {place} nor" in finished.stderr
         assert "--project" in finished.stderr
         assert "no releases yet" not in finished.stderr
     assert list(place.iterdir()) == []

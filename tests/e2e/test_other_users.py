@@ -82,7 +82,7 @@ def test_what_a_colleague_may_not_read_is_one_line(site: SampleSite) -> None:
             assert finished.returncode == 3, str(finished)
             assert str(site.path) in finished.stderr
             assert "ermission denied" in finished.stderr
-            assert "not in a project" not in finished.stderr
+            assert "no project here" not in finished.stderr
     with hidden(site.state_dir / "history.jsonl"):
         for command in ("status", "history"):
             finished = asked(GRACE, site, command)

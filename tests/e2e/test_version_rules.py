@@ -71,7 +71,7 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory) -> Non
     for options in ((), ("--dry-run",)):
         said = site.releaser("hold", "alpah", *options, check=2).stderr
         assert "alpah is not in uv.lock" in said
-        assert "Did you mean alpha" in said
+        assert "Did you mean `alpha`" in said
         assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
         assert "Nothing is on hold." in site.releaser("unhold", "alpha", *options, check=2).stderr
     site.releaser("hold", "beta", check=0)

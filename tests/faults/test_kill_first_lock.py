@@ -54,7 +54,7 @@ class Crossing:
         if number % 2:
             finished = self.site.releaser("prune")
             # It had not come to anything yet.
-            known = any(one in finished.stderr for one in ("pyproject.toml does not exist", "is not in a project"))
+            known = any(one in finished.stderr for one in ("pyproject.toml does not exist", "there is no project here"))
             found += [f"prune: {finished}"] if finished.returncode not in (0, 3 if known else 7) else []
             found += self._live()
         finished = self.site.releaser(*self.words)

@@ -243,7 +243,7 @@ def conflict(*names: str, **more: str) -> dict[str, Any]:
             uv_project(**ALL),
             ["FILE: KEY names the group `tset`", f"not in .* of {FILE}", "`test`?"],
         ),
-        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group, or remove it from `test_groups`."]),
+        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group to pyproject.toml, or remove it"]),
         ({"test_groups": ("odd",)}, uv_project(odd={}), ["`odd`, which is not a list in"]),
         ({"test_groups": ("prod",), "group": "prod"}, uv_project(**ALL), ["`prod`, which goes live"]),
         ({"test_groups": ("test",), "group": "gone"}, uv_project(**ALL), []),

@@ -164,7 +164,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
 def test_a_wrong_value_in_a_file_is_named_with_the_file_and_cut(tmp_path: Path) -> None:
     admins, number = messages(loaded(tmp_path, {}, "RELEASER_KEEP=many\nADMINS_JSON=ada\n"))
     assert number == f"{tmp_path / '.env'}: RELEASER_KEEP must be a whole number, 0 or more (it is 'many')"
-    assert admins.startswith(f"{tmp_path / '.env'}: ADMINS_JSON must be a JSON list")
+    assert admins.startswith(f"{tmp_path / '.env'}: ADMINS_JSON has a wrong item 1: the address 'ada' has no @")
     (message,) = messages(loaded(tmp_path, {}, "", {"RELEASER_KEEP": "x" * 5000}))
     assert len(message) < 200
 
@@ -203,9 +203,9 @@ def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("table", "environ", "message", "advice"),
     [
-        ({"kep": 1}, {}, f"{PYPROJECT}: tool.releaser.kep is not a setting of releaser", "Did you mean keep?"),
-        ({"unixgroup": 1}, {}, f"{PYPROJECT}: tool.releaser.unixgroup is not", "Did you mean unix_group?"),
-        ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean state_dir?"),
+        ({"kep": 1}, {}, f"{PYPROJECT}: tool.releaser.kep is not a setting of releaser", "Did you mean `keep`?"),
+        ({"unixgroup": 1}, {}, f"{PYPROJECT}: tool.releaser.unixgroup is not", "Did you mean `unix_group`?"),
+        ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean `state_dir`?"),
         ({"colour": 1}, {}, f"{PYPROJECT}: tool.releaser.colour is not", "Remove it"),
         (
             {"test_jobs": 2},
@@ -214,9 +214,16 @@ def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> N
             "Remove it: releaser runs the tests",
         ),
         ({}, {"RELEASER_TEST_JOBS": "1"}, "environment: RELEASER_TEST_JOBS is '1', but", "one after the other"),
-        ({}, {"RELEASER_KEP": "1"}, "environment: RELEASER_KEP is not", "Did you mean RELEASER_KEEP?"),
+        ({}, {"RELEASER_KEP": "1"}, "environment: RELEASER_KEP is not", "Did you mean `RELEASER_KEEP`?"),
+        (
+            {"pin": False},
+            {},
+            f"{PYPROJECT}: tool.releaser.pin is False, but the setting is called",
+            "`pin_processes` in",
+        ),
+        ({}, {"RELEASER_PIN": "x"}, "environment: RELEASER_PIN is 'x', but", "Write `RELEASER_PIN_PROCESSES` in its"),
         ({}, {"RELEASER_FOO": "1"}, "environment: RELEASER_FOO is not", "`releaser config` lists all settings"),
-        ({}, {"RELEASER_SMTP_PASWORD": "x"}, "environment: RELEASER_SMTP_PASWORD is", "RELEASER_SMTP_PASSWORD?"),
+        ({}, {"RELEASER_SMTP_PASWORD": "x"}, "environment: RELEASER_SMTP_PASWORD is", "`RELEASER_SMTP_PASSWORD`?"),
         ({}, {"RELEASER_ADMINS_JSON": "[]"}, "environment: RELEASER_ADMINS_JSON is", "RELEASER_"),
     ],
 )

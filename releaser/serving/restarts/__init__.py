@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from releaser.capabilities import make
 from releaser.core.restart import Restart
-from releaser.errors import Finding
+from releaser.errors import Finding, how_to_set
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts.command import Command
 from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
+from releaser.system.words import did_you_mean
 from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
         place = Path(os.path.normpath(root / word))
         place = venv / place.relative_to(link) if place.is_relative_to(link) else place
         if shutil.which(place if "/" in word else word, path=path) is None:
-            yield Finding(
-                "program-missing",
-                f"{key}: the program {word!r} does not exist",
-                f"Correct `{key}`, or install the program.",
-            )
+            meant = did_you_mean(word, restart_words()) if key == "restart" else ""
+            if key == "health_check" and "." in word.partition("/")[0] and "/" not in word[:1]:
+                meant = f"Did you mean `https://{word}`?"
+            advice = f"{meant} Install the program, or {how_to_set(key)}.".lstrip()
+            yield Finding("program-missing", f"{key}: the program {word!r} does not exist", advice)

@@ -1,0 +1,175 @@
+"""Mistakes of people: a wrong directory, a project that is not adopted, a misspelt word; and what to do about them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import snapshots
+from tests.support.commands import console_script, run
+from tests.support.sites import SampleSite, SiteFactory
+
+INIT = "what to do: Run `releaser init` to adopt the project."
+FILES = ("pyproject.toml", "uv.lock", ".venv", "requirements.txt")
+COMMANDS = (
+    "update", "update --dry-run", "update --if-due", "update alpha", "init", "propose", "rollback", "rollback live", "rebuild",
+    "prune", "pin live", "hold alpha", "unhold alpha", "accept alpha", "status", "list", "show live", "history", "check",
+    "audit", "verify", "outdated", "packages", "diff live", "report --html page.html", "run true", "config restart",
+    "test-mail", "setup --yes --no-mail --schedule none", "exec --refresh daily -- true", "export --requirements",
+)  # fmt: skip
+
+
+def in_directory(site: SampleSite, place: Path, command: str) -> str:
+    """Run a command in a directory; return what it printed to stderr."""
+    finished = run([console_script(), *command.split()], cwd=place, env=site.env)
+    assert finished.returncode in (2, 3, 4, 9), finished
+    return finished.stderr
+
+
+def test_a_wrong_directory_is_named_and_nothing_is_written(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site()
+    for name in ("empty", "open", "no lock/project"):
+        place = tmp_path / name
+        place.mkdir(parents=True)
+        if name == "open":  # such as /tmp: it has no project whose owner could matter
+            place.chmod(0o777)
+        if name == "no lock/project":
+            (place / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n', encoding="utf-8")
+        before = snapshots.tree(tmp_path)
+        for command in COMMANDS:
+            said = in_directory(site, place, command) if (name, command) not in ALLOWED else ""
+            if name != "no lock/project":
+                assert f"there is no project here: neither {place} nor" in said, command
+                assert "what to do: Change to the project with `cd`, or add `--project PATH` to the command." in said
+            assert snapshots.tree(tmp_path) == before, command
+
+
+#: Questions that a project without a lock answers.
+ALLOWED = {("no lock/project", command) for command in ("status", "list", "history", "config restart")}
+
+
+def test_the_project_below_is_proposed(make_site: SiteFactory) -> None:
+    site = make_site()
+    said = in_directory(site, site.outer, "status")
+    assert f"what to do: Did you mean the project in `{site.path.name}`? Run `cd {site.path.name}`, or" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("status", 0, "no release yet. Run `releaser init` to adopt the project."),
+        ("list", 0, "there are no releases yet. Run `releaser init` to adopt the project."),
+        ("rollback", 9, f"the project has no release yet\n  {INIT}"),
+        ("rollback --dry-run", 9, INIT),
+        ("rollback live", 9, INIT),
+        ("rebuild", 9, INIT),
+        ("propose", 9, INIT),
+        ("prune", 9, INIT),
+        ("show live", 9, INIT),
+        ("audit", 9, f"no release is live\n  {INIT}"),
+        ("verify", 9, INIT),
+        ("diff previous", 9, INIT),
+        ("packages", 9, INIT),
+        ("run true", 9, INIT),
+        ("pin live", 9, INIT),
+        ("hold alhpa", 2, "what to do: Did you mean `alpha`?"),
+        ("update alhpa", 2, "what to do: Did you mean `alpha`?"),
+        ("unhold alpha", 2, "alpha is not on hold"),
+    ],
+)
+def test_a_project_that_is_not_adopted(make_site: SiteFactory, command: str, status: int, words: str) -> None:
+    site = make_site()
+    finished = site.releaser(command, check=status)
+    assert words in finished.stdout + finished.stderr
+    assert not site.state_dir.parent.exists()
+
+
+def test_a_typo_leaves_no_log_and_no_line_in_the_history(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    live = site.live_id()
+    logs, history = sorted((site.state_dir / "logs").iterdir()), site.json("history")
+    for command, status, words in (
+        ("hold alhpa", 2, "Did you mean `alpha`?"),
+        ("unhold alpha", 2, "Nothing is on hold."),
+        ("accept alpha", 2, "Run `releaser update` first"),
+        ("rollback liev", 9, "Did you mean `live`?"),
+        ("show previuos", 9, "Did you mean `previous`?"),
+        (f"pin {live}x", 9, f"Did you mean `{live}`?"),
+        ("rollback 2020", 9, "See `releaser list`."),
+        ("config test_timout", 2, "Did you mean `test_timeout`?"),
+        ("update alhpa", 2, "Did you mean `alpha`?"),
+        ("udpate", 2, "Did you mean `update`?"),
+        ("bundle creat", 2, "Did you mean `bundle create`?"),
+        ("create", 2, "Did you mean `bundle create`?"),
+        ("update --forse", 2, "Did you mean `--force`?"),
+        ("schedule cran", 2, "Did you mean `cron`?"),
+        ("status", 0, live),
+        ("list", 0, live),
+        ("outdated", 0, ""),
+        ("check", 0, "everything is ready"),
+    ):
+        finished = site.releaser(command, check=status)
+        assert words in finished.stdout + finished.stderr, finished
+        assert sorted((site.state_dir / "logs").iterdir()) == logs, command
+        assert site.json("history") == history, command
+    finished = run([console_script(), "--json", "status"], cwd=site.path, env=site.env, check=2)
+    assert "Options follow the name of a command: `releaser COMMAND --json`." in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "advice"),
+    [
+        ("UPGRADE", "minr", "Did you mean `minor`?"),
+        ("GIT_PULL", "yes", "Did you mean `true`?"),
+        ("KEEP_WITHIN", "30 days", "Did you mean `30d`?"),
+        ("VULNERABILITY_SERVICE", "osv.example.org", "Did you mean `https://osv.example.org`?"),
+        ("HEALTH_CHECK", "www.example.org/health", "Did you mean `https://www.example.org/health`?"),
+        ("RESTART", "autoo", "Did you mean `auto`?"),
+        ("GROUP", "locl", "Did you mean `local`?"),
+    ],
+)
+def test_a_wrong_value_gets_a_guess_and_a_command(
+    make_site: SiteFactory, variable: str, value: str, advice: str
+) -> None:
+    site = make_site(dotenv={f"RELEASER_{variable}": value}, venv=variable in ("HEALTH_CHECK", "RESTART"))
+    said = site.releaser("check", check=3).stderr
+    assert advice in said
+    assert f"releaser setup --set {variable.lower()}=" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("ada@example.org", [["", "ada@example.org"]]),
+        ("Ada <ada@example.org>, bob@example.org", [["Ada", "ada@example.org"], ["", "bob@example.org"]]),
+        ('["ada@example.org", ["Bob", "bob@example.org"]]', [["", "ada@example.org"], ["Bob", "bob@example.org"]]),
+    ],
+)
+def test_addresses_need_no_json(make_site: SiteFactory, text: str, addresses: object) -> None:
+    site = make_site(dotenv={"ADMINS_JSON": text})
+    assert site.json("config", "admins")["value"] == addresses
+
+
+def test_a_venv_in_the_place_of_the_symlink(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    live = site.live_id()
+    site.link.unlink()
+    site.make_venv()
+    for command in ("update", "rollback", "check"):
+        said = site.releaser(command, check=3).stderr
+        assert f"{site.link} is no symlink now, but releaser made {live} live last" in said
+        assert f"To go back to {live}, run `releaser rollback {live}`: the directory becomes a release, too." in said
+        assert "To keep the directory live, run `releaser init`." in said
+    assert "no symlink now" in site.releaser("audit", check=9).stderr
+    site.releaser(f"rollback {live}", check=0)
+    assert site.live_id() == live
+    assert len(site.releases()) == 3, "that of the directory"
+
+
+def test_no_temporary_directory_is_no_bug(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    for command in ("verify --tests", "check --tests"):  # uv does not start under such a limit
+        words = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", console_script(), *command.split()]
+        finished = run(words, cwd=site.path, env=site.env, check=4)
+        assert "Traceback" not in finished.stderr
+        assert "No usable temporary directory" in finished.stderr
+        assert "TMPDIR" in finished.stderr
