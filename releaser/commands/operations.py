@@ -215,9 +215,6 @@ def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> 
     """Make the change that `decide` returns, or print it in a dry run."""
     from releaser.pipelines.maintenance import make_change, plan_change
 
-    site = ctx.site()
-    if not site.project.releases.is_dir():
-        decide(site, *words)  # an error must not leave a state directory: it may be the wrong project
     ctx.end(ctx.run(plan_change, make_change, decide, *words))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import FollowUpError, PreflightError
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import refuse_moved, refuse_without_live
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import store_of
@@ -49,7 +49,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
             return PipelineResult(result="no-changes", headline="no release is due for deletion")
         return PipelineResult(result="updated", headline=f"{plural(len(removed), 'release')} removed")
 
-    return run_session(request, pipeline, needs_release=True), tuple(decided)
+    return run_session(request, pipeline, check=lambda site: refuse_without_live(store_of(site))), tuple(decided)
 
 
 def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:
@@ -92,7 +92,7 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
         change.apply()
         return PipelineResult(result="updated", headline=f"{change.name} {change.state} now")
 
-    return run_session(request, pipeline)
+    return run_session(request, pipeline, check=lambda site: decide(site, *words))
 
 
 def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:

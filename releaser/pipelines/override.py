@@ -21,7 +21,7 @@ from releaser.pipelines.decide import decide
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
 from releaser.pipelines.rebuild import open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import ADOPT, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.report import Plan
@@ -43,7 +43,7 @@ COMMAND = "update --override"
 
 def override(request: Request, overrides: Sequence[Override]) -> RunReport:
     """Build and test a candidate with packages from elsewhere; live release, lock and records stay as they are."""
-    return run_session(request, lambda run: _override(run, overrides), needs_release=True)
+    return run_session(request, lambda run: _override(run, overrides), check=_check_adopted)
 
 
 def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
@@ -86,12 +86,14 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
     return overrides
 
 
+def _check_adopted(site: Site) -> None:
+    _require_live(store_of(site).live())
+
+
 def _require_live(live: Release | None) -> Release:
     """Return the live release. Raises PreflightError without one: a trial must not be the first release."""
     if live is None:
-        refuse(
-            "nothing-live", "no release is live, so there is none to try a package with", "Run `releaser init` first."
-        )
+        refuse("nothing-live", "no release is live, so there is none to try a package with", ADOPT)
     return live
 
 

@@ -24,7 +24,7 @@ from releaser.pipelines.session import PipelineResult, run_session
 from releaser.pipelines.update import examine_target, make_release, reason_not_to_build
 from releaser.releases.acceptance import DeviationError, foresee_refusal, note_refusals
 from releaser.releases.proposal import BRANCH, Proposal, ProposalSection, note_proposal, read_proposal
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import ADOPT, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
@@ -51,7 +51,7 @@ def propose(request: Request, *, force: bool = False) -> RunReport:
 
     `force` includes candidates that failed before, and proposes a declined upgrade again.
     """
-    return run_session(request, partial(_propose, force=force), needs_release=True)
+    return run_session(request, partial(_propose, force=force), check=_find_live)
 
 
 def _propose(run: Run, *, force: bool) -> PipelineResult:
@@ -91,9 +91,7 @@ def _find_live(site: Site) -> Release:
         )
     live = store_of(site).live()
     refuse_unreadable_live(live)
-    return live or refuse(
-        "nothing-live", "no release is live, so no upgrade can be proposed", "Run `releaser update` first."
-    )
+    return live or refuse("nothing-live", "no release is live, so no upgrade can be proposed", ADOPT)
 
 
 class Base(Frozen):

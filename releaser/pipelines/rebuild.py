@@ -28,7 +28,7 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
 from releaser.releases.integrity import Damage, find_live_damage, has_lost_python, why_rebuild
-from releaser.releases.release import Release, lock_of, refuse_moved
+from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.releases.venv import executable_of
 from releaser.report import Plan, RunLog, RunReport
@@ -156,7 +156,7 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
     `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the live site may be
     unhealthy.
     """
-    return run_session(request, lambda run: _rebuild(run, python=python, force=force), needs_release=True)
+    return run_session(request, lambda run: _rebuild(run, python=python, force=force), check=_refuse_unadopted_site)
 
 
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
@@ -197,10 +197,14 @@ def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
     )
 
 
+def _refuse_unadopted_site(site: Site) -> None:
+    refuse_unadopted(store_of(site))
+
+
 def refuse_unadopted(store: ReleaseStore) -> None:
     """Refuse if no release has been live yet. Raises PreflightError."""
     if not store.ledger().activations:
-        refuse("nothing-live", "no release has been live yet, so none can be rebuilt", "Run `releaser init` first.")
+        refuse("nothing-live", "no release has been live yet, so none can be rebuilt", ADOPT)
 
 
 def is_repair(live: Release | None) -> bool:

@@ -58,7 +58,7 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
     flip.
     """
     pipeline = partial(roll_back, to=to, force=force, keep_code=keep_code)
-    return run_session(request, pipeline, needs_release=True)
+    return run_session(request, pipeline, check=lambda site: choose(store_of(site), to))
 
 
 def roll_back(
@@ -231,8 +231,11 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             words = [_describe_damage(one, found) for one, found in damaged]
             message = "; ".join(["no earlier good release exists to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
+            if not store.snapshot().releases:
+                message = "the project has no release yet"
+                raise NoSuchReleaseError(message, ADOPT)
             others = "Choose a release from `releaser list`, and run `releaser rollback RELEASE`."
-            raise NoSuchReleaseError(message, f"{repair}{others if store.live() else ADOPT}")
+            raise NoSuchReleaseError(message, f"{repair}{others}")
         return target
     target = store.find(to)
     never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)

@@ -17,7 +17,6 @@ from releaser.errors import (
     FollowUpError,
     Interrupted,
     LockedError,
-    NoSuchReleaseError,
     PreflightError,
     ReleaserError,
     TestsFailedError,
@@ -27,7 +26,6 @@ from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal
-from releaser.releases.release import ADOPT
 from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
@@ -80,12 +78,13 @@ class PipelineResult(Frozen):
 
 
 def run_session(
-    request: Request, pipeline: Callable[[Run], PipelineResult], *, needs_release: bool = False
+    request: Request, pipeline: Callable[[Run], PipelineResult], *, check: Callable[[Site], object] | None = None
 ) -> RunReport:
     """Run a pipeline under the project lock, after recovery; write history and mail, and return the report.
 
-    Every error of a run becomes part of its report. Only a second interrupt raises. With `needs_release`, nothing is
-    written in a project that was never adopted. A wrong command line leaves no log file and no line in the history.
+    Every error of a run becomes part of its report. Only a second interrupt raises. In a project without releases,
+    `check` comes first, and nothing is written if it raises a ReleaserError: it may be the wrong project. A wrong
+    command line leaves no log file and no line in the history.
     """
     log = new_log(request.command, request.listener)
     try:
@@ -96,8 +95,11 @@ def run_session(
     if request.listener.shows_progress:
         site.runner.watch = request.listener.printed
     run = Run(site=site, log=log)
-    if needs_release and not site.project.releases.is_dir() and not _has_journal(site):
-        return _report_failure(run, NoSuchReleaseError("the project has no release yet", ADOPT))
+    try:
+        if check is not None and not site.project.releases.is_dir() and not _has_journal(site):
+            check(site)
+    except ReleaserError as error:
+        return _report_failure(run, error)
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
@@ -135,9 +137,9 @@ def _has_journal(site: Site) -> bool:
 
 
 def _check(site: Site) -> None:
-    from releaser.pipelines.preflight import check  # slow to import
+    from releaser.pipelines import preflight  # slow to import
 
-    check(site)
+    preflight.check(site)
 
 
 def _unusable(site: Site, error: OSError) -> PreflightError:

@@ -179,7 +179,7 @@ def test_a_missing_project_and_nobody_to_be_told(site: SampleSite, tmp_path: Pat
     """Neither wrong settings nor a dead mail server change what is wrong first of all; the report is the usual one."""
     dead = {"AUTO_UPDTR__EMAIL_HOST": "127.0.0.1", "AUTO_UPDTR__EMAIL_HOST_PORT": str(dead_port)}
     people = "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON"
-    nobody = {people: "root@example.org"}
+    nobody = {people: "root"}
     for env, said in ((nobody, people), ({**dead, people: '["root@example.org"]'}, str(dead_port))):
         project = {"RELEASER_PROJECT": str(tmp_path / "gone")}
         finished = call(site, "update", "--json", env={**env, **project})

@@ -9,11 +9,11 @@ from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
 INIT = "what to do: Run `releaser init` to adopt the project."
-FILES = ("pyproject.toml", "uv.lock", ".venv", "requirements.txt")
 COMMANDS = (
-    "update", "update --dry-run", "update --if-due", "update alpha", "init", "propose", "rollback", "rollback live", "rebuild",
-    "prune", "pin live", "hold alpha", "unhold alpha", "accept alpha", "status", "list", "show live", "history", "check",
-    "audit", "verify", "outdated", "packages", "diff live", "report --html page.html", "run true", "config restart",
+    "update", "update --dry-run", "update --if-due", "update alpha", "init", "propose", "rollback", "rollback live",
+    "rebuild", "prune", "pin live", "hold alpha", "unhold alpha", "accept alpha", "status", "list", "show live",
+    "history", "check",
+    "audit", "verify", "outdated", "packages", "diff live", "run true", "config restart",
     "test-mail", "setup --yes --no-mail --schedule none", "exec --refresh daily -- true", "export --requirements",
 )  # fmt: skip
 
@@ -61,8 +61,8 @@ def test_the_project_below_is_proposed(make_site: SiteFactory) -> None:
         ("rollback", 9, f"the project has no release yet\n  {INIT}"),
         ("rollback --dry-run", 9, INIT),
         ("rollback live", 9, INIT),
-        ("rebuild", 9, INIT),
-        ("propose", 9, INIT),
+        ("rebuild", 3, INIT),
+        ("propose", 3, INIT),
         ("prune", 9, INIT),
         ("show live", 9, INIT),
         ("audit", 9, f"no release is live\n  {INIT}"),
@@ -168,7 +168,7 @@ def test_a_venv_in_the_place_of_the_symlink(make_site: SiteFactory) -> None:
 def test_no_temporary_directory_is_no_bug(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     for command in ("verify --tests", "check --tests"):  # uv does not start under such a limit
-        words = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", console_script(), *command.split()]
+        words: list[str | Path] = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", console_script(), *command.split()]
         finished = run(words, cwd=site.path, env=site.env, check=4)
         assert "Traceback" not in finished.stderr
         assert "No usable temporary directory" in finished.stderr

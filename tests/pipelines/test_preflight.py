@@ -156,7 +156,7 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
     ),
     (setting("RELEASER_RESTART=passenger"), "restart is `passenger`, but passenger-config is not on PATH"),
     (setting("RELEASER_RESTART_FILE=web/x"), "restart_file {root}/web/x: the directory {root}/web does not exist"),
-    ({"edits": [("../.env", '["ada@example.org"]', "ada")]}, "ADMINS_JSON must be a JSON list"),
+    ({"edits": [("../.env", '["ada@example.org"]', "ada")]}, "the address 'ada' has no @"),
     (
         {"edits": [("../.env", DOTENV, "RELEASER_ENVIRONMENT=production\n")]},
         "no recipient is set for mails about this project ({root.parent}/.env: ADMINS_JSON)",

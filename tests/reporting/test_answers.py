@@ -142,11 +142,12 @@ STATUS = Status(
     commits_on_hold=(),
     waiting=(),
 )
+NOT_ADOPTED = "live: no release yet. Run `releaser init` to adopt the project."
 DISK = "disk: the releases take 420 MB, 12.3 GB are free"
 
 
 def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
-    assert status_text(STATUS) == ["project: shop (/srv/shop)", "live: no release", DISK]
+    assert status_text(STATUS) == ["project: shop (/srv/shop)", NOT_ADOPTED, DISK]
 
 
 def on_hold(name: str, version: str = "2") -> OnHold:
