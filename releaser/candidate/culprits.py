@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.culprit_settings import CulpritSettings
 from releaser.candidate.partial_locks import TrialInstall, find_all_needs
-from releaser.candidate.results import Fault, put_on_hold, reject_commit
+from releaser.candidate.results import Fault, make_commit_block, put_on_hold
 from releaser.candidate.testing import block_candidate_of, first_failure
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
@@ -310,7 +310,7 @@ class CulpritSearch:
     def _report_failing_base(self, result: SearchResult, found: Candidate | None) -> None:
         """Report why the tests fail without upgrades: the new code needs a newer package, or no package is the cause.
 
-        A commit that is the cause is rejected; later updates upgrade packages without it.
+        A commit that is the cause is put on hold; later updates upgrade packages without it.
         """
         if found is not None:
             self._report_requirement(found, find_needed(self, result))
@@ -321,7 +321,7 @@ class CulpritSearch:
             message = f"the tests fail with {self._news} and the earlier packages as well: no package is the cause"
             self._report(message, "Check what else has changed, such as data, services or the system.")
             return
-        entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
+        entry = make_commit_block(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
         change_blocks(self.site.state_dir, lambda blocks: blocks.with_new(entry))
         commit, live = entry.commit[:12], "with the live packages, too"
         self._report(

@@ -74,17 +74,17 @@ def mark_bad(
     """
     store_of(site).record_withdrawn(release)
 
-    def reject(blocks: Blocks) -> Blocks:
+    def add(blocks: Blocks) -> Blocks:
         if versions is None:
             return blocks
         failed = block_candidate(release.key, release.id, reason, by="rollback")
         changed = blocks.with_versions(versions, release=release.id, reason=reason, since=failed.since)
         return changed.with_new(failed, *([commit] if commit is not None else ()))
 
-    change_blocks(site.state_dir, reject)
+    change_blocks(site.state_dir, add)
 
 
-def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> StoredBlock:
+def make_commit_block(site: Site, commit: str, code_key: str, reason: str) -> StoredBlock:
     """Return the block with which updates skip a commit."""
     subject = ""
     with contextlib.suppress(ToolError):
@@ -157,7 +157,7 @@ def put_on_hold(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *,
 
 
 def add_holds(site: Site, report: RunReport) -> RunReport:
-    """Add the holds, except those on versions that are not newer than the live one, and the rejected commits."""
+    """Add the holds, except those on versions that are not newer than the live one, and the commits on hold."""
     try:
         blocks = read_blocks(site.state_dir)
     except OSError:  # another check reports it

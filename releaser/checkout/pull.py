@@ -118,10 +118,10 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
     with log.step("choose commit") as step:
         own = site.own_files()
         key = git.code_key(own, commit=remote_head)
-        rejected = None if force else read_blocks(site.state_dir).commit(key)
-        if rejected is not None:
-            step.says(f"stays at {head[:12]}: commit {rejected.commit[:12]} {rejected.reason}")
-            return replace(stay, commits=behind, rejected=rejected, offered=remote_head)
+        hold = None if force else read_blocks(site.state_dir).commit(key)
+        if hold is not None:
+            step.says(f"stays at {head[:12]}: commit {hold.commit[:12]} {hold.reason}")
+            return replace(stay, commits=behind, commit_on_hold=hold, offered=remote_head)
         _refuse_other_places(site, remote_head)
         _refuse_filters(site, remote_head)
         _refuse_unsigned(site, remote_head)

@@ -24,7 +24,7 @@ class Target(Frozen):
     #: True if the checkout fast-forwards. Otherwise it drops commits, as in a rollback.
     forward: bool = True
     #: The block against the remote head, `offered`, and against `commits`; None without one.
-    rejected: StoredBlock | None = None
+    commit_on_hold: StoredBlock | None = None
     offered: str = ""
 
     @property

@@ -163,10 +163,10 @@ def find_pairs(trials: Trials, found: SearchResult) -> dict[str, str]:
     The map lacks culprits that fail alone, and those for which no further trial is possible.
     """
     pairs: dict[str, str] = {}
-    left_out: Part = ()
+    excluded: Part = ()
     for culprit, part in found.failing.items():
-        partner = _find_partner(trials, part, without=left_out) if culprit in found.culprits else None
-        left_out = (*left_out, culprit)
+        partner = _find_partner(trials, part, without=excluded) if culprit in found.culprits else None
+        excluded = (*excluded, culprit)
         if partner is not None:
             pairs[culprit] = partner
     return pairs
@@ -233,5 +233,5 @@ def _give_second_chance(trials: Trials, found: SearchResult) -> SearchResult:
     return found
 
 
-def _without(items: Part, left_out: Part) -> Part:
-    return tuple(item for item in items if item not in left_out)
+def _without(items: Part, excluded: Part) -> Part:
+    return tuple(item for item in items if item not in excluded)

@@ -70,9 +70,9 @@ def find_differences(
         if here == there or (left is not None and left.get(name) == there):
             continue
         is_comparable = bool(versions_in(here) and versions_in(there))
-        is_rejected = not is_comparable and any((name, word) in own for word in there.split(", "))
+        has_failed = not is_comparable and any((name, word) in own for word in there.split(", "))
         is_held = (name, "") in own
-        if not is_held and not is_rejected and not is_older(here, there):
+        if not is_held and not has_failed and not is_older(here, there):
             continue
         is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in reasons)
         if is_held or not is_asked:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: How a package avoids versions that failed: it stays at the live version, stays at or above it, or skips only these.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 #: The causes of blocks of versions that failed.
-REJECTED = ("rollback", "tests")
+BY_FAILURES = ("rollback", "tests")
 
 
 class Limit(Frozen):
@@ -87,7 +87,7 @@ class Rules(Frozen):
     #: The packages that a person holds.
     held: tuple[Block, ...] = ()
     #: The versions that failed in the tests, or were rolled back (see `by`), oldest first.
-    rejected: tuple[Block, ...] = ()
+    failed: tuple[Block, ...] = ()
     #: The versions that fix a vulnerability: updates install exactly these, `upgrade` does not apply to them, and
     #: `Age.fixes` replaces a higher age.
     fixes: Mapping[str, str] = field(default_factory=dict)
@@ -129,9 +129,9 @@ class Rules(Frozen):
         """True if the setting `ignore` keeps a package at its locked version."""
         return name in self.packages.locked and any(fnmatchcase(name, pattern) for pattern in self.policy.ignored)
 
-    def rejected_versions(self, name: str) -> tuple[str, ...]:
+    def failed_versions(self, name: str) -> tuple[str, ...]:
         """Return the versions of a package that failed before."""
-        return tuple(block.version for block in self.rejected if block.name == name)
+        return tuple(block.version for block in self.failed if block.name == name)
 
     # Judging versions
 
@@ -142,7 +142,7 @@ class Rules(Frozen):
 
     def blocks(self, name: str, version: str, uploads: Uploads) -> Iterator[Block]:
         """Yield the blocks of a version by the rules, the most important first."""
-        stays = version == self.packages.live.get(name) and self.rejected_versions(name)
+        stays = version == self.packages.live.get(name) and self.failed_versions(name)
         if name in self.packages.local or version == self.held_at(name) or (stays and not self.beyond(name, version)):
             return  # it must stay at this version, whether newer or older than the locked one
         wanted = Wanted(name=name, version=version, rules=self, uploads=uploads)
@@ -157,15 +157,15 @@ class Rules(Frozen):
 
         `found` is the result of a resolution without specifiers.
         """
-        withheld = self.find_holds(found, uploads)
+        holds = self.find_holds(found, uploads)
         names = sorted({*found, *self.packages.locked} - self.packages.local)
-        return {name: self._specifier(name, found.get(name), withheld.get(name), uploads, strictness) for name in names}
+        return {name: self._specifier(name, found.get(name), holds.get(name), uploads, strictness) for name in names}
 
     def _specifier(
-        self, name: str, found: str | None, withheld: Block | None, uploads: Uploads, strictness: Strictness
+        self, name: str, found: str | None, hold: Block | None, uploads: Uploads, strictness: Strictness
     ) -> str | None:
-        is_pinned = withheld is not None and withheld.by in REJECTED and strictness == "pinned"
-        below = find_below(self, withheld) if is_pinned and withheld else None
+        is_pinned = hold is not None and hold.by in BY_FAILURES and strictness == "pinned"
+        below = find_below(self, hold) if is_pinned and hold else None
         fixed = self._fixed_version(name, falls_back=is_pinned and below is None)
         if fixed is not None:
             return f"=={fixed}" if parse_version(fixed) and (found is None or parse_version(found)) else None
@@ -174,7 +174,7 @@ class Rules(Frozen):
             if name in self.unasked:
                 return None
             if base is not None and not versions_in(base):
-                return None if withheld else ""
+                return None if hold else ""
         version = found if found is not None and below is None else ""
         wanted = Wanted(name=name, version=version, rules=self, uploads=uploads, strictness=strictness)
         demands = [below or "", *(rule.specifier(wanted) for rule in RULES)]
@@ -282,11 +282,11 @@ class Failed(Rule):
 
     def block(self, wanted: Wanted) -> Block | None:
         """Return the failure that blocks a version."""
-        return find_rejection(wanted.rules, wanted.name, wanted.version)
+        return find_failed(wanted.rules, wanted.name, wanted.version)
 
     def specifier(self, wanted: Wanted) -> str:
         """Exclude each version that failed."""
-        versions = wanted.rules.rejected_versions(wanted.name)
+        versions = wanted.rules.failed_versions(wanted.name)
         return ",".join(f"!={version}" for version in versions if parse_version(version))
 
 
@@ -336,8 +336,8 @@ class Downgrade(Rule):
             return ""
         floor, rules, name = wanted.range[0], wanted.rules, wanted.name
         came_after = is_older(rules.packages.live_version(name), str(floor))
-        has_failed = str(floor) in rules.rejected_versions(name)
-        if has_failed or (came_after and find_rejection(rules, name, str(floor)) is not None):
+        has_failed = str(floor) in rules.failed_versions(name)
+        if has_failed or (came_after and find_failed(rules, name, str(floor)) is not None):
             return ""
         return f">={floor.public}"
 
@@ -399,63 +399,63 @@ def _may_stray(wanted: Wanted, floor: Version) -> bool:
 # Versions that failed, and their consequences for others
 
 
-def find_rejection(rules: Rules, name: str, version: str) -> Block | None:
+def find_failed(rules: Rules, name: str, version: str) -> Block | None:
     """Return the block of a version that failed, or that is older than a failed one and no substitute for it.
 
     After a rollback, the tests may miss the same fault in other versions: the package stays at its version, or at that
     of the committed lock, until a newer version than the one that was rolled back appears.
     """
-    rejected = [block for block in rules.rejected if block.name == name]
+    holds = [hold for hold in rules.failed if hold.name == name]
     several = version.split(", ")
-    failed = [block for block in rejected if block.version in several]
+    failed = [hold for hold in holds if hold.version in several]
     if failed:
         return _block_like(failed[-1], version, failed[-1].reason)
     # If a constraint excludes the live version, the package must leave it: then failures do not block other versions.
     live = rules.packages.live_version(name)
-    if not rejected or version == rules.packages.demanded.get(name) or rules.beyond(name, live):
+    if not holds or version == rules.packages.demanded.get(name) or rules.beyond(name, live):
         return None
     others = sorted(set(several).difference(live.split(", ")))
     for other in others:
-        for one in reversed(rejected):
-            if reason := _what_it_says(rules, one, other):
-                return _block_like(one, version, reason)
+        for hold in reversed(holds):
+            if reason := _explain_older(rules, hold, other):
+                return _block_like(hold, version, reason)
     return None
 
 
-def _block_like(rejected: Block, version: str, reason: str) -> Block:
-    return Block(name=rejected.name, version=version, by=rejected.by, reason=reason, since=rejected.since)
+def _block_like(hold: Block, version: str, reason: str) -> Block:
+    return Block(name=hold.name, version=version, by=hold.by, reason=reason, since=hold.since)
 
 
-def _what_it_says(rules: Rules, rejected: Block, version: str) -> str:
+def _explain_older(rules: Rules, hold: Block, version: str) -> str:
     """Say why a version that has not failed is no substitute for one that has; empty if it may be one."""
-    new, bad = parse_version(version), parse_version(rejected.version)
+    new, bad = parse_version(version), parse_version(hold.version)
     if new is None or bad is None:
-        return "" if is_newer(version, rejected.version) else f"{rejected.version} failed ({rejected.reason})"
+        return "" if is_newer(version, hold.version) else f"{hold.version} failed ({hold.reason})"
     if new > bad:
         return ""
-    if rejected.by == "rollback":
-        is_chosen = version in rules.packages.locked.get(rejected.name, "").split(", ")
-        older = f"it is older than {rejected.version}, which was rolled back: {rejected.reason}"
+    if hold.by == "rollback":
+        is_chosen = version in rules.packages.locked.get(hold.name, "").split(", ")
+        older = f"it is older than {hold.version}, which was rolled back: {hold.reason}"
         return "" if is_chosen else older
-    if series_of(new) == series_of(bad) and not _is_first_of_live_series(rules, rejected):
-        return f"it is older than {rejected.version}, which failed: {rejected.reason}"
+    if series_of(new) == series_of(bad) and not _is_first_of_live_series(rules, hold):
+        return f"it is older than {hold.version}, which failed: {hold.reason}"
     return ""
 
 
-def _is_first_of_live_series(rules: Rules, rejected: Block) -> bool:
+def _is_first_of_live_series(rules: Rules, hold: Block) -> bool:
     """True if the version is the only one of the live series, newer than the live one, that failed the tests.
 
     Then no lower series remains to try, so the next lower version gets one try.
     """
-    live = parse_version(rules.packages.live_version(rejected.name))
-    if live is None or rejected.by != "tests":
+    live = parse_version(rules.packages.live_version(hold.name))
+    if live is None or hold.by != "tests":
         return False
-    failed = [bad for version in rules.rejected_versions(rejected.name) if (bad := parse_version(version))]
+    failed = [bad for version in rules.failed_versions(hold.name) if (bad := parse_version(version))]
     return [series_of(bad) for bad in failed if bad > live].count(series_of(live)) == 1
 
 
 def find_below(rules: Rules, failed: Block) -> str | None:
-    """Return the specifier for versions from the live one up to below a rejected one; None if none may be tried.
+    """Return the specifier for versions from the live one up to below a failed one; None if none may be tried.
 
     After a rollback, updates skip all versions below the one that was rolled back.
     """

@@ -108,11 +108,11 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
     quietly = "" if builds or target.brings_code else ", without a new release: it changes neither code nor packages"
     fate = f"would go live{quietly}" if builds or following != "stays" else "would not go live yet"
     yield from (f"commit {one.id[:12]} ({one.subject}) {fate}" for one in commits)
-    if target.rejected is not None:
-        rejected = target.rejected
-        by = f"commit {rejected.commit[:12]} " if rejected.commit != target.offered else "it "
+    if target.commit_on_hold is not None:
+        hold = target.commit_on_hold
+        by = f"commit {hold.commit[:12]} " if hold.commit != target.offered else "it "
         for commit in target.commits:
-            yield f"commit {commit.id[:12]} ({commit.subject}) would be skipped: {by}{rejected.reason}"
+            yield f"commit {commit.id[:12]} ({commit.subject}) would be skipped: {by}{hold.reason}"
     if following == "restores":
         yield "uv.lock would be restored from the live release, and committed"
 

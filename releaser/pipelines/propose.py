@@ -115,8 +115,8 @@ def find_base(work: Workspace, target: Target) -> Base:
     work = replace(work, facts=examine_target(work, target)).starting_from(committed_lock(site))
     goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Locked())
     base = Base(work=work)
-    if target.rejected is not None:
-        return replace(base, stuck=f"a commit of {branch} is on hold here ({target.rejected.reason})")
+    if target.commit_on_hold is not None:
+        return replace(base, stuck=f"a commit of {branch} is on hold here ({target.commit_on_hold.reason})")
     if goal.failed is not None:
         return replace(base, stuck=f"the lock of {branch} is not live here, because it failed ({goal.failed.reason})")
     if goal.is_new:

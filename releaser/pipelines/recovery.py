@@ -12,7 +12,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.results import list_introduced_by, mark_bad, mark_good, reject_commit
+from releaser.candidate.results import list_introduced_by, make_commit_block, mark_bad, mark_good
 from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -174,7 +174,7 @@ def conclude(change: Change) -> str:
 
 
 def _mark_left(change: Change, left: Release, target: Release) -> None:
-    """Put the versions that a rollback left on hold, and reject the commit if the code went back.
+    """Put the versions that a rollback left on hold, and the commit too if the code went back.
 
     After the rollback of a channel nothing is on hold, as the channel decides about the next release.
     """
@@ -186,7 +186,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
         key = site.code_key(code)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
-            commit = reject_commit(site, tested or code, key, f"was rolled back by hand, to {target.id}")
+            commit = make_commit_block(site, tested or code, key, f"was rolled back by hand, to {target.id}")
     mark_bad(site, left, reason, versions=list_introduced_by(left, target), commit=commit)
 
 
@@ -212,7 +212,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
 
 
 def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> None:
-    """Withdraw a release after an automatic rollback, and put its versions on hold, or reject its commit.
+    """Withdraw a release after an automatic rollback, and put its versions or its commit on hold.
 
     The target of a failed rollback was good before, and stays so. If the previous release fails too, only the candidate
     is blocked.
@@ -223,11 +223,11 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
         commit = None
         if is_new and change.code_replaced and manifest.commit and not fails_before:
-            commit = reject_commit(site, manifest.commit, manifest.code_key, f"was rolled back: {reason}")
+            commit = make_commit_block(site, manifest.commit, manifest.code_key, f"was rolled back: {reason}")
             commit = replace(commit, is_suspect=bool(list_introduced_by(target)))
         versions = {} if commit is not None or fails_before else list_introduced_by(target)
-        kept_out = None if change.flip.not_the_release else versions
-        mark_bad(site, target, reason, versions=kept_out, commit=commit)
+        introduced = None if change.flip.not_the_release else versions
+        mark_bad(site, target, reason, versions=introduced, commit=commit)
         if versions and not change.flip.not_the_release:
             # Release the suspect commits: the packages that came with them fail by themselves.
             change_blocks(site.state_dir, lambda blocks: blocks.without(lambda block: block.is_suspect))

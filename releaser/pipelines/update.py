@@ -90,12 +90,13 @@ def update_site(
     run.find_changes = partial(find_changes, run.site, snapshot)
     target = choose_target(run.site, run.log, snapshot, facts, remote_head, force=force, follow=follow)
     note_target(run.log, target)
-    if target.rejected is not None:
-        one = target.rejected
-        run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
+    if target.commit_on_hold is not None:
+        hold = target.commit_on_hold
+        run.log.learn(blocked=f"commit {hold.commit[:12]} ({hold.subject}) {hold.reason} ({hold.at[:10]})")
     note_reverted_versions(run.site, target)
-    if source is not None and target.rejected is not None:  # its lock does not fit the code that stays
-        return PipelineResult(result="no-changes", headline=f"the code of the {source.name} {target.rejected.reason}")
+    if source is not None and target.commit_on_hold is not None:  # its lock does not fit the code that stays
+        headline = f"the code of the {source.name} {target.commit_on_hold.reason}"
+        return PipelineResult(result="no-changes", headline=headline)
     # Most nights nothing is built, and a part of the tree is enough.
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:

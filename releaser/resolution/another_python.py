@@ -282,11 +282,11 @@ def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, nam
         changes = {one: new for one, _, new in move.changes_in(lock)}
         if name not in changes:  # it stays, as `asked` permits nothing newer
             return None
-        withheld = {hold.name for hold in rules.find_holds(changes, uploads).values() if hold.by != "downgrade"}
+        holds = {hold.name for hold in rules.find_holds(changes, uploads).values() if hold.by != "downgrade"}
         bad = {pin.name: pin.version for pin in move.list_unbuildable(lock) if pin.name in changes}
-        bad |= {name: changes[name]} if name in withheld else {}
+        bad |= {name: changes[name]} if name in holds else {}
         if not bad:
-            return None if withheld else lock
+            return None if holds else lock
         for one, version in bad.items():
             specifiers[one] = ",".join(filter(None, [specifiers.get(one), f"!={version}"]))
     return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
-from releaser.locks.rules import REJECTED, Rules, Strictness, find_below
+from releaser.locks.rules import BY_FAILURES, Rules, Strictness, find_below
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -55,7 +55,7 @@ class Resolved(Frozen):
     """The result: the versions by package, and the blocked newer versions."""
 
     versions: Versions
-    withheld: tuple[Block, ...] = ()
+    holds: tuple[Block, ...] = ()
     #: Newer versions that uv did not see, by mistake: no rule, no requirement and no limit of uv itself blocks them.
     #: Known only if newer versions were asked for.
     unseen: Versions = field(default_factory=dict)
@@ -85,7 +85,7 @@ def resolve_within_rules(
     free = search.look(rules)
     found: _Found | NoSolution
     if isinstance(free, NoSolution):  # the blocked versions are unknown then
-        withheld: dict[str, Block] = {}
+        holds: dict[str, Block] = {}
         found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
         if isinstance(found, NoSolution):
             return free if search.is_free else found
@@ -94,33 +94,33 @@ def resolve_within_rules(
         ahead = search.find_ahead(free)
         if not ahead and dict(free) == dict(locked) == dict(live):
             return search.finish(free, rules)
-        kept_out = rules.find_holds(free, search.uploads)
-        withheld = {**kept_out, **rules.find_holds(ahead, search.uploads)}
-        if not withheld:
+        newest_holds = rules.find_holds(free, search.uploads)
+        holds = {**newest_holds, **rules.find_holds(ahead, search.uploads)}
+        if not holds:
             return search.finish(free, rules)
         search.free = free
-        found = search.resolve(rules) if kept_out else _Found(versions=free, rules=rules)
-        may_be_fixed = any(hold.by in ("policy", "age") for hold in withheld.values())
+        found = search.resolve(rules) if newest_holds else _Found(versions=free, rules=rules)
+        may_be_fixed = any(hold.by in ("policy", "age") for hold in holds.values())
     if isinstance(found, NoSolution):
         return found
     versions = search.add_fixes(found, find_fixes() if may_be_fixed else {})
     if isinstance(versions, NoSolution):
         return versions
-    left = [hold for hold in withheld.values() if hold.by != "downgrade" and versions.get(hold.name) != hold.version]
-    told = (*left, *_find_dependent(left, search.free, versions, rules.packages.local))
-    return search.finish(versions, rules, told)
+    left = [hold for hold in holds.values() if hold.by != "downgrade" and versions.get(hold.name) != hold.version]
+    blocked = (*left, *_find_dependent(left, search.free, versions, rules.packages.local))
+    return search.finish(versions, rules, blocked)
 
 
 def _find_dependent(
-    withheld: Sequence[Block], free: Versions, versions: Versions, local: frozenset[str]
+    holds: Sequence[Block], free: Versions, versions: Versions, local: frozenset[str]
 ) -> Iterator[Block]:
     """Yield the upgrades that no rule blocks, but that need a blocked version."""
-    named = {one.name for one in withheld} | local
-    causes = first_few(f"{one.name} {one.version}" for one in withheld)
+    named = {one.name for one in holds} | local
+    causes = first_few(f"{one.name} {one.version}" for one in holds)
     for name, version in sorted(free.items()):
-        if withheld and name not in named and name in versions and is_older(versions[name], version):
-            reason = f"it requires {causes}, which {'is' if len(withheld) == 1 else 'are'} on hold"
-            yield Block(name=name, version=version, by=withheld[0].by, reason=reason)
+        if holds and name not in named and name in versions and is_older(versions[name], version):
+            reason = f"it requires {causes}, which {'is' if len(holds) == 1 else 'are'} on hold"
+            yield Block(name=name, version=version, by=holds[0].by, reason=reason)
 
 
 class _Found(Frozen):
@@ -184,7 +184,7 @@ class _Search:
         self.ahead = {name: one for name, one in versions.items() if name in found and is_newer(one, found[name])}
         return self.ahead
 
-    def finish(self, versions: Versions, rules: Rules, withheld: Sequence[Block] = ()) -> Resolved | NoSolution:
+    def finish(self, versions: Versions, rules: Rules, holds: Sequence[Block] = ()) -> Resolved | NoSolution:
         """Return `versions`, the last answer, as the result, and remove time limits from the lock.
 
         `rules` are those of the answer. Returns NoSolution if the versions change without the limits.
@@ -192,7 +192,7 @@ class _Search:
         kept = self.resolver.drop_time_limits() if self.has_limits else versions
         if kept != versions:
             return NoSolution(output="uv did not keep the versions that are old enough")
-        return Resolved(versions=versions, withheld=tuple(withheld), unseen=self._find_unseen(versions, rules))
+        return Resolved(versions=versions, holds=tuple(holds), unseen=self._find_unseen(versions, rules))
 
     def _find_unseen(self, versions: Versions, rules: Rules) -> Versions:
         """Return newer versions than the result's that nothing blocks, but that were hidden from uv.
@@ -204,8 +204,8 @@ class _Search:
             for name, version in self.ahead.items()
             if name in versions and is_newer(version, newest(versions[name].split(", ")))
         }
-        kept_out = rules.find_holds(missing, self.uploads) if missing else {}
-        hidden = {name: one for name, one in missing.items() if name not in kept_out and self._hides(name, one)}
+        holds = rules.find_holds(missing, self.uploads) if missing else {}
+        hidden = {name: one for name, one in missing.items() if name not in holds and self._hides(name, one)}
         own = self.resolver.own_limits() if hidden else Uploads()
         return {name: one for name, one in hidden.items() if not self._is_beyond(own.own_limit(name), name, one)}
 
@@ -298,12 +298,12 @@ class _Search:
         """Resolve within the rules, and again as long as an answer has blocked versions."""
         specifiers = rules.specifiers(self.free, self.uploads, strictness=strictness)
         limits = exclude_newer(rules, self.free, self.uploads)
-        for _ in range(_ROUNDS + len(rules.rejected)):
+        for _ in range(_ROUNDS + len(rules.failed)):
             found = self._ask(rules, specifiers, limits)
             if isinstance(found, NoSolution):
                 return found
-            withheld = rules.find_holds(found, self.uploads)
-            grave = [hold for hold in withheld.values() if _counts(hold, rules, strictness)]
+            holds = rules.find_holds(found, self.uploads)
+            grave = [hold for hold in holds.values() if _counts(hold, rules, strictness)]
             if not grave:
                 return found
             limits = {**exclude_newer(rules, found, self.uploads), **limits}
@@ -311,27 +311,25 @@ class _Search:
         return NoSolution(output="no set of versions can be installed together")
 
 
-def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:
+def _counts(hold: Block, rules: Rules, strictness: Strictness) -> bool:
     """True if a block counts at this strictness.
 
     Unless it is "pinned", failures block only the failed versions themselves. "exclude_only" permits downgrades.
     """
-    if strictness != "pinned" and withheld.by in REJECTED:
-        return any(bad in withheld.version.split(", ") for bad in rules.rejected_versions(withheld.name))
-    return strictness != "exclude_only" or withheld.by != "downgrade"
+    if strictness != "pinned" and hold.by in BY_FAILURES:
+        return any(bad in hold.version.split(", ") for bad in rules.failed_versions(hold.name))
+    return strictness != "exclude_only" or hold.by != "downgrade"
 
 
-def _exclude(withheld: Block, specifier: str | None, rules: Rules) -> str | None:
+def _exclude(hold: Block, specifier: str | None, rules: Rules) -> str | None:
     """Tighten a specifier after an answer with a blocked version: the package keeps its version, if it has one.
 
     After a failed version, a lower series is permitted.
     """
-    has_failed = withheld.by in REJECTED
-    if has_failed and (below := find_below(rules, withheld)) is not None:
+    has_failed = hold.by in BY_FAILURES
+    if has_failed and (below := find_below(rules, hold)) is not None:
         return ",".join(filter(None, [specifier, below]))
-    base = (rules.packages.live.get(withheld.name) if has_failed else None) or rules.base(withheld.name)
+    base = (rules.packages.live.get(hold.name) if has_failed else None) or rules.base(hold.name)
     if base is not None:
         return f"=={base}" if parse_version(base) else None
-    return (
-        ",".join(filter(None, [specifier, f"!={withheld.version}"])) if parse_version(withheld.version) else specifier
-    )
+    return ",".join(filter(None, [specifier, f"!={hold.version}"])) if parse_version(hold.version) else specifier

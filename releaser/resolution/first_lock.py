@@ -319,8 +319,8 @@ def _add_all(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Sur
             words.insert(0, "--editable")
         _add(site, facts, *words)
     dependencies = tomlkit.parse(read_text(site.project.pyproject)).unwrap()["project"].get("dependencies", [])
-    if left_out := request.without & {canonicalize_name(Requirement(dependency).name) for dependency in dependencies}:
-        facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(left_out)], tree=site.project.root)
+    if excluded := request.without & {canonicalize_name(Requirement(dependency).name) for dependency in dependencies}:
+        facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(excluded)], tree=site.project.root)
 
 
 def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:

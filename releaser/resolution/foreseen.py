@@ -18,7 +18,7 @@ from releaser.resolution.aside import project_aside
 from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import describe_unanswered
-from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rejected_versions
+from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rolled_back_versions
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.system.frozen import Frozen
@@ -84,7 +84,7 @@ class Outlook(Frozen):
                 found = self._resolve(there, self.rules)
                 if found is None:
                     return Foreseen(refused=_NO_SOLUTION)
-                refuse_rejected_versions(found, self.blocks)
+                refuse_rolled_back_versions(found, self.blocks)
             except ToolError as error:
                 raise describe_unanswered(
                     error.output or error.message, what=_UNDETERMINED, advice=error.advice

@@ -184,13 +184,13 @@ class _Known(Frozen):
             return
         if self.takes:
             yield Blocker(by="policy", reason=f"this site takes {self.takes}")
-        kept_out = list(explain(self.rules, name, fitting, self.uploads))
-        constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.takes))]
+        holds = list(explain(self.rules, name, fitting, self.uploads))
+        constraints = [*self._constraints(name, fitting, is_on_hold=bool(holds or self.takes))]
         for reason in constraints:
             yield Blocker(by="constraint", reason=reason)
-        for hold in kept_out:
+        for hold in holds:
             yield Blocker(by=hold.by, reason=why_held(hold.reason, by=hold.by, since=hold.since))
-        if self._is_reached(name, fitting) or not (constraints or kept_out or self.takes):
+        if self._is_reached(name, fitting) or not (constraints or holds or self.takes):
             yield from self._refusals()
 
     def _refusals(self) -> Iterator[Blocker]:
@@ -200,7 +200,7 @@ class _Known(Frozen):
     def _is_reached(self, name: str, wanted: str) -> bool:
         return wanted in (self.foreseen.versions or {}).get(name, "").split(", ")
 
-    def _constraints(self, name: str, wanted: str, *, is_kept_out: bool) -> Iterable[str]:
+    def _constraints(self, name: str, wanted: str, *, is_on_hold: bool) -> Iterable[str]:
         against, versions = find_excluding(self.requirements, name, wanted), self.foreseen.versions
         if versions is None:
             return against
@@ -208,7 +208,7 @@ class _Known(Frozen):
             return ["the next update removes it, as nothing requires it"]
         if self._is_reached(name, wanted):
             return []
-        if is_kept_out:  # only requirements of the project, and of packages that stay, block it in addition
+        if is_on_hold:  # only requirements of the project, and of packages that stay, block it in addition
             stay = {f"{one} {version}" for one, version in versions.items()}
             return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
         if limit := self._own_limit(name, wanted):

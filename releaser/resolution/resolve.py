@@ -92,9 +92,9 @@ def resolve(
             raise _no_solution(resolved.output, blocks)
         warn_of_unseen(resolved)
         found = read_made_lock(site.project.root)
-        refuse_rejected_versions(found, blocks)
-        withheld = all_holds(resolved.withheld, blocks, found)
-        return _resolution(work, step, found, withheld)
+        refuse_rolled_back_versions(found, blocks)
+        holds = all_holds(resolved.holds, blocks, found)
+        return _resolution(work, step, found, holds)
 
 
 def live_lock(live: Release | None, locked: Mapping[str, str]) -> LockFile:
@@ -266,8 +266,8 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     if blocks.held:
         names = ", ".join(f"{hold.name} ({hold.reason})" if hold.reason else hold.name for hold in blocks.held)
         advice += f" On hold by you: {names}. To lift a hold, run `releaser unhold NAME`."
-    if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("rollback")]:
-        advice += f" On hold by releaser: {', '.join(left_out)}. To include these, add `--force`."
+    if held := [f"{entry.name} {entry.version}" for entry in blocks.by("rollback")]:
+        advice += f" On hold by releaser: {', '.join(held)}. To include these, add `--force`."
     return ResolutionError("the dependencies of the project have no solution", advice, output=output)
 
 
@@ -281,7 +281,7 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
         raise ResolutionError(message, "Check the setting `uv`: does that program run `uv lock`?") from error
 
 
-def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
+def refuse_rolled_back_versions(lock: LockFile, blocks: Blocks) -> None:
     """Raise ResolutionError if a lock has a version that was rolled back."""
     for entry in blocks.by("rollback"):
         if entry.is_in(lock.versions):

@@ -57,7 +57,7 @@ def rules_for(  # noqa: PLR0913 - all inputs of the rules
             limits=read_limits(site, python=python),
         ),
         held=blocks.held,
-        rejected=tuple(
+        failed=tuple(
             replace(hold, version=version) for hold in blocks.failed for version in _failed_versions(hold, live)
         ),
     )
@@ -106,19 +106,19 @@ def code_digest(site: Site) -> str:
 # The blocked versions, for a report
 
 
-def all_holds(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
+def all_holds(holds: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
     """List the versions that an update skips on purpose; upgrades that need such a version are part of its entry.
 
-    `withheld` are the blocks of the resolution that made `lock`.
+    `holds` are the blocks of the resolution that made `lock`.
     """
     known = list_failed(blocks.failed, lock)
     failed = {(hold.name, hold.version) for hold in known if hold.by != "rollback"}
     part = {name for hold in known for name in hold.together}
-    backed_out = {hold.name for hold in blocks.by("rollback")}
+    rolled_back = {hold.name for hold in blocks.by("rollback")}
     others = tuple(
         hold
-        for hold in withheld
-        if (hold.by != "rollback" or hold.name not in backed_out)
+        for hold in holds
+        if (hold.by != "rollback" or hold.name not in rolled_back)
         and (hold.name, hold.version) not in failed
         and f"{hold.name} {hold.version}" not in part
         and hold.version != lock.versions.get(hold.name)

@@ -41,7 +41,7 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
     """
     blocks, before = read_blocks(work.site.state_dir), lock_of(work.live).versions
     if not force:
-        _refuse_backed_out(work, lock, blocks)
+        _refuse_rolled_back(work, lock, blocks)
     for hold in blocks.held:
         wanted, live = lock.versions.get(hold.name), before.get(hold.name)
         if wanted != live and live is not None:
@@ -67,7 +67,7 @@ def _refuse_other_project(work: Workspace) -> None:
         raise ResolutionError(message, "Run `uv lock` where you develop, commit uv.lock, and push.", output=done.output)
 
 
-def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
+def _refuse_rolled_back(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
     key = candidate_key(work.site, work.facts, lock)
     out = [hold for hold in blocks.by("rollback") if hold.is_in(lock.versions)]
     for candidate in blocks.candidates if out else ():

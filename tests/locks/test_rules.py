@@ -88,7 +88,7 @@ def test_packages_that_are_new_or_of_several_versions_or_from_git_are_judged_too
 
 
 def test_of_several_versions_none_may_go_down_or_be_one_that_failed() -> None:
-    rules = make_rules(locked={"alpha": "1.0, 2.0"}, live={"alpha": "1.0, 2.0"}, rejected=failed("1.2"))
+    rules = make_rules(locked={"alpha": "1.0, 2.0"}, live={"alpha": "1.0, 2.0"}, failed=failed("1.2"))
     for found, by in (
         ("1.0, 2.1", None), ("2.1", None), ("1.0", "downgrade"), ("0.9, 2.1", "downgrade"), ("1.3, 1.9", "downgrade"),
         ("1.2, 2.0", "tests"), ("1.0, 2.0", None), ("1.1, 2.0", None), ("1.2.1, 2.0", None), ("1.3, 2.0", None),
@@ -143,7 +143,7 @@ def failed(*versions: str) -> tuple[Block, ...]:
 
 def test_a_package_from_git_that_failed_stays_at_the_commit_that_is_locked() -> None:
     rules = make_rules(
-        locked={"alpha": "1.0 (aaaaaaaaa)"}, live={"alpha": "1.0 (aaaaaaaaa)"}, rejected=failed("1.0 (bbbbbbbbb)")
+        locked={"alpha": "1.0 (aaaaaaaaa)"}, live={"alpha": "1.0 (aaaaaaaaa)"}, failed=failed("1.0 (bbbbbbbbb)")
     )
     assert rules.specifiers({"alpha": "1.0 (bbbbbbbbb)"}, Uploads()) == {"alpha": None}
 
@@ -157,7 +157,7 @@ def test_a_package_from_git_that_failed_stays_at_the_commit_that_is_locked() -> 
 )  # fmt: skip
 def test_what_failed_is_kept_out_and_what_is_just_older(found: str, bound: str) -> None:
     """Nobody has said anything about a lower series."""
-    rules = make_rules(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, rejected=failed("2.0.4"))
+    rules = make_rules(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, failed=failed("2.0.4"))
     assert rules.specifiers({"alpha": found}, Uploads()) == {"alpha": bound}
     assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == ("<" in bound)
 
@@ -186,7 +186,7 @@ LOWER = (  # live, what failed, what is found: the bound on what comes instead; 
 def test_which_version_comes_in_next_where_some_failed(
     live: str, bad: list[str], found: str, bound: str | None
 ) -> None:
-    rules = make_rules(locked={"alpha": live}, live={"alpha": live}, rejected=failed(*bad))
+    rules = make_rules(locked={"alpha": live}, live={"alpha": live}, failed=failed(*bad))
     assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == (bound is not None)
     specifiers = (rules.specifiers({"alpha": found}, Uploads())["alpha"] or "").split(",")
     assert [one for one in specifiers if one[0] in "<=" and one[:2] != ">="] == ([bound] if bound else [])
@@ -197,7 +197,7 @@ def test_which_version_comes_in_next_where_some_failed(
 )
 def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: str, *, withheld: bool) -> None:
     (one,) = failed("6.0")
-    rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
+    rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, failed=(replace(one, by="rollback"),))
     assert ("alpha" in rules.find_holds({"alpha": found}, Uploads())) == withheld
     assert rules.specifiers({"alpha": "6.0"}, Uploads()) == {"alpha": "==4.2.1"}
     if withheld:
@@ -214,7 +214,7 @@ def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: s
 )
 def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: str, bound: str) -> None:
     (one,) = failed("6.0")
-    rules = make_rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="rollback"),))
+    rules = make_rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, failed=(replace(one, by="rollback"),))
     assert ("alpha" in rules.find_holds({"alpha": locked}, Uploads())) == bound.startswith("==")
     assert rules.specifiers({"alpha": locked}, Uploads()) == {"alpha": bound}
 
@@ -234,12 +234,12 @@ def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: 
     ],
 )
 def test_bounds_keep_from_what_failed_and_never_force_a_step_back(bad: list[str], live: str, bound: str) -> None:
-    rules = make_rules(locked={"alpha": live}, live={"alpha": live}, rejected=failed(*bad))
+    rules = make_rules(locked={"alpha": live}, live={"alpha": live}, failed=failed(*bad))
     assert rules.specifiers({"alpha": "9!9.9"}, Uploads(), strictness="no_downgrade") == {"alpha": bound}
 
 
 def test_a_new_package_is_kept_from_what_failed_alone() -> None:
-    assert make_rules(locked={}, rejected=failed("2.0")).specifiers({"alpha": "2.0"}, Uploads()) == {"alpha": "!=2.0"}
+    assert make_rules(locked={}, failed=failed("2.0")).specifiers({"alpha": "2.0"}, Uploads()) == {"alpha": "!=2.0"}
 
 
 # Age
@@ -416,7 +416,7 @@ def test_everything_that_keeps_a_version_out_is_told() -> None:
         locked={"alpha": "1.0"},
         held=(HELD,),
         ignored=("alpha",),
-        rejected=failed("2.1"),
+        failed=failed("2.1"),
         upgrade=Upgrade(level="patch"),
         age=WEEK,
     )

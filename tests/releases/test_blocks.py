@@ -159,7 +159,7 @@ HOLD = {"name": "alpha", "by": "tests", "reason": "the tests fail", "at": AT, "v
 ROLLED_BACK = {"name": "beta", "by": "rollback", "reason": "ill", "at": AT, "version": "1.0", "commit": "c"}
 WAITING = {"key": EARLIER_KEY, "release": "W", "reason": "not applied", "at": AT, "migrations": ["a.0002"]}
 FAILED = {"key": {**EARLIER_KEY, "group": None}, "release": "F", "reason": "red", "at": AT, "sick": True}
-REJECTED = {"commit": "abcdefabcdefabcdef", "code_key": "k", "subject": "Fix", "reason": "red", "at": AT}
+BY_FAILURES = {"commit": "abcdefabcdefabcdef", "code_key": "k", "subject": "Fix", "reason": "red", "at": AT}
 
 
 def write_earlier(state_dir: Path, name: str, **content: object) -> None:
@@ -179,7 +179,7 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
         "quarantine.json",
         candidates=[unfinished, WAITING, FAILED],
         versions=[ROLLED_BACK],
-        commits=[REJECTED],
+        commits=[BY_FAILURES],
     )
     write_earlier(tmp_path, "holds.json", entries=[person, undecided, retried])
     key = ReleaseKey(**EARLIER_KEY)

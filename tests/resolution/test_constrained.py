@@ -138,7 +138,7 @@ def failed(**versions: str) -> tuple[Block, ...]:
 )
 def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str, live: str, expected: str) -> None:
     table = Table(offered={"alpha": offered}, locked={"alpha": live})
-    assert within(table, rejected=failed(alpha=bad)).versions["alpha"] == expected
+    assert within(table, failed=failed(alpha=bad)).versions["alpha"] == expected
 
 
 BOTH = {"alpha": "1.0", "beta": "1.0"}
@@ -156,7 +156,7 @@ def test_what_failed_gives_way(
     offered: dict[str, str], locked: dict[str, str], live: dict[str, str], versions: dict[str, str]
 ) -> None:
     table = Table(offered=offered, locked=locked)
-    assert within(table, live=live, rejected=failed(alpha="2.0")).versions == versions
+    assert within(table, live=live, failed=failed(alpha="2.0")).versions == versions
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_what_failed_gives_way(
         ({}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),  # alpha 2.0 needs beta 1.1
         ({"held": (Block(name="beta", reason="waits", by="person"),)}, {**BOTH, "gamma": "1.0"}),
         ({"upgrade": Upgrade(packages=(("beta", "patch"),))}, {**BOTH, "gamma": "1.0"}),
-        ({"rejected": failed(beta="1.1")}, {**BOTH, "gamma": "1.0"}),
+        ({"failed": failed(beta="1.1")}, {**BOTH, "gamma": "1.0"}),
         ({"fixes": {"gamma": "1.1"}, "age": Age(least=DAY, now=NOW)}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),
     ],
 )
@@ -199,9 +199,9 @@ def test_what_a_file_of_constraints_says_bounds_what_comes_in(
     table = Table(offered={"alpha": "0.9 1.0 1.5 2.0", "beta": "1.0 1.1"}, locked=BOTH)
     found = within(table, limits={"alpha": Limit(specifier=limit, source="c.txt:3")}, **rules)
     assert found.versions == versions
-    assert {one.name: one.version for one in found.withheld} == withheld
+    assert {one.name: one.version for one in found.holds} == withheld
     if limit == "<2" and not rules:
-        assert [one.reason for one in found.withheld] == ["constrained by c.txt:3: alpha<2"]
+        assert [one.reason for one in found.holds] == ["constrained by c.txt:3: alpha<2"]
 
 
 @pytest.mark.parametrize("by", ["tests", "rollback"])
@@ -214,12 +214,12 @@ def test_a_constraint_bounds_a_package_of_which_a_version_has_failed(
     table = Table(offered={"alpha": "1.0 1.5 2.0 2.1 3.0"}, locked={"alpha": "2.0"}, project={"alpha": "<3"})
     rejected = tuple(replace(one, by=by) for one in failed(alpha=bad))
     limits = {"alpha": Limit(specifier=limit, source="c.txt:3")}
-    assert within(table, rejected=rejected, limits=limits).versions == {"alpha": expected}
+    assert within(table, failed=rejected, limits=limits).versions == {"alpha": expected}
 
 
 def test_if_all_passes_nothing_is_asked_twice() -> None:
     table = Table(offered={"alpha": "1.0 1.1"}, locked={"alpha": "1.0"})
-    assert within(table, rejected=failed(alpha="1.0.5"), upgrade=Upgrade(level="minor")).versions == {"alpha": "1.1"}
+    assert within(table, failed=failed(alpha="1.0.5"), upgrade=Upgrade(level="minor")).versions == {"alpha": "1.1"}
     assert len(table.asked) == 1
 
 
@@ -228,7 +228,7 @@ def test_if_nothing_comes_in_one_question_is_enough(offered: str) -> None:
     table = Table(offered={"alpha": offered}, locked={"alpha": "1.0"}, ages={"alpha 1.0": 90, "alpha 1.1": 1})
     found = within(table, age=WEEK)
     assert found.versions == {"alpha": "1.0"}
-    assert [(one.version, one.by) for one in found.withheld] == [("1.1", "age")] * (offered != "1.0")
+    assert [(one.version, one.by) for one in found.holds] == [("1.1", "age")] * (offered != "1.0")
     assert [limits for _, limits in table.asked if limits] == [dict.fromkeys(["*", "alpha"], NOW - timedelta(days=7))]
 
 
@@ -239,7 +239,7 @@ def test_what_may_not_come_in_is_not_built_to_look_at_it() -> None:
     assert found.versions == {**BOTH, "gamma": "1.1"}
     assert table.asked[0] == ({"alpha": "", "beta": "==1.0", "gamma": ""}, {})
     assert table.unbuilt[0] == {"alpha"}
-    assert [(one.name, one.version, one.by) for one in found.withheld] == [
+    assert [(one.name, one.version, one.by) for one in found.holds] == [
         ("alpha", "1.1", "person"),
         ("beta", "1.1", "person"),
     ]
@@ -258,7 +258,7 @@ def test_an_index_that_cannot_be_reached_is_not_asked_for_less() -> None:
 
     table = Unreachable(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"})
     with pytest.raises(ToolError, match="no network"):
-        within(table, rejected=failed(alpha="2.0"))
+        within(table, failed=failed(alpha="2.0"))
     assert len(table.asked) == 2
 
 
@@ -266,7 +266,7 @@ def test_what_is_kept_out_is_told() -> None:
     table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"}, locked={"alpha": "1.0", "beta": "1.0"})
     found = within(table, upgrade=Upgrade(level="minor", packages=(("beta", "all"),)))
     assert found.versions == {"alpha": "1.0", "beta": "2.0"}
-    assert [(one.name, one.version, one.by) for one in found.withheld] == [("alpha", "2.0", "policy")]
+    assert [(one.name, one.version, one.by) for one in found.holds] == [("alpha", "2.0", "policy")]
 
 
 def test_nothing_goes_down_for_another_to_go_up() -> None:
@@ -278,7 +278,7 @@ def test_nothing_goes_down_for_another_to_go_up() -> None:
     assert table.resolve({}, {}) == {"alpha": "2.0", "beta": "1.0"}
     found = within(table)
     assert found.versions == {"alpha": "1.0", "beta": "2.0"}
-    assert found.withheld == ()
+    assert found.holds == ()
 
 
 def test_what_the_project_demands_wins_over_policy_and_ignore() -> None:
@@ -310,7 +310,7 @@ def test_what_is_too_young_waits_and_an_older_version_comes_in() -> None:
     )
     found = within(table, age=WEEK)
     assert found.versions == {"alpha": "1.1"}
-    assert [(one.version, one.by) for one in found.withheld] == [("1.2", "age")]
+    assert [(one.version, one.by) for one in found.holds] == [("1.2", "age")]
     assert table.asked[-1] == ({}, {}), "the times are taken out of the lock again"
 
 
@@ -375,14 +375,14 @@ def test_a_fix_comes_in(
 ) -> None:
     found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes=fixes)
     assert (found.versions["alpha"], found.versions["beta"]) == versions
-    assert [(one.name, one.version) for one in found.withheld] == withheld
+    assert [(one.name, one.version) for one in found.holds] == withheld
 
 
 def test_nothing_younger_than_the_fix_comes_in_with_it() -> None:
     for level in LEVELS:
         found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes={"alpha": "2.0"})
         assert found.versions["alpha"] == "2.0"
-        assert ("alpha", "2.1") in [(one.name, one.version) for one in found.withheld]
+        assert ("alpha", "2.1") in [(one.name, one.version) for one in found.holds]
 
 
 def test_a_fix_comes_in_as_exactly_that_version() -> None:
@@ -415,7 +415,7 @@ def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None
 
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
     table = fixable()
-    made = make_rules(locked=table.locked, live=table.locked, rejected=failed(alpha="2.1"))
+    made = make_rules(locked=table.locked, live=table.locked, failed=failed(alpha="2.1"))
 
     def never() -> Mapping[str, str]:
         raise AssertionError
@@ -441,7 +441,7 @@ def days_ago(days: float) -> datetime:
         (None, None, {}, {}),
         (40, None, {"ignored": ("alpha",)}, {}),
         (40, None, {"upgrade": Upgrade(level="patch")}, {}),
-        (40, None, {"rejected": failed(alpha="1.1")}, {}),
+        (40, None, {"failed": failed(alpha="1.1")}, {}),
         (40, None, {"age": Age(least=35 * DAY, now=NOW)}, {}),
     ],
 )
