@@ -41,7 +41,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"[{link['text']}]({config.repo_url.rstrip('/')}/blob/main/{place}{link['anchor'] or ''})"
 
     markdown = _LINK.sub(replace, markdown)
-    return _BUTTON.sub(r"\1{ .md-button .md-button--primary }", markdown) if page.is_homepage else markdown
+    if page.file.src_uri != "index.md":
+        return markdown
+    return _BUTTON.sub(r"\1{ .md-button .md-button--primary style=margin-bottom:.4rem }", markdown)
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -277,6 +277,15 @@ def each_way(browser: Chromium, name: str, html: str) -> Iterator[tuple[str, byt
             yield f"{name}-{width}-{scheme}.webp", browser.picture("webp")
 
 
+@picture
+def documentation(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show the first page of the site that `make docs` has built; none without a site."""
+    page = ROOT / "site" / "index.html"
+    for width, height in ((390, 844), (1200, 900)) if page.exists() else ():
+        browser.visit(page.as_uri(), width=width, height=height)
+        yield f"site-{width}.webp", browser.picture("webp", whole=False)
+
+
 picture(terminals)
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -38,14 +39,26 @@ class Chromium:
         self._ask("Page.navigate", url="about:blank")  # as the policy of the page before would count for this one, too
         self._ask("Page.setDocumentContent", frameId=self._frame, html=html)
 
+    def visit(self, url: str, *, width: int, height: int, dark: bool = False) -> None:
+        """Load an address in a window of this size, and wait until its scripts have run."""
+        self.show("", width=width, dark=dark)
+        self._ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+        self._ask("Page.navigate", url=url)
+        ends_at = time.monotonic() + 20
+        while self.evaluate("document.readyState + location.href") != f"complete{url}" and time.monotonic() < ends_at:
+            time.sleep(0.1)
+        time.sleep(0.5)  # for styles that scripts set
+
     def evaluate(self, script: str) -> Any:
         """Return the value of an expression on the page."""
         return self._ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def picture(self, kind: Literal["png", "webp"] = "png") -> bytes:
-        """Return a picture of the whole page."""
+    def picture(self, kind: Literal["png", "webp"] = "png", *, whole: bool = True) -> bytes:
+        """Return a picture of the whole page, or only of its window."""
         options = {"quality": 50} if kind == "webp" else {}
-        shot = self._ask("Page.captureScreenshot", format=kind, captureBeyondViewport=True, **options)
+        shot = self._ask("Page.captureScreenshot", format=kind, captureBeyondViewport=whole, **options)
         return base64.b64decode(shot["data"])
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
