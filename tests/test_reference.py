@@ -1,6 +1,9 @@
 """The reference that is made from the code: schemas of answers, help, and the words in all of these."""
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,11 @@ import pytest
 
 from releaser.answers import all_answers
 from releaser.commands.command import all_commands
+from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
-SCHEMAS = Path(__file__).parent.parent / "share" / "releaser" / "schemas"
+SHARE = Path(__file__).parent.parent / "share"
+SCHEMAS = SHARE / "releaser" / "schemas"
 
 
 def schemas() -> dict[str, Any]:
@@ -50,3 +55,28 @@ def test_what_commands_print_is_what_their_schemas_say(make_site: SiteFactory) -
     for name, answer in answers.items():
         validator(schemas()[name]).validate(answer)
         assert name in {*all_commands(), "run"}
+
+
+# Man pages
+
+
+def test_each_command_has_a_man_page_and_no_page_is_left_over() -> None:
+    """If this fails after a command was removed: delete its file."""
+    names = {f"man1/releaser-{name.replace(' ', '-')}.1" for name in all_commands()}
+    found = {str(path.relative_to(SHARE / "man")) for path in SHARE.glob("man/*/*")}
+    assert found == {*names, "man1/releaser.1", "man5/releaser-settings.5"}
+
+
+@pytest.mark.spawns
+def test_man_pages_have_no_mistakes() -> None:
+    require(shutil.which("mandoc"), "mandoc is not installed")
+    pages = sorted(SHARE.glob("man/*/*"))
+    checked = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True, text=True, check=False
+    )
+    lines = [line for line in checked.stdout.splitlines() if not line.endswith('missing date, using "": TH')]
+    assert lines == []  # without a date, the same source gives the same page
+    page = subprocess.run(["mandoc", "-T", "ascii", SHARE / "man/man1/releaser-run.1"], capture_output=True, check=True)
+    shown = re.sub(".\x08", "", page.stdout.decode())
+    assert "releaser run --project /srv/shop_stuff/shop -- celery -A shop worker\n" in shown
+    assert "-q, --quiet" in shown
