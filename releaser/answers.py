@@ -100,7 +100,7 @@ class SettingValue(Frozen):
     source: str
 
 
-class ReleaseDetails(Manifest):
+class ReleaseDetails(*reversed(gather("sealed")), Manifest):  # type: ignore[misc]  # the facts of capabilities
     """One release with all details."""
 
     state: State

@@ -43,6 +43,8 @@ class Capability(Frozen):
     reporters: Names = ()
     #: Classes of sections of the report, whose fields are keys of its JSON.
     reported: Names = ()
+    #: Classes of facts about a release, whose fields are keys of its manifest.
+    sealed: Names = ()
     #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
     #: Options of `update` that name a source.
@@ -65,6 +67,7 @@ CAPABILITIES = (
         settings=("checkout.staging_settings.StagingSettings",),
         state=("releases.journal.LIVE_TESTS", "checkout.staging.MARKS", "checkout.staging.EARLIER_TREES"),
         checks=("checkout.untracked.staging_link_findings",),
+        sealed=("site.site.StagingFacts", "candidate.output.TestFacts"),
     ),
     Capability(
         name="sandbox",
@@ -124,6 +127,7 @@ CAPABILITIES = (
         settings=("candidate.attestation_settings.AttestationSettings",),
         checks_of_others=("candidate.attested.attestation_findings",),
         gates=("gates.attestations.Attestations",),
+        sealed=("locks.origins.OriginFacts",),
     ),
     Capability(
         name="packages from S3",
@@ -173,6 +177,7 @@ CAPABILITIES = (
         name="migrations",
         settings=("site.django_settings.MigrationSettings",),
         reported=("site.django_settings.MigrationsSection",),
+        sealed=("site.django_settings.MigrationFacts",),
         gates=("gates.migrations.BroughtMigrations", "gates.migrations.AppliedMigrations"),
         actions=("actions.migrations.Migrations",),
     ),
@@ -211,6 +216,7 @@ CAPABILITIES = (
     Capability(
         name="releases",
         settings=("releases.retention_settings.RetentionSettings",),
+        sealed=("releases.contents.DiskUsage", "releases.venv.VenvFacts", "site.supply.SupplyFacts"),
         state=(
             "system.reserve.FILES_OF_IT",
             "releases.release.LEDGER",

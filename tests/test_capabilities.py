@@ -16,9 +16,15 @@ from releaser.core.reporter import Reporter
 from releaser.core.restart import Restart
 from releaser.core.source import Source
 from releaser.locks.rules import Rule
+from releaser.releases.release import Manifest, manifest_type
+from releaser.report import RunReport
 from releaser.site.declaring import Part
+from releaser.site.django_settings import MigrationFacts
 from releaser.site.settings import PARTS, SPECS, AllSettings, Settings, kind_of
+from releaser.system.files import read_state, write_state
+from releaser.system.sections import Facts, Section
 from releaser.system.state_files import StateFile
+from tests.releases.makers import a_manifest, as_stored
 
 KINDS = {
     "rules": Rule,
@@ -28,6 +34,8 @@ KINDS = {
     "actions": Action,
     "restarts": Restart,
     "reporters": Reporter,
+    "reported": Section,
+    "sealed": Facts,
 }
 
 
@@ -35,6 +43,21 @@ def test_each_capability_and_each_state_file_is_listed_once() -> None:
     for names in ([one.name for one in CAPABILITIES], [one.name for one in state_files()]):
         assert [name for name, times in Counter(names).items() if times > 1] == []
     assert [one for one in state_files() if not isinstance(one, StateFile)] == []
+
+
+@pytest.mark.parametrize(("what", "core"), [("sealed", Manifest), ("reported", RunReport)])
+def test_no_two_capabilities_add_the_same_key(what: str, core: type) -> None:
+    keys = [one.name for kind in (core, *gather(what)) for one in fields(kind)]
+    assert [name for name, times in Counter(keys).items() if times > 1] == []
+
+
+def test_facts_that_no_capability_lists_any_more_are_skipped_in_a_manifest(tmp_path: Path) -> None:
+    write_state(tmp_path / "manifest.json", {**as_stored(a_manifest(migrations=("a.1",))), "gone": [1]})
+    manifest = read_state(tmp_path / "manifest.json", manifest_type())
+    assert MigrationFacts.of(manifest).migrations == ("a.1",)
+    assert MigrationFacts.of(None) == MigrationFacts()
+    earlier = read_state(tmp_path / "manifest.json", Manifest)  # as without any capability
+    assert MigrationFacts.of(earlier) == MigrationFacts()
 
 
 def test_what_make_without_leaves_out_is_listed() -> None:

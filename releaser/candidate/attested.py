@@ -13,7 +13,7 @@ from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.installed import IndexFile, index_files
-from releaser.locks.origins import Answer, Judgement, Publisher, judge
+from releaser.locks.origins import Answer, Judgement, OriginFacts, Publisher, judge
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.releases.release import lock_of
 from releaser.site.conventions import default_groups
@@ -68,7 +68,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     publisher that was known before, it raises ResolutionError.
     """
     site, live = work.site, lock_of(work.live)
-    publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
+    publishers: Mapping[str, Publisher] = OriginFacts.of(work.live and work.live.manifest).publishers
     known = {name: one for name, one in publishers.items() if name in lock.names}
     wanted = AttestationSettings.of(site).attestations
     is_off = wanted == "off" or not (site.supply.goes_live and site.supply.asks_others)

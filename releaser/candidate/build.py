@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from releaser.candidate.install import install
-from releaser.candidate.output import count_tests, fewer_tests
+from releaser.candidate.output import TestFacts, count_tests, fewer_tests
 from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.output import take_output
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
-from releaser.locks.origins import without_wheels_now
+from releaser.locks.origins import OriginFacts, without_wheels_now
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
@@ -25,7 +25,7 @@ from releaser.releases.lifecycle import digest_of
 from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
 from releaser.releases.touched import note_installed
-from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
+from releaser.releases.venv import VenvFacts, ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.sealed_python import look_at_start, look_at_start_files
@@ -176,10 +176,16 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
 
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
-    site, tree, live = work.site, work.site.tree, work.live.manifest if work.live else None
-    known = live.interpreter if live else None
-    commit = site.name_of(tree.commit)
-    fingerprint, usage = seal_files(str(candidate.directory)), measure(candidate.directory)
+    site, live = work.site, work.live.manifest if work.live else None
+    known, commit = VenvFacts.of(live).interpreter, site.name_of(site.tree.commit)
+    installed = VenvFacts(
+        fingerprint=seal_files(str(candidate.directory)),
+        interpreter=ask_if_possible(site.runner, candidate.venv, known) if tests != "failed" else None,
+        start=look_at_start(candidate.venv),
+        start_files=look_at_start_files(candidate.venv),
+        link_mode=candidate.link_mode,
+    )
+    files = hash_files(candidate.resolution.lock, site.project.root, OriginFacts.of(live).files)
     return Manifest(
         id=candidate.id,
         sequence=candidate.sequence,
@@ -192,24 +198,17 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         code_key=candidate.key.code_key,
         commit=commit,
         subject=live.subject if live and live.commit == commit else site.outside.git.subject(commit) if commit else "",
-        staging_copied=tree.copied,
-        staging_linked=tree.linked,
         previous=live.id if live else None,
         tests=tests,
         changes=candidate.resolution.diff,
-        size_bytes=usage.size_bytes,
-        own_bytes=usage.own_bytes,
-        inodes=usage.inodes,
-        fingerprint=fingerprint,
         installed_sha256=candidate.key.lock_sha256,
-        overrides=site.supply.overrides,
-        interpreter=ask_if_possible(site.runner, candidate.venv, known) if tests != "failed" else None,
-        start=look_at_start(candidate.venv),
-        start_files=look_at_start_files(candidate.venv),
-        link_mode=candidate.link_mode,
-        tests_run=count_tests(candidate.output),
-        files=hash_files(candidate.resolution.lock, site.project.root, live.files if live else {}),
-        bundle=site.supply.provenance,
+    ).with_facts(
+        measure(candidate.directory),
+        installed,
+        site.tree.facts,
+        site.supply.facts,
+        TestFacts(tests_run=count_tests(candidate.output)),
+        OriginFacts(files=files),
     )
 
 

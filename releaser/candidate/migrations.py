@@ -15,7 +15,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.reporting.hook_settings import HookSettings
 from releaser.serving.checks import manage
-from releaser.site.django_settings import MigrationSettings, MigrationsSection
+from releaser.site.django_settings import MigrationFacts, MigrationSettings, MigrationsSection
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -67,7 +67,7 @@ def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     If a database does not answer, all of them count as not applied. None are returned if nothing can run on the live
     release, as the site is down; nor if its Django does not answer, except for a release that already waits.
     """
-    names, live = release.manifest.migrations, store_of(site).live()
+    names, live = MigrationFacts.of(release.manifest).migrations, store_of(site).live()
     waits = release.lifecycle is not None and release.lifecycle.waits
     if not names or live is None or not live.works() or (not waits and _find_unapplied_before(site) is None):
         return ()
@@ -137,7 +137,7 @@ def report_migrations_of(site: Site, log: RunLog, release: Release) -> None:
 
 def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     """Return the new migrations of a release that are not applied now; a hook may have applied some."""
-    names = release.manifest.migrations
+    names = MigrationFacts.of(release.manifest).migrations
     if names and (HookSettings.of(site).before_live or HookSettings.of(site).after_live):
         with log.step("migrations again") as step:
             unapplied = _find_unapplied(site, release.venv, step)

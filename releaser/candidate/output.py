@@ -8,12 +8,23 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, error_line
+from releaser.system.sections import Facts
 from releaser.system.words import one_line, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from releaser.releases.release import Manifest
+
+
+class TestFacts(Facts):
+    """The tests of a release."""
+
+    __test__ = False  # for pytest
+
+    #: How many tests ran; None if unknown.
+    tests_run: int | None = None
+
 
 TEST = "test"  # the step of the project's own tests
 NONE_RUN = "not a single test was run"
@@ -72,10 +83,11 @@ def flaw_of(command: Sequence[str], output: str) -> str:
 
 def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
     """Return a finding if fewer tests ran than with the previous release; None if not, or if a number is unknown."""
-    if before is None or now.tests_run is None or before.tests_run is None or now.tests_run >= before.tests_run:
+    ran, ran_before = TestFacts.of(now).tests_run, TestFacts.of(before).tests_run
+    if before is None or ran is None or ran_before is None or ran >= ran_before:
         return None
-    count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
-    message = f"{count}, but {before.tests_run} with {before.id}, the previous release"
+    count = f"{ran} {'test was' if ran == 1 else 'tests were'} run with {now.id}"
+    message = f"{count}, but {ran_before} with {before.id}, the previous release"
     return Finding(
         "fewer-tests",
         message,

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
+from releaser.releases.contents import DiskUsage
 from releaser.releases.store import store_of
 from releaser.site.space import Need, find_lacks
 
@@ -36,8 +37,8 @@ def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
 def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
     """Return the space that an update needs, estimated from the live release before the packages are known."""
     project = site.project
-    size, inodes = (live.manifest.size_bytes, live.manifest.inodes) if live is not None else (0, 0)
-    release = release_need(site, size_bytes=int(_GROWTH * size), inodes=int(_GROWTH * inodes))
+    used = DiskUsage.of(live and live.manifest)
+    release = release_need(site, size_bytes=int(_GROWTH * used.size_bytes), inodes=int(_GROWTH * used.inodes))
     try:
         entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
     except OSError:  # other checks report it

@@ -96,7 +96,7 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
         replace_file(root / path, read_file(directory / path, most=None))
     log.note(*(finding for finding in findings if finding not in log.findings))
     for later in store_of(site).all():
-        brought = later.manifest.provenance.brought
+        brought = later.provenance.brought
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
             is_ours = _came_along(site, path, hash_of_file(root / path))  # of any release: it may be a newer version
             if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):

@@ -269,12 +269,8 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 
 def _bundled_commits(site: Site) -> list[str]:
     """Return the commits that bundles brought: the maker of a bundle has them, too."""
-    manifests = [release.manifest for release in store_of(site).all()]
-    return [
-        manifest.commit
-        for manifest in manifests
-        if manifest.provenance.release and manifest.commit and site.git.has(manifest.commit)
-    ]
+    commits = [release.manifest.commit for release in store_of(site).all() if release.provenance.release]
+    return [commit for commit in commits if commit and site.git.has(commit)]
 
 
 def _ask_remote(site: Site, remote: str) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from releaser.locks.installed import IndexFile
     from releaser.locks.lock import LockFile, Package
@@ -175,6 +177,15 @@ class Publisher(Frozen):
     def is_same(self, other: Publisher) -> bool:
         """True if the repository is the same; workflows are often renamed."""
         return (self.kind, self.repository.casefold()) == (other.kind, other.repository.casefold())
+
+
+class OriginFacts(Facts):
+    """The origins of the packages of a release."""
+
+    #: The hashes of files from directories, which its lock does not have, and a quick look that shows changes.
+    files: Mapping[str, str] = field(default_factory=dict)
+    #: Who published packages, by name, as attestations that were verified say.
+    publishers: Mapping[str, Publisher] = field(default_factory=dict)
 
 
 class Answer(Frozen):

@@ -21,7 +21,7 @@ from releaser.releases.contents import measure, seal_files
 from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
-from releaser.releases.venv import ask_if_possible, versions_in
+from releaser.releases.venv import VenvFacts, ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
 from releaser.serving.restarts import restart_of
 from releaser.site.conventions import choose_dependency_group, default_groups
@@ -256,14 +256,15 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         previous=next(reversed(store_of(site).ledger().activations), None),
         tests="not run",
         changes=(),
-        size_bytes=usage.size_bytes,
-        own_bytes=usage.own_bytes,
-        inodes=usage.inodes,
-        fingerprint=seal_files(str(directory)),
         installed_sha256=installed_key(locked, python=python),
-        interpreter=ask_if_possible(site.runner, directory / "venv"),
-        start=look_at_start(directory / "venv"),
-        start_files=look_at_start_files(directory / "venv"),
+    ).with_facts(
+        usage,
+        VenvFacts(
+            fingerprint=seal_files(str(directory)),
+            interpreter=ask_if_possible(site.runner, directory / "venv"),
+            start=look_at_start(directory / "venv"),
+            start_files=look_at_start_files(directory / "venv"),
+        ),
     )
     sync_file_system(directory)
     release = store_of(site).complete(manifest)
@@ -363,9 +364,5 @@ def plan_adoption(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Rele
         previous=None,
         tests="not run",
         changes=(),
-        size_bytes=0,
-        own_bytes=0,
-        inodes=0,
-        interpreter=ask_if_possible(site.runner, site.project.venv),
-    )
+    ).with_facts(VenvFacts(interpreter=ask_if_possible(site.runner, site.project.venv)))
     return Release(place=str(directory), manifest=manifest, state="live")

@@ -40,6 +40,7 @@ from releaser.site.loading import load
 from releaser.site.ownership import Ownership, find_foreign_parent
 from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
+from releaser.site.supply import SupplyFacts
 from releaser.sources.bundle import Bundle
 from releaser.system.files import nearest_existing, read_file
 from releaser.system.frozen import Frozen
@@ -237,8 +238,9 @@ def bundle_before(site: Site) -> Provenance | None:
     live = store_of(site).live()
     if live is None:
         return None
-    earlier = (release.manifest.bundle for release in store_of(site).all() if release.id <= live.id)
-    return live.manifest.bundle or max(filter(None, earlier), key=lambda bundle: bundle.sequence, default=None)
+    earlier = [release for release in store_of(site).all() if release.id <= live.id]
+    bundles = {release.id: SupplyFacts.of(release.manifest).bundle for release in earlier}
+    return bundles[live.id] or max(filter(None, bundles.values()), key=lambda bundle: bundle.sequence, default=None)
 
 
 def names_of(site: Site) -> tuple[str, str]:

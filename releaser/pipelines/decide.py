@@ -95,7 +95,7 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
     supply = work.site.supply
     return (
         work.live is None
-        or (supply.made_elsewhere and supply.included_sha256 != work.live.manifest.provenance.included_sha256)
+        or (supply.made_elsewhere and supply.included_sha256 != work.live.provenance.included_sha256)
         or work.site.pulled is not None
         or work.live.manifest.group != work.facts.group
         or not is_as_live(work.site, resolution.lock, work.live)

@@ -26,6 +26,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.report import Plan
 from releaser.site.site import find_site
+from releaser.site.supply import SupplyFacts
 from releaser.sources.override import Overridden
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
         run_tests(work, candidate)
         release = seal(work, candidate, tests="passed")
     close_journal(run.site, run.log)
-    wanted = ", ".join(release.manifest.overrides)
+    wanted = ", ".join(SupplyFacts.of(release.manifest).overrides)
     headline = f"the tests pass with {wanted}. Nothing went live; the candidate is {release.venv}"
     return PipelineResult(result="no-changes", headline=headline)
 

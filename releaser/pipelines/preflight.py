@@ -19,6 +19,7 @@ from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
 from releaser.releases.release import Release, find_moved_link
 from releaser.releases.store import store_of
+from releaser.releases.venv import VenvFacts
 from releaser.resolution.rules import read_limits
 from releaser.site import conventions, disk
 from releaser.site.conventions import test_group_findings
@@ -203,7 +204,7 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
         )
     if not site.pyproject.content:  # uv would only repeat that finding
         return None
-    was = live.manifest.interpreter if live is not None and live.manifest.origin != "adopted" else None
+    was = VenvFacts.of(live.manifest).interpreter if live is not None and live.manifest.origin != "adopted" else None
     if live is not None and was is not None and was.version == live.manifest.python and look_at(was.seen) == was.seen:
         uv.remember_version(Path(was.executable), was.version)
     return uv, choose(site, uv, wanted=python)

@@ -21,6 +21,7 @@ from releaser.core.run import Run, Workspace, new_log
 from releaser.errors import BuildError, Finding, refuse
 from releaser.gates import ask, examine, foresee
 from releaser.locks.installed import find_unbuildable, installed_key
+from releaser.locks.origins import OriginFacts
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
 from releaser.pipelines.recovery import undo_on_failure
@@ -30,7 +31,7 @@ from releaser.releases.acceptance import DeviationError, accept_or_refuse, fores
 from releaser.releases.integrity import Damage, find_live_damage, has_lost_python, why_rebuild
 from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.releases.venv import executable_of
+from releaser.releases.venv import VenvFacts, executable_of
 from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
@@ -93,7 +94,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
     time.sleep(_PAUSE)
     if live.works():
         return
-    was = live.manifest.interpreter
+    was = VenvFacts.of(live.manifest).interpreter
     executable = was.executable if was is not None else executable_of(live.venv / "bin" / "python")
     running = [pid for pid in leases.holders(str(live.directory)) if leases.executable(pid) == executable]
     if not running:
@@ -116,7 +117,7 @@ def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
     if reason := why_rebuild(live, found):
         return reason
     # Only the setting counts: releaser's own choice may change with the disk.
-    wanted, was = site.settings.link_mode, live.manifest.link_mode
+    wanted, was = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
     if wanted is None or not was or wanted == was:
         return ""
     return f"`link_mode` is {wanted}, but it was built with {was}"
@@ -231,7 +232,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python, asks_others=False))
     live, version = store.live(), facts.choice.version
-    files = live.manifest.files if live else {}
+    files = OriginFacts.of(live and live.manifest).files
     try:
         kept = _plan_lock(site, facts)
         lock = kept.lock

@@ -31,6 +31,7 @@ from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Plan, RunLog, RunReport
 from releaser.site import disk
 from releaser.site.django_settings import StaticSettings
+from releaser.site.supply import SupplyFacts
 from releaser.system.files import link_text
 from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
@@ -240,7 +241,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     target = store.find(to)
     never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)
     if target.manifest.origin == "override" and not target.live:
-        never = f"was built to try {', '.join(target.manifest.overrides)}, and never goes live"
+        never = f"was built to try {', '.join(SupplyFacts.of(target.manifest).overrides)}, and never goes live"
     if never is not None:
         message = f"{target.id} {never}"
         raise NoSuchReleaseError(message, "Choose a release that was live from `releaser list`.")

@@ -58,6 +58,7 @@ from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
 from releaser.site.addresses import MailSettings
 from releaser.site.disk import find_misplaced_state
+from releaser.site.django_settings import MigrationFacts
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
@@ -321,7 +322,7 @@ def _list_waiting(store: ReleaseStore, proposed: str) -> Iterator[WaitingCandida
     snapshot = store.snapshot()
     ready = snapshot.find_waiting()
     if ready is not None and ready.id != proposed:
-        known, names = snapshot.lifecycles[ready.id], ready.manifest.migrations
+        known, names = snapshot.lifecycles[ready.id], MigrationFacts.of(ready.manifest).migrations
         yield WaitingCandidate(key=ready.key, release=ready.id, reason=known.waits, at=known.since, migrations=names)
 
 

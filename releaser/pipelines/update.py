@@ -51,7 +51,7 @@ from releaser.resolution.resolve import candidate_key
 from releaser.serving.health import note_stale_processes
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
-from releaser.site.django_settings import CheckSettings, MigrationsSection
+from releaser.site.django_settings import CheckSettings, MigrationFacts, MigrationsSection
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def make_release(goal: Goal) -> Release:
             ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data, work.configuration)
         ) is not None:
             prepare_tree(work.site, work.log)  # for the static files, which may be among its output
-            work.log.add(MigrationsSection(migrations=ready.manifest.migrations))
+            work.log.add(MigrationsSection(migrations=MigrationFacts.of(ready.manifest).migrations))
             return ready
         candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)

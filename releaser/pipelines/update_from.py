@@ -192,7 +192,7 @@ def _find_kept(site: Site, move: Move) -> Release | None:
     """Return the usable release that was installed here from the bundle; None without one."""
     digests = {file.manifest for file in move.files}
     for one in sorted(store_of(site).all(), key=lambda release: not release.live):
-        is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "rolled-back")
+        is_it = one.provenance.sha256 in digests and one.state in ("live", "good", "rolled-back")
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
     return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ReleaserError, ResolutionError
-from releaser.locks.origins import Deviation, find_deviations, unhashed_files
+from releaser.locks.origins import Deviation, OriginFacts, find_deviations, unhashed_files
 from releaser.releases.blocks import Blocks, change_blocks, read_blocks
 from releaser.releases.contents import hash_of
 from releaser.system.words import timestamp
@@ -97,7 +97,7 @@ def refresh_arguments(lock: LockFile, root: Path, live: Release | None) -> list[
 
     Without them, uv installs the cached file of the same name (seen with 0.13).
     """
-    known = live.manifest.files if live is not None else {}
+    known = OriginFacts.of(live and live.manifest).files
     found = hash_files(lock, root, known)
     other = {key.partition(" ")[0] for key, one in found.items() if known.get(key, one).split()[0] != one.split()[0]}
     return [word for name in sorted(other) for word in ("--refresh-package", name)]

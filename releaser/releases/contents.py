@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.locks.versions import normalize_name
 from releaser.system.files import encode_state, only_files, state_mode
-from releaser.system.frozen import Frozen
+from releaser.system.sections import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -90,14 +90,14 @@ def open_to_group(directory: Path) -> None:
                 file.chmod(state_mode(directory))
 
 
-class DiskUsage(Frozen):
-    """The disk usage of a directory."""
+class DiskUsage(Facts):
+    """The disk usage of a directory; in a manifest, that of the release when it was sealed."""
 
-    #: All files, in whole blocks.
-    size_bytes: int
+    #: The disk usage of all files, in whole blocks.
+    size_bytes: int = 0
     #: The same without files that have a hard link outside the directory, such as in uv's cache.
-    own_bytes: int
-    inodes: int
+    own_bytes: int = 0
+    inodes: int = 0
 
 
 def measure(directory: Path) -> DiskUsage:
@@ -127,7 +127,7 @@ def measure(directory: Path) -> DiskUsage:
 
 def total_bytes(manifests: Iterable[Manifest]) -> int:
     """Return the disk usage of all releases; files shared with uv's cache, and so with each other, count once."""
-    taken = [(manifest.own_bytes, manifest.size_bytes - manifest.own_bytes) for manifest in manifests]
+    taken = [(usage.own_bytes, usage.size_bytes - usage.own_bytes) for usage in map(DiskUsage.of, manifests)]
     return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
 
 

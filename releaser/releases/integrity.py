@@ -28,7 +28,7 @@ from releaser.releases.contents import (
     observe,
     read_records,
 )
-from releaser.releases.venv import Interpreter, ask, change, executable_of
+from releaser.releases.venv import Interpreter, VenvFacts, ask, change, executable_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
 from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file
 from releaser.system.frozen import Frozen
@@ -140,7 +140,8 @@ def read_sealed(release: Release) -> Sealed:
         sealed = decode_state(release.directory / FILES, Sealed)  # not kept in memory: it is large
     except (UnreadableStateError, OSError):
         sealed = None
-    return sealed if sealed is not None and digest(sealed.seen) == release.manifest.fingerprint else Sealed()
+    fingerprint = VenvFacts.of(release.manifest).fingerprint
+    return sealed if sealed is not None and digest(sealed.seen) == fingerprint else Sealed()
 
 
 # A release
@@ -159,7 +160,7 @@ def find_damage(release: Release) -> Damage | None:
 def find_live_damage(release: Release) -> Damage | None:
     """Return the damage of a live release; starts an interpreter that could not be asked at the seal."""
     found = find_damage(release)
-    if found is not None or release.manifest.interpreter is not None:
+    if found is not None or VenvFacts.of(release.manifest).interpreter is not None:
         return found
     return find_interpreter_damage(release, asks=True)
 
@@ -205,7 +206,7 @@ def find_interpreter_damage(
     release: Release, *, asks: bool = False, unchanged: Callable[..., bool] = is_unchanged
 ) -> Damage | None:
     """Return the damage of the interpreter of a release; starts it if `asks`, or if it has changed."""
-    was, python = release.manifest.interpreter, f"{release.place}/venv/bin/python"
+    was, python = VenvFacts.of(release.manifest).interpreter, f"{release.place}/venv/bin/python"
     text = link_text(python) or ""
     is_same = was is not None and unchanged(text if text[:1] == "/" else python, was.executable, (*was.seen.items(),))
     executable = was.executable if was is not None and is_same else executable_of(python)
@@ -241,12 +242,12 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
 
     `executable` is that Python, and `is_same` says whether it is unchanged since the seal.
     """
-    manifest, venv, store = release.manifest, f"{release.place}/venv", release.directory.parent
-    was = manifest.interpreter
-    if manifest.start and look_at_start(venv) != manifest.start:
+    sealed, venv, store = VenvFacts.of(release.manifest), f"{release.place}/venv", release.directory.parent
+    was = sealed.interpreter
+    if sealed.start and look_at_start(venv) != sealed.start:
         return "its bin/python or pyvenv.cfg was replaced"
     try:
-        if why := started_by_others(venv, manifest.start_files, store):
+        if why := started_by_others(venv, sealed.start_files, store):
             return why
     except OSError as error:
         return f"it cannot be examined: {error}"
@@ -275,7 +276,7 @@ def find_lock_damage(release: Release) -> Damage | None:
 
 
 def _find_file_damage(release: Release) -> Damage | None:
-    fingerprint = release.manifest.fingerprint
+    fingerprint = VenvFacts.of(release.manifest).fingerprint
     if not fingerprint or digest(observe(str(release.venv))) == fingerprint:
         return None
     sealed = read_sealed(release)

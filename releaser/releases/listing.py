@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.releases import leases
+from releaser.releases.contents import DiskUsage
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged
 from releaser.releases.release import State
 from releaser.system.files import read_if_there
@@ -112,6 +113,7 @@ def _row(
     differences: tuple[LockDifference, ...],
 ) -> Row:
     manifest, users = release.manifest, users_of(release, locks)
+    usage = DiskUsage.of(manifest)
     damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
         id=release.id,
@@ -122,11 +124,11 @@ def _row(
         python=manifest.python,
         commit=manifest.commit,
         subject=manifest.subject,
-        bundle=manifest.provenance.release or None,
+        bundle=release.provenance.release or None,
         lock_sha256=manifest.lock_sha256,
         changes=manifest.changes,
-        size_bytes=manifest.size_bytes,
-        own_bytes=manifest.own_bytes,
+        size_bytes=usage.size_bytes,
+        own_bytes=usage.own_bytes,
         in_use_by=tuple(user.pid for user in users),
         processes=users,
         path=f"{release.place}/venv",

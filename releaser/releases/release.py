@@ -12,19 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from releaser.capabilities import gather
 from releaser.errors import Finding, NoSuchReleaseError, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
-from releaser.locks.origins import Publisher
 from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
-from releaser.releases.venv import Interpreter
-from releaser.site.supply import MADE_HERE, Provenance
+from releaser.site.supply import SupplyFacts
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
+    from releaser.site.supply import Provenance
+    from releaser.system.sections import Facts
 
 State = Literal["live", "previous", "good", "failed", "rolled-back", "candidate"]
 Origin = Literal["built", "adopted", "override"]
@@ -60,49 +61,26 @@ class Manifest(Frozen):
     #: `refused`: they passed, but migrations of this release were not applied; `not run`: an adopted venv.
     tests: Tests
     changes: tuple[Change, ...]
-    #: Its use of the disk when it was sealed, see `DiskUsage`.
-    size_bytes: int
-    own_bytes: int
-    inodes: int
-    #: The digest of its files; empty if none was noted.
-    fingerprint: str = ""
     #: The digest of the packages that its lock installs, as in a `ReleaseKey`; empty if none was noted.
     installed_sha256: str = ""
-    #: The packages of `releaser try`; a release with any never goes live.
-    overrides: tuple[str, ...] = ()
-    #: The interpreter of its venv; None if it could not be asked.
-    interpreter: Interpreter | None = None
-    #: The digest of the files of its venv that decide which Python starts; empty if none was noted.
-    start: str = ""
-    #: The digests of start-up files (`.pth`, `sitecustomize`), by path relative to the venv; None in older manifests.
-    start_files: Mapping[str, str] | None = None
-    #: uv's link mode for its files (copy, hardlink, ...); empty if unknown.
-    link_mode: str = ""
     #: The first line of the message of `commit`.
     subject: str = ""
-    #: The paths that the staging tree had besides the commit, relative to the top of the checkout.
-    staging_copied: tuple[str, ...] = ()
-    staging_linked: tuple[str, ...] = ()
-    #: How many tests ran; None if unknown.
-    tests_run: int | None = None
-    #: Its new migrations that were not applied when it was sealed.
-    migrations: tuple[str, ...] = ()
-    #: The hashes of files from directories, which its lock does not have, and a quick look that shows changes.
-    files: Mapping[str, str] = field(default_factory=dict)
-    #: Who published packages, by name, as attestations that were verified say.
-    publishers: Mapping[str, Publisher] = field(default_factory=dict)
-    #: The bundle that it was installed from; None for none.
-    bundle: Provenance | None = None
 
-    @property
-    def provenance(self) -> Provenance:
-        """The bundle that it was installed from, or a value for releases that this host built."""
-        return self.bundle or MADE_HERE
+    def with_facts(self, *facts: Facts) -> Manifest:
+        """Return a manifest with the facts of capabilities, which read them by `of`; for one that has none yet."""
+        found = {name: value for one in facts for name, value in vars(one).items()}
+        return manifest_type()(**{**found, **vars(self)})
 
     @property
     def never_live(self) -> bool:
         """True if no run makes this release live, whatever its options."""
         return self.tests in NEVER_LIVE or self.origin == "override"
+
+
+@functools.cache
+def manifest_type() -> type[Manifest]:
+    """Return the class of manifests with the facts of all capabilities, as they are on disk."""
+    return type("SealedManifest", (*reversed(gather("sealed")), Manifest), {})
 
 
 class Release(Frozen):
@@ -156,6 +134,11 @@ class Release(Frozen):
         except (OSError, InvalidLockError):
             return EMPTY
 
+    @property
+    def provenance(self) -> Provenance:
+        """The bundle that it was installed from, or a value for releases that this host built."""
+        return SupplyFacts.of(self.manifest).provenance
+
     @functools.cached_property
     def key(self) -> ReleaseKey:
         """The key that equal releases share."""
@@ -167,7 +150,7 @@ class Release(Frozen):
             code_key=manifest.code_key,
             python=manifest.python,
             group=manifest.group,
-            included=manifest.provenance.included_sha256,
+            included=self.provenance.included_sha256,
         )
 
     @functools.cached_property

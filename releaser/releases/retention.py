@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
+from releaser.releases.contents import DiskUsage
 from releaser.releases.release import DOOMED
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import store_of
@@ -248,7 +249,7 @@ def prune(
 
 def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
     """Return the gauge that shows the bytes of the deleted releases."""
-    sizes = {release.id: release.manifest.size_bytes for release in store.all() if release.id in names}
+    sizes = {one.id: DiskUsage.of(one.manifest).size_bytes for one in store.all() if one.id in names}
 
     def read() -> int:
         there = set(os.listdir(store.directory))

@@ -28,6 +28,7 @@ from releaser.releases.release import (
     Release,
     State,
     is_own,
+    manifest_type,
     new_id,
     write_manifest,
 )
@@ -274,7 +275,7 @@ class ReleaseStore(Frozen):
     def _manifest(self, name: str, damaged: dict[str, str]) -> Manifest | None:
         """Return the manifest of a release; if it is unreadable or of another release, add the reason to `damaged`."""
         try:
-            manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", Manifest)
+            manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", manifest_type())
         except (UnreadableStateError, OSError) as error:
             what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
             damaged[name] = f"cannot be read: {what}"

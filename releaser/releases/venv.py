@@ -21,6 +21,7 @@ from releaser.locks.versions import normalize_name
 from releaser.releases.contents import hash_of, look_at
 from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Facts
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
@@ -76,6 +77,21 @@ class Interpreter(Frozen):
     def runs_what_is_for(self, other: Interpreter) -> bool:
         """True if packages for the other interpreter work with this one; another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
+
+
+class VenvFacts(Facts):
+    """The installed files of a release and what starts as its Python, when it was sealed."""
+
+    #: The digest of its files; empty if none was noted.
+    fingerprint: str = ""
+    #: The interpreter of its venv; None if it could not be asked.
+    interpreter: Interpreter | None = None
+    #: The digest of the files of its venv that decide which Python starts; empty if none was noted.
+    start: str = ""
+    #: The digests of start-up files (`.pth`, `sitecustomize`), by path relative to the venv; None in older manifests.
+    start_files: Mapping[str, str] | None = None
+    #: uv's link mode for its files (copy, hardlink, ...); empty if unknown.
+    link_mode: str = ""
 
 
 def executable_of(python: Path | str) -> str:

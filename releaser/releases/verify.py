@@ -36,7 +36,7 @@ from releaser.releases.integrity import (
 )
 from releaser.releases.release import ADOPT, refuse_without_live
 from releaser.releases.store import store_of
-from releaser.releases.venv import start_through
+from releaser.releases.venv import VenvFacts, start_through
 from releaser.site.conventions import choose_unix_group, default_groups
 from releaser.site.sealed_python import new_start_files
 from releaser.system.frozen import Frozen
@@ -160,7 +160,7 @@ def _verify_one(
 
 def _new_start_files(release: Release) -> list[str]:
     """Return start-up files that were added or changed since the seal, as paths relative to the venv."""
-    return new_start_files(f"{release.place}/venv", release.manifest.start_files)
+    return new_start_files(f"{release.place}/venv", VenvFacts.of(release.manifest).start_files)
 
 
 def _check_start(site: Site, release: Release) -> Iterator[Defect]:

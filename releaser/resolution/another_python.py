@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from releaser.errors import Finding, ResolutionError, ToolError
 from releaser.locks.installed import Pin, has_build, list_installed, list_unbuildable, tags_of, versions_for
 from releaser.locks.limits import exclude_newer
+from releaser.locks.origins import OriginFacts
 from releaser.locks.rules import Packages, Rules
 from releaser.locks.versions import LEVELS, parse_version
 from releaser.releases.acceptance import accept_or_refuse
@@ -203,7 +204,7 @@ def _keep(move: _Move) -> LockFile:
     for name in sorted(unfit):
         if name not in {one for one, _, _ in move.changes_in(base)}:  # else it changed with another package
             base = _move_up(move, TreeResolver.of(work, base), rules, name) or base
-    site, files = work.site, move.live.manifest.files
+    site, files = work.site, OriginFacts.of(move.live.manifest).files
     site.project.lock.write_bytes(base.data)
     _refuse(move, rules, TreeResolver.of(work, move.lock), base)
     accept_or_refuse(site.state_dir, move.lock, base, files_before=files, root=site.project.root)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import PreflightError, ReleaserError, ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import LockFile
+from releaser.locks.origins import OriginFacts
 from releaser.releases.acceptance import DeviationError, accept_or_refuse
 from releaser.releases.release import lock_of
 from releaser.resolution.aside import project_aside
@@ -111,7 +112,7 @@ class Outlook(Frozen):
     def _judge(self, found: LockFile, there: Site) -> Foreseen:
         """Return a lock with the reason, if any, for which an update would not install it."""
         foreseen = Foreseen(lock=found, versions=versions_for(found, self.choice.version))
-        files = self.live.manifest.files if self.live else {}
+        files = OriginFacts.of(self.live and self.live.manifest).files
         try:
             accept_or_refuse(there.state_dir, self.base, found, files_before=files, root=there.project.root)
             group = choose_dependency_group(self.site.settings, self.site.pyproject)

@@ -16,6 +16,7 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
+from releaser.locks.origins import OriginFacts
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.blocks import Blocks, read_blocks
@@ -131,7 +132,7 @@ def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
 
 def _resolution(work: Workspace, step: Step, found: LockFile, on_hold: tuple[Block, ...]) -> Resolution:
     """Describe a lock. Raises ResolutionError if packages have other origins than in the lock of the commit."""
-    site, files = work.site, work.live.manifest.files if work.live else {}
+    site, files = work.site, OriginFacts.of(work.live and work.live.manifest).files
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
     diff = diff_to(work.live, found, python=work.facts.choice.version)
     count = plural(len(diff), "package change") if diff else "no package changes"

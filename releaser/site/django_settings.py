@@ -5,7 +5,7 @@ from typing import Literal
 
 from releaser.site.declaring import Part
 from releaser.site.values import Command, Limit
-from releaser.system.sections import Section
+from releaser.system.sections import Facts, Section
 
 
 class StaticSettings(Part):
@@ -45,4 +45,11 @@ class MigrationsSection(Section):
     """Migrations."""
 
     #: Those that the release brings and that are not applied.
+    migrations: tuple[str, ...] = ()
+
+
+class MigrationFacts(Facts):
+    """Migrations."""
+
+    #: Its new migrations that were not applied when it was sealed.
     migrations: tuple[str, ...] = ()

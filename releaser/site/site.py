@@ -28,6 +28,7 @@ from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
+from releaser.system.sections import Facts
 from releaser.system.words import (
     Redactor,
     plural,
@@ -81,6 +82,14 @@ class Carried:
         return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
+class StagingFacts(Facts):
+    """The staging tree of a release."""
+
+    #: The paths that the staging tree had besides the commit, relative to the top of the checkout.
+    staging_copied: tuple[str, ...] = ()
+    staging_linked: tuple[str, ...] = ()
+
+
 class Tree(Frozen):
     """The tree of a site: a staging tree, in which releases are built and tested, or the checkout itself."""
 
@@ -94,6 +103,11 @@ class Tree(Frozen):
     #: True for a staging tree, which then has the site in the `checkout`, too.
     is_staged: bool = False
     checkout: Site | None = None
+
+    @property
+    def facts(self) -> StagingFacts:
+        """The facts for the manifest of a release that is built there."""
+        return StagingFacts(staging_copied=self.copied, staging_linked=self.linked)
 
     @property
     def copied(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Facts
 
 if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
@@ -27,6 +28,20 @@ class Provenance(Frozen):
 
 #: The provenance of a release that was built here.
 MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
+
+
+class SupplyFacts(Facts):
+    """The origin of a release."""
+
+    #: The packages of `update --override`; a release with any never goes live.
+    overrides: tuple[str, ...] = ()
+    #: The bundle that it was installed from; None for none.
+    bundle: Provenance | None = None
+
+    @property
+    def provenance(self) -> Provenance:
+        """The bundle that it was installed from, or a value for releases that this host built."""
+        return self.bundle or MADE_HERE
 
 
 class FailureWords(Frozen):
@@ -70,6 +85,11 @@ class Supply(Frozen):
     overrides: tuple[str, ...] = ()
     #: The origin of the release, for its manifest.
     provenance: Provenance | None = None
+
+    @property
+    def facts(self) -> SupplyFacts:
+        """The facts for the manifest of a release that is built from it."""
+        return SupplyFacts(overrides=self.overrides, bundle=self.provenance)
 
     @property
     def upgrades(self) -> bool:

@@ -1,4 +1,4 @@
-"""The sections of the report of a run, one for each capability that has something to report."""
+"""What capabilities add to the report of a run, and to the manifest of a release."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ class Section(Frozen):
     def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:  # noqa: ARG002 - for others
         """Return the section for the report. `clean` makes one line of a text, without secrets."""
         return self
+
+
+class Facts(Frozen):
+    """The facts of one capability about a release. They are fields of its manifest; each has a default."""
+
+    @classmethod
+    def of(cls, manifest: object) -> Self:
+        """Return the facts in a manifest; defaults without a manifest, or if the manifest has none."""
+        return manifest if isinstance(manifest, cls) else cls()

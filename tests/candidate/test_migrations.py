@@ -8,6 +8,7 @@ import pytest
 
 from releaser.candidate import migrations
 from releaser.report import Step
+from releaser.site.django_settings import MigrationFacts
 from tests.support.logs import a_log
 
 NEW = "alpha.0002_price"
@@ -21,7 +22,7 @@ def test_a_release_that_waits_goes_on_waiting_while_the_live_one_does_not_answer
 ) -> None:
     live: Any = SimpleNamespace(works=lambda: works)
     release: Any = SimpleNamespace(
-        manifest=SimpleNamespace(migrations=(NEW,)), lifecycle=SimpleNamespace(waits=waits), venv=Path("venv")
+        manifest=MigrationFacts(migrations=(NEW,)), lifecycle=SimpleNamespace(waits=waits), venv=Path("venv")
     )
 
     def find_unapplied(_site: object, _venv: Path, _step: Step) -> tuple[str, ...]:

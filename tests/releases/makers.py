@@ -12,7 +12,7 @@ from typing import Any
 
 from releaser.locks.lock import Change
 from releaser.releases.lifecycle import Lifecycle
-from releaser.releases.release import Manifest, Release, State
+from releaser.releases.release import Manifest, Release, State, manifest_type
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import encode_state
 
@@ -42,7 +42,7 @@ def a_manifest(number: int = 1, **changes: Any) -> Manifest:
         "own_bytes": 400,
         "inodes": 5,
     }
-    return Manifest(**{**fields, **changes})
+    return manifest_type()(**{**fields, **changes})
 
 
 def as_stored(manifest: Manifest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 
 from releaser.listener import Gauge
 from releaser.releases import leases, retention, store
+from releaser.releases.contents import DiskUsage
 from releaser.releases.release import LEDGER, Ledger
 from releaser.releases.retention import (
     UNSEEN,
@@ -165,7 +166,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_who_watches_sees_the_bytes_that_are_gone(releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gauges: list[Gauge] = []
     seen: list[int] = []
-    size = a_manifest(1).size_bytes
+    size = DiskUsage.of(a_manifest(1)).size_bytes
 
     def look(path: Path, *, last: str) -> None:
         seen.append(gauges[0].read())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, new_id, write_manifest
+from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, manifest_type, new_id, write_manifest
 from releaser.system.files import UnreadableStateError, read_state
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
 
@@ -38,7 +38,7 @@ def test_times_are_written_in_utc(tmp_path: Path) -> None:
     there = NOW.astimezone(timezone(timedelta(hours=9)))
     write_manifest(tmp_path, a_manifest(created_at=there))
     assert json.loads((tmp_path / "manifest.json").read_bytes())["created_at"] == "2026-11-20T06:12:00+00:00"
-    found = read_state(tmp_path / MANIFEST, Manifest)
+    found = read_state(tmp_path / MANIFEST, manifest_type())
     assert found is not None
     assert found.created_at == NOW
     assert found.created_at.tzinfo == UTC
@@ -50,7 +50,7 @@ def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
     del content[key]
     (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UnreadableStateError, match=key):
-        read_state(tmp_path / MANIFEST, Manifest)
+        read_state(tmp_path / MANIFEST, manifest_type())
 
 
 def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.releases.integrity import Damage, find_damage, find_live_damage, find_rollback_damage
-from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
+from releaser.releases.release import MANIFEST, Release, manifest_type, write_manifest
 from releaser.releases.startup import put_into
 from releaser.releases.venv import (
     Installed,
     Interpreter,
+    VenvFacts,
     ask,
     ask_if_possible,
     change,
@@ -76,7 +77,7 @@ def release(tmp_path: Path, python: Path) -> Release:
     (made.venv / "bin" / "python").symlink_to(python)
     made.lock.write_bytes(LOCK)
     write_manifest(made.directory, a_manifest(interpreter=ask(runner(), executable_of(made.venv / "bin" / "python"))))
-    manifest = read_state(made.directory / MANIFEST, Manifest)
+    manifest = read_state(made.directory / MANIFEST, manifest_type())
     assert manifest is not None
     return on_paper(tmp_path, manifest)
 
@@ -111,7 +112,7 @@ def test_what_does_not_answer_is_left_open(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.spawns
 def test_while_it_looks_the_same_it_is_not_started(release: Release, python: Path) -> None:
-    asked = release.manifest.interpreter
+    asked = VenvFacts.of(release.manifest).interpreter
     assert asked is not None
     assert asked.executable == str(python)
     status = python.stat()
@@ -195,13 +196,15 @@ def test_without_its_library_it_is_started(release: Release, python: Path) -> No
 
 @pytest.mark.spawns
 def test_of_one_that_could_not_be_asked_the_version_is_known(release: Release, python: Path) -> None:
-    other = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="2.7.9"))
+    nothing: dict[str, Any] = {"interpreter": None}
+    unasked = replace(release.manifest, **nothing)
+    other = on_paper(release.directory.parent, replace(unasked, python="2.7.9"))
     found = find_live_damage(other)
     assert found is not None
     assert (found.fatal, "Python 2.7.9" in found.reason) == (True, True)
-    without_version = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="unknown"))
+    without_version = on_paper(release.directory.parent, replace(unasked, python="unknown"))
     assert find_live_damage(without_version) is None
-    unknown = on_paper(release.directory.parent, replace(release.manifest, interpreter=None))
+    unknown = on_paper(release.directory.parent, unasked)
     assert find_live_damage(unknown) is None
     python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     assert find_damage(unknown) is None

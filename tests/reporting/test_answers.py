@@ -64,7 +64,8 @@ def test_a_release_is_shown_as_facts() -> None:
     used = release_text(replace(DETAILS, processes=(User(pid=7, user="www", since="now", command="worker"),)))
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text(replace(DETAILS, pinned=False))
-    tried = release_text(replace(DETAILS, overrides=("alpha @ file:///srv/alpha", "beta==2")))
+    facts: dict[str, Any] = {"overrides": ("alpha @ file:///srv/alpha", "beta==2")}
+    tried = release_text(replace(DETAILS, **facts))
     assert tried[17:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
