@@ -102,7 +102,7 @@ CAPABILITIES = (
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
         rules=("locks.rules.Held", "locks.rules.Failed"),
-        reported=("releases.blocks.HoldsSection",),
+        reported=("releases.blocks.HoldsSection", "releases.blocks.FailedTestsSection"),
         sections=("candidate.results.add_holds",),
     ),
     Capability(

@@ -27,12 +27,16 @@ from releaser.locks.bisect import CulpritsSection  # noqa: E402
 from releaser.locks.blocks import Block  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability  # noqa: E402
+from releaser.releases.blocks import FailedTestsSection, HoldsSection  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting import page as pages  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
+from releaser.reporting.mail_setup import explain_recipients  # noqa: E402
 from releaser.reporting.many_sites import SiteAnswer  # noqa: E402
 from releaser.reporting.page import LastRun, Overview, page_of  # noqa: E402
+from releaser.site.addresses import Address, MailSettings  # noqa: E402
+from releaser.site.restart_settings import OutageSection  # noqa: E402
 from releaser.site.site import Pulled  # noqa: E402
 from releaser.system.files import plain  # noqa: E402
 from releaser.tools.git_state import Commit  # noqa: E402
@@ -129,22 +133,28 @@ UNFIXED = Vulnerability(
 )  # fmt: skip
 URL = "https://shop.example.org/health"
 HEALTH = f"health check failed: {URL} answered 500 with {NEW}"
+FOOTER = explain_recipients(
+    MailSettings(admins=(Address(name="Ada", address="ada@example.org"),)),
+    {"admins": "/srv/shop_stuff/.env: ADMINS_JSON"}, Path(UPDATED.path), own=False,
+)  # fmt: skip
 MAILS = {
     "updated": UPDATED,
     "refused": replace(
         UPDATED, result="failed", exit_code=5, live_changed=False, blame="update", changes=(DJANGO_6,), output=RED,
-        headline="the tests of the candidate failed with exit code 1: this update broke it", pulled=None, commits=(),
-        advice=f"Fix the site, or hold the package: `releaser hold django`. `releaser show {NEW}` tells more.",
+        headline="the tests failed with the new packages or commits and passed on the live release: this update broke"
+        " it",
+        pulled=None, commits=(),
+        advice="See the end of the output; this candidate is not tried again until a package or the code changes.",
         steps=(*STEPS[:4], Outcome(step="test", status="failed", detail="exit code 1", seconds=14.1)),
-    ),
+    ).with_section(FailedTestsSection(failed_tests=(f"test_basket ({HELD.tests[0]})",))),
     "held-back": replace(
         UPDATED, changes=(PILLOW,), on_hold=(HELD,),
-        headline=f"updated to {NEW}: 1 package changed, 1 held back as the tests fail with it (django 6.0)",
+        headline=f"updated to {NEW}: 1 package changed, 1 on hold because the tests fail with it (django 6.0)",
         pulled=None, commits=(),
     ).with_section(CulpritsSection(culprits=("django 6.0",))),
     "rolled-back": replace(
         UPDATED, result="rolled-back", exit_code=6, live_changed=False, headline=HEALTH,
-        problems=(Finding("git-remote-asks", HEALTH),), changes=(DJANGO, SQLPARSE),
+        problems=(Finding("health-check-failed", HEALTH),), changes=(DJANGO, SQLPARSE),
         answers=(
             HealthCheckResult(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
             HealthCheckResult(release=BEFORE, good=True, text=f"{URL} answered 200"),
@@ -153,7 +163,22 @@ MAILS = {
             *STEPS[:7], Outcome(step="health check", status="failed", detail=HEALTH, seconds=30.2),
             Outcome(step="flip back", status="ok", detail=f"{NEW} → {BEFORE}"),
         ),
-    ),
+    ).with_section(HoldsSection(holds=tuple(
+        Block(name=one.name, version=one.new or "", reason=HEALTH, by="rollback", since=HELD.since, release=NEW)
+        for one in (DJANGO, SQLPARSE)
+    ))),
+    "not-restarted": replace(
+        UPDATED, result="updated-not-restarted", exit_code=7, pulled=None, commits=(),
+        headline=f"{UPDATED.headline}, but the site was not restarted",
+        problems=(
+            Finding(
+                "restart-nothing", "updates do not restart the site: `restart` is auto, but /srv/shop_stuff/shop has"
+                " neither tmp/ nor config/tmp/",
+                'For gunicorn (process 812), set `restart = "systemctl reload shop"`.',
+            ),
+        ),
+        changes=(DJANGO, PILLOW, SQLPARSE, replace(SQLPARSE, name="tzdata", old="2026.2", new="2026.1", through=())),
+    ).with_section(OutageSection(restart_skipped="no config/tmp/ or tmp/ with a restart.txt")),
     "security": replace(
         UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE),
         headline=f"updated to {NEW}: 2 packages changed", pulled=None, commits=(),
@@ -166,7 +191,7 @@ MAILS = {
 def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     """Show the mail about each kind of outcome."""
     for name, report in MAILS.items():
-        _, html = render_bodies(report)
+        _, html = render_bodies(report, footer=FOOTER)
         yield from each_way(browser, f"mail-{name}", html)
 
 

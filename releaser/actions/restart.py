@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.core.action import Action
@@ -90,6 +91,8 @@ class Restart(Action):
         else:
             began = start_anew(site, change.log, venv)
         reload_site(site, venv, step, began=began)
+        skipped = step.detail if step.status == "skipped" else ""
+        change.log.add(replace(OutageSection.of(change.log), restart_skipped=skipped))
         can_be_old = change.replaced is not None  # else nothing of the site can run on another release
         if can_be_old and not (began and restart_of(site).yields_to_start):
             _note_if_not_restarted(site, change.log, step)
@@ -192,7 +195,7 @@ def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, .
             return said
         seconds = round(uptime() - since, 3)
         before = OutageSection.of(log).outage_seconds or 0.0
-        log.add(OutageSection(outage_seconds=round(before + seconds, 3)))
+        log.add(replace(OutageSection.of(log), outage_seconds=round(before + seconds, 3)))
         return f"{said}; it was stopped for {elapsed(seconds)}"
 
 

@@ -157,13 +157,19 @@ def put_on_hold(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *,
 
 
 def add_holds(site: Site, report: RunReport) -> RunReport:
-    """Add the holds, except those on versions that are not newer than the live one, and the commits on hold."""
+    """Add the holds, except those on versions that are not newer than the live one, and the commits on hold.
+
+    The holds by a rollback are those on the versions of the release that this run left.
+    """
     try:
         blocks = read_blocks(site.state_dir)
     except OSError:  # another check reports it
         return report
     live, shown = lock_of(store_of(site).live()).versions, site.redactor.clean
-    holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
+    left = report.release if report.is_automatic_rollback else report.previous if report.is_rollback else None
+    rolled_back = (block for block in blocks.by("rollback") if left and block.release == left)
+    entries = Blocks(entries=(*blocks.by("person", "tests"), *rolled_back)).without_older(live).entries
+    holds = describe_holds(entries, live)
     lines = (
         f"commit {commit.commit[:12]} ({commit.subject}) {commit.reason} (since {commit.at[:10]})"
         for commit in blocks.commits

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
-from releaser.candidate.output import ADVICE, TEST
+from releaser.candidate.output import ADVICE, TEST, failing_tests
 from releaser.candidate.sandbox import advice_on, report_discarded_files, report_missing_sandbox
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
-from releaser.releases.blocks import block_candidate, change_blocks
+from releaser.releases.blocks import FailedTestsSection, block_candidate, change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import OUTPUT
 from releaser.releases.touched import note_installed
@@ -116,6 +116,7 @@ def note_failure(
 ) -> Failed:
     """Seal a candidate as failed, and return its failure; with `keeps_out`, no update builds it again."""
     work.log.learn(blame=blame)
+    work.log.add(FailedTestsSection(failed_tests=failing_tests(result.output)))
     message, advice = _describe(work, candidate, result, blame)
     failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
     if keeps_out:  # before the seal: after a kill in between, the next update must not build it again

@@ -81,6 +81,13 @@ class HoldsSection(Section):
     commits_on_hold: tuple[str, ...] = ()
 
 
+class FailedTestsSection(Section):
+    """The tests that failed with the candidate."""
+
+    #: Their names, as their runner prints them.
+    failed_tests: tuple[str, ...] = ()
+
+
 class Blocks(Frozen):
     """All blocks, and the deviations that were asked about and accepted."""
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
+from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.store import store_of
 from releaser.system.files import read_text
@@ -26,6 +27,29 @@ HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
 _WIDEST = 96  # characters; a mail is read in 80 to 100 columns
 _COMMITS = 20  # in a mail
 _SHOWN = 2  # packages that require another one
+
+
+DOWN = "↓"  # a downgrade
+
+
+def in_order(changes: Iterable[Change]) -> list[Change]:
+    """Sort package changes: security fixes first, then packages that the project itself requires, then the others."""
+    return sorted(changes, key=lambda change: (not change.fixes, not change.direct))
+
+
+def arrow_of(change: Change) -> str:
+    """Return the arrow from the old to the new version, which points down for a downgrade."""
+    return DOWN if change.old and change.new and is_older(change.new, change.old) else "→"
+
+
+def name_changes(changes: Iterable[Change]) -> str:
+    """Name the first package change and the number of the others: `django 5.2.8 → 5.2.19 and 3 more`."""
+    first, *others = in_order(changes)
+    if first.old and first.new:
+        named = f"{first.name} {first.old} {arrow_of(first)} {first.new}"
+    else:
+        named = f"{first.name} {first.new or first.old} ({'new' if first.new else 'removed'})"
+    return named + (f" and {len(others)} more" if others else "")
 
 
 class Row(Frozen):
@@ -77,12 +101,12 @@ def changes_table(
     headings: Sequence[str] = HEADINGS,
     widest: int = _WIDEST,
 ) -> Table:
-    """Lay package changes out, those that fix a vulnerability first; ages are those at `now`.
+    """Lay package changes out, as `in_order` sorts them; ages are those at `now`.
 
     Omits columns without any known value. If the parents would make a line longer than `widest` characters, they go
     below the lines.
     """
-    ordered = sorted(changes, key=lambda change: not change.fixes)
+    ordered = in_order(changes)
     with_parents = any(map(required_by, ordered))
     columns = (True, True, True, True, any(change.released for change in ordered), with_parents)
     found = Table(
@@ -98,7 +122,8 @@ def changes_table(
 
 
 def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
-    cells = (change.name, change.old or "-", change.new or "-", change.bump, age_of(change, now), required_by(change))
+    step = f"{DOWN} {change.bump}" if arrow_of(change) == DOWN else change.bump
+    cells = (change.name, change.old or "-", change.new or "-", step, age_of(change, now), required_by(change))
     return Row(
         cells=one_lines(compress(cells, columns)),
         notes=one_lines(_notes(change, names_parents=not columns[-1])),
@@ -167,7 +192,7 @@ def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
         lists.append(("Known vulnerabilities", [f"Not known: {reason}."]))
     if found.vulnerabilities:
         left = (_line(one, f"({_why_left(one, report)})") for one in found.vulnerabilities)
-        lists.append(("Known vulnerabilities of what is live", _cap(left)))
+        lists.append(("Known vulnerabilities of the live release", _cap(left)))
     return lists
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from datetime import datetime, timedelta
 from email.header import Header
@@ -19,9 +20,20 @@ from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection
 from releaser.releases.journal import MailSection
 from releaser.releases.leases import ProcessesSection
-from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
+from releaser.reporting.changes import (
+    NAME,
+    Table,
+    age_of,
+    arrow_of,
+    changes_table,
+    first_commits,
+    in_order,
+    name_changes,
+    required_by,
+    security_lists,
+)
 from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, add_links, fold
-from releaser.reporting.subject import SOLVED, choose_badge, header_text, subject
+from releaser.reporting.subject import SOLVED, begin_sentence, choose_badge, header_text, headline, subject
 from releaser.reporting.text import on_hold_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
@@ -29,15 +41,20 @@ from releaser.site.restart_settings import OutageSection
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
-from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
+from releaser.system.words import elapsed, one_line, one_lines, plural, strip_control, truncate, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from releaser.errors import Finding
+    from releaser.locks.blocks import Block
     from releaser.report import RunReport
+    from releaser.reporting.text import Summary
 
 _POLICY = SMTP.clone(refold_source="none")
+_CHANGELOG = re.compile(r"(?i)//[^/]+/.*(?:chang|release|news|histor|whats-?new)")
+_MOST_SKIPPED = 20
+_NOTHING_RESTARTS = "restart-nothing"  # the code of a finding
 _TAIL, _FEW = 15, 25  # lines of output below the folded part, and lines that are not folded at all
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
 
@@ -50,12 +67,13 @@ def compose(  # noqa: PLR0913 - the parts of a mail
     references: Sequence[str] = (),
     lock_diff: str = "",
     introduction: str = "",
+    footer: Sequence[str] = (),
 ) -> EmailMessage:
     """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
-    `references` are the Message-IDs of the earlier mails in the thread, `lock_diff` is attached, and `introduction` is
-    the text of the first mail only.
+    `references` are the Message-IDs of the earlier mails in the thread, `lock_diff` is attached, `introduction` is the
+    text of the first mail only, and `footer` says why the recipients get it.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
     message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
@@ -64,7 +82,7 @@ def compose(  # noqa: PLR0913 - the parts of a mail
         message.set_raw("References", "\r\n ".join(references))
         message.set_raw("In-Reply-To", references[-1])
     message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
-    text, html = render_bodies(report, introduction)
+    text, html = render_bodies(report, introduction, footer)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
@@ -96,11 +114,14 @@ def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at
     return message
 
 
-def render_bodies(report: RunReport, introduction: str = "") -> tuple[str, str]:
+def render_bodies(report: RunReport, introduction: str = "", footer: Sequence[str] = ()) -> tuple[str, str]:
     """Render the text and the HTML of the mail; `_context` removes control characters from all values."""
-    context = _context(report) | {"introduction": one_line(introduction, limit=1000)}
+    context = _context(report) | {
+        "introduction": one_line(introduction, limit=1000),
+        "footer": [one_line(line, limit=1000) for line in footer],
+    }
     text, html = (template.render(context) for template in templates())
-    return fold(text, whole=context["way_back"]), html
+    return fold(text, whole=[context["way_back"], *(line for line, _ in context["commands"])]), html
 
 
 @cache
@@ -119,29 +140,30 @@ def templates() -> tuple[Template, Template]:
 
 
 def _context(report: RunReport) -> dict[str, Any]:
-    told = summarize(report)
-    said = {report.headline, *(problem.message for problem in report.problems)}
-    came_in = report.live_changed or report.is_done
+    summary, first_line = summarize(report), headline(report)
+    shown = {report.headline, *(problem.message for problem in report.problems)}
     held, holds = {one.name for one in report.on_hold}, HoldsSection.of(report)
-    left = ProcessesSection.of(report).left_behind
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
+    rolled_back = [one for one in holds.holds if one.by == "rollback"]
     passages = on_hold_passages(
         # Skipped versions, and other holds without anything newer.
-        (*report.on_hold, *(one for one in holds.holds if one.name not in held)),
+        (*report.on_hold, *(one for one in holds.holds if one.name not in held and one not in rolled_back)),
         since=report.started_at,
     )
     kept_out = [(line, "") for line in holds.commits_on_hold] + passages
+    warning, others = _warning(report, summary)
     above = [
-        ("Problems", list(map(_problem, told.others))),
+        ("Updates skip from now on", list(_skipped(rolled_back))),
+        ("Problems", list(map(_problem, others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
-        ("What the site answered", list(_answers(report))),
+        ("Answers of the site", list(_answers(report))),
     ]
     below = [
         (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
-        ("On hold", [Item(text=one_line(line, limit=1000), passage=truncate(end)) for line, end in kept_out]),
+        ("On hold", [_held(line, end, told=output) for line, end in kept_out]),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
     ]
     return {
@@ -149,24 +171,29 @@ def _context(report: RunReport) -> dict[str, Any]:
         "night": NIGHT,
         "badge": choose_badge(report),
         "where": one_line(f"{report.project or report.path} on {report.host}"),
+        "at": report.started_at.strftime("%Y-%m-%d %H:%M %Z"),
         "subject": subject(report),
-        "headline": one_line(told.headline, limit=1000),
-        "live": one_line(" ".join(filter(None, (_live(report), outage_sentence(report), _not_restarted(report))))),
+        "preheader": one_line(_preheader(report)),
+        "headline": one_line(first_line, limit=1000),
+        "live": one_line(" ".join(filter(None, (_reason(report), _live(report), outage_sentence(report)))), limit=1000),
+        "warning": one_line(warning, limit=2000),
         "recovered": _passage(report.recovered),
         "noted": _passage(report.noted),
         "solved": [SOLVED[one] for one in MailSection.of(report).solved],
-        "advice": _passage(told.advice),
+        "advice": _passage(summary.advice),
+        "path": one_line(report.path),
+        "commands": list(_commands(report)),
         "above": [one for one in above if one[1]],
         "output": output,
         "output_before": "".join(lines[:folded]),
         "output_end": "".join(lines[folded:]),
         "way_back": _way_back(report),
         "security_first": [] if report.exit_code else security,
-        "packages": list(_packages(report)),
+        "groups": list(_groups(report)),
         "changes": changes_table(
             report.changes,
             now=report.started_at,
-            title="Package changes" if came_in else "Package changes that are not live",
+            title="Package changes" if report.live_changed or report.is_done else "Package changes that are not live",
             headings=_HEADINGS,
             widest=WIDEST,
         ),
@@ -174,13 +201,16 @@ def _context(report: RunReport) -> dict[str, Any]:
         "processes": Table.of(
             "Processes that still run on another release",
             ("Release", "Process", "User", "Since", "Command"),
-            ((one.release, str(one.pid), one.user, one.since, one.command) for one in left),
+            (
+                (one.release, str(one.pid), one.user, one.since, one.command)
+                for one in ProcessesSection.of(report).left_behind
+            ),
         ),
         "steps": Table.of(
             "Steps",
             ("Step", "Status", "Time", "Detail"),
             (
-                (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
+                (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in shown else one.detail)
                 for one in report.steps
             ),
         ),
@@ -188,10 +218,87 @@ def _context(report: RunReport) -> dict[str, Any]:
     }
 
 
+def _reason(report: RunReport) -> str:
+    """Return the sentence on failed tests whose headline names the package and the test; empty for other reports."""
+    found = summarize(report).headline
+    is_shown = report.exit_code != ExitCode.TESTS or headline(report) == begin_sentence(found)
+    return "" if is_shown else f"{begin_sentence(found.rstrip('.'))}."
+
+
+def _preheader(report: RunReport) -> str:
+    """Return the line that a list of mails shows after the subject: the consequence for the site."""
+    if report.exit_code == ExitCode.ROLLED_BACK and report.live_changed:
+        return "The site runs on a release that failed. Act now."
+    if report.exit_code == ExitCode.ROLLED_BACK:
+        return "The site runs on the previous release again."
+    if not report.live_changed:
+        return "The site runs on the same release as before."
+    others = ", ".join(name_changes([one]) for one in in_order(report.changes)[1:6])
+    commits = plural(report.pulled.count, "new commit") if report.pulled and report.pulled.count else ""
+    return f"The site runs on {report.release or 'another release'} now. " + "; ".join(filter(None, [others, commits]))
+
+
+def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, ...]]:
+    """Return the warning that nothing restarted the site after a flip, and the other problems; empty if all is well."""
+    others = tuple(one for one in summary.others if one.code != _NOTHING_RESTARTS)
+    if len(others) < len(summary.others):
+        found = next(str(one) for one in summary.others if one not in others)
+        return f"The site was not restarted. {begin_sentence(found)}", others
+    section = OutageSection.of(report)
+    if not section.restart_skipped or not report.live_changed or section.outage_seconds is not None:
+        return "", others
+    reason = f"Nothing was restarted ({section.restart_skipped})"
+    return f"{reason}: running processes stay on the earlier release until they are restarted.", others
+
+
+def _skipped(rolled_back: Sequence[Block]) -> Iterator[Item]:
+    """Yield the versions that a rollback put on hold, and the command that lifts the holds."""
+    for one in rolled_back[:_MOST_SKIPPED]:
+        yield Item(text=one_line(f"{one.name} {one.version}", limit=200))
+    if more := rolled_back[_MOST_SKIPPED:]:
+        yield Item(text=f"and {len(more)} more; `releaser status` lists them")
+    if rolled_back:
+        names = " ".join(shlex.quote(name) for name in dict.fromkeys(one.name for one in rolled_back))
+        yield Item(text=one_line(f"Undo: `releaser unhold {names}`", limit=2000))
+
+
+def _held(line: str, output: str, *, told: str) -> Item:
+    """Return a line about a hold, with the output of its tests unless the mail has it already."""
+    passage = truncate(output)
+    return Item(text=one_line(line, limit=1000), passage="" if passage.strip() in told else passage)
+
+
+def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
+    """Yield the commands for a refused update, each with its purpose: look, skip the packages, and try again."""
+    if not _reason(report):
+        return
+    if report.release:
+        yield f"releaser show {shlex.quote(one_line(report.release))}", "Read the whole output of the tests"
+    else:
+        yield "releaser status", "See the state of the site"
+    new = [one for one in report.changes if one.new]
+    if len(new) == 1:
+        name, old = one_lines((new[0].name, new[0].old or ""))
+        yield f"releaser hold {shlex.quote(name)}", f"Keep {name} {old}" if old else f"Skip {name}"
+    else:
+        yield "releaser outdated", "See what is newer, and what blocks it"
+    yield "releaser update --force", "Test the update again, as after a fix"
+
+
+def _groups(report: RunReport) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the package changes in groups, each with its title: security fixes, direct dependencies, the others."""
+    titles = {(True, False): "Security fixes", (False, True): "Direct dependencies", (False, False): "Other packages"}
+    keys = [(bool(one.fixes), bool(one.direct) and not one.fixes) for one in in_order(report.changes)]
+    packages = list(_packages(report))
+    for key, title in titles.items():
+        if found := [package for package, its in zip(packages, keys, strict=True) if its == key]:
+            yield (title if len(set(keys)) > 1 else ""), found
+
+
 def _packages(report: RunReport) -> Iterator[dict[str, Any]]:
-    """Yield the values of each package change, those that fix a vulnerability first."""
+    """Yield the values of each package change, in the order of `in_order`."""
     links = {name: web_link(one.link) for one in SecuritySection.of(report).fixed for name in one.ids}
-    for one in sorted(report.changes, key=lambda change: not change.fixes):
+    for one in in_order(report.changes):
         age, by, with_ = age_of(one, report.started_at), required_by(one), ", ".join(one.dragged_by)
         about = (age and f"{age} old", by and f"required by {by}", with_ and f"changed because of {with_}")
         name, old, new, bump = one_lines((one.name, one.old or "-", one.new or "-", one.bump))
@@ -199,40 +306,39 @@ def _packages(report: RunReport) -> Iterator[dict[str, Any]]:
             "name": name,
             "old": old,
             "new": new,
+            "arrow": arrow_of(one),
             "bump": bump,
             "colour": BUMPS.get(bump, "muted"),
             "link": web_link(one.link or ""),
+            "about_link": "changelog" if _CHANGELOG.search(one.link or "") else "home page",
             "fixes": [(one_line(fix), links.get(fix.lower())) for fix in one.fixes],
             "about": one_line(" · ".join(filter(None, about))),
         }
 
 
 def _live(report: RunReport) -> str:
+    """Say whether the live release changed."""
     release, previous = report.release, report.previous
     name = f"Release {release}" if release else "A release"
     if report.exit_code != ExitCode.ROLLED_BACK:
         if not report.live_changed:
-            return "The live release is the same as before" + (f": {previous}." if previous else ".")
+            return "The live release is unchanged" + (f": {previous}." if previous else ".")
         if not release:
             return "The live release changed."
         return f"The live release changed{f' from {previous}' if previous else ''} to {release}."
-    also = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.earlier_release_fails_too else ""
+    also = (
+        " The previous release fails its health check, too: look at the site."
+        if report.earlier_release_fails_too
+        else ""
+    )
     if report.live_changed:
         return (
-            f"STILL LIVE: {name} went live and failed, and the automatic rollback failed too; the site runs "
-            f"on it now.{also}"
+            f"{name} went live and failed, and the automatic rollback failed, too: the site STILL RUNS on the failed"
+            f" release.{also}"
         )
     if report.is_rollback and release and previous:
         return f"The site was switched to {release} and back to {previous}, which is live again.{also}"
     return f"{name} went live and was rolled back; {previous or 'the previous release'} is live again.{also}"
-
-
-def _not_restarted(report: RunReport) -> str:
-    """Say that nothing restarts the site after a flip; empty if something does, or nothing has to."""
-    why = [one.detail for one in report.steps if one.step == "restart" and one.status == "skipped"]
-    if not why or not report.live_changed or OutageSection.of(report).outage_seconds is not None:
-        return ""
-    return f"Nothing was restarted ({why[-1]}): processes that already run stay on the earlier release."
 
 
 def _way_back(report: RunReport) -> str:
@@ -262,7 +368,7 @@ def _problem(found: Finding) -> Item:
 def _answers(report: RunReport) -> Iterator[Item]:
     """Yield the answers of the site with each release, if one answer was bad."""
     for answer in report.failed_health_checks:
-        role = "which is live again" if answer.release == report.previous else "the candidate"
+        role = "which is live again" if answer.release == report.previous else "the new release"
         text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
         yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
 
@@ -297,7 +403,7 @@ def _facts(report: RunReport) -> Table:
         ("Took", elapsed(report.seconds)),
         ("Release (not live)" if not_live else "Release", report.release or ""),
         ("Commit", f"{report.commit[:12]} {report.subject}" if report.commit else ""),
-        ("Release before", report.previous or ""),
+        ("Previous release", report.previous or ""),
         ("Exit code", str(int(report.exit_code))),
         ("Log file", report.log_file),
     )

@@ -14,7 +14,8 @@ from releaser.site.conventions import choose_environment
 from releaser.site.settings import this_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from releaser.answers import TestMail
     from releaser.site.site import Site
@@ -25,6 +26,26 @@ _TRY = "`releaser test-mail` shows whether a mail gets through."
 def sender_of(settings: MailSettings) -> str:
     """Return the sender of mails."""
     return settings.mail_from or f"releaser@{this_host()}"
+
+
+def explain_recipients(settings: MailSettings, sources: Mapping[str, str], root: Path, *, own: bool) -> tuple[str, ...]:
+    """Return the lines below a mail: why its readers get it, and how to change that; empty without recipients.
+
+    `sources` names the file and key of each setting, `own` is for a mail about releaser itself.
+    """
+    first, second = ("updater_admins", "admins") if own else ("admins", "updater_admins")
+    name = first if getattr(settings, first) else second
+    if not getattr(settings, name):
+        return ()
+    file, _, key = sources.get(name, name).rpartition(": ")
+    place = f"`{key}` in {'the environment' if file == 'environment' else file}" if file else f"the setting `{key}`"
+    option = "--admin ADDRESS" if name == "admins" else "--set updater_admins=ADDRESS"
+    return (
+        f"You get this mail because {place} names you. To change the recipients, edit it there, or run"
+        f" `releaser setup {option}` in {root}.",
+        "Mails come when a run changed something or failed. For one in quiet times, too, run"
+        " `releaser setup --set heartbeat=7d` there.",
+    )
 
 
 def sendmail_findings(site: Site) -> Iterator[Finding]:

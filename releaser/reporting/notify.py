@@ -16,7 +16,7 @@ from releaser.releases.journal import MailSection, add_to_history, journal_of, n
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
-from releaser.reporting.mail_setup import sender_of
+from releaser.reporting.mail_setup import explain_recipients, sender_of
 from releaser.reporting.threads import (
     close_threads,
     open_thread,
@@ -60,6 +60,7 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
         with signals.defer_interrupts():
             settings = MailSettings.of(site)
             post = _Post.of(settings, _recipients(report, settings), outbox, site.project.root, site.runner)
+            post = replace(post, footer=_footer(report, settings, site.sources, site.project.root))
             report = _with_mail(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, but never a closed thread without its last.
@@ -116,7 +117,8 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     is_project = site.project.pyproject.exists() and site.project.lock.exists()
     if post.carrier is None and not is_project and not os.path.isdir(outbox.parent):
         return report
-    post = replace(post, references=(root_of(report),))
+    footer = _footer(report, settings, site.sources, root)
+    post = replace(post, references=(root_of(report),), footer=footer)
     return post.send(post.keep(report))
 
 
@@ -159,7 +161,8 @@ def about_missing_project(
         top = top.parent
     if any(map(trusting.foreign, (top, top.parent))):
         return report
-    post = replace(post, references=(root_of(report),))
+    footer = explain_recipients(settings, loaded.sources, root, own=True)
+    post = replace(post, references=(root_of(report),), footer=footer)
     report = _with_mail(post.send(post.keep(report)), mailed=False)  # the caller may not have got the mail
     for place, _, _ in os.walk(top, topdown=False):  # the directories of the mail, if it was sent
         with contextlib.suppress(OSError):
@@ -179,6 +182,8 @@ class _Post(Frozen):
     references: tuple[str, ...] = ()
     lock_diff: str = ""
     introduction: str = ""
+    #: The lines on why its readers get the mail.
+    footer: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -202,6 +207,7 @@ class _Post(Frozen):
             references=self.references,
             lock_diff=self.lock_diff,
             introduction=self.introduction,
+            footer=self.footer,
         )
 
     def keep(self, report: RunReport) -> RunReport:
@@ -290,6 +296,10 @@ def _drop_journal_if_told(site: Site, log: RunLog) -> None:
 
 def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
     return settings.own_recipients if report.exit_code == ExitCode.BUG else settings.recipients
+
+
+def _footer(report: RunReport, settings: MailSettings, sources: Mapping[str, str], root: Path) -> tuple[str, ...]:
+    return explain_recipients(settings, sources, root, own=report.exit_code == ExitCode.BUG)
 
 
 def _with_problem(report: RunReport, problem: Finding) -> RunReport:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from markupsafe import Markup
 
 WIDEST = 78  # characters of a line of text
@@ -26,11 +28,11 @@ NIGHT = {
 BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
 _WORD = re.compile(r"\s*\S+")  # and the blanks before it
 _PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
-_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`")
+_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`|\b\d{8}T\d{6}Z(?:-\d+)?\b")
 
 
 def add_links(text: str) -> Markup:
-    """Turn the web addresses in a text into links, words in backticks into code, and escape the rest for HTML."""
+    """Return a text as HTML: web addresses become links, words in backticks code, and ids of releases small."""
     from markupsafe import Markup, escape
 
     found, start = Markup(), 0
@@ -39,6 +41,8 @@ def add_links(text: str) -> Markup:
             part = Markup("<code>{}</code>").format(match[0].strip("`"))
         elif (link := web_link(match[0])) is not None:
             part = Markup('<a href="{}">{}</a>').format(link, link)
+        elif match[0][0].isdigit():
+            part = Markup('<span class="id">{}</span>').format(match[0])
         else:
             continue
         found += escape(text[start : match.start()]) + part
@@ -46,14 +50,14 @@ def add_links(text: str) -> Markup:
     return found + escape(text[start:])
 
 
-def fold(text: str, *, whole: str = "") -> str:
-    """Wrap the lines of a text that are too long; neither words nor the line `whole` are cut.
+def fold(text: str, *, whole: Collection[str] = ()) -> str:
+    """Wrap the lines of a text that are too long; neither words nor the lines in `whole` are cut.
 
     Continuation lines are indented by two more columns, except those of the first two sentences of a mail.
     """
     folded: list[str] = []
     for number, line in enumerate(text.split("\n")):
-        is_whole = line.strip() == whole
+        is_whole = line.strip() in whole
         folded += [line] if is_whole else wrap_line(line, WIDEST, hanging=2 if number > _OPENING else 0)
     return "\n".join(folded)
 

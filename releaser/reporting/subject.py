@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
 from releaser.locks.bisect import CulpritsSection
 from releaser.locks.vulnerabilities import SecuritySection
+from releaser.releases.blocks import FailedTestsSection
 from releaser.releases.journal import MailSection
+from releaser.reporting.changes import name_changes
 from releaser.reporting.text import summarize
 from releaser.system.words import one_line, plural
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST = 60  # characters; more is cut off on a phone
 _LONGEST_SITE, _LONGEST_HOST = 20, 12  # if there is no room for more
 _TRIALS = {"test": "tests fail", "migrations": "migrations not applied"}
+_PROGRAMS = ("git", "uv", "releaser", "systemctl")
 _OF_LIVE = "test live release"
 #: The good news once a problem is solved, by its name.
 SOLVED = {
@@ -25,7 +29,7 @@ SOLVED = {
     "preflight": "updates are no longer refused",
     "build": "releases can be built again",
     "tests": "the tests pass with a newer release",
-    "before_live": "before_live admits a newer release",
+    "before_live": "before_live accepts a newer release",
     "migrations": "migrations no longer block a newer release",
     "live tests": "the tests of the site pass again",
     "rollback": "a newer release works",
@@ -91,7 +95,7 @@ def choose_badge(report: RunReport) -> Badge:
 def _judge_release(report: RunReport) -> Badge:
     if report.is_rollback:
         return Badge.back()
-    if CulpritsSection.of(report).culprits:
+    if _culprits(report):
         return Badge.fair("On hold")
     if report.rebuilt is not None:
         return Badge.good("Rebuilt")
@@ -127,27 +131,72 @@ def header_text(text: str, *, limit: int = 200) -> str:
     return one_line(text.replace("=?", "= ?"), limit=limit)
 
 
+def headline(report: RunReport) -> str:
+    """Return the first line of the mail: the changed packages, or those that break the tests, else that of the run."""
+    return begin_sentence(_headline(report))
+
+
+def begin_sentence(text: str) -> str:
+    """Return a text with a capital letter, unless it begins with a path, a setting or the name of a program."""
+    word = re.match(r"[a-z]+(?=[ :,])", text)
+    return text if word is None or word[0] in _PROGRAMS else text[0].upper() + text[1:]
+
+
+def _headline(report: RunReport) -> str:
+    if _names_packages(report):
+        lines = [_named(report), *(f"on hold: {', '.join(found)}" for found in [_culprits(report)] if found)]
+        but = [
+            *(["the site was not restarted"] if report.result == "updated-not-restarted" else ()),
+            *(["a follow-up failed"] if report.headline.endswith("a follow-up failed") else ()),
+        ]
+        return "; ".join(lines) + (f", but {' and '.join(but)}" if but else "")
+    if _is_refused_by_tests(report):
+        return _what_breaks(report, whole=True)
+    return summarize(report).headline
+
+
+def _names_packages(report: RunReport) -> bool:
+    is_new = report.is_done and report.is_update and report.live_changed and not report.is_rollback
+    return is_new and report.rebuilt is None and bool(_named(report))
+
+
+def _named(report: RunReport) -> str:
+    """Name the package changes of a run, else count its commits; empty without both."""
+    if report.changes:
+        return name_changes(report.changes)
+    return plural(report.pulled.count, "new commit") if report.pulled and report.pulled.count else ""
+
+
+def _culprits(report: RunReport) -> tuple[str, ...]:
+    return CulpritsSection.of(report).culprits
+
+
+def _of(report: RunReport, result: str) -> str:
+    """Return a result, after the command unless that is `update`."""
+    return result if report.is_update else f"{report.command} {result}"
+
+
 def _result(report: RunReport) -> str:
-    command, problems = report.command, report.problems
     if report.exit_code > ExitCode.SIGNALLED:
-        return f"{command} interrupted"
+        return _of(report, "interrupted")
     if report.is_done:
-        return _activated(report)
+        return _updated(report)
     match report.result:
         case "no-changes":
             return _unchanged(report)
         case "proposed":
             return f"proposed, {plural(len(report.changes), 'package')} to review"
         case "rolled-back" if report.live_changed:
-            return f"{command} failed, STILL LIVE{_because(report)}"
+            return f"FAILED RELEASE IS LIVE{_because(report)}"
         case "rolled-back":
-            why = ", RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else _because(report)
-            return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{why}"
+            why = ", PREVIOUS RELEASE FAILS TOO" if report.earlier_release_fails_too else _because(report)
+            return f"{'rollback failed' if report.command == 'rollback' else _of(report, 'rolled back')}{why}"
         case "failed":
             return _failed(report)
         case _:  # refused: the headline if it is about one problem, or the number of problems
-            one = len(problems) <= 1 or summarize(report).is_about_a_problem
-            return f"{command} refused, {_shorten(report, report.headline) if one else _problem_count(report)}"
+            is_one = len(report.problems) <= 1 or summarize(report).is_about_a_problem
+            why = _shorten(report, report.headline) if is_one else _problem_count(report)
+            return f"{_of(report, 'refused')}, {why}"
 
 
 def _unchanged(report: RunReport) -> str:
@@ -155,33 +204,33 @@ def _unchanged(report: RunReport) -> str:
         return _only_problem(report)
     if report.recovered:
         return "recovered from an interrupted run"
-    solved = ", ".join(SOLVED[one] for one in MailSection.of(report).solved)
+    solved = ", ".join(SOLVED[name] for name in MailSection.of(report).solved)
     return _shorten(report, report.noted) or (f"solved, {solved}" if solved else "all clear")
 
 
-def _activated(report: RunReport) -> str:
+def _updated(report: RunReport) -> str:
+    """Return the subject of a run that did its work; the mail has the parts that are cut off."""
     problems = [_problem_count(report)] if report.problems or report.exit_code else []
     if report.result == "updated-not-restarted":
         problems = ["not restarted", *(problems if len(report.problems) > 1 else ())]
     if report.is_rollback:  # a rollback to a named release may go forward
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""
-        return ", ".join([("went" if is_forward else "rolled back") + where, *problems])
+        return ", ".join([("switched" if is_forward else "rolled back") + where, *problems])
     if report.is_update and not report.live_changed:
         return _only_problem(report) if report.exit_code else "adopted"
-    done = "updated" if report.is_update else f"{report.command} done"
-    culprits = CulpritsSection.of(report).culprits
+    culprits, named = _culprits(report), _named(report)
     fixes = len({(one.name, one.id) for one in SecuritySection.of(report).fixed})
-    parts = [  # the mail has the parts that are cut off
-        done if report.rebuilt is None else "rebuilt",
+    notes = [
         *problems,
-        plural(len(report.changes), "package") if report.changes else "",
-        f"{len(culprits)} on hold" if culprits else "",
-        f"fixes {plural(fixes, 'vulnerability')}" if fixes else "",
-        "solved" if MailSection.of(report).solved else "",
-        _shorten(report, report.rebuilt or ""),
+        *([f"{culprits[0] if len(culprits) == 1 else len(culprits)} on hold"] if culprits else ()),
+        *(["security fix" if fixes == 1 else f"{fixes} security fixes"] if fixes else ()),
     ]
-    return ", ".join(filter(None, parts))
+    done = "updated" if report.is_update else f"{report.command} done"
+    begin = ", ".join([done if report.rebuilt is None else "rebuilt", *notes])
+    rest = ["solved" if MailSection.of(report).solved else "", _shorten(report, report.rebuilt or "")]
+    joined = begin if not named else f"{begin} {named}" if begin == "updated" else f"{begin}, {named}"
+    return ", ".join(filter(None, [joined, *rest]))
 
 
 def _failed(report: RunReport) -> str:
@@ -189,29 +238,62 @@ def _failed(report: RunReport) -> str:
         failed = _failed_steps(report)
         if failed or report.exit_code in (ExitCode.BUILD, ExitCode.FOLLOW_UP):
             at = failed[-1] if failed else "build" if report.exit_code == ExitCode.BUILD else "a follow-up"
-            return f"{report.command} failed at {at}"
-        return f"{report.command} failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else "")
-    first, *_ = (*_failed_steps(report), "test")  # trials on the live release come later
+            return _of(report, f"failed at {at}")
+        return _of(report, "failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else ""))
+    first = _first_failed_trial(report)
     if first == _OF_LIVE:
-        return f"{report.command} failed, tests of the live release fail"
-    fails = _TRIALS.get(first, f"{first} fails")
+        return _of(report, "failed, tests of the live release fail")
     if _is_refused_by_tests(report):
-        return f"{report.command} refused, {fails}{_with_what(report)}"
-    return f"{report.command} failed, {fails}{' without it too' if report.blame == 'before' else ''}"
+        return f"{_of(report, 'refused')}, {_what_breaks(report)}"
+    fails = _TRIALS.get(first, f"{first} fails")
+    return _of(report, f"failed, {fails}{' without the update too' if report.blame == 'before' else ''}")
 
 
 def _is_refused_by_tests(report: RunReport) -> bool:
     return report.exit_code == ExitCode.TESTS and report.blame == "update" and report.command != "rebuild"
 
 
-def _with_what(report: RunReport) -> str:
-    """Name the new packages that the tests fail with, or the commits if there are none."""
-    new = [f"{one.name} {one.new}" for one in report.changes if one.new]
-    if len(new) == 1:
-        return f" with {new[0]}"
-    if report.changes:
-        return f" with {plural(len(report.changes), 'package')}"
-    return f" with {plural(report.pulled.count, 'new commit')}" if report.pulled else ""
+def _what_breaks(report: RunReport, *, whole: bool = False) -> str:
+    """Say which new package, or commit, breaks which test; `whole` gives the full name of the test."""
+    if len(report.changes) == 1:
+        (only,) = report.changes
+        what, breaks = f"{only.name} {only.new}" if only.new else f"the removal of {only.name}", "breaks"
+    elif report.changes:
+        what, breaks = f"one of {plural(len(report.changes), 'package')}", "breaks"
+    elif report.pulled:
+        what, breaks = plural(report.pulled.count, "new commit"), "breaks" if report.pulled.count == 1 else "break"
+    else:
+        what, breaks = "the new release", "fails"
+    return f"{what} {breaks} {_broken(report, whole=whole)}"
+
+
+def _broken(report: RunReport, *, whole: bool) -> str:
+    step, tests = _first_failed_trial(report), FailedTestsSection.of(report).failed_tests
+    if step not in _TRIALS:  # such as `django check`
+        return step
+    if not tests:
+        return "the tests"
+    name = f"`{full_name_of(tests[0])}`" if whole else short_name_of(tests[0])
+    if len(tests) == 1:
+        return name
+    return f"{name} and {plural(len(tests) - 1, 'other test')}" if whole else plural(len(tests), "test")
+
+
+def short_name_of(test: str) -> str:
+    """Return the last part of the name of a test: `test_basket`."""
+    return test.rpartition("::")[2] if "::" in test else test.partition(" ")[0]
+
+
+def full_name_of(test: str) -> str:
+    """Return the name with which a runner starts a test; unittest prints it in brackets."""
+    name, _, rest = test.partition(" (")
+    place = rest.partition(")")[0]
+    return test if "::" in test or not place else place if place.endswith(f".{name}") else f"{place}.{name}"
+
+
+def _first_failed_trial(report: RunReport) -> str:
+    first, *_ = (*_failed_steps(report), "test")  # trials on the live release come later
+    return first
 
 
 def _failed_steps(report: RunReport) -> list[str]:

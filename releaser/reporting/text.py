@@ -124,7 +124,7 @@ def live_line(report: RunReport) -> str:
         return f"live: now {report.release}" if report.live_changed else "live: unchanged"
     if report.live_changed:
         return f"live: still {report.release}"
-    before = "; THE RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else ""
+    before = "; THE PREVIOUS RELEASE FAILS TOO" if report.earlier_release_fails_too else ""
     return f"live: as before; the new release was live briefly and was rolled back{before}"
 
 

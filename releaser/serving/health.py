@@ -15,6 +15,7 @@ from releaser.releases import leases, startup
 from releaser.releases.journal import note, read_notes
 from releaser.releases.leases import LeftBehind, ProcessesSection
 from releaser.releases.store import store_of
+from releaser.site.restart_settings import OutageSection
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import until_good
@@ -207,9 +208,8 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
     If this run restarted the server without waiting for a health check, the server needs a moment: processes on the
     previous release are left to the report of the next run.
     """
-    steps = {step.step: step.status for step in report.steps}
-    has_waited = steps.get("health check", "skipped") != "skipped"
-    waits = report.live_changed and steps.get("restart") == "ok" and not has_waited
+    has_waited = any(answer.release == report.release for answer in report.answers)
+    waits = report.live_changed and OutageSection.of(report).restart_skipped == "" and not has_waited
     with contextlib.suppress(OSError):
         found = (process for process in left_behind(store_of(site)) if not waits or process.release != report.previous)
         shown = tuple(replace(process, command=site.redactor.clean(process.command)) for process in found)

@@ -25,7 +25,9 @@ class RestartSettings(Part):
 
 
 class OutageSection(Section):
-    """A service that cannot be restarted in place."""
+    """The restart of the site after the flip, and the time without the service if it cannot be restarted in place."""
 
+    #: Why nothing was restarted; empty after a restart, None without a release that went live.
+    restart_skipped: str | None = None
     #: For how long the service was stopped, from the beginning of `stop` to the end of `start`; None if it was not.
     outage_seconds: float | None = None

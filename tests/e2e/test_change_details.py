@@ -23,7 +23,7 @@ def test_it_is_told_who_asks_for_a_package_where_to_read_and_how_old_it_is(make_
         from_server(site, index.url, lock=True)
         site.releaser("update", check=0)
     html = body(site, kind="html")
-    assert f'<a href="{CHANGELOG.replace("&", "&amp;")}">alpha</a>' in html
+    assert f'<a class="link" href="{CHANGELOG.replace("&", "&amp;")}">changelog</a>' in html
     assert "javascript" not in html + body(site)
     first = site.json("list")[-1]["id"]
     for text in (

@@ -68,13 +68,13 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
     assert bad["text"] in step(report, "health check")["detail"]
     again = step(report, "health check again")
     assert (again["status"], again["detail"].partition(";")[0]) == ("ok", good["text"])
-    assert site.outbox_mails()[-1]["subject"].startswith("↩ site: update rolled back, health check failed")
+    assert site.outbox_mails()[-1]["subject"].startswith("↩ site: rolled back, health check failed")
     for kind in ("plain", "html"):
         text = " ".join(re.sub(r"</?a\b[^>]*>", "", body(site, kind=kind)).split())
         assert "Output" not in text  # it is the page
-        answers = text.partition("What the site answered")[2]
+        answers = text.partition("Answers of the site")[2]
         first, _, second = answers.partition(f"Release {earlier}, which is live again: good")
-        assert f"Release {report['release']}, the candidate: bad" in first
+        assert f"Release {report['release']}, the new release: bad" in first
         assert "answered 500 Internal Server Error" in first
         assert "ImportError: alpha 1.1.0" in first
         assert f"{web.url} answered 200" in second[:200]

@@ -74,7 +74,7 @@ def test_a_url_that_answers_well(make_site: SiteFactory) -> None:
         entry = site.json("history")[0]
     assert step(entry, "health check")["detail"].startswith(f"{web.url} answered 302")
     assert [one["good"] for one in entry["answers"]] == [True]
-    assert "What the site answered" not in body(site)
+    assert "Answers of the site" not in body(site)
 
 
 @pytest.mark.story
@@ -84,10 +84,10 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
         report = see_that_it_is_rolled_back(site, "health check")
     assert "answered 503" in report["headline"]
     assert "this is answer 503" in report["output"]
-    assert "update rolled back, RELEASE BEFORE FAILS TOO" in site.outbox_mails()[-1]["subject"]
+    assert "rolled back, PREVIOUS RELEASE FAILS TOO" in site.outbox_mails()[-1]["subject"]
     text = body(site)
     assert "answered 503" in text
-    assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
+    assert "previous release fails its health check, too" in " ".join(text.split())
     assert "Package changes that are not live" in text
     assert "update rolled back (exit code 6): " in site.releaser("status", check=0).stdout
 

@@ -69,7 +69,7 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteF
         silent(site.releaser("update"))
     (mail,) = site.outbox_mails()
     assert mail["subject"].startswith("✓ site: all clear")
-    assert "everything is up to date" in body(site)
+    assert "Everything is up to date" in body(site)
     silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
     assert len(site.outbox_mails()) == 2
 

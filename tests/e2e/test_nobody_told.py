@@ -201,7 +201,7 @@ def test_the_next_run_that_can_send_sends_what_commands_by_hand_could_not(
     quiet = site.releaser("update", env=by_cron, check=0)
     assert quiet.stderr == ""
     subjects = [str(one.message["Subject"]) for one in smtp_server.messages]
-    assert sum("rolled back to" in one or "went to" in one for one in subjects) == 2
+    assert sum("rolled back to" in one or "switched to" in one for one in subjects) == 2
     assert len(subjects) == waited + 2
     assert site.json("status")["mails_pending"] == 0
     assert site.outbox_mails() == []

@@ -99,7 +99,7 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: Sam
     assert (report["result"], report["problems"], report["noted"]) == ("no-changes", [], "")
     assert (site.live_id(), before != new) == (new, True)
     assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")
-    assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in body(site)
+    assert f"\nRepair of an interrupted run:\n  {report['recovered']}" in body(site)
     assert "Since the last run" not in body(site)
     up_to_date(site)
     nothing_is_left_to_do(site)

@@ -44,7 +44,7 @@ def test_a_fix_passes_and_nothing_else_does(make_site: SiteFactory, service: Vul
     ]
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
     assert [one["name"] for one in report["on_hold"]] == ["beta"]
-    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package, fixes 1 vulnerability")
+    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, security fix, alpha 1.0.0 → 1.1.0")
     site.uv("lock", "--check")
 
 

@@ -76,7 +76,7 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_al
     assert f"the tests failed on the live release {live}, although nothing has changed" in report["headline"]
     assert "FAIL: test_basket" in report["output"]
     assert steps(report)[-1] == "test live release"
-    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: update failed, tests of the live release")
+    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: failed, tests of the live release")
     assert "test_basket" in body(site)
     red = site.json("status")["red_tests"]
     assert (red["release"], red["failing"]) == (live, ["test_basket"])

@@ -86,7 +86,7 @@ def test_a_green_update_costs_one_test_run_on_the_candidate(green: tuple[SampleS
 def test_the_mail_tells_what_changed_and_how_to_go_back(green: tuple[SampleSite, dict[str, Any]]) -> None:
     site, report = green
     (mail,) = site.outbox_mails()
-    assert mail["subject"].startswith("✓ site: updated, 2 packages")
+    assert mail["subject"].startswith("✓ site: updated alpha 1.0.0 → 1.1.0 and 1 more")
     assert mail["to"] == "Ada <ada@example.org>"
     assert mail["from"] == "releaser@example.org"
     text, html = body(site), body(site, kind="html")
@@ -103,6 +103,9 @@ def test_the_mail_tells_what_changed_and_how_to_go_back(green: tuple[SampleSite,
         assert f"{line}\n" in attached.get_content()
     assert f"releaser rollback --project {site.path}" in text
     assert str(mail["x-releaser-run"]) == report["run_id"]
+    assert text.startswith("Alpha 1.0.0 → 1.1.0 and 1 more\n")
+    env_file = site.outer / ".env"
+    assert f"You get this mail because `ADMINS_JSON` in {env_file} names you." in " ".join(text.split())
 
 
 def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(

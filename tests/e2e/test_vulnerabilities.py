@@ -41,7 +41,7 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
     assert step(report, "audit")["detail"] == "2 known vulnerabilities"
     assert step(report, "audit candidate")["detail"] == "1 known vulnerability"
     (mail,) = site.outbox_mails()
-    assert mail["Subject"].startswith("✓ site: updated, 1 package, fixes 1 vulnerability")
+    assert mail["Subject"].startswith("✓ site: updated, security fix, alpha 1.0.0 → 1.1.0")
     for kind in ("plain", "html"):
         text = re.sub("<[^>]*>", "", body(site, kind=kind))
         places = [
@@ -49,7 +49,7 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
             for words in (
                 "Known vulnerabilities fixed by this run",
                 "PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0: Lets anybody in https://example.org/PYSEC-2026-1",
-                "Known vulnerabilities of what is live",
+                "Known vulnerabilities of the live release",
                 "CVE-2026-2 of beta 1.0.0 (not fixed in any version yet) https://example.org/CVE-2026-2",
                 "To undo this",
                 "Package changes",
@@ -95,7 +95,7 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     assert "audit candidate" not in steps(report)  # whoever does not answer is not asked twice
     assert site.live_version("alpha") == "1.2.0"
     assert "Not known: " in body(site)
-    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package")
+    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated alpha 1.0.0 → 1.2.0")
 
 
 def test_what_is_held_back_although_it_fixes_something_is_told_once(
@@ -135,7 +135,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
         ("localtools", "1.0.0"),
     }
     subject = site.outbox_mails()[-1]["Subject"]
-    assert subject.startswith("! site: updated, problem, 1 package, 1 on hold, fix")  # which is cut before the host
+    assert subject.startswith("! site: updated, problem, beta 1.1.0 on hold, sec")  # which is cut before the host
     assert subject.endswith("]")
 
 

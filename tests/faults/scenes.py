@@ -140,19 +140,19 @@ SCENES: Mapping[str, Scene] = {
         make=_ill,
         command="update",
         code=6,
-        told=r"site: \w+ rolled back|had been (partly )?rolled back|had begun the automatic rollback",
+        told=r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback",
     ),
     "update, package taken back": Scene(
         make=_ill_package,
         command="update",
         code=6,
-        told=r"site: \w+ rolled back|had been (partly )?rolled back|had begun the automatic rollback",
+        told=r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback",
         versions=ORIGINAL,
     ),
     "rollback": Scene(
         make=_updated,
         command="rollback",
-        told=r"\brolled back|went to|(?s:releaser rollback.{1,80}had\s+made)",
+        told=r"\brolled back|switched to|(?s:releaser rollback.{1,80}had\s+made)",
         versions=ORIGINAL,
     ),
     "update from a channel": Scene(

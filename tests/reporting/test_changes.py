@@ -60,9 +60,11 @@ def test_a_change_is_a_line_and_below_it_is_what_else_there_is_to_tell() -> None
     ]
 
 
-def test_what_fixes_a_vulnerability_comes_first() -> None:
-    names = [row.cells[0] for row in changes_table([GONE, SQLPARSE, DJANGO], now=NOW).rows]
-    assert names == ["django", "gone", "sqlparse"]
+def test_security_fixes_come_first_and_then_what_the_project_requires() -> None:
+    pillow = Change(name="pillow", old="11.1", new="11.0", bump="minor", direct=True)
+    rows = changes_table([GONE, SQLPARSE, pillow, DJANGO], now=NOW).rows
+    assert [row.cells[0] for row in rows] == ["django", "pillow", "gone", "sqlparse"]
+    assert [row.cells[3] for row in rows] == ["patch", "↓ minor", "removed", "minor"]
 
 
 def test_a_column_about_which_nothing_is_known_is_left_away() -> None:
@@ -88,7 +90,7 @@ def test_a_time_that_cannot_be_read_is_no_age(released: str | None) -> None:
 
 
 REPORT = replace(QUIET, result="updated", headline="updated", live_changed=True)
-LEFT = "Known vulnerabilities of what is live"
+LEFT = "Known vulnerabilities of the live release"
 
 
 def flaw(known_as: str = "CVE-1", name: str = "alpha", *fixed: str, **more: Any) -> Vulnerability:
