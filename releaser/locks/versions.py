@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Level = Literal["all", "minor", "patch"]
 LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
 T = TypeVar("T")
+_PLAIN = re.compile(r"(?a)\d+(?:\.\d+)*")
 
 
 class Upgrade(Frozen):
@@ -125,8 +126,17 @@ def is_older(version: str, than: str) -> bool:
 
     Of several versions, for several platforms or Pythons, True if the lowest or the highest is older.
     """
+    if _PLAIN.fullmatch(version) and _PLAIN.fullmatch(than):  # as most are; for others, `packaging` is imported
+        return _plain_parts(version) < _plain_parts(than)
     new, old = versions_in(version), versions_in(than)
     return bool(new and old) and (new[0] < old[0] or new[-1] < old[-1])
+
+
+def _plain_parts(version: str) -> list[int]:
+    parts = [int(part) for part in version.split(".")]
+    while parts and not parts[-1]:  # 1.0 is 1.0.0
+        parts.pop()
+    return parts
 
 
 Unknown = Literal["take", "refuse"]

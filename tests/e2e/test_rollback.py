@@ -52,7 +52,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     assert states(site) == {second: "rolled-back", first: "live"}
     assert site.outbox_mails()[-1]["subject"].startswith(f"↩ site: rolled back to {first}")
     assert f"Rolled back from {second} to {first}" in body(site)
-    assert "alpha    1.1.0  1.0.0  minor" in body(site)
+    assert "alpha    1.1.0  1.0.0  ↓ minor" in body(site)
     for name in (first, second):
         manifest, lock_file = site.json("show", name), site.state_dir / "releases" / name / "uv.lock"
         assert manifest["installed_sha256"] == installed_key(LockFile.read(lock_file), python=manifest["python"])

@@ -46,7 +46,7 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     for command in (f"releaser show {report['release']}", "releaser hold alpha", "releaser update --force"):
         assert f"\n    {command}\n" in text
     (test,) = report["failed_tests"]
-    assert f"Alpha 2.0.0 breaks `{test.partition(' (')[2].removesuffix(')')}`" in text
+    assert text.startswith(f"Alpha 2.0.0 breaks `{test}`\n")
     assert "alpha 2.0.0 breaks the site" in site.json("show", report["release"])["test_output"]
     assert "alpha 2.0.0 breaks the site" in site.releaser("show", report["release"], check=0).stdout
     # The second night with the same candidate is silent; by force it is tried again.

@@ -41,7 +41,7 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
     assert step(report, "audit")["detail"] == "2 known vulnerabilities"
     assert step(report, "audit candidate")["detail"] == "1 known vulnerability"
     (mail,) = site.outbox_mails()
-    assert mail["Subject"].startswith("✓ site: updated, security fix, alpha 1.0.0 → 1.1.0")
+    assert mail["Subject"].startswith("✓ site: updated, security fix, alpha 1.0.0 → 1.2.0")
     for kind in ("plain", "html"):
         text = re.sub("<[^>]*>", "", body(site, kind=kind))
         places = [
