@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
-from releaser.errors import PreflightError, UsageError
+from releaser.errors import PreflightError, ReleaserError, UsageError
 from releaser.serving.restarts import restart_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from releaser.answers import SetUp
     from releaser.fleet.schedule import Kind
     from releaser.pipelines.setup import Plan as SetUpPlan
+    from releaser.pipelines.wizard import Answer
     from releaser.site.site import Site
 
 _KINDS = ("cron", "systemd", "none")
@@ -69,34 +71,42 @@ def setup(
     wanted = {name: text for name, text in given.items() if text is not None} | dict(map(_split, others))
     wanted |= {"admins": pipeline.spell_addresses(admins)} if admins else {}
     ctx.output.redactor.learn(site.redactor.secrets | pipeline.secrets_in(wanted))
-    usual = pipeline.usual_schedule(site)
-    if asks:
-        wanted = {**_ask_for_settings(site, wanted), **wanted}
-        kind = kind or _ask("Scheduler of updates (cron, systemd or none)", usual, _read_kind)
-    plan = pipeline.Plan(
-        edits=pipeline.find_edits(site, wanted, into=into),
-        mail=not no_mail and pipeline.has_recipient(site, wanted),
-        scheduler=pipeline.choose_scheduler(site, kind or usual, at),
-    )
+
+    def make_plan(wanted: Mapping[str, str], kind: str) -> SetUpPlan:
+        return pipeline.Plan(
+            edits=pipeline.find_edits(site, wanted, into=into),
+            mail=not no_mail and pipeline.has_recipient(site, wanted),
+            scheduler=pipeline.choose_scheduler(site, kind, at),
+        )
+
+    is_open = asks and kind is None and at is None
+    plan = make_plan(wanted, pipeline.NONE if is_open else kind or pipeline.usual_schedule(site))
     if ctx.dry_run:
         ctx.print_plan(Plan(would=plan.would))
         return
-    if not ctx.output.json:
-        ctx.output.print_lines(line for one in plan.edits for line in one.diff)
-        sys.stdout.flush()  # else a pipe would get it last
-    if asks and not confirm(f"Next: {'; '.join(plan.others)}.\nContinue?", default=True):
-        ctx.output.note("nothing was changed")
-        return
-    _set_up(ctx, plan)
+    questions = _Questions(ctx, site, wanted, kind)
+    try:
+        if asks:
+            plan = questions.ask_until(make_plan)
+        if not ctx.output.json:
+            ctx.output.print_lines(line for one in plan.edits for line in one.diff)
+            sys.stdout.flush()  # else a pipe would get it last
+        if asks and not confirm(f"Next: {'; '.join(plan.others)}.\nContinue?", default=True):
+            ctx.output.note("nothing was changed")
+            questions.say_how_to_continue()
+            return
+        done, failures = pipeline.set_up(ctx.project, os.environ, plan)
+    except (ReleaserError, KeyboardInterrupt):
+        questions.say_how_to_continue()
+        raise
+    _check(ctx, done, failures)
 
 
-def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
-    """Carry out a plan, check the site, and print the results; raise the last error, and print those before it."""
+def _check(ctx: CommandContext, done: SetUp, failures: list[ReleaserError]) -> None:
+    """Print the results, and check the site; raise the last error, and print those before it."""
     from releaser.commands.queries import run_check
-    from releaser.pipelines.setup import set_up
     from releaser.releases.store import store_of
 
-    done, failures = set_up(ctx.project, os.environ, plan)
     if ctx.output.json:
         ctx.output.print_json(done)
     if done.mail and done.mail.sent:
@@ -243,13 +253,6 @@ def confirm(question: str, *, default: bool = False) -> bool:
         raise KeyboardInterrupt from error
 
 
-def _read_kind(text: str) -> str:
-    if text not in _KINDS:
-        message = f"{text} is not one of {', '.join(_KINDS)}"
-        raise ValueError(message)
-    return text
-
-
 def _split(text: str) -> tuple[str, str]:
     name, is_set, value = text.partition("=")
     if not is_set:
@@ -258,34 +261,80 @@ def _split(text: str) -> tuple[str, str]:
     return name.strip().lower(), value
 
 
-def _ask_for_settings(site: Site, given: Mapping[str, str]) -> dict[str, str]:
-    """Ask for the settings without an option; return the answers that differ from the defaults."""
-    from releaser.pipelines import setup as pipeline
+class _Questions:
+    """The questions of `setup`, and the answers so far; settings that options `given` are not asked for."""
 
-    answers = {}
-    for name, question in pipeline.QUESTIONS.items():
-        if name in given:
-            continue
-        default = pipeline.find_default(site, name)
-        answer = _ask(question, default, partial(pipeline.read_answer, name))
-        if answer != pipeline.read_answer(name, default):
-            answers[name] = answer
-        if name == "environment" and name in answers:  # the next default depends on it
-            site = replace(site, settings=replace(site.settings, environment=answer))
-    return answers
+    def __init__(self, ctx: CommandContext, site: Site, given: Mapping[str, str], kind: str | None) -> None:
+        self.ctx, self.site, self.given, self.kind = ctx, site, given, kind
+        #: For each question, the answer as typed, and the settings that it means.
+        self.answers: dict[str, tuple[str, Mapping[str, str]]] = {}
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings from answers and options."""
+        return {name: text for _, found in self.answers.values() for name, text in found.items()} | {**self.given}
 
-def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
-    """Ask on the terminal until the answer is valid. Raises KeyboardInterrupt."""
+    def ask_until(self, make_plan: Callable[[Mapping[str, str], str], SetUpPlan]) -> SetUpPlan:
+        """Ask until the answers fit together; earlier answers are offered again. Raises KeyboardInterrupt."""
+        self.ctx.output.note("Enter takes the answer in brackets. Nothing is written before you confirm it.")
+        while True:
+            kind = self._ask_all()
+            try:
+                return make_plan(self.settings, kind)
+            except (PreflightError, UsageError) as error:
+                self.ctx.output.print_error(error)
+                if not confirm("Your answers are kept. Change them?", default=True):
+                    raise
 
-    def convert(text: str) -> str:
-        try:
-            return read(text)
-        except (ValueError, UsageError) as error:
-            raise click.BadParameter(str(error).removeprefix("--admin ")) from error
+    def _ask_all(self) -> str:
+        """Ask every question once, and return the scheduler."""
+        from releaser.pipelines import setup as pipeline
+        from releaser.pipelines import wizard
 
-    shown = f"{question} [{default or 'none'}]"
-    try:
-        return str(click.prompt(shown, default=default, show_default=False, value_proc=convert, err=True))
-    except click.Abort as error:
-        raise KeyboardInterrupt from error
+        for name, question in wizard.QUESTIONS.items():
+            if name in self.given:
+                continue
+            earlier = self.answers.pop(name, None)
+            site = wizard.with_answers(self.site, self.settings)
+            proposal = wizard.propose(site, name)
+            for line in (*wizard.introduce(site, name), *((f"Detected: {proposal.reason}.",) if proposal else ())):
+                self.ctx.output.note(line)
+            current = pipeline.find_default(site, name)
+            usual = earlier[0] if earlier else proposal.answer if proposal else current
+            check = partial(wizard.check_answer, site, name, proposal=proposal)
+            self.answers[name] = self._ask(question, usual, check, current)
+        if self.kind is not None:
+            return self.kind
+        usual = self.answers["schedule"][0] if "schedule" in self.answers else pipeline.usual_schedule(self.site)
+        check = partial(wizard.check_schedule, self.site)
+        self.answers["schedule"] = self._ask("Scheduler of updates (cron, systemd or none)", usual, check, "none")
+        return self.answers["schedule"][0]
+
+    def _ask(
+        self, question: str, usual: str, check: Callable[[str], Answer], current: str
+    ) -> tuple[str, Mapping[str, str]]:
+        """Ask on the terminal until an answer is right, or is given again. `usual` is the answer of Enter.
+
+        If that one is wrong, the next is `current`. Raises KeyboardInterrupt.
+        """
+        doubted = None
+        while True:
+            try:
+                text = click.prompt(f"{question} [{usual or 'none'}]", default=usual, show_default=False, err=True)
+            except click.Abort as error:
+                raise KeyboardInterrupt from error
+            text = text.strip()
+            found = check(text)
+            if not found.problem or (found.may_stay and text == doubted):
+                return text, found.settings
+            keep = " To keep this answer, give it again." if found.may_stay else ""
+            self.ctx.output.note(f"{found.problem}{keep}")
+            may_repeat = found.may_stay and text != usual
+            usual, doubted = found.suggestion or (text if may_repeat else current), text
+
+    def say_how_to_continue(self) -> None:
+        """Print the command that repeats the answers so far."""
+        from releaser.pipelines.setup import spell_command
+
+        if any(found for _, found in self.answers.values()):
+            self.ctx.output.note(f"To continue with your answers: `{spell_command(self.settings)}`")

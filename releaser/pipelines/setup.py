@@ -16,7 +16,7 @@ from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.fleet.schedule import scheduler_of
 from releaser.reporting.mail_setup import send_test_mail, sender_of
-from releaser.serving.restarts import restart_of, restart_words
+from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.passenger import app_root
 from releaser.site.addresses import MailSettings, parse_address
 from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
@@ -37,16 +37,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-#: The questions on a terminal; the first and the last two are about this host.
-QUESTIONS = {
-    "environment": "Environment (staging, production or local)",
-    "group": "Dependency group to install",
-    "test_command": "Command that runs the tests",
-    "restart": f"Restart of the site ({', '.join(restart_words())}, or a command)",
-    "health_check": "URL that must answer after a restart",
-    "admins": "Recipients of mails (addresses, separated by commas)",
-    "smtp_host": "Mail server",
-}
+#: The settings of this host.
 _OF_HOST = ("environment", "python", "admins", "smtp_host", "mail_from")
 NONE = "none"
 _ALL_SETTINGS = "`releaser config` lists all settings."
@@ -91,8 +82,17 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
     A setting changes in the file that has it. A new one goes into `.env`, or into pyproject.toml if `into` says so and
     it is not of this host. Raises PreflightError and UsageError.
     """
+    edits = make_edits(site, wanted, into=into)
+    _refuse_new_problems(site, edits)
+    return edits
+
+
+def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edit, ...]:
+    """Return the edits without a check of the settings together. Raises PreflightError and UsageError."""
     env_file, variables, table = site.project.outer / ".env", dict[str, str](), dict[str, Any]()
-    present = read_variables(env_file).values
+    file = read_variables(env_file)
+    if file.findings:
+        raise PreflightError(*file.findings)
     for name, text in wanted.items():
         value, source = _parse(name, text), site.sources.get(name, "")
         if value == getattr(site.settings, name):
@@ -107,12 +107,10 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
         if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
             table[name] = SPECS[name].kind.spell(value)
         else:
-            variables[variable_of(name, present)] = text
+            variables[variable_of(name, file.values)] = text
     edits = [set_variables(env_file, variables)] if variables else []
     edits += [set_in_table(site.project.pyproject, table)] if table else []
-    edits = [one for one in edits if one.after != one.before]
-    _refuse_new_problems(site, edits)
-    return tuple(edits)
+    return tuple(one for one in edits if one.after != one.before)
 
 
 def _parse(name: str, text: str) -> Any:
@@ -132,21 +130,21 @@ def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
     """Read the settings as they would be. Raises PreflightError if they have problems that they do not have now."""
     env_file, pyproject = site.project.outer / ".env", site.project.pyproject
     texts = {one: read_text_if_there(one) or "" for one in (env_file, pyproject)}
-    before = _load(site, texts)
-    after = _load(site, texts | {one.path: one.after for one in edits})
+    with tempfile.TemporaryDirectory(prefix="releaser-") as directory:  # for this user alone
+        place = Path(directory, env_file.name)
+        before = _load(site, texts, place)
+        after = _load(site, texts | {one.path: one.after for one in edits}, place)
     known = {one.message for one in before.problems}
     if problems := [one for one in after.problems if one.message not in known]:
         raise PreflightError(*problems)
     choose_dependency_group(after.settings, site.pyproject)
 
 
-def _load(site: Site, texts: Mapping[Path, str]) -> Loaded:
+def _load(site: Site, texts: Mapping[Path, str], place: Path) -> Loaded:
     env_file, pyproject = texts
-    with tempfile.TemporaryDirectory(prefix="releaser-") as directory:  # for this user alone
-        place = Path(directory, env_file.name)
-        place.write_text(texts[env_file], encoding="utf-8")
-        table = tomllib.loads(texts[pyproject]).get("tool", {}).get("releaser", {})
-        return load(table=table, pyproject=pyproject, env_file=place, environ=site.runner.environ)
+    place.write_text(texts[env_file], encoding="utf-8")
+    table = tomllib.loads(texts[pyproject]).get("tool", {}).get("releaser", {})
+    return load(table=table, pyproject=pyproject, env_file=place, environ=site.runner.environ)
 
 
 def usual_schedule(site: Site) -> str:
@@ -207,6 +205,11 @@ def choose_scheduler(site: Site, kind: str, at: str | None) -> Scheduler | None:
     scheduler = scheduler_of(site, kind, at=at)  # type: ignore[arg-type]
     scheduler.changes()
     return scheduler
+
+
+def spell_command(wanted: Mapping[str, str]) -> str:
+    """Return the command of `setup` that sets these settings without a question for them."""
+    return shlex.join(["releaser", "setup", *(f"--set={name}={text}" for name, text in wanted.items())])
 
 
 def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, list[ReleaserError]]:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import shlex
+import socket
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,13 @@ from releaser.errors import Finding
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
+from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from releaser.site.site import Site
 
@@ -36,7 +39,16 @@ _PASSENGER = re.compile(r"(?i)\bpassenger\b.*(wsgi-loader|preloader)|^Passenger 
 _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 _SYSTEM_UNIT = re.compile(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", re.MULTILINE)
 _USER_UNIT = re.compile(r"/user@\d+\.service/(?:[^/]+\.slice/)+([^/]+\.service)(?:/|$)", re.MULTILINE)
-_STARTERS = re.compile(r"(cron|crond|ssh|sshd|docker|containerd|getty@.*|apache2|httpd|nginx|passenger)\.service")
+# Services that also run programs of others: restarting one would restart other sites, too.
+_STARTERS = re.compile(
+    r"(cron|crond|ssh|sshd|docker|containerd|podman|getty@.*|apache2|httpd|nginx|passenger|unit|uwsgi|emperor\.uwsgi"
+    r"|uwsgi-emperor|supervisor|supervisord|circusd?|runit|pm2-.*|releaser-.*)\.service"
+)
+_UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system")
+_UNIT_LINE = re.compile(r"^\s*(WorkingDirectory|ExecStart|Type)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_TOUCH_RELOAD = re.compile(r"^\s*touch-(?:chain-)?reload\s*=\s*(\S+)", re.MULTILINE)
+_LISTENS, _LISTENS_TCP = "00010000", "0A"  # flags in /proc/net/unix, a state in /proc/net/tcp
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a server that listens on all addresses
 _GUIDE = "the guide on web servers"
 
 
@@ -55,18 +67,40 @@ class Server(Frozen):
         return f"{self.kind} (process {self.pid}{f', {self.unit}' if self.unit else ''})"
 
     @property
+    def restart(self) -> tuple[str, ...]:
+        """The command that restarts its service; empty if no service is known."""
+        return restart_units((self.unit,), is_user_unit=self.is_user_unit) if self.unit else ()
+
+    @property
+    def watches_file(self) -> bool:
+        """Whether touching a restart file may restart the server."""
+        return self.kind in ("Passenger", "uWSGI")
+
+    @property
+    def touch_reload(self) -> str:
+        """The file whose change restarts uWSGI, from its command line or the file of its options; empty if unknown."""
+        if file := self._option("touch-reload", "touch-chain-reload"):
+            return file
+        for option in ("ini", "i"):
+            with contextlib.suppress(OSError):
+                place = Path(f"/proc/{self.pid}/cwd", self._option(option) or f"{option}-missing")
+                if found := _TOUCH_RELOAD.search(read_text(place, errors="replace")):
+                    return found[1]
+        return ""
+
+    @property
     def remedy(self) -> str:
         """The setting, to be pasted, that makes updates restart the server."""
         if self.unit and self.is_user_unit:
-            return _setting("systemctl", "--user", "restart", self.unit)
+            return _setting(*self.restart)
         if self.unit:
             rule = f"USER ALL=(root) NOPASSWD: /usr/bin/systemctl restart {self.unit}"
-            return f"{_setting('sudo', 'systemctl', 'restart', self.unit)}, and in /etc/sudoers.d/releaser: {rule}"
+            return f"{_setting(*self.restart)}, and in /etc/sudoers.d/releaser: {rule}"
         match self.kind:
             case "Passenger":
                 return '`mkdir tmp` in the project, or `restart = "passenger"` under [tool.releaser]'
             case "uWSGI":
-                if file := self._option("touch-reload", "touch-chain-reload"):
+                if file := self.touch_reload:
                     return f'`restart_file = "{file}"` under [tool.releaser]'
                 return "`mkdir tmp` in the project, and `touch-reload = tmp/restart.txt` in the file of uWSGI's options"
             case "gunicorn":
@@ -85,6 +119,11 @@ class Server(Frozen):
         return ""
 
 
+def restart_units(units: Sequence[str], *, is_user_unit: bool = False) -> tuple[str, ...]:
+    """Return the command that restarts services of systemd."""
+    return (*(("systemctl", "--user") if is_user_unit else ("sudo", "systemctl")), "restart", *units)
+
+
 def _setting(*words: str) -> str:
     listed = ", ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
     return f"`restart = [{listed}]` under [tool.releaser]"
@@ -96,6 +135,72 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
     found = {one.pid: one for one in _list_servers() if _is_of(one, places, named)}
     return tuple(one for pid, one in sorted(found.items()) if _parent(pid) not in found)
+
+
+def find_units(checkout: Path, places: Iterable[Path]) -> tuple[str, ...]:
+    """Return the enabled services of systemd, in these directories, that start programs in the checkout."""
+    found = set[str]()
+    for link in (link for place in places for link in place.glob("*.wants/*.service")):
+        with contextlib.suppress(OSError):
+            lines = _UNIT_LINE.findall(read_text(link, errors="replace"))
+            words = [word.strip("\"'-@:+!") for _, value in lines for word in value.split()]
+            is_named = any(f"{word}/".startswith((f"{checkout}/", f"{os.path.realpath(checkout)}/")) for word in words)
+            if is_named and ("Type", "oneshot") not in lines and not _STARTERS.fullmatch(link.name):
+                found.add(link.name)
+    return tuple(sorted(found))
+
+
+def unit_places(environ: Mapping[str, str]) -> Mapping[bool, tuple[Path, ...]]:
+    """Return the directories of the enabled services: at False those of the host, at True those of this user."""
+    own = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/"), ".config"), "systemd", "user")
+    return {False: tuple(map(Path, _UNIT_PLACES)), True: (own,)}
+
+
+def find_addresses(checkout: Path, venv: Path) -> tuple[str, ...]:
+    """Return the addresses on which its servers listen, such as `127.0.0.1:8000`, and then the paths of sockets.
+
+    Only those are found whose open files this user may see: of processes of this user.
+    """
+    sockets = listening_sockets()
+    found = {sockets[number]: None for pid in _pids_of(checkout, venv) for number in _sockets_of(pid) & sockets.keys()}
+    return tuple(sorted(found, key=lambda one: one.startswith("/")))
+
+
+def _pids_of(checkout: Path, venv: Path) -> list[int]:
+    servers = {one.pid for one in find_servers(checkout, venv)}
+    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if {pid, _parent(pid)} & servers]
+
+
+def _sockets_of(pid: int) -> set[str]:
+    """Return the inodes of the sockets that a process has open."""
+    found = set[str]()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return {name[len("socket:[") : -1] for name in found if name.startswith("socket:[")}
+
+
+def listening_sockets() -> dict[str, str]:
+    """Return the addresses of all listening sockets by their inodes (proc(5))."""
+    found = {}
+    for kind in ("tcp", "tcp6", "unix"):
+        with contextlib.suppress(OSError), open(f"/proc/net/{kind}", encoding="utf-8", errors="replace") as file:
+            for words in map(str.split, file):
+                if kind == "unix" and words[3] == _LISTENS and words[7:] and words[7].startswith("/"):
+                    found[words[6]] = words[7]
+                elif kind != "unix" and words[3] == _LISTENS_TCP:
+                    found[words[9]] = _address(words[1])
+    return found
+
+
+def _address(text: str) -> str:
+    """Return an address of /proc/net/tcp as in a URL; the kernel writes each 32 bits as a number of this machine."""
+    host, _, port = text.partition(":")
+    packed = b"".join(struct.pack("=I", int(host[at : at + 8], 16)) for at in range(0, len(host), 8))
+    name = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    name = _ANY.get(name, name)
+    return f"{f'[{name}]' if ':' in name else name}:{int(port, 16)}"
 
 
 def find_unrestarted(site: Site) -> Finding | None:

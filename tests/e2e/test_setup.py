@@ -1,13 +1,20 @@
 """Setting a site up, by answers on a terminal or by options; what is wrong changes nothing, nor does a second time."""
 
 import re
+import socket
 import stat
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import on_terminal, outer_snapshot
+from releaser.serving.servers import find_addresses
+from tests.e2e.scenes import eventually, on_terminal, outer_snapshot
 from tests.e2e.test_uninstall import crontab_of
+from tests.support.commands import beside
+from tests.support.serving import http_server
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.smtp import MailServer
 
@@ -77,7 +84,7 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     assert status == 0, said
     assert "Next: send a test mail; add to the crontab: " in said
     assert "sent to ada@example.org, bob@example.org by 127.0.0.1" in said
-    assert "must be one of" in said
+    assert "Must be one of" in said
     assert "python manage.py test --noinput" in said
     assert (site.outer / ".env").read_text(encoding="utf-8").splitlines() == [
         """ADMINS_JSON='[["", "ada@example.org"], ["", "bob@example.org"]]'""",
@@ -89,6 +96,87 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     status, said = on_terminal(site, "setup", typed="\n" * 9)
     assert status == 0, said
     assert "+ADMINS" not in said
+
+
+#: What is typed for a question, with what is said about it; Enter then takes the suggestion in brackets.
+CORRECTED = (
+    ("prod", "Did you mean production? [production]"),
+    ("", ""),
+    ("stagin", "has no group `stagin` The groups are local, staging, [staging]"),
+    ("", ""),
+    ("nobody-has-this", "The program 'nobody-has-this' does not exist. [nobody-has-this]"),
+    ("", ""),  # the same answer a second time
+    ("passenegr", "Did you mean passenger? [passenger]"),
+    ("none", ""),
+    ("shop.invalid/health", "Did you mean https://shop.invalid/health? [https://shop.invalid/health]"),
+    ("", "The site does not answer well: [none]"),
+    ("", ""),
+    ("ada", "The address 'ada' has no @."),
+    ("Ada <ada@example.org>", ""),
+    ("smtp://127.0.0.1:2525/", "Did you mean 127.0.0.1:2525? [127.0.0.1:2525]"),
+    ("", ""),
+    ("corn", "Did you mean cron? [cron]"),
+    ("none", ""),
+)
+
+
+def test_a_wrong_answer_is_explained_and_asked_for_again_with_a_suggestion(site: SampleSite, crontab: Path) -> None:
+    site.env.pop("RELEASER_RESTART", None)
+    (site.outer / ".env").write_text("DATABASE_URL=postgres://x\nSECRET_KEY='hunter2-hunter2'\n", encoding="utf-8")
+    before = outer_snapshot(site)
+    status, said = on_terminal(site, "setup", typed="".join(f"{typed}\n" for typed, _ in CORRECTED) + "n\n")
+    said = " ".join(said.split())
+    assert status == 0, said
+    assert outer_snapshot(site) == before
+    for _, words in CORRECTED:
+        for part in words.replace(" [", "|[").replace("` The", "`|The").split("|"):
+            assert part in said, part
+    assert f"{site.outer / '.env'} sets DATABASE_URL. Tests that read" in said
+    assert "hunter2" not in said
+    assert "To continue with your answers: `releaser setup --set=environment=production --set=group=staging" in said
+    assert '\'--set=admins=[["Ada", "ada@example.org"]]\' --set=smtp_host=127.0.0.1 --set=smtp_port=2525`' in said
+
+
+def test_answers_are_offered_again_after_an_error_at_the_end_and_when_they_are_broken_off(
+    site: SampleSite, crontab: Path
+) -> None:
+    site.env.pop("RELEASER_RESTART", None)
+
+    def break_and_answer(request: BaseHTTPRequestHandler) -> None:
+        """Answer well, after a change of the `.env` that releaser cannot read."""
+        (site.outer / ".env").write_text("not a line\n", encoding="utf-8")
+        request.send_response(200)
+        request.end_headers()
+
+    with http_server(break_and_answer) as url:
+        answers = f"local\n\n\nnone\n{url}\nada@example.org\nnone\nnone\n"
+        status, said = on_terminal(site, "setup", typed=f"{answers}y\n" + "\n" * 8 + "n\n")
+    assert status == 3, said
+    assert "Your answers are kept. Change them? [Y/n]" in said
+    assert "Recipients of mails (addresses, separated by commas) [ada@example.org]" in said
+    assert f"releaser setup --set=restart=none --set=health_check={url} '--set=admins=[[" in " ".join(said.split())
+    said = site.releaser("setup", "--yes", "--no-mail", "--restart", "none", check=3).stderr
+    assert f"{site.outer / '.env'}, line 1: not of the form" in said
+    (site.outer / ".env").unlink()
+    status, said = on_terminal(site, "setup", typed="local\n\n\nnone\n\x04")
+    assert status == 130, said
+    assert "To continue with your answers: `releaser setup --set=restart=none`" in said
+
+
+def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site: SampleSite, crontab: Path) -> None:
+    site.env.pop("RELEASER_RESTART", None)
+    site.edit("served.py", "def app(environ, start):\n    start('200 OK', [])\n    return [b'hello']\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "gunicorn", "--bind", address, "served:app"]
+    with beside(words, cwd=site.path, env=site.environment(), stdin=subprocess.DEVNULL):
+        eventually(lambda: find_addresses(site.path, site.path / ".venv") == (address,), "gunicorn listens")
+        _, said = on_terminal(site, "setup", typed="local\n\n\n\n\n\n\n\nnone\ny\n")
+        said = " ".join(said.split())
+    assert "config/tmp/restart.txt does not restart gunicorn (process" in said  # so that the answer is asked for twice
+    assert f"Detected: the site listens on {address}. URL" in said
+    assert f"RELEASER_HEALTH_CHECK='http://{address}/'" in (site.outer / ".env").read_text(encoding="utf-8"), said
 
 
 def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite, crontab: Path) -> None:

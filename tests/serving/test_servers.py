@@ -1,8 +1,12 @@
-"""Which servers run a site, by their command lines and services, and what restarts each."""
+"""Which servers run a site, by their command lines and services, where they listen, and what restarts each."""
+
+import os
+import socket
+from pathlib import Path
 
 import pytest
 
-from releaser.serving.servers import Server, kind_of, unit_in
+from releaser.serving.servers import Server, find_units, kind_of, listening_sockets, unit_in
 
 VENV = "/srv/shop_stuff/shop/.venv/bin"
 COMMANDS = {
@@ -47,6 +51,8 @@ def test_a_server_is_known_by_the_title_that_it_sets(title: str, kind: str) -> N
         ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/shop.service\n", ("shop.service", True)),
         ("0::/system.slice/cron.service\n", ("", False)),
         ("0::/system.slice/apache2.service\n", ("", False)),
+        ("0::/system.slice/supervisor.service\n", ("", False)),
+        ("0::/system.slice/uwsgi.service\n", ("", False)),
         ("0::/user.slice/user-0.slice/session-1.scope\n", ("", False)),
         ("0::/\n", ("", False)),
     ],
@@ -74,3 +80,55 @@ def test_the_service_of_a_process_is_read_from_its_control_group(cgroups: str, u
 )
 def test_the_remedy_can_be_pasted(server: Server, remedy: str) -> None:
     assert remedy in server.remedy
+
+
+def test_the_file_that_uwsgi_watches_is_read_from_its_options(tmp_path: Path) -> None:
+    (tmp_path / "shop.ini").write_text("[uwsgi]\n; touch-reload = not/this\ntouch-reload = run/reload\n")
+    words = ("uwsgi", "--ini", str(tmp_path / "shop.ini"))
+    assert Server(pid=os.getpid(), kind="uWSGI", command=words).touch_reload == "run/reload"
+    assert Server(pid=os.getpid(), kind="uWSGI", command=("uwsgi",)).touch_reload == ""
+
+
+UNITS = {
+    "shop.service": "[Service]\nWorkingDirectory=/srv/sites/shop\nExecStart=/usr/bin/gunicorn shop.wsgi\n",
+    "shop-worker.service": "[Service]\nExecStart=-/srv/sites/shop/.venv/bin/python -m celery worker\n",
+    "shop-clean.service": "[Service]\nType=oneshot\nWorkingDirectory=/srv/sites/shop\nExecStart=/bin/true\n",
+    "releaser-shop-1.service": "[Service]\nExecStart=/opt/releaser update --project /srv/sites/shop\n",
+    "shop2.service": "[Service]\nWorkingDirectory=/srv/sites/shop2\nExecStart=/usr/bin/gunicorn shop2.wsgi\n",
+}
+
+
+def test_enabled_services_that_start_programs_in_the_checkout_are_found(tmp_path: Path) -> None:
+    wants = tmp_path / "multi-user.target.wants"
+    wants.mkdir()
+    for name, text in UNITS.items():
+        (tmp_path / name).write_text(text)
+        (wants / name).symlink_to(tmp_path / name)
+    (tmp_path / "off.service").write_text(UNITS["shop.service"])
+    (wants / "gone.service").symlink_to(tmp_path / "gone.service")
+    assert find_units(Path("/srv/sites/shop"), [tmp_path]) == ("shop-worker.service", "shop.service")
+    assert find_units(Path("/srv/sites"), [tmp_path / "none"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "shown"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1:{}"),
+        (socket.AF_INET, "0.0.0.0", "127.0.0.1:{}"),  # noqa: S104 - to be found under another name
+        (socket.AF_INET6, "::1", "[::1]:{}"),
+        (socket.AF_UNIX, "{}/served", "{}/served"),
+    ],
+)
+def test_the_address_of_a_listening_socket_is_found(
+    family: socket.AddressFamily, address: str, shown: str, tmp_path: Path
+) -> None:
+    with socket.socket(family) as server:
+        try:
+            server.bind(address.format(tmp_path) if family == socket.AF_UNIX else (address, 0))
+        except OSError:
+            pytest.skip(f"this host has no {address}")
+        inode = str(os.fstat(server.fileno()).st_ino)
+        assert inode not in listening_sockets()
+        server.listen()
+        place = tmp_path if family == socket.AF_UNIX else server.getsockname()[1]
+        assert listening_sockets()[inode] == shown.format(place)

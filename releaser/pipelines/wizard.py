@@ -1,0 +1,346 @@
+"""The questions of `setup` on a terminal: what it detects and proposes, and how it checks each answer."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import shutil
+import socket
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import PreflightError, ToolError, UsageError
+from releaser.pipelines.setup import NONE, choose_scheduler, find_default, make_edits, read_answer
+from releaser.sandbox.bubblewrap import Bubblewrap
+from releaser.sandbox.choice import INSTALL, find_sandbox
+from releaser.sandbox.settings import SandboxSettings
+from releaser.serving.health_settings import HealthSettings, health_findings
+from releaser.serving.restarts import program_findings, restart_findings, restart_of, restart_words
+from releaser.serving.restarts.command import ask_program
+from releaser.serving.servers import (
+    Server,
+    find_addresses,
+    find_servers,
+    find_units,
+    find_unrestarted,
+    restart_units,
+    unit_places,
+)
+from releaser.site.conventions import choose_dependency_group
+from releaser.site.loading import read_variables
+from releaser.site.restart_settings import RestartSettings
+from releaser.site.settings import PREFIX, SPECS
+from releaser.system.frozen import Frozen
+from releaser.system.venv_environment import inside
+from releaser.tools.web import is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from releaser.site.site import Site
+
+#: The questions, in this order; a setting that an option gives is not asked for.
+QUESTIONS = {
+    "environment": "Environment (staging, production or local)",
+    "group": "Dependency group to install",
+    "test_command": "Command that runs the tests",
+    "restart": f"Restart of the site ({', '.join(restart_words())}, or a command)",
+    "health_check": "URL that must answer after a restart",
+    "admins": "Recipients of mails (addresses, separated by commas)",
+    "smtp_host": "Mail server",
+}
+_OF_ONE_SETTING = ("set-in-environment", "setting-unwritable")
+SCHEDULERS = ("cron", "systemd", NONE)
+_ENVIRONMENTS = ("staging", "production", "local")
+_ADDRESS = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\])(:\d+)?(/\S*)?", re.IGNORECASE)
+_OF_THIS_HOST = re.compile(r"localhost\b|127\.|\[::1\]", re.IGNORECASE)
+_SERVER = re.compile(r"([^\s:/@]+|\[[0-9a-f:]+\])(?::(\d{1,5}))?", re.IGNORECASE)
+_SERVICE_NAME = re.compile(
+    r"(^|_)(DATABASES?|DB|PG|POSTGRES(QL)?|MYSQL|MARIADB|REDIS|VALKEY|MONGO(DB)?|AMQP|RABBITMQ|BROKER|CACHES?|CELERY"
+    r"|ELASTICSEARCH|EMAIL|SMTP|AWS|S3|STRIPE|TWILIO)(_|$)"
+)
+_SERVICE_URL = re.compile(r"(postgres|postgis|mysql|mariadb|redis|valkey|mongodb|amqp|memcache|smtp|s3|mssql)[\w+]*://")
+
+
+class Answer(Frozen):
+    """An answer as settings, in text; `problem` says what is wrong with it, if anything is."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    #: The answer to offer next; None for the one before.
+    suggestion: str | None = None
+    #: Whether the answer counts despite the problem if it is given again.
+    may_stay: bool = False
+
+
+class Proposal(Frozen):
+    """A detected answer, which is not a setting yet; `reason` says how it was detected."""
+
+    answer: str
+    reason: str
+    settings: Mapping[str, str]
+
+
+def with_answers(site: Site, answers: Mapping[str, str]) -> Site:
+    """Return the site as it would be with these settings."""
+    values: dict[str, Any] = {
+        name: SPECS[name].kind(text) if text else SPECS[name].default for name, text in answers.items()
+    }
+    sources = {name: source for name, source in site.sources.items() if name not in answers}
+    sources |= {name: "your answer" for name, text in answers.items() if text}
+    return replace(site, settings=replace(site.settings, **values), sources=sources)
+
+
+def propose(site: Site, name: str) -> Proposal | None:
+    """Return what was detected for a question that no setting answers yet; None without anything."""
+    if name in site.sources:
+        return None
+    find = {"restart": _propose_restart, "health_check": _propose_health_check}.get(name)
+    return find(site) if find is not None else None
+
+
+def _propose_restart(site: Site) -> Proposal | None:
+    project = site.project
+    servers = find_servers(project.checkout, project.venv)
+    touches = restart_of(site).restarts_processes(site)
+    if touches and (not servers or any(one.watches_file for one in servers)):
+        return None
+    for one in servers:
+        if one.restart:
+            return _restart_by(one.restart, f"{one} runs the site")
+        if file := one.touch_reload if one.kind == "uWSGI" else "":
+            settings = {"restart": "auto", "restart_file": file}
+            return Proposal(answer="auto", reason=f"{one} restarts when {file} changes", settings=settings)
+    for is_user_unit, places in unit_places(site.runner.environ).items():
+        if units := find_units(project.checkout, places):
+            words = restart_units(units, is_user_unit=is_user_unit)
+            return _restart_by(words, f"systemd starts {' and '.join(units)} in {project.checkout}")
+    if reason := _passenger(site, servers):
+        return _restart_by(("passenger",), reason)
+    return None
+
+
+def _restart_by(words: tuple[str, ...], reason: str) -> Proposal:
+    words = words[1:] if words[0] == "sudo" and not os.geteuid() else words
+    return Proposal(answer=shlex.join(words), reason=reason, settings={"restart": shlex.join(words)})
+
+
+def _passenger(site: Site, servers: tuple[Server, ...]) -> str:
+    """Say why Passenger seems to run the site; empty if it does not, or its command does not work."""
+    if any(restart_findings(with_answers(site, {"restart": "passenger"}))):
+        return ""
+    if servers:
+        return next((f"{one} runs the site" for one in servers if one.kind == "Passenger"), "")
+    files = [name for name in ("passenger_wsgi.py", "Passengerfile.json") if (site.project.checkout / name).exists()]
+    return f"the project has {files[0]}, for Passenger" if files else ""
+
+
+def _propose_health_check(site: Site) -> Proposal | None:
+    """Propose the page at the first address on which a server of the site listens."""
+    addresses = find_addresses(site.project.checkout, site.project.venv)
+    if not addresses:
+        return None
+    first, reason = addresses[0], f"the site listens on {addresses[0]}"
+    if first.startswith("/"):
+        settings = {"health_check": "http://localhost/", "health_socket": first}
+        return Proposal(answer="http://localhost/", reason=reason, settings=settings)
+    return Proposal(answer=f"http://{first}/", reason=reason, settings={"health_check": f"http://{first}/"})
+
+
+def introduce(site: Site, name: str) -> Iterator[str]:
+    """Yield what to know before the answer to a question."""
+    if name == "test_command":
+        yield from _describe_tests(site)
+
+
+def _describe_tests(site: Site) -> Iterator[str]:
+    """Yield lines about what the tests can touch on this host."""
+    sandbox, settings = find_sandbox(site), SandboxSettings.of(site)
+    if isinstance(sandbox, Bubblewrap):
+        network = "can" if settings.test_network else "cannot"
+        yield (
+            "The tests run on this host, in a sandbox: files that they write outside of the staging tree are "
+            f"discarded. They {network} use the network, and can use the databases of this host."
+        )
+    else:
+        yield (
+            f"The tests run on this host without a sandbox ({sandbox}): they can write every file that this user can "
+            f"write. {INSTALL} to prevent that."
+        )
+    given = site.runner.site_variables
+    files: dict[str, Mapping[str, str]] = {
+        str(path): read_variables(path).values for path in (site.project.outer / ".env", site.project.checkout / ".env")
+    }
+    for place, variables in (*files.items(), (f"{site.settings.environment_file} (`environment_file`)", given)):
+        if names := [name for name, value in variables.items() if _is_service(name, value)]:
+            yield (
+                f"{place} sets {', '.join(names)}. Tests that read these variables use the same services as the "
+                "live site. Give the tests services of their own."
+            )
+    if read_answer("test_command", find_default(site, "test_command")).startswith("python manage.py test"):
+        yield "`manage.py test` uses databases of its own (`test_...`), on the servers that the settings name."
+
+
+def _is_service(name: str, value: str) -> bool:
+    is_own = name.startswith(PREFIX) or any(name in spec.aliases for spec in SPECS.values())
+    return not is_own and bool(_SERVICE_NAME.search(name.upper()) or _SERVICE_URL.match(value))
+
+
+def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = None) -> Answer:
+    """Read an answer, and check it as far as that is possible now; `site` has the earlier answers."""
+    if name == "health_check" and _ADDRESS.fullmatch(text):
+        url = f"http{'' if _OF_THIS_HOST.match(text) else 's'}://{text}"
+        return Answer(problem=f"A URL begins with https:// or http://. Did you mean {url}?", suggestion=url)
+    if name == "smtp_host":
+        return _check_mail_server(site, text)
+    try:
+        is_proposed = proposal is not None and text == proposal.answer
+        settings = proposal.settings if proposal and is_proposed else {name: read_answer(name, text)}
+        changed = with_answers(site, settings)
+        make_edits(site, settings, into="env")
+    except PreflightError as error:
+        if error.findings[0].code in _OF_ONE_SETTING:  # any other problem may be gone at the end
+            return Answer(problem=str(error))
+    except (ValueError, UsageError) as error:
+        close = _closest(text, _ENVIRONMENTS if name == "environment" else ())
+        said = str(error).removeprefix("--admin ")
+        return Answer(problem=f"{said[:1].upper()}{said[1:]}.{_did_you_mean(close)}", suggestion=close)
+    if not is_proposed and text == find_default(site, name):
+        settings = {}
+    return replace(_CHECKS.get(name, _accept)(changed, text), settings=settings)
+
+
+def check_schedule(site: Site, text: str) -> Answer:
+    """Check the answer to the last question, the scheduler of updates."""
+    if text not in SCHEDULERS:
+        close = _closest(text, SCHEDULERS)
+        return Answer(problem=f"{text} is not one of {', '.join(SCHEDULERS)}.{_did_you_mean(close)}", suggestion=close)
+    try:
+        choose_scheduler(site, text, None)
+    except (PreflightError, UsageError) as error:
+        return Answer(problem=str(error), suggestion=NONE)
+    return Answer()
+
+
+def _accept(site: Site, text: str) -> Answer:  # noqa: ARG001 - one of several checks
+    return Answer()
+
+
+def _closest(text: str, known: tuple[str, ...]) -> str | None:
+    import difflib  # slow to import
+
+    found = [one for one in known if text and one.startswith(text)] or difflib.get_close_matches(text, known, n=1)
+    return found[0] if found and found[0] != text else None
+
+
+def _did_you_mean(close: str | None) -> str:
+    return f" Did you mean {close}?" if close else ""
+
+
+def _check_group(site: Site, text: str) -> Answer:
+    try:
+        choose_dependency_group(site.settings, site.pyproject)
+    except PreflightError as error:
+        groups = tuple(site.pyproject.groups)
+        close = _closest(text, groups) or (NONE if not text else None)
+        known = f" The groups are {', '.join(groups)}." if groups else " The project has no groups: answer `none`."
+        return Answer(problem=f"{error.message}.{known}", suggestion=close or NONE)
+    return Answer()
+
+
+def _check_tests(site: Site, text: str) -> Answer:
+    words = site.settings.test_command
+    program = words[0] if words else "python"
+    if program not in ("python", "python3") and _which(site, program) is None:
+        return Answer(problem=f"The program {program!r} does not exist.", may_stay=True)
+    script = next(iter(words[1:2]), "") if words else ""
+    if script.endswith(".py") and not (site.project.checkout / script).is_file():
+        return Answer(problem=f"{site.project.checkout / script} does not exist.", may_stay=True)
+    return Answer() if text else Answer(problem="Without tests, releaser cannot check an update.", may_stay=True)
+
+
+def _which(site: Site, program: str) -> str | None:
+    path = inside(site.project.venv, site.runner.site_environ)["PATH"]
+    return shutil.which(os.path.join(site.project.root, program) if "/" in program else program, path=path)
+
+
+def _check_restart(site: Site, text: str) -> Answer:
+    words = RestartSettings.of(site).restart
+    found = [*restart_findings(site), *_of_program(site, "restart")]
+    if found:
+        close = _closest(text, restart_words())
+        return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
+    if words[0] == "sudo" and (doubt := _doubt_sudo(site, words[1:])):
+        return Answer(problem=doubt, may_stay=True)
+    if finding := find_unrestarted(site):
+        return Answer(problem=str(finding), may_stay=True)
+    servers = find_servers(site.project.checkout, site.project.venv)
+    file = restart_of(site).restart_file(site)
+    if file is not None and servers and not any(one.watches_file for one in servers):
+        problem = f"Touching {file} does not restart {servers[0]}. Set {servers[0].remedy}."
+        return Answer(problem=problem, may_stay=True)
+    return Answer()
+
+
+def _doubt_sudo(site: Site, words: tuple[str, ...]) -> str:
+    """Say what to write into which file so that sudo asks for no password; empty if it asks for none."""
+    try:
+        ask_program(site, ["sudo", "-n", "-l", *words])
+    except ToolError:
+        program = shutil.which(words[0]) or words[0] if words else ""
+        rule = f"{pwd.getpwuid(os.geteuid()).pw_name} ALL=(root) NOPASSWD: {shlex.join((program, *words[1:]))}"
+        return (
+            "sudo does not permit this command without a password. Run `sudo visudo -f /etc/sudoers.d/releaser`, and "
+            f"add this line: {rule}"
+        )
+    return ""
+
+
+def _of_program(site: Site, name: str) -> Iterator[Any]:
+    return (one for one in program_findings(site, site.project.venv) if one.message.startswith(f"{name}:"))
+
+
+def _check_health(site: Site, text: str) -> Answer:
+    if found := [*health_findings(site), *_of_program(site, "health_check")]:
+        return Answer(problem=str(found[0]), may_stay=True)
+    if not is_url(text):
+        return Answer()
+    try:
+        HealthSettings.of(site).asks_url(text)()
+    except ToolError as error:
+        hint = (
+            " Django answers so to hosts that ALLOWED_HOSTS lacks: try the public URL." if "400" in str(error) else ""
+        )
+        return Answer(problem=f"The site does not answer well: {error}.{hint}", may_stay=True)
+    return Answer()
+
+
+def _check_mail_server(site: Site, text: str) -> Answer:
+    if text == find_default(site, "smtp_host"):  # perhaps the path of sendmail
+        return Answer()
+    if text in (NONE, ""):
+        return Answer(settings={"smtp_host": ""})
+    found = _SERVER.fullmatch(text)
+    if found is None:
+        host = re.sub(r"^\w+://|[/?#].*$", "", text).split("@")[-1]
+        close = host if _SERVER.fullmatch(host) else None
+        return Answer(
+            problem=f"A mail server is a host name, such as mail.example.org.{_did_you_mean(close)}", suggestion=close
+        )
+    host, port = found[1].strip("[]"), found[2]
+    settings = {"smtp_host": host} | ({"smtp_port": port} if port else {})
+    try:
+        socket.getaddrinfo(host, int(port or 25), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return Answer(settings=settings, problem=f"The host {host} is unknown here: {error}.", may_stay=True)
+    return Answer(settings=settings)
+
+
+_CHECKS: Mapping[str, Callable[[Site, str], Answer]] = {
+    "group": _check_group,
+    "test_command": _check_tests,
+    "restart": _check_restart,
+    "health_check": _check_health,
+}
