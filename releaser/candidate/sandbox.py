@@ -82,6 +82,21 @@ def describe_sandbox(site: Site) -> str:
     return f"{found.name} ({found.told})" if isinstance(found, Bubblewrap) else ""
 
 
+def describe_access(site: Site) -> str:
+    """Say, before the tests of a site first run, which files and services of this host they can change."""
+    found = find_sandbox(site)
+    if isinstance(found, str):
+        return (
+            f"The tests run without a sandbox ({found}): they can write to every file that this user can write to. "
+            f"{INSTALL} to prevent that."
+        )
+    network = "can" if SandboxSettings.of(site).test_network else "cannot"
+    return (
+        "The tests run on this host, in a sandbox: files that they write outside of the staging tree are discarded. "
+        f"They {network} use the network, and can use the databases of this host."
+    )
+
+
 def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
     """Warn, for `releaser check`, if tests and builds have no sandbox, unless `sandbox` is "off"."""
     found = find_sandbox(site) if SandboxSettings.of(site).sandbox == "auto" else None

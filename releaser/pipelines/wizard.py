@@ -1,4 +1,4 @@
-"""The questions of `setup` on a terminal: what it detects and proposes, and how it checks each answer."""
+"""The questions of `setup` on a terminal: detected answers, and a check of each answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import socket
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
+from releaser.candidate.sandbox import describe_access
 from releaser.errors import PreflightError, ToolError, UsageError
 from releaser.pipelines.setup import NONE, choose_scheduler, find_default, make_edits, read_answer
-from releaser.sandbox.bubblewrap import Bubblewrap
-from releaser.sandbox.choice import INSTALL, find_sandbox
-from releaser.sandbox.settings import SandboxSettings
-from releaser.serving.health_settings import HealthSettings, health_findings
+from releaser.serving.health_settings import ask_page, health_findings
 from releaser.serving.restarts import program_findings, restart_findings, restart_of, restart_words
 from releaser.serving.restarts.command import ask_program
 from releaser.serving.servers import (
@@ -30,7 +28,6 @@ from releaser.serving.servers import (
 )
 from releaser.site.conventions import choose_dependency_group
 from releaser.site.loading import read_variables
-from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
@@ -65,13 +62,13 @@ _SERVICE_URL = re.compile(r"(postgres|postgis|mysql|mariadb|redis|valkey|mongodb
 
 
 class Answer(Frozen):
-    """An answer as settings, in text; `problem` says what is wrong with it, if anything is."""
+    """An answer as settings, in text; `problem` is empty if the answer is right."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     #: The answer to offer next; None for the one before.
     suggestion: str | None = None
-    #: Whether the answer counts despite the problem if it is given again.
+    #: True if the answer counts despite the problem when it is given again.
     may_stay: bool = False
 
 
@@ -94,7 +91,7 @@ def with_answers(site: Site, answers: Mapping[str, str]) -> Site:
 
 
 def propose(site: Site, name: str) -> Proposal | None:
-    """Return what was detected for a question that no setting answers yet; None without anything."""
+    """Return the detected answer to a question that no setting answers yet; None without one."""
     if name in site.sources:
         return None
     find = {"restart": _propose_restart, "health_check": _propose_health_check}.get(name)
@@ -157,18 +154,7 @@ def introduce(site: Site, name: str) -> Iterator[str]:
 
 def _describe_tests(site: Site) -> Iterator[str]:
     """Yield lines about what the tests can touch on this host."""
-    sandbox, settings = find_sandbox(site), SandboxSettings.of(site)
-    if isinstance(sandbox, Bubblewrap):
-        network = "can" if settings.test_network else "cannot"
-        yield (
-            "The tests run on this host, in a sandbox: files that they write outside of the staging tree are "
-            f"discarded. They {network} use the network, and can use the databases of this host."
-        )
-    else:
-        yield (
-            f"The tests run on this host without a sandbox ({sandbox}): they can write every file that this user can "
-            f"write. {INSTALL} to prevent that."
-        )
+    yield describe_access(site)
     given = site.runner.site_variables
     files: dict[str, Mapping[str, str]] = {
         str(path): read_variables(path).values for path in (site.project.outer / ".env", site.project.checkout / ".env")
@@ -177,10 +163,10 @@ def _describe_tests(site: Site) -> Iterator[str]:
         if names := [name for name, value in variables.items() if _is_service(name, value)]:
             yield (
                 f"{place} sets {', '.join(names)}. Tests that read these variables use the same services as the "
-                "live site. Give the tests services of their own."
+                "live site. Give the tests separate services."
             )
     if read_answer("test_command", find_default(site, "test_command")).startswith("python manage.py test"):
-        yield "`manage.py test` uses databases of its own (`test_...`), on the servers that the settings name."
+        yield "`manage.py test` uses separate databases (`test_...`), on the servers that the settings name."
 
 
 def _is_service(name: str, value: str) -> bool:
@@ -267,12 +253,12 @@ def _which(site: Site, program: str) -> str | None:
 
 
 def _check_restart(site: Site, text: str) -> Answer:
-    words = RestartSettings.of(site).restart
+    words = shlex.split(text)
     found = [*restart_findings(site), *_of_program(site, "restart")]
     if found:
         close = _closest(text, restart_words())
         return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
-    if words[0] == "sudo" and (doubt := _doubt_sudo(site, words[1:])):
+    if words[:1] == ["sudo"] and (doubt := _doubt_sudo(site, words[1:])):
         return Answer(problem=doubt, may_stay=True)
     if finding := find_unrestarted(site):
         return Answer(problem=str(finding), may_stay=True)
@@ -284,7 +270,7 @@ def _check_restart(site: Site, text: str) -> Answer:
     return Answer()
 
 
-def _doubt_sudo(site: Site, words: tuple[str, ...]) -> str:
+def _doubt_sudo(site: Site, words: list[str]) -> str:
     """Say what to write into which file so that sudo asks for no password; empty if it asks for none."""
     try:
         ask_program(site, ["sudo", "-n", "-l", *words])
@@ -308,7 +294,7 @@ def _check_health(site: Site, text: str) -> Answer:
     if not is_url(text):
         return Answer()
     try:
-        HealthSettings.of(site).asks_url(text)()
+        ask_page(site, text)
     except ToolError as error:
         hint = (
             " Django answers so to hosts that ALLOWED_HOSTS lacks: try the public URL." if "400" in str(error) else ""

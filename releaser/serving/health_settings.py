@@ -74,6 +74,11 @@ class HealthSettings(Part):
         return f", and kept answering well for {seconds:g} s" if seconds else ""
 
 
+def ask_page(site: "Site", url: str) -> str:
+    """Ask the URL of the health check once, and return the answer in a line. Raises ToolError for a bad one."""
+    return HealthSettings.of(site).asks_url(url)()
+
+
 def health_findings(site: "Site") -> Iterator[Finding]:
     """Find settings of the health check that contradict each other."""
     from releaser.tools.web import is_url

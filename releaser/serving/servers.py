@@ -73,7 +73,7 @@ class Server(Frozen):
 
     @property
     def watches_file(self) -> bool:
-        """Whether touching a restart file may restart the server."""
+        """True if touching a restart file may restart the server."""
         return self.kind in ("Passenger", "uWSGI")
 
     @property
