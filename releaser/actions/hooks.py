@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.action import Action
 from releaser.reporting.hook_settings import HookSettings
-from releaser.reporting.hooks import run_hook, tell_return
+from releaser.reporting.hooks import run_hook, run_on_rollback
 
 if TYPE_CHECKING:
     from releaser.core.change import Change
@@ -47,5 +47,5 @@ class OnRollback(Action):
         """Run it after an automatic rollback, unless another run has to finish that rollback."""
         if change.unfinished is None:
             venv = change.previous.venv if change.previous is not None else None
-            tell_return(change.site, change.log, venv, change.flip.reason)
+            run_on_rollback(change.site, change.log, venv, change.flip.reason)
         return True

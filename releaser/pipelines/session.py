@@ -28,8 +28,8 @@ from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal
 from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
-from releaser.reporting.hooks import tell_failure
-from releaser.reporting.lock_alert import tell_long_holder
+from releaser.reporting.hooks import run_on_failure
+from releaser.reporting.lock_alert import report_long_holder
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
@@ -166,7 +166,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
-            if request.mails and (said := tell_long_holder(run.site, run.log.started_at)):
+            if request.mails and (said := report_long_holder(run.site, run.log.started_at)):
                 run.log.note(Finding("lock-held", said))
             return _report_failure(run, error)
         except OSError as error:
@@ -174,7 +174,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         run.killed_since = held.killed_since
         run.site.runner.marks[signals.MARK] = run_lock.this_run(request.command, run.log.started_at).mark
         with signals.raise_on_signals():
-            report = tell_failure(run, _run_pipeline(run, pipeline))
+            report = run_on_failure(run, _run_pipeline(run, pipeline))
             # A person may be editing the settings: only a move of the checkout by releaser makes others count.
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):

@@ -49,8 +49,8 @@ def run_hook(  # noqa: PLR0913 - a hook, its subject, and its defaults
     words: tuple[str, ...] = getattr(site.settings, hook) or command
     if not words:
         return ""
-    told = report or _report_so_far(site, log, hook, venv.parent.name if venv else None)
-    return _run(site, hook, words, venv, report_json(told, site.redactor))
+    current = report or _report_so_far(site, log, hook, venv.parent.name if venv else None)
+    return _run(site, hook, words, venv, report_json(current, site.redactor))
 
 
 def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, content: bytes) -> str:
@@ -67,7 +67,7 @@ def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, co
         message = f"{hook}: {error.message}"
         raise ToolError(
             message,
-            error.advice or f"See what it printed, in the log; correct that, or `{hook}`.",
+            error.advice or f"Read its output in the log. Correct the command, or the setting `{hook}`.",
             output=error.output,
             returncode=error.returncode,
             timed_out=error.timed_out,
@@ -93,8 +93,8 @@ def is_due(site: Site) -> bool:
 
 def run_before_build(site: Site, log: RunLog) -> str:
     """Run `before_build` in a staging tree; return a line for the step. Raises BuildError."""
-    told = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
-    site.runner.remembered[_prepared(site.git.layout.top)] = told
+    content = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
+    site.runner.remembered[_prepared(site.git.layout.top)] = content
     return prepare_again(site)
 
 
@@ -117,28 +117,30 @@ def _prepared(top: Path) -> tuple[str, str]:
     return "before_build", str(top)
 
 
-def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:
+def run_on_rollback(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:
     """Run `on_rollback` after an automatic rollback for this reason; a failure is only reported."""
     if HookSettings.of(site).on_rollback is not None:
         run = Run(site=site, log=log)
         code = ActivationError.exit_code
-        _tell(site, log, "on_rollback", venv, run.report(result="rolled-back", exit_code=code, headline=reason))
+        _run_and_report(
+            site, log, "on_rollback", venv, run.report(result="rolled-back", exit_code=code, headline=reason)
+        )
 
 
-def tell_failure(run: Run, report: RunReport) -> RunReport:
+def run_on_failure(run: Run, report: RunReport) -> RunReport:
     """Run `on_failure` if a run ended without making its release live; return the report with that step."""
     is_live = report.live_changed and not report.is_automatic_rollback
     wanted = HookSettings.of(run.site).on_failure is not None and report.command in _GOING_LIVE
     if not wanted or is_live or report.exit_code in _ENDED_WELL:
         return report
     try:
-        _tell(run.site, run.log, "on_failure", None, report)
+        _run_and_report(run.site, run.log, "on_failure", None, report)
     except (KeyboardInterrupt, Interrupted):
         run.log.note(Finding("hook-interrupted", "on_failure was interrupted"))
     return run.report(result=report.result, exit_code=report.exit_code, headline=report.headline, advice=report.advice)
 
 
-def _tell(site: Site, log: RunLog, hook: Hook, venv: Path | None, report: RunReport) -> None:
+def _run_and_report(site: Site, log: RunLog, hook: Hook, venv: Path | None, report: RunReport) -> None:
     with log.step(hook) as step:
         try:
             step.says(run_hook(site, log, hook, venv, report))

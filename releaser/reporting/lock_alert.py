@@ -36,7 +36,7 @@ class _Seen(Frozen):
 SEEN = StateFile(name="lock-alert.json")
 
 
-def tell_long_holder(site: Site, now: datetime) -> str:
+def report_long_holder(site: Site, now: datetime) -> str:
     """Send a mail if the lock is held for longer than `lock_alert`; return why that failed, or an empty text.
 
     The caller has found the lock held, so only the mail and the record of it are written.
@@ -52,11 +52,11 @@ def tell_long_holder(site: Site, now: datetime) -> str:
         seen = before if before.holder == name else _Seen(holder=name, since=since or now)
         held = (now - (seen.since or now)).total_seconds()
         told = not seen.told and held >= limit
-        said = _tell(site, str(process or "a process that cannot be seen from here"), held, now) if told else ""
-        seen = _Seen(holder=name, since=seen.since, told=seen.told or (told and not said))
+        failure = _send(site, str(process or "a process that cannot be seen from here"), held, now) if told else ""
+        seen = _Seen(holder=name, since=seen.since, told=seen.told or (told and not failure))
         if seen != before:
             write_state(site.state_dir / SEEN, seen)
-        return said
+        return failure
     return ""
 
 
@@ -77,7 +77,7 @@ def _read_note(note: run_lock.Holder) -> datetime | None:
     return None
 
 
-def _tell(site: Site, who: str, held: float, now: datetime) -> str:
+def _send(site: Site, who: str, held: float, now: datetime) -> str:
     """Send the mail, or keep it in the outbox without a mail server; return why that failed, or an empty text."""
     from releaser.reporting.mail import compose_plain  # both are slow to import
     from releaser.reporting.outbox import Outbox, QueuedMail
@@ -87,10 +87,12 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
     message: EmailMessage = compose_plain(
         make_subject("!", name, f"the lock has been held for {duration(held)}", host=this_host()),
         site.redactor.clean(
-            f"No run can change {site.project.root} on {this_host()}: the lock of the project,\n"
-            f"{site.state_dir / run_lock.LOCK}, has been held for {duration(held)} by process\n\n    {who}\n\n"
-            "If that is a run of releaser that hangs, end it with SIGTERM; the next run recovers. If it is\n"
-            "something else, end it, and see who may open that file.\n"
+            f"No run can change {site.project.root} on {this_host()}.\nThis process has held the lock of the project"
+            f" for {duration(held)}:\n\n    {who}\n\n"
+            "If it is a run of releaser that hangs, end the process with `kill`. The next run recovers.\n"
+            f"If it is another program, end it, and check who may open {site.state_dir / run_lock.LOCK}.\n\n"
+            "You get this mail because of `lock_alert`. To change the time, run, in the project,\n"
+            "`releaser setup --set lock_alert=4h`.\n"
         ),
         sender=sender_of(settings),
         recipients=settings.recipients,
@@ -104,5 +106,5 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
             mail = QueuedMail.of(message)
             carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
     except (MailError, OSError) as error:
-        return f"nobody could be told that the lock is held for long: {error}"
+        return f"the mail about the lock that is held for long could not be sent: {error}"
     return ""

@@ -163,7 +163,7 @@ def _context(report: RunReport) -> dict[str, Any]:
     ]
     below = [
         (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
-        ("On hold", [_held(line, end, told=output) for line, end in kept_out]),
+        ("On hold", [_held(line, end, shown=output) for line, end in kept_out]),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
     ]
     return {
@@ -262,10 +262,10 @@ def _skipped(rolled_back: Sequence[Block]) -> Iterator[Item]:
         yield Item(text=one_line(f"Undo: `releaser unhold {names}`", limit=2000))
 
 
-def _held(line: str, output: str, *, told: str) -> Item:
+def _held(line: str, output: str, *, shown: str) -> Item:
     """Return a line about a hold, with the output of its tests unless the mail has it already."""
     passage = truncate(output)
-    return Item(text=one_line(line, limit=1000), passage="" if passage.strip() in told else passage)
+    return Item(text=one_line(line, limit=1000), passage="" if passage.strip() in shown else passage)
 
 
 def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
@@ -281,7 +281,7 @@ def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
         name, old = one_lines((new[0].name, new[0].old or ""))
         yield f"releaser hold {shlex.quote(name)}", f"Keep {name} {old}" if old else f"Skip {name}"
     else:
-        yield "releaser outdated", "See what is newer, and what blocks it"
+        yield "releaser outdated", "List newer versions and what blocks them"
     yield "releaser update --force", "Test the update again, as after a fix"
 
 

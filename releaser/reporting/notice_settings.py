@@ -16,7 +16,7 @@ class WebhookSettings(Part):
 class PingSettings(Part):
     """Pings, as services that monitor cron jobs expect."""
 
-    #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
+    #: A URL that gets a request when an update begins and when it ends, as services that monitor cron jobs expect.
     ping_url: UrlOrNone | None = secret(default=None)
 
     @property

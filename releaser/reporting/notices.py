@@ -101,11 +101,15 @@ def try_all(site: Site) -> tuple[TestNotice, ...]:
     from releaser.answers import TestNotice
 
     tried = []
-    told = {"title": f"releaser: test notice about {site.project.name}", "body": str(site.project.root), "kind": "info"}
+    content = {
+        "title": f"releaser: test notice about {site.project.name}",
+        "body": str(site.project.root),
+        "kind": "info",
+    }
     for receiver in receivers(site):
         problem = ""
         try:
-            message = _message(receiver, json.dumps({**told, "test": True}).encode(), name=f"test-{time.time_ns()}")
+            message = _message(receiver, json.dumps({**content, "test": True}).encode(), name=f"test-{time.time_ns()}")
             receiver.send(message, sender="", recipients=())
         except MailError as error:
             problem = site.redactor.line(error.message)
@@ -150,10 +154,10 @@ def _describe_ping(site: Site) -> str:
 def _failure(site: Site, report: RunReport) -> bytes:
     """Return the failed steps, and then the end of the log, which has no secrets."""
     failed = [f"step {step.step}: {step.detail}" for step in report.steps if step.status == "failed"]
-    told = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()[: _PING_BODY // 2]
+    head = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()[: _PING_BODY // 2]
     try:
         with open(report.log_file, "rb", opener=only_files) as file:
-            file.seek(max(0, file.seek(0, 2) + len(told) - _PING_BODY))
-            return told + file.read()
+            file.seek(max(0, file.seek(0, 2) + len(head) - _PING_BODY))
+            return head + file.read()
     except OSError:
-        return told
+        return head

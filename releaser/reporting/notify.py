@@ -21,8 +21,8 @@ from releaser.reporting.threads import (
     close_threads,
     open_thread,
     references_of,
+    report_unknown_once,
     root_of,
-    tell_unknown_once,
     with_solved,
 )
 from releaser.site.addresses import MailSettings
@@ -78,12 +78,12 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                     close_threads(report, site.state_dir)
             was_lost = MailSection.of(report).mail == _LOST
             if not was_lost:
-                _drop_journal_if_told(site, log)
+                _drop_journal_if_reported(site, log)
         if mails:
             report = notices.send(site, post.send(report), lost)
             if was_lost and MailSection.of(report).mail != _LOST:
                 close_threads(report, site.state_dir)
-                _drop_journal_if_told(site, log)
+                _drop_journal_if_reported(site, log)
     except (KeyboardInterrupt, Interrupted):
         problem = Finding("interrupted", "interrupted while mails were being sent", _next_run_sends(outbox))
         report = _with_problem(report, problem)
@@ -94,13 +94,13 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
         problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
         report = _with_problem(report, problem)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, Finding("interrupted", "interrupted when all was done", ""))
+        report = _with_problem(report, Finding("interrupted", "interrupted at the end of the run", ""))
     return report
 
 
 def _with_sections(site: Site, report: RunReport) -> RunReport:
     """Add the sections of capabilities, if there is anything to report, and the solved problems."""
-    report = tell_unknown_once(site, report)
+    report = report_unknown_once(site, report)
     for add in gather("sections") if report.noteworthy else ():
         report = add(site, report)
     return with_solved(site, report)
@@ -131,7 +131,7 @@ def about_missing_project(
     releaser already keeps state for such a project. Ignores a `.env` that others than the owner of the path may have
     written, and keeps no mail where another user could have put a symlink.
     """
-    root = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - ~nobody stays
+    root = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - an unknown `~user` stays
     trusting = Ownership.of_missing(root)
     believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
     loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=environ)
@@ -280,11 +280,11 @@ def _introduction(site: Site, report: RunReport) -> str:
         return ""
     return (
         f"New commits on the branch `{site.branch}` go live each night if the tests pass, even without any package"
-        " change; `git_pull = false` keeps them back."
+        " change. To stop that, run `releaser setup --set git_pull=false`."
     )
 
 
-def _drop_journal_if_told(site: Site, log: RunLog) -> None:
+def _drop_journal_if_reported(site: Site, log: RunLog) -> None:
     """Drop the journal, if only the report was due."""
     with contextlib.suppress(UnreadableStateError, OSError):
         journal = journal_of(site)

@@ -19,7 +19,7 @@ from releaser.report import Outcome
 from releaser.reporting.many_sites import SiteAnswer, said
 from releaser.reporting.monitoring import USUAL_AGES, Alarm, Service, find_alarms, find_open_questions
 from releaser.reporting.style import DAY, NIGHT, add_links
-from releaser.reporting.text import what_comes
+from releaser.reporting.text import describe_next
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
@@ -130,7 +130,13 @@ def render(template: str, **facts: object) -> str:
     )
     results = {name: word for name, (word, _) in _RESULTS.items()}
     environment.filters.update(
-        linked=add_links, age=age, size=size, elapsed=elapsed, comes=what_comes, when=show_time, sentence=_make_sentence
+        linked=add_links,
+        age=age,
+        size=size,
+        elapsed=elapsed,
+        comes=describe_next,
+        when=show_time,
+        sentence=_make_sentence,
     )
     style = Markup(environment.get_template("style.css.j2").render(day=DAY, night=NIGHT))  # noqa: S704 - no facts in it
     script = Markup(environment.get_template("copy.js.j2").render())  # noqa: S704 - the same

@@ -75,10 +75,10 @@ class Live:
 
     def _how_far(self) -> str:
         """Return the progress of the step; called at each redraw."""
-        gauge, told = self._gauge, [str(self._count)]
+        gauge, parts = self._gauge, [str(self._count)]
         with contextlib.suppress(OSError):  # measured files come and go
-            told += [share(gauge.read(), gauge.total, gauge.noun)] if gauge else []
-        return ", ".join(filter(None, told))
+            parts += [share(gauge.read(), gauge.total, gauge.noun)] if gauge else []
+        return ", ".join(filter(None, parts))
 
     def ended(self, outcome: Outcome) -> None:
         """Replace the spinner by a line that stays."""

@@ -26,16 +26,15 @@ if TYPE_CHECKING:
 
 ADVICE = "  what to do: "
 _ADVICE: dict[int, str] = {
-    ExitCode.BUILD: "Live is unchanged. See the end of the output and the log. The next update tries again.",
+    ExitCode.BUILD: "Nothing went live. Read the end of the output and the log. The next update tries again.",
     ExitCode.ROLLED_BACK: (
-        "See the output and the log. `releaser status` shows the versions on hold; `releaser update --force` "
-        "includes them"
-        " again."
+        "Read the output and the log. `releaser status` lists the versions on hold; `releaser update --force` includes"
+        " them."
     ),
     ExitCode.FOLLOW_UP: "The release is live and good; the next run retries what failed.",
 }
-_ROLLBACK_FAILED = "See the output and the log; `releaser list` shows the other releases."
-_SEE_STATUS = "See the output and the log; `releaser status` shows the state of the site."
+_ROLLBACK_FAILED = "Read the output and the log. `releaser list` shows the other releases."
+_SEE_STATUS = "Read the output and the log. `releaser status` shows the state of the site."
 
 
 class Summary(Frozen):
@@ -61,9 +60,9 @@ def summarize(report: RunReport) -> Summary:
     )
     advice = report.advice or (main.advice if main else "")
     others = dict.fromkeys(one for one in report.problems if one != main)
-    taken_back = report.exit_code == ExitCode.ROLLED_BACK
-    if report.exit_code and not advice and (taken_back or not any(one.advice for one in others)):
-        is_rollback = taken_back and report.is_rollback
+    is_automatic = report.is_automatic_rollback
+    if report.exit_code and not advice and (is_automatic or not any(one.advice for one in others)):
+        is_rollback = is_automatic and report.is_rollback
         advice = _ROLLBACK_FAILED if is_rollback else _ADVICE.get(report.exit_code, _SEE_STATUS)
     return Summary(
         headline=main.message if main else report.headline,
@@ -87,11 +86,11 @@ _LEAVE_LIVE = ("accept", "hold", "pin", "prune", "unhold", "unpin")  # commands 
 
 def closing_lines(report: RunReport) -> list[str]:
     """Return the last lines about a run: what happened, why, whether the live release changed, what to do."""
-    told = summarize(report)
-    lines = [f"releaser {report.request}: {one_line(report.project)}: {told.headline}"]
-    if told.advice:
-        lines.append(f"{ADVICE}{told.advice}")
-    for problem in told.others:
+    summary = summarize(report)
+    lines = [f"releaser {report.request}: {one_line(report.project)}: {summary.headline}"]
+    if summary.advice:
+        lines.append(f"{ADVICE}{summary.advice}")
+    for problem in summary.others:
         lines.append(f"problem: {problem.message}")
         if problem.advice:
             lines.append(f"{ADVICE}{problem.advice}")
@@ -259,7 +258,7 @@ def status_text(status: Status) -> list[str]:
         *(["tests and builds run without a sandbox; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
         *(f"not as committed: {one}" for one in status.lock_differences),
-        *(f"on hold: {line}" for line in on_hold_lines(map(_withheld, status.on_hold), commands=False)),
+        *(f"on hold: {line}" for line in on_hold_lines(map(_as_block, status.on_hold), commands=False)),
         *(f"failed: candidate {one.release}: {_since(one)}" for one in status.failed_candidates),
         *(f"on hold: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.commits_on_hold),
         *(f"waiting: candidate {one.release}: {_since(one)}" for one in status.waiting),
@@ -267,7 +266,7 @@ def status_text(status: Status) -> list[str]:
     ]
 
 
-def _withheld(one: OnHold) -> Block:
+def _as_block(one: OnHold) -> Block:
     from msgspec import convert  # slow to import
 
     return replace(convert(one, Block, from_attributes=True), since=one.at)
@@ -294,7 +293,7 @@ def _list_asked(asked: Sequence[Deviation]) -> Iterator[str]:
 
 def _list_pending(status: Status) -> Iterator[str]:
     if status.interrupted:
-        yield "pending: an earlier run was cut off; the next one repairs what it left"
+        yield "pending: an earlier run was interrupted; the next run finishes or undoes it"
     if status.proposal:
         yield f"proposal: {status.proposal}"
     if status.push_pending:
@@ -327,11 +326,11 @@ def verified_text(verified: Verified, *, whole: bool) -> list[str]:
 def sound_text(verified: Verified) -> str:
     """Say that nothing is wrong with a release."""
     read = f"{plural(verified.files, 'file')} read in {elapsed(verified.seconds)}"
-    more = "" if verified.started else "; it was not started, as it failed its tests"
-    return f"{verified.release} is what was sealed: {read}{more}"
+    more = "" if verified.started else "; it was not started, because it failed its tests"
+    return f"{verified.release} is unchanged since it was sealed: {read}{more}"
 
 
-def what_comes(one: OutdatedPackage) -> str:
+def describe_next(one: OutdatedPackage) -> str:
     """Return the end of a sentence that says what the next update installs of a package; empty for nothing."""
     which = "it" if not one.blocked_by else one_line(one.next) if one.next else ""
     return f"; the next update installs {which}" if which else ""
@@ -342,7 +341,7 @@ def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
     rows = [
         [
             *(one_line(one.name), one.locked, one.latest),
-            f"{', '.join(dict.fromkeys(blocker.by for blocker in one.blocked_by)) or 'nothing'}{what_comes(one)}",
+            f"{', '.join(dict.fromkeys(blocker.by for blocker in one.blocked_by)) or 'nothing'}{describe_next(one)}",
         ]
         for one in packages
     ]

@@ -33,7 +33,7 @@ _PROBLEMS: dict[int, str] = {
 }
 #: The problems of a candidate whose tests pass, by the code of the finding.
 _REFUSED = {HookError.code: "before_live", MigrationsError.code: "migrations"}
-_REJECTS = ("tests", "rollback", "undecided")
+_HELD_BY = ("tests", "rollback", "undecided")
 
 
 def problem_of(report: RunReport) -> str:
@@ -50,17 +50,17 @@ def problem_of(report: RunReport) -> str:
 
 
 def find_solved(
-    report: RunReport, threads: Iterable[Thread], *, failed_at: Iterable[str], is_kept_out: bool, is_due: bool
+    report: RunReport, threads: Iterable[Thread], *, failed_at: Iterable[str], has_commits_on_hold: bool, is_due: bool
 ) -> tuple[str, ...]:
     """Return the reported problems that this update proves to be solved.
 
-    `failed_at`: when the blocked candidates failed, as ISO 8601. `is_kept_out`: whether a commit is rejected. `is_due`:
-    whether a follow-up is due. An update of some packages proves nothing about others.
+    `failed_at`: when the blocked candidates failed, as ISO 8601. `is_due`: True if a follow-up is due. An update of
+    some packages proves nothing about others.
     """
     is_whole = report.is_update and not report.only and DueSection.of(report).due_at is None
     if not is_whole or report.exit_code not in (0, ExitCode.FOLLOW_UP):
         return ()
-    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.on_hold, *HoldsSection.of(report).holds))
+    is_out = has_commits_on_hold or any(one.by in _HELD_BY for one in (*report.on_hold, *HoldsSection.of(report).holds))
     is_new = report.is_done and report.live_changed
     is_well = any(one.step == "test live release" and one.status == "ok" for one in report.steps)
     failed = [datetime.fromisoformat(one) for one in failed_at]
@@ -90,7 +90,7 @@ def with_solved(site: Site, report: RunReport) -> RunReport:
             out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
             is_due = due.commit or due.push or due.pending_steps is not None
             at = [one.at for one in out.candidates]
-            solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
+            solved = find_solved(report, threads, failed_at=at, has_commits_on_hold=bool(out.commits), is_due=is_due)
             return report.with_section(replace(MailSection.of(report), solved=solved))
     return report
 
@@ -118,8 +118,8 @@ def root_of(report: RunReport) -> str:
 
 def references_of(report: RunReport, state_dir: Path) -> tuple[str, ...]:
     """Return the Message-IDs of the earlier mails in the threads of the mail about this run."""
-    told = (*MailSection.of(report).solved, problem_of(report))
-    return tuple(one.message_id for one in read_notes(state_dir).threads if one.problem in told)
+    problems = (*MailSection.of(report).solved, problem_of(report))
+    return tuple(one.message_id for one in read_notes(state_dir).threads if one.problem in problems)
 
 
 def open_thread(report: RunReport, state_dir: Path) -> None:
@@ -138,14 +138,14 @@ def close_threads(report: RunReport, state_dir: Path) -> None:
         note(state_dir, threads=tuple(one for one in threads if one.problem not in solved))
 
 
-def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
+def report_unknown_once(site: Site, report: RunReport) -> RunReport:
     """Mark a report if an earlier one has said that the service does not answer; forget that once it does."""
-    found, told = SecuritySection.of(report), read_notes(site.state_dir).audit_unknown
+    found, is_reported = SecuritySection.of(report), read_notes(site.state_dir).audit_unknown
     if found.audit == "known":
         note(site.state_dir, audit_unknown=False)
     if found.audit != "unknown" or not report.noteworthy:
         return report
-    if not told:
+    if not is_reported:
         note(site.state_dir, audit_unknown=True)
         return report
     steps = tuple(

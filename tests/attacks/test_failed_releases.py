@@ -47,8 +47,8 @@ def test_verify_says_that_it_was_not_started(failed: tuple[SampleSite, str, Path
     answer = site.json("verify", name)
     assert (answer["ok"], answer["started"]) == (True, False)
     assert site.json("verify")["started"]
-    assert f"{name} is what was sealed" in (said := site.releaser("verify", name, check=0).stderr)
-    assert "it was not started, as it failed its tests" in said
+    assert f"{name} is unchanged since it was sealed" in (said := site.releaser("verify", name, check=0).stderr)
+    assert "it was not started, because it failed its tests" in said
     kinds = [
         (one["kind"], one["message"]) for one in site.json("verify", name, "--check", "--tests", check=10)["problems"]
     ]

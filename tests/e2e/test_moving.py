@@ -126,7 +126,7 @@ def test_the_first_night(server: OldServer) -> None:
     # It says what is otherwise than before, once.
     said = " ".join(text_of(mail).split())
     assert "New commits on the branch `main` go live each night if the tests pass, even without any package" in said
-    assert "`git_pull = false` keeps them back" in said
+    assert "To stop that, run `releaser setup --set git_pull=false`" in said
     # The next night finds nothing and is silent.
     snapshot = site.snapshot()
     silent(server.update())

@@ -220,7 +220,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "updates cannot go live: 20261119T031200Z failed: 1 failed",
         "warning: updates restart nothing",
         "tests and builds run without a sandbox; see `releaser check`",
-        "pending: an earlier run was cut off; the next one repairs what it left",
+        "pending: an earlier run was interrupted; the next run finishes or undoes it",
         "pending: a commit is not pushed yet",
         "pending: 3 mails not sent yet",
         "on hold: alpha 2.0: ill (since 2026-11-19)",
@@ -265,4 +265,4 @@ def test_every_kind_can_be_told() -> None:
 
 
 def test_what_is_sound_is_said_in_a_line() -> None:
-    assert sound_text(answer()) == "R is what was sealed: 3 files read in 0.2 s"
+    assert sound_text(answer()) == "R is unchanged since it was sealed: 3 files read in 0.2 s"

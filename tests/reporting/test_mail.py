@@ -485,7 +485,7 @@ NOT_RESTARTED = replace(
         (WENT_BACK, ["releaser rollback r2 --project /srv/mysite"], []),
         (
             TAKEN_BACK,
-            ["Release r2 went live and was rolled back; r1 is live again.", "What to do: See the output",
+            ["Release r2 went live and was rolled back; r1 is live again.", "What to do: Read the output",
              "releaser update --force", "Release (not live)"],
             ["unchanged", WAY_BACK],
         ),

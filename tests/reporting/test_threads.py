@@ -31,7 +31,7 @@ UPDATED = replace(QUIET, result="updated", live_changed=True)
 HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
 RED_BEFORE = replace(QUIET, result="failed", exit_code=5, blame="before")
 WELL = replace(QUIET, steps=(Outcome(step="test live release", status="ok"),))
-AT = {"failed_at": (), "is_kept_out": False, "is_due": False}
+AT = {"failed_at": (), "has_commits_on_hold": False, "is_due": False}
 LATER = (STARTED + timedelta(days=1)).isoformat()
 
 
@@ -59,7 +59,7 @@ def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
         (UPDATED, {}, ()),
         (replace(UPDATED, exit_code=7), {}, ("follow-up",)),
         (UPDATED, {"is_due": True}, ("follow-up",)),
-        (UPDATED, {"is_kept_out": True}, ("tests", "rollback")),
+        (UPDATED, {"has_commits_on_hold": True}, ("tests", "rollback")),
         (replace(UPDATED, on_hold=HELD), {}, ("tests", "rollback")),
         (UPDATED.with_section(HoldsSection(holds=HELD)), {}, ("tests", "rollback")),
         (replace(UPDATED, on_hold=(replace(HELD[0], by="policy"),)), {}, ()),
