@@ -86,7 +86,7 @@ def require(
         raise UsageError(message, "Correct the call.") from error
     place = _place(project)
     own = _own_venv(f"{os.path.realpath(place.state_dir)}/releases")
-    said = ""
+    reason = ""
     for may_look in (True, False):
         live = f"{place.live}/venv" if place.live else ""
         found = _version(own or live, wanted.name)
@@ -96,9 +96,11 @@ def require(
         if newer and wanted.specifier.contains(newer, prereleases=True):
             _restart(place, own)
         elif times and may_look:
-            said = look(place, *times, say=False)
+            reason = look(place, *times, say=False)
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
-    message = f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {said}' if said else ''}"
+    message = (
+        f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {reason}' if reason else ''}"
+    )
     advice = "Run `releaser update`; `releaser outdated` shows what blocks a version."
     raise RequirementError(message, advice)
 

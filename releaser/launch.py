@@ -249,26 +249,26 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _is_due(said: bytes, every: float) -> bool:
+def _is_due(stamp: bytes, every: float) -> bool:
     """Return whether to look again, by the note of the last look; unreadable and future notes do not count."""
     try:
-        at, again = map(float, said.split())
+        at, next_at = map(float, stamp.split())
     except ValueError:
         return True
-    return not at <= time.time() < min(again, at + every)
+    return not at <= time.time() < min(next_at, at + every)
 
 
 def _note(descriptor: int, seconds: float, due_at: str | None = None) -> None:
     """Record a look now, and the next one after so many seconds or at `due_at`. Raises OSError."""
     now = time.time()
-    again = now + seconds
+    next_at = now + seconds
     if due_at:
         from datetime import datetime
 
-        again = datetime.fromisoformat(due_at).timestamp()
-    said = f"{int(now)} {int(again)}\n".encode()  # rounded up, it would be in the future
-    os.pwrite(descriptor, said, 0)
-    os.ftruncate(descriptor, len(said))
+        next_at = datetime.fromisoformat(due_at).timestamp()
+    stamp = f"{int(now)} {int(next_at)}\n".encode()  # rounded up, it would be in the future
+    os.pwrite(descriptor, stamp, 0)
+    os.ftruncate(descriptor, len(stamp))
 
 
 def _start_update(place: Place, every: float, lock: int) -> int:
@@ -305,12 +305,12 @@ def _update(place: Place, every: float, lock: int, pipe: int) -> None:
     close_all_but(lock, pipe)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     environ = {**os.environ, "RELEASER_EVERY": f"{every}s", "RELEASER_JITTER": "0"}
-    status, said, _ = run_releaser(["update", "--if-due", "--json", "--project", place.root], environ)
-    told = json.loads(said) if said else {}
-    _note(lock, every if status in _COUNTED else min(every, _RETRY), told.get("due_at"))
+    status, output, _ = run_releaser(["update", "--if-due", "--json", "--project", place.root], environ)
+    answer = json.loads(output) if output else {}
+    _note(lock, every if status in _COUNTED else min(every, _RETRY), answer.get("due_at"))
     if status:
-        what = told.get("headline") or f"the update ended with status {status}"
-        os.write(pipe, f"{what}; see `releaser history`".encode(errors="replace"))
+        headline = answer.get("headline") or f"the update ended with status {status}"
+        os.write(pipe, f"{headline}; see `releaser history`".encode(errors="replace"))
 
 
 def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str, str]:
@@ -333,8 +333,10 @@ def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int,
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         except ChildProcessError:  # this program ignores the status of children; their output must do
             status = 0
-        said, complaint = (os.pread(stream, os.fstat(stream).st_size, 0).decode(errors="replace") for stream in streams)
+        output, complaint = (
+            os.pread(stream, os.fstat(stream).st_size, 0).decode(errors="replace") for stream in streams
+        )
     finally:
         for one in streams:
             os.close(one)
-    return status, said, complaint
+    return status, output, complaint

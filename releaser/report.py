@@ -141,7 +141,7 @@ class RunFacts(Learned, Ending):
 
     @property
     def is_slip(self) -> bool:
-        """Whether the command line named something that does not exist, and the run did nothing."""
+        """True if the command line named something that does not exist, and the run did nothing."""
         did_something = self.steps or self.live_changed or self.recovered or self.noted
         return self.exit_code in (ExitCode.USAGE, ExitCode.NO_RELEASE) and not did_something
 

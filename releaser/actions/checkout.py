@@ -91,10 +91,10 @@ class Checkout(Action):
         """Refuse if the commit was moved and git is gone, unless `git` is false. Keep edits of the files."""
         site, entry, move = change.site, change.entry, move_of(change)
         if move.before and move.moves_code and site.lacks_git:
-            who, root = name_run(entry.command, entry.run_id), site.project.root
+            run_name, root = name_run(entry.command, entry.run_id), site.project.root
             refuse(
                 "git-gone",
-                f"{who} was interrupted. To finish or undo it, releaser needs .git, but {root} and its parents "
+                f"{run_name} was interrupted. To finish or undo it, releaser needs .git, but {root} and its parents "
                 f"have none",
                 "Restore .git, and run the command again. To continue with the code as it is, set `git` to false.",
             )

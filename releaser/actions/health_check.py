@@ -44,21 +44,21 @@ class HealthCheck(Action):
         restarts = has_started or restart_of(site).restarts_processes(site)
         watches = restarts and check.can_be_seen
         try:
-            said = ask_until_well(ask, health, check, watches=watches)
+            answer = ask_until_well(ask, health, check, watches=watches)
         except ToolError as error:
             output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
             log.answers.append(HealthCheckResult(release=release.id, good=False, text=error.message, body=output))
             if watches and (seen := check.look()).has_left:  # then they may be the ones who answered
                 log.note(*filter(None, [check.problem(seen)]))
             raise
-        log.answers.append(HealthCheckResult(release=release.id, good=True, text=said))
-        step.says(said)
+        log.answers.append(HealthCheckResult(release=release.id, good=True, text=answer))
+        step.says(answer)
         if restarts and check.shows_processes:
             seen = check.look()
             problem = check.problem(seen) if watches else None
-            step.says(f"{said}; {seen.summary}")
+            step.says(f"{answer}; {seen.summary}")
             if problem is not None:
-                step.warns(f"{said}, but {problem.message}")
+                step.warns(f"{answer}, but {problem.message}")
                 log.note(problem)
 
 

@@ -183,8 +183,8 @@ def start_anew(site: Site, log: RunLog, venv: Path) -> str:
     try:
         run_hook(site, log, "stop", venv)
     finally:
-        said = _run_start(site, log, venv, (), since=since)
-    return said
+        answer = _run_start(site, log, venv, (), since=since)
+    return answer
 
 
 def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, ...], *, since: float) -> str:

@@ -110,17 +110,17 @@ class BundleArchive(Frozen):
     def manifest(self) -> BundleManifest:
         """Read the manifest, and check that it lists exactly the files here. Raises PreflightError."""
         found = parse_manifest(self.data)
-        there = {entry.filename: entry.file_size for entry in self.archive.infolist()}
+        sizes = {entry.filename: entry.file_size for entry in self.archive.infolist()}
         named = {file.path: file.size for file in found.files if not file.in_base}
-        if extra := sorted(there.keys() - named.keys() - {MANIFEST, SIGNATURE}):
+        if extra := sorted(sizes.keys() - named.keys() - {MANIFEST, SIGNATURE}):
             refuse("bundle-damaged", f"{self.place} has {extra[0]}, which its manifest does not list", _AGAIN)
         for path, size in named.items():
-            if path not in there:
+            if path not in sizes:
                 refuse("bundle-damaged", f"{self.place} lacks {path}, which its manifest lists", _AGAIN)
-            if there[path] != size:
+            if sizes[path] != size:
                 refuse(
                     "bundle-damaged",
-                    f"{path} in {self.place} is {there[path]} bytes, but {size} by its manifest",
+                    f"{path} in {self.place} is {sizes[path]} bytes, but {size} by its manifest",
                     _AGAIN,
                 )
         return found

@@ -74,8 +74,8 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
     beside = git.layout.common_directory / "bundle"  # git renames packs to this place, so it must be in its file system
     sweep_temporary(beside)
     with temporary_directory(beside=beside) as scratch:
-        made = git._run(*words, str(scratch / "code"), input=wanted.encode()).stdout.strip()
-        with open(file, "xb") as stream, open(scratch / f"code-{made}.pack", "rb", opener=only_files) as objects:
+        new_commit = git._run(*words, str(scratch / "code"), input=wanted.encode()).stdout.strip()
+        with open(file, "xb") as stream, open(scratch / f"code-{new_commit}.pack", "rb", opener=only_files) as objects:
             stream.write(f"{first}{commit} {_NAME}\n\n".encode())
             shutil.copyfileobj(objects, stream)
 

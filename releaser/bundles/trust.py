@@ -42,8 +42,8 @@ class Trust(Frozen):
             named = found.stdout.splitlines() if found.returncode == 0 else ()
             signers = [name for name in named if not name.startswith("!")]  # a `!` excludes signers from a pattern
             if not signers:
-                told = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
-                why = f" ({told})" if told else ""  # such as that the key has expired
+                detail = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
+                why = f" ({detail})" if detail else ""  # such as that the key has expired
                 refuse(
                     "signer-not-trusted",
                     f"no signer in {self.signers} has signed it{why}",
@@ -51,10 +51,10 @@ class Trust(Frozen):
                 )
             more = ("-r", revoked) if revoked is not None else ()
             words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
-            done = _ask_keygen(runner, "verify", *words, input=data)  # by a key that is valid now and not revoked
-            if done.returncode != 0:  # for a revoked key, ssh-keygen prints nothing
-                told = done.stderr.strip().rpartition("/")[2]
-                why = told or (
+            verified = _ask_keygen(runner, "verify", *words, input=data)  # by a key that is valid now and not revoked
+            if verified.returncode != 0:  # for a revoked key, ssh-keygen prints nothing
+                detail = verified.stderr.strip().rpartition("/")[2]
+                why = detail or (
                     f"its key is revoked in {self.revoked}, or that cannot be read"
                     if self.revoked
                     else "ssh-keygen rejects it"

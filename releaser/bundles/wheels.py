@@ -134,13 +134,13 @@ def lacks(lock: LockFile, groups: Collection[str], python: str, wheels: Collecti
     """Return the packages that this version of Python would install here, and that none of these wheels provides."""
     from packaging.utils import parse_wheel_filename
 
-    tags, there = ordered_tags(python), set[tuple[str, str]]()
+    tags, available = ordered_tags(python), set[tuple[str, str]]()
     for name in wheels:
         package, version, _, found = parse_wheel_filename(name)
         if not found.isdisjoint(tags):
-            there.add((package, str(version)))
+            available.add((package, str(version)))
     needed = (one for one in reach(lock, groups, environment_of(python)) if not is_local(one) and "version" in one)
-    return sorted({f"{one['name']} {one['version']}" for one in needed if pin_of(one) not in there})
+    return sorted({f"{one['name']} {one['version']}" for one in needed if pin_of(one) not in available})
 
 
 def pin_of(package: Package) -> tuple[str, str]:
@@ -213,8 +213,8 @@ def _place_in_wheel(place: Path, site_packages: Path, info: Path, name: str) -> 
     venv = site_packages.parent.parent.parent
     path = place.relative_to(venv).as_posix()
     if path.startswith("bin/"):
-        made = _entry_points(info)
-        return None if place.name in made else f"{name}.data/scripts/{place.name}"
+        scripts = _entry_points(info)
+        return None if place.name in scripts else f"{name}.data/scripts/{place.name}"
     headers = re.match(r"include/site/python[0-9.]+/[^/]+/(.+)", path)
     return f"{name}.data/headers/{headers[1]}" if headers else f"{name}.data/data/{path}"
 

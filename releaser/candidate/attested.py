@@ -87,13 +87,13 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         found = judge(known, [(deviation, answers[deviation]) for deviation in asked])
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if wanted == "require" else ()))
         _report(work, step, found, known, {deviation: answers[deviation] for deviation in asked})
-        told = (
+        findings = (
             []
             if wanted == "require"
             else [Finding("attestation-lost", str(one), _HOLD.format(one.name)) for one in found.lost]
         )
         # Several candidates of a run may have lost the same attestation.
-        work.log.note(*(finding for finding in told if finding not in work.log.findings))
+        work.log.note(*(finding for finding in findings if finding not in work.log.findings))
     gone = {deviation.name for deviation in accepted if deviation.what == "attestation" and not deviation.new}
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
 
@@ -107,16 +107,16 @@ def _report(
 ) -> None:
     """Report the answers. With "require", raises ResolutionError without an answer about a known publisher."""
     attested = {one.name for one, answer in answers.items() if answer.state == "verified"}
-    told = f"{len(attested)} of {plural(len({answer.name for answer in answers}), 'package')} attested"
+    summary = f"{len(attested)} of {plural(len({answer.name for answer in answers}), 'package')} attested"
     if not found.unknown:
-        step.says(told)
+        step.says(summary)
         return
-    which = first_few(dict.fromkeys(f"{answer.name} {answer.version}" for answer in found.unknown))
+    packages = first_few(dict.fromkeys(f"{answer.name} {answer.version}" for answer in found.unknown))
     reason = next(iter(found.unknown.values()))
-    step.warns(f"{told}; unknown: {which}: {reason}")
+    step.warns(f"{summary}; unknown: {packages}: {reason}")
     if AttestationSettings.of(work.site).attestations != "require":
         return
-    message = f"the publisher of {which} could not be determined: {reason}"
+    message = f"the publisher of {packages} could not be determined: {reason}"
     if any(answer.name in known for answer in found.unknown):
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, f'{advice} To install it anyway, set `attestations = "warn"`.')

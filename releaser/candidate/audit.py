@@ -322,12 +322,12 @@ def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None
         for vulnerability in found.vulnerabilities
         if vulnerability.name in held and _keeps_out(held[vulnerability.name], vulnerability, before)
     ]
-    told, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
+    known, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
     work.log.note(
         *[
             _problem(vulnerability, held[vulnerability.name])
             for vulnerability in stuck
-            if not only_new or _key(vulnerability) not in told
+            if not only_new or _key(vulnerability) not in known
         ]
     )
     note(site.state_dir, vulnerabilities=keys)

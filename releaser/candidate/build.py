@@ -134,8 +134,8 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
             candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)
         except ToolError as error:
-            what = "Make room" if "No space left" in error.output else "See uv's message"
-            advice = error.advice or f"{what}; releaser tries again at the next run."
+            remedy = "Make room" if "No space left" in error.output else "See uv's message"
+            advice = error.advice or f"{remedy}; releaser tries again at the next run."
             message = f"the candidate could not be built: {error.message}"
             step.status, step.detail = "failed", message
             return Unbuildable(candidate=candidate, message=message, advice=advice, output=error.output)

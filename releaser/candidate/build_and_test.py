@@ -97,19 +97,19 @@ class Builder:
         try:
             upgrades = locks.upgrades()
             kept = tuple(name for name in upgrades if name not in failed)
-            lesser = locks.with_upgrades(kept, without=tuple(sorted(failed)))
+            lower = locks.with_upgrades(kept, without=tuple(sorted(failed)))
         except ResolutionError:  # the error of the build says more
             return None
-        if not failed <= {*upgrades} or any(lesser.versions[name] == versions[name] for name in failed):
+        if not failed <= {*upgrades} or any(lower.versions[name] == versions[name] for name in failed):
             return None
         printed = "\n".join(line.strip() for line in built.output.splitlines())  # uv indents what the build has printed
         fault = Fault(words=f"it cannot be built{complaint(printed)}", output=built.output)
         put_on_hold(self.work, resolution.lock, dict.fromkeys(sorted(failed), fault))
-        if self.would_be_live(lesser):
+        if self.would_be_live(lower):
             return None
-        write_new_file(self.work.site.project.lock, lesser.data)
-        diff = diff_to(self.work.live, lesser, python=self.work.facts.choice.version)
-        return replace(resolution, lock=lesser, diff=diff)
+        write_new_file(self.work.site.project.lock, lower.data)
+        diff = diff_to(self.work.live, lower, python=self.work.facts.choice.version)
+        return replace(resolution, lock=lower, diff=diff)
 
     def resolve_again(self, failed: FailedVersions) -> Resolution | None:
         """Resolve once more, with the present holds; None without a solution, or if the lock is given."""

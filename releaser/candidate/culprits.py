@@ -192,8 +192,8 @@ class CulpritSearch:
         with self.log.step("culprit search") as step:
             fault = self.install.find_fault(lock)
             total = plural(len(self.locks.upgrades()), "upgrade")
-            what = f"{len(part)} of {total}" if part else "without any upgrade:"
-            step.says(f"{which}: {what} {'failed' if fault else 'passed'}")
+            part_name = f"{len(part)} of {total}" if part else "without any upgrade:"
+            step.says(f"{which}: {part_name} {'failed' if fault else 'passed'}")
         return fault
 
     def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> bool:
@@ -271,10 +271,10 @@ class CulpritSearch:
             return
         versions, culprits = self.versions, sorted(result.culprits)
         partners = {name: f"{other} {versions[other]}" for name, other in pairs.items()}
-        told = [
+        culprits_found = [
             f"{name} {versions[name]}" + (f" with {partners[name]}" if name in partners else "") for name in culprits
         ]
-        self.log.add(CulpritsSection(culprits=(*CulpritsSection.of(self.log).culprits, *told)))
+        self.log.add(CulpritsSection(culprits=(*CulpritsSection.of(self.log).culprits, *culprits_found)))
         faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
         for name, partner in partners.items():
             words = f"together with {partner}, and not alone, {faults[name].words}"

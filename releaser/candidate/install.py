@@ -180,16 +180,16 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
     """
     top = site.git.layout.top
     checkout = site.project.of_checkout(top)
-    made = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
-    if made:
+    created = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
+    if created:
         message = (
-            f"building the project's own packages creates files that are not in the checkout: {first_few(made, 3)}"
+            f"building the project's own packages creates files that are not in the checkout: {first_few(created, 3)}"
         )
         places = {package["source"].get("editable", ".") for package in LockFile.read(site.project.lock).packages} - {
             "."
         }
         homes = [os.path.normpath(site.project.root / place) for place in places]  # of local packages but the project
-        is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
+        is_other = any((top / path).is_relative_to(home) for path in created for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
         by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."
         raise ToolError(message, site.supply.advice or by_hand)

@@ -54,8 +54,8 @@ def find_new(work: Workspace, venv: Path) -> tuple[str, ...]:
             return ()
         before = _find_unapplied_before(site)
         introduced = tuple(name for name in unapplied if name not in (before or ()))
-        told = _summarize(introduced, unapplied, known=before is not None)
-        step.detail = "; ".join(filter(None, (told, step.detail)))
+        summary = _summarize(introduced, unapplied, known=before is not None)
+        step.detail = "; ".join(filter(None, (summary, step.detail)))
         work.log.add(MigrationsSection(migrations=introduced))
         step.status = "warning" if introduced else step.status
     return introduced
@@ -232,13 +232,13 @@ def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
     # With these, Python finds packages of the project in the work tree, not in the checkout.
     sources = [str(place / path) for path in sources_below(venv, top)]
     variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
-    there = f"(cd {root} && {variable}{migrate})"
+    migration = f"(cd {root} && {variable}{migrate})"
     add = f"git worktree add --detach {tree} {site.tree.commit[:12]}"
     untracked = [*site.tree.copied, *site.tree.linked]
     lacks = (
         f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need into it first."
     )
     return (
-        f"Run `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}. The next update"
+        f"Run `{add}`, `{migration}`{databases} and `git worktree remove --force {tree}` in {checkout}. The next update"
         f" then continues.{lacks if untracked else ''}"
     )

@@ -167,10 +167,12 @@ class PartialLocks:
         for change in changes_between(rest.versions, self.full.versions) if result.culprits else ():
             if change.old and change.new and change.name not in result.culprits:
                 below = find_all_needs(change.name, needs)
-                of = next((name for name in result.culprits if name in below), None)
-                of = of or next((name for name in result.culprits if change.name in find_all_needs(name, needs)), None)
-                of = of or result.culprits[0]
-                found[of] = (*found.get(of, ()), f"{change.name} {change.new}")
+                culprit = next((name for name in result.culprits if name in below), None)
+                culprit = culprit or next(
+                    (name for name in result.culprits if change.name in find_all_needs(name, needs)), None
+                )
+                culprit = culprit or result.culprits[0]
+                found[culprit] = (*found.get(culprit, ()), f"{change.name} {change.new}")
         return found
 
     def note_draggers(self, changes: tuple[Change, ...], part: Part) -> tuple[Change, ...]:

@@ -99,10 +99,10 @@ def _run(site: Site, trial: Trial, candidate: Candidate) -> TrialResult:
 def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
     """Repeat a failed trial, and, if it passes now, run the others; report flaky tests. None if all passes."""
     with work.log.step(f"{failed.trial.step} again") as step:
-        again = _run(work.site, failed.trial, candidate)
-        if not again.passed:
-            step.status, step.detail = "failed", again.reason
-            return again
+        repeated = _run(work.site, failed.trial, candidate)
+        if not repeated.passed:
+            step.status, step.detail = "failed", repeated.reason
+            return repeated
         step.warns("passed this time")
     message = f"{failed.trial.name} failed once, and passed when repeated with the same packages and code"
     work.log.note(
@@ -217,10 +217,10 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "
-    again = words.again
+    next_try = words.again
     if work.log.command == "init":  # the project has no release, and perhaps no lock yet
-        again = "fix the site or its tests, commit that, and give the same command again."
+        next_try = "fix the site or its tests, commit that, and give the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{words.then}"
-    return message, f"{advice}See the end of the output; {again}"
+    return message, f"{advice}See the end of the output; {next_try}"

@@ -106,10 +106,10 @@ def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
         yield _not_a_repository(site, error)
         return
     if hidden:
-        what = f"--skip-worktree or --assume-unchanged hides edits from `git status`: {first_few(hidden)}"
+        message = f"--skip-worktree or --assume-unchanged hides edits from `git status`: {first_few(hidden)}"
         yield Finding(
             "git-hidden-files",
-            f"{site.project.root}: {what}",
+            f"{site.project.root}: {message}",
             "Commit the edits, or move them to a file that git does not track. Then run"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
@@ -118,12 +118,12 @@ def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
 def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
     """Check that no file of a commit needs a filter that git may not start: the file would go live unfiltered."""
     if names := site.git.filters_of(commit):
-        what = f"commit {commit[:12]} has files for git's filter {' and '.join(names)}"
+        message = f"commit {commit[:12]} has files for git's filter {' and '.join(names)}"
         advice = (
             "`git config --get-regexp '^filter'` shows the program. To let git start it, add RELEASER_GIT_HOOKS=true"
         )
         env = site.project.outer / ".env"
-        yield Finding("git-filter", f"{what}, but releaser does not let git start filters", f"{advice} to {env}.")
+        yield Finding("git-filter", f"{message}, but releaser does not let git start filters", f"{advice} to {env}.")
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:
@@ -230,12 +230,12 @@ def describe_rewrite(
     remote: str, branch: str, remote_head: str, lost: Sequence[Commit], *, moved_back: bool
 ) -> Finding:
     """Say that the remote branch lacks commits that it had before."""
-    what = "was moved back" if moved_back else "was rewritten"
+    event = "was moved back" if moved_back else "was rewritten"
     count, is_are = plural(len(lost), "commit"), "is" if len(lost) == 1 else "are"
     newest = f"{lost[0].id[:12]} ({lost[0].subject})"
     return Finding(
         "git-rewritten",
-        f"{branch} on {remote} {what} to {remote_head[:12]}: it lacks {count} that {is_are} live here, up to {newest}",
+        f"{branch} on {remote} {event} to {remote_head[:12]}: it lacks {count} that {is_are} live here, up to {newest}",
         (
             f"To test the remote head and make it live, run `releaser update --follow-remote`."
             f" To put the commits back, run `git push {remote} {branch}`."
@@ -362,8 +362,8 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
                 _NEXT,
             )
     project, top = site.project, site.git.layout.top
-    told = {os.path.relpath(path, top) for path in (project.lock, project.pyproject, project.outer / ".env")}
-    if edited := sorted(now.dirty - before.dirty - told):
+    reported = {os.path.relpath(path, top) for path in (project.lock, project.pyproject, project.outer / ".env")}
+    if edited := sorted(now.dirty - before.dirty - reported):
         yield Finding("checkout-edited", f"edited during this run, and not tested: {first_few(edited)}", _NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:

@@ -48,9 +48,9 @@ def copy_included(site: Site, directory: Path, live: Release | None) -> None:
     """
     included = site.supply.included
     if live is not None and site.supply.provenance is None:
-        root, came = site.project.root, _list_files(included_of(live.directory))
+        root, files = site.project.root, _list_files(included_of(live.directory))
         included = {
-            one: file for one, file in came.items() if hash_of_file(root / one) == hash_of_file(file) is not None
+            one: file for one, file in files.items() if hash_of_file(root / one) == hash_of_file(file) is not None
         }
     for path, file in included.items():
         target = included_of(directory) / path
@@ -96,8 +96,8 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
         replace_file(root / path, read_file(directory / path, most=None))
     log.note(*(finding for finding in findings if finding not in log.findings))
     for later in store_of(site).all():
-        brought = later.provenance.brought
-        for path in brought if later.manifest.sequence > release.manifest.sequence else ():
+        added = later.provenance.brought
+        for path in added if later.manifest.sequence > release.manifest.sequence else ():
             is_ours = _came_along(site, path, hash_of_file(root / path))  # of any release: it may be a newer version
             if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
                 (root / path).unlink()
@@ -147,11 +147,11 @@ def _unlink_directory(place: Path) -> None:
     if not place.is_symlink():
         place.mkdir(exist_ok=True)
         return
-    there = place.resolve()
+    target = place.resolve()
     place.unlink()
     place.mkdir()
-    for name in os.listdir(there):
-        (place / name).symlink_to(there / name)
+    for name in os.listdir(target):
+        (place / name).symlink_to(target / name)
 
 
 def export_lock(site: Site, step: Step) -> None:

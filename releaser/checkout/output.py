@@ -131,14 +131,14 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
     try:
         now, before_files = look_at_made(site), before[0]
         names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
-        made = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
+        undeclared = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
     except ToolError as error:
         message = f"releaser cannot list the files that before_build made: {error.message}"
         raise BuildError(message, error.advice or "See git's message.", output=error.output) from error
     edited = sorted(now[1] - before[1] - {*site.own_files()})
-    if made:
-        listed = ", ".join(f'"{one}"' for one in made[:5])
-        message = f"before_build made files that git does not track, so they would not go live: {first_few(made)}"
+    if undeclared:
+        listed = ", ".join(f'"{one}"' for one in undeclared[:5])
+        message = f"before_build made files that git does not track, so they would not go live: {first_few(undeclared)}"
         advice = (
             f"Declare them in [tool.releaser]: `build_output = [{listed}]`; or, if only the build needs them:"
             f" `staging_omit = [{listed}]`."
@@ -182,8 +182,8 @@ def _check_output(site: Site, path: str) -> None:
         raise BuildError(found.message, found.advice)
     place = site.project.root / path
     if place.is_symlink() or not place.exists():
-        what = "a symlink" if place.is_symlink() else "nothing"
-        message = f"before_build made {what} at {path}, which `build_output` names"
+        kind = "a symlink" if place.is_symlink() else "nothing"
+        message = f"before_build made {kind} at {path}, which `build_output` names"
         raise BuildError(
             message, "Correct `before_build` or `build_output`: the command must make a file or a directory there."
         )
@@ -318,7 +318,7 @@ def leave_output(site: Site, venv: Path) -> list[str]:
 
     Raises OSError; the path then keeps its symlink.
     """
-    done = []
+    copied = []
     for path in list_output(venv):
         link, source = site.project.checkout / path, Path(os.path.realpath(venv / BUILT / path))
         if not _is_ours(site, path) or not source.exists():
@@ -332,8 +332,8 @@ def leave_output(site: Site, venv: Path) -> list[str]:
             link.unlink()
             beside.rename(link)
         sync_directory(link.parent)
-        done.append(path)
-    return done
+        copied.append(path)
+    return copied
 
 
 def declared_places(site: Site) -> Iterable[Path]:

@@ -131,17 +131,17 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     # A rollback whose commit could not be pushed is committed again on top of the remote head.
     left = read_pending(site.state_dir).left
     goes_back = command == "rollback" or (bool(left) and bool(_find_differences(site, release, left="")))
-    made: str | None = None
+    commit_id: str | None = None
 
     def commit(step: Step) -> None:
-        nonlocal made
-        made = _commit(site, step, release, commit_message("rollback" if goes_back else command, release))
+        nonlocal commit_id
+        commit_id = _commit(site, step, release, commit_message("rollback" if goes_back else command, release))
 
     if attempt(log, "commit", commit) and pushes:
         push_what_is_due(site, log)
         if not site.pushes:
             note_due(site, left="")  # no push will come
-    return made
+    return commit_id
 
 
 def restore_lock(site: Site, log: RunLog, live: Release) -> None:
@@ -167,9 +167,9 @@ def _may_commit(site: Site, log: RunLog) -> bool:
         return False
     if waiting is None and branch == wanted:
         return True
-    what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
+    obstacle = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
     advice = f"The next update commits it. To do it now, commit uv.lock on {wanted} yourself."
-    log.note_failure(FollowUpError(f"uv.lock is not committed: {what}", advice))
+    log.note_failure(FollowUpError(f"uv.lock is not committed: {obstacle}", advice))
     return False
 
 
@@ -264,10 +264,10 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
         note_due(site, push=due.push, commit=False)
         step.skip("already committed")
         return None
-    made = git.commit("HEAD")
-    note_due(site, commits=(*known, made), commit=False)
+    commit = git.commit("HEAD")
+    note_due(site, commits=(*known, commit), commit=False)
     step.says(" and ".join(paths))
-    return made
+    return commit
 
 
 def _push(site: Site, step: Step) -> None:

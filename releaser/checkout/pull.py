@@ -233,8 +233,10 @@ def code_of_release(site: Site, release: Release) -> Target:
         refuse("commit-missing", message, _KEEP)
     waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.branch
     if waiting is not None or branch != wanted:
-        what = f"{waiting} is in progress" if waiting else f"the checkout is on {branch or 'no branch'}, not {wanted}"
-        refuse("code-cannot-return", f"the code cannot be rolled back: {what}", _KEEP)
+        obstacle = (
+            f"{waiting} is in progress" if waiting else f"the checkout is on {branch or 'no branch'}, not {wanted}"
+        )
+        refuse("code-cannot-return", f"the code cannot be rolled back: {obstacle}", _KEEP)
     _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
     commit = commit_with_lock(site, release, manifest.commit)

@@ -76,8 +76,8 @@ def _is_code(name: str, entry: os.DirEntry[str]) -> bool:
     with contextlib.suppress(OSError, UnicodeEncodeError):  # for example, it was just deleted
         name.encode()
         is_link = entry.is_symlink()
-        there = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(entry.path) if is_link else ""))
-        if there.startswith(("/", "..")):  # tests could write through it
+        target = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(entry.path) if is_link else ""))
+        if target.startswith(("/", "..")):  # tests could write through it
             return False
         if entry.is_file():
             return is_code(name) and entry.stat().st_size <= SMALL and os.access(entry.path, os.R_OK)

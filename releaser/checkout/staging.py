@@ -84,14 +84,14 @@ def staging_tree(  # noqa: PLR0913 - which tree, and its content
     try:
         tree = _Tree(site=site, place=place, commit=commit, stage=stage, pulled=pulled, whole=whole, found=log)
         try:
-            there = _stage(site, log, tree)
+            staged_site = _stage(site, log, tree)
         except BuildError:
             with contextlib.suppress(OSError):  # it may be the cause; the next run makes it again
                 clear_name(site.project.shadow, of_directory=True)
             raise
         if stage != "stage":  # a tree for candidates is prepared only before a build
-            prepare_tree(there, log, goes_live=False)
-        yield there
+            prepare_tree(staged_site, log, goes_live=False)
+        yield staged_site
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and reports it
             _remove_staging_tree(site, place)
@@ -210,15 +210,15 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             raise _unmade(place, error) from error
         step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.carried.describe()])))
     # State directory and symlink stay those of the checkout.
-    there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
+    staged_site = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
         if site.settings.python is None:  # else uv gets the Python of the setting
             from releaser.site.pythons import refuse_named_program  # slow to import
 
             refuse_named_program(root, place, site.project.checkout)
-        there = there.of_commit()
-    runner = _runner_of_tree(there.runner, top=top, place=place)
-    return replace(there, runner=runner, tree=replace(staged, is_staged=True, checkout=site))
+        staged_site = staged_site.of_commit()
+    runner = _runner_of_tree(staged_site.runner, top=top, place=place)
+    return replace(staged_site, runner=runner, tree=replace(staged, is_staged=True, checkout=site))
 
 
 def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
@@ -349,9 +349,9 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     """
 
     def staged(path: str) -> str:
-        there = f"{place}{path.removeprefix(str(top))}"
+        moved = f"{place}{path.removeprefix(str(top))}"
         is_below = path == str(top) or path.startswith(f"{top}/")
-        return there if is_below and os.path.lexists(there) else path
+        return moved if is_below and os.path.lexists(moved) else path
 
     def all_staged(name: str, value: str) -> str:
         """Only a variable named `...PATH` is a list of paths; other values, such as URLs, may have colons, too."""
@@ -378,7 +378,7 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
         if blob is not None and file.is_file() and (commit == head or tree.git.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
     if tree.whole:
-        _bring_rest(site, place, staged, there=tree.there)
+        _bring_rest(site, place, staged, staged_site=tree.there)
     elif needed := find_needed(site, tree.root, untracked):
         carrier = carrier_to(site, place, way_into_tree(site))
         entries = carrier.plan_needed(needed)
@@ -400,13 +400,13 @@ def complete_tree(site: Site, log: RunLog) -> None:
         return
     with log.step("untracked files") as step:
         try:
-            _bring_rest(site.outside, site.git.layout.top, staged, there=site)
+            _bring_rest(site.outside, site.git.layout.top, staged, staged_site=site)
         except (ToolError, OSError) as error:
             raise _unmade(site.git.layout.top, error) from error
         step.says(staged.carried.describe())
 
 
-def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = None) -> None:
+def _bring_rest(site: Site, place: Path, staged: Tree, *, staged_site: Site | None = None) -> None:
     """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError.
 
     Files are linked only if both the live settings and those of the code in the tree (`there`) provide a sandbox.
@@ -414,8 +414,8 @@ def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = N
     carried = staged.carried
     if staged.untracked:
         way = way_into_tree(site)
-        if way.links and there is not None:
-            way = way_into_tree(there)
+        if way.links and staged_site is not None:
+            way = way_into_tree(staged_site)
         carrier = carrier_to(site, place, way)
         entries = [*carrier.plan_instead(carried.lent), *carrier.plan(staged.untracked)]
         check_room(place.parent, entries)

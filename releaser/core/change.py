@@ -221,8 +221,8 @@ class Change:
                     raise
                 failure = error if isinstance(error, ActivationError) else _unwritable(error)
                 message = f"{failure.message}; {self.release.id} stays live anyway, {why}"
-                again = ActivationError(message, failure.advice, output=failure.output)
-                self.log.note_failure(again, follow_up=action.is_retried)
+                failure_after_all = ActivationError(message, failure.advice, output=failure.output)
+                self.log.note_failure(failure_after_all, follow_up=action.is_retried)
                 failed |= {action.name} if action.is_retried and action.is_step else set()
                 _note_failed(self.site, self.release, failed)
                 is_news = True
@@ -464,7 +464,7 @@ def retry_failed_actions(site: Site, log: RunLog) -> None:
     if release is None or not due or cannot_run(release):
         return
     succeeded = do_actions(site, log, release, due)
-    _note_failed(site, release, [name for name, well in succeeded.items() if not well])
+    _note_failed(site, release, [name for name, has_succeeded in succeeded.items() if not has_succeeded])
     if succeeded and all(succeeded.values()):
         names = " and ".join(succeeded)
         log.say(f"Steps that failed after {release.id} went live have now succeeded: {names}.")

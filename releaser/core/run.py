@@ -69,7 +69,7 @@ class Run:
             problems = [*problems, *log.undeleted.values()]
         release, clean = self.store.get(learned.release), redactor.line
         sections = [section.at_end(live_changed=learned.live_changed, clean=clean) for section in log.sections.values()]
-        told = replace(
+        shown = replace(
             learned,
             on_hold=tuple(
                 hold if self.store.get(hold.release) else replace(hold, release="") for hold in learned.on_hold
@@ -80,7 +80,7 @@ class Run:
             blocked=clean(learned.blocked),
         )
         return RunReport(
-            **vars(told),
+            **vars(shown),
             command=log.command,
             project=project.name,
             path=str(project.checkout),
@@ -151,12 +151,12 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
 
 def begun_at(run_id: str) -> datetime | None:
     """Return the start of a run, from its id; None if the text is not the id of a run."""
-    said = run_id.partition("-")[0]
+    time = run_id.partition("-")[0]
     try:
-        found = datetime.fromisoformat(said)  # strptime would need an import
+        found = datetime.fromisoformat(time)  # strptime would need an import
     except ValueError:
         return None
-    return found if f"{found:{_RUN_TIME}}" == said else None
+    return found if f"{found:{_RUN_TIME}}" == time else None
 
 
 def _delete_logs(directory: Path) -> None:

@@ -67,11 +67,11 @@ class ManySites:
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update the sites that go first, then the others, which wait if one of the first does not end well."""
         first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
-        run, idle, told = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
+        run, idle, variables = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
 
         def tell(site: str, why: str) -> None:
             if why:
-                told[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
+                variables[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
 
         for answer in self._each(first, run):
             yield _with_waits(answer)
@@ -82,7 +82,7 @@ class ManySites:
         asked = [one for one in first if str(one.path) in idle]
         for answer in self._each(asked, partial(self._run, ("status",), as_json=True), disk=0):
             tell(answer.site, why_not_well_before(answer))
-        yield from map(_with_waits, self._each(others, partial(run, more=told)))
+        yield from map(_with_waits, self._each(others, partial(run, more=variables)))
 
     def _each(
         self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
@@ -131,19 +131,19 @@ class ManySites:
         argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
         given = self._environ if _is_of_this_user(site.path) else self._for_others
         env = {**given, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
-        done = self._runner.run(
+        finished = self._runner.run(
             argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
             most=_LARGEST_ANSWER, death_signal=signal.SIGTERM,
         )  # fmt: skip
-        code = done.returncode if done.returncode >= 0 else ExitCode.SIGNALLED - done.returncode
-        told = tuple(done.stderr.splitlines())
+        code = finished.returncode if finished.returncode >= 0 else ExitCode.SIGNALLED - finished.returncode
+        errors = tuple(finished.stderr.splitlines())
         if not as_json:
-            return SiteAnswer(site=str(site.path), exit_code=code, answer=done.stdout, errors=told)
+            return SiteAnswer(site=str(site.path), exit_code=code, answer=finished.stdout, errors=errors)
         try:
-            answer = json.loads(done.stdout, parse_constant=_finite, parse_float=_finite)
+            answer = json.loads(finished.stdout, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError):
             answer = None
-        return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told if code else ())
+        return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=errors if code else ())
 
 
 def is_secret(name: str, value: str) -> bool:

@@ -45,8 +45,8 @@ def foresee(case: Case, *, force: bool) -> list[str]:
     known = len(case.log.findings)
     for stage in _BEFORE_A_BUILD:
         examine(stage, case, force=True)
-    said = case.log.findings[known:]
-    return [] if force or case.is_repair else [f"it would be refused: {message.message}" for message in said]
+    findings = case.log.findings[known:]
+    return [] if force or case.is_repair else [f"it would be refused: {message.message}" for message in findings]
 
 
 def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:

@@ -41,8 +41,8 @@ class LockDifference(Frozen):
 
         If the package is also on hold, it then has fewer versions than in the lock.
         """
-        here, there = versions_in(self.live), versions_in(self.committed)
-        return self.reason == _KEPT or (self.is_held and 0 < len(here) < len(there))
+        live_versions, committed_versions = versions_in(self.live), versions_in(self.committed)
+        return self.reason == _KEPT or (self.is_held and 0 < len(live_versions) < len(committed_versions))
 
     def __str__(self) -> str:
         return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
@@ -66,18 +66,18 @@ def find_differences(
     reasons = {hold.name: _ON_HOLD[hold.by] for hold in reversed(holds)}
     has_changed = bool(limited) or demands_of(committed) != demands_of(live)
     for name in sorted((committed.names & live.names) - committed.local - live.local):
-        here, there = live.versions[name], committed.versions[name]
-        if here == there or (left is not None and left.get(name) == there):
+        live_version, committed_version = live.versions[name], committed.versions[name]
+        if live_version == committed_version or (left is not None and left.get(name) == committed_version):
             continue
-        is_comparable = bool(versions_in(here) and versions_in(there))
-        has_failed = not is_comparable and any((name, word) in own for word in there.split(", "))
+        is_comparable = bool(versions_in(live_version) and versions_in(committed_version))
+        has_failed = not is_comparable and any((name, word) in own for word in committed_version.split(", "))
         is_held = (name, "") in own
-        if not is_held and not has_failed and not is_older(here, there):
+        if not is_held and not has_failed and not is_older(live_version, committed_version):
             continue
-        is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in reasons)
+        is_asked = name in limited or excludes(live, name, committed_version) or (has_changed and name not in reasons)
         if is_held or not is_asked:
-            reason = reasons.get(name) or (_KEPT if _may_be_kept(here, there) else _NEWER)
-            found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
+            reason = reasons.get(name) or (_KEPT if _may_be_kept(live_version, committed_version) else _NEWER)
+            found.append(LockDifference(name=name, live=live_version, committed=committed_version, reason=reason))
     return tuple(found)
 
 
@@ -91,8 +91,12 @@ def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
 
 def _may_be_kept(live: str, committed: str) -> bool:
     """True if a lock has several versions, and the live release has fewer, or the same lowest version."""
-    here, there = versions_in(live), versions_in(committed)
-    return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
+    live_versions, committed_versions = versions_in(live), versions_in(committed)
+    return (
+        len(committed_versions) > 1
+        and bool(live_versions)
+        and (len(live_versions) < len(committed_versions) or live_versions[0] == committed_versions[0])
+    )
 
 
 def find_reverted_versions(

@@ -56,10 +56,10 @@ def find_deviations(
 
     `files` are the hashes of files for which the locks have none, by the keys of `unhashed_files`.
     """
-    gone, is_same, made = unhashed_files(after).keys() - files.keys(), before.data == after.data, hashes_in(after)
-    found = {key: value for key, value in {**made, **files}.items() if key not in gone}
+    unhashed, is_same, hashes = unhashed_files(after).keys() - files.keys(), before.data == after.data, hashes_in(after)
+    found = {key: value for key, value in {**hashes, **files}.items() if key not in unhashed}
     indexes = () if is_same else _other_indexes(before, after)
-    known = made if is_same else hashes_in(before)
+    known = hashes if is_same else hashes_in(before)
     return (*sorted(indexes, key=lambda index: index.name), *_other_hashes({**known, **files_before}, found))
 
 
@@ -73,8 +73,8 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
         old, new = known.get(package["name"], set()), _origin(package)
         is_of_index = "registry" in package["source"] or package["name"] in indexed
         if new and old and "" not in old and new not in old and is_of_index and not old <= mirrored.get(new, set()):
-            shown, was = package.get("version", ""), ", ".join(sorted(old))
-            yield Deviation(name=package["name"], version=shown, what="index", old=was, new=new)
+            shown, old_indexes = package.get("version", ""), ", ".join(sorted(old))
+            yield Deviation(name=package["name"], version=shown, what="index", old=old_indexes, new=new)
 
 
 def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
@@ -84,13 +84,13 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
     have the same hashes.
     """
     places = [{_origin(package) for package in lock.packages} for lock in (before, after)]
-    had, has = (
+    before_files, after_files = (
         {(package["name"], package.get("version")): package for package in lock.packages} for lock in (before, after)
     )
     known, found = hashes_in(before), hashes_in(after)
     mirrors: dict[str, set[str]] = {}
-    for key in had.keys() & has.keys():
-        old, new = _origin(had[key]), _origin(has[key])
+    for key in before_files.keys() & after_files.keys():
+        old, new = _origin(before_files[key]), _origin(after_files[key])
         if old == new or old in places[1] or new in places[0]:
             continue
         of_both = (one for one in known.keys() & found.keys() if one.startswith("{} {} ".format(*key)))
@@ -153,11 +153,11 @@ def _key(package: Package, entry: Mapping[str, Any]) -> str:
 
 def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, str, str], ...]:
     """Return the packages that had wheels and now have only a source, with the versions before and now."""
-    had = {package["name"] for package in before.packages if package.get("wheels")}
+    with_wheels = {package["name"] for package in before.packages if package.get("wheels")}
     return tuple(
         (package["name"], before.versions[package["name"]], package.get("version", ""))
         for package in after.packages
-        if package["name"] in had and "sdist" in package and not package.get("wheels")
+        if package["name"] in with_wheels and "sdist" in package and not package.get("wheels")
     )
 
 

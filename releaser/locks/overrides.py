@@ -100,8 +100,8 @@ def _url(asked: str, place: str, directory: Path) -> str:
         reason = os_reason(error) if isinstance(error, OSError) else error
         raise _wrong(asked, f"names a place that cannot be read: {reason}") from error
     if is_other:
-        what = f"names {path}, a directory without {' and '.join(_BUILDABLE)}"
-        raise _wrong(asked, what, "Name the one from which the package can be built.")
+        flaw = f"names {path}, a directory without {' and '.join(_BUILDABLE)}"
+        raise _wrong(asked, flaw, "Name the one from which the package can be built.")
     return place if is_url else Path(path).as_uri()
 
 
@@ -140,7 +140,9 @@ def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
     names = {override.name for override in overrides}
     content = tomllib.loads(text)
     uv = content.setdefault("tool", {}).setdefault("uv", {})
-    uv["sources"] = {name: it for name, it in uv.get("sources", {}).items() if canonicalize_name(name) not in names}
+    uv["sources"] = {
+        name: source for name, source in uv.get("sources", {}).items() if canonicalize_name(name) not in names
+    }
     for key in ("constraint-dependencies", "override-dependencies"):
         uv[key] = [entry for entry in uv.get(key, []) if _name_in(entry) not in names]
     uv["override-dependencies"] += [override.requirement for override in overrides]

@@ -99,8 +99,8 @@ def _parse_option(option: str, text: str, read: Callable[[str], T]) -> T:
 def is_unchanged(text: str) -> bool:
     """True if a starter is as releaser made it."""
     first, _, rest = text.partition("\n")
-    made, _, body = rest.partition("\n")
-    return first.startswith("#!") and made == f"{_MADE}{_digest(body)}"
+    digest, _, body = rest.partition("\n")
+    return first.startswith("#!") and digest == f"{_MADE}{_digest(body)}"
 
 
 def write_starter(path: Path, text: str) -> None:
@@ -126,11 +126,11 @@ def refuse_edited(path: Path, *, force: bool) -> None:
         message = f"{path} is not a file"
         raise UsageError(message, "Name another file.")
     try:
-        there = read_if_there(path)
+        content = read_if_there(path)
     except OSError as error:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message, "Name another file.") from error
-    if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
+    if content is not None and not is_unchanged(content.decode("utf-8", errors="replace")):
         message = f"{path} exists, and was edited, or was not written by releaser"
         raise UsageError(message, "Name another file. To overwrite this one, add --force.")
 

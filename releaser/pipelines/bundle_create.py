@@ -58,9 +58,9 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     The same release gives the same bytes, if the key is an Ed25519 key.
     """
     release = find_release(site, request.release)
-    made = release.manifest
-    if made.tests != "passed" or made.never_live:
-        message = f"{release.id} has not passed its tests ({made.origin}, tests: {made.tests})"
+    sealed = release.manifest
+    if sealed.tests != "passed" or sealed.never_live:
+        message = f"{release.id} has not passed its tests ({sealed.origin}, tests: {sealed.tests})"
         refuse("release-untested", message, "Choose a good release from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):
         refuse(
@@ -85,10 +85,10 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
             pool.forget_unused({candidate.id for candidate in store_of(site).all()})
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
-        what = f": {error.filename}" if error.filename else ""
+        filename = f": {error.filename}" if error.filename else ""
         return refuse(
             "bundle-unwritable",
-            f"{place} cannot be created: {os_reason(error)}{what}",
+            f"{place} cannot be created: {os_reason(error)}{filename}",
             "Free some disk space, or write the bundle elsewhere: -o FILE.",
         )
 
@@ -216,7 +216,11 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
             kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
             (found[name],) = pool.packed(kind, partial(pack_installed, info))
         needs = (Requirement(line) for line in one.requires or ())
-        waiting += [it.name for it in needs if it.marker is None or it.marker.evaluate({"extra": ""})]
+        waiting += [
+            requirement.name
+            for requirement in needs
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ]
     program = scratch / names.INSTALLER
     program.write_text(INSTALLER_TEXT, encoding="utf-8")
     return {names.INSTALLER: program, **{names.TOOLS + place.name: place for place in found.values()}}

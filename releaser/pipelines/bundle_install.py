@@ -319,16 +319,16 @@ def verify_bundle(site: Site, wanted: InstallRequest) -> BundleDetails:
 def compare_bundles(before: Path, after: Path) -> BundleDifference:
     """Say what changes from one bundle to another. Raises PreflightError."""
     with open_archive(before) as old, open_archive(after) as new:
-        was, now = old.manifest(), new.manifest()
+        old_manifest, new_manifest = old.manifest(), new.manifest()
         locks = [
             LockFile.parse(one.read(found)).versions if (found := it.find(LOCK)) and not found.in_base else None
-            for one, it in ((old, was), (new, now))
+            for one, it in ((old, old_manifest), (new, new_manifest))
         ]
-        known = {(file.path, file.sha256) for file in was.files}
+        known = {(file.path, file.sha256) for file in old_manifest.files}
         return BundleDifference(
-            before=was.release,
-            after=now.release,
-            commits=(was.commit, now.commit),
+            before=old_manifest.release,
+            after=new_manifest.release,
+            commits=(old_manifest.commit, new_manifest.commit),
             changes=changes_between(locks[0], locks[1]) if locks[0] is not None and locks[1] is not None else (),
-            new_bytes=sum(file.size for file in now.files if (file.path, file.sha256) not in known),
+            new_bytes=sum(file.size for file in new_manifest.files if (file.path, file.sha256) not in known),
         )

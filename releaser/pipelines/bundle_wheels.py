@@ -74,7 +74,7 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
     for number, own_build in enumerate(_list_builds(site, commit, lock)):
         pack = partial(_pack_requirements, site, release, own_build, check_out)
         packed.append(pool.packed(f"{release.id}/build {number}", pack))
-    return found | {WHEELS + wheel.name: wheel for made in packed for wheel in made}
+    return found | {WHEELS + wheel.name: wheel for wheels in packed for wheel in wheels}
 
 
 def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Pool, scratch: Path) -> Path:
@@ -157,5 +157,5 @@ def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[s
     with lock_sandbox(site, tree, python) as sandbox:
         words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / path) for path in own.paths)]
         env = {**site.runner.neutral, **dict(sandbox.variables)}
-        done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, sandbox=sandbox)
-    return tuple(json.loads(done.stdout))
+        finished = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, sandbox=sandbox)
+    return tuple(json.loads(finished.stdout))

@@ -43,10 +43,10 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     site = change.site
     if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
         note_untracked_files(site, log, state, before=snapshot.state.untracked)
-    brought = conclude(change)
+    introduced = conclude(change)
     if moved := find_moved_link(store_of(site)):
         log.note(moved)
         log.follow_up_failed = True
     publish_lock(site, log, release, command=published_by(change))
     attempt(log, "prune", lambda step: prune_step(site, log, step))
-    close_journal(site, log, f"had made release {release.id} live{brought}")
+    close_journal(site, log, f"had made release {release.id} live{introduced}")

@@ -120,11 +120,11 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, which versions would be skipped, and why nothing would be built."""
     if (failed := goal.failed) is not None:
-        again = (
+        retry = (
             f"{failed.release} and the live release both failed their tests before; an update would first "
             f"repeat the tests"
         )
-        yield again if failed.sick else why_not_again(failed)
+        yield retry if failed.sick else why_not_again(failed)
     if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
     for hold in goal.resolution.on_hold:

@@ -178,8 +178,8 @@ def _wait(site: Site, request: Request, due: Due) -> None:
     if seconds > 0:
         request.listener.started("wait")
         time.sleep(seconds)
-        said = Outcome(step="wait", status="ok", detail="the jitter of this site", seconds=round(seconds, 3))
-        request.listener.ended(said)
+        outcome = Outcome(step="wait", status="ok", detail="the jitter of this site", seconds=round(seconds, 3))
+        request.listener.ended(outcome)
 
 
 @contextlib.contextmanager
@@ -190,7 +190,7 @@ def _alone(site: Site) -> Iterator[bool]:
     if run_lock.find_running(site.state_dir):
         yield False
         return
-    if not site.state_dir.is_dir():  # the lock would make it, perhaps beside a wrong directory
+    if not site.state_dir.is_dir():  # the lock would make it, perhaps next to a wrong directory
         yield True
         return
     with contextlib.ExitStack() as stack:

@@ -92,16 +92,16 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
             others = _compare(work.site, facts, wanted, found, lock)
             if others and not force:
                 raise ResolutionError(_describe(others), _ADVICE)
-            said = _describe(others) if others else _say_same(found)
-            step.says(said)
+            headline = _describe(others) if others else _say_same(found)
+            step.says(headline)
         _place(site, work.site, log, snapshot)
-    log.note(*([Finding("first-lock", said, "The next update installs the locked versions.")] if others else ()))
+    log.note(*([Finding("first-lock", headline, "The next update installs the locked versions.")] if others else ()))
     run.site = site.reread()
     if site.project.has_git:
         push_what_is_due(run.site, log)
     python = str(found.installed.python) if found.installed is not None else None
     result = adopt_project(run, force=True, python=python)
-    return replace(result, headline=f"{result.headline}; {said}")
+    return replace(result, headline=f"{result.headline}; {headline}")
 
 
 _ADVICE = (

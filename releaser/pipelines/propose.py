@@ -184,12 +184,12 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.branch)), branch_of(site)
     with log.step("proposal") as step:
         try:
-            there = git.remote_commit(remote, branch) or ""
+            remote_commit = git.remote_commit(remote, branch) or ""
         except ToolError as error:
             message = f"{remote} does not report the head of {branch}: {error.message}"
             raise BuildError(message, error.advice, output=error.output) from error
         was_pushed = known.pushed
-        known = _as_it_stands(replace(known, remote=remote, branch=branch), there)
+        known = _as_it_stands(replace(known, remote=remote, branch=branch), remote_commit)
         step.says(known.said or f"{remote}/{branch} does not exist")
     if known.others:
         _leave_to_others(site, known, goal)
@@ -201,8 +201,8 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         return PipelineResult(result="no-changes", headline=known.said)
     if not (is_same and git.has(known.commit)):
         begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
-        known = _commit(work, make_release(goal), begun, there)
-    _push(work, replace(known, before=there))
+        known = _commit(work, make_release(goal), begun, remote_commit)
+    _push(work, replace(known, before=remote_commit))
     log.set_releases(store_of(site).get(known.release), work.live)
     log.add(ProposalSection(proposed=known.place))
     headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
@@ -220,14 +220,16 @@ def _keep(site: Site, name: str, place: str) -> None:
         store_of(site).record_waiting(release, f"proposed on {place}" if place else "")
 
 
-def _as_it_stands(known: Proposal, there: str) -> Proposal:
+def _as_it_stands(known: Proposal, remote_commit: str) -> Proposal:
     """Return the proposal as it is now, by the commit of its branch on the remote; empty for none."""
-    if there and there not in (known.commit, known.before):
-        return replace(known, others=there)
+    if remote_commit and remote_commit not in (known.commit, known.before):
+        return replace(known, others=remote_commit)
     if known.others:  # others merged or deleted their commits, which declines no proposal
-        return replace(known, others="", pushed=bool(there) and there == known.commit)
-    is_gone = not there and known.pushed
-    return replace(known, pushed=known.pushed or bool(there and there == known.commit), declined=is_gone)
+        return replace(known, others="", pushed=bool(remote_commit) and remote_commit == known.commit)
+    is_gone = not remote_commit and known.pushed
+    return replace(
+        known, pushed=known.pushed or bool(remote_commit and remote_commit == known.commit), declined=is_gone
+    )
 
 
 def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
@@ -241,7 +243,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
         note_proposal(site.state_dir, known)
 
 
-def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> Proposal:
+def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: str) -> Proposal:
     """Commit the lock of a release on top of its tested commit; no branch of the checkout gets the commit.
 
     Raises BuildError.
@@ -259,21 +261,21 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
             site.git.commit_only(paths, commit_message("update", release))
             commit = site.git.commit("HEAD")
             step.says(commit[:12])
-        made = replace(
+        proposal = replace(
             known,
             commit=commit,
-            before=there,
+            before=remote_commit,
             release=release.id,
             lock_sha256=release.key.lock_sha256,
             changes=len(release.manifest.changes),
         )
-        _keep(site, release.id, made.place)
-        note_proposal(site.state_dir, made)  # before the push: after a crash, the commit would seem to be by others
+        _keep(site, release.id, proposal.place)
+        note_proposal(site.state_dir, proposal)  # before the push: after a crash, the commit would seem to be by others
         close_journal(site, log)  # the release stays
     except (ToolError, OSError) as error:
         message = f"the lock could not be committed for {known.branch}: {error}"
         raise BuildError(message, "Check free space and permissions; the next run tries again.") from error
-    return made
+    return proposal
 
 
 def _push(work: Workspace, known: Proposal) -> None:

@@ -77,10 +77,10 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
         is_damaged = not is_built and not has_lost_python(live, found)
         is_down = found is not None and found.fatal
         return RebuildReason(release=live, reason=reason, is_damaged=is_damaged, is_down=is_down)
-    request, was = find_request(site), live.manifest.python
-    if request is None or request.admits(was) or minor(choice.version) == minor(was):
+    request, built_with = find_request(site), live.manifest.python
+    if request is None or request.admits(built_with) or minor(choice.version) == minor(built_with):
         return None
-    reason = f"{request.name} is {request.version!r}, but it was built with Python {was}"
+    reason = f"{request.name} is {request.version!r}, but it was built with Python {built_with}"
     return RebuildReason(release=live, reason=reason, is_damaged=False)
 
 
@@ -94,8 +94,8 @@ def refuse_unreadable_live(live: Release | None) -> None:
     time.sleep(_PAUSE)
     if live.works():
         return
-    was = VenvFacts.of(live.manifest).interpreter
-    executable = was.executable if was is not None else executable_of(live.venv / "bin" / "python")
+    interpreter = VenvFacts.of(live.manifest).interpreter
+    executable = interpreter.executable if interpreter is not None else executable_of(live.venv / "bin" / "python")
     running = [pid for pid in leases.holders(str(live.directory)) if leases.executable(pid) == executable]
     if not running:
         return
@@ -117,10 +117,10 @@ def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
     if reason := why_rebuild(live, found):
         return reason
     # Only the setting counts: releaser's own choice may change with the disk.
-    wanted, was = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
-    if wanted is None or not was or wanted == was:
+    wanted, built_with = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
+    if wanted is None or not built_with or wanted == built_with:
         return ""
-    return f"`link_mode` is {wanted}, but it was built with {was}"
+    return f"`link_mode` is {wanted}, but it was built with {built_with}"
 
 
 def describe_damage(due: RebuildReason) -> Finding:

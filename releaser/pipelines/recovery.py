@@ -77,9 +77,9 @@ def recover(run: Run) -> None:
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
-            said, who = _continue(change), name_run(entry.command, entry.run_id)
-            run.log.unreported.append(f"{who} {said}.")  # by this run, or the next one
-            run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
+            outcome, run_name = _continue(change), name_run(entry.command, entry.run_id)
+            run.log.unreported.append(f"{run_name} {outcome}.")  # by this run, or the next one
+            run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else run_name} {outcome}.")
             run.log.finishing = None
     else:
         restore_blocks(run.site, run.log)
@@ -149,9 +149,9 @@ def _roll_forward(change: Change) -> str:
     with note_return_on_failure(change.site, log):
         change.finish()
     log.learn(live_changed=live_before)
-    brought = conclude(change)
+    introduced = conclude(change)
     publish_lock(change.site, log, change.release, command=published_by(change))
-    return brought
+    return introduced
 
 
 def published_by(change: Change) -> str:
@@ -169,8 +169,8 @@ def conclude(change: Change) -> str:
         _mark_left(change, origin, release)
     mark_good(change.site, release)
     changes = changes_between(read_versions(origin), read_versions(release)) if origin is not None else ()
-    brought = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
-    return f": {brought}" if brought else ""
+    introduced = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
+    return f": {introduced}" if introduced else ""
 
 
 def _mark_left(change: Change, left: Release, target: Release) -> None:
@@ -284,9 +284,9 @@ def sweep(site: Site, log: RunLog) -> None:
 
     A step names them.
     """
-    gone: list[str] = []
+    deleted: list[str] = []
     try:
-        gone += remove_staging_trees(site, log)
+        deleted += remove_staging_trees(site, log)
     except OSError as error:
         message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
         log.note(Finding("staging-left", message=message, advice="Delete it by hand, as the owner of its files."))
@@ -295,7 +295,7 @@ def sweep(site: Site, log: RunLog) -> None:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
         failed = store.finish_removal(*free) if free else {}
         _note_undeleted(log, failed)
-        gone += [name for name in free if name not in failed]
+        deleted += [name for name in free if name not in failed]
     except OSError as error:
         message = f"the deletion of releases cannot be recorded: {error}"
         log.note(
@@ -306,23 +306,23 @@ def sweep(site: Site, log: RunLog) -> None:
             remove_unsealed(site, log, place)
         except OSError as error:
             _note_undeleted(log, {place.name: error})
-        gone += [] if os.path.lexists(place) else [place.name]
+        deleted += [] if os.path.lexists(place) else [place.name]
     for temporary in left_temporaries(site):
         with contextlib.suppress(OSError):
             is_own = is_marked(temporary) or temporary.is_symlink() or not temporary.is_dir()  # else it is put aside
             clear_name(temporary, of_directory=is_marked(temporary))
-            gone += [temporary.name] if is_own else []
+            deleted += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
-        gone += sweep_temporary(site.state_dir / LAYERS)
+        deleted += sweep_temporary(site.state_dir / LAYERS)
         if site.project.has_git:  # a shadow repository is from before that
             clear_name(site.project.shadow, of_directory=True)
     for anybodys in (None, ROOMY):
         with contextlib.suppress(OSError):
             sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them
     old = _delete_old_logs(site.project.logs)
-    if gone or old:
+    if deleted or old:
         with log.step("clean up") as step:
-            left = f"leftovers of an earlier run: {', '.join(gone)}" if gone else ""
+            left = f"leftovers of an earlier run: {', '.join(deleted)}" if deleted else ""
             logs = f"{plural(old, 'log')}, because only the newest {KEPT_LOGS} are kept" if old else ""
             step.says(f"deleted {'; '.join(filter(None, (left, logs)))}")
 

@@ -180,13 +180,13 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
 
 def _list_lost(store: ReleaseStore) -> list[str]:
     """Return the releases that are in the ledger, but no longer on the disk."""
-    there = set(os.listdir(store.directory)) if store.directory.is_dir() else set()
-    return sorted(name for name in store.ledger().named if name not in there and DOOMED + name not in there)
+    existing = set(os.listdir(store.directory)) if store.directory.is_dir() else set()
+    return sorted(name for name in store.ledger().named if name not in existing and DOOMED + name not in existing)
 
 
 def _describe_gone(names: list[str], directory: Path) -> str:
-    what = f"release {names[0]} is" if len(names) == 1 else f"releases {', '.join(names)} are"
-    return f"{what} gone from {directory}"
+    subject = f"release {names[0]} is" if len(names) == 1 else f"releases {', '.join(names)} are"
+    return f"{subject} gone from {directory}"
 
 
 def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:

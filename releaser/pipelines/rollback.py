@@ -105,9 +105,9 @@ def roll_back(
             release for release in (target, live) if release is not None and included_of(release.directory).exists()
         )
         has_time = code.moves and not any(comes_with)
-        done = _do_ahead(run.site, run.log, target, code) if has_time else ()
+        done_ahead = _do_ahead(run.site, run.log, target, code) if has_time else ()
     deployment = Deployment(
-        release=target, target=code, goes_back=True, holds_left=holds_left, stays=force, link=link, done=done
+        release=target, target=code, goes_back=True, holds_left=holds_left, stays=force, link=link, done=done_ahead
     )
     deploy(run.site, run.log, deployment)
     return PipelineResult(

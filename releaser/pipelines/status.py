@@ -199,9 +199,9 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
         return AuditError(message, certificate_advice(found.reason) or advice)
     if not found.vulnerabilities:
         return None
-    what = plural(len(found.vulnerabilities), "known vulnerability")
+    count = plural(len(found.vulnerabilities), "known vulnerability")
     packages = {vulnerability.name for vulnerability in found.vulnerabilities}
-    message = f"{found.release} has {what} in {plural(len(packages), 'package')}"
+    message = f"{found.release} has {count} in {plural(len(packages), 'package')}"
     advice = "To install available fixes, run `releaser update`. For the others, `releaser outdated` shows the reasons."
     return VulnerableError(message, advice)
 

@@ -158,11 +158,11 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         startup.take_out(Path(real))
         return
     clear_name(place, of_directory=is_marked(place))
-    made = None
+    copied = None
     try:
         with log.step("copy"):
             _copy(site, venv, place)
-        made = os.lstat(place)
+        copied = os.lstat(place)
         yield lambda: leave_directory(link, place, text)
         (link / MADE).unlink(missing_ok=True)
         log.say(f"{link} is now a plain directory with the packages of {live}.")
@@ -175,7 +175,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         raise BuildError(message, advice, output=error.output) from error
     finally:
         # A file that a person has put in the place of the symlink is not ours to delete.
-        if made is None or (os.path.lexists(place) and os.path.samestat(made, os.lstat(place))):
+        if copied is None or (os.path.lexists(place) and os.path.samestat(copied, os.lstat(place))):
             clear_name(place, of_directory=True)
 
 

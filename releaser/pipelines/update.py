@@ -110,12 +110,12 @@ def update_site(
             if wait is not None:
                 return let_wait(run, goal, release, wait)
             has_time = target.moves or takes_down(work.site)  # otherwise the stopped site would wait for that
-            done = do_ahead(work.site, run.log, release) if has_time else ()
+            done_ahead = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
         return unchanged
     run.log.note(*describe_python(goal.work.facts.choice))
-    deploy(run.site, run.log, Deployment(release=release, target=target, done=done), snapshot)
+    deploy(run.site, run.log, Deployment(release=release, target=target, done=done_ahead), snapshot)
     return PipelineResult(result="updated", headline=_headline(run.log, release, goal))
 
 
@@ -139,8 +139,8 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
         run.site.state_dir, lambda blocks: blocks.without(lambda block: block.key == release.key)
     )  # it passed
     is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps, until=wait.until)
-    made = f"had made {release.id} ready, which waits: {wait.reason}"
-    close_journal(run.site, run.log, made if wait.error is not None and is_news else "")
+    event = f"had made {release.id} ready, which waits: {wait.reason}"
+    close_journal(run.site, run.log, event if wait.error is not None and is_news else "")
     headline = f"{release.id} is ready and waits: {wait.reason}"
     run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
@@ -180,8 +180,8 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, remote_head: 
 def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source | None = None) -> Goal:
     """Check the new code, resolve in its staging tree, and decide what to build. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
-    if gone := work.only - work.facts.lock.names:
-        message = f"the new commits remove {', '.join(sorted(gone))} from uv.lock"
+    if removed := work.only - work.facts.lock.names:
+        message = f"the new commits remove {', '.join(sorted(removed))} from uv.lock"
         work.log.note(Finding("package-not-locked", message, "No other package was upgraded instead."))
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
     has_news = due is not None or target.moves
@@ -307,22 +307,22 @@ def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *
     if due is None or not due.is_down:
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-    what = "waits" if waits else "has failed"
-    advice = f"Its replacement {what} ({reason}). Correct that, or run `releaser rebuild`."
+    fate = "waits" if waits else "has failed"
+    advice = f"Its replacement {fate} ({reason}). Correct that, or run `releaser rebuild`."
     log.note(Finding("live-cannot-run", message=message, advice=advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     due, count = goal.due, len(release.manifest.changes)
-    what = f"{plural(count, 'package')} changed" if count else "no package changed"
+    changed = f"{plural(count, 'package')} changed" if count else "no package changed"
     pulled, culprits = log.learned.pulled, CulpritsSection.of(log).culprits
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
-        them = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
-        what += f", {len(culprits)} on hold because the tests fail with {them}"
+        culprits_named = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
+        changed += f", {len(culprits)} on hold because the tests fail with {culprits_named}"
     if due is None:
-        return f"updated to {release.id}: {what}{with_commits}"
+        return f"updated to {release.id}: {changed}{with_commits}"
     if not due.is_damaged:
-        return f"rebuilt {due.release.id} as {release.id}, because {due.reason}: {what}{with_commits}"
+        return f"rebuilt {due.release.id} as {release.id}, because {due.reason}: {changed}{with_commits}"
     why = one_line(due.reason, limit=_LONGEST_REASON)
-    return f"built {release.id} to replace {due.release.id}, which was damaged ({why}): {what}{with_commits}"
+    return f"built {release.id} to replace {due.release.id}, which was damaged ({why}): {changed}{with_commits}"

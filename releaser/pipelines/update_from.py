@@ -164,8 +164,8 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     newest = bundle_before(run.site)
     is_older = newest is not None and move.built < newest.sequence
     with run.log.step("download") as step:
-        file, what = _download(run.site, channel, move)
-        step.says(what)
+        file, summary = _download(run.site, channel, move)
+        step.says(summary)
     result = install(run, InstallRequest(file=file, allow_older=is_older, force=force))
     if not run.log.learned.waits:
         shutil.rmtree(file.parent, ignore_errors=True)

@@ -127,8 +127,8 @@ def measure(directory: Path) -> DiskUsage:
 
 def total_bytes(manifests: Iterable[Manifest]) -> int:
     """Return the disk usage of all releases; files shared with uv's cache, and so with each other, count once."""
-    taken = [(usage.own_bytes, usage.size_bytes - usage.own_bytes) for usage in map(DiskUsage.of, manifests)]
-    return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
+    sizes = [(usage.own_bytes, usage.size_bytes - usage.own_bytes) for usage in map(DiskUsage.of, manifests)]
+    return sum(own for own, _ in sizes) + max((shared for _, shared in sizes), default=0)
 
 
 BUILT = "share/releaser/output"  # in a venv: the output of `before_build`, which goes live with it

@@ -206,35 +206,39 @@ def find_interpreter_damage(
     release: Release, *, asks: bool = False, unchanged: Callable[..., bool] = is_unchanged
 ) -> Damage | None:
     """Return the damage of the interpreter of a release; starts it if `asks`, or if it has changed."""
-    was, python = VenvFacts.of(release.manifest).interpreter, f"{release.place}/venv/bin/python"
+    sealed, python = VenvFacts.of(release.manifest).interpreter, f"{release.place}/venv/bin/python"
     text = link_text(python) or ""
-    is_same = was is not None and unchanged(text if text[:1] == "/" else python, was.executable, (*was.seen.items(),))
-    executable = was.executable if was is not None and is_same else executable_of(python)
+    is_same = sealed is not None and unchanged(
+        text if text[:1] == "/" else python, sealed.executable, (*sealed.seen.items(),)
+    )
+    executable = sealed.executable if sealed is not None and is_same else executable_of(python)
     if not is_same and not release.works():
-        what = f"{was} at {was.executable}" if was and not os.path.exists(was.executable) else python
-        return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
+        place = f"{sealed} at {sealed.executable}" if sealed and not os.path.exists(sealed.executable) else python
+        return Damage(kind="gone", reason=f"its interpreter is gone ({place})", fatal=True)
     if why := _distrust(release, executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
     may_ask = release.asks and not release.has_failed  # its tests may have replaced its Python
-    if was is None and (not may_ask or executable.startswith(f"{os.path.realpath(release.venv)}/")):
+    if sealed is None and (not may_ask or executable.startswith(f"{os.path.realpath(release.venv)}/")):
         return None  # a copy of an interpreter that could not be asked when it was sealed
-    if not asks and (was is None or is_same or (executable == was.executable and look_at(was.seen) == was.seen)):
+    if not asks and (
+        sealed is None or is_same or (executable == sealed.executable and look_at(sealed.seen) == sealed.seen)
+    ):
         return None
     if not may_ask:
         more = "it failed its tests, so nothing is started" if release.has_failed else "`releaser verify` checks it"
         return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); {more}")
     try:
-        now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
+        now = _ask(executable, tuple(look_at((executable, *(sealed.seen if sealed else ()))).items()))
     except ToolError as error:
         reason = f"its interpreter no longer starts ({executable}): {error.message}"
         return Damage(kind="gone", reason=reason, fatal=True)
-    if was is None:  # it could not be asked at the seal: the manifest has only the version
-        was = replace(now, version=release.manifest.python)
-        if not was.version[:1].isdigit():  # an adopted venv of unknown version
+    if sealed is None:  # it could not be asked at the seal: the manifest has only the version
+        sealed = replace(now, version=release.manifest.python)
+        if not sealed.version[:1].isdigit():  # an adopted venv of unknown version
             return None
-        return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
-    reason = change(was, now)
-    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
+        return None if sealed.minor == now.minor else Damage(kind="interpreter", reason=change(sealed, now), fatal=True)
+    reason = change(sealed, now)
+    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(sealed)) if reason else None
 
 
 def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
@@ -339,9 +343,15 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
     elif reads or (is_file and is_checkable(hashed) and before and before.split(" ")[0] == now.split(" ")[0]):
         try:
             if matches(f"{venv}/{path}", hashed):
-                was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now))
-                message = f"its read and execute permissions were {was} and are {mode} now"
-                return Defect(path=path, kind="permissions", message=message) if was and mode and was != mode else None
+                mode_before, mode = (
+                    seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now)
+                )
+                message = f"its read and execute permissions were {mode_before} and are {mode} now"
+                return (
+                    Defect(path=path, kind="permissions", message=message)
+                    if mode_before and mode and mode_before != mode
+                    else None
+                )
         except OSError as error:
             message = f"it cannot be read: {os_reason(error)}"
     return Defect(path=path, kind="changed", message=message)

@@ -80,10 +80,10 @@ class Proposal(Frozen):
             return f"{place} has commit {self.others[:12]}, which this site did not make: nothing is proposed there"
         if not self.commit:
             return ""
-        what = f"{self.changes} package change{'' if self.changes == 1 else 's'}, {self.release}"
+        summary = f"{self.changes} package change{'' if self.changes == 1 else 's'}, {self.release}"
         if self.declined:
-            return f"declined, as {place} was deleted: {what}; `releaser propose --force` proposes it again"
-        return f"{'proposed' if self.pushed else 'to be proposed'} on {place} since {self.at[:10]}: {what}"
+            return f"declined, as {place} was deleted: {summary}; `releaser propose --force` proposes it again"
+        return f"{'proposed' if self.pushed else 'to be proposed'} on {place} since {self.at[:10]}: {summary}"
 
 
 PROPOSAL = StateFile(name="proposal.json", type=Proposal)

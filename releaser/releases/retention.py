@@ -75,24 +75,24 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
     for another reason still takes its place. Releases younger than `keep_at_least` stay: a process without a lease yet
     may have begun to use one. On a full disk, places and age keep no release that was never live: nothing runs on it.
     """
-    taken: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     decided = []
     for release in snapshot.releases:
         kind = "override" if release.manifest.origin == "override" and not release.live else release.state
         never_live = kind in ("failed", "override", "candidate")
         places = settings.places(kind)
         among = f"the newest {kind} one" if places == 1 else f"one of the {places} newest {kind} ones"
-        taken[kind] += 1
+        counts[kind] += 1
         reasons = (
             *_ties(release, snapshot, present),
             *(
                 []
                 if present.is_full and never_live
-                else [*([among] if taken[kind] <= places else []), *_youth(release, settings, present.now)]
+                else [*([among] if counts[kind] <= places else []), *_youth(release, settings, present.now)]
             ),
         )
-        goes = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
-        decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
+        target = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
+        decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (target,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at a release with a damaged manifest
         lifecycle = snapshot.lifecycles.get(name)
         ties = {"live": name == snapshot.live_id, "pinned": lifecycle is not None and lifecycle.pinned}
@@ -217,8 +217,8 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         directory = str(store.path(name))
         if found := leases.users(directory, locks):
-            who = f"process{'' if len(found) == 1 else 'es'} {first_few(map(str, found), _MOST_NAMED)}"
-            used[name] = f"in use by {who}"
+            users = f"process{'' if len(found) == 1 else 'es'} {first_few(map(str, found), _MOST_NAMED)}"
+            used[name] = f"in use by {users}"
         elif leases.is_used(directory):
             used[name] = UNSEEN
     return used
@@ -252,8 +252,8 @@ def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
     sizes = {one.id: DiskUsage.of(one.manifest).size_bytes for one in store.all() if one.id in names}
 
     def read() -> int:
-        there = set(os.listdir(store.directory))
-        return sum(size for name, size in sizes.items() if not there & {name, DOOMED + name})
+        existing = set(os.listdir(store.directory))
+        return sum(size for name, size in sizes.items() if not existing & {name, DOOMED + name})
 
     return Gauge(total=sum(sizes.values()), read=read)
 

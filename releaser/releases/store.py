@@ -248,11 +248,11 @@ class ReleaseStore(Frozen):
 
     def foreign(self) -> tuple[str, ...]:
         """Return the names in the directory of releases that do not belong to releaser."""
-        there = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
+        existing = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
         known = self.ledger().named
         places = map(self.path, self._names())
         own = {place.name for place in places if (place / MANIFEST).exists() or is_own(place, known)}
-        found = there - own - {DOOMED + name for name in self.half_removed()}
+        found = existing - own - {DOOMED + name for name in self.half_removed()}
         return tuple(name for name in sorted(found) if os.path.lexists(self.path(name)))
 
     def half_removed(self) -> tuple[str, ...]:
@@ -277,8 +277,8 @@ class ReleaseStore(Frozen):
         try:
             manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", manifest_type())
         except (UnreadableStateError, OSError) as error:
-            what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
-            damaged[name] = f"cannot be read: {what}"
+            reason = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
+            damaged[name] = f"cannot be read: {reason}"
             return None
         if manifest is not None and manifest.id != name:
             damaged[name] = f"is that of {manifest.id}"

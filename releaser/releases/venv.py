@@ -114,9 +114,9 @@ def ask(runner: Runner, executable: str) -> Interpreter:
     words = [executable, "-I", "-S", "-B", "-c", _IDENTITY]
     finished = runner.run(words, cwd=Path("/"), env=runner.neutral, timeout=_TIMEOUT)
     try:
-        said = json.loads(finished.stdout)
-        texts = {name: str(said[name]) for name in _SAID}
-        landmarks = [str(landmark) for landmark in said["landmarks"] if landmark]
+        answer = json.loads(finished.stdout)
+        texts = {name: str(answer[name]) for name in _SAID}
+        landmarks = [str(landmark) for landmark in answer["landmarks"] if landmark]
     except (ValueError, KeyError, TypeError) as error:
         message = f"{executable} printed {finished.stdout.strip()[:60]!r}, which is not Python's answer"
         raise ToolError(message, output=finished.output) from error
@@ -140,17 +140,17 @@ def ask_if_possible(runner: Runner, venv: Path, known: Interpreter | None = None
         return None
 
 
-def change(was: Interpreter, now: Interpreter) -> str:
+def change(sealed: Interpreter, now: Interpreter) -> str:
     """Describe the change from one interpreter to another; empty if version and build are equal, wherever they are."""
-    if now.runs_what_is_for(was) and (now.version, now.build) == (was.version, was.build):
+    if now.runs_what_is_for(sealed) and (now.version, now.build) == (sealed.version, sealed.build):
         return ""
-    before, after = str(was), str(now)
-    if not now.runs_what_is_for(was):
-        before, after = (f"{name} ({abi})" if abi else name for name, abi in ((before, was.abi), (after, now.abi)))
+    before, after = str(sealed), str(now)
+    if not now.runs_what_is_for(sealed):
+        before, after = (f"{name} ({abi})" if abi else name for name, abi in ((before, sealed.abi), (after, now.abi)))
     elif before == after:
-        before, after = f"{before} {was.build}", f"{after} {now.build}"
-    moved = f", and now {now.executable}" if now.executable != was.executable else ""
-    return f"{before} became {after} under it ({was.executable}{moved})"
+        before, after = f"{before} {sealed.build}", f"{after} {now.build}"
+    moved = f", and now {now.executable}" if now.executable != sealed.executable else ""
+    return f"{before} became {after} under it ({sealed.executable}{moved})"
 
 
 def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
@@ -202,9 +202,9 @@ def _read_metadata(venv: Path, name: str | None = None) -> Iterator[dict[str, li
         for file in (info / "METADATA", info / "PKG-INFO", info):
             with contextlib.suppress(OSError, ValueError):  # ValueError: not UTF-8
                 if text := read_text(file):
-                    said = _read_fields(text)
-                    if not name or normalize_name(_one_of(said, "name")) == normalize_name(name):
-                        yield said
+                    fields = _read_fields(text)
+                    if not name or normalize_name(_one_of(fields, "name")) == normalize_name(name):
+                        yield fields
                     break
 
 
@@ -224,22 +224,22 @@ def _read_fields(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _one_of(said: Mapping[str, list[str]], field: str) -> str:
+def _one_of(fields: Mapping[str, list[str]], field: str) -> str:
     """Return the value of a field that may occur once; empty without any, or with several."""
-    values = said.get(field, [])
+    values = fields.get(field, [])
     return values[0] if len(values) == 1 else ""
 
 
 def versions_in(venv: Path, name: str | None = None) -> dict[str, str]:
     """Return the versions of the installed packages, or of the one called `name`, by normalized name."""
-    found = ((_one_of(said, "name"), _one_of(said, "version")) for said in _read_metadata(venv, name))
+    found = ((_one_of(fields, "name"), _one_of(fields, "version")) for fields in _read_metadata(venv, name))
     return {normalize_name(one): version for one, version in found if one and version}
 
 
 def python_of(venv: Path, name: str, version: str) -> str:
     """Return `Requires-Python` of a package if `version` is installed; empty if it has none."""
-    said = next(_read_metadata(venv, name), {})
-    return _one_of(said, "requires-python") if _one_of(said, "version") == version else ""
+    fields = next(_read_metadata(venv, name), {})
+    return _one_of(fields, "requires-python") if _one_of(fields, "version") == version else ""
 
 
 def link_of(venv: Path, name: str) -> str | None:
@@ -247,18 +247,18 @@ def link_of(venv: Path, name: str) -> str | None:
     import string  # slow to import, for `releaser list`
 
     dropped = str.maketrans("", "", string.punctuation + string.whitespace)
-    said = next(_read_metadata(venv, name), {})
-    labelled = (url.partition(",")[::2] for url in said.get("project-url", ()))
+    fields = next(_read_metadata(venv, name), {})
+    labelled = (url.partition(",")[::2] for url in fields.get("project-url", ()))
     urls = {label.translate(dropped).lower(): url.strip() for label, url in labelled}
-    urls.setdefault("homepage", _one_of(said, "home-page"))
+    urls.setdefault("homepage", _one_of(fields, "home-page"))
     return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
 
 
 def requirements_in(venv: Path) -> Iterator[Installed]:
     """Yield the packages of a venv that require others."""
-    for said in _read_metadata(venv):
-        if (name := _one_of(said, "name")) and (requires := said.get("requires-dist")):
-            yield Installed(name=normalize_name(name), version=_one_of(said, "version"), requires=tuple(requires))
+    for fields in _read_metadata(venv):
+        if (name := _one_of(fields, "name")) and (requires := fields.get("requires-dist")):
+            yield Installed(name=normalize_name(name), version=_one_of(fields, "version"), requires=tuple(requires))
 
 
 _LONGEST_SHEBANG = 127  # bytes that the kernel reads of a first line (execve(2))
@@ -345,7 +345,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
     """
     record, venv = dist_info / "RECORD", os.path.realpath(dist_info.parents[3])
     rows = list(csv.reader(read_text(record).splitlines()))
-    was = [row[:] for row in rows]
+    rows_before = [row[:] for row in rows]
     for row in rows:
         file = dist_info.parent / row[0]
         is_due = file != record and (not outside or row[0].startswith("../"))
@@ -361,7 +361,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
             row[1:3] = [hash_of(str(file)), str(len(after))]
             for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
                 compiled.unlink()
-    if rows == was:
+    if rows == rows_before:
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)

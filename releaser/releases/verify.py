@@ -127,21 +127,21 @@ def _verify_one(
         recorded = read_records(str(release.venv))
         # Files with a hash, except byte code, which Python writes again.
         to_read = {path: one for path, one in recorded.items() if is_checkable(one) and "__pycache__/" not in path}
-        sealed, there = read_sealed(release), list_below(str(release.venv), "")
+        sealed, existing = read_sealed(release), list_below(str(release.venv), "")
         drift = compare(release, sealed, to_read=to_read, track=lambda paths: track(paths, release.id))
         known = recorded.keys() | sealed.seen.keys()
-        counting = {path: one for path, one in there.items() if path in known and not is_byte_code(path)}
+        counting = {path: one for path, one in existing.items() if path in known and not is_byte_code(path)}
         modes = list(_check_permissions(site, release, counting))
-        findings += _check_lock(site, release, packages_in(there), packages_in(sealed.seen))
+        findings += _check_lock(site, release, packages_in(existing), packages_in(sealed.seen))
         wrong_modes = {defect.path for defect in modes}
         findings += [
             file
             for file in drift.files
             if file.kind != "unexpected" and (file.kind != "permissions" or file.path not in wrong_modes)
         ]
-        findings += _find_unexpected(release, drift, known | sealed.others, there)
+        findings += _find_unexpected(release, drift, known | sealed.others, existing)
         if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
-            findings += _find_shared(there)
+            findings += _find_shared(existing)
         findings += modes
         findings += run_trials(release)
     if not os.path.isdir(release.directory):
@@ -237,13 +237,13 @@ def compare_with_lock(
 
 
 def _find_unexpected(
-    release: Release, drift: Drift, known: Collection[str], there: Collection[str]
+    release: Release, drift: Drift, known: Collection[str], existing: Collection[str]
 ) -> Iterator[Defect]:
     """Yield the files that should not exist; `compare_with_lock` reports whole packages."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
     added = {file.path: file.message for file in drift.files if file.kind == "unexpected"}
-    for path in sorted(there):
+    for path in sorted(existing):
         if path.endswith(f"{INFO}/RECORD") or path in of_venvs:
             continue
         message = added.get(path, "")
@@ -255,10 +255,10 @@ def _find_unexpected(
             yield Defect(kind="unexpected", path=path, message=message)
 
 
-def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Defect]:
+def _find_shared(existing: Mapping[str, os.stat_result]) -> Iterator[Defect]:
     """Yield the files with another hard link outside the venv: a change there changes the file of the venv."""
-    within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
-    for path, status in sorted(there.items()):
+    within = collections.Counter((one.st_dev, one.st_ino) for one in existing.values() if one.st_nlink > 1)
+    for path, status in sorted(existing.items()):
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
         if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
             names = "another name" if outside == 1 else f"{outside} other names"
@@ -282,10 +282,10 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
 
 
 def compare_permissions(
-    there: Mapping[str, os.stat_result], *, group: int, others: bool, writable: bool = False
+    existing: Mapping[str, os.stat_result], *, group: int, others: bool, writable: bool = False
 ) -> Iterator[Defect]:
     """Yield the files that do not belong to `group`, or have another mode than releaser gives to a release."""
-    for path, status in sorted(there.items()):
+    for path, status in sorted(existing.items()):
         if status.st_gid != group:
             message = f"it belongs to group {status.st_gid}, and not to {group}"
             yield Defect(kind="permissions", path=path, message=message)

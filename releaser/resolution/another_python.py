@@ -184,12 +184,12 @@ class _Move:
         ]
         if tags and not any(has_build(one, tags) for one in found):
             return f"{version} has no build for Python {minor(self.python)}"
-        said = python_of(self.live.venv, name, version)
+        required = python_of(self.live.venv, name, version)
         try:
-            fits = SpecifierSet(said).contains(self.python, prereleases=True)
+            fits = SpecifierSet(required).contains(self.python, prereleases=True)
         except InvalidSpecifier:
             return ""
-        return "" if fits else f"{version} requires Python {said}"
+        return "" if fits else f"{version} requires Python {required}"
 
 
 # Questions to uv

@@ -160,10 +160,10 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
         places = {str(canonicalize_name(name)): where for name, _, where in frozen if where} | links
         for name in sorted(places.keys() - request.decided - own):
             where = Redactor().clean(places[name])
-            what = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
+            origin = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
             advice = f"To install it from there, add --with '{name} @ {where}'. To skip it, add --without {name}."
             problems.append(
-                Finding("package-unlockable", f"{name} {versions[name]} {what}, so no lock can hold it", advice)
+                Finding("package-unlockable", f"{name} {versions[name]} {origin}, so no lock can hold it", advice)
             )
         if sees_more:
             advice = (

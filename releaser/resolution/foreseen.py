@@ -80,9 +80,9 @@ class Outlook(Frozen):
                 logger.warning("the lock of the checkout is used instead of the committed lock: %s", error.message)
                 lock = self.base
             return self._judge(lock, site)
-        with project_aside(site) as there:
+        with project_aside(site) as aside:
             try:
-                found = self._resolve(there, self.rules)
+                found = self._resolve(aside, self.rules)
                 if found is None:
                     return Foreseen(refused=_NO_SOLUTION)
                 refuse_rolled_back_versions(found, self.blocks)
@@ -92,33 +92,33 @@ class Outlook(Frozen):
                 ) from error
             except ResolutionError as error:
                 return Foreseen(refused=error.message)
-            return self._judge(found, there)
+            return self._judge(found, aside)
 
     @property
     def _before(self) -> LockFile:
         return lock_of(self.live)
 
-    def _resolve(self, there: Site, rules: Rules) -> LockFile | None:
+    def _resolve(self, aside: Site, rules: Rules) -> LockFile | None:
         """Return the lock within the rules; None without a solution. Raises ToolError and ResolutionError."""
         resolver = TreeResolver(
-            site=there, lock=self.base, uv=self.uv, choice=self.choice, now=rules.policy.age.now, live=self.live,
+            site=aside, lock=self.base, uv=self.uv, choice=self.choice, now=rules.policy.age.now, live=self.live,
             available=self.available,
         )  # fmt: skip
         locked = self.base.versions
         live = live_lock(self.live, locked).versions
         found = resolve_within_rules(resolver, lambda: rules, locked=locked, live=live, find_fixes=self.find_fixes)
-        return None if isinstance(found, NoSolution) else read_made_lock(there.project.root)
+        return None if isinstance(found, NoSolution) else read_made_lock(aside.project.root)
 
-    def _judge(self, found: LockFile, there: Site) -> Foreseen:
+    def _judge(self, found: LockFile, aside: Site) -> Foreseen:
         """Return a lock with the reason, if any, for which an update would not install it."""
         foreseen = Foreseen(lock=found, versions=versions_for(found, self.choice.version))
         files = OriginFacts.of(self.live and self.live.manifest).files
         try:
-            accept_or_refuse(there.state_dir, self.base, found, files_before=files, root=there.project.root)
+            accept_or_refuse(aside.state_dir, self.base, found, files_before=files, root=aside.project.root)
             group = choose_dependency_group(self.site.settings, self.site.pyproject)
             if self._is_as_live(found, group):
-                said = "no installed package would change, so releaser makes no new lock"
-                return replace(foreseen, refused=said, by="no-changes")
+                reason = "no installed package would change, so releaser makes no new lock"
+                return replace(foreseen, refused=reason, by="no-changes")
             failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
             return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
@@ -135,8 +135,8 @@ class Outlook(Frozen):
             return False
         before = self._before if live is not None else self.base
         python = live.manifest.python if live is not None else self.choice.version
-        was = live.manifest.group if live is not None else group
-        if was != group or not before.data:
+        live_group = live.manifest.group if live is not None else group
+        if live_group != group or not before.data:
             return False
         keys = [installed_key(lock, python=python, group=group, default_groups=others) for lock in (before, found)]
         return keys[0] == keys[1]

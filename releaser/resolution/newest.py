@@ -270,23 +270,23 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
     missing: frozenset[str] = frozenset()
     while left := {name: version for name, version in wanted.items() if name not in missing}:
         try:
-            done = ask(left)
+            answer = ask(left)
         except ToolError as error:
             raise describe_unanswered(error.output or error.message, what=what, advice=error.advice) from error
-        if not isinstance(done, NoSolution):
+        if not isinstance(answer, NoSolution):
             break
-        named = frozenset(name for name, version in left.items() if _is_named(name, version, done.output))
-        if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
-            raise describe_unanswered(done.output, what=what)
+        named = frozenset(name for name, version in left.items() if _is_named(name, version, answer.output))
+        if _CLOSED.search(answer.output) or not named or len(named) == len(wanted) > 1:
+            raise describe_unanswered(answer.output, what=what)
         missing |= named
     return missing
 
 
 def _is_named(name: str, wanted: str, output: str) -> bool:
     """True if uv names a package with the wanted version; uv normalizes versions, such as 01.05 to 1.5."""
-    said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
+    versions = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
     sign, version = wanted[:2], canonicalize_version(wanted[2:])
-    return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)
+    return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in versions)
 
 
 def describe_unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:

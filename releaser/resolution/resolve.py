@@ -181,8 +181,8 @@ class TreeResolver(Frozen):
         own = uploads_within_limits(self.site, self.lock, self.now)
         has_lock = self.site.project.lock.exists()  # a lock that is not committed is not in the tree
         lock = self._read_made() if has_lock else self.lock
-        made = own if lock == self.lock else uploads_in(lock, self.now)
-        known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
+        uploads_made = own if lock == self.lock else uploads_in(lock, self.now)
+        known = uploads_made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
         return replace(known, limit=own.limit, limits=own.limits)  # the new lock has the limits of the question
 
     def newest(self) -> tuple[Mapping[str, str], Uploads]:
@@ -210,9 +210,9 @@ class TreeResolver(Frozen):
         lock = self.site.project.lock
         if sets_time_limits(self.site):
             return self._lock(dict.fromkeys(self.lock.names), {})
-        made = self._read_made()
-        lock.write_bytes(made.data)
-        return made.versions
+        new_lock = self._read_made()
+        lock.write_bytes(new_lock.data)
+        return new_lock.versions
 
     def own_limits(self) -> Uploads:
         """Return the time limits that uv wrote into the lock of the tree."""
@@ -228,9 +228,9 @@ class TreeResolver(Frozen):
         words = lock_arguments(
             specifiers=specifiers, packages=self.lock.names, exclude_newer=exclude_newer, no_build=no_build
         )
-        done = self.uv.lock(self.site.project.root, words, python=self.choice.python)
-        self.undated.update(filter(None, map(_name_and_version, files_without_time(done.output))))
-        return done if isinstance(done, NoSolution) else self._read_made().versions
+        locked = self.uv.lock(self.site.project.root, words, python=self.choice.python)
+        self.undated.update(filter(None, map(_name_and_version, files_without_time(locked.output))))
+        return locked if isinstance(locked, NoSolution) else self._read_made().versions
 
 
 def _name_and_version(file: str) -> tuple[str, str] | None:

@@ -97,11 +97,11 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
         except OSError as error:
             message = f"{place} cannot be used: {error}"
             raise ResolutionError(message, f"Give this user write access to {place}.") from error
-        said, problems = list[str](), list[str]()
+        messages, problems = list[str](), list[str]()
         for source, one in zip(sources, _ask(site, place), strict=True):
-            said.append(f"{source}: {_say(source, one, log)}")
+            messages.append(f"{source}: {_say(source, one, log)}")
             problems += [one.problem] if one.problem else []
-        (step.warns if problems else step.says)("; ".join(said))
+        (step.warns if problems else step.says)("; ".join(messages))
 
 
 def _say(source: str, mirrored: Mirrored, log: RunLog) -> str:

@@ -311,10 +311,10 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
     )  # the temporary directory (None) may be in memory
     scratches = [path for path in named if path is None or os.access(path.parent, os.W_OK | os.X_OK)]
     for scratch in scratches:
-        with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
-            layers = make_layers(str(made), places)
-            done = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
-            numbers = {int(number) for number in re.findall(r"^layer (\d+)$", done, re.M)}
+        with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as scratch_directory:
+            layers = make_layers(str(scratch_directory), places)
+            output = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
+            numbers = {int(number) for number in re.findall(r"^layer (\d+)$", output, re.M)}
             if numbers:
                 without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
                 return program, "layers", scratch, without
@@ -322,12 +322,12 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
         _ask(_trial(program), runner)
         version = re.search(r"(\d+)\.(\d+)", _ask([program, "--version"], runner))
     except ToolError as error:
-        said = (error.output.strip().splitlines() or [error.message])[0]
-        return f"bubblewrap does not work here ({said})"
+        reason = (error.output.strip().splitlines() or [error.message])[0]
+        return f"bubblewrap does not work here ({reason})"
     if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
         for scratch in scratches:
-            with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
-                layers = make_layers(str(made), places, joins=False)
+            with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as scratch_directory:
+                layers = make_layers(str(scratch_directory), places, joins=False)
                 _ask(_trial(program, _laid(layers, "layers of bubblewrap")), runner)
                 return program, "layers of bubblewrap", scratch, ()
     return program, "read-only", None, ()

@@ -373,13 +373,13 @@ def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], No
     """
 
     def mount() -> None:
-        done = ""
+        report = ""
         try:
             _have_own_mounts()
             for number, one in enumerate(layers):
                 try:
                     _mount(one)
-                    done += f"layer {number}\n"
+                    report += f"layer {number}\n"
                 except OSError:
                     if not tells:
                         _show_read_only(one)
@@ -388,7 +388,7 @@ def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], No
                 os.write(2, f"The sandbox cannot be made: {error}\n".encode())
                 os._exit(1)
         if tells:
-            os.write(1, done.encode())
+            os.write(1, report.encode())
 
     return mount
 

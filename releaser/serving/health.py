@@ -39,19 +39,19 @@ def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: Rest
     """
     patience = settings.patience()
     if watches:
-        said = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
-        if said.taken_over and check.sees_all and check.look().proves_it:
-            return said.answer
+        answer = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
+        if answer.taken_over and check.sees_all and check.look().proves_it:
+            return answer.answer
     else:
-        said = until_good(ask, patience)
+        answer = until_good(ask, patience)
     for left in range(patience.tries if check.goes_back else 1, 0, -1):
         try:
-            return f"{said.answer}{settings.stay_good(ask)}"
+            return f"{answer.answer}{settings.stay_good(ask)}"
         except ToolError:
             if left == 1:
                 raise
             until_good(ask, patience)
-    return said.answer
+    return answer.answer
 
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel gives the start of a process no more precisely
@@ -145,10 +145,10 @@ class RestartCheck(Frozen):
             earlier = self.origin.id if self.origin is not None else ""
             left = f": {first_few(map(str, seen.left))}" if seen.left else ""
             count = f"{len(seen.left)} {'process still runs' if len(seen.left) == 1 else 'processes still run'}"
-            who = count if seen.left else "processes that releaser cannot see still run"
+            processes = count if seen.left else "processes that releaser cannot see still run"
             return Finding(
                 "processes-left",
-                message=f"{who} on release {earlier}, which was live before{left}",
+                message=f"{processes} on release {earlier}, which was live before{left}",
                 advice="Restart these processes: they use the old packages until they end. Then correct "
                 "`restart`, so that it restarts them.",
             )

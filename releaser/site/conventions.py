@@ -257,8 +257,8 @@ def unasked_groups(pyproject: Pyproject) -> tuple[str, ...] | None:
 def live_default_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
     """Return the groups of the project that go live by default, without those that only tests need."""
     unasked = unasked_groups(pyproject)
-    there = pyproject.groups if unasked is None else [name for name in unasked if name in pyproject.groups]
-    return tuple(name for name in there if name not in settings.test_groups)
+    existing = pyproject.groups if unasked is None else [name for name in unasked if name in pyproject.groups]
+    return tuple(name for name in existing if name not in settings.test_groups)
 
 
 def default_groups(site: Site) -> tuple[str, ...] | None:
@@ -304,9 +304,9 @@ def test_group_findings(
     for entries in _list(pyproject.table("tool", "uv").get("conflicts")):
         tables = [entry for entry in _list(entries) if isinstance(entry, dict)]
         apart = {str(table["group"]) for table in tables if "group" in table and table.get("package", own) == own}
-        here, there = (apart & _expand_groups(names, pyproject) for names in (settings.test_groups, others))
-        if here and len(here | there) > 1:
-            named = " and ".join(f"`{name}`" for name in sorted(here | there))
+        in_tests, in_release = (apart & _expand_groups(names, pyproject) for names in (settings.test_groups, others))
+        if in_tests and len(in_tests | in_release) > 1:
+            named = " and ".join(f"`{name}`" for name in sorted(in_tests | in_release))
             message = f"{source}: {named} cannot be installed together, because of `conflicts` in [tool.uv]"
             advice = f"Remove the conflicting group from `test_groups`, or change `conflicts` in {pyproject.path}."
             yield Finding("test-group-conflict", message, advice)

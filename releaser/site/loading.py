@@ -44,15 +44,15 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
 
     A file that a `setting` names is read much as systemd reads an EnvironmentFile: without interpolation.
     """
-    said, findings, sound = f"{setting} {path}".lstrip(), [], ""
+    place, findings, sound = f"{setting} {path}".lstrip(), [], ""
     try:
         text = read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
-        missing = Finding("file-missing", f"{said} does not exist", f"Create the file, or correct `{setting}`.")
+        missing = Finding("file-missing", f"{place} does not exist", f"Create the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())
     except (OSError, UnicodeDecodeError) as error:
         advice = "Make it UTF-8 text that this user can read."
-        return Variables(values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice),))
+        return Variables(values={}, findings=(Finding("file-unreadable", f"{place} cannot be read: {error}", advice),))
     from dotenv import dotenv_values  # slow to import, and most sites have no such file
     from dotenv.parser import parse_stream
 
@@ -66,7 +66,7 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
             sound += binding.original.string
     values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
     findings += [
-        Finding("env-no-value", f"{said}: {name} has no value", f"Write {name}=value, or remove the line.")
+        Finding("env-no-value", f"{place}: {name} has no value", f"Write {name}=value, or remove the line.")
         for name, value in values.items()
         if value is None and (setting or _is_ours(name))
     ]

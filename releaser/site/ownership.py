@@ -178,13 +178,13 @@ def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding 
             if stat.S_ISCHR(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
                 continue
             if mode & stat.S_IWOTH:
-                who, letter = "all users", "o"
+                users, letter = "all users", "o"
             elif mode & stat.S_IWGRP and gid not in (0, group) and (name := _shared_group(gid, owner)):
-                who, letter = f"the group {name}", "g"
+                users, letter = f"the group {name}", "g"
             else:
                 continue
             where = str(path) if place == real else f"{place}, and so replace {path}"
-            message = f"{who} can write to {where} (mode {stat.S_IMODE(mode):04o})"
+            message = f"{users} can write to {where} (mode {stat.S_IMODE(mode):04o})"
             return Finding("file-open", message, f"Check the contents of {path}, then run `chmod {letter}-w {place}`.")
     return None
 

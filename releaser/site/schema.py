@@ -11,13 +11,13 @@ from releaser.site.settings import SPECS, AllSettings
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `[tool.releaser]` in pyproject.toml."""
-    properties, said = {}, comments(AllSettings)
+    properties, texts = {}, comments(AllSettings)
     for name, spec in SPECS.items():
         schema = spec.kind.schema
-        how = "" if "enum" in schema else spec.kind.describe()
+        kind = "" if "enum" in schema else spec.kind.describe()
         if spec.default is not None:
             schema = {"default": spec.kind.spell(spec.default), **schema}
-        properties[name] = {"description": f"{said[name]} {how}".strip(), **schema}
+        properties[name] = {"description": f"{texts[name]} {kind}".strip(), **schema}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "[tool.releaser] in pyproject.toml",

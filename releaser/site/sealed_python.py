@@ -125,8 +125,10 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
         owner, place = os.stat(releases).st_uid, f"{venv}/{path}"
         for written in dict.fromkeys((place, os.path.realpath(place))):
             if who := who_else(written, owner):
-                was = "changed" if path in (sealed or {}) else "added"
-                return f"{path.rpartition(_PLACE)[2]}, which Python runs at each start, was {was}; {who} can write it"
+                change = "changed" if path in (sealed or {}) else "added"
+                return (
+                    f"{path.rpartition(_PLACE)[2]}, which Python runs at each start, was {change}; {who} can write it"
+                )
     return ""
 
 

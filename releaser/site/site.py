@@ -381,9 +381,9 @@ def existing_directory(path: Path) -> Path:
             return root
         try:
             root.stat()  # since Python 3.13, is_dir() and exists() hide loops and missing permissions
-            what = f"{root} is not a directory"
+            message = f"{root} is not a directory"
         except (FileNotFoundError, NotADirectoryError):
-            what = f"{root} does not exist"
+            message = f"{root} does not exist"
     except UnicodeEncodeError:
         refuse(
             "path-not-utf8",
@@ -391,8 +391,8 @@ def existing_directory(path: Path) -> Path:
             "Rename the directories whose names are not UTF-8.",
         )
     except (OSError, RuntimeError) as error:  # forbidden, too long a name, a loop of symlinks, an unknown ~user
-        what = f"{path} cannot be accessed: {getattr(error, 'strerror', None) or error}"
-    return refuse("path-unfit", f"project {what}", "Correct --project or RELEASER_PROJECT.")
+        message = f"{path} cannot be accessed: {getattr(error, 'strerror', None) or error}"
+    return refuse("path-unfit", f"project {message}", "Correct --project or RELEASER_PROJECT.")
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:

@@ -48,20 +48,20 @@ def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
     for need in needs:
         by_device.setdefault(os.stat(nearest_existing(need.place)).st_dev, []).append(need)
     for found in by_device.values():
-        what, place = found[0].what, nearest_existing(found[0].place)
+        purpose, place = found[0].what, nearest_existing(found[0].place)
         free, remedies = free_space(place), dict.fromkeys(need.remedy for need in found if need.remedy)
         advice = f"Make room, or {'; '.join(remedies)}."
         needed = sum(need.bytes for need in found)
         if free.bytes < needed:
             large = [f"{_mb(need.bytes)} for {need.what}" for need in found if need.bytes >= _WORTH_NAMING]
             parts = f" ({', '.join(large)})" if len(large) > 1 else ""
-            message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
+            message = f"no space for {purpose}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
             yield Finding("disk-full", message, advice)
         inodes = sum(need.inodes for need in found)
         if free.inodes is not None and free.inodes < inodes:
             yield Finding(
                 "inodes-full",
-                f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed",
+                f"too few free inodes for {purpose}: {free.inodes} at {place}, {inodes} needed",
                 advice,
             )
 

@@ -73,10 +73,10 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
         with contextlib.suppress(OSError):  # deleted meanwhile, or of another user
             if not mark.parent.is_symlink():
                 mark.parent.chmod(stat.S_IMODE(mark.parent.stat().st_mode) | stat.S_IWGRP)
-    there = [
+    directories = [
         directory for directory in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if directory.is_dir()
     ]
-    for place in (project.logs, project.outbox, *there):
+    for place in (project.logs, project.outbox, *directories):
         _make(place, own, like.st_gid)
 
 
@@ -186,13 +186,13 @@ def release_work_tree(project: Project, layout: Layout) -> None:
 
 
 def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
-    said = ""
+    sentence = ""
     try:
         owner = read_owner(file)
     except UnreadableStateError as error:
         owner = None
         with contextlib.suppress(OSError):  # this must not prevent a rollback
-            said = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
+            sentence = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
     except OSError as error:
         _warn("%s cannot be read: %s", file, error)
         return ""
@@ -205,8 +205,8 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
     except OSError as error:  # a full disk must not prevent a rollback; the next run writes the file
         _warn("%s cannot be written: %s", file, error)
     if owner is not None and file.name == OWNER:
-        said = f"The project was moved from {_name(owner)} to {_name(project)}."
-    return said
+        sentence = f"The project was moved from {_name(owner)} to {_name(project)}."
+    return sentence
 
 
 def _write_owner(project: Project, file: Path) -> None:

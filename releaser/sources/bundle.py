@@ -40,23 +40,23 @@ class Bundle(Locked):
         uv ignores its own settings, which could add indexes and directories. It still reads groups and sources of the
         project.
         """
-        made, wheels = self.manifest, self.place / WHEELS
-        names = [file.path.removeprefix(INCLUDED) for file in made.below(INCLUDED)]
+        manifest, wheels = self.manifest, self.place / WHEELS
+        names = [file.path.removeprefix(INCLUDED) for file in manifest.below(INCLUDED)]
         return Supply(
             read_lock=lambda: LockFile.parse(read_file(self.place / LOCK)),
-            takes=f"the lock of the bundle of {made.release}",
+            takes=f"the lock of the bundle of {manifest.release}",
             asks_others=False,
             runs_tests=self.runs_tests,
             variables={"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)},
-            to_install=partial(offline_lock, wheels=wheels, manifest=made),
+            to_install=partial(offline_lock, wheels=wheels, manifest=manifest),
             included={name: self.place / INCLUDED / name for name in names},
             advice="Add these files to `bundle_include` where the bundle is created, and create it again.",
             provenance=Provenance(
-                release=made.release,
-                sequence=made.sequence,
-                sha256=made.sha256,
+                release=manifest.release,
+                sequence=manifest.sequence,
+                sha256=manifest.sha256,
                 signer=self.signer,
-                included_sha256=made.included_sha256,
+                included_sha256=manifest.included_sha256,
                 brought=tuple(name for name in names if not os.path.lexists(site.project.root / name)),
             ),
         )

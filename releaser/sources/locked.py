@@ -45,8 +45,8 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
     for hold in blocks.held:
         wanted, live = lock.versions.get(hold.name), before.get(hold.name)
         if wanted != live and live is not None:
-            has = f"{hold.name} {wanted}" if wanted else f"no {hold.name}"
-            message = f"uv.lock has {has}, but {live} is on hold by you"
+            locked = f"{hold.name} {wanted}" if wanted else f"no {hold.name}"
+            message = f"uv.lock has {locked}, but {live} is on hold by you"
             advice = (
                 f"To follow uv.lock, run `releaser unhold {hold.name}`. To keep the hold, lock {live} where "
                 f"you develop, and push."
@@ -58,13 +58,15 @@ def _refuse_other_project(work: Workspace) -> None:
     """See that the lock in the staging tree fits pyproject.toml. Raises ResolutionError."""
     site = work.site
     try:
-        done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
+        checked = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:
         message = f"uv could not check whether uv.lock fits pyproject.toml: {error.message}"
         raise ResolutionError(message, error.advice or "Check the network.", output=error.output) from error
-    if isinstance(done, NoSolution):
+    if isinstance(checked, NoSolution):
         message = "uv.lock does not fit pyproject.toml, and releaser does not change it"
-        raise ResolutionError(message, "Run `uv lock` where you develop, commit uv.lock, and push.", output=done.output)
+        raise ResolutionError(
+            message, "Run `uv lock` where you develop, commit uv.lock, and push.", output=checked.output
+        )
 
 
 def _refuse_rolled_back(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
@@ -72,7 +74,7 @@ def _refuse_rolled_back(work: Workspace, lock: LockFile, blocks: Blocks) -> None
     out = [hold for hold in blocks.by("rollback") if hold.is_in(lock.versions)]
     for candidate in blocks.candidates if out else ():
         if candidate.key and candidate.key.lock_sha256 == key.lock_sha256:
-            names = first_few([f"{it.name} {it.version}" for it in out])
+            names = first_few([f"{block.name} {block.version}" for block in out])
             were = "was" if len(out) == 1 else "were"
             message = (
                 f"{names} {were} rolled back ({candidate.reason}), and uv.lock is still that of {candidate.release}"

@@ -56,11 +56,11 @@ class Overridden(Source):
                 "See uv's message: the version must fit the other packages.",
             )
             try:
-                made = work.facts.uv.lock(tree, ["lock"], python=work.facts.python)
+                locked = work.facts.uv.lock(tree, ["lock"], python=work.facts.python)
             except ToolError as error:
                 raise ResolutionError(message, error.advice or advice, output=error.output) from error
-            if isinstance(made, NoSolution):
-                raise ResolutionError(message, advice, output=made.output)
+            if isinstance(locked, NoSolution):
+                raise ResolutionError(message, advice, output=locked.output)
             lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
             if ignored := not_taken(packages, lock):
                 message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"

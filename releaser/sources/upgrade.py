@@ -33,5 +33,5 @@ def _fixes(wanted: Wanted) -> dict[str, str]:
     """Return the versions that fix known vulnerabilities, which `min_age` does not delay."""
     work = wanted.work
     found = wanted.audits.live if AuditSettings.of(work.site).security_fixes == "early" else None
-    every = found.fixes() if found else {}
-    return {name: fix for name, fix in every.items() if name in (work.only or every)}
+    fixes = found.fixes() if found else {}
+    return {name: fix for name, fix in fixes.items() if name in (work.only or fixes)}

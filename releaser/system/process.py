@@ -232,8 +232,8 @@ class Runner:
             message = f"{words[0].rpartition('/')[2]} printed more than {most >> 20} MiB, the most that releaser reads"
             raise ToolError(message)
         stdout, stderr = (part.take() for part in kept)
-        told = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
-        shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
+        explanation = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
+        shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), explanation)))
         finished = Finished(
             argv=words,
             returncode=process.returncode,

@@ -100,8 +100,8 @@ def _keep_bytes(path: Path, size: int) -> None:
 def _keep_inodes(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     directory.chmod(state_mode(directory.parent) | 0o110)
-    there = set(os.listdir(directory))
-    for name in {f"{number}" for number in range(FILES)} - there:
+    existing = set(os.listdir(directory))
+    for name in {f"{number}" for number in range(FILES)} - existing:
         _allocate(directory / name, 0)
 
 

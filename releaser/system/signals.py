@@ -41,13 +41,13 @@ def defer_interrupts() -> Iterator[None]:
     Blocking the signals is not enough: the kernel would deliver them to another thread, such as that of a spinner, and
     Python would still run the handler in the main thread.
     """
-    came: list[int] = []
+    received: list[int] = []
     try:
-        with _handle(INTERRUPTS, lambda number, _: came.append(number)):
+        with _handle(INTERRUPTS, lambda number, _: received.append(number)):
             yield
     finally:
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])
 
 
 @contextlib.contextmanager

@@ -301,8 +301,8 @@ def _answer(root: str, questions: list[Question], answers: dict[Question, Answer
     pools = {index: ThreadPoolExecutor(_AT_ONCE) for index, _ in by_package}
     fetching = {pools[index].submit(_fetch, found): found for (index, _), found in by_package.items()}
     judge = _Judge(root)
-    for done in as_completed(fetching):
-        for one, fetched in zip(fetching[done], done.result(), strict=True):
+    for future in as_completed(fetching):
+        for one, fetched in zip(fetching[future], future.result(), strict=True):
             try:
                 answers[one] = judge.judge(one, fetched)
             except _BrokenError:

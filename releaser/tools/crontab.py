@@ -132,8 +132,8 @@ def with_job(  # noqa: PLR0913 - the parts of the line
 
 def without_job(crontab: str, project: Path) -> str:
     """Return the crontab without the line that releaser wrote for the project."""
-    gone = {job.number for job in find_jobs(crontab, project) if _is_own(job)}
-    return "\n".join(line for number, line in enumerate(crontab.split("\n")) if number not in gone)
+    removed = {job.number for job in find_jobs(crontab, project) if _is_own(job)}
+    return "\n".join(line for number, line in enumerate(crontab.split("\n")) if number not in removed)
 
 
 class Crontab(Frozen):

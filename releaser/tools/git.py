@@ -245,16 +245,16 @@ class Git(GitReader):
             shared = own.parent.stat().st_mode & stat.S_IWGRP  # else only this user can read it
             variables = {**self.variables}
             del variables["GIT_WORK_TREE"]  # else the repository would store this path
-            how = f"--shared={'group' if shared else 'umask'}"
-            words = ("--template=", "--initial-branch=main", "--bare", how, str(own))
+            sharing = f"--shared={'group' if shared else 'umask'}"
+            words = ("--template=", "--initial-branch=main", "--bare", sharing, str(own))
             replace(self, variables=variables)._change("init", *words)
             own.chmod(0o2770 if shared else 0o700)
             with (own / "config").open("a", encoding="utf-8") as file:
                 file.write(_OF_SHADOW)
             (own / "info").mkdir(exist_ok=True)
             (own / "info" / "attributes").write_text(_AS_IT_LIES, encoding="utf-8")  # last: marks it as complete
-        if gone := {*self.tracked_files()}.difference(files):
-            self._change("update-index", "-z", "--force-remove", "--stdin", input=os.fsencode("\0".join(gone)))
+        if removed := {*self.tracked_files()}.difference(files):
+            self._change("update-index", "-z", "--force-remove", "--stdin", input=os.fsencode("\0".join(removed)))
         paths = os.fsencode("\0".join(files))
         self._change("update-index", "-z", "--add", "--remove", "--replace", "--stdin", input=paths)
         if self._run("diff-index", "--cached", "--quiet", "HEAD", check=False).returncode:
@@ -446,9 +446,9 @@ class Git(GitReader):
         dead = {}
         for lock in locks if index else (one for one in locks if one.name != "index.lock"):
             with contextlib.suppress(OSError):
-                made = lock.stat()
-                if made.st_uid == os.geteuid() and made.st_mtime >= since - _CLOCK_TICK:
-                    dead[lock] = made.st_ino, made.st_mtime_ns
+                status = lock.stat()
+                if status.st_uid == os.geteuid() and status.st_mtime >= since - _CLOCK_TICK:
+                    dead[lock] = status.st_ino, status.st_mtime_ns
         if dead and may_be_running("git", self._places()):
             return False
         for lock, file in dead.items():

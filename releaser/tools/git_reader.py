@@ -272,8 +272,8 @@ class GitReader(Frozen):
         A file behind a symlink is elsewhere, and does not count.
         """
         added = ((path, self.layout.top / path) for path in self._list_differing(before, after, "A"))
-        there = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
-        return [path for path, place in there if place.parent.resolve() == place.parent]
+        existing = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
+        return [path for path, place in existing if place.parent.resolve() == place.parent]
 
     def _is_whole(self, commit: str, path: str) -> bool:
         """True if the existing file or symlink at `path` is that of a commit, as filters write it."""
@@ -301,8 +301,8 @@ class GitReader(Frozen):
         blobs = [one.split()[3] for one in raw.split("\0") if one.startswith(":")]
         if not blobs:
             return 0
-        told = self._run("cat-file", "--batch-check=%(objectsize)", input="\n".join([*blobs, ""]).encode()).stdout
-        return sum(-(-int(size) // 4096) * 4096 for size in told.split() if size.isdecimal())
+        sizes = self._run("cat-file", "--batch-check=%(objectsize)", input="\n".join([*blobs, ""]).encode()).stdout
+        return sum(-(-int(size) // 4096) * 4096 for size in sizes.split() if size.isdecimal())
 
     def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: tuple[str, ...] = ("",)) -> str:
         """Return a digest of all files in a commit, except the paths in `without` (relative to the top).
@@ -361,8 +361,8 @@ class GitReader(Frozen):
         A sparse checkout lacks some files; these are not edited.
         """
         places = ((path, self.layout.top / path) for path in (listing or self.listing()).overlooked)
-        there = [path for path, place in places if place.is_symlink() or place.is_file()]  # no submodule
-        return [path for path in there if not self._is_whole("HEAD", path)]
+        existing = [path for path, place in places if place.is_symlink() or place.is_file()]  # no submodule
+        return [path for path in existing if not self._is_whole("HEAD", path)]
 
     def tracked_files(self, *which: str) -> list[str]:
         """List the tracked files below `root`, relative to it; `which` are options of git-ls-files(1)."""

@@ -233,9 +233,9 @@ def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
 
 def main() -> None:
     """Answer for all sources; end with a message and exit status 1 if boto3 does not work here."""
-    asked, done = json.load(sys.stdin), queue.Queue[Any]()
-    deadline, client = time.monotonic() + asked["seconds"], connect()
-    mirrors = [Mirror(client, source, f"no answer within {asked['seconds']:g} s") for source in asked["sources"]]
+    question, done = json.load(sys.stdin), queue.Queue[Any]()
+    deadline, client = time.monotonic() + question["seconds"], connect()
+    mirrors = [Mirror(client, source, f"no answer within {question['seconds']:g} s") for source in question["sources"]]
     threading.Thread(target=_work, args=(mirrors, done), daemon=True).start()
     ended = 0
     while ended < _AT_ONCE:

@@ -284,7 +284,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
         )  # fmt: skip
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            said = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))[0]
+            output = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))[0]
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -295,7 +295,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if process.returncode:
-        told = _CONTROL.sub("", said.decode("utf-8", "replace"))
+        told = _CONTROL.sub("", output.decode("utf-8", "replace"))
         raise _FailedError(told[-4000:].strip() or f"{words[0]} failed.")
 
 

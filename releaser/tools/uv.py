@@ -132,8 +132,8 @@ class Uv(Frozen):
         began = time.monotonic()
         left = max(self.timeout - self.locking.seconds, 0.0)
         try:
-            done = self._lock([*words, "--python", str(python)], tree, timeout=left)
-            return done if isinstance(done, NoSolution) else Locked(output=done.stderr)
+            locked = self._lock([*words, "--python", str(python)], tree, timeout=left)
+            return locked if isinstance(locked, NoSolution) else Locked(output=locked.stderr)
         except ToolError as error:
             if not error.timed_out:
                 raise
@@ -149,13 +149,13 @@ class Uv(Frozen):
             return self._resolve(words, cwd=tree, timeout=timeout)
         if builds.nothing is not None:
             try:
-                done = self._resolve(words, cwd=tree, timeout=timeout, sandbox=builds.nothing)
+                resolved = self._resolve(words, cwd=tree, timeout=timeout, sandbox=builds.nothing)
             except ToolError as error:
                 if _NO_SYMLINK not in error.output:
                     raise
             else:
-                if not isinstance(done, NoSolution) or _NO_SYMLINK not in done.output:
-                    return done
+                if not isinstance(resolved, NoSolution) or _NO_SYMLINK not in resolved.output:
+                    return resolved
         python = Path(words[words.index("--python") + 1])  # each resolution has this option
         with builds.sandbox(tree, python) as sandbox:
             return self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
@@ -236,14 +236,14 @@ class Uv(Frozen):
         self, words: Sequence[str], *, cwd: Path, timeout: float | None = None, sandbox: Sandbox | None = None
     ) -> Finished | NoSolution:
         try:
-            done = self._run(words, cwd=cwd, timeout=timeout, sandbox=sandbox)
+            finished = self._run(words, cwd=cwd, timeout=timeout, sandbox=sandbox)
         except ToolError as error:
             _refuse_ignored_settings(error.output)
             if error.returncode != _NO_SOLUTION or error.timed_out:
                 raise
             return NoSolution(output=error.output)
-        _refuse_ignored_settings(done.output)
-        return done
+        _refuse_ignored_settings(finished.output)
+        return finished
 
     def _run(
         self,

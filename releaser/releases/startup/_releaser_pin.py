@@ -85,11 +85,11 @@ class _Pin:
         `sys.executable` or `sys.prefix` names it.
         """
         try:
-            came = f"{sys.executable} {self.real} {' '.join(getattr(sys, 'argv', ()))[:_LONGEST]}"
+            line = f"{sys.executable} {self.real} {' '.join(getattr(sys, 'argv', ()))[:_LONGEST]}"
             before, _, last = os.environ.get(_REEXECUTED, "").partition(" ")
-            known = last in (f"{os.getpid()} {came}", f"{os.getppid()} {came}") and not _is_sub_interpreter()
+            known = last in (f"{os.getpid()} {line}", f"{os.getppid()} {line}") and not _is_sub_interpreter()
             times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known else 0
-            os.environ[_REEXECUTED] = f"{times} {os.getpid()} {came}"
+            os.environ[_REEXECUTED] = f"{times} {os.getpid()} {line}"
         except (TypeError, ValueError):  # an embedding program has put other values than strings into `sys.argv`
             return 0
         return times

@@ -44,9 +44,9 @@ def restart_findings(site: Site) -> Iterator[Finding]:
     """Yield the problems that would make the restart fail."""
     settings = RestartSettings.of(site)
     if (settings.stop is None) != (settings.start is None):
-        there, missing = ("stop", "start") if settings.stop else ("start", "stop")
-        message = f"`{there}` is set without `{missing}`, so the service would not be {_OF_PAIR[missing]}"
-        yield Finding("restart-half", message, f"Set `{missing}` too, or remove `{there}`.")
+        given, missing = ("stop", "start") if settings.stop else ("start", "stop")
+        message = f"`{given}` is set without `{missing}`, so the service would not be {_OF_PAIR[missing]}"
+        yield Finding("restart-half", message, f"Set `{missing}` too, or remove `{given}`.")
     yield from restart_of(site).findings(site)
 
 

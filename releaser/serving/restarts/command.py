@@ -30,9 +30,9 @@ class Command(Restart):
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Run the command. Raises ToolError."""
         words, mark = list(RestartSettings.of(site).restart), os.urandom(8).hex()
-        said = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
+        line = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
         left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
-        step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
+        step.says(": ".join(filter(None, (words[0], line))) + (f"; it left {left} running" if left else ""))
 
 
 def ask_program(site: Site, words: list[str]) -> str:
