@@ -35,6 +35,7 @@ from releaser.reporting.mail import render_bodies  # noqa: E402
 from releaser.reporting.mail_setup import explain_recipients  # noqa: E402
 from releaser.reporting.many_sites import SiteAnswer  # noqa: E402
 from releaser.reporting.page import LastRun, Overview, page_of  # noqa: E402
+from releaser.reporting.servers import Server, ServerReport  # noqa: E402
 from releaser.site.addresses import Address, MailSettings  # noqa: E402
 from releaser.site.restart_settings import OutageSection  # noqa: E402
 from releaser.site.site import Pulled  # noqa: E402
@@ -270,7 +271,7 @@ def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
 
 @picture
 def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
-    """Show the page about many sites: one that nobody can read, one with a failed update, and others that are well."""
+    """Show the pages about many sites, with one that is missing and one with a failed update, and about servers."""
     found = a_site()
     quiet = found.status.last_success
     well = replace(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, on_hold=())
@@ -289,9 +290,22 @@ def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     ]
     why = "releaser: /srv/museum_stuff/museum does not exist"
     answers.append(SiteAnswer(site="/srv/museum_stuff/museum", exit_code=3, answer=None, errors=(why,)))
+
+    def report(name: str, *sites: SiteAnswer, hours: int = 0) -> Server:
+        made = ServerReport(host=name, at=found.at - timedelta(hours=hours), sites=sites)
+        return Server(name=name, place=f"https://{name}.example.org/releaser.json", report=made)
+
+    alone = [replace(report("web1", *answers), place="")]
+    refused = "it cannot be reached: [Errno 111] Connection refused"
+    several = [
+        replace(report("web1", *answers[3:5]), place=""),
+        report("web2", *answers[:3]),
+        report("web3", answers[4], hours=50),
+        Server(name="web4", place="https://web4.example.org/releaser.json", problem=refused),
+    ]
     with mock.patch.object(pages, "this_host", return_value="web1"):
-        html = pages.page_of_sites(answers, found.at)
-    yield from each_way(browser, "sites", html)
+        yield from each_way(browser, "sites", pages.page_of_sites(alone, found.at))
+        yield from each_way(browser, "servers", pages.page_of_sites(several, found.at))
 
 
 def each_way(browser: Chromium, name: str, html: str) -> Iterator[tuple[str, bytes]]:

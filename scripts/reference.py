@@ -20,6 +20,7 @@ from releaser.commands import cli
 from releaser.commands.command import all_commands, option_groups, sections
 from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
+from releaser.reporting.servers import PUBLISHED
 from releaser.site.schema import comments
 from releaser.site.settings import SPECS, AllSettings
 from releaser.site.values import Kind, flag
@@ -131,7 +132,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _answers() -> tuple[str, dict[str, str]]:
     """Return the table of what commands print, and the schema of each answer by the name of its file."""
-    answers = {**all_answers(), "run": RUN, "many-sites": EACH}
+    answers = {**all_answers(), "run": RUN, "many-sites": EACH, "report": PUBLISHED}
     called = {"run": "all others", "many-sites": "with `--all` or `--sites`"}
     rows: list[tuple[str, str]] = []
     schemas: dict[str, str] = {}

@@ -14,12 +14,13 @@ import click
 from click.core import ParameterSource
 
 from releaser.errors import ExitCode, Interrupted, UsageError, refuse
+from releaser.site.settings import this_host
 from releaser.system import signals
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from releaser.commands.output import Output
     from releaser.fleet.sites_file import SitesFile
@@ -83,6 +84,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
 
     file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
     if makes_page := words[0] == "report":
+        output.require_target(**_targets())
         words = ["status"]
     is_update = words[0] == "update"
     if is_update and "--" in words:
@@ -93,7 +95,8 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     acts = words[0] in ("update", "propose") and "--dry-run" not in words
     # Sites that go first do so in every group, as the result decides whether the others follow.
     sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
-    if not sites:
+    others = listed.servers if makes_page and wanted.group is None else {}
+    if not sites and not others:
         refuse(
             "no-site",
             f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""),
@@ -105,8 +108,9 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     answers = with_states(answers) if words[0] == "status" and not makes_page else answers
     order = {str(one.path): number for number, one in enumerate(sites)}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
+    code, unread = answers[0].exit_code if answers else ExitCode.OK, False
     if makes_page:
-        _write_page(answers if not interrupt else [], output)
+        unread = not interrupt and _write_report(answers, others, output)
     elif acts:
         _tell_of_update(answers, listed, output)
     elif output.json:
@@ -118,7 +122,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     if interrupt:
         output.note(f"interrupted before {plural(len(sites) - len(answers), 'site')} had finished")
         sys.exit(ExitCode.SIGNALLED + interrupt)
-    sys.exit(answers[0].exit_code)
+    sys.exit(code or (ExitCode.FOUND if unread else ExitCode.OK))
 
 
 def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
@@ -183,11 +187,30 @@ def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Ou
         output.note(summary(answers))
 
 
-def _write_page(answers: Sequence[SiteAnswer], output: Output) -> None:
+def _write_report(answers: Sequence[SiteAnswer], others: Mapping[str, str], output: Output) -> bool:
+    """Write the page and the JSON about the sites; return True if the report of another server is missing or old."""
     from releaser.reporting.page import page_of_sites
+    from releaser.reporting.servers import Server, ServerReport, read_servers
 
-    if answers:
-        output.write_page(click.get_current_context().params["html"], page_of_sites(answers, datetime.now(UTC)))
+    html, publish = _targets().values()
+    report = ServerReport(host=this_host(), at=datetime.now(UTC), sites=tuple(answers))
+    output.publish(publish, report)
+    if not html:
+        return False
+    servers = [Server(name=report.host, report=report)] if answers else []
+    servers += read_servers(others, os.environ)
+    now = datetime.now(UTC)
+    output.write_page(html, page_of_sites(servers, now))
+    problems = {one.name: problem for one in servers if (problem := one.find_problem(now))}
+    for name, problem in problems.items():
+        output.note(f"warning: {name}: {problem}")
+    return bool(problems)
+
+
+def _targets() -> dict[str, Path | None]:
+    """Return the files that `report` writes, by the names of the options."""
+    given = click.get_current_context().params
+    return {name: given[name] for name in ("html", "publish")}
 
 
 def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:

@@ -87,9 +87,25 @@ class Output(Frozen):
 
     def print_json(self, content: Any) -> None:
         """Print JSON in ASCII, which every locale can print and which can have any path and output."""
+        sys.stdout.write(self._encode(content))
+
+    def _encode(self, content: Any) -> str:
         if self.redactor.secrets:
             content = self.redactor.clean_all(json.loads(json.dumps(content, default=plain)))
-        sys.stdout.write(json.dumps(content, indent=2, default=plain).replace("\x7f", "\\u007f") + "\n")
+        return json.dumps(content, indent=2, default=plain).replace("\x7f", "\\u007f") + "\n"
+
+    def require_target(self, *, html: Path | None, publish: Path | None) -> None:
+        """Raise UsageError for a report that would go nowhere."""
+        if not (html or publish or self.json):
+            message = "report needs --html or --publish"
+            raise UsageError(message, "Add `--html FILE` for a page, `--publish FILE` for the page of another server.")
+
+    def publish(self, file: Path | None, content: Any) -> None:
+        """Print content with --json, and write it as JSON to a file, if any, atomically. Raises PreflightError."""
+        if self.json:
+            self.print_json(content)
+        if file:
+            self._write_named("--publish", file, self._encode(content).encode())
 
     def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
         """Print an answer as JSON or, for people, as `text` returns it; print `empty` if nothing was found."""
@@ -130,11 +146,14 @@ class Output(Frozen):
 
     def write_page(self, file: Path, text: str) -> None:
         """Write a page to a file, atomically. Raises PreflightError."""
+        self._write_named("--html", file, self.redactor.clean(text).encode(errors="replace"))
+
+    def _write_named(self, option: str, file: Path, data: bytes) -> None:
         try:
-            write_named(file, self.redactor.clean(text).encode(errors="replace"))
+            write_named(file, data)
         except OSError as error:
-            message = f"the page cannot be written: {os_reason(error)}"
-            refuse("page-unwritable", message, "Correct the path after --html, or its permissions.")
+            message = f"{file} cannot be written: {os_reason(error)}"
+            refuse("page-unwritable", message, f"Correct the path after {option}, or its permissions.")
         self.note(f"wrote {file}")
 
     def note(self, line: str) -> None:

@@ -16,6 +16,7 @@ from releaser.commands import completion
 from releaser.commands.command import FILE, CommandContext, command, refuse_both
 from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
 from releaser.releases.store import store_of
+from releaser.site.settings import this_host
 from releaser.site.state_dir import dispute
 from releaser.system.files import replace_file
 
@@ -341,17 +342,28 @@ def status(
 
 
 @command(section="Look closer", example="releaser report --html shop.html", many="all")
-@click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, atomically.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write the page to this file, atomically.")
+@click.option(
+    "--publish", type=FILE, metavar="FILE", help="Write JSON for the page of another server to this file, atomically."
+)
 @click.option("--offline", is_flag=True, help="Ask neither for newer versions nor for known vulnerabilities.")
-def report(ctx: CommandContext, html: Path, offline: bool) -> None:
+def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline: bool) -> None:
     """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
 
-    With --all, the page covers all sites, the worst first, and asks neither.
+    With --all, the page covers all sites, the worst first, and asks neither. `[servers]` in the file of sites adds the
+    sites of other servers.
     """
     from releaser.pipelines.status import overview
+    from releaser.reporting.many_sites import SiteAnswer
     from releaser.reporting.page import page_of
+    from releaser.reporting.servers import ServerReport
 
-    ctx.output.write_page(html, page_of(overview(ctx.site(), offline=offline)))
+    ctx.output.require_target(html=html, publish=publish)
+    found = overview(ctx.site(), offline=offline or html is None)
+    answer = SiteAnswer(site=found.status.path, exit_code=0, answer=found.status)
+    ctx.output.publish(publish, ServerReport(host=this_host(), at=found.at, sites=(answer,)))
+    if html:
+        ctx.output.write_page(html, page_of(found))
 
 
 @command(section="Look closer", example="releaser history -n 5")

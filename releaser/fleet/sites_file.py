@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from releaser.errors import Finding, PreflightError, os_reason, refuse
 from releaser.site.addresses import Address, MailSettings, addresses
@@ -20,8 +21,9 @@ from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.trusted_files import find_other_writer, way_to
+from releaser.tools.web import is_url
 
-_KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list}
+_KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list, "servers": dict}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}
 _KINDS = {int: "a whole number", list: "a list", dict: "a table", str: "text"}
 _OF_MAIL = ("mail_from", "sendmail", *(name for name in SPECS if name.startswith("smtp_")))
@@ -46,6 +48,8 @@ class SitesFile(Frozen):
     #: The recipients of the summary of an update, and the settings that send it.
     mail_to: tuple[Address, ...] = ()
     mail: MailSettings = field(default_factory=MailSettings)
+    #: The path or the URL of the report of each other server that the page shows, by the name of the server.
+    servers: Mapping[str, str] = field(default_factory=dict)
     #: One sentence for each entry that was ignored, with the reason.
     warnings: tuple[str, ...] = ()
 
@@ -79,6 +83,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         jobs=table.get("jobs", 1),
         mail_to=addresses(table.get("mail_to", [])),
         mail=MailSettings.of(own),
+        servers=table.get("servers", {}),
         warnings=tuple(warnings),
     )
 
@@ -160,7 +165,8 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
         if not _is_path(one) or glob.has_magic(one):
             yield f"first: {one!r} is not an absolute path of a site"
     entries = table.get("site", [])
-    if not entries and not first:
+    yield from _wrong_servers(table.get("servers"))
+    if not (entries or first or table.get("servers")):
         yield "it lists no site; begin each site with [[site]]"
     for number, entry in enumerate(entries if isinstance(entries, list) else [], start=1):
         where = f"[[site]] {number}: "
@@ -171,6 +177,22 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrong_settings(entry.get("settings"), f"{where}settings: ")
         if not _is_path(entry.get("path")):
             yield f"{where}path must be an absolute path (it is {entry.get('path')!r})"
+
+
+def _wrong_servers(servers: object) -> Iterator[str]:
+    for name, place in servers.items() if isinstance(servers, dict) else ():
+        if not isinstance(place, str) or not (_is_path(place) or _is_full_url(place)):
+            yield f"servers: {name} must be an absolute path, or a URL with https:// or http:// (it is {place!r})"
+        elif is_url(place) and "@" in urlsplit(place).netloc:
+            yield f"servers: {name} must not contain a user or a password; write them to ~/.netrc"
+
+
+def _is_full_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return is_url(text) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_path(value: object) -> bool:

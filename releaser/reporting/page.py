@@ -6,6 +6,7 @@ import base64
 import hashlib
 import shlex
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from msgspec import ValidationError, convert
 
 from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
-from releaser.reporting.many_sites import SiteAnswer, said
+from releaser.reporting.many_sites import said
 from releaser.reporting.monitoring import USUAL_AGES, Alarm, Service, find_alarms, find_open_questions
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import describe_next
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
+    from releaser.reporting.many_sites import SiteAnswer
+    from releaser.reporting.servers import Server
 
 _RUNS, _WEEKS = 20, 26  # on the page
 #: The word and the colour of each result of a run, in the order in which they are stacked.
@@ -152,7 +155,12 @@ def _hash(text: str) -> str:
 
 
 def command_for(path: str, command: str) -> str:
-    """Return the line to paste into a shell that runs a command of releaser for a project."""
+    """Return the line to paste into a shell that runs a command of releaser for a project; empty for a forged path.
+
+    A control character could end the paste, and run the rest.
+    """
+    if not (path.startswith("/") and path.isprintable()):
+        return ""
     return shlex.join(["releaser", *command.split(), "--project", path])
 
 
@@ -198,7 +206,7 @@ def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar
     )
 
 
-class _Row(Frozen):
+class _Site(Frozen):
     """A site on the page; without a status, its state is unknown."""
 
     path: str
@@ -207,7 +215,7 @@ class _Row(Frozen):
 
     @property
     def name(self) -> str:
-        return Path(self.path).name
+        return Path(self.path).name or self.path or "?"
 
     @property
     def state(self) -> Service:
@@ -218,27 +226,72 @@ class _Row(Frozen):
         return list(_list_pending(self.status)) if self.status else []
 
 
-def page_of_sites(answers: Iterable[SiteAnswer], at: datetime) -> str:
-    """Return the page as HTML; each answer is that of `status`, and may be malformed."""
-    rows = sorted((_row(one, at) for one in answers), key=lambda row: -row.state)
-    counts = Counter(row.state for row in rows)
+class _Host(Frozen):
+    """A server on the page with its sites, the worst first."""
+
+    #: The anchor on the page.
+    id: str
+    name: str
+    place: str
+    at: datetime | None
+    alarms: list[Alarm]
+    sites: list[_Site]
+
+    @property
+    def state(self) -> Service:
+        return worst([*self.alarms, *(alarm for site in self.sites for alarm in site.alarms)])
+
+    @property
+    def has_commands(self) -> bool:
+        return any(alarm.command for site in self.sites for alarm in site.alarms)
+
+
+def page_of_sites(servers: Iterable[Server], at: datetime) -> str:
+    """Return the page as HTML; each answer of a server is that of `status`, and may be malformed."""
+    hosts = [_host(f"server-{number}", one, at) for number, one in enumerate(servers, start=1)]
+    hosts.sort(key=lambda one: -one.state)
+    counts = Counter(site.state for host in hosts for site in host.sites)
     words = {
         state: word if counts[state] == 1 else word.replace("needs", "need") for state, (word, _) in STATES.items()
     }
-    shown = [(counts[state], STATES[state][1], words[state]) for state in sorted(counts, reverse=True)]
-    title = f"{plural(len(rows), 'site')} on {this_host()}"
-    return render("sites.html.j2", title=title, rows=rows, counts=shown, at=at, host=this_host())
+    title = plural(sum(counts.values()), "site")
+    title = f"{title} on {plural(len(hosts), 'server') if len(hosts) > 1 else hosts[0].name}"
+    return render(
+        "sites.html.j2",
+        title=title,
+        hosts=hosts,
+        state=max(one.state for one in hosts),
+        counts=[(counts[state], STATES[state][1], words[state]) for state in sorted(counts, reverse=True)],
+        at=at,
+        host=this_host(),
+    )
 
 
-def _row(one: SiteAnswer, at: datetime) -> _Row:
+def _host(anchor: str, one: Server, at: datetime) -> _Host:
+    problem, report = one.find_problem(at), one.report
+    level = Service.WARNING if report else Service.CRITICAL
+    unsure = [Alarm(level=level, text=f"the report of {one.name} is not of now: {problem}")] if problem else []
+    sites = [_site(answer, at) for answer in report.sites] if report else []
+    sites = [replace(site, alarms=[*site.alarms, *unsure]) for site in sites]
+    return _Host(
+        id=anchor,
+        name=one.name,
+        place=one.place,
+        at=report.at if report else None,
+        alarms=[Alarm(level=level, text=problem)] if problem else [],
+        sites=sorted(sites, key=lambda site: -site.state),
+    )
+
+
+def _site(one: SiteAnswer, at: datetime) -> _Site:
     try:
         status = convert(one.answer, Status)
         alarms = judge(status, at)
         age(status.live_age_seconds or 0)  # shown on the page
     except (ValidationError, ValueError, TypeError, OverflowError):
         why = said(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
-        return _Row(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
-    return _Row(path=one.site, alarms=alarms, status=status)
+        return _Site(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
+    return _Site(path=one.site, alarms=alarms, status=status)
 
 
 def _list_pending(status: Status) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from releaser.errors import ToolError
+from releaser.errors import ToolError, os_reason
 from releaser.system.frozen import Frozen
 from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
     from http.client import HTTPConnection, HTTPResponse
+    from urllib.request import Request
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +242,7 @@ def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-# Sending to other servers
+# Requests to other servers
 
 
 def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[str, str], timeout: float) -> None:
@@ -250,20 +251,48 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
     Raises ToolError unless the answer is 2xx, with its status as `returncode`. Redirects are not followed. The message
     names no part of the URL but its host.
     """
+    from urllib import request
+
+    asked = request.Request(url, data=body, headers={"User-Agent": "releaser", **headers}, method="POST")  # noqa: S310
+    _request(asked, environ, timeout, most=0)
+
+
+def get(url: str, *, login: tuple[str, str] | None, environ: Mapping[str, str], timeout: float, most: int) -> bytes:
+    """Return what a URL answers, with at most `most` bytes; user and password are optional. Otherwise as `post`."""
+    import base64
+    from urllib import request
+
+    headers = {**_HEADERS}
+    if login is not None:
+        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
+    data = _request(request.Request(url, headers=headers), environ, timeout, most=most + 1)  # noqa: S310
+    if len(data) > most:
+        message = f"it answered with more than {most >> 20} MiB"
+        raise ToolError(message)
+    return data
+
+
+def _request(asked: Request, environ: Mapping[str, str], timeout: float, *, most: int) -> bytes:
+    """Return the first `most` bytes of the answer to a request. Raises ToolError as `post` does."""
     from http.client import HTTPException
     from urllib import request
     from urllib.error import HTTPError
 
     given = {name.lower(): value for name, value in environ.items() if value}
     proxies = {name.removesuffix("_proxy"): value for name, value in given.items() if name.endswith("_proxy")}
-    directly = request.proxy_bypass_environment(urlsplit(url).netloc, proxies)  # type: ignore[attr-defined]
+    directly = request.proxy_bypass_environment(urlsplit(asked.full_url).netloc, proxies)  # type: ignore[attr-defined]
     opener = request.OpenerDirector()  # without handlers of files and of redirects
     kinds = request.HTTPHandler, request.HTTPSHandler, request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor
     for one in (request.ProxyHandler({} if directly else proxies), *(kind() for kind in kinds)):
         opener.add_handler(one)
-    asked = request.Request(url, data=body, headers={"User-Agent": "releaser", **headers}, method="POST")  # noqa: S310
+
+    def read() -> bytes:
+        with opener.open(asked, timeout=timeout) as answer:
+            data: bytes = answer.read(most)
+            return data
+
     try:
-        call_within(timeout, lambda _: opener.open(asked, timeout=timeout).close())
+        return call_within(timeout, lambda _: read())
     except HTTPError as error:
         message = f"it answered {error.code} {one_line(str(error.reason), limit=100)}".rstrip()
         error.close()
@@ -273,5 +302,6 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
         raise ToolError(message, timed_out=True) from None
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        message = f"it cannot be reached: {one_line(str(reason), limit=200) or type(error).__name__}"
+        said = os_reason(reason) if isinstance(reason, OSError) else str(reason)
+        message = f"it cannot be reached: {one_line(said, limit=200) or type(error).__name__}"
         raise ToolError(message) from None

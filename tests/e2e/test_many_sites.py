@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.e2e.scenes import eventually
 from tests.support.commands import Finished, console_script, run
+from tests.support.serving import Quiet, handler_server
 from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -136,3 +139,42 @@ def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
         "--project cannot be combined with --all or --sites"
         in releaser(one, "check", "--sites", file, "--project", one.path, check=2).stderr
     )
+
+
+class Files(Quiet, SimpleHTTPRequestHandler):
+    """A web server of a directory."""
+
+
+def test_a_page_shows_the_sites_of_other_servers_and_what_cannot_be_read(three: list[SampleSite]) -> None:
+    one, two, last = three
+    web = one.outer.parent / "web"
+    web.mkdir()
+    page, own = web / "all.html", web / "own.json"
+    releaser(two, "report", "--sites", sites_file([two]), "--publish", web / "two.json", check=0)
+    releaser(last, "report", "--project", last.path, "--publish", web / "last.json", "--html", page, check=0)
+    with handler_server(partial(Files, directory=str(web))) as url:
+        file = sites_file([one])
+        listed = f'{file.read_text()}[servers]\nweb2 = "{url}/two.json"\n'
+        file.write_text(f'{listed}web3 = "{web}/last.json"\n')
+        words: list[str | Path] = ["--sites", file, "--html", page, "--publish", own]
+        assert releaser(one, "report", *words, check=0).stderr == f"wrote {own}\nwrote {page}\n"
+        text = page.read_text(encoding="utf-8")
+        assert "<h1>3 sites on 3 servers</h1>" in text
+        assert all(str(site.path) in text for site in three)
+        assert [row["site"] for row in json.loads(own.read_text())["sites"]] == [str(one.path)]
+        file.write_text(f'{listed}web3 = "{web}/none.json"\nweb4 = "{url}/all.html"\n')
+        done = releaser(one, "report", *words, check=10)
+        assert "warning: web3: its report cannot be read: No such file" in done.stderr
+        assert "warning: web4: this is no report" in done.stderr
+        assert 'badge-red">broken</span>' in page.read_text(encoding="utf-8")
+        file.write_text(f'[servers]\nweb2 = "{url}/two.json"\n')
+        releaser(one, "report", *words, check=0)
+        assert str(two.path) in page.read_text(encoding="utf-8")
+        printed = json.loads(releaser(one, "report", "--sites", file, "--json", check=0).stdout)
+        assert (printed["sites"], bool(printed["host"])) == ([], True)
+        before = page.read_bytes()
+        assert "has no site" in releaser(one, "update", "--sites", file, check=3).stderr
+        file.write_text('[servers]\nweb2 = "file:///etc/passwd"\n')
+        assert "web2 must be an absolute path, or a URL" in releaser(one, "report", *words, check=3).stderr
+        assert "Add `--html FILE`" in releaser(one, "report", "--sites", file, check=2).stderr
+        assert page.read_bytes() == before

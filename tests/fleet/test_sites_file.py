@@ -103,6 +103,13 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
     [
         ("", "lists no site"),
         ("site = 5", "site must be a list"),
+        ("servers = [1]", "servers must be a table"),
+        ("servers = {a = 5}", "servers: a must be an absolute path, or a URL"),
+        ("servers = {a = 'srv/x.json'}", "servers: a must be an absolute path, or a URL"),
+        ("servers = {a = 'file:///srv/x.json'}", "servers: a must be an absolute path, or a URL"),
+        ("servers = {a = 'ftp://x.example/'}", "servers: a must be an absolute path, or a URL"),
+        ("servers = {a = 'https://x.example:port/'}", "servers: a must be an absolute path, or a URL"),
+        ("servers = {a = 'https://ann:x@x.example/'}", "a user or a password; write them to ~/.netrc"),
         ("[[site]]\ngroup = 'x'", r"\[\[site\]\] 1: path must be an absolute path"),
         ("[[site]]\npath = 'srv/x'", "path must be an absolute path .it is 'srv/x'"),
         ("[[site]]\npath = '/srv/x'\nsetings = {}", "unknown key setings; the keys are path, group, settings"),

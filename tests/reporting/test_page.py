@@ -29,6 +29,7 @@ from releaser.reporting.page import (
     runs_by_week,
     show_time,
 )
+from releaser.reporting.servers import Server, ServerReport
 from releaser.system.files import plain
 from tests.reporting.test_answers import STATUS
 from tests.support.chromium import MISSING, chromium
@@ -90,6 +91,10 @@ WELL = replace(
     status=replace(FULL.status, vulnerable=0, last_deployment=None, on_hold=()),
     vulnerabilities=(),
 )
+
+
+def a_server(*sites: SiteAnswer, name: str = "web1", ago: timedelta = timedelta(0)) -> Server:
+    return Server(name=name, place=f"/srv/{name}.json", report=ServerReport(host=name, at=NOW - ago, sites=sites))
 
 
 def state_of(page: str) -> str:
@@ -170,7 +175,7 @@ def test_a_site_is_not_well_for_each_of_these_reasons(
     status = replace(WELL.status, path="/srv/the shop", **facts)
     for page in (
         page_of(replace(WELL, status=status)),
-        page_of_sites([SiteAnswer(site=status.path, exit_code=0, answer=plain(status))], NOW),
+        page_of_sites([a_server(SiteAnswer(site=status.path, exit_code=0, answer=plain(status)))], NOW),
     ):
         assert state_of(page) == state
         (alarms,) = re.findall(r"<ul>(.*?)</ul>", page, re.DOTALL)
@@ -285,10 +290,55 @@ def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> No
         SiteAnswer(site="/srv/full", exit_code=0, answer=plain(FULL.status)),
         *(SiteAnswer(site=f"/srv/{BAD}", exit_code=3, answer=one, errors=(f"releaser: {BAD}",)) for one in forged),
     ]
-    page = page_of_sites(answers, NOW)
+    page = page_of_sites([a_server(*answers)], NOW)
     assert_harmless(page)
-    assert re.findall(r'href="([^"]+)"', page) == [f"#site-{number}" for number in range(1, 7)]
+    assert re.findall(r'href="([^"]+)"', page) == [f"#server-1-{number}" for number in range(1, 7)]
     words = re.findall(r'<tr class="site"><td><span class="badge badge-\w+">([^<]+)<', page)
     assert words == ["broken"] * 4 + ["needs attention", "well"]
     assert "<td>1 package on hold, 1 package vulnerable</td>" in page
     assert BAD not in page
+
+
+FINE = SiteAnswer(site="/srv/well", exit_code=0, answer=plain(WELL.status))
+
+
+@pytest.mark.parametrize(
+    ("server", "state", "said"),
+    [
+        (a_server(FINE), "well", ""),
+        (a_server(FINE, ago=timedelta(hours=25)), "well", ""),
+        (a_server(FINE, ago=timedelta(hours=27)), "needs attention", "Its report is 1 d old."),
+        (a_server(FINE, ago=timedelta(hours=-1)), "needs attention", "Its clock is 1 h ahead."),
+        (Server(name="web1", place="/x", problem=f"no answer {BAD}"), "broken", "No answer &lt;script&gt;"),
+        (a_server(replace(FINE, answer=plain(NOTHING.status))), "broken", ""),
+        (a_server(), "well", ""),
+    ],
+)
+def test_each_server_has_a_row_that_says_whether_its_sites_are_well(server: Server, state: str, said: str) -> None:
+    page = page_of_sites([a_server(FINE, name="web0"), server], NOW)
+    assert_harmless(page)
+    assert BAD not in page
+    assert state_of(page) == state
+    table = page[page.index("<table>") : page.index("</table>")]
+    (row,) = [one for one in table.split("<tr")[2:] if ">web1<" in one]
+    assert f">{state}</span>" in row
+    assert said in row
+    assert ("not known" in row) is (server.report is None)
+    if state != "well":
+        assert 'title="well"' not in row  # nor are the sites of an old report
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'\bid="([^"]+)"', page))
+
+
+FORGED = "/srv/x\x1b[201~\nreboot\n"
+
+
+def test_another_server_writes_no_command_that_does_something_else() -> None:
+    texts: dict[str, Any] = dict.fromkeys(("live", "waits", "blocked"), BAD)
+    texts |= {"left_out": f"`{BAD}` javascript:alert(1)", "problems": (BAD,)}
+    status = replace(WELL.status, path=FORGED, project=BAD, last_run=replace(LAST, started_at=BAD), **texts)
+    sites = [SiteAnswer(site=one, exit_code=0, answer=plain(status)) for one in (FORGED, "relative", "", f"/{BAD}")]
+    page = page_of_sites([a_server(*sites, name=BAD)], NOW)
+    assert_harmless(page)
+    assert BAD not in page
+    lines = [shlex.split(html.unescape(one)) for one in re.findall(r'<code class="command">([^<]+)<', page)]
+    assert {line[-1] for line in lines} == {f"/{BAD}"}
