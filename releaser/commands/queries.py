@@ -230,7 +230,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.option("--health", is_flag=True, help="Also run the health check of the site, if one is set.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
-    """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
+    """Check whether RELEASE (default: the live one) still works, and whether its files have changed."""
     from releaser.candidate.try_release import check_trial, prepare_trials, tests_trial
     from releaser.releases.integrity import Defect
     from releaser.releases.verify import to_error

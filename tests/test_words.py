@@ -1,0 +1,79 @@
+"""The words that the glossary leaves out are in no help text, setting, key of JSON, or finding."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from releaser.commands import cli
+from releaser.commands.command import all_commands
+from releaser.site.schema import json_schema
+
+ROOT = Path(__file__).parent.parent
+#: What each word is called instead.
+LEFT_OUT = {
+    r"what is live|current(?:ly)?(?! directory)|active": "live",
+    r"the one before|origin": "previous",
+    r"new one|trial|proposals?": "candidate",
+    r"red|no good": "failed",
+    r"bad|backed out|(?:is|was|are|were) withdrawn": "rolled back",
+    r"held(?: |_)back|kept(?: |_)out|left(?: |_)out|quarantined?|rejected|held by hand": "on hold",
+    r"kept(?: |_)by": "blocked by",
+    r"activat(?:e|ed|ion)|unchanged|nothing to do": "updated, rolled back, no changes, refused, failed",
+    r"tak(?:e|en|es|ing) (?:it )?back|took back|(?:goes|went|go) back by itself": "automatic rollback",
+    r"(?<!maintenance )windows?": "maintenance window",
+    r"theirs": "remote head",
+    r"isolat(?:e|ed|ion)": "sandbox",
+    r"(?<!staging )(?<!work )(?<!working )trees?": "staging tree",
+}
+#: Where a word means something else, or is the name of something that scripts rely on.
+ALLOWED: dict[tuple[str, str], str] = {
+    ("releaser propose --help", "proposals"): "the branch that is pushed for review",
+    ("key proposal", "proposal"): "the branch that is pushed for review",
+    ("finding proposal-taken-over", "proposal"): "the branch that is pushed for review",
+    ("setting window", "window"): "the name of the setting",
+    ("key origin", "origin"): "the place from which a setting comes",
+    ("key left_out", "left_out"): "keys stay",
+    ("key red_tests", "red"): "keys stay",
+    ("key not_isolated", "isolated"): "keys stay",
+    ("finding activation-failed", "activation"): "codes stay",
+    ("finding git-hidden-files", "unchanged"): "an option of git",
+    ("finding work-tree-other-project", "tree"): "codes stay; it is git's work tree",
+}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield everything that a reader looks up, each with its place."""
+    context = click.Context(cli, info_name="releaser", **cli.context_settings)
+    yield "releaser --help", cli.get_help(context)
+    for name, command in all_commands().items():
+        yield f"releaser {name} --help", command.get_help(click.Context(command, info_name=name, parent=context))
+    for name, setting in json_schema()["properties"].items():
+        yield f"setting {name}", f"{name} {setting['description']}"
+    for path in sorted((ROOT / "share" / "releaser" / "schemas").glob("*.json")):
+        for key in _keys(json.loads(path.read_text(encoding="utf-8"))["$defs"]):
+            yield f"key {key}", key
+    for code, meaning in import_module("findings").list_findings().items():
+        yield f"finding {code}", f"{code} {meaning}"
+
+
+def _keys(definitions: dict[str, Any]) -> set[str]:
+    return {key for one in definitions.values() for key in one["properties"]}
+
+
+def test_no_word_that_the_glossary_leaves_out_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails: use the other word, or say in ALLOWED why it is right there."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    found = {
+        (place, match[0].lower()): instead
+        for place, text in texts()
+        for words, instead in LEFT_OUT.items()
+        for match in re.finditer(rf"(?i)(?<![a-z])(?:{words})(?![a-z])", " ".join(text.split()))
+    }
+    assert {one: instead for one, instead in found.items() if one not in ALLOWED} == {}
+    assert {*ALLOWED} <= {*found}
