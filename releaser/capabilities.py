@@ -40,11 +40,16 @@ class Capability(Frozen):
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
+    #: Functions that look after a live release for which an update finds nothing better; each gets its case.
+    watchers: Names = ()
     reporters: Names = ()
     #: Classes of sections of the report, whose fields are keys of its JSON.
     reported: Names = ()
     #: Classes of facts about a release, whose fields are keys of its manifest.
     sealed: Names = ()
+    #: Functions that act at the end of a run, while it has the lock: each gets the run and its report, and returns the
+    #: report, perhaps with another step.
+    endings: Names = ()
     #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
     #: Options of `update` that name a source.
@@ -119,7 +124,8 @@ CAPABILITIES = (
     Capability(
         name="vulnerabilities",
         settings=("candidate.audit_settings.AuditSettings",),
-        gates=("gates.audit.LiveAudit", "gates.audit.CandidateAudit"),
+        gates=("gates.audit.LiveAudit", "gates.audit.CandidateAudit", "gates.audit.KnownFixes"),
+        watchers=("candidate.audit.look_for_fixes",),
         reported=("locks.vulnerabilities.SecuritySection",),
     ),
     Capability(
@@ -165,6 +171,7 @@ CAPABILITIES = (
         checks=("serving.health_settings.health_findings",),
         checks_of_live=("serving.checks.live_findings",),
         actions=("actions.health_check.HealthCheck",),
+        watchers=("serving.health.note_stale_processes",),
         reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),
     ),
@@ -182,6 +189,7 @@ CAPABILITIES = (
         actions=("actions.migrations.Migrations",),
     ),
     Capability(name="hooks", settings=("reporting.hook_settings.HookSettings",)),
+    Capability(name="hook on_failure", endings=("reporting.hooks.run_on_failure",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
     Capability(
         name="mail",

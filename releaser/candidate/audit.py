@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -30,6 +29,7 @@ from releaser.tools.osv import Service
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.core.gate import Case
     from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
     from releaser.locks.lock import Change
@@ -233,30 +233,16 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
 
 
 def audit_live(work: Workspace) -> Audit | None:
-    """Audit the live release; None without a live release, or without a service."""
+    """Audit the live release, once in a run; None without a live release, or without a service."""
     if work.live is None or not is_asked(work.site):
         return None
+    if (known := AuditsSoFar.of(work.log).before) is not None:
+        return known
     with work.log.step("audit") as step:
         found = audit_release(work.site, work.facts.uv.executable, work.live)
         work.log.add(replace(AuditsSoFar.of(work.log), before=found))
         _report(step, found)
     return found
-
-
-class Audits:
-    """The known vulnerabilities, for a source."""
-
-    def __init__(self, work: Workspace) -> None:
-        self._work = work
-
-    @functools.cached_property
-    def live(self) -> Audit | None:
-        """Those of the live release, asked for once; None without a live release, or without a service."""
-        return audit_live(self._work)
-
-    def of(self, lock: LockFile) -> Audit:
-        """Return those of a lock that may go live."""
-        return audit_lock(self._work, lock)
 
 
 def find_fixes(
@@ -304,6 +290,12 @@ def _report(step: Step, found: Audit) -> None:
         return
     count = len(found.vulnerabilities)
     step.says(f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}")
+
+
+def look_for_fixes(case: Case) -> None:
+    """Report, for a live release that stays, the fixes that are skipped; without skipped versions, nothing is asked."""
+    if case.asks_others and (on_hold := case.log.learned.on_hold):
+        note_unfixed(case.work, on_hold, audit_live(case.work))
 
 
 def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:

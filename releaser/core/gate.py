@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.system.frozen import Frozen
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from releaser.core.source import Resolution
     from releaser.errors import ReleaserError
     from releaser.locks.lock import Change, LockFile
-    from releaser.locks.vulnerabilities import Audit
     from releaser.report import RunLog
     from releaser.site.site import Site
 
@@ -42,8 +40,8 @@ class Case(Frozen):
     may_wait: bool = True
     #: True if the release replaces a damaged live release.
     is_repair: bool = False
-    #: Asks, once in a run, which vulnerabilities of the live release are known; None if the run does not care.
-    audit: Callable[[], Audit | None] | None = None
+    #: True if services may be asked about its packages; not if they stay the same, or in a dry run.
+    asks_others: bool = False
 
     @classmethod
     def of(cls, work: Workspace, resolution: Resolution, **facts: Any) -> Case:
@@ -99,7 +97,7 @@ class Refusal(Frozen):
 class Found(Frozen):
     """The answer of a gate that lets a candidate pass, and has facts for the manifest of the release."""
 
-    #: Fields of the manifest.
+    #: Fields of the manifest. The gates that are asked later see `changes`.
     facts: Mapping[str, Any]
 
 

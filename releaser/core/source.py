@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from releaser.system.frozen import Frozen
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
     from releaser.locks.lock import Change, LockFile
-    from releaser.locks.vulnerabilities import Audit
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
 
@@ -35,23 +34,11 @@ class Resolution(Frozen):
 ResolveAgain = Callable[[FailedVersions], Resolution]
 
 
-class Audits(Protocol):
-    """The known vulnerabilities, for a source that asks for them."""
-
-    @property
-    def live(self) -> Audit | None:
-        """Those of the live release, asked for once in a run; None if nothing is live, or no service is set."""
-
-    def of(self, lock: LockFile) -> Audit:
-        """Return those of another lock."""
-
-
 class Wanted(Frozen):
     """The request that a source answers."""
 
     #: The staging tree, with the code of the release.
     work: Workspace
-    audits: Audits
     #: True to take versions that failed before, too.
     force: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import make
@@ -63,4 +64,5 @@ def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:
                 waits = True
                 yield verdict
         elif verdict is not None:
+            case = replace(case, changes=verdict.facts.get("changes", case.changes))
             yield verdict

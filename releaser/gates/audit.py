@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from releaser.candidate.audit import find_fixes
+from dataclasses import replace
+
+from releaser.candidate.audit import audit_live, find_fixes
 from releaser.core.gate import Case, Found, Gate, Verdict
 
 
@@ -13,8 +15,8 @@ class LiveAudit(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Ask."""
-        if case.audit is not None:
-            case.audit()
+        if case.asks_others:
+            audit_live(case.work)
         return None
 
 
@@ -25,6 +27,19 @@ class CandidateAudit(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Ask, and compare."""
-        if case.audit is None:
+        if not case.asks_others:
             return None
-        return Found(facts={"changes": find_fixes(case.work, case.lock, case.changes, case.audit())})
+        return Found(facts={"changes": find_fixes(case.work, case.lock, case.changes, audit_live(case.work))})
+
+
+class KnownFixes(Gate):
+    """Finds out what a release fixes that is ready: more may be known than when it was built."""
+
+    def judge(self, case: Case) -> Verdict:
+        """Compare with what is known of the live release."""
+        audit = audit_live(case.work) if case.asks_others else None
+        if audit is None:
+            return None
+        known = audit.fixed_in(case.changes)
+        changes = tuple(replace(one, fixes=one.fixes or known.get(one.name, ())) for one in case.changes)
+        return Found(facts={"changes": changes})

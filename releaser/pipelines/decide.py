@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from releaser.candidate.audit import Audits
 from releaser.core.source import Wanted
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
@@ -70,7 +69,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
     Without `source`, the settings choose the source. Raises ResolutionError.
     """
     source = source or choose_source(work, rebuilds=due is not None)
-    wanted = Wanted(work=work, audits=Audits(work), force=force)
+    wanted = Wanted(work=work, force=force)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
     # While the site is down, the cause of an earlier failure is unknown.

@@ -95,7 +95,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     if builds and (waiting := work.site.describe_waiting()):
         lines.append(waiting)
     if builds:
-        lines += foresee(replace(case_of(goal), audit=None), force=goal.wanted.force)
+        lines += foresee(replace(case_of(goal), asks_others=False), force=goal.wanted.force)
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not (builds or goal.is_unsure):

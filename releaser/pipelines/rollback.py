@@ -25,6 +25,7 @@ from releaser.releases.integrity import (
     find_interpreter_damage,
     find_rollback_damage,
     has_lost_python,
+    without_python,
 )
 from releaser.releases.release import ADOPT, Release, find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
@@ -212,11 +213,9 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
     found = find_damage(live) if live is not None else None
     if found is None or not found.fatal:
         return
-    from releaser.pipelines.status import without_python  # slow to import
-
     advice = "Run `releaser update`: it rebuilds the release, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
-    log.note(without_python(site) or Finding("live-cannot-run", message=message, advice=advice))
+    log.note(without_python(site, live) or Finding("live-cannot-run", message=message, advice=advice))
 
 
 def choose(store: ReleaseStore, to: str | None) -> Release:

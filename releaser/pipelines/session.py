@@ -9,6 +9,7 @@ import traceback
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import gather
 from releaser.core.run import Run, new_log, run_log
 from releaser.errors import (
     BuildError,
@@ -28,7 +29,6 @@ from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal
 from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
-from releaser.reporting.hooks import run_on_failure
 from releaser.reporting.lock_alert import report_long_holder
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
@@ -174,7 +174,9 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         run.killed_since = held.killed_since
         run.site.runner.marks[signals.MARK] = run_lock.this_run(request.command, run.log.started_at).mark
         with signals.raise_on_signals():
-            report = run_on_failure(run, _run_pipeline(run, pipeline))
+            report = _run_pipeline(run, pipeline)
+            for end in gather("endings"):
+                report = end(run, report)
             # A person may be editing the settings: only a move of the checkout by releaser makes others count.
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):

@@ -45,7 +45,7 @@ from releaser.pipelines.due import find_next
 from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import Blocks, StoredBlock, read_blocks
 from releaser.releases.contents import total_bytes
-from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
+from releaser.releases.integrity import find_damage, without_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.proposal import read_proposal
@@ -90,7 +90,7 @@ def list_damage(site: Site) -> list[str]:
         return []
     if disputed := dispute(site.project):
         return [str(disputed)]
-    lost = without_python(site)
+    lost = without_python(site, store_of(site).live())
     first = [str(lost)] if lost else []
     return first + list(map(str, diagnose(store_of(site))))
 
@@ -122,22 +122,6 @@ def list_unfinished(site: Site) -> list[Finding]:
                 message = describe_in_the_way(paths, before)
                 found.append(Finding("git-in-the-way", message, advise_in_the_way(paths, site.git.layout.top)))
     return found
-
-
-def without_python(site: Site) -> Finding | None:
-    """Return the finding for a site that has lost its interpreter; None if the next update repairs that."""
-    store = store_of(site)
-    live = store.live()
-    found = find_interpreter_damage(live) if live is not None else None
-    if live is None or found is None or not found.fatal or not has_lost_python(live, found):
-        return None
-    from releaser.site.pythons import choose  # slow to import, and rarely needed
-
-    try:
-        choose(site, site.uv)
-    except PreflightError as error:
-        return error.finding
-    return None
 
 
 def show(site: Site, release: str) -> ReleaseDetails:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.audit import note_unfixed
 from releaser.candidate.build import seal
 from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.results import try_live_release
 from releaser.candidate.testing import live_passes_again
+from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
@@ -48,7 +48,6 @@ from releaser.releases.store import store_of
 from releaser.resolution.another_python import keep_installed
 from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
-from releaser.serving.health import note_stale_processes
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
 from releaser.site.django_settings import CheckSettings, MigrationFacts, MigrationsSection
@@ -122,15 +121,14 @@ def update_site(
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
     built = {change.name: change.fixes for change in release.manifest.changes}  # of the same versions
-    changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audits.live
-    known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
-    changes = tuple(replace(change, fixes=built.get(change.name) or known.get(change.name, ())) for change in changes)
+    changes = changes_of(goal.work, goal.resolution)
+    changes = tuple(replace(change, fixes=built.get(change.name, ())) for change in changes)
     return replace(case_of(goal), venv=release.venv, changes=changes)
 
 
 def case_of(goal: Goal) -> Case:
     """Return the case of a release before it is made, for the gates."""
-    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, audit=lambda: goal.wanted.audits.live)
+    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, asks_others=True)
 
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
@@ -217,10 +215,9 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
         undo_unfinished(work.site, work.log)
         work.log.learn(blocked=say_what_blocks(failed))
     work.log.set_releases(work.live, None)
-    held = goal.resolution.on_hold
-    if held and (failed is None or (goal.due is not None and not goal.is_repair)):
-        note_unfixed(work, held, goal.wanted.audits.live)  # without skipped versions, nothing is looked up
-    note_stale_processes(work.site, work.log)
+    case = replace(case_of(goal), asks_others=failed is None or (goal.due is not None and not goal.is_repair))
+    for look_after in gather("watchers"):
+        look_after(case)
     if failed is not None:
         _report_unusable_live(work.log, goal.due, failed.reason)
     is_news = adopted and failed is None  # no command asked for the adoption, so the run reports it

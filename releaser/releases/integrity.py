@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import ToolError, error_line, os_reason
+from releaser.errors import Finding, PreflightError, ToolError, error_line, os_reason
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.releases.release import Release
+    from releaser.site.site import Site
 
 _FILES_SHOWN = 3
 _PACKAGES_SHOWN = 8
@@ -194,6 +195,20 @@ def has_lost_python(release: Release, found: Damage | None) -> bool:
     """True if only the interpreter is damaged, and not the release itself."""
     is_about_it = found is not None and found.kind in ("gone", "interpreter")
     return is_about_it and os.path.islink(release.venv / "bin" / "python")
+
+
+def without_python(site: Site, live: Release | None) -> Finding | None:
+    """Return the finding for a live release that has lost its interpreter; None if the next update repairs that."""
+    found = find_interpreter_damage(live) if live is not None else None
+    if live is None or found is None or not found.fatal or not has_lost_python(live, found):
+        return None
+    from releaser.site.pythons import choose  # slow to import, and rarely needed
+
+    try:
+        choose(site, site.uv)
+    except PreflightError as error:
+        return error.finding
+    return None
 
 
 def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:

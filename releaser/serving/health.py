@@ -23,10 +23,11 @@ from releaser.tools.web import until_good
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from releaser.core.gate import Case
     from releaser.releases.leases import Process
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog, RunReport
+    from releaser.report import RunReport
     from releaser.serving.health_settings import HealthSettings
     from releaser.site.site import Site
 
@@ -217,11 +218,12 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
     return report
 
 
-def note_stale_processes(site: Site, log: RunLog) -> None:
+def note_stale_processes(case: Case) -> None:
     """Report processes that use old packages long after the flip, each once.
 
     Runs that change something report them anyway; this is for nights without updates.
     """
+    site, log = case.site, case.log
     # Each flip makes a new symlink, so its time is that of the last flip.
     if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
         return

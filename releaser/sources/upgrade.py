@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.candidate.audit import audit_live
 from releaser.candidate.audit_settings import AuditSettings
 from releaser.core.source import Source
 from releaser.resolution.resolve import resolve
@@ -32,6 +33,6 @@ def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
 def _fixes(wanted: Wanted) -> dict[str, str]:
     """Return the versions that fix known vulnerabilities, which `min_age` does not delay."""
     work = wanted.work
-    found = wanted.audits.live if AuditSettings.of(work.site).security_fixes == "early" else None
+    found = audit_live(work) if AuditSettings.of(work.site).security_fixes == "early" else None
     fixes = found.fixes() if found else {}
     return {name: fix for name, fix in fixes.items() if name in (work.only or fixes)}

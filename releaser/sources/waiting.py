@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.candidate.audit import audit_live, audit_lock
 from releaser.locks.rules import Packages, Policy, Rules
 from releaser.locks.versions import is_older
 from releaser.releases.blocks import read_blocks
@@ -67,10 +68,10 @@ def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
 
     A service that does not answer is asked once.
     """
-    found = wanted.audits.live
+    found = audit_live(wanted.work)
     if found is None or not found.known:
         return {}
-    fixes = {**found.fixes(), **wanted.audits.of(lock).fixes()}
+    fixes = {**found.fixes(), **audit_lock(wanted.work, lock).fixes()}
     return {name: fix for name, fix in fixes.items() if _is_below(lock, name, fix)}
 
 

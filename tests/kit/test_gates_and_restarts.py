@@ -15,8 +15,8 @@ from releaser.core.restart import Restart
 from releaser.core.run import Workspace
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.gates.before_live import BeforeLive
-from releaser.locks.lock import EMPTY
-from releaser.locks.vulnerabilities import unknown
+from releaser.locks.lock import EMPTY, Change
+from releaser.locks.vulnerabilities import AuditsSoFar, unknown
 from releaser.pipelines.preflight import Scope, check
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
@@ -51,9 +51,9 @@ def test_a_gate_lets_a_fit_release_pass_and_changes_nothing(live: SampleSite, ga
     log = a_log()
     facts = check(here, release, Scope(asks=()))
     work = Workspace(site=here, log=log, facts=facts, before=facts, live=release, examine_lock=lambda *_: {})
-    audit = unknown("the service does not answer")
+    log.add(AuditsSoFar(before=unknown("the service does not answer")))
     changes = release.manifest.changes
-    case = Case(work=work, lock=lock_of(release), venv=release.venv, changes=changes, audit=lambda: audit)
+    case = Case(work=work, lock=lock_of(release), venv=release.venv, changes=changes, asks_others=True)
     verdict = gate.judge(case)
     if isinstance(verdict, Found):
         assert replace(release.manifest, **verdict.facts) == release.manifest
@@ -94,6 +94,23 @@ def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_r
         with pytest.raises(PreflightError, match="the door is locked"):
             gates.ask("ready", case, force=force)
     assert gates.ask("resolved", case) is None, "which none of them is asked"
+
+
+class UnlessUrgent(Gate):
+    """Lets a release wait that fixes nothing."""
+
+    def judge(self, case: Case) -> Verdict:
+        return None if case.is_urgent else WAIT
+
+
+def test_gates_see_what_earlier_ones_found_out_about_the_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = Change(name="alpha", old="1.0", new="1.1", bump="minor")
+    case = a_case(changes=(change,), asks_others=True)
+    monkeypatch.setattr(gates, "GATES", (Answers(Found(facts={})), UnlessUrgent()))
+    assert gates.ask("ready", case) == WAIT
+    fixes = Found(facts={"changes": (replace(change, fixes=("CVE-1",)),)})
+    monkeypatch.setattr(gates, "GATES", (Answers(fixes), UnlessUrgent()))
+    assert gates.ask("ready", case) is None
 
 
 @pytest.mark.parametrize(("may_wait", "force"), [*itertools.product((False, True), repeat=2)])

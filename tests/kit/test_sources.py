@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from releaser import sources
-from releaser.candidate.audit import Audits
 from releaser.core.run import Workspace
 from releaser.core.source import Source, Wanted
 from releaser.locks.lock import LockFile
@@ -68,7 +67,7 @@ def test_a_source_places_its_lock_in_the_staging_tree_and_changes_nothing_else(s
     for rebuilds in (False, True):
         source.applies(work, rebuilds=rebuilds)
     assert place.read_bytes() == before, "nothing is resolved yet"
-    wanted = Wanted(work=work, audits=Audits(work))
+    wanted = Wanted(work=work)
     found = source.resolve(wanted)
     assert LockFile.read(place).versions == found.lock.versions
     changed = {one.name for one in found.diff}
@@ -80,14 +79,12 @@ def test_a_source_places_its_lock_in_the_staging_tree_and_changes_nothing_else(s
 
 @pytest.mark.parametrize("source", ALL, ids=name_of, indirect=True)
 def test_a_search_after_a_failure_ends_with_what_is_live(source: Source, work: Workspace) -> None:
-    found = source.resolve(Wanted(work=work, audits=Audits(work)))
+    found = source.resolve(Wanted(work=work))
     failed = [
         StoredBlock(name=one.name, version=one.new or "", by="tests", reason="they fail", since=AT)
         for one in found.diff
     ]
-    again = source.search(
-        Wanted(audits=Audits(work), work=replace(work, blocks=read_blocks(work.site.state_dir).with_new(*failed)))
-    )
+    again = source.search(Wanted(work=replace(work, blocks=read_blocks(work.site.state_dir).with_new(*failed))))
     if again is not None:  # else its lock is the only one
         rest = again("out")
         assert (rest.diff, LockFile.read(work.site.project.lock).versions) == ((), lock_of(work.live).versions)
