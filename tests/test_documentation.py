@@ -361,6 +361,27 @@ def _steps_of_an_update() -> Iterator[list[str]]:
             yield code_words(found[1])
 
 
+# Mails
+
+
+def test_each_kind_of_subject_is_on_the_page_about_mails() -> None:
+    """The subjects are those of tests/reporting/test_mail.py; one that only names a problem has no kind."""
+    text = (ROOT / "tests" / "reporting" / "test_mail.py").read_text(encoding="utf-8")
+    found = re.findall(r'"[✓!✗↩] mysite: (?:rebuild |rollback )?([a-zA-Z]+)', text)
+    page = Page(path=DOCS / "guides" / "mails.md")
+    titles = {re.sub(r"\W*(\w+).*", r"\1", title) for title in page.sections(2)}
+    assert {"updated", "refused", "failed", "rolled", "FAILED", "interrupted"} <= titles & {*found}
+    documented = titles | {words.split()[0] for words in code_words(page.prose)}
+    no_kind = {
+        "a",
+        "adopt",
+        "no",
+        "problem",
+        "The",
+    }  # two are problems; `adopt` is a command that sends no mail by itself
+    assert {*found} - no_kind <= documented
+
+
 # Architecture
 
 
