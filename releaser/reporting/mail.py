@@ -148,15 +148,17 @@ def _context(report: RunReport) -> dict[str, Any]:
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
     rolled_back = [one for one in holds.holds if one.by == "rollback"]
+    is_bad = bool(report.commit) and report.is_automatic_rollback
+    commits = [line for line in holds.commits_on_hold if is_bad and line.startswith(f"commit {_short(report)} ")]
     passages = on_hold_passages(
         # Skipped versions, and other holds without anything newer.
         (*report.on_hold, *(one for one in holds.holds if one.name not in held and one not in rolled_back)),
         since=report.started_at,
     )
-    kept_out = [(line, "") for line in holds.commits_on_hold] + passages
+    kept_out = [(line, "") for line in holds.commits_on_hold if line not in commits] + passages
     warning, others = _warning(report, summary)
     above = [
-        ("Updates skip from now on", list(_skipped(rolled_back))),
+        ("Updates skip from now on", list(_skipped(rolled_back, commits, report))),
         ("Problems", list(map(_problem, others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
         ("Answers of the site", list(_answers(report))),
@@ -251,14 +253,23 @@ def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, .
     return f"{reason}: running processes stay on the earlier release until they are restarted.", others
 
 
-def _skipped(rolled_back: Sequence[Block]) -> Iterator[Item]:
-    """Yield the versions that a rollback put on hold, and the command that lifts the holds."""
+def _short(report: RunReport) -> str:
+    return (report.commit or "")[:12]
+
+
+def _skipped(rolled_back: Sequence[Block], commits: Sequence[str], report: RunReport) -> Iterator[Item]:
+    """Yield the commit and the versions that a rollback put on hold, and the command that lifts the holds."""
+    for line in commits:
+        yield Item(text=one_line(line, limit=1000))
     for one in rolled_back[:_MOST_SKIPPED]:
         yield Item(text=one_line(f"{one.name} {one.version}", limit=200))
     if more := rolled_back[_MOST_SKIPPED:]:
         yield Item(text=f"and {len(more)} more; `releaser status` lists them")
-    if rolled_back:
-        names = " ".join(shlex.quote(name) for name in dict.fromkeys(one.name for one in rolled_back))
+    if rolled_back or commits:
+        names = " ".join(
+            shlex.quote(name)
+            for name in dict.fromkeys([*([_short(report)] if commits else ()), *(one.name for one in rolled_back)])
+        )
         yield Item(text=one_line(f"Undo: `releaser unhold {names}`", limit=2000))
 
 
@@ -269,7 +280,11 @@ def _held(line: str, output: str, *, shown: str) -> Item:
 
 
 def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
-    """Yield the commands for a refused update, each with its purpose: look, skip the packages, and try again."""
+    """Yield the commands for a refused update, or for a failed release that is still live, each with its purpose."""
+    if report.is_automatic_rollback and report.live_changed and report.previous:
+        # By its id: the next run may finish the rollback first, and `releaser rollback` alone would go back once more.
+        yield f"releaser rollback {shlex.quote(one_line(report.previous))}", "Go back to the previous release"
+        yield "releaser status", "See the state of the site"
     if not _reason(report):
         return
     if report.release:

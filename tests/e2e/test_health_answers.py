@@ -78,6 +78,8 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
         assert "answered 500 Internal Server Error" in first
         assert "ImportError: alpha 1.1.0" in first
         assert f"{web.url} answered 200" in second[:200]
+        assert "alpha 1.1.0" in text.partition("Updates skip from now on")[2].partition("Answers of the site")[0]
+        assert "releaser unhold alpha" in text
 
 
 # Right after the flip the site's Python is started through the symlink; a release that fails there is taken back

@@ -499,7 +499,7 @@ NOT_RESTARTED = replace(
             (
                 replace(STILL_LIVE, command=command, advice="Repair the disk."),
                 ["Release r2 went live and failed", "STILL RUNS on the failed release", "Repair the disk."],
-                ["live again", WAY_BACK, "Release (not live)"],
+                ["live again", "To undo this", "Release (not live)"],
             )
             for command in ("update", "rollback")
         ),
@@ -589,9 +589,10 @@ def test_a_refusal_names_package_and_test_and_has_three_commands() -> None:
         (replace(REFUSED_BY_TESTS, command="rebuild"), []),
         (REFUSED, []),
         (TAKEN_BACK, []),
+        (STILL_LIVE, ["rollback r1", "status"]),
     ],
 )
-def test_only_a_refusal_by_tests_has_commands(report: RunReport, commands: list[str]) -> None:
+def test_only_what_needs_a_person_has_commands(report: RunReport, commands: list[str]) -> None:
     assert re.findall(r"^    releaser (.*)$", text_of(replace(report, advice="x")), re.MULTILINE) == commands
 
 
@@ -613,6 +614,13 @@ def test_a_rollback_lists_what_updates_skip_now() -> None:
         assert "releaser unhold alpha beta" in skipped
         assert body.count("alpha 2.0") == 1
         assert "gamma 1.0: ask Ada" in body
+    commits = ("commit 0123456789ab (Work) was rolled back: no (since 2026-01-02)", "commit aaaa (x) breaks the tests")
+    bad = replace(TAKEN_BACK, commit="0123456789abcdef").with_section(HoldsSection(commits_on_hold=commits))
+    skipped, on_hold = text_of(bad).partition("Updates skip from now on")[2].split("\nOn hold\n")
+    assert "(Work) was rolled back: no" in skipped
+    assert "Undo: `releaser unhold 0123456789ab`" in skipped
+    assert "(Work)" not in on_hold
+    assert "commit aaaa" in on_hold
     many = tuple(Block(name=f"p{number:02}", version="2.0", reason="x") for number in range(25))
     text = text_of(TAKEN_BACK.with_section(HoldsSection(holds=many)))
     assert "* p19 2.0\n* and 5 more; `releaser status` lists them\n" in text
