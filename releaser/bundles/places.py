@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 _MODE = 0o644  # all users may read published files
 
 
-class Found(Frozen):
+class StoredFile(Frozen):
     """A small file, and the identity of its version."""
 
     data: bytes
@@ -32,7 +32,7 @@ class Found(Frozen):
 class Place(Protocol):
     """A place with files by name. All methods raise ResolutionError if the place cannot be reached or used."""
 
-    def read(self, name: str, most: int) -> Found | None:
+    def read(self, name: str, most: int) -> StoredFile | None:
         """Return a file, cut off after `most` + 1 bytes; None if it does not exist."""
         ...
 
@@ -44,7 +44,7 @@ class Place(Protocol):
         """Copy a local file to the place, atomically."""
         ...
 
-    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         """Replace a file atomically. Raises PreflightError if it has changed since `before`."""
         ...
 
@@ -106,7 +106,7 @@ class Directory(Frozen):
 
     path: Path
 
-    def read(self, name: str, most: int) -> Found | None:
+    def read(self, name: str, most: int) -> StoredFile | None:
         """As a place does."""
         try:
             with open(self.path / name, "rb", opener=only_files) as stream:
@@ -115,7 +115,7 @@ class Directory(Frozen):
             return None
         except OSError as error:
             fail(str(self.path / name), os_reason(error))
-        return Found(data=data, version=hashlib.sha256(data).hexdigest())
+        return StoredFile(data=data, version=hashlib.sha256(data).hexdigest())
 
     def fetch(self, name: str, target: Path, *, sha256: str, size: int) -> None:
         """As a place does."""
@@ -138,7 +138,7 @@ class Directory(Frozen):
         except OSError as error:
             fail(str(self.path / name), os_reason(error))
 
-    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         """As a place does."""
         try:
             with self._alone():

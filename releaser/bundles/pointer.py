@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
-from releaser.bundles.places import Found, Place, open_place
+from releaser.bundles.places import Place, StoredFile, open_place
 from releaser.errors import PreflightError, UsageError, refuse
 from releaser.system.frozen import Frozen
 
@@ -229,7 +229,7 @@ class Channel(Frozen):
         """Return the place of the channel."""
         return open_place(self.where, runner.environ)
 
-    def find(self, runner: Runner) -> Found | None:
+    def find(self, runner: Runner) -> StoredFile | None:
         """Return the file of the channel; None if it does not exist. Raises ResolutionError."""
         return self.place(runner).read(file_of(self.name), LARGEST)
 
@@ -244,7 +244,7 @@ class Channel(Frozen):
             )
         return self.verify(runner, found, trust)
 
-    def verify(self, runner: Runner, found: Found, trust: Trust | None) -> tuple[Pointer, str]:
+    def verify(self, runner: Runner, found: StoredFile, trust: Trust | None) -> tuple[Pointer, str]:
         """Return the pointer in the file `found`, and its signer. Raises PreflightError."""
         if trust is None:
             message = f"the channel {self} cannot be verified: no trusted signers are set on this host"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
-from releaser.bundles.places import Found, fail, refuse_moved_meanwhile, save
+from releaser.bundles.places import StoredFile, fail, refuse_moved_meanwhile, save
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
@@ -59,13 +59,13 @@ class Web(Frozen):
             raise UsageError(message, "Use https://.")
         return cls(url=url.rstrip("/"), environ=environ)
 
-    def read(self, name: str, most: int) -> Found | None:
+    def read(self, name: str, most: int) -> StoredFile | None:
         """As a place does."""
 
-        def read() -> Found | None:
+        def read() -> StoredFile | None:
             try:
                 with self._ask(name, headers={"Cache-Control": "no-cache"}) as response:
-                    return Found(data=response.read(most + 1), version=response.headers.get("ETag") or "")
+                    return StoredFile(data=response.read(most + 1), version=response.headers.get("ETag") or "")
             except HTTPError as error:
                 if error.code in (404, 410):
                     return None
@@ -98,7 +98,7 @@ class Web(Frozen):
 
         self._write(name, _LONGEST, put)
 
-    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         """As a place does; for servers without conditional requests, compare with `before` once more first."""
         if self.read(name, len(data) + len(before.data if before else b"")) != before:
             refuse_moved_meanwhile(f"{self.url}/{name}")
@@ -154,16 +154,16 @@ class S3(Frozen):
         prefix = (found["prefix"] or "").strip("/")
         return cls(bucket=found["bucket"], prefix=f"{prefix}/" if prefix else "")
 
-    def read(self, name: str, most: int) -> Found | None:
+    def read(self, name: str, most: int) -> StoredFile | None:
         """As a place does."""
 
-        def read(client: Any) -> Found | None:
+        def read(client: Any) -> StoredFile | None:
             try:
                 answer = client.get_object(Bucket=self.bucket, Key=self.prefix + name)
             except client.exceptions.NoSuchKey:
                 return None
             with contextlib.closing(answer["Body"]) as body:
-                return Found(data=body.read(most + 1), version=answer["ETag"])
+                return StoredFile(data=body.read(most + 1), version=answer["ETag"])
 
         return self._do(name, _SECONDS, read)
 
@@ -185,7 +185,7 @@ class S3(Frozen):
 
         self._do(name, _LONGEST, put)
 
-    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         """As a place does; if boto3 or the server lacks conditional requests, compare with `before` once more first."""
 
         def replace(client: Any) -> bool:

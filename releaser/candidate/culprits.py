@@ -318,7 +318,9 @@ class CulpritSearch:
             return
         pulled = self.site.pulled
         if pulled is None:
-            message = f"the tests fail with {self._news} and the earlier packages as well: no package is the cause"
+            message = (
+                f"the tests fail with {self._change_in_words} and the earlier packages as well: no package is the cause"
+            )
             self._report(message, "Check what else has changed, such as data, services or the system.")
             return
         entry = make_commit_block(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
@@ -341,12 +343,12 @@ class CulpritSearch:
             ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "the missing requirement")
         )
         self._report(
-            f"{self._news} need {one_of}{shown}, which pyproject.toml does not list",
+            f"{self._change_in_words} need {one_of}{shown}, which pyproject.toml does not list",
             f"The tests fail without it: {self.fault.words}. Add {asked} to pyproject.toml.",
         )
 
     @property
-    def _news(self) -> str:
+    def _change_in_words(self) -> str:
         """The change that is not a package, in words."""
         if self.site.pulled is not None:
             return "the new commits"

@@ -43,7 +43,7 @@ _LARGE = 500_000_000  # bytes, of a file
 _FEW = 500  # files
 #: Directories in which writes are not reported.
 _OF_NOBODY = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
-What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
+Purpose = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 
 
@@ -79,7 +79,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
 def describe_sandbox(site: Site) -> str:
     """Say for `releaser check` which sandbox tests and builds have; empty if they have none."""
     found = find_sandbox(site)
-    return f"{found.name} ({found.told})" if isinstance(found, Bubblewrap) else ""
+    return f"{found.name} ({found.description})" if isinstance(found, Bubblewrap) else ""
 
 
 def describe_access(site: Site) -> str:
@@ -100,7 +100,7 @@ def describe_access(site: Site) -> str:
 def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
     """Warn, for `releaser check`, if tests and builds have no sandbox, unless `sandbox` is "off"."""
     found = find_sandbox(site) if SandboxSettings.of(site).sandbox == "auto" else None
-    return (_open(found),) if isinstance(found, str) else ()
+    return (_describe_missing_sandbox(found),) if isinstance(found, str) else ()
 
 
 def report_missing_sandbox(site: Site, log: RunLog) -> None:
@@ -114,19 +114,19 @@ def report_missing_sandbox(site: Site, log: RunLog) -> None:
         note(site.state_dir, no_sandbox=bool(warnings))
 
 
-def _open(reason: str) -> Finding:
+def _describe_missing_sandbox(reason: str) -> Finding:
     message = f"tests and builds run without a sandbox: {reason}"
     return Finding("no-sandbox", message, f'{INSTALL}, or set `sandbox = "off"`.')
 
 
-def runs_open(site: Site) -> bool:
+def runs_without_sandbox(site: Site) -> bool:
     """True if the last tests ran without a sandbox, because none works on this host."""
     return SandboxSettings.of(site).sandbox == "auto" and read_notes(site.state_dir).no_sandbox
 
 
 @contextlib.contextmanager
 def sandbox_of(
-    site: Site, venv: Path, *others: Path, what: What = "tests", fetched: Fetched | None = None
+    site: Site, venv: Path, *others: Path, what: Purpose = "tests", fetched: Fetched | None = None
 ) -> Iterator[Sandbox]:
     """Yield a sandbox that may write to `venv`, `others` and the staging tree; an empty one if none works.
 

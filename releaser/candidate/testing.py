@@ -211,9 +211,9 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
             again="`releaser rebuild` tries it again.",
         )
     message = {
-        "update": f"{result.told} {words.news} and passed on the live release{words.verdict}",
-        "before": f"{result.told}, and failed on the live release too: it was failing {words.before}",
-    }.get(blame, f"{result.told}, and there is no earlier release to compare with")
+        "update": f"{result.failure} {words.news} and passed on the live release{words.verdict}",
+        "before": f"{result.failure}, and failed on the live release too: it was failing {words.before}",
+    }.get(blame, f"{result.failure}, and there is no earlier release to compare with")
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "

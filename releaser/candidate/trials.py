@@ -73,7 +73,7 @@ class TrialResult(Frozen):
         return not self.reason
 
     @property
-    def told(self) -> str:
+    def failure(self) -> str:
         """The failure, as the beginning of a sentence."""
         says_it = self.timed_out or self.proves_nothing or self.touched
         return self.reason if says_it else f"{self.trial.name} failed"
@@ -82,7 +82,7 @@ class TrialResult(Frozen):
     def fault(self) -> str:
         """The failure with the packages of the trial, in a few words."""
         said = "" if self.timed_out or self.proves_nothing or self.touched else complaint(self.output)
-        return f"{self.told} with it{said}"
+        return f"{self.failure} with it{said}"
 
 
 def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:

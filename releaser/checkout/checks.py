@@ -198,7 +198,7 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
         yield no_such_branch(remote, branch)
         return
     with contextlib.suppress(ToolError):  # a new commit can only be compared after a fetch
-        ahead, behind = site.git.apart(f"refs/heads/{branch}", remote_head)
+        ahead, behind = site.git.list_diverged(f"refs/heads/{branch}", remote_head)
         if ahead and behind and not {commit.id for commit in ahead} <= own_commits(site, ahead):
             yield describe_divergence(remote, branch)
 

@@ -221,7 +221,7 @@ def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
     if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):
-        _keep_edit(site, log, site.project.pyproject, _Known(()))
+        _keep_edit(site, log, site.project.pyproject, _KnownContents(()))
         _write(site, site.project.pyproject, read_file(release.pyproject))  # with the first lock of earlier versions
     place_included(site, log, release)
 
@@ -232,7 +232,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
     Raises OSError.
     """
     lock, store = site.project.lock, store_of(site)
-    known = _Known(_copies(site, [store.get(before) if before else None, release]))
+    known = _KnownContents(_copies(site, [store.get(before) if before else None, release]))
     if not lock.exists() or not _is_edited(site, lock, read_file(lock), known):
         _write(site, lock, read_file(release.lock))
 
@@ -272,11 +272,11 @@ def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
     else:
         places, releases = [site.state_dir / LOCK_BEFORE], [move.previous, move.new]
         commits = ["HEAD", *filter(None, (move.before, move.after))]
-    _keep_edit(site, log, site.project.lock, _Known([*places, *_copies(site, releases)], commits))
+    _keep_edit(site, log, site.project.lock, _KnownContents([*places, *_copies(site, releases)], commits))
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownContents:
     """The files and commits with contents of a file that are no edits of a person."""
 
     places: Sequence[Path]
@@ -288,12 +288,12 @@ def _copies(site: Site, releases: Iterable[Release | None]) -> list[Path]:
     return [release.lock for release in releases if release is not None]
 
 
-def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
+def _keep_edit(site: Site, log: RunLog, path: Path, known: _KnownContents) -> None:
     if path.is_file() and _is_edited(site, path, read_file(path), known):
         _keep_copy(site, log, path, read_file(path), "had edits that were not committed")
 
 
-def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
+def _keep_staged(site: Site, log: RunLog, path: Path, known: _KnownContents) -> None:
     """Copy a version of a file that is only in git's index, as a person staged it and edited the file again."""
     staged = site.git.data("", os.path.relpath(path, site.git.layout.top))
     if staged is not None and not is_same_text(staged, read_if_there(path)) and _is_edited(site, path, staged, known):
@@ -314,7 +314,7 @@ def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> No
     log.unreported.append(f"{message}.")  # if this run is killed, the next one does not see the edit again
 
 
-def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
+def _is_edited(site: Site, path: Path, data: bytes, known: _KnownContents) -> bool:
     """True if contents of a file of the checkout are in none of the known files and commits.
 
     If git does not work, only the files are compared.
@@ -338,9 +338,9 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
         known = None
         # A person's edit: a lock of no release, or an export while no commit is due.
         if path == site.project.lock:
-            known = _Known([site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
+            known = _KnownContents([site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
         elif not read_pending(site.state_dir).commit:
-            known = _Known([])
+            known = _KnownContents([])
         if known is not None:
             _keep_staged(site, log, path, known)
         if is_same_text(read_if_there(path), data):

@@ -72,7 +72,7 @@ def _is_own(site: Site, commit: str) -> bool:
         for release in store_of(site).all()
         if message in (commit_message(command, release).strip() for command in commands)
     ]
-    if not releases or not git.has(f"{commit}^"):  # a person made the first commit of a project
+    if not releases or not git.has_commit(f"{commit}^"):  # a person made the first commit of a project
         return False
     changed, own = git.changed_since_parting(commit, f"{commit}^"), {*site.own_files()}
     data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
@@ -281,7 +281,7 @@ def _push(site: Site, step: Step) -> None:
         step.skip("no remote")
         return
     remote_head = site.git.fetch(remote, branch)
-    waiting, behind = site.git.apart(f"refs/heads/{branch}", remote_head)
+    waiting, behind = site.git.list_diverged(f"refs/heads/{branch}", remote_head)
     if behind and read_blocks(site.state_dir).commit(site.code_key(remote_head)) is not None:
         note_due(site, push=False)  # the commits are dropped once the remote has a newer commit
         step.skip(f"{remote} is ahead, with a commit that is on hold here")

@@ -112,7 +112,7 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
     stay = Target(head=head, commit=head)
     if remote_head is None or remote_head == head:
         return stay
-    ahead, behind = git.apart(head, remote_head)
+    ahead, behind = git.list_diverged(head, remote_head)
     if not behind and not follow:
         return stay
     with log.step("choose commit") as step:
@@ -142,7 +142,7 @@ def _refuse_divergence(site: Site, facts: SiteFacts, remote_head: str, seen: str
     git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.branch
     if remote_head == ours:
         return
-    ahead, behind = git.apart(ours, remote_head)
+    ahead, behind = git.list_diverged(ours, remote_head)
     own = own_commits(site, ahead)
     others = [commit for commit in ahead if commit.id not in own]
     lost = [other for other in others if seen is not None and git.is_ancestor(other.id, seen)]
@@ -213,7 +213,9 @@ def _has_code_of(site: Site, release: Release, commit: str) -> bool:
     if not release.pyproject.is_file():
         return git.code_key(own, commit=commit) == manifest.code_key
     pyproject = os.path.relpath(site.project.pyproject, git.layout.top)
-    if not is_same_text(git.data(commit, pyproject), read_file(release.pyproject)) or not git.has(str(manifest.commit)):
+    if not is_same_text(git.data(commit, pyproject), read_file(release.pyproject)) or not git.has_commit(
+        str(manifest.commit)
+    ):
         return False
     own = (*own, pyproject)
     return git.code_key(own, commit=commit) == git.code_key(own, commit=str(manifest.commit))
@@ -228,7 +230,7 @@ def code_of_release(site: Site, release: Release) -> Target:
     head = git.commit("HEAD")
     if not manifest.commit or not has_other_code(site, release):
         return Target(head=head, commit=head)
-    if not git.has(manifest.commit):
+    if not git.has_commit(manifest.commit):
         message = f"{release.id} was tested with commit {manifest.commit[:12]}, which is not in this repository"
         refuse("commit-missing", message, _KEEP)
     waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.branch
@@ -272,7 +274,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 def _bundled_commits(site: Site) -> list[str]:
     """Return the commits that bundles brought: the maker of a bundle has them, too."""
     commits = [release.manifest.commit for release in store_of(site).all() if release.provenance.release]
-    return [commit for commit in commits if commit and site.git.has(commit)]
+    return [commit for commit in commits if commit and site.git.has_commit(commit)]
 
 
 def _ask_remote(site: Site, remote: str) -> list[str]:
@@ -284,7 +286,7 @@ def _ask_remote(site: Site, remote: str) -> list[str]:
     remote_head = git.remote_commit(remote, branch)
     if remote_head is None:
         return []
-    return [remote_head if git.has(remote_head) else git.fetch(remote, branch)]
+    return [remote_head if git.has_commit(remote_head) else git.fetch(remote, branch)]
 
 
 def _find_remote_commits(site: Site) -> list[str]:

@@ -42,7 +42,7 @@ _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 _INSTALL = f"{INSTALL}, so that tests can read all files, and releaser discards their changes"
 
-How = Literal["copy", "link", "lend", "same", "make", "omit"]
+Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
 
 
 class Way(Frozen):
@@ -167,7 +167,7 @@ class Entry(Frozen):
     #: Relative to the top of the checkout.
     name: str
     source: Path
-    how: How
+    how: Transfer
     #: True if it is copied because it is small, and not because a setting names it.
     is_small: bool = False
     #: The size of a copy; for a skipped path, a lower bound.
@@ -302,7 +302,7 @@ class Carrier(Frozen):
         is_file = stat.S_ISREG(status.st_mode)
         is_small = is_file and status.st_size <= SMALL and may_copy and may_read(source)
         if self.way.links:
-            how: How = "copy" if is_small else "link"
+            how: Transfer = "copy" if is_small else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size if is_file else 0)
         if is_file:
             # Code in the tree cannot change a file that this user cannot change.

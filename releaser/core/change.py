@@ -216,7 +216,7 @@ class Change:
             try:
                 step = self._do(action) if action.is_step else self._do_silently(action)
             except (ActivationError, OSError) as error:
-                why = self._why_it_stays(action)
+                why = self._explain_no_rollback(action)
                 if not why:
                     raise
                 failure = error if isinstance(error, ActivationError) else _unwritable(error)
@@ -254,7 +254,7 @@ class Change:
         action.do(self, step := Step())
         return step
 
-    def _why_it_stays(self, action: Action) -> str:
+    def _explain_no_rollback(self, action: Action) -> str:
         """Return why the release stays live although an action failed; empty for an automatic rollback."""
         if not action.causes_rollback:
             return f"as a failed {action.name} causes no rollback"

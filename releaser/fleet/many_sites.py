@@ -62,7 +62,7 @@ class ManySites:
 
     def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
         """Run a command for each site, and yield the answers in the order in which the commands end."""
-        yield from self._each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
+        yield from self._run_each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update the sites that go first, then the others, which wait if one of the first does not end well."""
@@ -73,24 +73,24 @@ class ManySites:
             if why:
                 variables[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
 
-        for answer in self._each(first, run):
+        for answer in self._run_each(first, run):
             yield _with_waits(answer)
             tell(answer.site, why_not_well(answer))
             if part(answer.answer, "due_at", str):
                 idle.add(answer.site)
         # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
         asked = [one for one in first if str(one.path) in idle]
-        for answer in self._each(asked, partial(self._run, ("status",), as_json=True), disk=0):
+        for answer in self._run_each(asked, partial(self._run, ("status",), as_json=True), disk=0):
             tell(answer.site, why_not_well_before(answer))
-        yield from map(_with_waits, self._each(others, partial(run, more=variables)))
+        yield from map(_with_waits, self._run_each(others, partial(run, more=variables)))
 
-    def _each(
+    def _run_each(
         self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
     ) -> Iterator[SiteAnswer]:
         tasks: list[Future[SiteAnswer]] = []
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
             try:
-                tasks += [pool.submit(self._when_there_is_room, work, site, disk) for site in sites]
+                tasks += [pool.submit(self._run_with_memory, work, site, disk) for site in sites]
                 yield from (task.result() for task in as_completed(tasks))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -99,7 +99,7 @@ class ManySites:
                     time.sleep(0.1)
                 raise
 
-    def _when_there_is_room(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite, disk: int) -> SiteAnswer:
+    def _run_with_memory(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite, disk: int) -> SiteAnswer:
         with self._changed:
             while self._running and (
                 _available_memory() < _MEMORY * (1 + self._newest())

@@ -127,7 +127,7 @@ def _commit_of(site: Site, release: Release) -> str:
     """Return the commit of the release, with its committed lock if there is one. Raises PreflightError."""
     commit = release.manifest.commit
     try:
-        if commit is None or not site.git.has(commit):
+        if commit is None or not site.git.has_commit(commit):
             message = f"the commit of {release.id} is not in this repository, or the project is not under git"
             refuse(
                 "commit-missing",

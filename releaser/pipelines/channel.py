@@ -31,7 +31,7 @@ from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.bundles.manifest import BundleManifest
-    from releaser.bundles.places import Found
+    from releaser.bundles.places import StoredFile
     from releaser.system.process import Runner
 
 
@@ -129,13 +129,13 @@ class Publisher(Frozen):
             )
         return PublishedDelta(**vars(found), base=manifest.base.release)
 
-    def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
+    def _read(self, channel: Channel) -> tuple[StoredFile | None, Pointer | None]:
         """Return the file and the pointer of a channel. The pointer must be valid, as its sequence goes on."""
         found = channel.find(self.runner)
         return found, channel.verify(self.runner, found, self.trust)[0] if found is not None else None
 
     def _go(
-        self, channel: Channel, found: Found | None, before: Pointer | None, project: str, offered: Move
+        self, channel: Channel, found: StoredFile | None, before: Pointer | None, project: str, offered: Move
     ) -> ChannelDetails:
         if before is not None and before.project != project:
             refuse(

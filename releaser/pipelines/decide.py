@@ -112,7 +112,7 @@ def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None
     return read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
 
 
-def why_not_again(failed: StoredBlock) -> str:
+def explain_no_retry(failed: StoredBlock) -> str:
     """Say why a candidate that failed before is not built again."""
     return f"nothing newer than {failed.release}, which failed before"
 

@@ -14,7 +14,7 @@ from releaser.checkout.taken_back import blocks_after
 from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
 from releaser.pipelines.adopt import plan_adoption
-from releaser.pipelines.decide import Goal, changes_of, choose_following, why_not_again
+from releaser.pipelines.decide import Goal, changes_of, choose_following, explain_no_retry
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.rebuild import refuse_unreadable_live, workspace_aside
 from releaser.pipelines.update import case_of, choose_goal, note_target
@@ -124,7 +124,7 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
             f"{failed.release} and the live release both failed their tests before; an update would first "
             f"repeat the tests"
         )
-        yield retry if failed.sick else why_not_again(failed)
+        yield retry if failed.sick else explain_no_retry(failed)
     if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
     for hold in goal.resolution.on_hold:

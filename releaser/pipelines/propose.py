@@ -16,7 +16,7 @@ from releaser.checkout.publish import SEEN, commit_message
 from releaser.checkout.pull import choose_target, fetch
 from releaser.core.run import close_journal
 from releaser.errors import BuildError, Finding, ToolError, refuse
-from releaser.pipelines.decide import decide, why_not_again
+from releaser.pipelines.decide import decide, explain_no_retry
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.rebuild import find_rebuild_reason, open_workspace, refuse_unreadable_live
@@ -58,8 +58,8 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
     site, log = run.site, run.log
     refuse_moved(run.store)
     live = _find_live(site)
-    if (known := read_proposal(site.state_dir)).has_come_in(live):
-        note_proposal(site.state_dir, known.over())
+    if (known := read_proposal(site.state_dir)).is_merged_into(live):
+        note_proposal(site.state_dir, known.after_merge())
     snapshot = take_snapshot(site)
     facts = preflight(site, log, Scope(asks=(), state=snapshot.state))
     remote_head = fetch(site, log, facts)
@@ -138,7 +138,7 @@ def _note_stuck(base: Base) -> None:
     known = replace(known, stuck=base.stuck, branch=branch_of(site))
     if base.stuck:
         advice = "Commit a lock or code that passes. To try this one again, run `releaser update --force`."
-        base.work.log.note(Finding("nothing-proposed", known.said, advice))
+        base.work.log.note(Finding("nothing-proposed", known.summary, advice))
     note_proposal(site.state_dir, known)
 
 
@@ -154,9 +154,9 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
             if not goal.is_new:
                 return Plan(would=(NOTHING,))
             if goal.failed is not None and not goal.failed.sick:
-                return Plan(would=(why_not_again(goal.failed),))
+                return Plan(would=(explain_no_retry(goal.failed),))
             if _is_same(goal, known) and not force:
-                return Plan(would=(known.said,))
+                return Plan(would=(known.summary,))
             changes = goal.resolution.diff
             names = first_few([f"{change.name} {change.new}" for change in changes])
             what = (
@@ -189,17 +189,17 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
             message = f"{remote} does not report the head of {branch}: {error.message}"
             raise BuildError(message, error.advice, output=error.output) from error
         was_pushed = known.pushed
-        known = _as_it_stands(replace(known, remote=remote, branch=branch), remote_commit)
-        step.says(known.said or f"{remote}/{branch} does not exist")
+        known = _refresh(replace(known, remote=remote, branch=branch), remote_commit)
+        step.says(known.summary or f"{remote}/{branch} does not exist")
     if known.others:
         _leave_to_others(site, known, goal)
-        return PipelineResult(result="no-changes", headline=known.said)
+        return PipelineResult(result="no-changes", headline=known.summary)
     is_same = _is_same(goal, known) and not goal.wanted.force
     if is_same and (known.declined or (known.pushed and was_pushed)):
         note_proposal(site.state_dir, known)
         _keep(site, known.release, "" if known.declined else known.place)
-        return PipelineResult(result="no-changes", headline=known.said)
-    if not (is_same and git.has(known.commit)):
+        return PipelineResult(result="no-changes", headline=known.summary)
+    if not (is_same and git.has_commit(known.commit)):
         begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
         known = _commit(work, make_release(goal), begun, remote_commit)
     _push(work, replace(known, before=remote_commit))
@@ -220,7 +220,7 @@ def _keep(site: Site, name: str, place: str) -> None:
         store_of(site).record_waiting(release, f"proposed on {place}" if place else "")
 
 
-def _as_it_stands(known: Proposal, remote_commit: str) -> Proposal:
+def _refresh(known: Proposal, remote_commit: str) -> Proposal:
     """Return the proposal as it is now, by the commit of its branch on the remote; empty for none."""
     if remote_commit and remote_commit not in (known.commit, known.before):
         return replace(known, others=remote_commit)
@@ -239,7 +239,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
             f"If another site proposes there, run `releaser propose` on one site only. Otherwise merge or delete that"
             f" branch: `git push {known.remote} --delete {known.branch}`."
         )
-        goal.work.log.note(Finding("proposal-taken-over", known.said, advice))
+        goal.work.log.note(Finding("proposal-taken-over", known.summary, advice))
         note_proposal(site.state_dir, known)
 
 
@@ -285,13 +285,13 @@ def _push(work: Workspace, known: Proposal) -> None:
             site.git.push_over(known.remote, known.branch, known.commit, known.before)
         except ToolError as error:
             message = f"{known.branch} could not be pushed to {known.remote}: {error.message}"
-            advice = error.advice or _what_helps(error.output, known)
+            advice = error.advice or _advise_on_rejection(error.output, known)
             raise BuildError(message, advice, output=error.output) from error
         note_proposal(site.state_dir, replace(known, pushed=True))
         step.says(f"{known.remote}/{known.branch}")
 
 
-def _what_helps(output: str, known: Proposal) -> str:
+def _advise_on_rejection(output: str, known: Proposal) -> str:
     """Return the advice for a remote that refuses a proposal, by the output of git."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]

@@ -28,12 +28,12 @@ from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
-from releaser.releases.integrity import Damage, find_live_damage, has_lost_python, why_rebuild
+from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
 from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.releases.venv import VenvFacts, executable_of
 from releaser.report import Plan, RunLog, RunReport
-from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
+from releaser.resolution.another_python import KeptVersions, keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
 from releaser.site.conventions import default_groups
@@ -114,7 +114,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
 
 def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
     """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
-    if reason := why_rebuild(live, found):
+    if reason := explain_need_to_rebuild(live, found):
         return reason
     # Only the setting counts: releaser's own choice may change with the disk.
     wanted, built_with = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
@@ -271,12 +271,12 @@ def _workspace_in(tree: Site, log: RunLog, facts: SiteFacts, *, aside: bool = Fa
     return workspace_of(tree, log, replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(tree))))
 
 
-def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
+def _plan_lock(site: Site, facts: SiteFacts) -> KeptVersions:
     """Return the lock to build from. If it differs from uv.lock, it is made in the temporary directory."""
     log = new_log("rebuild")
     work = workspace_of(site, log, facts)
     if not needs_keeping(work):
-        return Kept(lock=facts.lock)
+        return KeptVersions(lock=facts.lock)
     with open_aside(site, log, facts) as work:
         return keep_installed(work, facts.lock)
 

@@ -24,7 +24,7 @@ from releaser.answers import (
 from releaser.candidate.audit_settings import AuditSettings
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
-from releaser.candidate.sandbox import runs_open
+from releaser.candidate.sandbox import runs_without_sandbox
 from releaser.checkout.move import CHECKOUT
 from releaser.core.follow_up import read_pending
 from releaser.core.run import name_run
@@ -223,7 +223,7 @@ def status(site: Site) -> Status:
     site = replace(site, asks=False)
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
-    space, blocks = free_space(project.state_dir), _still_out(read_blocks(project.state_dir), live, store)
+    space, blocks = free_space(project.state_dir), _select_active(read_blocks(project.state_dir), live, store)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += list_damage(site)
     from releaser.candidate.audit import is_asked  # slow to import, like the next one
@@ -260,7 +260,7 @@ def status(site: Site) -> Status:
         running=run_lock.find_running(project.state_dir),
         interrupted=_was_interrupted(project.state_dir),
         push_pending=read_pending(project.state_dir).push,
-        proposal="" if proposal.has_come_in(live) else proposal.said,
+        proposal="" if proposal.is_merged_into(live) else proposal.summary,
         mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
@@ -268,7 +268,7 @@ def status(site: Site) -> Status:
         red_tests=red_tests(project.state_dir, live),
         blocked=_why_blocked(runs),
         not_restarted=str(find_unrestarted(site) or ""),
-        not_isolated=runs_open(site),
+        not_isolated=runs_without_sandbox(site),
         problems=tuple(problems),
         on_hold=_answers(OnHold, (*blocks.by("rollback"), *blocks.by("person", "tests"))),
         failed_candidates=_answers(FailedCandidate, blocks.candidates),
@@ -348,7 +348,7 @@ def _was_interrupted(state_dir: Path) -> bool:
         return True
 
 
-def _still_out(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
+def _select_active(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
     """Return the blocks that still count, without those that newer versions or newer code have replaced."""
     contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
     same = [

@@ -26,7 +26,7 @@ from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
 from releaser.locks.bisect import CulpritsSection
 from releaser.pipelines.adopt import adopt, venv_kind
-from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, say_what_blocks, why_not_again
+from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, explain_no_retry, say_what_blocks
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.rebuild import (
@@ -202,7 +202,7 @@ def reason_not_to_build(goal: Goal) -> str:
         return f"no newer version of {only} is permitted" if only else "everything is up to date"
     if goal.failed is None or (goal.failed.sick and live_passes_again(goal.work)):
         return ""
-    return why_not_again(goal.failed)
+    return explain_no_retry(goal.failed)
 
 
 def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:

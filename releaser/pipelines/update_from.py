@@ -58,11 +58,11 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
 def _plan(site: Site, *, channel: Channel, force: bool) -> Plan:
     pointer, before, _ = _read(site, channel)
     move, kept = pointer.current, _find_kept(site, pointer.current)
-    if not force and before is not None and _why_nothing(site, pointer, before):
+    if not force and before is not None and _explain_no_move(site, pointer, before):
         would = f"nothing would change: {before.headline}"
     elif kept is not None and kept.live:
         would = f"nothing would change: {move.release} is live"
-    elif not force and (why := _why_stay(site, pointer, before, kept)):
+    elif not force and (why := _explain_no_way_back(site, pointer, before, kept)):
         would = f"nothing would change: {why}"
     elif kept is not None:
         would = f"would go to {kept.id}, which was installed from {move.release}"
@@ -77,7 +77,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     with run.log.step("channel") as step:
         pointer, before, signer = _read(run.site, channel)
         step.says(f"{channel.name} points at {pointer.current.release}, signed by {signer}")
-    if not force and before is not None and (why := _why_nothing(run.site, pointer, before)):
+    if not force and before is not None and (why := _explain_no_move(run.site, pointer, before)):
         return PipelineResult(result="no-changes", headline=why)
     seen = Seen(
         channel=channel.name,
@@ -138,7 +138,7 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
     return pointer, before, signer
 
 
-def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
+def _explain_no_move(site: Site, pointer: Pointer, before: Seen) -> str:
     """Return the earlier result for this pointer, if nothing has changed since; else empty."""
     if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _digest_of_blocks(site):
         return ""
@@ -154,7 +154,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
             place_included(run.site, run.log, kept)
         return PipelineResult(result="no-changes", headline=f"{move.release} is live")
     live = run.store.live()
-    if not force and (why := _why_stay(run.site, pointer, before, kept)):
+    if not force and (why := _explain_no_way_back(run.site, pointer, before, kept)):
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
             run.log.note(Finding("release-damaged", f"{live.id} must be rebuilt: {reason}", "Run `releaser rebuild`."))
         return PipelineResult(result="no-changes", headline=why)
@@ -172,7 +172,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     return result
 
 
-def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
+def _explain_no_way_back(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
     """Return why this host stays: it has failed, gone back, or is ahead of the channel; empty if it follows."""
     move, newest, live = pointer.current, bundle_before(site), store_of(site).live()
     if live is None or cannot_run(live):  # the site is down
@@ -209,7 +209,7 @@ def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
             with open_archive(file) as archive:
                 manifest = archive.manifest()
                 commit = manifest.base.commit if manifest.base is not None else None
-                has_code = commit is None or site.git.has(commit)  # the base may never have been installed
+                has_code = commit is None or site.git.has_commit(commit)  # the base may never have been installed
                 if has_code and not find_missing(pool, manifest):
                     return file, f"{size(delta.size)}, a delta from {delta.base}"
         except ResolutionError:  # then the full bundle is tried

@@ -184,7 +184,7 @@ def cannot_run(release: Release) -> bool:
     return found is not None and found.fatal
 
 
-def why_rebuild(live: Release, found: Damage | None) -> str:
+def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:
     """Say why a live release with the damage `found` must be rebuilt; empty if it need not."""
     if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
         return "it had lost its manifest, and no tests have passed on it"

@@ -62,16 +62,16 @@ class Proposal(Frozen):
         """The remote and the branch."""
         return f"{self.remote}/{self.branch}"
 
-    def has_come_in(self, live: Release | None) -> bool:
+    def is_merged_into(self, live: Release | None) -> bool:
         """True if the live release has the packages that were proposed."""
         return bool(self.commit) and live is not None and live.key.lock_sha256 == self.lock_sha256
 
-    def over(self) -> Proposal:
+    def after_merge(self) -> Proposal:
         """Return the record after the merge: only the commit of releaser on the branch."""
         return Proposal(remote=self.remote, branch=self.branch, before=self.commit)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The status of the proposal, in a sentence; empty without one."""
         place = self.place
         if self.stuck:
@@ -92,7 +92,7 @@ PROPOSAL = StateFile(name="proposal.json", type=Proposal)
 def read_proposal(state_dir: Path) -> Proposal:
     """Return the last proposal; an empty one if the file is missing or unreadable. Raises OSError."""
     found = load_state(state_dir / PROPOSAL, Proposal())
-    return found.over() if found.done else found
+    return found.after_merge() if found.done else found
 
 
 def note_proposal(state_dir: Path, proposal: Proposal) -> None:

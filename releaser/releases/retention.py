@@ -91,7 +91,7 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
                 else [*([among] if counts[kind] <= places else []), *_youth(release, settings, present.now)]
             ),
         )
-        target = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
+        target = _explain_removal(kind, among if places else "", settings, is_full=present.is_full and never_live)
         decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (target,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at a release with a damaged manifest
         lifecycle = snapshot.lifecycles.get(name)
@@ -127,7 +127,7 @@ def _youth(release: Release, settings: RetentionSettings, now: datetime) -> Iter
         yield f"not yet {duration(settings.keep_at_least, exact=True)} old"
 
 
-def _why_it_goes(kind: str, among: str, settings: RetentionSettings, *, is_full: bool = False) -> str:
+def _explain_removal(kind: str, among: str, settings: RetentionSettings, *, is_full: bool = False) -> str:
     """Say why no reason applies; `among` describes the places of its kind, empty without any."""
     if is_full:
         return "never live, and the disk is full"

@@ -41,7 +41,7 @@ _OWN_MOVE = "the project requires another version there"
 _BY_OTHERS = "the lock or another package requires it"
 
 
-class Kept(Frozen):
+class KeptVersions(Frozen):
     """A lock with the installed versions for the Python of a run, and the findings about changed packages."""
 
     lock: LockFile
@@ -57,7 +57,7 @@ def needs_keeping(work: Workspace) -> bool:
     return is_another or any(difference.is_kept for difference in read_notes(work.site.state_dir).lock_differences)
 
 
-def keep_installed(work: Workspace, lock: LockFile) -> Kept:
+def keep_installed(work: Workspace, lock: LockFile) -> KeptVersions:
     """Return a lock with which the site keeps its versions on the Python of this run, made in the staging tree.
 
     It is `lock` itself, without a question to uv, if that installs the same versions on both Pythons. Otherwise
@@ -66,15 +66,15 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
     rule, if a rule blocks a change; and PreflightError.
     """
     if work.live is None or not needs_keeping(work):
-        return Kept(lock=lock)
+        return KeptVersions(lock=lock)
     move = _Move(work=work, live=work.live, lock=lock)
     if not work.site.supply.upgrades:
         if move.moved:
             _refuse_to_follow(move)
-        return Kept(lock=lock)
+        return KeptVersions(lock=lock)
     unfit = move.find_unfit(lock)
     if not move.moved and not unfit:
-        return Kept(lock=lock)
+        return KeptVersions(lock=lock)
     with work.log.step("lock") as step:
         try:
             kept = _keep(move)
@@ -85,7 +85,7 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
         changes = list(move.changes_in(kept))
         told = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
         step.says(f"for Python {move.python}: {told or 'the same versions'}")
-    return Kept(lock=kept, findings=tuple(_describe(move, changes)))
+    return KeptVersions(lock=kept, findings=tuple(_describe(move, changes)))
 
 
 @dataclass(kw_only=True)
@@ -158,7 +158,7 @@ class _Move:
         if not self.leaves_python:
             return found
         for name, version in self.moved.items():
-            if why := self._why_unfit(name, version):
+            if why := self._explain_unfit(name, version):
                 found[name], self.why[name] = version, why
         for pin in self.list_unbuildable(lock):
             if self.kept.get(pin.name) == pin.version:
@@ -171,7 +171,7 @@ class _Move:
         site, group = self.work.site, self.work.facts.group
         return list_unbuildable(lock, group=group, default_groups=default_groups(site), python=self.python)
 
-    def _why_unfit(self, name: str, version: str) -> str:
+    def _explain_unfit(self, name: str, version: str) -> str:
         """Say why an installed version does not fit this Python; empty if it does.
 
         uv ignores the upper bound in a package's `requires-python` (seen with uv 0.13).

@@ -83,7 +83,7 @@ def resolve_within_rules(
         resolver=resolver, free=locked, uploads=resolver.uploads() if rules.policy.age.matters else Uploads()
     )
     free = search.look(rules)
-    found: _Found | NoSolution
+    found: _Resolution | NoSolution
     if isinstance(free, NoSolution):  # the blocked versions are unknown then
         holds: dict[str, Block] = {}
         found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
@@ -99,7 +99,7 @@ def resolve_within_rules(
         if not holds:
             return search.finish(free, rules)
         search.free = free
-        found = search.resolve(rules) if newest_holds else _Found(versions=free, rules=rules)
+        found = search.resolve(rules) if newest_holds else _Resolution(versions=free, rules=rules)
         may_be_fixed = any(hold.by in ("policy", "age") for hold in holds.values())
     if isinstance(found, NoSolution):
         return found
@@ -123,7 +123,7 @@ def _find_dependent(
             yield Block(name=name, version=version, by=holds[0].by, reason=reason)
 
 
-class _Found(Frozen):
+class _Resolution(Frozen):
     """The versions that were found within `rules`, and the strictness with which they were applied."""
 
     versions: Versions
@@ -222,12 +222,12 @@ class _Search:
         time = self.uploads.times.get((name, version))
         return limit is not None and (time is None or time >= limit)
 
-    def resolve_strictly(self, rules: Rules) -> _Found | NoSolution:
+    def resolve_strictly(self, rules: Rules) -> _Resolution | NoSolution:
         """Resolve with the strictest rules."""
         versions = self.attempt(rules, "pinned")
-        return versions if isinstance(versions, NoSolution) else _Found(versions=versions, rules=rules)
+        return versions if isinstance(versions, NoSolution) else _Resolution(versions=versions, rules=rules)
 
-    def resolve(self, rules: Rules) -> _Found | NoSolution:
+    def resolve(self, rules: Rules) -> _Resolution | NoSolution:
         """Resolve within the rules, less strictly without a solution, as the project's own requirements win.
 
         These are the versions that change even in a resolution without upgrades.
@@ -250,7 +250,7 @@ class _Search:
         for strictness in less_strict:
             versions = self.attempt(rules, strictness)
             if not isinstance(versions, NoSolution):
-                return _Found(versions=versions, rules=rules, strictness=strictness)
+                return _Resolution(versions=versions, rules=rules, strictness=strictness)
         self._refuse_young(rules, "", demanded)
         return strict
 
@@ -272,7 +272,7 @@ class _Search:
             advice = "Wait until they are old enough, or add an exception to `min_age_packages`."
             raise ResolutionError(message, advice, output=output)
 
-    def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
+    def add_fixes(self, found: _Resolution, fixes: Versions) -> Versions | NoSolution:
         """Add the fixes that `found` lacks: all together, or else one by one as far as they resolve.
 
         The rules of `found` apply to all other packages: none is downgraded for a fix.

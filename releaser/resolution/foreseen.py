@@ -125,7 +125,7 @@ class Outlook(Frozen):
         except (PreflightError, ResolutionError):  # `check` reports it
             return foreseen
         if failed is not None and not failed.sick:
-            return replace(foreseen, refused=_why(failed), by="failed")
+            return replace(foreseen, refused=_explain_failure(failed), by="failed")
         return foreseen
 
     def _is_as_live(self, found: LockFile, group: str | None) -> bool:
@@ -142,7 +142,7 @@ class Outlook(Frozen):
         return keys[0] == keys[1]
 
 
-def _why(failed: StoredBlock) -> str:
+def _explain_failure(failed: StoredBlock) -> str:
     return f"{failed.release} had it, and failed on {failed.since[:10]}: {failed.reason}"
 
 

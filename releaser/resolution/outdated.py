@@ -103,7 +103,7 @@ def find_outdated(
             available=available,
             find_fixes=find_fixes,
         ).foresee()
-    known = _Known(
+    known = _KnownVersions(
         rules=rules,
         uploads=Uploads(times=times).merge(uploads_within_limits(site, base, now)),
         python=choice.version,
@@ -134,7 +134,7 @@ def _may_move_unseen(lock: LockFile) -> bool:
 # The blocks
 
 
-class _Known(Frozen):
+class _KnownVersions(Frozen):
     """The facts that decide what blocks a version."""
 
     rules: Rules
@@ -151,7 +151,7 @@ class _Known(Frozen):
 
     def describe(self, name: str, locked: str) -> OutdatedPackage:
         """Describe a package of which the index has a newer version than the `locked` one."""
-        latest, coming = self.available[name].newest, self._coming(name, locked)
+        latest, coming = self.available[name].newest, self._find_next(name, locked)
         comes = coming is not None and latest in coming.split(", ")
         blocked_by = () if comes else tuple(self._blockers(name, coming))
         return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, blocked_by=blocked_by)
@@ -163,11 +163,11 @@ class _Known(Frozen):
             if is_newer(newest(reached.split(", ")), newest(version.split(", "))) or (
                 reached != version and ", " in version
             ):
-                coming = self._coming(name, version)
+                coming = self._find_next(name, version)
                 blocked_by = () if coming is not None else tuple(self._refusals())
                 yield OutdatedPackage(name=name, locked=version, latest=reached, next=coming, blocked_by=blocked_by)
 
-    def _coming(self, name: str, locked: str) -> str | None:
+    def _find_next(self, name: str, locked: str) -> str | None:
         """Return the version of a package that the next update installs; None if it stays."""
         reached = (self.foreseen.versions or {}).get(name)
         return None if self.foreseen.refused or reached == locked else reached

@@ -147,7 +147,7 @@ class Bubblewrap(Frozen):
         return "bubblewrap"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """A description, for people, of how the sandbox treats writes."""
         if self.way == "read-only":
             return "read-only outside of the project, as this kernel offers no overlay file systems"

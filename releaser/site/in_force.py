@@ -27,17 +27,17 @@ def _unless_reverted(live: Any, own: Any, default: Any) -> Any:
     return own if own == default else live
 
 
-def _what_both_have(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
+def _intersect(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
     """Keep the values that the live site has too, or that are paths below such a value."""
     known = [*map(os.path.normpath, live)]
     return tuple(setting for setting in own if any(f"{os.path.normpath(setting)}/".startswith(f"{k}/") for k in known))
 
 
-def _the_stricter(live: str, own: str, _: Any) -> Any:
+def _choose_stricter(live: str, own: str, _: Any) -> Any:
     return max(live, own, key=_STRICTER.index)
 
 
-def _a_version(live: Any, own: Any, _: Any) -> Any:
+def _accept_version(live: Any, own: Any, _: Any) -> Any:
     return own if own is None or _VERSION.fullmatch(own) else live
 
 
@@ -49,16 +49,16 @@ RULES: Mapping[str, Rule] = {
     "before_live": _unless_reverted,
     "after_static": _unless_reverted,
     "uv": _unless_reverted,
-    "python": _a_version,
+    "python": _accept_version,
     "git_hooks": _unless_reverted,
     # Variables such as LD_PRELOAD reach programs outside the sandbox.
     "environment_file": _unless_reverted,
     # The limits of the sandbox.
-    "sandbox": _the_stricter,
-    "test_writable": _what_both_have,
-    "test_sockets": _what_both_have,
+    "sandbox": _choose_stricter,
+    "test_writable": _intersect,
+    "test_sockets": _intersect,
     "test_network": lambda live, own, _: live and own,
-    "test_environment": _what_both_have,
+    "test_environment": _intersect,
     "smtp_password_file": lambda live, own, _: live or own,
 }
 #: Settings that count if the setting of their command does.

@@ -198,11 +198,11 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
         links = (name for name in directories if os.path.islink(os.path.join(place, name)))  # os.walk enters the others
         for path in (place, *(os.path.join(place, name) for name in (*files, *links))):
             seen = os.path.realpath(path) if path == directory else path
-            if who := who_else(seen, owner, group_writable=group_writable):
+            if who := describe_other_writers(seen, owner, group_writable=group_writable):
                 yield path, who
 
 
-def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
+def describe_other_writers(path: str, owner: int, *, group_writable: bool = False) -> str:
     """Name the user or group, other than `owner` and root, that owns or may write a path; empty without any.
 
     For a symlink only its owner counts. With `group_writable`, groups may write.

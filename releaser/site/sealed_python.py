@@ -120,11 +120,11 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
     Files of root and of the owner of `releases` are allowed: the site runs them, too. Raises OSError.
     """
     for path in new_start_files(venv, sealed):
-        from releaser.site.ownership import who_else  # slow to import
+        from releaser.site.ownership import describe_other_writers  # slow to import
 
         owner, place = os.stat(releases).st_uid, f"{venv}/{path}"
         for written in dict.fromkeys((place, os.path.realpath(place))):
-            if who := who_else(written, owner):
+            if who := describe_other_writers(written, owner):
                 change = "changed" if path in (sealed or {}) else "added"
                 return (
                     f"{path.rpartition(_PLACE)[2]}, which Python runs at each start, was {change}; {who} can write it"

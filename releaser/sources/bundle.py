@@ -73,13 +73,13 @@ class Bundle(Locked):
                 message = f"the code of the bundle cannot be read: {error.message}"
                 advice = "First install the full bundle, or the bundle that this delta builds on."
                 raise PreflightError(Finding("bundle-code-unreadable", message, advice, output=error.output)) from error
-            if not git.has(commit):
+            if not git.has_commit(commit):
                 refuse(
                     "commit-missing",
                     f"commit {commit[:12]} is neither in this repository nor in the bundle",
                     "Install the full bundle.",
                 )
-        ahead, behind = git.apart(git.commit("HEAD"), commit)
+        ahead, behind = git.list_diverged(git.commit("HEAD"), commit)
         own = own_commits(site, ahead)
         others = [one for one in ahead if one.id not in own]
         if others and (behind or not follow):

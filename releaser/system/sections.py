@@ -1,4 +1,4 @@
-"""What capabilities add to the report of a run, and to the manifest of a release."""
+"""The sections that capabilities add to the report of a run, and to the manifest of a release."""
 
 from __future__ import annotations
 

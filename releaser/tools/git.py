@@ -205,7 +205,7 @@ class Git(GitReader):
             if not (source / ".git").exists():
                 continue
             inner = replace(self, root=source)
-            if not inner.has(wanted):
+            if not inner.has_commit(wanted):
                 inner._change("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
             self._change("clone", "--quiet", "--shared", "--no-checkout", str(source), str(place / path))
             self._change("-C", str(place / path), *WITHOUT_HOOKS, "checkout", "--quiet", "--detach", wanted)
@@ -283,7 +283,7 @@ class Git(GitReader):
             source = self.layout.top / path
             if (source / ".git").exists():
                 inner = replace(self, root=source, variables={}).shadow(place / path)
-                if not inner.has(wanted):
+                if not inner.has_commit(wanted):
                     inner._change("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
                 inner.fill_shadow(place / path, wanted)
 

@@ -204,7 +204,7 @@ class GitReader(Frozen):
         """True if `new` contains all commits of `old`; False if one is missing here."""
         return self._run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0
 
-    def has(self, commit: str) -> bool:
+    def has_commit(self, commit: str) -> bool:
         """True if a commit is in this repository."""
         return self._run("cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode == 0
 
@@ -220,7 +220,7 @@ class GitReader(Frozen):
         words = ("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return self.layout.read(name) or self._run(*words, check=False).stdout.strip() or None
 
-    def apart(self, head: str, other: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
+    def list_diverged(self, head: str, other: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
         """List the commits that only `head` has and those that only `other` has, newest first."""
         found = self._log("--left-right", f"{head}...{other}")
         ahead = tuple(commit for side, commit in found if side == "<")
@@ -260,7 +260,7 @@ class GitReader(Frozen):
         inner = replace(self, root=self.layout.top / move.path, variables={})
         if inner.layout.top != inner.root:
             return []
-        if inner.has(move.new_id):
+        if inner.has_commit(move.new_id):
             return [f"{move.path}/{path}" for path in inner.in_the_way("HEAD", move.new_id)]
         # A submodule that stays gets its commits before the move. One that comes back to its old directory is in the
         # way.

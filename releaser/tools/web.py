@@ -39,7 +39,7 @@ class Patience(Frozen):
     pause: float
 
 
-class Said(Frozen):
+class LastAnswer(Frozen):
     """A good answer; `taken_over` says that the new processes had taken over before the question."""
 
     answer: str
@@ -52,7 +52,7 @@ def until_good(
     *,
     has_taken_over: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
-) -> Said:
+) -> LastAnswer:
     """Ask until an answer is good, and return it; otherwise raise the ToolError of the last try.
 
     An answer to a question asked before `has_taken_over` may come from an old process: then the site is asked again, as
@@ -69,7 +69,7 @@ def until_good(
             sleep(patience.pause)
         else:
             if taken_over or not left:
-                return Said(answer=answer, taken_over=taken_over)
+                return LastAnswer(answer=answer, taken_over=taken_over)
             ends_at = time.monotonic() + patience.pause
             while not has_taken_over() and (rest := ends_at - time.monotonic()) > 0:  # no longer than necessary
                 sleep(min(_POLL, rest))

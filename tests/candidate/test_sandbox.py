@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from releaser.candidate import sandbox
-from releaser.candidate.sandbox import programs_of, report_missing_sandbox, runs_open
+from releaser.candidate.sandbox import programs_of, report_missing_sandbox, runs_without_sandbox
 from releaser.errors import ToolError
 from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
 from releaser.sandbox.settings import SandboxSettings
@@ -35,14 +35,14 @@ def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_som
         told.append([one.message for one in log.findings])
     assert told == [["tests and builds run without a sandbox: there is no bubblewrap"], []]
     assert len(caplog.records) == 2
-    assert runs_open(site)
+    assert runs_without_sandbox(site)
     site.settings = SandboxSettings(sandbox="off")  # which somebody has asked for
     report_missing_sandbox(site, log := a_log())
     assert not log.findings
-    assert not runs_open(site)
+    assert not runs_without_sandbox(site)
     site.settings, found = SandboxSettings(sandbox="auto"), object()
     report_missing_sandbox(site, a_log())
-    assert not runs_open(site)
+    assert not runs_without_sandbox(site)
 
 
 def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them() -> None:

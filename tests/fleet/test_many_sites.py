@@ -42,7 +42,7 @@ def most_at_once(jobs: int, *, expected: int, disk: int = 1024) -> int:
             running[0] -= 1
         return SiteAnswer(site=str(site.path), exit_code=0)
 
-    found = list(ManySites(SITES, jobs=jobs, environ={})._each(SITES, work, disk=disk))
+    found = list(ManySites(SITES, jobs=jobs, environ={})._run_each(SITES, work, disk=disk))
     assert sorted(one.site for one in found) == [str(site.path) for site in SITES]
     return max(counts)
 

@@ -205,8 +205,8 @@ def test_a_fetch_moves_nothing(repository: Repository, elsewhere: Repository) ->
     assert repository.git.fetch("origin", "main") == theirs
     assert repository.git.state().head == before
     assert (repository.path / "code.py").read_text(encoding="utf-8") == "one"
-    assert [len(commits) for commits in repository.git.apart("HEAD", theirs)] == [0, 1]
-    assert [len(commits) for commits in repository.git.apart(theirs, "HEAD")] == [1, 0]
+    assert [len(commits) for commits in repository.git.list_diverged("HEAD", theirs)] == [0, 1]
+    assert [len(commits) for commits in repository.git.list_diverged(theirs, "HEAD")] == [1, 0]
 
 
 def test_a_branch_that_the_remote_lacks_and_a_remote_that_is_gone(repository: Repository) -> None:
@@ -261,7 +261,7 @@ def test_there_is_never_a_merge(repository: Repository, elsewhere: Repository) -
     elsewhere.commit({"other.py": ""})
     elsewhere.call("push", "--quiet")
     theirs = repository.git.fetch("origin", "main")
-    assert [len(commits) for commits in repository.git.apart("HEAD", theirs)] == [1, 1]
+    assert [len(commits) for commits in repository.git.list_diverged("HEAD", theirs)] == [1, 1]
     with pytest.raises(ToolError):
         repository.git.fast_forward(theirs)
     assert repository.git.state() == CheckoutState(branch="main", head=ours, dirty=(), untracked=())
