@@ -64,6 +64,7 @@ def setup(
     """Ask for the settings of a new site, write them, send a test mail, schedule updates, and check the site."""
     from releaser.pipelines import setup as pipeline
     from releaser.report import Plan
+    from releaser.site.disk import find_unwritable_outer
 
     site, asks = ctx.site(), not (yes or ctx.dry_run)
     if asks:
@@ -80,11 +81,14 @@ def setup(
         )
 
     is_open = asks and kind is None and at is None
+    if findings := [*filter(None, [find_unwritable_outer(site.project)])]:
+        raise PreflightError(*findings)
+    into = _choose_file(ctx, site, into) if asks else into
     plan = make_plan(wanted, pipeline.NONE if is_open else kind or pipeline.usual_schedule(site))
     if ctx.dry_run:
         ctx.print_plan(Plan(would=plan.would))
         return
-    questions = _Questions(ctx, site, wanted, kind)
+    questions = _Questions(ctx, site, wanted, kind, into)
     try:
         if asks:
             plan = questions.ask_until(make_plan)
@@ -100,6 +104,23 @@ def setup(
         questions.say_how_to_continue()
         raise
     _check(ctx, done, failures)
+
+
+def _choose_file(ctx: CommandContext, site: Site, into: str) -> str:
+    """Return the file for new settings; ask if another project would get those in `.env`, too."""
+    from releaser.pipelines.setup import find_neighbors
+
+    others = find_neighbors(site.project)
+    if into == "pyproject" or not others:
+        return into
+    ctx.output.note(
+        f"{site.project.outer / '.env'} is also read by {', '.join(others)}, so setup does not change it. The settings "
+        f"of {site.project.name} go into {site.project.pyproject}, for you to commit."
+    )
+    if not confirm("Continue?", default=True):
+        ctx.output.note("nothing was changed")
+        sys.exit(0)
+    return "pyproject"
 
 
 def _check(ctx: CommandContext, done: SetUp, failures: list[ReleaserError]) -> None:
@@ -264,8 +285,8 @@ def _split(text: str) -> tuple[str, str]:
 class _Questions:
     """The questions of `setup`, and the answers so far; settings that options `given` are not asked for."""
 
-    def __init__(self, ctx: CommandContext, site: Site, given: Mapping[str, str], kind: str | None) -> None:
-        self.ctx, self.site, self.given, self.kind = ctx, site, given, kind
+    def __init__(self, ctx: CommandContext, site: Site, given: Mapping[str, str], kind: str | None, into: str) -> None:
+        self.ctx, self.site, self.given, self.kind, self.into = ctx, site, given, kind, into
         #: For each question, the answer as typed, and the settings that it means.
         self.answers: dict[str, tuple[str, Mapping[str, str]]] = {}
 
@@ -301,7 +322,7 @@ class _Questions:
                 self.ctx.output.note(line)
             current = pipeline.find_default(site, name)
             usual = earlier[0] if earlier else proposal.answer if proposal else current
-            check = partial(wizard.check_answer, site, name, proposal=proposal)
+            check = partial(wizard.check_answer, site, name, proposal=proposal, into=self.into)
             self.answers[name] = self._ask(question, usual, check, current)
         if self.kind is not None:
             return self.kind

@@ -21,18 +21,20 @@ from releaser.serving.restarts.passenger import app_root
 from releaser.site.addresses import MailSettings, parse_address
 from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
 from releaser.site.loading import Loaded, load, read_variables
+from releaser.site.location import is_project
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
-from releaser.system.words import MASK, did_you_mean, secrets_in_urls
+from releaser.system.words import MASK, did_you_mean, first_few, secrets_in_urls
 from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.fleet.schedule import Scheduler
+    from releaser.site.project import Project
     from releaser.site.setting_files import Edit
     from releaser.site.site import Site
 
@@ -76,11 +78,19 @@ def read_answer(name: str, text: str) -> str:
     return text
 
 
+def find_neighbors(project: Project) -> tuple[str, ...]:
+    """Return the names of the other projects in the outer directory, which read the same `.env`."""
+    with contextlib.suppress(OSError):
+        places = (one for one in sorted(project.outer.iterdir()) if one.is_dir() and one.name != project.checkout.name)
+        return tuple(one.name for one in places if is_project(str(one)))
+    return ()
+
+
 def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edit, ...]:
     """Return the edits that give settings the wanted values, as text; an empty value removes one.
 
     A setting changes in the file that has it. A new one goes into `.env`, or into pyproject.toml if `into` says so and
-    it is not of this host. Raises PreflightError and UsageError.
+    it is not of this host, unless another project reads that `.env`, too. Raises PreflightError and UsageError.
     """
     edits = make_edits(site, wanted, into=into)
     _refuse_new_problems(site, edits)
@@ -90,7 +100,7 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
 def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edit, ...]:
     """Return the edits without a check of the settings together. Raises PreflightError and UsageError."""
     env_file, variables, table = site.project.outer / ".env", dict[str, str](), dict[str, Any]()
-    file = read_variables(env_file)
+    file, others = read_variables(env_file), find_neighbors(site.project)
     if file.findings:
         raise PreflightError(*file.findings)
     for name, text in wanted.items():
@@ -104,10 +114,18 @@ def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
                 f"Remove it from there ({source}).",
             )
         is_there = source.startswith(f"{site.pyproject.path}: ")
-        if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
+        may_go = not source and into == "pyproject" and (others or name not in _OF_HOST) and not SPECS[name].secret
+        if text and (is_there or may_go):
             table[name] = SPECS[name].kind.spell(value)
         else:
             variables[variable_of(name, file.values)] = text
+    if variables and others:
+        refuse(
+            "env-shared",
+            f"{env_file} is also read by {first_few(others)}, where {first_few(sorted(variables))} would change, too",
+            "Run `releaser setup --into pyproject`, which writes to the project's file. For a secret, or to change all "
+            f"these projects, edit {env_file}. Or move each project into its own parent directory.",
+        )
     edits = [set_variables(env_file, variables)] if variables else []
     edits += [set_in_table(site.project.pyproject, table)] if table else []
     return tuple(one for one in edits if one.after != one.before)

@@ -48,7 +48,7 @@ QUESTIONS = {
     "admins": "Recipients of mails (addresses, separated by commas)",
     "smtp_host": "Mail server",
 }
-_OF_ONE_SETTING = ("set-in-environment", "setting-unwritable")
+_OF_ONE_SETTING = ("env-shared", "set-in-environment", "setting-unwritable")
 SCHEDULERS = ("cron", "systemd", NONE)
 _ENVIRONMENTS = ("staging", "production", "local")
 _ADDRESS = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\])(:\d+)?(/\S*)?", re.IGNORECASE)
@@ -174,7 +174,7 @@ def _is_service(name: str, value: str) -> bool:
     return not is_own and bool(_SERVICE_NAME.search(name.upper()) or _SERVICE_URL.match(value))
 
 
-def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = None) -> Answer:
+def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = None, *, into: str = "env") -> Answer:
     """Read an answer, and check it as far as that is possible now; `site` has the earlier answers."""
     if name == "health_check" and _ADDRESS.fullmatch(text):
         url = f"http{'' if _OF_THIS_HOST.match(text) else 's'}://{text}"
@@ -185,7 +185,7 @@ def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = N
         is_proposed = proposal is not None and text == proposal.answer
         settings = proposal.settings if proposal and is_proposed else {name: read_answer(name, text)}
         changed = with_answers(site, settings)
-        make_edits(site, settings, into="env")
+        make_edits(site, settings, into=into)
     except PreflightError as error:
         if error.findings[0].code in _OF_ONE_SETTING:  # any other problem may be gone at the end
             return Answer(problem=str(error))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
+from releaser.site.ownership import name_of
 from releaser.site.state_dir import dispute, foreign
 from releaser.system.files import nearest_existing
 
@@ -29,6 +31,10 @@ def find_misplaced_state(project: Project) -> Finding | None:
     return Finding(
         "state-dir-invalid", f"state_dir {project.state_dir}: {place} is not a directory", "Correct `state_dir`."
     )
+
+
+#: Directories that no site should own.
+_OF_SYSTEM = tuple(map(Path, ("/", "/srv", "/opt", "/home", "/var", "/var/www", "/var/lib", "/usr/local")))
 
 
 def state_findings(project: Project) -> Iterator[Finding]:
@@ -54,9 +60,26 @@ def state_findings(project: Project) -> Iterator[Finding]:
     if not os.access(project.checkout, os.W_OK | os.X_OK):
         message = f"{project.checkout} is not writable by this user"
         yield Finding("project-unwritable", message, "Run releaser as the owner of the project.")
-    if not os.access(project.outer, os.W_OK | os.X_OK):
-        message = f"{project.outer} is not writable by this user, so it cannot hold the staging tree"
-        yield Finding("staging-unwritable", message, f"Give this user write access to {project.outer}.")
+    yield from filter(None, [find_unwritable_outer(project)])
+
+
+def find_unwritable_outer(project: Project) -> Finding | None:
+    """Return a finding if this user cannot create files in the outer directory, as releaser must."""
+    outer, name = project.outer, project.checkout.name
+    if os.access(outer, os.W_OK | os.X_OK):
+        return None
+    message = f"{outer} is not writable by this user, so it cannot hold the staging tree"
+    user = shlex.quote(name_of(os.geteuid()) or str(os.geteuid()))
+    try:
+        has_others = bool({*os.listdir(outer)} - {name, ".env", ".releaser"})
+    except OSError:
+        has_others = True
+    if not has_others and outer not in _OF_SYSTEM:
+        return Finding("staging-unwritable", message, f"Run `sudo chown {user} {shlex.quote(str(outer))}`.")
+    place = shlex.quote(str(outer / f"{name}_stuff"))
+    move = f"sudo install -d -o {user} {place} && sudo mv {shlex.quote(str(project.checkout))} {place}/"
+    advice = f"Move the project into a separate directory: `{move}`. Then correct the path in the web server."
+    return Finding("staging-unwritable", message, advice)
 
 
 def _let_write(directory: Path, project: Project) -> str:

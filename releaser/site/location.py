@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 PYPROJECT = "pyproject.toml"
@@ -34,6 +35,14 @@ def find_project(start: str) -> str | None:
         if os.path.dirname(here) == here:
             return second_best
         here = os.path.dirname(here)
+
+
+def is_project(directory: str) -> bool:
+    """True for a checkout with pyproject.toml and uv.lock, and for a project with releases."""
+    with contextlib.suppress(PermissionError):
+        if _is_there(directory, PYPROJECT) and _is_there(directory, LOCK) and _is_there(directory, ".git"):
+            return True
+    return os.path.isdir(os.path.join(default_state_dir(directory), "releases"))
 
 
 def _is_there(directory: str, name: str) -> bool:

@@ -1,10 +1,12 @@
 """Setting a site up, by answers on a terminal or by options; what is wrong changes nothing, nor does a second time."""
 
 import re
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tomllib
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -177,6 +179,31 @@ def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site:
     assert "config/tmp/restart.txt does not restart gunicorn (process" in said  # so that the answer is asked for twice
     assert f"Detected: the site listens on {address}. URL" in said
     assert f"RELEASER_HEALTH_CHECK='http://{address}/'" in (site.outer / ".env").read_text(encoding="utf-8"), said
+
+
+def test_a_project_in_the_same_directory_keeps_its_settings(site: SampleSite, crontab: Path) -> None:
+    for name in ("RELEASER_RESTART", "RELEASER_ENVIRONMENT"):
+        site.env.pop(name, None)
+    shutil.copytree(site.path, site.outer / "blog", symlinks=True)
+    env = site.outer / ".env"
+    env.write_text("RELEASER_KEEP=4\n", encoding="utf-8")
+    env.chmod(0o600)
+    for words in (("--set", "keep=3"), ("--admin", "ada@example.org"), ("--set", "smtp_password=hunter2-hunter2")):
+        into = ("--into", "pyproject") if "--admin" not in words else ()
+        said = site.releaser("setup", "--yes", "--no-mail", *words, *into, check=3).stderr
+        assert f"{env} is also read by blog, where " in said
+        assert env.read_text() == "RELEASER_KEEP=4\n"
+    status, said = on_terminal(
+        site, "setup", "--no-mail", "--schedule", "none", typed="\n\n\n\nnone\n\nada@example.org\n\ny\n"
+    )
+    assert "so setup does not change it" in " ".join(said.split())
+    assert env.read_text() == "RELEASER_KEEP=4\n"
+    table = tomllib.loads((site.path / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["releaser"]
+    assert (table["restart"], table["admins"]) == (["none"], [["", "ada@example.org"]]), said
+    assert status == 3, said  # as pyproject.toml is to be committed
+    before = outer_snapshot(site)
+    assert on_terminal(site, "setup", typed="n\n")[0] == 0
+    assert outer_snapshot(site) == before
 
 
 def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite, crontab: Path) -> None:

@@ -1,6 +1,7 @@
 """The state directory, as it is made, and what preflight looks at on disk. On real file systems."""
 
 import os
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: py
         f"{root} is not writable by this user",
         f"{root.parent} is not writable by this user, so it cannot hold the staging tree",
     ]
+
+
+@pytest.mark.parametrize(("others", "advice"), [((), "sudo chown "), (("blog",), "sudo install -d -o ")])
+def test_an_outer_directory_of_another_user_is_explained_with_a_command(
+    root: Path, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...], advice: str
+) -> None:
+    for name in {one.name for one in root.parent.iterdir()} - {root.name}:
+        (root.parent / name).unlink()
+    for name in others:
+        (root.parent / name).mkdir()
+    deny(monkeypatch, root.parent)
+    found = disk.find_unwritable_outer(project(root))
+    assert found is not None
+    assert f"`{advice}" in found.advice
+    assert shlex.quote(str(root.parent)) in found.advice
 
 
 def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
