@@ -14,13 +14,17 @@ ROOT = Path(__file__).resolve().parents[1]
 MEANINGS = ROOT / "scripts" / "findings.toml"
 
 
-def list_findings() -> Mapping[str, str]:
-    """Return the meaning of each code. Raises ValueError if a code has none, or a meaning has no code."""
-    codes, meanings = {*_read_codes()}, tomllib.loads(MEANINGS.read_text(encoding="utf-8"))
-    if unmatched := sorted(codes ^ {*meanings}):
+def list_findings() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the meanings of the codes that need an explanation, and of all others; empty if the name says it.
+
+    Raises ValueError if a code has no line, or a line has no code.
+    """
+    known = tomllib.loads(MEANINGS.read_text(encoding="utf-8"))
+    explained, others = (dict(sorted(known[name].items())) for name in ("explained", "others"))
+    if unmatched := sorted({*_read_codes()} ^ {*explained, *others}):
         message = f"{MEANINGS}: add a line for each of these codes, or remove it: {', '.join(unmatched)}"
         raise ValueError(message)
-    return {code: meanings[code] for code in sorted(codes)}
+    return explained, others
 
 
 def _read_codes() -> Iterator[str]:

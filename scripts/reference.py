@@ -38,7 +38,8 @@ _FOUND_OUT |= {"mail_from", "unix_group"}
 _FINDINGS = """# Findings
 
 The codes of the problems that a run or `releaser check` reports, as in the `codes` of its
-[JSON](exit-codes-and-json.md). Codes stay the same in all versions. Each message says what to do.
+[JSON](exit-codes-and-json.md). Codes stay the same in all versions. Each message says what to do;
+`man releaser-findings` has more.
 
 """
 
@@ -83,7 +84,7 @@ def _commands() -> Iterator[tuple[str, str]]:
             f"`{usage if own else usage.replace(' [OPTIONS]', '')}`",
             inspect.cleandoc(command.help or ""),
         ]
-        lines += [_table(("option", "meaning"), own)] if own else []
+        lines += ["\n".join(f"- {names}: {meaning}" for names, meaning in own)] if own else []
         lines += [f"Also: {', '.join(also)}."] if also else []
         lines += [f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```"]
         yield f"{command.full_name}", "\n\n".join(lines)
@@ -133,7 +134,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _answers() -> tuple[str, dict[str, str]]:
     """Return the table of what commands print, and the schema of each answer by the name of its file."""
     answers = {**all_answers(), "run": RUN, "many-sites": EACH, "report": PUBLISHED}
-    called = {"run": "all others", "many-sites": "with `--all` or `--sites`"}
+    called = {
+        "run": "all others",
+        "many-sites": "with `--all` or `--sites`",
+        "report": "`report --publish`",
+    }
     rows: list[tuple[str, str]] = []
     schemas: dict[str, str] = {}
     for command, kinds in answers.items():
@@ -154,12 +159,10 @@ def _answers() -> tuple[str, dict[str, str]]:
 
 
 def _findings() -> str:
-    found = list_findings()
-    rows = [(f"`{code}`", meaning) for code, meaning in found.items() if meaning]
-    plain = textwrap.fill(
-        ", ".join(f"`{code}`" for code, meaning in found.items() if not meaning), 120, break_on_hyphens=False
-    )
-    return f"{_FINDINGS}{_table(('code', 'meaning'), rows)}\n\nThese codes need no explanation:\n\n{plain}.\n"
+    explained, others = list_findings()
+    table = _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in explained.items()))
+    names = textwrap.fill(", ".join(f"`{code}`" for code in others), 120, break_on_hyphens=False)
+    return f"{_FINDINGS}{table}\n\nThese codes need no explanation:\n\n{names}.\n"
 
 
 def _types(found: Any) -> set[type]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from findings import list_findings
 
 from releaser import __version__
 from releaser.commands import cli
@@ -38,6 +39,7 @@ def shared_files() -> Iterator[tuple[str, str]]:
         for command in commands:
             yield f"man/man1/{_page(command)}.1", _text(_command_page(command, details[command.full_name], codes))
     yield f"man/man5/{_SETTINGS}.5", _text(_settings_page())
+    yield "man/man7/releaser-findings.7", _text(_findings_page())
     for shell, name in COMPLETIONS.items():
         yield name, script_of(shell)
 
@@ -98,6 +100,15 @@ def _settings_page() -> Iterator[str]:
     yield ".SH DESCRIPTION"
     yield from from_markdown(text)
     yield from (".SH SEE ALSO", r"\fBreleaser\fR(1), \fBreleaser\-config\fR(1)")
+
+
+def _findings_page() -> Iterator[str]:
+    explained, others = list_findings()
+    yield from _head("releaser-findings", 7, "Miscellaneous", "codes of the problems that releaser reports")
+    yield from (".SH DESCRIPTION", "Codes stay the same in all versions. Each message says what to do.")
+    for code, meaning in sorted({**explained, **others}.items()):
+        yield from (".TP", rf"\fB{roff(code)}\fR", _inline(meaning or code.replace("-", " ")))
+    yield from (".SH SEE ALSO", r"\fBreleaser\fR(1), \fBreleaser\-check\fR(1)")
 
 
 def _ends(codes: Iterable[tuple[str, str]]) -> Iterator[str]:

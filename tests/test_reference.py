@@ -24,7 +24,7 @@ def schemas() -> dict[str, Any]:
 
 def test_each_answer_has_a_schema_of_its_own_and_no_schema_is_left_over() -> None:
     """If this fails after a command was removed: delete its file."""
-    assert {*schemas()} == {*(name.replace(" ", "-") for name in all_answers()), "run", "many-sites"}
+    assert {*schemas()} == {*(name.replace(" ", "-") for name in all_answers()), "run", "many-sites", "report"}
 
 
 def test_each_schema_is_valid_and_refuses_an_answer_of_another_kind() -> None:
@@ -64,7 +64,7 @@ def test_each_command_has_a_man_page_and_no_page_is_left_over() -> None:
     """If this fails after a command was removed: delete its file."""
     names = {f"man1/releaser-{name.replace(' ', '-')}.1" for name in all_commands()}
     found = {str(path.relative_to(SHARE / "man")) for path in SHARE.glob("man/*/*")}
-    assert found == {*names, "man1/releaser.1", "man5/releaser-settings.5"}
+    assert found == {*names, "man1/releaser.1", "man5/releaser-settings.5", "man7/releaser-findings.7"}
 
 
 @pytest.mark.spawns

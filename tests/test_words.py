@@ -58,8 +58,8 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "share" / "releaser" / "schemas").glob("*.json")):
         for key in _keys(json.loads(path.read_text(encoding="utf-8"))["$defs"]):
             yield f"key {key}", key
-    for code, meaning in import_module("findings").list_findings().items():
-        yield f"finding {code}", f"{code} {meaning}"
+    for found in import_module("findings").list_findings():
+        yield from ((f"finding {code}", f"{code} {meaning}") for code, meaning in found.items())
 
 
 def _keys(definitions: dict[str, Any]) -> set[str]:

@@ -36,12 +36,12 @@ ANSWERS = {
     "channel rollback": (ChannelDetails, Plan),
     "channel show": (ChannelDetails,),
 }
-_PLACE = "The place of the channel: a directory, or a URL that starts with s3: or https:."
+_PLACE = "The place of the channel: a directory, or an s3: or https: URL."
 _signers = click.option(
     "--signers",
     type=FILE,
     callback=lambda _, __, file: file and file.absolute(),
-    help="The allowed_signers file with the keys to trust. Default: the setting bundle_signers.",
+    help="The keys to trust, an allowed_signers file. Default: the setting bundle_signers.",
 )
 _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a signature.")
 

@@ -9,11 +9,8 @@ class BuildSettings(Part):
 
     #: A command that runs in each staging tree before a candidate is built there.
     before_build: Command | None = None
-    #: The files and directories in the project that `before_build` makes and git does not track. They lie in the venv
-    #: of each release and go live, and back, with it: in the checkout, each is a symlink through `.venv`. What lies
-    #: there before is kept in the state directory, in `output/`. What else the command makes or changes in the staging
-    #: tree is refused, except caches and what `staging_omit` names. A bundle does not hold them: the host that installs
-    #: it runs `before_build` as well.
+    #: The untracked files and directories that `before_build` makes. They are part of the release; in the checkout,
+    #: each is a symlink through `.venv`. Earlier files there move to `output/` in the state directory.
     build_output: PathsInside = ()
 
 
