@@ -163,9 +163,9 @@ def _ask(kind: type[T], command: str, *words: str, project: str | os.PathLike[st
     from releaser.launch import run_releaser
 
     given = ["--project", os.fspath(project)] if project else []
-    code, said, complaint = run_releaser([command, "--json", *given, *words], os.environ)
-    answer = json.loads(said) if said else {}
-    if not said or code in _ERRORS:
+    code, output, complaint = run_releaser([command, "--json", *given, *words], os.environ)
+    answer = json.loads(output) if output else {}
+    if not output or code in _ERRORS:
         raise _error(code, complaint, answer)
     return convert(answer, kind)
 

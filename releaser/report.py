@@ -164,7 +164,7 @@ class RunFacts(Learned, Ending):
     @property
     def noteworthy(self) -> bool:
         """True if the run is worth a report: it changed something, or something is wrong."""
-        return self.result != "no-changes" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
+        return self.result != "no-changes" or self.exit_code != 0 or bool(self.problems) or self.has_news_from_before
 
     @property
     def is_rollback(self) -> bool:
@@ -174,7 +174,7 @@ class RunFacts(Learned, Ending):
         return self.command == "rollback" or (is_older and not is_new)
 
     @property
-    def tells_of_before(self) -> bool:
+    def has_news_from_before(self) -> bool:
         """True if the report has something from before this run."""
         return bool(self.recovered or self.noted)
 

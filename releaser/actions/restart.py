@@ -89,7 +89,7 @@ class Restart(Action):
             began = _start(change, venv)
             change.note(self.name, stopped=False)
         else:
-            began = start_anew(site, change.log, venv)
+            began = restart_fully(site, change.log, venv)
         reload_site(site, venv, step, began=began)
         skipped = step.detail if step.status == "skipped" else ""
         change.log.add(replace(OutageSection.of(change.log), restart_skipped=skipped))
@@ -172,7 +172,7 @@ def _start(change: Change, venv: Path | None) -> str:
     return _run_start(change.site, change.log, venv, tuple(command), since=since)
 
 
-def start_anew(site: Site, log: RunLog, venv: Path) -> str:
+def restart_fully(site: Site, log: RunLog, venv: Path) -> str:
     """Stop and start the service, if `start` is set; return a line on it, else empty. Raises ToolError.
 
     It is started even if `stop` fails.
@@ -190,13 +190,13 @@ def start_anew(site: Site, log: RunLog, venv: Path) -> str:
 def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, ...], *, since: float) -> str:
     """Start the service that was stopped at `since` (0.0: unknown). Interrupts wait until it runs."""
     with signals.defer_interrupts():
-        said = run_hook(site, log, "start", venv, command=command)
+        answer = run_hook(site, log, "start", venv, command=command)
         if not since:
-            return said
+            return answer
         seconds = round(uptime() - since, 3)
         before = OutageSection.of(log).outage_seconds or 0.0
         log.add(replace(OutageSection.of(log), outage_seconds=round(before + seconds, 3)))
-        return f"{said}; it was stopped for {elapsed(seconds)}"
+        return f"{answer}; it was stopped for {elapsed(seconds)}"
 
 
 def reload_site(site: Site, venv: Path, step: Step, *, began: str) -> None:
@@ -213,7 +213,7 @@ def reload_site(site: Site, venv: Path, step: Step, *, began: str) -> None:
 
 def restart_site(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     """Restart the site, or stop and start its service. Raises ToolError."""
-    reload_site(site, venv, step, began=start_anew(site, log, venv))
+    reload_site(site, venv, step, began=restart_fully(site, log, venv))
 
 
 def _note_if_not_restarted(site: Site, log: RunLog, step: Step) -> None:

@@ -37,8 +37,8 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        sweep_temporary(beside=place)  # leftovers of a killed run
-        with temporary_directory(beside=place) as scratch:
+        sweep_temporary(next_to=place)  # leftovers of a killed run
+        with temporary_directory(next_to=place) as scratch:
             archive.extract(code, scratch / code.path)
             fresh = scratch / place.name
             fresh.mkdir()
@@ -73,7 +73,7 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
     first = f"# v{3 if kind else 2} git bundle\n{kind}" + (f"-{base} base\n" if base else "")
     beside = git.layout.common_directory / "bundle"  # git renames packs to this place, so it must be in its file system
     sweep_temporary(beside)
-    with temporary_directory(beside=beside) as scratch:
+    with temporary_directory(next_to=beside) as scratch:
         new_commit = git._run(*words, str(scratch / "code"), input=wanted.encode()).stdout.strip()
         with open(file, "xb") as stream, open(scratch / f"code-{new_commit}.pack", "rb", opener=only_files) as objects:
             stream.write(f"{first}{commit} {_NAME}\n\n".encode())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from releaser.errors import ResolutionError, UsageError, os_reason, refuse
 from releaser.system.files import only_files, replace_file
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import write_beside
+from releaser.system.temporary import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +134,7 @@ class Directory(Frozen):
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_beside(self.path / name, copy)
+            write_atomically(self.path / name, copy)
         except OSError as error:
             fail(str(self.path / name), os_reason(error))
 

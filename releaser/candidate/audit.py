@@ -312,7 +312,7 @@ def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None
     stuck = [
         vulnerability
         for vulnerability in found.vulnerabilities
-        if vulnerability.name in held and _keeps_out(held[vulnerability.name], vulnerability, before)
+        if vulnerability.name in held and _blocks_fix(held[vulnerability.name], vulnerability, before)
     ]
     known, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
     work.log.note(
@@ -325,7 +325,7 @@ def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None
     note(site.state_dir, vulnerabilities=keys)
 
 
-def _keeps_out(held: Block, vulnerability: Vulnerability, before: Audit | None) -> bool:
+def _blocks_fix(held: Block, vulnerability: Vulnerability, before: Audit | None) -> bool:
     """True if a fix exists and is blocked; a rule that exempts fixes counts if the fix was known and available."""
     if vulnerability.fix is None or held.by in _STRONGER:
         return vulnerability.fix is not None

@@ -198,7 +198,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
         if failed is None:
             return candidate
     searches = searches or (may_search and site.pulled is not None)
-    failure = note_failure(work, candidate, failed, blame, keeps_out=not searches)
+    failure = note_failure(work, candidate, failed, blame, blocks=not searches)
     if not searches:
         return failure
     builder.budget.begin()

@@ -17,7 +17,7 @@ from releaser.locks.bisect import (
     CulpritsSection,
     SearchResult,
     find_culprits,
-    find_culprits_beside_needed,
+    find_culprits_and_needed,
     find_needed,
     find_pairs,
 )
@@ -115,7 +115,7 @@ class CulpritSearch:
             return SearchResult(kind="no_culprit")
         named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
-            return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
+            return find_culprits_and_needed(self, upgrades, named if len(named) < len(upgrades) else ())
         hints = {*named, *(hold.name for hold in read_blocks(self.site.state_dir).by("tests") if hold.name in upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # A package that requires a suspect brings it along: tried before the suspect, it would look like the culprit.

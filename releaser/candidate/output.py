@@ -108,5 +108,5 @@ def complaint(output: str) -> str:
         for above, line in itertools.pairwise(lines)
         if (found := re.match(_ERROR, line) or (above.startswith("    ") and re.match(_RAISED, line)))
     ]
-    said = errors[-1].group(1) if errors else error_line(output)
-    return f": {one_line(said, limit=_LONGEST_SUSPECTS)}" if said else ""
+    last_line = errors[-1].group(1) if errors else error_line(output)
+    return f": {one_line(last_line, limit=_LONGEST_SUSPECTS)}" if last_line else ""

@@ -146,7 +146,7 @@ def sandbox_of(
     kept = (tree.parent, *package_places(project.root, site.runner.environ), *(fetched.places if fetched else ()))
     bounds = replace(
         bounds_of(site, python, writable, kept),
-        copied=tuple(_beside(site)),
+        copied=tuple(_copied_paths(site)),
         network=what != "tests" or SandboxSettings.of(site).test_network,
     )
     steering = [python, venv / "pyvenv.cfg", tree / ".git", *(project.root / name for name in OF_UV)]
@@ -180,7 +180,7 @@ def bounds_of(site: Site, python: Path, writable: Iterable[Path] = (), kept: Ite
 def bounds_of_probe(site: Site) -> Bounds:
     """Return the bounds of tests without a staging tree: no written file stays, except in `test_writable`."""
     bounds = bounds_of(site, Path(sys.executable))
-    return replace(bounds, copied=tuple(_beside(site)), network=SandboxSettings.of(site).test_network)
+    return replace(bounds, copied=tuple(_copied_paths(site)), network=SandboxSettings.of(site).test_network)
 
 
 def _too_large(site: Site) -> Iterator[Path]:
@@ -191,7 +191,7 @@ def _too_large(site: Site) -> Iterator[Path]:
             yield path
 
 
-def _beside(site: Site) -> Iterator[Path]:
+def _copied_paths(site: Site) -> Iterator[Path]:
     """Yield the writable files and directories around the checkout, such as logs, that are small enough to copy."""
     project, tree = site.outside.project, site.git.layout.top
     own = (site.outside.git.layout.top, project.state_dir, tree)

@@ -112,14 +112,14 @@ def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -
 
 
 def note_failure(
-    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, keeps_out: bool = True
+    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, blocks: bool = True
 ) -> Failed:
-    """Seal a candidate as failed, and return its failure; with `keeps_out`, no update builds it again."""
+    """Seal a candidate as failed, and return its failure; with `blocks`, no update builds it again."""
     work.log.learn(blame=blame)
     work.log.add(FailedTestsSection(failed_tests=failing_tests(result.output)))
     message, advice = _describe(work, candidate, result, blame)
     failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
-    if keeps_out:  # before the seal: after a kill in between, the next update must not build it again
+    if blocks:  # before the seal: after a kill in between, the next update must not build it again
         block_candidate_of(work, failure)
     seal(work, candidate, tests="failed")
     return failure

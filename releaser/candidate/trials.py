@@ -81,8 +81,8 @@ class TrialResult(Frozen):
     @property
     def fault(self) -> str:
         """The failure with the packages of the trial, in a few words."""
-        said = "" if self.timed_out or self.proves_nothing or self.touched else complaint(self.output)
-        return f"{self.failure} with it{said}"
+        complained = "" if self.timed_out or self.proves_nothing or self.touched else complaint(self.output)
+        return f"{self.failure} with it{complained}"
 
 
 def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
@@ -107,13 +107,13 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     mark_tried(site)
     if site.tree.is_staged:
         link_venv(site, venv)
-    with install_test_packages(site, venv, lock, scratch=scratch) as beside:
+    with install_test_packages(site, venv, lock, scratch=scratch) as extra_venv:
         try:
             with (
-                sandbox_of(site, venv, *([beside] if beside else [])) as sandbox,
+                sandbox_of(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
                 _watching(sandbox, trial.command) as (watched, end),
             ):
-                finished = run_inside(site, venv, trial.command, beside=beside, sandbox=watched)
+                finished = run_inside(site, venv, trial.command, extra_venv=extra_venv, sandbox=watched)
                 is_cut_off = end.is_missing
         except SandboxError as error:  # which proves nothing about the tests
             message = f"{trial.name} could not be run: {error.message}"
@@ -185,15 +185,15 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
 
 
 def run_inside(
-    site: Site, venv: Path, words: Sequence[str], *, beside: Path | None = None, sandbox: Sandbox | None = None
+    site: Site, venv: Path, words: Sequence[str], *, extra_venv: Path | None = None, sandbox: Sandbox | None = None
 ) -> Finished:
-    """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError.
+    """Run a command of the project with a venv, and with the packages of `extra_venv`. Raises ToolError.
 
     With a `sandbox`, the limit is `test_timeout`, else 60 s.
     """
     first, *others = words
     program = str(venv / "bin" / "python") if first == "python" else first
-    env = inside(venv, site.runner.site_environ, beside=beside)
+    env = inside(venv, site.runner.site_environ, extra_venv=extra_venv)
     # A program that is missing runs without a sandbox, so that the error names it.
     is_there = shutil.which(os.path.join(site.project.root, program) if "/" in program else program, path=env["PATH"])
     return site.runner.run(
@@ -275,7 +275,7 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
             remove_tree(place)
 
 
-def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Path | None:
+def _sync_test_packages(site: Site, venv: Path, extra_venv: Path, text: bytes) -> Path | None:
     lock = LockFile.parse(text)
     groups = keep_locked(site.settings.test_groups, lock)
     if not groups:
@@ -285,11 +285,11 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
             groups,
             present=versions_in(venv).keys() & lock.names,
             local=lock.local,
-            link_mode=site.settings.link_mode or safe_link_mode(beside.parent),
+            link_mode=site.settings.link_mode or safe_link_mode(extra_venv.parent),
         )
-        sync(site, beside, words, python=Path(executable_of(venv / "bin" / "python")))
-    _lead_scripts_into(venv, beside / "bin", (str(beside), os.path.realpath(beside)))
-    return beside
+        sync(site, extra_venv, words, python=Path(executable_of(venv / "bin" / "python")))
+    _lead_scripts_into(venv, extra_venv / "bin", (str(extra_venv), os.path.realpath(extra_venv)))
+    return extra_venv
 
 
 def safe_link_mode(place: Path) -> str:

@@ -109,7 +109,7 @@ def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
     """
     with _reporting_obstacles(log):
         keep_edits(site, log, move)
-    stays = _is_committed_by_somebody(site, log, move)
+    stays = _is_committed_by_person(site, log, move)
     restore_commit(site, log, move)
     if not stays:
         _restore_lock(site, log)
@@ -217,7 +217,7 @@ def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
 
     An edited lock is copied to the state directory; a lock that a person committed stays. Raises OSError.
     """
-    if not _is_committed_by_somebody(site, log, move):
+    if not _is_committed_by_person(site, log, move):
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
     if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):
@@ -242,7 +242,7 @@ def _write(site: Site, path: Path, data: bytes) -> None:
         replace_file(path, data, staging=site.state_dir)
 
 
-def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
+def _is_committed_by_person(site: Site, log: RunLog, move: Move) -> bool:
     """True if uv.lock is that of a commit that a person made during the change; if so, report it."""
     lock, known = site.project.lock, {move.before, move.after} - {None}
     committed: bytes | None = None

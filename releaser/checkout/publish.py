@@ -253,7 +253,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     due = read_pending(site.state_dir)
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [
-        *(change.name for change in _brought(site.project, release)),
+        *(change.name for change in _list_first_pyproject(site.project, release)),
         lock,
         *([export] if export and not git.ignores(export) else []),
     ]
@@ -328,10 +328,12 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     except (OSError, ToolError):
         return frozenset()
     exported = [project.root / export] if export and read_pending(project.state_dir).commit else []
-    return frozenset(os.path.relpath(file, top) for file in [*_brought(project, live), project.lock, *exported])
+    return frozenset(
+        os.path.relpath(file, top) for file in [*_list_first_pyproject(project, live), project.lock, *exported]
+    )
 
 
-def _brought(project: Project, release: Release) -> list[Path]:
+def _list_first_pyproject(project: Project, release: Release) -> list[Path]:
     """Return pyproject.toml if it came with this release, as with the first lock of earlier versions of releaser."""
     if not release.pyproject.is_file():
         return []

@@ -206,7 +206,7 @@ def prune(ctx: CommandContext) -> None:
         )
     elif decisions and not ctx.output.quiet:
         ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in decisions])
-    if report is not None and (report.exit_code or report.tells_of_before):
+    if report is not None and (report.exit_code or report.has_news_from_before):
         Output(quiet=ctx.output.quiet).print_report(report)
     sys.exit(report.exit_code if report else 0)
 

@@ -69,19 +69,19 @@ class ManySites:
         first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
         run, idle, variables = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
 
-        def tell(site: str, why: str) -> None:
+        def note_failure(site: str, why: str) -> None:
             if why:
                 variables[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
 
         for answer in self._run_each(first, run):
             yield _with_waits(answer)
-            tell(answer.site, why_not_well(answer))
+            note_failure(answer.site, why_not_well(answer))
             if part(answer.answer, "due_at", str):
                 idle.add(answer.site)
         # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
         asked = [one for one in first if str(one.path) in idle]
         for answer in self._run_each(asked, partial(self._run, ("status",), as_json=True), disk=0):
-            tell(answer.site, why_not_well_before(answer))
+            note_failure(answer.site, why_not_well_before(answer))
         yield from map(_with_waits, self._run_each(others, partial(run, more=variables)))
 
     def _run_each(

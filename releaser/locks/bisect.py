@@ -126,7 +126,7 @@ def _leave_out(trials: Trials, items: Part, *, suspects: int, passing: Part) -> 
             return replace(result, kind="flaky")
 
 
-def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> SearchResult:
+def find_culprits_and_needed(trials: Trials, items: Part, suspects: Part) -> SearchResult:
     """Find culprits if the tests fail without any item too: then new code needs an item, unless the code is broken.
 
     First look for a part without which all others pass: the suspects, then halves, quarters and eighths.

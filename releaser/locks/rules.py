@@ -391,8 +391,8 @@ def _may_stray(wanted: Wanted, floor: Version) -> bool:
     With a pre-release in a bound, uv accepts other pre-releases, and no limit applies to a file without a time.
     """
     name, base = wanted.name, wanted.rules.packages.locked.get(wanted.name)
-    tells = any(time is not None for (one, _), time in wanted.uploads.times.items() if one == name)
-    has_no_limit = wanted.rules.policy.age.of(name) and base and wanted.uploads.lacks(name, base) and tells
+    reports = any(time is not None for (one, _), time in wanted.uploads.times.items() if one == name)
+    has_no_limit = wanted.rules.policy.age.of(name) and base and wanted.uploads.lacks(name, base) and reports
     return floor.is_prerelease or bool(has_no_limit)
 
 

@@ -29,7 +29,7 @@ from releaser.releases.release import Release, lock_of
 from releaser.releases.store import store_of
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory, write_beside
+from releaser.system.temporary import temporary_directory, write_atomically
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
             files = code | _collect(site, release, commit, request, pool, scratch)
             manifest = _manifest(site, release, commit, request, files, base)
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
-            write_beside(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
+            write_atomically(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
             pool.remember(manifest)
             pool.forget_unused({candidate.id for candidate in store_of(site).all()})
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)

@@ -91,7 +91,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
         )
     runner = Runner(environ=environ)
     with open_archive(wanted.file) as archive:
-        verify_signature(runner, archive, wanted, _trust_beside(place, environ, wanted))
+        verify_signature(runner, archive, wanted, _find_trust(place, environ, wanted))
         manifest = archive.manifest()
         _refuse_expired(manifest)
         archive.verify(manifest)
@@ -100,7 +100,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
     return place
 
 
-def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
+def _find_trust(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
     """Return the trusted signers of a project that does not exist yet, by `.env` next to it. Raises PreflightError."""
     env_file = place.parent / ".env"
     refuse_finding(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)

@@ -102,8 +102,8 @@ def plan_init(site: Site, *, force: bool = False) -> Plan:
     differences = tuple(find_unsynced(site))
     beside = (*find_open_venv(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
-    told = (*differences, *left_out(site))
-    return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))
+    findings = (*differences, *left_out(site))
+    return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in findings), _adoption(site)))
 
 
 def _adoption(site: Site) -> str:

@@ -103,7 +103,7 @@ def _continue(change: Change) -> str:
     if entry.phase == "reverting":
         reason = change.flip.reason
         fails_before = change.roll_back()  # even if part of it is done already
-        _record_backed_out(change, reason, fails_before=fails_before)
+        _record_rollback(change, reason, fails_before=fails_before)
         if _is_in_outbox(site, entry):  # that run could not finish or record the rollback
             return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
         return f"had been partly rolled back ({reason}); the rollback is complete now"
@@ -201,7 +201,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
         entry = journal_of(site).read()
         if entry is not None:
             try:
-                _record_backed_out(Change(site, log, entry), error.message, fails_before=error.fails_before)
+                _record_rollback(Change(site, log, entry), error.message, fails_before=error.fails_before)
                 close_journal(site, log, f"had been rolled back: {error.message}")
             except OSError as failure:  # the rollback itself is done
                 message = f"the state of the release could not be recorded: {failure}"
@@ -211,7 +211,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
         raise
 
 
-def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> None:
+def _record_rollback(change: Change, reason: str, *, fails_before: bool) -> None:
     """Withdraw a release after an automatic rollback, and put its versions or its commit on hold.
 
     The target of a failed rollback was good before, and stays so. If the previous release fails too, only the candidate

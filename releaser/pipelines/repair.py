@@ -272,8 +272,8 @@ def restore_blocks(site: Site, log: RunLog) -> None:
     journal, which `recovery` handles.
     """
     state_dir, store = site.state_dir, store_of(site)
-    quarantine, *_ = EARLIER  # the file of an earlier version that had these blocks
-    if any((state_dir / name).exists() for name in (BLOCKS, quarantine)):
+    earlier, *_ = EARLIER  # the file of an earlier version that had these blocks
+    if any((state_dir / name).exists() for name in (BLOCKS, earlier)):
         return
     seen = store.snapshot()
     stages = {name: one.stage for name, one in seen.lifecycles.items()}

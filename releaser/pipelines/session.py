@@ -166,8 +166,8 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
-            if request.mails and (said := report_long_holder(run.site, run.log.started_at)):
-                run.log.note(Finding("lock-held", said))
+            if request.mails and (sentence := report_long_holder(run.site, run.log.started_at)):
+                run.log.note(Finding("lock-held", sentence))
             return _report_failure(run, error)
         except OSError as error:
             return _report_without_state_dir(request, run, _unusable(run.site, error))
@@ -183,9 +183,9 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
                     run.site = run.site.reread()
             held.killed_since = run.killed_since
             # Repairs and automatic rollbacks are mailed, whichever command comes first.
-            tells = request.mails or report.tells_of_before or report.is_automatic_rollback
+            reports = request.mails or report.has_news_from_before or report.is_automatic_rollback
             try:
-                return notify.finish(run.site, run.log, report, mails=tells)
+                return notify.finish(run.site, run.log, report, mails=reports)
             finally:
                 keep_reserve(run.site.state_dir, _written_by_git(run.site))
 

@@ -102,8 +102,8 @@ EARLIER_FILES = (
 
 def read_earlier(state_dir: Path) -> Blocks:
     """Return the blocks in the three files; an unreadable file counts as empty."""
-    quarantine, holds, acceptance = (state_dir / file for file in EARLIER_FILES)
+    failed, holds, acceptance = (state_dir / file for file in EARLIER_FILES)
     return Blocks(
-        entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks()),
+        entries=(*load_state(failed, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks()),
         **vars(load_state(acceptance, EarlierAcceptance())),
     )

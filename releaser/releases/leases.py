@@ -148,13 +148,13 @@ def claim(directory: str) -> int | None:
         os.close(descriptor)
         return None
     except OSError:  # the file may not be written; a process that starts now may get a lock
-        if _is_locked_beside(descriptor):
+        if _has_other_lock(descriptor):
             os.close(descriptor)
             return None
     return descriptor
 
 
-def _is_locked_beside(descriptor: int) -> bool:
+def _has_other_lock(descriptor: int) -> bool:
     """True if a process holds the other kind of lock, which it takes while a stranger blocks flock(2)."""
     try:
         found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, flock_of(fcntl.F_WRLCK))
@@ -185,7 +185,7 @@ def _probe(directory: str) -> bool | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _is_locked_beside(descriptor)
+        return _has_other_lock(descriptor)
     except BlockingIOError:
         return True
     except OSError:  # a file system without locks

@@ -311,11 +311,11 @@ class ReleaseStore(Frozen):
         if stage is None and manifest is not None and manifest.tests in NEVER_LIVE:
             stage = "failed"
         if stage is None:
-            stage = "withdrawn" if name in self._backed_out() else "live" if flip else "ready"
+            stage = "withdrawn" if name in self._list_rolled_back() else "live" if flip else "ready"
         since = manifest.created_at.isoformat(timespec="seconds") if manifest is not None else timestamp()
         return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins or not ledger.is_earlier)
 
-    def _backed_out(self) -> set[str]:
+    def _list_rolled_back(self) -> set[str]:
         from releaser.releases.blocks import read_blocks  # slow to import
 
         with contextlib.suppress(OSError):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 _TIMEOUT = 60.0  # seconds to start, also on a busy server
-_SAID = ("version", "implementation", "abi", "build")
+_IDENTITY_FIELDS = ("version", "implementation", "abi", "build")
 # Runs under the Pythons of sites. An executable of a few kilobytes may have all its code in a shared library.
 _IDENTITY = """\
 import json, os, sys, sysconfig
@@ -115,7 +115,7 @@ def ask(runner: Runner, executable: str) -> Interpreter:
     finished = runner.run(words, cwd=Path("/"), env=runner.neutral, timeout=_TIMEOUT)
     try:
         answer = json.loads(finished.stdout)
-        texts = {name: str(answer[name]) for name in _SAID}
+        texts = {name: str(answer[name]) for name in _IDENTITY_FIELDS}
         landmarks = [str(landmark) for landmark in answer["landmarks"] if landmark]
     except (ValueError, KeyError, TypeError) as error:
         message = f"{executable} printed {finished.stdout.strip()[:60]!r}, which is not Python's answer"

@@ -83,8 +83,8 @@ def keep_installed(work: Workspace, lock: LockFile) -> KeptVersions:
             advice = error.advice or "Check the network and the index. The next run tries again."
             raise ResolutionError(message, advice, output=error.output) from error
         changes = list(move.changes_in(kept))
-        told = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
-        step.says(f"for Python {move.python}: {told or 'the same versions'}")
+        named = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
+        step.says(f"for Python {move.python}: {named or 'the same versions'}")
     return KeptVersions(lock=kept, findings=tuple(_describe(move, changes)))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.site.site import Site
 
-_TOLD_LINES = 12  # last lines of the tests' output with a failed version
+_OUTPUT_LINES = 12  # last lines of the tests' output with a failed version
 _CODE = (".py", ".html", ".jinja", ".jinja2")
 
 
@@ -139,7 +139,7 @@ def describe_holds(holds: Iterable[StoredBlock], live: Mapping[str, str]) -> Ite
         yield Block(
             version=hold.version or live.get(hold.name, ""),
             release=hold.release if hold.by == "tests" else "",
-            output=truncate(hold.output, head_lines=0, tail_lines=_TOLD_LINES),
+            output=truncate(hold.output, head_lines=0, tail_lines=_OUTPUT_LINES),
             **known,
         )
 

@@ -32,7 +32,7 @@ from releaser.sandbox.layers import (
     make_skeletons,
     mounting,
     written,
-    written_beside,
+    written_next_to,
 )
 from releaser.sandbox.sockets import OF_DATABASES, READ_IN_RUN, list_covered, list_listening, list_reached
 from releaser.system.environment import find_own_program
@@ -187,7 +187,7 @@ class Bubblewrap(Frozen):
             finally:
                 for command, name in _left_running(os.path.join(private, _LEFT)):
                     self.tell(command, name)
-                hear([*written(layers), *written_beside(skeletons)])
+                hear([*written(layers), *written_next_to(skeletons)])
 
     def _make_layers(
         self, paths: _Paths, stack: contextlib.ExitStack
@@ -200,7 +200,7 @@ class Bubblewrap(Frozen):
             return [], (), ()
         kept, hidden = paths.kept, paths.hidden
         places = [place for place in list_places(kept) if place not in self.without]
-        scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
+        scratch = str(stack.enter_context(temporary_directory(next_to=self.scratch)))
         ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
         own = [scratch] if os.path.dirname(scratch) not in (_TEMPORARY, _MEMORY) else []  # else it has its own of these
         layers = make_layers(scratch, places, ways, hidden=hidden, joins=self.way == "layers")
@@ -311,9 +311,9 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
     )  # the temporary directory (None) may be in memory
     scratches = [path for path in named if path is None or os.access(path.parent, os.W_OK | os.X_OK)]
     for scratch in scratches:
-        with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as scratch_directory:
+        with contextlib.suppress(OSError, ToolError), temporary_directory(next_to=scratch) as scratch_directory:
             layers = make_layers(str(scratch_directory), places)
-            output = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
+            output = _ask(_trial(program), runner, begin=mounting(layers, reports=True))
             numbers = {int(number) for number in re.findall(r"^layer (\d+)$", output, re.M)}
             if numbers:
                 without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
@@ -326,7 +326,7 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
         return f"bubblewrap does not work here ({reason})"
     if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
         for scratch in scratches:
-            with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as scratch_directory:
+            with contextlib.suppress(OSError, ToolError), temporary_directory(next_to=scratch) as scratch_directory:
                 layers = make_layers(str(scratch_directory), places, joins=False)
                 _ask(_trial(program, _laid(layers, "layers of bubblewrap")), runner)
                 return program, "layers of bubblewrap", scratch, ()

@@ -364,12 +364,12 @@ def _is_own(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and status.st_gid == os.getegid()
 
 
-def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], None]:
+def mounting(layers: Sequence[Layer], *, reports: bool = False) -> Callable[[], None]:
     """Return a function for the child that becomes the sandbox: it mounts these layers in a private mount namespace.
 
-    With `tells`, it prints the number of each layer that it mounted, and ignores failures. Otherwise, a place that can
-    no longer have a layer, because something has just been mounted there, is mounted read-only. If that fails, too, the
-    child prints the error and ends: it could write where it must not.
+    With `reports`, it prints the number of each layer that it mounted, and ignores failures. Otherwise, a place that
+    can no longer have a layer, because something has just been mounted there, is mounted read-only. If that fails, too,
+    the child prints the error and ends: it could write where it must not.
     """
 
     def mount() -> None:
@@ -381,13 +381,13 @@ def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], No
                     _mount(one)
                     report += f"layer {number}\n"
                 except OSError:
-                    if not tells:
+                    if not reports:
                         _show_read_only(one)
         except OSError as error:
-            if not tells:
+            if not reports:
                 os.write(2, f"The sandbox cannot be made: {error}\n".encode())
                 os._exit(1)
-        if tells:
+        if reports:
             os.write(1, report.encode())
 
     return mount
@@ -440,7 +440,7 @@ def _check(result: int) -> None:
 # Finding the writes
 
 
-def written_beside(skeletons: Iterable[Skeleton]) -> Iterator[str]:
+def written_next_to(skeletons: Iterable[Skeleton]) -> Iterator[str]:
     """Yield the files that were written in skeletons, by their real paths."""
     for skeleton in skeletons:
         with contextlib.suppress(OSError), os.scandir(skeleton.directory) as entries:

@@ -128,12 +128,12 @@ class RestartCheck(Frozen):
 
     def look(self) -> Seen:
         """Look at the processes at this moment; releaser itself does not count, even if it runs from a release."""
-        ours = _this_and_its_ancestors()
+        own = _this_and_its_ancestors()
         users = self.users(str(self.target.directory))
         earlier = self.users(str(self.origin.directory)) if self.origin is not None else []
         return Seen(
-            begun=tuple(user for user in users if user.pid not in ours and user.began + _TICK > self.flipped_at),
-            left=tuple(process for process in earlier if process.pid not in ours),
+            begun=tuple(user for user in users if user.pid not in own and user.began + _TICK > self.flipped_at),
+            left=tuple(process for process in earlier if process.pid not in own),
             hidden=not users and self.is_used(str(self.target.directory)),
             hidden_left=self.origin is not None and not earlier and self.is_used(str(self.origin.directory)),
         )
@@ -164,9 +164,9 @@ def in_use(release: Release | None) -> bool:
     """True if processes other than releaser itself use a release."""
     if release is None:
         return False
-    directory, ours = str(release.directory), _this_and_its_ancestors()
+    directory, own = str(release.directory), _this_and_its_ancestors()
     found = leases.users(directory)
-    return any(process.pid not in ours for process in found) or (not found and leases.is_used(directory))
+    return any(process.pid not in own for process in found) or (not found and leases.is_used(directory))
 
 
 def _this_and_its_ancestors() -> set[int]:
@@ -228,9 +228,9 @@ def note_stale_processes(case: Case) -> None:
     if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
         return
     found = left_behind(store_of(site))
-    told = read_notes(site.state_dir).left_behind
+    known = read_notes(site.state_dir).left_behind
     names = frozenset(f"{one.pid} {one.release}" for one in found)  # a reused process id counts as reported
-    if names - told:
+    if names - known:
         groups: dict[str, list[str]] = {}
         for process in found:
             groups.setdefault(process.release, []).append(

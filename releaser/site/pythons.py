@@ -104,8 +104,8 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
 
 
 def _reason(error: ToolError) -> str:
-    said = error.output.partition("error: ")[2].partition("\n\n")[0]  # uv wraps its sentences
-    return " ".join(said.split()).replace(" cause: ", ": ") or error_line(error.output) or error.message
+    reason = error.output.partition("error: ")[2].partition("\n\n")[0]  # uv wraps its sentences
+    return " ".join(reason.split()).replace(" cause: ", ": ") or error_line(error.output) or error.message
 
 
 def find_request(site: Site) -> PythonRequest | None:

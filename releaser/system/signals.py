@@ -103,26 +103,26 @@ def name_services(mark: str) -> list[str]:
     return [_name(pid) for pid in sorted(found) if found.isdisjoint(map(int, _stat(pid)[1:2]))]
 
 
-def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
+def _end(find: Callable[[], set[int]], send: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
     """End the found processes, and those found meanwhile, by SIGTERM and then SIGKILL.
 
-    `tell` sends a signal to a process. Returns the name of each process that got one, and whether it ended.
+    `send` sends a signal to a process. Returns the name of each process that got one, and whether it ended.
     """
     names: dict[int, str] = {}
     refused: set[int] = set()  # processes of other users, as with sudo
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
-        told: set[int] = set()
+        known: set[int] = set()
         ends_at = time.monotonic() + seconds
         while (orphans := find() - refused) and time.monotonic() < ends_at:
-            for pid in orphans - told:
+            for pid in orphans - known:
                 names.setdefault(pid, _name(pid))
                 try:
-                    tell(pid, number)
+                    send(pid, number)
                 except ProcessLookupError:
                     pass
                 except PermissionError:
                     refused.add(pid)
-            told |= orphans
+            known |= orphans
             time.sleep(POLL)
     return {name: pid not in refused | orphans for pid, name in names.items()}
 
@@ -146,10 +146,10 @@ class Adoption:
 
     @classmethod
     @contextlib.contextmanager
-    def lasting(cls, tell: Callable[[str, bool], None]) -> Iterator[None]:
+    def lasting(cls, on_ended: Callable[[str, bool], None]) -> Iterator[None]:
         """Adopt orphans in the block, and end them after it.
 
-        `tell` gets the name of each process that was still running, and whether it ended. The first process of a
+        `on_ended` gets the name of each process that was still running, and whether it ended. The first process of a
         container gets all orphans anyway, including unrelated ones, so it ends none.
         """
         with cls._lock:
@@ -161,7 +161,7 @@ class Adoption:
             yield
         finally:
             for name, has_ended in cls._end().items():
-                tell(name, has_ended)
+                on_ended(name, has_ended)
 
     @classmethod
     def _end(cls) -> dict[str, bool]:
@@ -178,12 +178,12 @@ class Adoption:
                     cls._own &= _children()
 
     @classmethod
-    def name_group(cls, group: int, tell: Callable[[str], None]) -> None:
-        """Call `tell` with the name of each process left in a group that is about to be killed."""
+    def name_group(cls, group: int, on_ended: Callable[[str], None]) -> None:
+        """Call `on_ended` with the name of each process left in a group that is about to be killed."""
         with cls._lock:
             left = _find_lasting(lambda: {pid for pid in cls._adopted() if _is_in(group, pid)})
         for pid in left:
-            tell(_name(pid))
+            on_ended(_name(pid))
 
     @classmethod
     def _adopted(cls) -> set[int]:

@@ -35,13 +35,13 @@ def _remove(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def temporary_directory(remove: Callable[[Path], object] = _remove, *, beside: Path | None = None) -> Iterator[Path]:
+def temporary_directory(remove: Callable[[Path], object] = _remove, *, next_to: Path | None = None) -> Iterator[Path]:
     """Make a directory for this user alone, without symlinks in its path, and delete it at the end. Raises OSError.
 
-    It is locked meanwhile; the kernel unlocks it when this process ends in any way. With `beside`, it is made next to
+    It is locked meanwhile; the kernel unlocks it when this process ends in any way. With `next_to`, it is made next to
     that path, on the same file system, so that a file in it can take the place of the path by a rename.
     """
-    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=_prefix(beside), dir=beside.parent if beside else None)))
+    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=_prefix(next_to), dir=next_to.parent if next_to else None)))
     with contextlib.ExitStack() as stack:
         stack.callback(remove, place)
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -51,14 +51,14 @@ def temporary_directory(remove: Callable[[Path], object] = _remove, *, beside: P
         yield place
 
 
-def write_beside(place: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(place: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file next to `place`, and rename it to `place`. Leftovers of killed runs are deleted.
 
     Raises OSError.
     """
-    beside = place.with_name("releaser")  # the same for all files, so that the next one sweeps
-    sweep_temporary(beside)
-    with temporary_directory(beside=beside) as scratch:
+    next_to = place.with_name("releaser")  # the same for all files, so that the next one sweeps
+    sweep_temporary(next_to)
+    with temporary_directory(next_to=next_to) as scratch:
         write(scratch / place.name)
         with open(scratch / place.name, "rb", opener=only_files) as file:
             os.fsync(file.fileno())
@@ -85,18 +85,18 @@ def file_of(content: bytes) -> IO[bytes]:
     return file
 
 
-def _prefix(beside: Path | None) -> str:
-    return PREFIX if beside is None else f".{beside.name}.{PREFIX}"
+def _prefix(next_to: Path | None) -> str:
+    return PREFIX if next_to is None else f".{next_to.name}.{PREFIX}"
 
 
-def sweep_temporary(beside: Path | None = None) -> list[str]:
+def sweep_temporary(next_to: Path | None = None) -> list[str]:
     """Delete this user's temporary directories that no process uses, and return their names. Raises OSError."""
-    place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
+    place, own = tempfile.gettempdir() if next_to is None else next_to.parent, _prefix(next_to)
     with os.scandir(place) as found:  # not listdir: thousands of other entries would take megabytes
         names = [
             path.name for path in found if path.name.startswith(own) and re.fullmatch(_REST, path.name[len(own) :])
         ]
-    young = _YOUNG if beside in (None, ROOMY) else 0.0  # elsewhere only runs that exclude each other make them
+    young = _YOUNG if next_to in (None, ROOMY) else 0.0  # elsewhere only runs that exclude each other make them
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 
 

@@ -35,17 +35,17 @@ def _passes(name: str) -> bool:
     return re.fullmatch(_PASSING, name) is not None
 
 
-def inside(venv: Path | str, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
+def inside(venv: Path | str, environ: Mapping[str, str], *, extra_venv: Path | None = None) -> dict[str, str]:
     """Return an environment in which programs, including `uv run`, use exactly this venv and do not change it.
 
-    They also find the packages and programs of the venv `beside`: its packages after those of PYTHONPATH, its programs
-    after those of `venv`.
+    They also find the packages and programs of `extra_venv`: its packages after those of PYTHONPATH, its programs after
+    those of `venv`.
     """
     env = neutral(environ)
-    programs = [f"{path}/bin" for path in (venv, beside) if path is not None]
+    programs = [f"{path}/bin" for path in (venv, extra_venv) if path is not None]
     env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
-    if beside is not None:
-        packages = map(str, beside.glob("lib/python*/site-packages"))
+    if extra_venv is not None:
+        packages = map(str, extra_venv.glob("lib/python*/site-packages"))
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
     env["VIRTUAL_ENV"] = str(venv)
     env["UV_PROJECT_ENVIRONMENT"] = str(venv)

@@ -230,7 +230,7 @@ class GitReader(Frozen):
         """Return commits, each with its side of a symmetric difference."""
         found = self._run("log", "-z", "--format=%m%n%H%n%an%n%s", *words).stdout
         entries, clean = (entry.split("\n", 3) for entry in found.split("\0") if entry), self.runner.redactor.line
-        return [(side, Commit(id=one, subject=clean(said), author=clean(by))) for side, one, by, said in entries]
+        return [(side, Commit(id=one, subject=clean(subject), author=clean(by))) for side, one, by, subject in entries]
 
     def changed_since_parting(self, head: str, other: str) -> set[str]:
         """Return the paths that `head` changed since its merge base with `other`, relative to the top."""

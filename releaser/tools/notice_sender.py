@@ -17,12 +17,12 @@ def main() -> None:
     asked = json.load(sys.stdin)
     from apprise import Apprise, LogCapture, NotifyFormat
 
-    with LogCapture(level=logging.WARNING, fmt="%(message)s") as said:  # type: ignore[no-untyped-call]
+    with LogCapture(level=logging.WARNING, fmt="%(message)s") as answer:  # type: ignore[no-untyped-call]
         service = Apprise.instantiate(asked["url"])
         is_sent = service is not None and service.notify(
             title=asked["title"], body=asked["body"], notify_type=asked["kind"], body_format=NotifyFormat.TEXT
         )
-        reason = " ".join(said.getvalue().split())
+        reason = " ".join(answer.getvalue().split())
     if not is_sent:
         unknown = "Apprise knows no such service, or a part of its URL is missing"
         print(reason or ("no reason was given" if service else unknown))  # noqa: T201 - the answer

@@ -295,20 +295,20 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if process.returncode:
-        told = _CONTROL.sub("", output.decode("utf-8", "replace"))
-        raise _FailedError(told[-4000:].strip() or f"{words[0]} failed.")
+        output_text = _CONTROL.sub("", output.decode("utf-8", "replace"))
+        raise _FailedError(output_text[-4000:].strip() or f"{words[0]} failed.")
 
 
 @contextlib.contextmanager
 def _clearing_up() -> Iterator[None]:
     """Make SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
-    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    own = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     try:
-        for one in ours:
+        for one in own:
             signal.signal(one, lambda number, _: sys.exit(128 + number))
         yield
     finally:
-        for one in ours:
+        for one in own:
             signal.signal(one, signal.SIG_DFL)
 
 

@@ -133,20 +133,20 @@ def ask_url(check: Check, *, timeout: float) -> str:
     if not answer.status:
         message = f"{check} gave no answer within {timeout:g} s"
         raise ToolError(message, timed_out=True)
-    said = f"{check} answered {answer.status}"
+    message_text = f"{check} answered {answer.status}"
     page = bytes(answer.page[:_SHOWN_BODY]).decode("utf-8", errors="replace")
     if not check.accepts(answer.status):
         named = (
             f"{status.start}" if len(status) == 1 else f"{status.start}-{status.stop - 1}" for status in check.statuses
         )
         wanted = "" if check.statuses == USUAL_STATUSES else f", where {' or '.join(named)} was expected"
-        raise ToolError(f"{said} {answer.reason}".rstrip() + wanted, output=page)
+        raise ToolError(f"{message_text} {answer.reason}".rstrip() + wanted, output=page)
     if check.text is not None and not answer.has_text:
         if len(answer.page) >= SEARCHED_BODY:
             where = f"the first {SEARCHED_BODY} bytes of the page"
-        message = f"{said}, but {check.text!r} is not in {where}"
+        message = f"{message_text}, but {check.text!r} is not in {where}"
         raise ToolError(message, output=page)
-    return said
+    return message_text
 
 
 @dataclass

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from releaser.locks.bisect import Budget, Part, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
+from releaser.locks.bisect import Budget, Part, find_culprits, find_culprits_and_needed, find_needed, find_pairs
 
 ITEMS = tuple(string.ascii_lowercase[:22])
 # Trials of a search beside these: the candidate with everything, once more, to see that it fails steadily.
@@ -252,28 +252,28 @@ def needs(needed: str, *culprits: str, limit: int = 1000) -> FakeTrials:
 
 def test_a_culprit_is_found_beside_what_new_code_needs() -> None:
     for needed, culprit in itertools.permutations("abcdefgh", 2):
-        result = find_culprits_beside_needed(trials := needs(needed, culprit), tuple("abcdefgh"), ())
+        result = find_culprits_and_needed(trials := needs(needed, culprit), tuple("abcdefgh"), ())
         assert (result.kind, result.culprits) == ("found", (culprit,))
         assert find_needed(trials, result) == (needed,)
 
 
 def test_a_suspect_is_left_out_first() -> None:
     trials = needs("a", "e")
-    result = find_culprits_beside_needed(trials, tuple("abcdef"), ("e",))
+    result = find_culprits_and_needed(trials, tuple("abcdef"), ("e",))
     assert result.culprits == ("e",)
     assert trials.tried[0] == tuple("abcdf")
 
 
 def test_if_no_part_passes_no_item_is_to_blame() -> None:
-    result = find_culprits_beside_needed(FakeTrials(lambda _: False), ITEMS, ("c",))
+    result = find_culprits_and_needed(FakeTrials(lambda _: False), ITEMS, ("c",))
     assert (result.kind, result.items, result.passing) == ("no_culprit", (), ())
 
 
 def test_without_runs_all_is_undecided_and_may_be_needed() -> None:
     items = tuple("abcdef")
-    result = find_culprits_beside_needed(needs("a", "e", limit=0), items, ("e",))
+    result = find_culprits_and_needed(needs("a", "e", limit=0), items, ("e",))
     assert (result.kind, result.undecided) == ("cut_off", items)
-    found = find_culprits_beside_needed(needs("a", "e"), items, ("e",))
+    found = find_culprits_and_needed(needs("a", "e"), items, ("e",))
     assert find_needed(needs("a", "e", limit=1), found) == tuple("abc")
 
 

@@ -522,7 +522,7 @@ def test_what_lies_beside_comes_behind_the_paths_of_the_site(tmp_path: Path, own
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
     environ = {"PATH": "/usr/bin"} | ({} if own is None else {"PYTHONPATH": own})
-    env = inside(VENV, environ, beside=tmp_path)
+    env = inside(VENV, environ, extra_venv=tmp_path)
     assert env["PATH"] == f"{VENV}/bin:{tmp_path}/bin:/usr/bin"
     assert env["PYTHONPATH"] == expected.format(packages)
     assert env["VIRTUAL_ENV"] == str(VENV)

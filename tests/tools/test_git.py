@@ -465,7 +465,7 @@ def test_a_bundle_leaves_alone_what_a_project_in_the_same_repository_is_packing(
     beside = repository.git.layout.common_directory / "bundle"
     dead = beside.with_name(f".bundle.{PREFIX}{'a' * 8}")
     dead.mkdir(mode=0o700)
-    with temporary_directory(beside=beside) as others:
+    with temporary_directory(next_to=beside) as others:
         (others / "code.pack").touch()
         write_bundle(repository.git, tmp_path / "code.bundle", repository.git.commit("HEAD"))
         assert (others / "code.pack").exists()

@@ -165,7 +165,7 @@ def _lease(path: str) -> "mmap | None":
             except BlockingIOError:
                 import time
 
-                if tries >= _FEW and _lock_beside(descriptor):
+                if tries >= _FEW and _take_other_lock(descriptor):
                     return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, **untracked)
                 time.sleep(0.002)
         return None
@@ -175,7 +175,7 @@ def _lease(path: str) -> "mmap | None":
         os.close(descriptor)
 
 
-def _lock_beside(descriptor: int) -> bool:
+def _take_other_lock(descriptor: int) -> bool:
     """Take the other kind of lock, which releaser respects as well; False if it is not available.
 
     Any user who may read a file can block it by flock(2). This kind can be blocked only by those who may write the
