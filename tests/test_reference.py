@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from releaser.answers import all_answers
-from releaser.commands.command import all_commands
+from releaser.commands import cli
+from releaser.commands.command import all_commands, option_groups
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
@@ -55,6 +57,33 @@ def test_what_commands_print_is_what_their_schemas_say(make_site: SiteFactory) -
     for name, answer in answers.items():
         validator(schemas()[name]).validate(answer)
         assert name in {*all_commands(), "run"}
+
+
+# Help
+
+
+def test_the_help_begins_with_the_commands_of_daily_use_and_ends_with_options() -> None:
+    with click.Context(cli, info_name="releaser", terminal_width=80, **cli.context_settings) as context:
+        text = cli.get_help(context)
+    titles = re.findall(r"(?m)^([A-Z][\w ]+):$", text)
+    assert (titles[0], titles[-1]) == ("Daily use", "Options")
+    daily = re.findall(r"(?m)^  ([a-z][a-z-]*)  ", text.partition("Daily use:")[2].partition("\n\n")[0])
+    assert daily == ["update", "status", "list", "rollback", "outdated", "check"]
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_the_help_of_a_command_has_its_own_options_first(name: str) -> None:
+    command = all_commands()[name]
+    with click.Context(command, info_name=name, **cli.context_settings) as context:
+        groups, text = option_groups(command, context), command.get_help(context)
+    assert re.findall(r"(?m)^(Options|Many sites|Common options):$", text) == [*groups]
+    assert [*groups] == [one for one in ("Options", "Many sites", "Common options") if one in groups]
+    assert {one.name for one in groups.get("Options", ())}.isdisjoint(
+        {"project", "as_json", "verbose", "quiet", "sites"}
+    )
+    assert sum(map(len, groups.values())) == sum(isinstance(one, click.Option) for one in command.get_params(context))
+    assert groups["Common options"][-1].opts == ["-h", "--help"]
+    assert text.count("Example: releaser ") == 1
 
 
 # Man pages

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the id of a release, newest first."""
+    """Complete the id of a release, newest first, or its name once a letter of it is written."""
     from releaser.releases.store import store_of
 
     site = _own_site(ctx)
-    return _matching((one.id for one in store_of(site).all()) if site else (), incomplete)
+    names = ("live", "previous") if incomplete else ()
+    return _matching((*(one.id for one in store_of(site).all()), *names) if site else (), incomplete)
 
 
 def settings(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

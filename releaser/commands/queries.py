@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 @command(section="Daily use", example="releaser check --tests", many="all")
-@click.option("--tests", is_flag=True, help="Also test the live release, and list the outside paths that tests write.")
+@click.option(
+    "--tests",
+    is_flag=True,
+    help="Also test the live release, and list the paths outside of the staging tree that tests write.",
+)
 @click.option("--sandbox", is_flag=True, help="Also probe the sandbox, and list the places that tests can reach.")
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""

@@ -100,7 +100,13 @@ def test_bash_and_fish_complete_with_what_was_installed(make_site: SiteFactory, 
     site = make_site.adopted()
     env, wanted = (
         at_home(home),
-        {"ro": "rollback", "show ": site.live_id(), "hold al": "alpha", "config test_w": "test_writable"},
+        {
+            "ro": "rollback",
+            "show ": site.live_id(),
+            "show li": "live",
+            "hold al": "alpha",
+            "config test_w": "test_writable",
+        },
     )
     for shell in ("bash", "fish"):
         if not shutil.which(shell):
