@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from releaser.candidate.audit_settings import AuditSettings
+from releaser.candidate.audit_settings import OFF, AuditSettings
 from releaser.errors import Finding, ToolError, error_line
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -72,7 +72,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     """
     settings = AuditSettings.of(site)
     if not is_asked(site):
-        return unknown("vulnerability_service is none")
+        return unknown(OFF if site.settings.vulnerability_service == NO_SERVICE else "this site asks no other service")
     service, limit, began = site.settings.vulnerability_service, settings.audit_timeout, time.monotonic()
     try:
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)

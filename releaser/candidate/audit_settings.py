@@ -5,6 +5,8 @@ from typing import Literal
 from releaser.site.declaring import Part
 from releaser.site.values import Ids, Limit
 
+OFF = "the setting `vulnerability_service` is `none`"
+
 
 class AuditSettings(Part):
     """Known vulnerabilities."""

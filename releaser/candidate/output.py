@@ -7,7 +7,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, error_line
+from releaser.errors import Finding, error_line, how_to_set
 from releaser.system.sections import Facts
 from releaser.system.words import one_line, strip_control
 
@@ -27,8 +27,9 @@ class TestFacts(Facts):
 
 
 TEST = "test"  # the step of the project's own tests
-NONE_RUN = "not a single test was run"
+NONE_RUN = "no tests ran"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
+ADD_TESTS = f"Add a test, or {how_to_set('test_command', 'COMMAND')}. `releaser check --tests` runs the tests once."
 ADVICE = "Check that `test_command` runs the tests, and that nothing stops it before they finish."
 # Django's runner is that of unittest. Its number includes skipped tests.
 _UNITTEST = r"(?m)^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
-from releaser.candidate.output import ADVICE, TEST, failing_tests
+from releaser.candidate.output import ADD_TESTS, ADVICE, NONE_RUN, TEST, failing_tests
 from releaser.candidate.sandbox import advice_on, report_discarded_files, report_missing_sandbox
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
-from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
+from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, how_to_set
 from releaser.releases.blocks import FailedTestsSection, block_candidate, change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import OUTPUT
@@ -214,9 +214,15 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         "update": f"{result.failure} {words.news} and passed on the live release{words.verdict}",
         "before": f"{result.failure}, and failed on the live release too: it was failing {words.before}",
     }.get(blame, f"{result.failure}, and there is no earlier release to compare with")
+    if result.reason == NONE_RUN:
+        message = {
+            "update": f"{NONE_RUN} {words.news}, but they passed on the live release{words.verdict}",
+            "before": f"{NONE_RUN}, on the live release either",
+        }.get(blame, f"{NONE_RUN}, so releaser cannot check the release")
+        return message, ADD_TESTS
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
-        advice = "Raise `test_timeout` if that is too short. "
+        advice = f"If the tests need longer, {how_to_set('test_timeout', '1h')}. "
     next_try = words.again
     if work.log.command == "init":  # the project has no release, and perhaps no lock yet
         next_try = "fix the site or its tests, commit that, and give the same command again."

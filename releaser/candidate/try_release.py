@@ -48,7 +48,10 @@ def tests_trial(site: Site) -> Trial:
 
 @contextlib.contextmanager
 def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Defect]]]:
-    """Yield a function that runs trials in a copy of a release, as tests may write there. Raises BuildError."""
+    """Yield a function that runs trials in a copy of a release, as tests may write there.
+
+    Both raise BuildError if a trial could not be run, which says nothing about the release.
+    """
     if not trials:
         yield lambda _: ()
         return
@@ -76,15 +79,16 @@ def _run_trials(
             for trial in trials:
                 try:
                     result = run_trial(site, trial, venv, release.lock, scratch=base)
-                    message, output = f"{trial.name} does not pass: {result.reason}", result.output
-                    passed = result.passed
-                except (BuildError, TestsFailedError) as error:
+                    message = f"{trial.name} does not pass: {result.reason}"
+                    passed, output = result.passed, "" if result.proves_nothing else result.output
+                except TestsFailedError as error:
                     passed, message, output = False, error.message, error.output
                 if not passed:
                     findings.append(integrity.Defect.of_failure(kinds[trial.step], message, output))
     except (ToolError, OSError, ValueError) as error:
-        message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
-        findings = [integrity.Defect.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
+        message = f"release {release.id} cannot be copied for testing: {getattr(error, 'message', error)}"
+        advice = "Check free space and permissions, also of the directory for temporary files (`TMPDIR`)."
+        raise BuildError(message, advice, output=getattr(error, "output", "")) from error
     return findings
 
 

@@ -40,6 +40,7 @@ def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
 def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
     """Check the site, and print the result. Raises PreflightError with the problems."""
     from releaser.answers import Readiness, ReadySite
+    from releaser.candidate.output import ADD_TESTS, NONE_RUN
     from releaser.candidate.sandbox import (
         describe_discarded_files,
         describe_sandbox,
@@ -95,8 +96,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
                 [describe_discarded_files(outside.values())] if (outside := list_discarded_files(site)) else []
             )
             if failed:
+                advice = {True: ADD_TESTS, False: "Read the output of the tests."}
                 raise PreflightError(
-                    *(Finding("live-fails", one.message, "Read the output of the tests.") for one in failed)
+                    *(Finding("live-fails", one.message, advice[NONE_RUN in one.message]) for one in failed)
                 )
         beside = (*find_unsynced(site), *find_open_venv(site))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)

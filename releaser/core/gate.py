@@ -112,6 +112,8 @@ class Gate(ABC):
     stage: Stage = "ready"
     #: True if `--force`, and the repair of a damaged live release, turn its refusal into a remark.
     is_forcible = False
+    #: True if a dry run asks it, too, before a release exists.
+    is_foreseeable = False
     #: True if judging has an effect, as a command of the site has.
     acts = False
 

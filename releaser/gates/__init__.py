@@ -42,12 +42,16 @@ def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:
 
 
 def foresee(case: Case, *, force: bool) -> list[str]:
-    """Say in a dry run what would refuse the release that could be forced. Raises all other refusals."""
+    """Say in a dry run which gates would refuse the release, or let it wait, without `force`. Raises other refusals."""
     known = len(case.log.findings)
     for stage in _BEFORE_A_BUILD:
         examine(stage, case, force=True)
-    findings = case.log.findings[known:]
-    return [] if force or case.is_repair else [f"it would be refused: {message.message}" for message in findings]
+    said = case.log.findings[known:]
+    if force or case.is_repair:
+        return []
+    waits = (gate.judge(case) for gate in GATES if gate.is_foreseeable)
+    lines = [f"it would wait once it is built: {wait.reason}" for wait in waits if isinstance(wait, Wait)]
+    return [f"it would be refused: {message.message}" for message in said] + lines
 
 
 def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:

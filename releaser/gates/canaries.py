@@ -10,6 +10,8 @@ from releaser.system.words import one_line
 class Canaries(Gate):
     """Waits if packages would change, and `update --all` says that a site which goes first did not end well."""
 
+    is_foreseeable = True
+
     def judge(self, case: Case) -> Verdict:
         """Read what `update --all` says."""
         failed = one_line(case.site.runner.environ.get(FIRST_FAILED_VARIABLE, ""))

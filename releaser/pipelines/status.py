@@ -21,7 +21,7 @@ from releaser.answers import (
     Status,
     WaitingCandidate,
 )
-from releaser.candidate.audit_settings import AuditSettings
+from releaser.candidate.audit_settings import OFF, AuditSettings
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_without_sandbox
@@ -177,6 +177,9 @@ def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
 
 def audit_error(found: AuditAnswer) -> ReleaserError | None:
     """Return the error for unknown or found vulnerabilities, which sets the exit code; None for none."""
+    if found.reason == OFF:
+        message = f"{found.release} was not audited: {OFF}"
+        return AuditError(message, "To look up vulnerabilities, remove that setting: `releaser config` names its file.")
     if not found.known:
         message = f"the query for known vulnerabilities of {found.release} failed: {found.reason}"
         advice = "Check `vulnerability_service`, the network, and that uv is recent (`uv --version`)."

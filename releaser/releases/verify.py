@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError
+from releaser.errors import BuildError, NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import order
@@ -90,7 +90,7 @@ def verify(
     track: Track = lambda paths, _: paths,
     run_trials: Callable[[Release], Iterable[Defect]] = lambda _: (),
 ) -> tuple[Verified, ...]:
-    """Verify a release, by default the live one, or `every` one. Raises NoSuchReleaseError.
+    """Verify a release, by default the live one, or `every` one. Raises NoSuchReleaseError and BuildError.
 
     `track` yields the files of a release, and may show the progress; `run_trials` runs further checks in a copy of the
     release.
@@ -143,7 +143,12 @@ def _verify_one(
         if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
             findings += _find_shared(existing)
         findings += modes
-        findings += run_trials(release)
+        try:
+            findings += run_trials(release)
+        except BuildError as error:
+            if not findings:  # an error that says nothing about the release
+                raise
+            findings.append(Defect.of_failure("tests", error.message, error.output))
     if not os.path.isdir(release.directory):
         message = f"release {release.id} was deleted while it was being verified"
         raise NoSuchReleaseError(message, "See `releaser list`.")

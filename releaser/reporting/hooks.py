@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.site.site import Site
 
-_GOING_LIVE = ("update", "init", "rebuild", "rollback")  # commands that make a release live
+_GOING_LIVE = ("update", "init", "rebuild", "rollback", "bundle install")  # commands that make a release live
 _ENDED_WELL = (0, 7)  # exit codes
 
 

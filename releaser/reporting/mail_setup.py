@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from releaser.answers import TestMail
     from releaser.site.site import Site
 
+_SET_SERVER = "Run `releaser setup --smtp-host HOST`"
 _TRY = "`releaser test-mail` shows whether a mail gets through."
 
 
@@ -72,17 +73,21 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
         )
 
 
+def _set_recipient(site: Site) -> str:
+    env_file = site.project.outer / ".env"
+    return f"Set `ADMINS_JSON=ada@example.org` in {env_file}, or run `releaser setup --admin ada@example.org`."
+
+
 def warnings(site: Site) -> Iterator[Finding]:
     """Yield a finding if mails have no recipient or cannot be sent, which a site may choose."""
     settings = MailSettings.of(site)
     if not settings.recipients:
         message = "no recipient is set, so no one gets a mail if an update fails"
-        example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
-        yield Finding("no-recipient", message, f"Set them, such as {example}. {_TRY}")
+        yield Finding("no-recipient", message, f"{_set_recipient(site)} {_TRY}")
     elif settings.sends and settings.transport(site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
         stays = f"Mails stay in {site.project.outbox}; if you read them there, set `sendmail` to none."
-        yield Finding("no-mail-server", message, f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
+        yield Finding("no-mail-server", message, f"{_SET_SERVER}, or install a mail server. {_TRY} {stays}")
 
 
 def admin_findings(site: Site) -> Iterator[Finding]:
@@ -93,7 +98,7 @@ def admin_findings(site: Site) -> Iterator[Finding]:
     keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
     if not site.mentions(*keys, f"{env_file} cannot", f"{env_file}, line"):
         message = f"no recipient is set for mails about this project ({env_file}: ADMINS_JSON)"
-        yield Finding("no-recipient", message, """Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""")
+        yield Finding("no-recipient", message, _set_recipient(site))
 
 
 def send_test_mail(site: Site) -> TestMail:
@@ -112,7 +117,7 @@ def send_test_mail(site: Site) -> TestMail:
         problems = (*sendmail_findings(site), *warnings(site))
         switched_off = "no mail was sent: smtp_host is not set, and sendmail is none"
         raise PreflightError(
-            *(problems or (Finding("mail-off", switched_off, "Set `smtp_host`, or correct `sendmail`."),))
+            *(problems or (Finding("mail-off", switched_off, f"{_SET_SERVER}, or correct `sendmail`."),))
         )
     from releaser.reporting.mail import compose_plain
     from releaser.reporting.outbox import QueuedMail

@@ -38,7 +38,7 @@ from releaser.sandbox.sockets import OF_DATABASES, READ_IN_RUN, list_covered, li
 from releaser.system.environment import find_own_program
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
-from releaser.system.process import BEGUN, Sandbox
+from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
 
@@ -60,11 +60,9 @@ _SECONDS = 60.0  # for trying bubblewrap, even on a busy machine
 _LEFT = ".left-running"  # a file in the private directory; at most `_LONGEST_LEFT` bytes of it are read
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
-# The kernel ends a process namespace at once when its first process ends. So this script records that it runs, starts
-# the command, and records the processes that are left when the command has ended: pairs of the command and the process,
-# each ended by a NUL.
+# The kernel ends a process namespace at once when its first process ends. So this script starts the command, and notes
+# the processes that are left when the command has ended: pairs of the command and the process, each ended by a NUL.
 _NOTING = f"""\
-true 2>/dev/null >{_TEMPORARY}/{BEGUN}
 "$@"
 status=$?
 look() {{

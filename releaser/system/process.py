@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -40,7 +41,6 @@ GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL; for the last out
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 512 * 1024  # ... and from its end
-BEGUN = ".begun"  # a file in the private directory of a sandbox: a program has started in it
 _LONGEST_LINE = 8192  # bytes of a partial line next to a cut, which are dropped as well
 _LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
 LOGGED = 100_000  # characters that are logged of each end of the output
@@ -61,15 +61,18 @@ class Sandbox(Frozen):
     #: Runs in the child before it becomes the program; it may print an error and end the child.
     begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
-    def enter(self) -> tuple[str, ...]:
-        """Return the arguments in front of a command that starts now."""
-        if self.outside:
-            Path(self.outside, BEGUN).unlink(missing_ok=True)
-        return *self.prefix, *self.view(), *self.suffix
+    def enter(self, status: int) -> tuple[str, ...]:
+        """Return the arguments in front of a command that starts now; bubblewrap writes to the descriptor `status`."""
+        reports = ("--json-status-fd", str(status)) if self.outside else ()
+        return *self.prefix[:1], *reports, *self.prefix[1:], *self.view(), *self.suffix
 
-    def check_start(self, finished: Finished) -> None:
-        """Raise SandboxError if the command that `enter` began did not start: `suffix` makes a file when it does."""
-        if finished.returncode and self.outside and not os.path.lexists(Path(self.outside, BEGUN)):
+    def check_start(self, finished: Finished, status: bytes) -> None:
+        """Raise SandboxError if the command that `enter` began did not start, by the `status` from bubblewrap.
+
+        bubblewrap reports an exit code only for a command that it started, and programs in the sandbox cannot reach its
+        status (bwrap(1)). A negative exit status means that a signal ended bubblewrap itself.
+        """
+        if self.outside and finished.returncode > 0 and b'"exit-code"' not in status:
             message = f"the sandbox could not be started: {error_line(finished.output)}"
             advice = "Run `releaser check --sandbox` to test the sandbox, then run the command again."
             raise SandboxError(message, advice, returncode=finished.returncode, output=finished.output)
@@ -184,7 +187,6 @@ class Runner:
         """
         words = tuple(os.fspath(word) for word in argv)
         sandbox = sandbox or Sandbox()
-        started_by = sandbox.enter()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # a service gets no marks, not even inherited ones
@@ -197,6 +199,7 @@ class Runner:
             # A service may continue to write: a file stays open, but a closed pipe would end the service with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if may_leave_service else None
             process: subprocess.Popen[bytes] | None = None
+            status, writer = _open_pipe(stack)
             if not (may_leave_service or daemons):
                 stack.enter_context(signals.Adoption.lasting(partial(self.note_ended, shlex.join(words))))
             try:
@@ -207,7 +210,8 @@ class Runner:
                 # yet.
                 with signals.Adoption.starting() as own:
                     process = self._start(
-                        (*started_by, *words),
+                        (*sandbox.enter(writer.fileno()), *words),
+                        pass_fds=(writer.fileno(),) if sandbox.outside else (),
                         cwd=cwd,
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,
@@ -225,6 +229,7 @@ class Runner:
                 if process is not None:
                     self._running.discard(process)
                     _end(process, kept, spare_group=may_leave_service)
+            reported = status.read(1 << 16) or b""
             if file is not None:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
@@ -243,7 +248,7 @@ class Runner:
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridge(finished.output))
-        sandbox.check_start(finished)
+        sandbox.check_start(finished, reported)
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
@@ -280,6 +285,13 @@ class Runner:
         except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a NUL in a word
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, "Check that the program is installed and executable.") from error
+
+
+def _open_pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
+    """Return the ends of a pipe, to read what was written, and to write."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    return stack.enter_context(FileIO(read, "rb")), stack.enter_context(FileIO(write, "wb"))
 
 
 def write_out(directory: Path) -> None:

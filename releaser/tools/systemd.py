@@ -41,6 +41,7 @@ Persistent=yes
 [Install]
 WantedBy=timers.target
 """
+_NO_BUS = "(?i)failed to connect to .*bus|XDG_RUNTIME_DIR"
 _HEAD = "# Written by `releaser schedule systemd`; change it by `systemctl edit`. "
 
 
@@ -156,7 +157,7 @@ class Systemd(Frozen):
         except (OSError, ToolError) as error:
             self._restore(present)
             reason = error.reason if isinstance(error, ToolError) else str(error)
-            refuse("timer-failed", f"the timer was not installed: {reason}", "Run `systemctl status`, or use cron.")
+            refuse("timer-failed", f"the timer was not installed: {reason}", self._advise(reason))
 
     def is_there(self, job: Job) -> bool:
         """True if at least one of the units exists."""
@@ -174,6 +175,15 @@ class Systemd(Frozen):
             path.unlink(missing_ok=True)
         with contextlib.suppress(ToolError):  # deleted units do no harm until the next reload
             self._run("daemon-reload")
+
+    def _advise(self, reason: str) -> str:
+        cron = "run `releaser schedule cron --install` instead"
+        if self.of_user and re.search(_NO_BUS, reason):
+            return (
+                "systemd does not run for this user without a login. Run `sudo loginctl enable-linger $USER`, then"
+                f" `export XDG_RUNTIME_DIR=/run/user/$(id -u)`, and this command again; or {cron}."
+            )
+        return f"Run `systemctl status`, or {cron}."
 
     def _restore(self, present: Mapping[Path, str | None]) -> None:
         with contextlib.suppress(OSError, ToolError):

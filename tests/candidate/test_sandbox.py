@@ -95,3 +95,21 @@ def test_a_program_that_the_sandbox_does_not_start_is_started_once_more(tmp_path
     assert start(bad) == "ToolError 7"
     assert start(bad, bad) == "SandboxError 1"
     assert (tmp_path / "log").read_text(encoding="utf-8") == "started\n"
+
+
+def test_a_program_cannot_hide_that_it_was_started(tmp_path: Path) -> None:
+    """Otherwise it would run twice, and its failure would count as one of the sandbox."""
+    runner = Runner(environ=os.environ)
+    bubblewrap = find_bubblewrap(runner)
+    if isinstance(bubblewrap, str):
+        require(False, bubblewrap)
+        return
+    for end, code in (("exit 7", 7), ("kill -9 $$", 137)):
+        empty = "rm -f /tmp/.[a-z]*"  # the private directory of the sandbox
+        words = ["sh", "-c", f"readlink /proc/$$/fd/* >> log; {empty} >/dev/null; {end}"]
+        with bubblewrap.sandbox(Bounds(writable=(tmp_path,))) as sandbox, pytest.raises(ToolError) as error:
+            runner.run(words, cwd=tmp_path, timeout=60, sandbox=sandbox)
+        assert (type(error.value), error.value.returncode) == (ToolError, code)
+    said = (tmp_path / "log").read_text(encoding="utf-8").split()
+    assert said.count("/dev/null") == 2, "one start each"
+    assert sum(one.startswith("pipe:") for one in said) == 2, "its errors, and no other descriptor"

@@ -84,7 +84,10 @@ def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: Vulner
     words = site.releaser("audit", check=UNKNOWN, env={"RELEASER_AUDIT_TIMEOUT": "2s"})
     assert words.stdout == ""
     assert "the query for known vulnerabilities of" in words.stderr
-    for name, why in ((f"http://127.0.0.1:{dead_port}", "refused"), ("none", "vulnerability_service is none")):
+    for name, why in (
+        (f"http://127.0.0.1:{dead_port}", "refused"),
+        ("none", "the setting `vulnerability_service` is `none`"),
+    ):
         assert why in site.json("audit", check=UNKNOWN, env={"RELEASER_VULNERABILITY_SERVICE": name})["reason"]
     for complaint in ("unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"):
         old = script(site.outer / "old-uv", f'echo "error: {complaint}" >&2\nexit 2')

@@ -236,7 +236,10 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     host.write_dotenv(
         {"RELEASER_TEST_COMMAND": "false", "RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0", **trusted}
     )
-    report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6)
+    failed = host.outer / "failed"
+    hook = {"RELEASER_ON_FAILURE": f"touch {failed}"}
+    report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6, env=hook)
+    assert failed.exists()
     assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.0.0")
     host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
     (elsewhere := host.outer / "elsewhere").mkdir()

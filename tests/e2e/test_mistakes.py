@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from releaser.site.settings import FIRST_FAILED_VARIABLE
 from tests.support import snapshots
 from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite, SiteFactory
@@ -173,3 +174,52 @@ def test_no_temporary_directory_is_no_bug(make_site: SiteFactory) -> None:
         assert "Traceback" not in finished.stderr
         assert "No usable temporary directory" in finished.stderr
         assert "TMPDIR" in finished.stderr
+
+
+def test_a_system_error_leaves_no_half_built_release(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "_releaser_pin.py/x.py": ""})
+    before = site.releases()
+    assert "the candidate could not be built: [Errno" in site.releaser("update", check=4).stderr
+    assert site.releases() == before
+
+
+def test_an_audit_without_a_service_is_no_failed_query(make_site: SiteFactory) -> None:
+    said = make_site.adopted().releaser("audit", check=4).stderr
+    assert "was not audited: the setting `vulnerability_service` is `none`" in said
+    assert "what to do: To look up vulnerabilities, remove that setting" in said
+
+
+def test_no_tests_is_said_with_the_setting(make_site: SiteFactory) -> None:
+    site = make_site.adopted(files={"site_tests.py": ""}, due="1.1.0")
+    advice = "Add a test, or set `test_command` in `../.env`: `RELEASER_TEST_COMMAND=COMMAND`, or run `releaser setup"
+    report = site.json("update", check=5)
+    assert report["headline"] == "no tests ran, on the live release either"
+    assert report["advice"].startswith(advice)
+    finished = site.releaser("check --tests", check=3)
+    assert "does not pass: no tests ran\n" in finished.stderr
+    assert advice in finished.stderr
+
+
+def test_a_test_mail_without_a_server(make_site: SiteFactory) -> None:
+    site = make_site.adopted(dotenv={"RELEASER_SENDMAIL": "none"})
+    assert "Run `releaser setup --smtp-host HOST`" in site.releaser("test-mail", check=3).stderr
+    site.write_dotenv({"RELEASER_SENDMAIL": "none", "ADMINS_JSON": None})
+    advice = f"Set `ADMINS_JSON=ada@example.org` in {site.outer}/.env, or run `releaser setup --admin ada@example.org`."
+    assert advice in site.releaser("test-mail", check=3).stderr
+
+
+def test_tests_that_cannot_be_run_say_nothing_about_the_release(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    env: dict[str, str | None] = {"RELEASER_UV_TIMEOUT": "0.001s"}  # copying has that limit, too
+    finished = site.releaser("verify --tests", env=env, check=4)
+    assert f"release {site.live_id()} cannot be copied for testing: " in finished.stderr
+    site.releaser("verify", env=env, check=0)
+
+
+def test_a_dry_run_says_that_a_release_would_wait(make_site: SiteFactory) -> None:
+    site = make_site.adopted(due="1.1.0")
+    env: dict[str, str | None] = {FIRST_FAILED_VARIABLE: "/srv/first did not end well"}
+    said = site.releaser("update --dry-run", env=env, check=0).stdout
+    assert "would wait once it is built: /srv/first did not end well" in said
+    assert "would wait" not in site.releaser("update --dry-run --force", env=env, check=0).stdout

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ def a_job(project: Path, user: str = "") -> Job:
     return Job(project=project, words=words, user=user, writable=writable, when="*-*-* 03:07:00")
 
 
-def systemd_of(tmp_path: Path, *, fails_at: str = "nothing") -> Systemd:
+def systemd_of(tmp_path: Path, *, fails_at: str = "nothing", says: str = "") -> Systemd:
     """Let `systemctl` write down what it is asked for."""
     program = tmp_path / "systemctl"
     asked = tmp_path / "asked"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\ncase "$*" in *{fails_at}*) echo no bus >&2; exit 1;; esac\n')
+    fails = f"*) echo {says} >&2; exit 1;;" if says else f"*{fails_at}*) echo no bus >&2; exit 1;;"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\ncase "$*" in {fails} esac\n')
     program.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CONFIG_HOME": str(tmp_path / "config")}
     return Systemd(runner=Runner(environ=environ), of_user=True)
@@ -85,6 +87,24 @@ def test_what_systemd_refuses_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(PreflightError, match=r"not installed: systemctl failed .*: no bus"):
         systemd.install(job)
     assert not [*(tmp_path / "config/systemd/user").iterdir()]
+
+
+def test_without_a_bus_of_the_user_it_says_how_to_get_one(tmp_path: Path) -> None:
+    systemd, job = (
+        systemd_of(tmp_path, says="Failed to connect to bus: No medium found"),
+        a_job(Path("/srv/stuff/shop")),
+    )
+    with pytest.raises(PreflightError) as error:
+        systemd.install(job)
+    for words in (
+        "sudo loginctl enable-linger $USER",
+        "XDG_RUNTIME_DIR=/run/user/$(id -u)",
+        "releaser schedule cron --i",
+    ):
+        assert words in error.value.advice
+    with pytest.raises(PreflightError) as error:
+        replace(systemd, of_user=False).install(job)
+    assert "enable-linger" not in error.value.advice
 
 
 def test_a_path_that_no_unit_can_name_is_refused() -> None:
