@@ -37,6 +37,9 @@ class Capability(Frozen):
     sources: Names = ()
     #: Functions that return the supply of a site whose settings name a source; None for any other site.
     supplies: Names = ()
+    #: Functions that add to the venv of a candidate after its packages: each gets the site and the venv, and raises
+    #: BuildError, ToolError and OSError.
+    additions: Names = ()
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
@@ -89,7 +92,9 @@ CAPABILITIES = (
         settings=("reporting.hook_settings.BuildSettings",),
         state=("checkout.output.OUTPUT_FILE",),
         checks=("checkout.output.output_findings",),
+        additions=("checkout.output.take_output",),
     ),
+    Capability(name="live processes", additions=("releases.startup.pin",)),
     Capability(name="check of Django", settings=("site.django_settings.CheckSettings",)),
     Capability(
         name="search for what breaks the tests",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.core.action import Action
 from releaser.core.follow_up import BY_HAND, note_failed_actions
 from releaser.errors import ActivationError, Finding, PreflightError, ToolError
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
 from releaser.serving.health import in_use
@@ -59,7 +59,7 @@ class Restart(Action):
             return
         live = change.previous
         # A failed stop must not keep a bad release live.
-        goes_on = deployment.stays or deployment.goes_back or (live is not None and cannot_run(live))
+        goes_on = deployment.stays or deployment.goes_back or usable(live) is not live
         _stop(change.site, change.log, live.venv if live else None, goes_on=goes_on)
         deployment.look_again()
 

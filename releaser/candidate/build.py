@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.candidate.install import install
 from releaser.candidate.output import TestFacts, count_tests, fewer_tests
+from releaser.capabilities import gather
 from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
-from releaser.checkout.output import take_output
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
 from releaser.locks.origins import OriginFacts, without_wheels_now
 from releaser.locks.versions import uploads_in
-from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
@@ -127,9 +126,8 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             install(work.site, work.facts, candidate.venv, link_mode=mode)
             candidate = replace(candidate, link_mode=mode)
-            take_output(site, candidate.venv)
-            if site.settings.pin_processes:
-                startup.install(candidate.venv, site.runner)
+            for add in gather("additions"):
+                add(site, candidate.venv)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
             candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)

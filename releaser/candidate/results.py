@@ -20,7 +20,7 @@ from releaser.releases.blocks import (
     change_blocks,
     read_blocks,
 )
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.releases.journal import LIVE_TESTS, RedTests
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
@@ -198,12 +198,12 @@ def try_live_release(work: Workspace) -> RedTests | None:
     from releaser.candidate.testing import failure_of_live, tree_of_live  # slow to import
     from releaser.candidate.trials import list_trials
 
-    site, live, path = work.site, work.live, work.site.state_dir / LIVE_TESTS
+    site, path = work.site, work.site.state_dir / LIVE_TESTS
     if site.settings.test_live != "always":
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None
-    if live is None or cannot_run(live):
+    if (live := usable(work.live)) is None:
         return None
     with tree_of_live(work) as tree:
         before = red_tests(site.state_dir, live)

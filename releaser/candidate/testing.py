@@ -14,7 +14,7 @@ from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, how_to_set
 from releaser.releases.blocks import FailedTestsSection, block_candidate, change_blocks
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.releases.release import OUTPUT
 from releaser.releases.touched import note_installed
 from releaser.system.frozen import Frozen
@@ -149,11 +149,11 @@ def live_passes_again(work: Workspace) -> bool:
 
 def _blame(work: Workspace, *attempted: Trial) -> Blame:
     """Test the live release with the code of the checkout; return the cause of a candidate's failure."""
-    if work.live is None or cannot_run(work.live):
+    if (live := usable(work.live)) is None:
         return "unknown"
     try:
         with tree_of_live(work) as tree:
-            return "before" if failure_of_live(tree, work.log, work.live, *attempted) else "update"
+            return "before" if failure_of_live(tree, work.log, live, *attempted) else "update"
     except BuildError as error:
         work.log.note_failure(error, follow_up=False)
         return "unknown"

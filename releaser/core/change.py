@@ -22,7 +22,7 @@ from releaser.errors import (
     error_line,
     refuse,
 )
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.releases.journal import Entry, Flip, journal_of, make_entry
 from releaser.releases.release import flip, is_missing_or_dangling
 from releaser.releases.store import store_of
@@ -260,8 +260,7 @@ class Change:
             return f"as a failed {action.name} causes no rollback"
         if self.flip.stays:
             return "because of --force"
-        unusable = self.previous is not None and cannot_run(self.previous)
-        return f"as nothing can run on {self.flip.previous}" if unusable else ""
+        return f"as nothing can run on {self.flip.previous}" if usable(self.previous) is not self.previous else ""
 
     # Going back
 
@@ -461,7 +460,7 @@ def retry_failed_actions(site: Site, log: RunLog) -> None:
     """
     release = store_of(site).live()
     due = failed_actions(site.state_dir, release)
-    if release is None or not due or cannot_run(release):
+    if not due or (release := usable(release)) is None:
         return
     succeeded = do_actions(site, log, release, due)
     _note_failed(site, release, [name for name, has_succeeded in succeeded.items() if not has_succeeded])

@@ -55,11 +55,11 @@ def foresee(case: Case, *, force: bool) -> list[str]:
 
 
 def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:
-    waits = False
+    waits, is_forced = False, force or case.is_repair
     for gate in GATES:
         verdict = gate.judge(case) if gate.stage == stage and not (waits and gate.acts) else None
         if isinstance(verdict, Refusal):
-            if not (gate.is_forcible and (force or case.is_repair)):
+            if not (gate.is_forcible and is_forced):
                 raise verdict.error
             case.log.note(*verdict.error.findings)
         elif isinstance(verdict, Wait):

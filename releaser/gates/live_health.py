@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import PreflightError, ToolError
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.serving.checks import ask_live_site, unhealthy_finding
 from releaser.serving.health_settings import HealthSettings
 
@@ -18,9 +18,8 @@ class LiveHealth(Gate):
     def judge(self, case: Case) -> Verdict:
         """Ask the site."""
         site = case.site.outside
-        live = case.work.live
         check = HealthSettings.of(site).health_check
-        if check is None or live is None or cannot_run(live):
+        if check is None or usable(case.work.live) is None:
             return None
         with case.log.step("live health check") as step:
             try:

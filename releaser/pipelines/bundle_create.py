@@ -59,7 +59,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     """
     release = find_release(site, request.release)
     sealed = release.manifest
-    if sealed.tests != "passed" or sealed.never_live:
+    if not sealed.may_go_live:
         message = f"{release.id} has not passed its tests ({sealed.origin}, tests: {sealed.tests})"
         refuse("release-untested", message, "Choose a good release from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):

@@ -33,7 +33,7 @@ class Goal(Frozen):
     wanted: Wanted
     source: Source
     #: Why the live release has to be rebuilt; None if it need not be.
-    due: RebuildReason | None
+    rebuild: RebuildReason | None
     resolution: Resolution
     #: True if there is a release to make live: a new, rebuilt or waiting one.
     is_new: bool
@@ -60,22 +60,22 @@ class Goal(Frozen):
     @property
     def is_repair(self) -> bool:
         """True if the live release is damaged, which may be why the site fails its health check."""
-        return self.due is not None and self.due.is_damaged
+        return self.rebuild is not None and self.rebuild.is_damaged
 
 
-def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: Source | None = None) -> Goal:
+def decide(work: Workspace, rebuild: RebuildReason | None, *, force: bool, source: Source | None = None) -> Goal:
     """Resolve in the staging tree, and decide whether to build a release.
 
     Without `source`, the settings choose the source. Raises ResolutionError.
     """
-    source = source or choose_source(work, rebuilds=due is not None)
+    source = source or choose_source(work, rebuilds=rebuild is not None)
     wanted = Wanted(work=work, force=force)
     resolution = source.resolve(wanted)
-    is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
+    is_new = rebuild is not None or is_another(work, resolution) or _waits(work, resolution)
     # While the site is down, the cause of an earlier failure is unknown.
-    is_open = force or (due is not None and due.is_down)
+    is_open = force or (rebuild is not None and rebuild.is_down)
     failed = _find_failure(work, resolution) if is_new and not is_open else None
-    goal = Goal(wanted=wanted, source=source, due=due, resolution=resolution, is_new=is_new, failed=failed)
+    goal = Goal(wanted=wanted, source=source, rebuild=rebuild, resolution=resolution, is_new=is_new, failed=failed)
     if goal.builds or goal.is_unsure:
         source.refuse_unfit(wanted, resolution.lock)
     return goal

@@ -80,7 +80,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
-    work, due, resolution = goal.work, goal.due, goal.resolution
+    work, rebuild, resolution = goal.work, goal.rebuild, goal.resolution
     site, builds = work.site.outside, goal.builds
     commits = note_target(work.log, target)
     if builds:
@@ -88,7 +88,11 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)
     lines = [
-        *([f"{due.release.id} would be rebuilt, because {due.reason}"] if due and (builds or goal.is_unsure) else ()),
+        *(
+            [f"{rebuild.release.id} would be rebuilt, because {rebuild.reason}"]
+            if rebuild and (builds or goal.is_unsure)
+            else ()
+        ),
         *_about_commits(commits, target, following, builds=builds),
         *_about_packages(site, goal, len(diff)),
     ]

@@ -123,9 +123,9 @@ def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
     return f"`link_mode` is {wanted}, but it was built with {built_with}"
 
 
-def describe_damage(due: RebuildReason) -> Finding:
+def describe_damage(rebuild: RebuildReason) -> Finding:
     """Return the finding for a live release that is rebuilt because it was changed."""
-    message = f"the live release {due.release.id} is damaged: {due.reason}"
+    message = f"the live release {rebuild.release.id} is damaged: {rebuild.reason}"
     advice = (
         "releaser builds a new release from its lock. Check who changed it: `uv sync` and `pip` write to the live venv."
     )

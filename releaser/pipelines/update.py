@@ -141,7 +141,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     close_journal(run.site, run.log, event if wait.error is not None and is_news else "")
     headline = f"{release.id} is ready and waits: {wait.reason}"
     run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
-    _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
+    _report_unusable_live(run.log, goal.rebuild, wait.reason, waits=True)
     attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # the one that waited before
     if wait.error is not None and is_news:
         raise wait.error
@@ -163,12 +163,12 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, remote_head: 
     Nothing is pushed while `remote_head` has commits that the checkout lacks: the remote would refuse.
     """
     live = store_of(site).live()
-    due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
-    if not due and not read_pending(site.state_dir).push:
+    files = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
+    if not files and not read_pending(site.state_dir).push:
         note(site.state_dir, lock_differences=())  # a person has committed the lock, or it does not differ
         return None
     may_push = remote_head is None or site.git.is_ancestor(remote_head, "HEAD")
-    if live is not None and due:
+    if live is not None and files:
         return publish_lock(site, log, live, command="update", pushes=may_push)
     if may_push:
         push_what_is_due(site, log)
@@ -181,16 +181,16 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     if removed := work.only - work.facts.lock.names:
         message = f"the new commits remove {', '.join(sorted(removed))} from uv.lock"
         work.log.note(Finding("package-not-locked", message, "No other package was upgraded instead."))
-    due = find_rebuild_reason(work.site, work.facts.choice, work.live)
-    has_news = due is not None or target.moves
+    rebuild = find_rebuild_reason(work.site, work.facts.choice, work.live)
+    has_news = rebuild is not None or target.moves
     if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):
         work = work.starting_from(committed_lock(work.site))
     try:
         kept = keep_installed(work, work.facts.lock)
     except ReleaserError as error:
-        _report_unusable_live(work.log, due, error.message)
+        _report_unusable_live(work.log, rebuild, error.message)
         raise
-    goal = replace(decide(work.starting_from(kept.lock), due, force=force, source=source), moved=kept.findings)
+    goal = replace(decide(work.starting_from(kept.lock), rebuild, force=force, source=source), moved=kept.findings)
     work.log.learn(on_hold=goal.resolution.on_hold)
     return goal
 
@@ -215,11 +215,11 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
         undo_unfinished(work.site, work.log)
         work.log.learn(blocked=say_what_blocks(failed))
     work.log.set_releases(work.live, None)
-    case = replace(case_of(goal), asks_others=failed is None or (goal.due is not None and not goal.is_repair))
+    case = replace(case_of(goal), asks_others=failed is None or (goal.rebuild is not None and not goal.is_repair))
     for look_after in gather("watchers"):
         look_after(case)
     if failed is not None:
-        _report_unusable_live(work.log, goal.due, failed.reason)
+        _report_unusable_live(work.log, goal.rebuild, failed.reason)
     is_news = adopted and failed is None  # no command asked for the adoption, so the run reports it
     headline = f"the project is adopted; {reason}" if is_news else reason
     # An unsure goal has just run the tests of the live release, unless its Django check failed first.
@@ -237,8 +237,8 @@ def make_release(goal: Goal) -> Release:
     case = case_of(goal)
     examine("begun", case, force=goal.wanted.force)
     complete_tree(work.site, work.log)
-    if goal.due is not None and goal.is_repair:
-        work.log.note(describe_damage(goal.due))
+    if goal.rebuild is not None and goal.is_repair:
+        work.log.note(describe_damage(goal.rebuild))
     work.log.note(*goal.moved)
     try:
         examine("resolved", case, force=goal.wanted.force)
@@ -254,9 +254,9 @@ def make_release(goal: Goal) -> Release:
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
         release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))
     except ReleaserError as error:
-        _report_unusable_live(work.log, goal.due, error.message)
+        _report_unusable_live(work.log, goal.rebuild, error.message)
         raise
-    work.log.learn(rebuilt=goal.due.reason if goal.due is not None else None)
+    work.log.learn(rebuilt=goal.rebuild.reason if goal.rebuild is not None else None)
     return release
 
 
@@ -299,27 +299,27 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
         ) from error
 
 
-def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
+def _report_unusable_live(log: RunLog, rebuild: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
     """Report that nothing can run on the live release if its replacement has failed or `waits`."""
-    if due is None or not due.is_down:
+    if rebuild is None or not rebuild.is_down:
         return
-    message = f"nothing can run on the live release {due.release.id}: {due.reason}"
+    message = f"nothing can run on the live release {rebuild.release.id}: {rebuild.reason}"
     fate = "waits" if waits else "has failed"
     advice = f"Its replacement {fate} ({reason}). Correct that, or run `releaser rebuild`."
     log.note(Finding("live-cannot-run", message=message, advice=advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
-    due, count = goal.due, len(release.manifest.changes)
+    rebuild, count = goal.rebuild, len(release.manifest.changes)
     changed = f"{plural(count, 'package')} changed" if count else "no package changed"
     pulled, culprits = log.learned.pulled, CulpritsSection.of(log).culprits
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
         culprits_named = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
         changed += f", {len(culprits)} on hold because the tests fail with {culprits_named}"
-    if due is None:
+    if rebuild is None:
         return f"updated to {release.id}: {changed}{with_commits}"
-    if not due.is_damaged:
-        return f"rebuilt {due.release.id} as {release.id}, because {due.reason}: {changed}{with_commits}"
-    why = one_line(due.reason, limit=_LONGEST_REASON)
-    return f"built {release.id} to replace {due.release.id}, which was damaged ({why}): {changed}{with_commits}"
+    if not rebuild.is_damaged:
+        return f"rebuilt {rebuild.release.id} as {release.id}, because {rebuild.reason}: {changed}{with_commits}"
+    why = one_line(rebuild.reason, limit=_LONGEST_REASON)
+    return f"built {release.id} to replace {rebuild.release.id}, which was damaged ({why}): {changed}{with_commits}"

@@ -27,7 +27,7 @@ from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.blocks import BLOCKS, read_blocks
 from releaser.releases.channels import CHANNELS, Seen, SeenChannels
-from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
+from releaser.releases.integrity import find_live_damage, find_rollback_damage, usable
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan, RunReport
@@ -174,8 +174,8 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
 
 def _explain_no_way_back(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
     """Return why this host stays: it has failed, gone back, or is ahead of the channel; empty if it follows."""
-    move, newest, live = pointer.current, bundle_before(site), store_of(site).live()
-    if live is None or cannot_run(live):  # the site is down
+    move, newest = pointer.current, bundle_before(site)
+    if usable(store_of(site).live()) is None:  # the site is down
         return ""
     if kept is not None and not kept.live:
         if (failed := read_blocks(site.state_dir).candidate(kept.key)) is not None:

@@ -178,10 +178,10 @@ def find_rollback_damage(release: Release) -> Damage | None:
     return find_lock_damage(release) or _find_file_damage(release)
 
 
-def cannot_run(release: Release) -> bool:
-    """True if nothing can run on a release: its venv or its interpreter is gone, replaced or incompatible."""
-    found = find_live_damage(release)
-    return found is not None and found.fatal
+def usable(release: Release | None) -> Release | None:
+    """Return a release if programs can run on it; None if its venv or interpreter is gone, replaced or incompatible."""
+    found = find_live_damage(release) if release is not None else None
+    return None if found is not None and found.fatal else release
 
 
 def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:

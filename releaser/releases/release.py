@@ -72,6 +72,11 @@ class Manifest(Frozen):
         return manifest_type()(**{**found, **vars(self)})
 
     @property
+    def may_go_live(self) -> bool:
+        """True if its tests passed, and it was not built only to try other packages."""
+        return self.tests == "passed" and not self.never_live
+
+    @property
     def never_live(self) -> bool:
         """True if no run makes this release live, whatever its options."""
         return self.tests in NEVER_LIVE or self.origin == "override"

@@ -79,7 +79,7 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
     decided = []
     for release in snapshot.releases:
         kind = "override" if release.manifest.origin == "override" and not release.live else release.state
-        never_live = kind in ("failed", "override", "candidate")
+        is_spare = present.is_full and kind in ("failed", "override", "candidate")
         places = settings.places(kind)
         among = f"the newest {kind} one" if places == 1 else f"one of the {places} newest {kind} ones"
         counts[kind] += 1
@@ -87,11 +87,11 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
             *_ties(release, snapshot, present),
             *(
                 []
-                if present.is_full and never_live
+                if is_spare
                 else [*([among] if counts[kind] <= places else []), *_youth(release, settings, present.now)]
             ),
         )
-        target = _explain_removal(kind, among if places else "", settings, is_full=present.is_full and never_live)
+        target = _explain_removal(kind, among if places else "", settings, is_full=is_spare)
         decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (target,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at a release with a damaged manifest
         lifecycle = snapshot.lifecycles.get(name)

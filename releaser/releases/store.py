@@ -128,9 +128,7 @@ class StoreSnapshot(Frozen):
         for release in self.releases:
             if live is not None and release.manifest.sequence < live.manifest.sequence:
                 break  # `rollback_order` compares sequence numbers
-            is_ready = (
-                release.state == "candidate" and release.manifest.tests == "passed" and not release.manifest.never_live
-            )
+            is_ready = release.state == "candidate" and release.manifest.may_go_live
             if not is_ready or release.key != key or release.locked.data != lock:
                 continue
             tested_with = self.lifecycles[release.id].configuration

@@ -12,7 +12,7 @@ from releaser.checkout.output import lend_output
 from releaser.checkout.staging_settings import StagingSettings
 from releaser.core.follow_up import note_failed_actions
 from releaser.errors import ActivationError, ToolError, reason_of
-from releaser.releases.integrity import cannot_run
+from releaser.releases.integrity import usable
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
@@ -72,8 +72,8 @@ IN_PLACE_FILE = StateFile(name=COLLECTED, type=InPlace)
 
 def restore_static_files(site: Site, log: RunLog) -> None:
     """Collect the static files of the live release again. A failure is reported, and retried by the next update."""
-    live = store_of(site).live()
-    if live is None or cannot_run(live):
+    live = usable(store_of(site).live())
+    if live is None:
         return
     with log.step(f"{COLLECT} again") as step:
         try:

@@ -21,6 +21,7 @@ from releaser.system.venv_environment import inside
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.site.site import Site
     from releaser.system.process import Runner
 
 MODULE = "_releaser_pin.py"
@@ -37,6 +38,12 @@ _LINE = (
 _LEASE_TEXT = (
     "Each Python process of this release holds a shared lock on this file, so that releaser does not delete it.\n"
 )
+
+
+def pin(site: Site, venv: Path) -> None:
+    """Pin the processes of a candidate, unless the settings forbid that. Raises OSError."""
+    if site.settings.pin_processes:
+        install(venv, site.runner)
 
 
 def install(venv: Path, runner: Runner) -> None:
