@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 #: The settings of this host.
 _OF_HOST = ("environment", "python", "admins", "smtp_host", "mail_from")
 NONE = "none"
+_CORRECT_MAIL = (
+    "Correct the settings, such as `releaser setup --smtp-host mail.example.org --set smtp_port=587 --set "
+    "smtp_user=NAME --set smtp_password_file=PATH`, then run `releaser test-mail`."
+)
 _ALL_SETTINGS = "`releaser config` lists all settings."
 
 
@@ -247,7 +251,7 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
         try:
             sent = send_test_mail(find_site(path, environ))
             if sent.problem:
-                failures.append(MailError(sent.problem, "Check the mail settings and the mail server."))
+                failures.append(MailError(sent.problem, _CORRECT_MAIL))
         except PreflightError as error:
             failures.append(error)
     if plan.scheduler is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -28,6 +27,7 @@ from releaser.serving.servers import (
 )
 from releaser.site.conventions import choose_dependency_group
 from releaser.site.loading import read_variables
+from releaser.site.ownership import name_of
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
@@ -258,7 +258,7 @@ def _check_restart(site: Site, text: str) -> Answer:
     if found:
         close = _closest(text, restart_words())
         return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
-    if words[:1] == ["sudo"] and (doubt := _doubt_sudo(site, words[1:])):
+    if doubt := _doubt_sudo(site, words) or _doubt_units(site, words):
         return Answer(problem=doubt, may_stay=True)
     if finding := find_unrestarted(site):
         return Answer(problem=str(finding), may_stay=True)
@@ -272,15 +272,33 @@ def _check_restart(site: Site, text: str) -> Answer:
 
 def _doubt_sudo(site: Site, words: list[str]) -> str:
     """Say what to write into which file so that sudo asks for no password; empty if it asks for none."""
+    if words[0] != "sudo":
+        return ""
     try:
-        ask_program(site, ["sudo", "-n", "-l", *words])
+        ask_program(site, ["sudo", "-n", "-l", *words[1:]])
     except ToolError:
-        program = shutil.which(words[0]) or words[0] if words else ""
-        rule = f"{pwd.getpwuid(os.geteuid()).pw_name} ALL=(root) NOPASSWD: {shlex.join((program, *words[1:]))}"
+        program = shutil.which(words[1]) or words[1] if words[1:] else ""
+        rule = f"{name_of(os.geteuid())} ALL=(root) NOPASSWD: {shlex.join((program, *words[2:]))}"
         return (
             "sudo does not permit this command without a password. Run `sudo visudo -f /etc/sudoers.d/releaser`, and "
             f"add this line: {rule}"
         )
+    return ""
+
+
+def _doubt_units(site: Site, words: list[str]) -> str:
+    """Say that systemd does not know a unit, or does not work for this user; empty if it knows all units."""
+    words = words[1:] if words[0] == "sudo" else words
+    if words[0] != "systemctl" or "restart" not in words:
+        return ""
+    at = words.index("restart")
+    for unit in words[at + 1 :]:
+        try:
+            state = ask_program(site, [*words[:at], "show", "--property=LoadState", unit])
+        except ToolError as error:
+            return str(error)
+        if "not-found" in state:
+            return f"systemd has no unit {unit}. `systemctl list-units --type=service` lists those that run."
     return ""
 
 

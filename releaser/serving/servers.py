@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,13 +158,14 @@ def unit_places(environ: Mapping[str, str]) -> Mapping[bool, tuple[Path, ...]]:
 
 
 def find_addresses(checkout: Path, venv: Path) -> tuple[str, ...]:
-    """Return the addresses on which its servers listen, such as `127.0.0.1:8000`, and then the paths of sockets.
+    """Return the addresses on which its servers listen, such as `127.0.0.1:8000`, or the path of a socket.
 
-    Only those are found whose open files this user may see: of processes of this user.
+    The first is open in the most processes: workers share the socket of the site, and not that for control. Only those
+    addresses are found whose processes this user may examine: processes of this user.
     """
     sockets = listening_sockets()
-    found = {sockets[number]: None for pid in _pids_of(checkout, venv) for number in _sockets_of(pid) & sockets.keys()}
-    return tuple(sorted(found, key=lambda one: one.startswith("/")))
+    found = Counter(sockets[number] for pid in _pids_of(checkout, venv) for number in _sockets_of(pid) & sockets.keys())
+    return tuple(sorted(found, key=lambda one: (-found[one], one.startswith("/"), one)))
 
 
 def _pids_of(checkout: Path, venv: Path) -> list[int]:

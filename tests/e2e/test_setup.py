@@ -1,5 +1,7 @@
 """Setting a site up, by answers on a terminal or by options; what is wrong changes nothing, nor does a second time."""
 
+import os
+import pwd
 import re
 import shutil
 import socket
@@ -179,6 +181,34 @@ def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site:
     assert "config/tmp/restart.txt does not restart gunicorn (process" in said  # so that the answer is asked for twice
     assert f"Detected: the site listens on {address}. URL" in said
     assert f"RELEASER_HEALTH_CHECK='http://{address}/'" in (site.outer / ".env").read_text(encoding="utf-8"), said
+
+
+def test_the_service_of_the_site_is_proposed_and_a_restart_that_cannot_work_is_doubted(
+    site: SampleSite, crontab: Path
+) -> None:
+    shutil.rmtree(site.path / "config", ignore_errors=True)
+    site.env.pop("RELEASER_RESTART", None)
+    units = site.outer.parent / "own" / "systemd" / "user"
+    (units / "default.target.wants").mkdir(parents=True)
+    (units / "shop.service").write_text(f"[Service]\nWorkingDirectory={site.path}\nExecStart=/usr/bin/true\n")
+    (units / "default.target.wants" / "shop.service").symlink_to(units / "shop.service")
+    site.env["XDG_CONFIG_HOME"] = str(units.parents[1])
+    known = 'case "$*" in *shop.service) echo LoadState=loaded;; *) echo LoadState=not-found;; esac'
+    for name, text in (("systemctl", known), ("sudo", "exit 1")):
+        program = crontab.with_name(name)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    wrong = "sudo systemctl restart shop.service\nsystemctl restart shpo.service\n"
+    right = "systemctl --user restart shop.service"
+    _, said = on_terminal(site, "setup", typed=f"local\n\n\n{wrong}{right}\nnone\n\n\nnone\ny\n")
+    said = " ".join(said.split())
+    assert f"Detected: systemd starts shop.service in {site.path}. Restart" in said
+    assert f"or a command) [{right}]:" in said
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    program = crontab.with_name("systemctl")
+    assert f"add this line: {user} ALL=(root) NOPASSWD: {program} restart shop.service" in said
+    assert "systemd has no unit shpo.service." in said
+    assert f"RELEASER_RESTART='{right}'" in (site.outer / ".env").read_text(encoding="utf-8")
 
 
 def test_a_project_in_the_same_directory_keeps_its_settings(site: SampleSite, crontab: Path) -> None:

@@ -1,12 +1,23 @@
 """Which servers run a site, by their command lines and services, where they listen, and what restarts each."""
 
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from releaser.serving.servers import Server, find_units, kind_of, listening_sockets, unit_in
+from releaser.serving.servers import (
+    Server,
+    find_addresses,
+    find_servers,
+    find_units,
+    kind_of,
+    listening_sockets,
+    unit_in,
+)
+from tests.support.commands import beside
 
 VENV = "/srv/shop_stuff/shop/.venv/bin"
 COMMANDS = {
@@ -21,6 +32,12 @@ COMMANDS = {
     f"{VENV}/python -m uvicorn shop.asgi:application": "Uvicorn",
     f"{VENV}/python {VENV}/hypercorn shop.asgi:application": "Hypercorn",
     f"{VENV}/python /usr/share/passenger/helper-scripts/wsgi-loader.py": "Passenger",
+    # As ps shows them for gunicorn 27, Granian, Daphne, Uvicorn, and uWSGI of Debian:
+    ".venv/bin/python .venv/bin/gunicorn --bind unix:/run/shop.sock --workers 2 shop.wsgi": "gunicorn",
+    ".venv/bin/python -m granian --interface wsgi --port 8732 shop.wsgi:application": "Granian",
+    f"{VENV}/python .venv/bin/daphne -p 8733 shop.asgi:application": "Daphne",
+    f"{VENV}/python .venv/bin/uvicorn --port 8734 --interface wsgi shop.wsgi:application": "Uvicorn",
+    "uwsgi --plugin python3 --http-socket 127.0.0.1:8735 --master --processes 1": "uWSGI",
     f"{VENV}/python manage.py runserver": "",
     f"{VENV}/python -c gunicorn": "",
     f"{VENV}/python": "",
@@ -132,3 +149,29 @@ def test_the_address_of_a_listening_socket_is_found(
         server.listen()
         place = tmp_path if family == socket.AF_UNIX else server.getsockname()[1]
         assert listening_sockets()[inode] == shown.format(place)
+
+
+#: A stand-in for a server: it listens on two sockets, and its worker has only the first of them.
+STAND_IN = """
+import os, socket, sys, time
+shared, control = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+if not os.fork():
+    control.close()
+    time.sleep(60)
+print(shared.getsockname()[1], control.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["gunicorn", "granian", "daphne", "uvicorn", "hypercorn"])
+def test_a_running_server_is_found_with_the_address_that_its_workers_share(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(STAND_IN)
+    words = [sys.executable, name, "--workers", "2", "shop.wsgi"]
+    with beside(words, cwd=tmp_path, env=os.environ) as process:
+        assert process.stdout is not None
+        shared, control = process.stdout.readline().split()
+        (found,) = find_servers(tmp_path, tmp_path / ".venv")
+        assert (found.kind.lower(), found.pid) == (name, process.pid)
+        assert find_addresses(tmp_path, tmp_path / ".venv") == (f"127.0.0.1:{shared}", f"127.0.0.1:{control}")
+        assert find_servers(tmp_path / "other", tmp_path / "other" / ".venv") == ()
+        os.killpg(process.pid, signal.SIGKILL)
