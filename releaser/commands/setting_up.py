@@ -139,6 +139,8 @@ def _check(ctx: CommandContext, done: SetUp, failures: list[ReleaserError]) -> N
         run_check(replace(ctx, output=replace(ctx.output, json=False, quiet=ctx.output.quiet or ctx.output.json)))
     except PreflightError as error:
         failures.append(error)
+    if failures:
+        ctx.output.note("The settings are written. Correct what follows, then run `releaser check`.")
     for failure in failures[:-1]:
         ctx.output.print_error(failure)
     if failures:

@@ -273,6 +273,7 @@ def test_what_is_wrong_changes_nothing_and_who_does_not_agree_gets_nothing(site:
 def test_what_is_not_ready_is_told_and_what_is_written_stays(site: SampleSite, crontab: Path) -> None:
     site.edit("mine.txt", "x")
     finished = site.releaser("setup", *OPTIONS, "--no-mail", "--schedule", "none", check=3)
+    assert "The settings are written. Correct what follows, then run `releaser check`." in finished.stderr
     assert "working tree is not clean" in finished.stderr
     assert "ada@example.org" in (site.outer / ".env").read_text(encoding="utf-8")
     assert crontab.read_text() == "# mine\n"
