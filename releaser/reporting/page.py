@@ -269,17 +269,16 @@ def page_of_sites(servers: Iterable[Server], at: datetime) -> str:
 
 def _host(anchor: str, one: Server, at: datetime) -> _Host:
     problem, report = one.find_problem(at), one.report
-    level = Service.WARNING if report else Service.CRITICAL
-    unsure = [Alarm(level=level, text=f"the report of {one.name} is not of now: {problem}")] if problem else []
+    alarms = [Alarm(level=Service.WARNING if report else Service.CRITICAL, text=problem)] if problem else []
     sites = [_site(answer, at) for answer in report.sites] if report else []
-    sites = [replace(site, alarms=[*site.alarms, *unsure]) for site in sites]
     return _Host(
         id=anchor,
         name=one.name,
         place=one.place,
         at=report.at if report else None,
-        alarms=[Alarm(level=level, text=problem)] if problem else [],
-        sites=sorted(sites, key=lambda site: -site.state),
+        alarms=alarms,
+        # The state in an old report may have changed.
+        sites=sorted((replace(site, alarms=[*site.alarms, *alarms]) for site in sites), key=lambda site: -site.state),
     )
 
 

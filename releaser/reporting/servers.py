@@ -57,9 +57,9 @@ class Server(Frozen):
             return self.problem
         since = now - self.report.at
         if since > OLDEST:
-            return f"its report is {age(since.total_seconds())} old"
+            return f"the report is {age(since.total_seconds())} old"
         if -since > _AHEAD:
-            return f"its clock is {age(-since.total_seconds())} ahead"
+            return f"the clock of the server is {age(-since.total_seconds())} ahead"
         return ""
 
 

@@ -234,6 +234,26 @@ PRESS = "document.querySelector('button').click(); getSelection().toString()"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1200])
+def test_no_page_is_wider_than_the_window(width: int) -> None:
+    require(shutil.which("chromium"), MISSING)
+    long = "x" * 400
+    status = replace(
+        WELL.status, path=f"/srv/{long}", live=long, left_out=f"`{long}`", problems=(f"https://x.example/{long}",)
+    )
+    sites = [replace(FINE, answer=plain(status), site=status.path), replace(FINE, errors=(long,), answer=None)]
+    servers = [a_server(*sites, name=long), a_server(*[FINE] * 30), Server(name="web3", place=f"/{long}", problem=long)]
+    with chromium() as browser:
+        for page in (
+            page_of(replace(FULL, status=status)),
+            page_of_sites(servers, NOW),
+            page_of_sites(servers[:1], NOW),
+        ):
+            browser.show(page, width=width)
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.slow
 def test_a_button_copies_each_command_and_without_a_script_a_click_selects_it() -> None:
     require(shutil.which("chromium"), MISSING)
     page = page_of(FULL)
@@ -260,7 +280,7 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
     assert state_of(empty) == "broken"
     for said in ("No release is live.", "Newer versions are not known: No query was made.", "None yet."):
         assert said in empty
-    assert "th, .entry, .time { white-space: nowrap }" in page
+    assert ".entry { display: inline-block }" in page
     assert re.search(r'<span class="entry"><span class="key [\w-]+"></span> failed</span>', page)
 
 
@@ -307,8 +327,8 @@ FINE = SiteAnswer(site="/srv/well", exit_code=0, answer=plain(WELL.status))
     [
         (a_server(FINE), "well", ""),
         (a_server(FINE, ago=timedelta(hours=25)), "well", ""),
-        (a_server(FINE, ago=timedelta(hours=27)), "needs attention", "Its report is 1 d old."),
-        (a_server(FINE, ago=timedelta(hours=-1)), "needs attention", "Its clock is 1 h ahead."),
+        (a_server(FINE, ago=timedelta(hours=27)), "needs attention", "The report is 1 d old."),
+        (a_server(FINE, ago=timedelta(hours=-1)), "needs attention", "The clock of the server is 1 h ahead."),
         (Server(name="web1", place="/x", problem=f"no answer {BAD}"), "broken", "No answer &lt;script&gt;"),
         (a_server(replace(FINE, answer=plain(NOTHING.status))), "broken", ""),
         (a_server(), "well", ""),

@@ -106,7 +106,12 @@ def test_the_login_is_that_of_netrc(tmp_path: Path, url: str) -> None:
     netrc.chmod(0o600)
     SEEN.clear()
     read(f"{url}/good", NETRC=str(netrc))
-    assert [("/good", f"Basic {base64.b64encode(b'ann:secret1234').decode()}")] == SEEN
+    login = f"Basic {base64.b64encode(b'ann:secret1234').decode()}"
+    assert SEEN == [("/good", login)]  # noqa: SIM300
+    netrc.write_text("machine 127.1 login ann password secret1234\n")
+    SEEN.clear()
+    assert read(f"{url.replace('127.0.0.1', '127.1')}/good", NETRC=str(netrc)).report is not None
+    assert SEEN == [("/good", None)]  # over http, everybody on the way could read it
 
 
 BAD: dict[str, bytes] = {
