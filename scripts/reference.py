@@ -103,11 +103,12 @@ def _options(options: Iterable[click.Option], command: click.Command) -> list[tu
 def _settings() -> Iterator[tuple[str, str]]:
     said = comments(AllSettings)
     for name, spec in SPECS.items():
-        words = spec.kind.schema.get("enum")
+        words = [str(word) for word in spec.kind.schema.get("enum", ()) if spec.kind is not flag]
         default = "detected" if name in _FOUND_OUT else "none"
         if spec.default not in {None, ()}:
             default = f"`{spec.kind.spell_in_line(spec.default)}`"
-        facts = [f"One of {spec.kind.called}"] if words else []
+        is_listed = all(f"`{word}`" in said[name] for word in words)
+        facts = [] if is_listed else [f"One of {spec.kind.called}"]
         facts += [f"Default: {default}"] if default != "none" and "Default:" not in said[name] else []
         facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
         text = " ".join([said[name], *(f"{fact}." for fact in facts)])

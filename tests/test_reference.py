@@ -86,7 +86,7 @@ def test_the_help_of_a_command_has_its_own_options_first(name: str) -> None:
     }  # fmt: skip
     assert "--project" in shared
     assert sum(map(len, groups.values())) == sum(isinstance(one, click.Option) for one in command.get_params(context))
-    assert groups["Common options"][-1].opts == ["-h", "--help"]
+    assert "--help" in groups["Common options"][-1].opts
     assert text.count("Example: releaser ") == 1
 
 

@@ -9,7 +9,7 @@ from releaser.site.values import FilePath
 class AttestationSettings(Part):
     """Who has published a package."""
 
-    #: Verify who has published a package, by its attestations (PEP 740).
+    #: Verify who published each package, by its attestations (PEP 740).
     attestations: Literal["off", "warn", "require"] = "warn"
-    #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
+    #: The `trusted_root.json` of Sigstore to verify attestations with, in place of the public one.
     attestations_root: FilePath | None = None

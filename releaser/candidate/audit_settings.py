@@ -11,7 +11,7 @@ OFF = "the setting `vulnerability_service` is `none`"
 class AuditSettings(Part):
     """Known vulnerabilities."""
 
-    #: How long to wait for the whole answer of that service.
+    #: How long to wait for the answer of the service for known vulnerabilities.
     audit_timeout: Limit = 20.0
     #: The ids of vulnerabilities that you accept.
     audit_ignore: Ids = ()

@@ -8,12 +8,12 @@ from releaser.site.declaring import Part
 class CulpritSettings(Part):
     """The search for the upgrades that break the tests."""
 
-    #: The reaction to tests that fail with an update and pass with the live release.
+    #: `hold` puts the upgrades that break the tests on hold, and the others go live; `report` only names them; `off`
+    #: does not search.
     culprits: Literal["hold", "report", "off"] = "hold"
-    #: The most test runs of this search in one update, not counting repeated runs and the run with the next lower
-    #: versions.
+    #: The most test runs that the search for a culprit takes in one update, not counting repeated runs.
     culprit_runs: int = 20
-    #: After this many minutes, the search starts no further run.
+    #: The search for a culprit starts no test run after this many minutes.
     culprit_minutes: int = 120
 
     @property

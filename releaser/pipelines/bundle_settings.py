@@ -7,8 +7,8 @@ from releaser.site.values import FilePath, Patterns
 class BundleSettings(Part):
     """The files in a bundle, and the signers whose bundles this host installs."""
 
-    #: Files that a bundle includes in addition to the code: paths and patterns in the project. They are tested, go live
-    #: and are rolled back with the release; a file that was edited on a host is not overwritten.
+    #: Untracked files that a bundle includes: paths and patterns in the project. A file that was edited on a host is
+    #: not overwritten.
     bundle_include: Patterns = ()
     #: The signers whose bundles this host installs: an allowed_signers file, see ssh-keygen(1).
     bundle_signers: FilePath | None = None

@@ -7,11 +7,11 @@ from releaser.site.values import Duration
 class RetentionSettings(Part):
     """How long releases are kept."""
 
-    #: How many good releases are kept in addition to the live one.
+    #: How many good releases are kept in addition to the live release.
     keep: int = 5
-    #: Good releases younger than this are kept in addition.
+    #: Good releases younger than this are kept, too.
     keep_within: Duration = 30 * 86400.0
-    #: How many releases are kept that failed, that were rolled back, and that tried a package; of each kind.
+    #: How many failed releases, how many rolled-back ones, and how many candidates of `--override` are kept.
     keep_failed: int = 2
     #: How old a release must be to be deleted, whatever the other settings say.
     keep_at_least: Duration = 3600.0

@@ -9,7 +9,7 @@ class WebhookSettings(Part):
 
     #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
     webhook: UrlOrNone | None = secret(default=None)
-    #: The secret that reports to the webhook are signed with.
+    #: The secret with which releaser signs reports to the webhook.
     webhook_secret: Line | None = secret(default=None)
 
 
@@ -28,5 +28,5 @@ class PingSettings(Part):
 class ServiceSettings(Part):
     """Services that Apprise knows."""
 
-    #: Apprise URLs of services that get a few lines whenever a mail is due.
+    #: Apprise URLs of services that get a short notice whenever a mail is due.
     notify: Services = secret(default=())

@@ -12,7 +12,7 @@ from releaser.site.values import Duration, FilePath, Limit, Packages, S3Prefixes
 class VersionSettings(Part):
     """Which versions may be installed."""
 
-    #: The same as `upgrade`, for single packages.
+    #: The largest upgrade of single packages, as in `upgrade`.
     upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.pairs(values.one_of(*LEVELS))] = ()
     #: The packages that updates keep at the locked version.
     ignore: Packages = ()
@@ -22,9 +22,9 @@ class VersionSettings(Part):
     min_age: Duration = 3 * 86400.0
     #: The minimum age of a version that fixes a known vulnerability, if `min_age` is higher.
     min_age_fixes: Duration = 86400.0
-    #: Other minimum ages, for single packages.
+    #: The minimum age of single packages, in place of `min_age`.
     min_age_packages: Annotated[tuple[tuple[str, float], ...], values.pairs(values.duration)] = ()
-    #: The treatment of a version whose index does not report its upload time.
+    #: Install (`take`) or skip (`refuse`) a version whose index does not report its upload time.
     min_age_unknown: Literal["take", "refuse"] = "take"
 
     def age(self, now: datetime) -> Age:
@@ -43,5 +43,5 @@ class S3Settings(Part):
 
     #: S3 buckets with packages, in addition to indexes and directories.
     sources: S3Prefixes = ()
-    #: The time limit of all downloads from there in one run.
+    #: The time limit of all downloads from `sources` in one run.
     sources_timeout: Limit = 300.0

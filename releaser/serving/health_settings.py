@@ -27,7 +27,7 @@ _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
 class HealthSettings(Part):
     """The conditions under which the site is healthy."""
 
-    #: The check whether the site works: a URL that must answer, or a command that must exit with 0.
+    #: The check that the site works: a URL that must answer, or a command that must exit with 0.
     health_check: UrlOrCommand | None = None
     #: The HTTP statuses that pass: `200`, a class such as `2xx`, a range such as `200-204`.
     health_status: Statuses = (range(200, 300), range(300, 400))
@@ -37,13 +37,13 @@ class HealthSettings(Part):
     health_socket: SocketPath | None = None
     #: The host in the header `Host` and in the certificate, if it differs from that of the URL.
     health_host: Host | None = None
-    #: The time limit of one try.
+    #: The time limit of one try of the health check.
     health_timeout: Limit = 10.0
-    #: The number of tries after the first.
+    #: How often the health check is repeated until it passes.
     health_retries: int = 7
-    #: The pause between two tries.
+    #: The pause between two tries of the health check.
     health_pause: Duration = 2.0
-    #: How long answers must stay good if releaser cannot see which release gives them; 0 asks once.
+    #: How long the health check must pass if releaser cannot see which release answers; 0 asks once.
     health_seconds: Duration = 10.0
 
     def patience(self) -> "Patience":

@@ -127,7 +127,7 @@ class MailSettings(Part):
     smtp_user: Line | None = None
     #: The password for the mail server. It is never shown.
     smtp_password: Line | None = secret(default=None)
-    #: A file that contains only this password.
+    #: A file that contains only the password for the mail server.
     smtp_password_file: FilePath | None = None
     #: The encryption of the connection to the mail server. Except with `none`, the certificate is checked.
     smtp_security: Literal["none", "starttls", "tls"] | None = None

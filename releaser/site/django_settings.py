@@ -28,7 +28,7 @@ class StaticSettings(Part):
 class CheckSettings(Part):
     """`manage.py check --deploy`."""
 
-    #: Require that `manage.py check --deploy` passes with a candidate, before its tests.
+    #: `deploy` requires that `manage.py check --deploy` passes with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = "off"
     #: The lowest level of messages at which `check --deploy` fails.
     django_check_level: Literal["error", "warning"] = "error"
@@ -37,7 +37,8 @@ class CheckSettings(Part):
 class MigrationSettings(Part):
     """Migrations."""
 
-    #: How to handle a candidate with migrations that are not applied. releaser never applies migrations.
+    #: `report` names migrations that are not applied; with `refuse`, the candidate waits for them; `off` does not ask.
+    #: releaser never applies migrations.
     migrations: Literal["report", "refuse", "off"] = "report"
 
 

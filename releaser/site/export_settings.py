@@ -7,9 +7,9 @@ from releaser.site.values import FileInside, Name
 class ExportSettings(Part):
     """The requirements file."""
 
-    #: A requirements file in the project that releaser writes from the lock and commits with it; no symlinks.
+    #: A requirements file in the project that releaser writes from the lock and commits with it. It is no symlink.
     requirements_export: FileInside | None = None
-    #: The dependency group in that file. Default: `prod` or `production`. `none` omits all groups.
+    #: The dependency group in `requirements_export`. Default: `prod` or `production`. `none` omits all groups.
     requirements_export_group: Name | None = None
-    #: Write the hashes of all packages into that file. pip does not accept hashes in a constraints file.
+    #: Write hashes into `requirements_export`. pip accepts no hashes in a constraints file.
     requirements_export_hashes: bool = True

@@ -47,7 +47,7 @@ class Settings(Frozen):
     text of `config --schema` and of the documentation.
     """
 
-    #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
+    #: The directory for releases, journal, lock, history, logs and waiting mails, on the file system of the project.
     state_dir: FilePath | None = None
     #: The environment of this host. It decides which dependency group is installed.
     environment: Annotated[str, values.one_of("staging", "production", "local")] | None = None
@@ -75,7 +75,7 @@ class Settings(Frozen):
     test_groups: Ids = ()
     #: The time limit of one run of the tests.
     test_timeout: Limit = 1800.0
-    #: When an update that finds nothing newer tests the live release: `always`, or only if its test result may differ.
+    #: `always` tests the live release in each update that finds nothing newer; `changed` only if the result may differ.
     test_live: Literal["changed", "always"] = "changed"
     #: Use the git repository of the project, if the project or a directory above it has a `.git`.
     git: bool = True
@@ -87,15 +87,15 @@ class Settings(Frozen):
     git_hooks: bool = False
     #: The time limit of each call of git.
     git_timeout: Limit = 300.0
-    #: The URL of the service for known vulnerabilities, with the API of OSV; `none` for no service.
+    #: The URL of a service for known vulnerabilities with the API of OSV; `none` for no service.
     vulnerability_service: UrlOrNone | None = None
     #: The group of a release's files. The user who runs releaser must be a member.
     unix_group: Name | None = None
-    #: Let members of that group run releaser: they get write access to releases and the state directory.
+    #: Let members of `unix_group` run releaser: they get write access to releases and the state directory.
     group_writable: bool = False
-    #: Give releases the start-up module, which keeps each process on the release on which it started.
+    #: Keep each process on the release on which it started, by a start-up module in each release.
     pin_processes: bool = True
-    #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
+    #: How uv puts files into a release: `clone` shares blocks of the file system, `copy` makes copies.
     link_mode: Literal["clone", "copy"] | None = None
 
 

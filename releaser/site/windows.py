@@ -114,5 +114,5 @@ class DueSettings(Part):
     every: Interval | None = None
     #: The maintenance windows, in which updates may start, in the local time of the host.
     window: Windows = ()
-    #: The longest wait of `update --if-due` before it starts. A site always waits the same time.
+    #: The longest wait before `update --if-due` starts. Each site always waits the same time.
     jitter: Jitter = 0.0
