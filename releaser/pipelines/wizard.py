@@ -66,7 +66,7 @@ class Answer(Frozen):
 
     settings: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
-    #: The answer to offer next; None for the one before.
+    #: The answer to offer next, if another one was probably meant.
     suggestion: str | None = None
     #: True if the answer counts despite the problem when it is given again.
     may_stay: bool = False
@@ -102,7 +102,7 @@ def _propose_restart(site: Site) -> Proposal | None:
     project = site.project
     servers = find_servers(project.checkout, project.venv)
     touches = restart_of(site).restarts_processes(site)
-    if touches and (not servers or any(one.watches_file for one in servers)):
+    if touches and any(one.watches_file for one in servers):
         return None
     for one in servers:
         if one.restart:
@@ -111,10 +111,10 @@ def _propose_restart(site: Site) -> Proposal | None:
             settings = {"restart": "auto", "restart_file": file}
             return Proposal(answer="auto", reason=f"{one} restarts when {file} changes", settings=settings)
     for is_user_unit, places in unit_places(site.runner.environ).items():
-        if units := find_units(project.checkout, places):
+        if units := find_units(project.checkout, places, must_serve=touches):
             words = restart_units(units, is_user_unit=is_user_unit)
             return _restart_by(words, f"systemd starts {' and '.join(units)} in {project.checkout}")
-    if reason := _passenger(site, servers):
+    if not touches and (reason := _passenger(site, servers)):
         return _restart_by(("passenger",), reason)
     return None
 

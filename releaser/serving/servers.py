@@ -138,17 +138,22 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     return tuple(one for pid, one in sorted(found.items()) if _parent(pid) not in found)
 
 
-def find_units(checkout: Path, places: Iterable[Path]) -> tuple[str, ...]:
-    """Return the enabled services of systemd, in these directories, that start programs in the checkout."""
-    found = set[str]()
+def find_units(checkout: Path, places: Iterable[Path], *, must_serve: bool = False) -> tuple[str, ...]:
+    """Return the enabled services of systemd, in these directories, that start programs in the checkout.
+
+    With `must_serve`, return none unless one of them is a known server.
+    """
+    found, serves = set[str](), False
     for link in (link for place in places for link in place.glob("*.wants/*.service")):
         with contextlib.suppress(OSError):
             lines = _UNIT_LINE.findall(read_text(link, errors="replace"))
-            words = [word.strip("\"'-@:+!") for _, value in lines for word in value.split()]
+            commands = [[word.strip("\"'-@:+!") for word in value.split()] for _, value in lines]
+            words = [word for command in commands for word in command]
             is_named = any(f"{word}/".startswith((f"{checkout}/", f"{os.path.realpath(checkout)}/")) for word in words)
             if is_named and ("Type", "oneshot") not in lines and not _STARTERS.fullmatch(link.name):
                 found.add(link.name)
-    return tuple(sorted(found))
+                serves = serves or any(kind_of(tuple(command)) for command in commands if command)
+    return tuple(sorted(found)) if serves or not must_serve else ()
 
 
 def unit_places(environ: Mapping[str, str]) -> Mapping[bool, tuple[Path, ...]]:

@@ -125,6 +125,10 @@ def test_enabled_services_that_start_programs_in_the_checkout_are_found(tmp_path
     (wants / "gone.service").symlink_to(tmp_path / "gone.service")
     assert find_units(Path("/srv/sites/shop"), [tmp_path]) == ("shop-worker.service", "shop.service")
     assert find_units(Path("/srv/sites"), [tmp_path / "none"]) == ()
+    assert find_units(Path("/srv/sites/shop"), [tmp_path], must_serve=True) == ("shop-worker.service", "shop.service")
+    (wants / "shop.service").unlink()
+    assert find_units(Path("/srv/sites/shop"), [tmp_path]) == ("shop-worker.service",)
+    assert find_units(Path("/srv/sites/shop"), [tmp_path], must_serve=True) == ()
 
 
 @pytest.mark.parametrize(
