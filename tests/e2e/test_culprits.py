@@ -52,7 +52,7 @@ def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFacto
     runs = len(site.manage_runs("test"))
     assert runs <= 18
     (mail,) = site.outbox_mails()
-    assert mail["subject"].startswith("! site: updated, 2 on hold, p01 1.0.0 → 1.1.0 and 17 more")
+    assert mail["subject"].startswith("! site: updated, 2 on hold, p01 1.0.0 → 1.1.0 and 17 m")
     text = body(site)
     for name in bad:
         assert f"{name} 1.1.0" in text
