@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 _POLICY = SMTP.clone(refold_source="none")
 _CHANGELOG = re.compile(r"(?i)//[^/]+/.*(?:chang|release|news|histor|whats-?new)")
 _MOST_SKIPPED = 20
+_CHANGED_BY_OTHERS = "The live release or the checkout was changed, but not by releaser; see the problems."
 _NOTHING_RESTARTS = "restart-nothing"  # the code of a finding
 _TAIL, _FEW = 15, 25  # lines of output below the folded part, and lines that are not folded at all
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
@@ -142,30 +143,21 @@ def templates() -> tuple[Template, Template]:
 def _context(report: RunReport) -> dict[str, Any]:
     summary, first_line = summarize(report), headline(report)
     shown = {report.headline, *(problem.message for problem in report.problems)}
-    held, holds = {one.name for one in report.on_hold}, HoldsSection.of(report)
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
-    rolled_back = [one for one in holds.holds if one.by == "rollback"]
-    is_bad = bool(report.commit) and report.is_automatic_rollback
-    commits = [line for line in holds.commits_on_hold if is_bad and line.startswith(f"commit {_short(report)} ")]
-    passages = on_hold_passages(
-        # Skipped versions, and other holds without anything newer.
-        (*report.on_hold, *(one for one in holds.holds if one.name not in held and one not in rolled_back)),
-        since=report.started_at,
-    )
-    kept_out = [(line, "") for line in holds.commits_on_hold if line not in commits] + passages
+    skipped, on_hold = _holds(report, output)
     warning, others = _warning(report, summary)
     above = [
-        ("Updates skip from now on", list(_skipped(rolled_back, commits, report))),
+        ("Updates skip from now on", skipped),
         ("Problems", list(map(_problem, others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
         ("Answers of the site", list(_answers(report))),
     ]
     below = [
         (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
-        ("On hold", [_held(line, end, shown=output) for line, end in kept_out]),
+        ("On hold", on_hold),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
     ]
     return {
@@ -229,10 +221,13 @@ def _reason(report: RunReport) -> str:
 
 def _preheader(report: RunReport) -> str:
     """Return the line that a list of mails shows after the subject: the consequence for the site."""
-    if report.exit_code == ExitCode.ROLLED_BACK and report.live_changed:
+    if report.is_automatic_rollback and report.live_changed:
         return "The site runs on a release that failed. Act now."
-    if report.exit_code == ExitCode.ROLLED_BACK:
-        return "The site runs on the previous release again."
+    if report.is_automatic_rollback:
+        fails = ", which fails its health check, too. Act now." if report.earlier_release_fails_too else "."
+        return f"The site runs on the previous release again{fails}"
+    if report.live_differs and not report.live_changed:
+        return _CHANGED_BY_OTHERS
     if not report.live_changed:
         return "The site runs on the same release as before."
     others = ", ".join(name_changes([one]) for one in in_order(report.changes)[1:6])
@@ -246,37 +241,37 @@ def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, .
     if len(others) < len(summary.others):
         found = next(str(one) for one in summary.others if one not in others)
         return f"The site was not restarted. {begin_sentence(found)}", others
-    section = OutageSection.of(report)
-    if not section.restart_skipped or not report.live_changed or section.outage_seconds is not None:
-        return "", others
-    reason = f"Nothing was restarted ({section.restart_skipped})"
-    return f"{reason}: running processes stay on the earlier release until they are restarted.", others
+    return OutageSection.of(report).warning if report.live_changed else "", others
 
 
-def _short(report: RunReport) -> str:
-    return (report.commit or "")[:12]
+def _holds(report: RunReport, output: str) -> tuple[list[Item], list[Item]]:
+    """Return what updates skip since this rollback, and what else is on hold; the mail shows `output` anyway."""
+    section, named = HoldsSection.of(report), {one.name for one in report.on_hold}
+    versions = [one for one in section.holds if one.by == "rollback"]
+    commit = report.commit[:12] if report.commit and report.is_automatic_rollback else ""
+    commits = [line for line in section.commits_on_hold if commit and line.startswith(f"commit {commit} ")]
+    passages = on_hold_passages(
+        # Skipped versions, and other holds without anything newer.
+        (*report.on_hold, *(one for one in section.holds if one.name not in named and one not in versions)),
+        since=report.started_at,
+    )
+    lines = [(line, "") for line in section.commits_on_hold if line not in commits] + passages
+    on_hold = [
+        Item(text=one_line(line, limit=1000), passage="" if end.strip() in output else truncate(end))
+        for line, end in lines
+    ]
+    return list(_skipped(commits, versions, commit)), on_hold
 
 
-def _skipped(rolled_back: Sequence[Block], commits: Sequence[str], report: RunReport) -> Iterator[Item]:
-    """Yield the commit and the versions that a rollback put on hold, and the command that lifts the holds."""
-    for line in commits:
-        yield Item(text=one_line(line, limit=1000))
-    for one in rolled_back[:_MOST_SKIPPED]:
-        yield Item(text=one_line(f"{one.name} {one.version}", limit=200))
-    if more := rolled_back[_MOST_SKIPPED:]:
+def _skipped(commits: Sequence[str], versions: Sequence[Block], commit: str) -> Iterator[Item]:
+    """Yield a commit and versions that a rollback put on hold, and the command that lifts the holds."""
+    texts = [*commits, *(f"{one.name} {one.version}" for one in versions[:_MOST_SKIPPED])]
+    yield from (Item(text=one_line(text, limit=1000)) for text in texts)
+    if more := versions[_MOST_SKIPPED:]:
         yield Item(text=f"and {len(more)} more; `releaser status` lists them")
-    if rolled_back or commits:
-        names = " ".join(
-            shlex.quote(name)
-            for name in dict.fromkeys([*([_short(report)] if commits else ()), *(one.name for one in rolled_back)])
-        )
-        yield Item(text=one_line(f"Undo: `releaser unhold {names}`", limit=2000))
-
-
-def _held(line: str, output: str, *, shown: str) -> Item:
-    """Return a line about a hold, with the output of its tests unless the mail has it already."""
-    passage = truncate(output)
-    return Item(text=one_line(line, limit=1000), passage="" if passage.strip() in shown else passage)
+    if texts:
+        names = dict.fromkeys([*([commit] if commits else ()), *(one.name for one in versions)])
+        yield Item(text=one_line(f"Undo: `releaser unhold {shlex.join(names)}`", limit=2000))
 
 
 def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
@@ -335,7 +330,9 @@ def _live(report: RunReport) -> str:
     """Say whether the live release changed."""
     release, previous = report.release, report.previous
     name = f"Release {release}" if release else "A release"
-    if report.exit_code != ExitCode.ROLLED_BACK:
+    if not report.is_automatic_rollback:
+        if report.live_differs and not report.live_changed:
+            return _CHANGED_BY_OTHERS
         if not report.live_changed:
             return "The live release is unchanged" + (f": {previous}." if previous else ".")
         if not release:

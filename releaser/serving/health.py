@@ -210,7 +210,7 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
     previous release are left to the report of the next run.
     """
     has_waited = any(answer.release == report.release for answer in report.answers)
-    waits = report.live_changed and OutageSection.of(report).restart_skipped == "" and not has_waited
+    waits = report.live_changed and OutageSection.of(report).is_restarted and not has_waited
     with contextlib.suppress(OSError):
         found = (process for process in left_behind(store_of(site)) if not waits or process.release != report.previous)
         shown = tuple(replace(process, command=site.redactor.clean(process.command)) for process in found)

@@ -31,3 +31,16 @@ class OutageSection(Section):
     restart_skipped: str | None = None
     #: For how long the service was stopped, from the beginning of `stop` to the end of `start`; None if it was not.
     outage_seconds: float | None = None
+
+    @property
+    def is_restarted(self) -> bool:
+        """True if the site was restarted after the flip."""
+        return self.restart_skipped == ""
+
+    @property
+    def warning(self) -> str:
+        """A sentence if running processes stay on the earlier release, as nothing restarted them; else empty."""
+        if not self.restart_skipped or self.outage_seconds is not None:
+            return ""
+        reason = f"Nothing was restarted ({self.restart_skipped})"
+        return f"{reason}: running processes stay on the earlier release until they are restarted."

@@ -482,6 +482,12 @@ NOT_RESTARTED = replace(
         ),
         (BROKEN, ["The live release is unchanged.", "Package changes that are not live"], [WAY_BACK]),
         (replace(BROKEN, release="r2", previous="r1"), ["The live release is unchanged: r1."], []),
+        (replace(BROKEN, live_differs=True), ["was changed, but not by releaser; see the problems."], ["unchanged"]),
+        (
+            replace(TAKEN_BACK, answers=(FAILS_TOO,)),
+            ["r1 is live again. The previous release fails its health check, too: look at the site."],
+            [],
+        ),
         (WENT_BACK, ["releaser rollback r2 --project /srv/mysite"], []),
         (
             TAKEN_BACK,
@@ -646,6 +652,14 @@ def test_the_footer_comes_last_in_both_parts() -> None:
         (BROKEN, "The site runs on the same release as before."),
         (TAKEN_BACK, "The site runs on the previous release again."),
         (STILL_LIVE, "The site runs on a release that failed. Act now."),
+        (
+            replace(TAKEN_BACK, answers=(FAILS_TOO,)),
+            "The site runs on the previous release again, which fails its health check, too. Act now.",
+        ),
+        (
+            replace(BROKEN, live_differs=True),
+            "The live release or the checkout was changed, but not by releaser; see the problems.",
+        ),
         (
             replace(UPDATED, pulled=TWO_COMMITS),
             "The site runs on r2 now. a-longer-name 1.0 (new), gone 3.0 (removed); 2 new commits",
