@@ -397,6 +397,18 @@ def test_only_commands_have_types_of_answers() -> None:
     assert set(all_answers()) <= set(all_commands())
 
 
+def test_each_attack_on_the_page_about_security_is_played() -> None:
+    named = {word for word in code_words(Page(path=DOCS / "security.md").prose) if re.fullmatch(r"test_\w+\.py", word)}
+    assert len(named) > 20
+    assert named <= {path.name for path in (ROOT / "tests" / "attacks").iterdir()}
+
+
+def test_the_summary_of_the_bench_has_the_aims_of_its_figures() -> None:
+    figures = (DOCS / "project" / "performance-figures.md").read_text(encoding="utf-8")
+    (aims,) = re.findall(r"^(\d+ of \d+ aims are met\.)$", figures, re.MULTILINE)
+    assert aims in (DOCS / "performance.md").read_text(encoding="utf-8")
+
+
 def test_every_file_that_the_architecture_names_is_there() -> None:
     named = {word.split(":")[0] for word in code_words(ARCHITECTURE.prose) if re.fullmatch(r"[\w./-]+\.(py|md)", word)}
     places = [ROOT, ROOT / "releaser", *(path for path in (ROOT / "releaser").iterdir() if path.is_dir())]
