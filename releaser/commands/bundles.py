@@ -72,7 +72,10 @@ def create(
     output: Path,
     release: str | None,
 ) -> None:
-    """Write RELEASE (default: the live one) to one file: its code, lock and wheels, releaser and uv."""
+    """Write a release to one file, for hosts without a network.
+
+    The file has code, lock and wheels, releaser and uv. RELEASE is the live release by default.
+    """
     from releaser.bundles.wheels import parse_target
     from releaser.pipelines.bundle_create import BundleRequest, create_bundle
 
@@ -133,7 +136,10 @@ def install(
     force: bool,
     file: Path,
 ) -> None:
-    """Verify the bundle FILE, build and test its release without a network, and make it live as an update does."""
+    """Install a bundle without a network, as an update does.
+
+    The command verifies the bundle, builds and tests its release, and makes it live.
+    """
     from releaser.pipelines.bundle_install import InstallRequest, check_out, install_bundle, plan_install
 
     if signers is not None and unsigned:
@@ -159,7 +165,7 @@ def install(
 @command("bundle show", section="Bundles", example="releaser bundle show shop.bundle", admits=False)
 @click.argument("file", type=FILE)
 def show(ctx: CommandContext, file: Path) -> None:
-    """Show the contents of the bundle FILE, without verifying its signature."""
+    """Show the contents of a bundle, without verifying it."""
     from releaser.pipelines.bundle_install import show_bundle
 
     ctx.output.answer(show_bundle(file), _lines)
@@ -170,7 +176,7 @@ def show(ctx: CommandContext, file: Path) -> None:
 @_unsigned
 @click.argument("file", type=FILE)
 def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path) -> None:
-    """Verify the signature of the bundle FILE and the hash of each file in the bundle."""
+    """Verify the signature and the files of a bundle."""
     from releaser.pipelines.bundle_install import InstallRequest, verify_bundle
 
     wanted = InstallRequest(file=file, signers=signers, unsigned=unsigned)
@@ -181,7 +187,7 @@ def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path
 @click.argument("before", type=FILE)
 @click.argument("after", type=FILE)
 def diff(ctx: CommandContext, before: Path, after: Path) -> None:
-    """List the package changes from the bundle BEFORE to the bundle AFTER, and the size of new files."""
+    """List the package changes between two bundles. Names the size of new files."""
     from releaser.pipelines.bundle_install import compare_bundles
 
     def lines(found: BundleDifference) -> list[str]:
@@ -251,7 +257,7 @@ def publish(
     deltas: tuple[Path, ...],
     file: Path,
 ) -> None:
-    """Upload BUNDLE and point a channel to it; hosts that run `update --from PLACE/NAME` install it."""
+    """Upload a bundle, and point a channel to it. Hosts that run `update --from PLACE/NAME` install it."""
     _tell(ctx, _publisher(ctx, key, expires, signers).publish(_channel(where, name), file, deltas))
 
 
@@ -288,7 +294,7 @@ def promote(
 def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
-    """Point the channel NAME back to RELEASE (default: the newest release older than the present one)."""
+    """Point a channel back to RELEASE. By default, that is the newest release before the present one."""
     _tell(ctx, _publisher(ctx, key, expires, signers).rollback(_channel(where, name), release))
 
 
@@ -297,7 +303,7 @@ def rollback(
 @_at
 @click.argument("name")
 def show_channel(ctx: CommandContext, signers: Path | None, where: str, name: str) -> None:
-    """Verify the channel NAME, and show its release and who moved it when."""
+    """Verify a channel, and show its release and its moves."""
     from releaser.pipelines.bundle_install import trust_of
     from releaser.site.site import open_site
 

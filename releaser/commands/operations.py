@@ -64,7 +64,10 @@ def init(
     without: tuple[str, ...],
     given: tuple[str, ...],
 ) -> None:
-    """Adopt the project: .venv becomes the first release, and a symlink takes its place. Safe to repeat."""
+    """Adopt the project: .venv becomes the first release.
+
+    A symlink takes the place of .venv. The command is safe to repeat.
+    """
     from releaser.pipelines import init as pipeline
 
     if from_venv is not None or from_requirements is not None:
@@ -139,7 +142,7 @@ def update(
     "--force", is_flag=True, help="Also propose versions and commits that failed, and proposals that were declined."
 )
 def propose(ctx: CommandContext, force: bool) -> None:
-    """Build and test tonight's upgrade, and push its lock to a branch for review. Nothing goes live."""
+    """Build and test tonight's upgrade, and push its lock for review. Nothing goes live."""
     from releaser.pipelines import propose as pipeline
 
     ctx.end(ctx.run(pipeline.plan_propose, pipeline.propose, force=force))
@@ -154,7 +157,10 @@ def propose(ctx: CommandContext, force: bool) -> None:
 @click.option("--keep-code", is_flag=True, help="Roll back only the packages, and keep the code.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: bool) -> None:
-    """Go back to RELEASE (default: the previous release), with the commit that it was tested with."""
+    """Go back to the previous release, or to RELEASE.
+
+    The code goes back to the commit that the release was tested with.
+    """
     from releaser.pipelines import rollback as pipeline
 
     ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
@@ -169,7 +175,7 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
 @click.option("--force", is_flag=True, help="Continue even if the live site fails its health check.")
 @click.argument("release", required=False, metavar="")
 def rebuild(ctx: CommandContext, release: str | None, python: str | None, force: bool) -> None:
-    """Rebuild the live release from the same lock, test it, and make it live."""
+    """Rebuild the live release from its lock, test it, and make it live."""
     if release is not None:
         message = f"rebuild takes no release ({release!r}): it rebuilds the live release"
         raise UsageError(
@@ -187,7 +193,7 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
 
 @command(section="Keep and hold", example="releaser prune --dry-run", changes=True, waits=True)
 def prune(ctx: CommandContext) -> None:
-    """Delete the releases that the policy no longer keeps, and print the reason for each."""
+    """Delete the releases that the policy no longer keeps. Prints the reason for each."""
     from releaser.answers import Pruning
     from releaser.pipelines.maintenance import plan_prune, prune_releases
 
@@ -240,7 +246,7 @@ def unpin(ctx: CommandContext, release: str) -> None:
 @click.argument("name", shell_complete=completion.packages)
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
-    """Keep the package NAME at its version until `releaser unhold NAME`. Mails quote REASON."""
+    """Keep the package NAME at its version. Mails quote REASON. Undo: `releaser unhold NAME`."""
     from releaser.pipelines.holds import decide_hold
 
     _change(ctx, decide_hold, name, reason)
@@ -249,7 +255,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
 @command(section="Keep and hold", example="releaser unhold django", changes=True)
 @click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
-    """Take NAME off hold: a package, a commit or a candidate, as `releaser status` names it."""
+    """Take a package, commit or candidate off hold. NAME is its name in `releaser status`."""
     from releaser.pipelines.holds import decide_unhold
 
     _change(ctx, decide_unhold, name)
@@ -258,7 +264,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 @command(section="Keep and hold", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
-    """Accept the other index or the changed file of the package NAME that made an update refuse."""
+    """Accept the index or file that made an update refuse NAME, a package."""
     from releaser.pipelines.holds import decide_accept
 
     _change(ctx, decide_accept, name)
@@ -298,7 +304,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(ctx: CommandContext, refresh: float | None, most: float, words: tuple[str, ...]) -> None:
-    """Run COMMAND in the live release, as `run` does; with --refresh, update first if an update is due."""
+    """Run COMMAND as `run` does; with --refresh, update first if due."""
     _become(ctx, words, (refresh, most) if refresh else None)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--sandbox", is_flag=True, help="Also probe the sandbox, and list the places that tests can reach.")
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
-    """Check everything that an update needs, and report all problems at once. Changes nothing."""
+    """Report all problems that would stop an update. Changes nothing."""
     run_check(ctx, tests=tests, tries=sandbox)
 
 
@@ -120,7 +120,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
 @click.option("--schema", is_flag=True, help="Print a JSON Schema of [tool.releaser] in pyproject.toml.")
 @click.argument("name", required=False, shell_complete=completion.settings)
 def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
-    """Show every setting with its value and source, or only the value of the setting NAME."""
+    """Show every setting with its value and source, or only NAME."""
     from releaser.pipelines import setup as pipeline
 
     if schema and name:
@@ -147,7 +147,7 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
 
 @command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
-    """Send a test mail, notice and ping to all recipients of the site, and print where each went."""
+    """Send a test mail, notice and ping to all recipients. Prints where each went."""
     from releaser.reporting.mail_setup import send_test_mail
 
     sent = send_test_mail(ctx.site())
@@ -186,7 +186,7 @@ def list_releases(ctx: CommandContext) -> None:
 @command(section="Look closer", example="releaser show 20260424T030001Z-81")
 @click.argument("release", shell_complete=completion.releases)
 def show(ctx: CommandContext, release: str) -> None:
-    """Show one release: its facts, package changes, steps, and the end of its test output."""
+    """Show one release: package changes, steps, test output."""
     from releaser.pipelines.status import show as ask
     from releaser.reporting.text import release_text
 
@@ -197,7 +197,7 @@ def show(ctx: CommandContext, release: str) -> None:
 @click.argument("a", shell_complete=completion.releases)
 @click.argument("b", required=False, shell_complete=completion.releases)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
-    """Show the package changes from release A to release B (default: the live one)."""
+    """Show the package changes from release A to B. B is the live release by default."""
     from releaser.pipelines.status import diff as ask
 
     changes = ask(ctx.site(), a, b)
@@ -212,7 +212,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
 @command(section="Look closer", example="releaser audit", many="all")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def audit(ctx: CommandContext, release: str | None) -> None:
-    """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
+    """List known vulnerabilities in a release. RELEASE is the live release by default."""
     from releaser.pipelines.status import audit as ask
     from releaser.pipelines.status import audit_error
     from releaser.reporting.changes import COLUMNS, vulnerability_rows
@@ -236,7 +236,10 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.option("--health", is_flag=True, help="Also run the health check of the site, if one is set.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
-    """Check whether RELEASE (default: the live one) still works, and whether its files have changed."""
+    """Check that a release works, and that no file has changed.
+
+    RELEASE is the live release by default.
+    """
     from releaser.candidate.try_release import check_trial, prepare_trials, tests_trial
     from releaser.releases.integrity import Defect
     from releaser.releases.verify import to_error
@@ -271,7 +274,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
 
 @command(section="Daily use", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
-    """List newer versions of locked packages, what each is blocked by, and what the next update installs."""
+    """List newer versions, and what each is blocked by. Names what the next update installs."""
     from releaser.pipelines.status import outdated as ask
     from releaser.reporting.text import outdated_text
 
@@ -321,7 +324,7 @@ def _duration(option: str, value: str) -> float:
 def status(
     ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
 ) -> None:
-    """Show the state of the site: the live release, the last run, and everything pending, on hold or failed."""
+    """Show the live release, the last run, and what needs attention."""
     from releaser.pipelines.status import status as ask
     from releaser.reporting import monitoring
     from releaser.reporting.text import status_text
@@ -354,7 +357,7 @@ def status(
 )
 @click.option("--offline", is_flag=True, help="Ask neither for newer versions nor for known vulnerabilities.")
 def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline: bool) -> None:
-    """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
+    """Write a page about the site: releases, runs, and packages.
 
     With --all, the page covers all sites, the worst first, and asks neither. `[servers]` in the file of sites adds the
     sites of other servers.

@@ -18,7 +18,10 @@ from releaser.system.words import one_line, secrets_in_urls
 @click.option("--offline", is_flag=True, help="Do not ask for newer versions and vulnerabilities.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
-    """List the packages of RELEASE (default: the live one): needed by, age, newer version, vulnerabilities, size."""
+    """List the packages of a release: age, newer version, size.
+
+    It also lists which packages need each one, and vulnerabilities. RELEASE is the live release by default.
+    """
     from releaser.pipelines.release_contents import list_packages
     from releaser.reporting.changes import package_lines
 
@@ -44,7 +47,7 @@ def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
 def export(
     ctx: CommandContext, requirements: bool, constraints: bool, pylock: bool, file: Path | None, release: str | None
 ) -> None:
-    """Print the lock of RELEASE (default: the live one) in a format for other tools."""
+    """Print the lock of a release for other tools. RELEASE is the live release by default."""
     from releaser.pipelines.release_contents import Format, export_release
 
     forms: dict[Format, bool] = {"requirements": requirements, "constraints": constraints, "pylock": pylock}

@@ -61,7 +61,10 @@ def setup(
     yes: bool,
     **given: str | None,
 ) -> None:
-    """Ask for the settings of a new site, write them, send a test mail, schedule updates, and check the site."""
+    """Ask for the settings of a new site, and schedule updates.
+
+    It also sends a test mail, and checks the site.
+    """
     from releaser.pipelines import setup as pipeline
     from releaser.report import Plan
     from releaser.site.disk import find_unwritable_outer
@@ -164,7 +167,7 @@ def _check(ctx: CommandContext, done: SetUp, failures: list[ReleaserError]) -> N
 def schedule(
     ctx: CommandContext, kind: Kind, install: bool, remove: bool, at: str | None, writable: tuple[str, ...]
 ) -> None:
-    """Print the crontab line or the systemd units that start an update each night."""
+    """Print or install the crontab line or systemd units for updates."""
     from releaser.fleet.schedule import find_scheduler
     from releaser.report import Plan
 
@@ -228,7 +231,10 @@ def bootstrap(
     build: bool,
     **given: str | None,
 ) -> None:
-    """Write a file that creates the environment of an application at its first start, and starts the application."""
+    """Write a file that installs an application at its first start.
+
+    Later starts start the application, and may update it.
+    """
     from releaser.answers import WrittenStarter
     from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
     from releaser.report import Plan
@@ -248,7 +254,10 @@ def bootstrap(
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation. Required without a terminal.")
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
-    """Replace the symlink with a plain .venv directory, a copy of the live release, and remove releaser's files."""
+    """Remove releaser: .venv becomes a plain directory again.
+
+    The directory is a copy of the live release.
+    """
     from releaser.pipelines import uninstall as pipeline
 
     if not (yes or ctx.dry_run):

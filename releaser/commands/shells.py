@@ -54,7 +54,7 @@ ANSWERS = {"completion": (ShellCompletion, Plan)}
 @click.option("--remove", is_flag=True, help="Remove this file.")
 @click.argument("shell", type=click.Choice([*_PLACES]))
 def completion(ctx: CommandContext, shell: str, install: bool, remove: bool) -> None:
-    """Print the script that completes commands, releases and packages in a shell, or install it for this user.
+    """Print or install the completion of commands in a shell.
 
     A file that releaser did not write, or that was edited, is never overwritten or removed.
     """
