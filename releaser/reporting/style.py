@@ -28,21 +28,22 @@ NIGHT = {
 BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
 _WORD = re.compile(r"\s*\S+")  # and the blanks before it
 _PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
-_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`|\b\d{8}T\d{6}Z(?:-\d+)?\b")
+_ID = r"\b(?:\d{8}T\d{6}Z(?:-\d+)?|[0-9a-f]{12})\b"  # of a release, or of a commit
+_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`|" + _ID)
 
 
 def add_links(text: str) -> Markup:
-    """Return a text as HTML: web addresses become links, words in backticks code, and ids of releases small."""
+    """Return a text as HTML: web addresses become links, words in backticks code, ids of releases and commits small."""
     from markupsafe import Markup, escape
 
     found, start = Markup(), 0
     for match in _LINK_OR_CODE.finditer(text):
         if match[0].startswith("`"):
             part = Markup("<code>{}</code>").format(match[0].strip("`"))
+        elif not match[0].startswith("http"):
+            part = Markup('<span class="id">{}</span>').format(match[0])
         elif (link := web_link(match[0])) is not None:
             part = Markup('<a href="{}">{}</a>').format(link, link)
-        elif match[0][0].isdigit():
-            part = Markup('<span class="id">{}</span>').format(match[0])
         else:
             continue
         found += escape(text[start : match.start()]) + part

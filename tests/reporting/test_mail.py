@@ -718,10 +718,13 @@ def test_a_headline_begins_like_a_sentence_and_keeps_names_and_paths(found: str,
     assert "text-transform" not in html
 
 
-def test_ids_of_releases_are_small() -> None:
+def test_ids_of_releases_and_commits_are_small() -> None:
     html = html_of(replace(UPDATED, release="20260102T030405Z", previous="20260101T030405Z-2"))
     for name in ("20260102T030405Z", "20260101T030405Z-2"):
         assert f'<span class="id">{name}</span>' in html
+    html = html_of(replace(UPDATED, pulled=Pulled(old="a" * 40, new="b" * 40, count=1), commits=COMMITS[1:2]))
+    assert '<span class="id">aaaaaaaaaaaa</span>..<span class="id">bbbbbbbbbbbb</span></h2>' in html
+    assert '<span class="id">000000000000</span> Work 1 (Ada)' in html
 
 
 def test_a_package_leads_to_its_page_in_html_and_shows_it_in_text() -> None:
