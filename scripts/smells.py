@@ -43,8 +43,8 @@ def main() -> int:
     parser.add_argument("--save", action="store_true")
     arguments = parser.parse_args()
     known = tomllib.loads(LIST.read_text(encoding="utf-8"))
-    phrases = {name: re.compile(text) for name, text in known["phrases"].items()}
-    places = {package: list(_find(package, phrases)) for package in _packages()}
+    phrases, names = ({key: re.compile(text) for key, text in known[table].items()} for table in ("phrases", "names"))
+    places = {package: list(_find(package, phrases, names)) for package in _packages()}
     for place in places.get(arguments.list or "", ()):
         print(f"{place.path.relative_to(ROOT)}:{place.line}: {place.phrase}: {place.text}")
     counts = {package: len(found) for package, found in places.items()}
@@ -67,7 +67,7 @@ def _packages() -> Iterator[str]:
     yield from (path.parent.name for path in sorted((ROOT / "releaser").glob("*/__init__.py")))
 
 
-def _find(package: str, phrases: dict[str, re.Pattern[str]]) -> Iterator[Place]:
+def _find(package: str, phrases: dict[str, re.Pattern[str]], names: dict[str, re.Pattern[str]]) -> Iterator[Place]:
     for path in _files(package):
         source = path.read_text(encoding="utf-8")
         texts = _prose(source) if path.suffix == ".md" else _words(source)
@@ -76,6 +76,8 @@ def _find(package: str, phrases: dict[str, re.Pattern[str]]) -> Iterator[Place]:
                 for found in phrase.finditer(text):
                     shown = text[max(0, found.start() - 30) : found.end() + 40].replace("\n", " ")
                     yield Place(path, line + text.count("\n", 0, found.start()), name, shown)
+        for line, text in _names(source) if path.suffix == ".py" else ():
+            yield from (Place(path, line, name, text) for name, words in names.items() if words.search(text.lower()))
 
 
 def _files(package: str) -> Iterator[Path]:
@@ -105,6 +107,23 @@ def _words(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, re.sub(r"`[^`\n]*`", " ", node.value)
+
+
+def _names(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the names of functions, classes, arguments and variables, each with its line.
+
+    Fields of classes are skipped: they may be keys of JSON and of files, which stay.
+    """
+    tree = ast.parse(source)
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    fields = {part.target for node in classes for part in node.body if isinstance(part, ast.AnnAssign)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in fields:
+            yield node.lineno, node.id
 
 
 def _save(counts: dict[str, int]) -> None:

@@ -42,7 +42,7 @@ THROWN_AWAY = "thrown away"  # a key in the memory of a run
 _LARGE = 500_000_000  # bytes, of a file
 _FEW = 500  # files
 #: Directories in which writes are not reported.
-_OF_NOBODY = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
+_IGNORED_DIRECTORIES = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
 Purpose = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 
@@ -211,7 +211,7 @@ def _hear(site: Site, paths: list[str]) -> None:
     own = (str(project.state_dir), str(top))
     for path in paths:
         parts = path.split("/")
-        if any(path == one or path.startswith(f"{one}/") for one in own) or not _OF_NOBODY.isdisjoint(parts):
+        if any(path == one or path.startswith(f"{one}/") for one in own) or not _IGNORED_DIRECTORIES.isdisjoint(parts):
             continue
         site.runner.remembered[THROWN_AWAY, path] = ""
 

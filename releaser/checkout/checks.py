@@ -384,5 +384,5 @@ def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | No
     settings = StagingSettings.of(site)
     names = [name for name in listing.unknown if name.endswith(CONFIGURES)] if listing is not None else []
     places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}
-    counting = [name for name in names if not settings.leaves_out(*places[name])]
+    counting = [name for name in names if not settings.omits_by_name(*places[name])]
     return {name: read_if_there(site.git.layout.top / name) for name in counting}

@@ -17,13 +17,13 @@ class StagingSettings(Part):
     #: Untracked paths that the staging tree lacks.
     staging_omit: Patterns = ()
 
-    def leaves_out(self, *names: str) -> bool:
+    def omits_by_name(self, *names: str) -> bool:
         """True if one of these paths never comes into a staging tree, as it is named so."""
         return any(matches(name, self.staging_omit) for name in names)
 
     def omits(self, name: str, source: Path) -> bool:
         """True if a path never comes into a staging tree: it is named so, or a cache or a virtual environment."""
-        if self.leaves_out(name):
+        if self.omits_by_name(name):
             return True
         if matches(name, (*self.staging_copy, *self.staging_link)):
             return False

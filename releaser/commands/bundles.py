@@ -258,7 +258,7 @@ def publish(
     file: Path,
 ) -> None:
     """Upload a bundle, and point a channel to it. Hosts that run `update --from PLACE/NAME` install it."""
-    _tell(ctx, _publisher(ctx, key, expires, signers).publish(_channel(where, name), file, deltas))
+    _print_channel(ctx, _publisher(ctx, key, expires, signers).publish(_channel(where, name), file, deltas))
 
 
 @command(
@@ -277,7 +277,7 @@ def promote(
 ) -> None:
     """Point the channel TO to the bundle of the channel FROM."""
     publisher = _publisher(ctx, key, expires, signers)
-    _tell(ctx, publisher.promote(_channel(where, source), _channel(where, name)))
+    _print_channel(ctx, publisher.promote(_channel(where, source), _channel(where, name)))
 
 
 @command(
@@ -295,7 +295,7 @@ def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
     """Point a channel back to RELEASE. By default, that is the newest release before the present one."""
-    _tell(ctx, _publisher(ctx, key, expires, signers).rollback(_channel(where, name), release))
+    _print_channel(ctx, _publisher(ctx, key, expires, signers).rollback(_channel(where, name), release))
 
 
 @command("channel show", section="Bundles", example="releaser channel show production --at /srv/channels", admits=False)
@@ -350,7 +350,7 @@ def _read_expires(text: str) -> float:
         raise UsageError(message, "Write a duration, such as `--expires 30d`.") from error
 
 
-def _tell(ctx: CommandContext, found: ChannelDetails) -> None:
+def _print_channel(ctx: CommandContext, found: ChannelDetails) -> None:
 
     points = "would point" if ctx.dry_run else "points"
     line = f"{found.place}/{found.channel} {points} to {found.release}, until {found.expires}"

@@ -112,7 +112,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     if makes_page:
         unread = not interrupt and _write_report(answers, others, output)
     elif acts:
-        _tell_of_update(answers, listed, output)
+        _print_update(answers, listed, output)
     elif output.json:
         output.print_json(answers)
     elif shown:
@@ -163,7 +163,7 @@ def _words(ctx: click.Context) -> Iterator[str]:
         yield from ("--", *arguments)
 
 
-def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
+def _print_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
     """Mail and print news; without news, print nothing, so that cron sends no mail."""
     from releaser.reporting.many_sites import COLUMNS, is_news, rows, send_summary, summary
 

@@ -50,7 +50,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.candidate.sandbox_probe import try_sandbox
     from releaser.candidate.try_release import try_live
     from releaser.checkout.untracked import skipped_warnings
-    from releaser.pipelines.adopt import find_open_venv, find_unsynced, left_out
+    from releaser.pipelines.adopt import find_dropped_packages, find_open_venv, find_unsynced
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
@@ -68,7 +68,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         *site.exposed,
         *mail_warnings(site),
         *sandbox_warnings(site),
-        *left_out(site),
+        *find_dropped_packages(site),
         *unrestarted_warnings(site),
         *skipped_warnings(site),
     )

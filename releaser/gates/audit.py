@@ -33,10 +33,10 @@ class CandidateAudit(Gate):
 
 
 class KnownFixes(Gate):
-    """Finds out what a release fixes that is ready: more may be known than when it was built."""
+    """Asks for the vulnerabilities that a ready release fixes: new ones may be known since its build."""
 
     def judge(self, case: Case) -> Verdict:
-        """Compare with what is known of the live release."""
+        """Compare with the known vulnerabilities of the live release."""
         audit = audit_live(case.work) if case.asks_others else None
         if audit is None:
             return None

@@ -96,10 +96,10 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Pa
     all others. `passing` is a beginning that is known to pass. A culprit is named only if its part fails twice, and the
     remaining items pass twice.
     """
-    return _confirm_rest(trials, _leave_out(trials, items, suspects=suspects, passing=passing))
+    return _confirm_rest(trials, _search_without(trials, items, suspects=suspects, passing=passing))
 
 
-def _leave_out(trials: Trials, items: Part, *, suspects: int, passing: Part) -> SearchResult:
+def _search_without(trials: Trials, items: Part, *, suspects: int, passing: Part) -> SearchResult:
     """Remove culprits whose parts fail twice, until the remaining items pass once."""
     result = SearchResult(kind="cut_off", items=items, passing=passing)
     while True:

@@ -91,7 +91,7 @@ def find_unsynced(site: Site) -> Iterator[Finding]:
         )
 
 
-def left_out(site: Site) -> Iterator[Finding]:
+def find_dropped_packages(site: Site) -> Iterator[Finding]:
     """Yield a finding for packages of the venv that the next release will lack.
 
     They are locked only for groups that do not go live.
@@ -151,7 +151,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
         return store_of(site).live()
     if what != "unsealed":
         log.note(*(replace(one, advice=_UNSYNCED) for one in find_unsynced(site)))
-        log.note(*left_out(site))
+        log.note(*find_dropped_packages(site))
     with log.step("adopt") as step:
         try:
             release = adopt_as_release(site, log, facts.group, what)

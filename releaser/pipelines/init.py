@@ -13,7 +13,7 @@ from releaser.errors import (
     PreflightError,
     refuse,
 )
-from releaser.pipelines.adopt import adopt, find_open_venv, find_unsynced, left_out, venv_kind
+from releaser.pipelines.adopt import adopt, find_dropped_packages, find_open_venv, find_unsynced, venv_kind
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.rebuild import ask_before, build_from_checkout
@@ -102,7 +102,7 @@ def plan_init(site: Site, *, force: bool = False) -> Plan:
     differences = tuple(find_unsynced(site))
     beside = (*find_open_venv(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
-    findings = (*differences, *left_out(site))
+    findings = (*differences, *find_dropped_packages(site))
     return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in findings), _adoption(site)))
 
 

@@ -93,7 +93,7 @@ def _is_in_outbox(site: Site, entry: Entry) -> bool:
     """True if the outbox has the mail about the run that wrote an entry."""
     from releaser.reporting.outbox import Outbox  # slow to import
 
-    return Outbox(site.project.outbox).tells_of(entry.run_id)
+    return Outbox(site.project.outbox).has_reported(entry.run_id)
 
 
 def _continue(change: Change) -> str:

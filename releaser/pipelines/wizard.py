@@ -191,8 +191,8 @@ def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = N
             return Answer(problem=str(error))
     except (ValueError, UsageError) as error:
         close = _closest(text, _ENVIRONMENTS if name == "environment" else ())
-        said = str(error).removeprefix("--admin ")
-        return Answer(problem=f"{said[:1].upper()}{said[1:]}.{_did_you_mean(close)}", suggestion=close)
+        answer_text = str(error).removeprefix("--admin ")
+        return Answer(problem=f"{answer_text[:1].upper()}{answer_text[1:]}.{_did_you_mean(close)}", suggestion=close)
     if not is_proposed and text == find_default(site, name):
         settings = {}
     return replace(_CHECKS.get(name, _accept)(changed, text), settings=settings)

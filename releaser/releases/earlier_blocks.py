@@ -81,10 +81,10 @@ def _of_version(hold: Row) -> Row:
     return {**hold, "code_key": hold.get("code", ""), "until": until}
 
 
-_QUARANTINE, _HOLDS, _ACCEPTANCE = EARLIER
+_FAILURES, _HOLDS, _ACCEPTANCE = EARLIER
 #: The first file needs no words for its loss: it is rebuilt from the releases.
 EARLIER_FILES = (
-    StateFile(name=_QUARANTINE, type=EarlierQuarantine),
+    StateFile(name=_FAILURES, type=EarlierQuarantine),
     StateFile(
         name=_HOLDS,
         type=EarlierHolds,

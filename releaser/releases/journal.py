@@ -251,7 +251,7 @@ def note(state_dir: Path, **changes: Any) -> None:
 
 _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
 _LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
-_LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
+_NOT_IN_HISTORY = ("output",)  # it is in the log and, for tests, in the release
 
 # Results and fields in the history of earlier versions.
 _RENAMED = {
@@ -283,7 +283,7 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
     """Add a run, durably, unless its command line was wrong. A line that a crash cut off is closed. Raises OSError."""
     if report.is_slip:
         return
-    line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
+    line = {key: value for key, value in report_as_json(report).items() if key not in _NOT_IN_HISTORY}
     is_new = not (state_dir / HISTORY).exists()
     descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
     try:

@@ -228,12 +228,14 @@ def compare_with_lock(
     for pin in pins:
         wanted.setdefault(canonicalize_name(pin.name), []).append(pin.version)
     for name, versions in sorted(wanted.items()):
-        said = " or ".join(versions)
+        wanted_text = " or ".join(versions)
         if name in found:
             if not any(order(found[name]) == order(version) for version in versions):
-                yield Defect(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
+                yield Defect(
+                    kind="package", package=name, message=f"it is {found[name]}, and the lock says {wanted_text}"
+                )
         elif name in sealed or not sealed:
-            yield Defect(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
+            yield Defect(kind="package", package=name, message=f"it is not installed, and the lock says {wanted_text}")
     for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
         yield Defect(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
 

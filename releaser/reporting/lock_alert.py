@@ -51,9 +51,9 @@ def report_long_holder(site: Site, now: datetime) -> str:
         before = load_state(site.state_dir / SEEN, _Seen())
         seen = before if before.holder == name else _Seen(holder=name, since=since or now)
         held = (now - (seen.since or now)).total_seconds()
-        told = not seen.told and held >= limit
-        failure = _send(site, str(process or "a process that cannot be seen from here"), held, now) if told else ""
-        seen = _Seen(holder=name, since=seen.since, told=seen.told or (told and not failure))
+        is_news = not seen.told and held >= limit
+        failure = _send(site, str(process or "a process that cannot be seen from here"), held, now) if is_news else ""
+        seen = _Seen(holder=name, since=seen.since, told=seen.told or (is_news and not failure))
         if seen != before:
             write_state(site.state_dir / SEEN, seen)
         return failure

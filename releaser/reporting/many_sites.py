@@ -100,32 +100,32 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 
 def is_news(one: SiteAnswer) -> bool:
     """True if an update has done something, failed to, or has something to report."""
-    told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
-    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "no-changes"
+    news = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
+    return bool(one.exit_code or one.waits or news) or part(one.answer, "result", str) != "no-changes"
 
 
 def _headline(command: str, one: SiteAnswer) -> str:
     answer, problems = one.answer, problems_of(one)
     if not isinstance(answer, dict):
-        return said(one.errors)
+        return explain_errors(one.errors)
     if answer.get("dry_run"):
         return "; ".join(map(str, part(answer, "would", list)))
     if command == "check":
-        return first_few(problems) if problems else said(one.errors) or "everything is ready for an update"
+        return first_few(problems) if problems else explain_errors(one.errors) or "everything is ready for an update"
     if command == "status":
         live, last = part(answer, "live", str), part(answer, "last_deployment", dict)
         old = age(part(answer, "live_age_seconds", float))
-        told = [f"last {part(last, 'command', str)}: {part(last, 'result', str)}"] if last else []
+        words = [f"last {part(last, 'command', str)}: {part(last, 'result', str)}"] if last else []
         state = f"{live} is {old} old" if live else "no release is live"
         alarms = [text for text in _alarms_of(one, datetime.now(UTC)) or problems if text != state]
-        return "; ".join([state, *told, *alarms[:2]])
+        return "; ".join([state, *words, *alarms[:2]])
     headline = part(answer, "headline", str)
     if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # otherwise the headline is the problem
         return f"{headline}: {first_few(problems)}"
     return headline
 
 
-def said(errors: Sequence[str]) -> str:
+def explain_errors(errors: Sequence[str]) -> str:
     """Return the line with the error; empty if there is none."""
     lines = [line for line in errors if line.strip() and not line.startswith("warning:")]
     named = [line for line in lines if line.startswith("releaser: ")]

@@ -53,8 +53,8 @@ def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
     """Return the state of a site as a service, and the line with the reasons and performance data."""
     alarms = list(find_alarms(status, ages, now))
     state = max((one.level for one in alarms), default=Service.OK)
-    said = "; ".join(one.text for one in alarms if one.level == state) or f"{status.live} is live"
-    return state, nagios_line(state, f"{status.project}: {said}") + " | " + " ".join(_performance(status, ages, now))
+    summary = "; ".join(one.text for one in alarms if one.level == state) or f"{status.live} is live"
+    return state, nagios_line(state, f"{status.project}: {summary}") + " | " + " ".join(_performance(status, ages, now))
 
 
 def nagios_line(state: Service, text: str) -> str:

@@ -237,7 +237,7 @@ class _Post(Frozen):
         unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
         result = flush(outbox, self.carrier, unkept=unkept)
         is_gone = bool(result.sent and MailSection.of(report).mail and self.recipients) and not was_lost
-        if result.sent_unkept or (is_gone and not outbox.tells_of(report.run_id)):
+        if result.sent_unkept or (is_gone and not outbox.has_reported(report.run_id)):
             by = f" by {self.carrier.address}" if isinstance(self.carrier, Sendmail) else ""
             to = ", ".join(one.address for one in self.recipients)
             report = _with_mail(report, mail=f"sent to {to}{by}", mailed=True)

@@ -111,7 +111,7 @@ class Outbox:
         replace_file(file, data, staging=self.path / "tmp", private=True)
         return file
 
-    def tells_of(self, run_id: str) -> bool:
+    def has_reported(self, run_id: str) -> bool:
         """True if the outbox has the mail about a run, sent or not."""
         start = _plain(run_id) + "."
         return any(file.name.startswith(start) for file in self._files())

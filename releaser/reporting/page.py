@@ -17,7 +17,7 @@ from msgspec import ValidationError, convert
 
 from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
-from releaser.reporting.many_sites import said
+from releaser.reporting.many_sites import explain_errors
 from releaser.reporting.monitoring import USUAL_AGES, Alarm, Service, find_alarms, find_open_questions
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import describe_next
@@ -288,7 +288,7 @@ def _site(one: SiteAnswer, at: datetime) -> _Site:
         alarms = judge(status, at)
         age(status.live_age_seconds or 0)  # shown on the page
     except (ValidationError, ValueError, TypeError, OverflowError):
-        why = said(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
+        why = explain_errors(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
         return _Site(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
     return _Site(path=one.site, alarms=alarms, status=status)
 

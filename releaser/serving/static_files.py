@@ -195,7 +195,7 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
         return
     name = os.path.relpath(place, top)
     live = site.outside.git.layout.top / name
-    is_apart = StagingSettings.of(site).leaves_out(name, *map(str, Path(name).parents))
+    is_apart = StagingSettings.of(site).omits_by_name(name, *map(str, Path(name).parents))
     if name.startswith("..") or is_apart or not live.is_dir() or site.git.find_tracked(site.tree.commit, name):
         return
     clear_name(place, of_directory=True)

@@ -263,8 +263,8 @@ class Runner:
     def _explain_missing(self, output: str, env: Mapping[str, str] | None) -> str:
         """Return a hint about secret variables that the output mentions but the program did not get; mostly empty."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
-        said = (match[0] for match in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
-        named = " and ".join(sorted(secrets.intersection(said).difference(env or secrets)))
+        printed = (match[0] for match in re.finditer(r"\w+", output))  # findall takes 100 bytes a word
+        named = " and ".join(sorted(secrets.intersection(printed).difference(env or secrets)))
         return named and f"releaser did not pass it {named}; name allowed variables in `test_environment`"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:

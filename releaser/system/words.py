@@ -312,8 +312,8 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
     found: set[str] = set()
     for name, value in variables.items():
         found |= secrets_in_urls(value)
-        is_told = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
-        if is_told and not ("/" in value and re.search(_NAMES_A_FILE, name)):
+        is_secret = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
+        if is_secret and not ("/" in value and re.search(_NAMES_A_FILE, name)):
             found.update(part.strip() for part in re.split(r"\\n|[\r\n,]", value))
             found.add(value)
     words = {value for name, value in variables.items() if PASSWORD_NAME.search(name)} - {"true", "True", "None"}

@@ -302,6 +302,6 @@ def _request(asked: Request, environ: Mapping[str, str], timeout: float, *, most
         raise ToolError(message, timed_out=True) from None
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        said = os_reason(reason) if isinstance(reason, OSError) else str(reason)
-        message = f"it cannot be reached: {one_line(said, limit=200) or type(error).__name__}"
+        why = os_reason(reason) if isinstance(reason, OSError) else str(reason)
+        message = f"it cannot be reached: {one_line(why, limit=200) or type(error).__name__}"
         raise ToolError(message) from None

@@ -160,7 +160,7 @@ class TestWebhook:
         site = a_site(tmp_path, webhook=server.url)
         notices.keep(site, REPORT)
         outbox = Outbox(site.project.outbox)
-        assert not outbox.tells_of(REPORT.run_id)
+        assert not outbox.has_reported(REPORT.run_id)
         (file,) = (outbox.path / "new").iterdir()
         assert server.url not in email.message_from_bytes(file.read_bytes()).as_string()
 

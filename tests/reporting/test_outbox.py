@@ -220,8 +220,8 @@ def test_whether_a_run_has_told_can_be_seen(outbox: Outbox) -> None:
     message["Message-ID"] = "<20261120T031201Z-17.0a1b@web1.example.org>"
     path = outbox.put(message, queued=False)
     path.rename(outbox.path / "cur" / f"{path.name}:2,S")  # somebody has read it
-    assert outbox.tells_of("20261120T031201Z-17")
-    assert not outbox.tells_of("20261120T031201Z-1")
+    assert outbox.has_reported("20261120T031201Z-17")
+    assert not outbox.has_reported("20261120T031201Z-1")
 
 
 def test_a_mail_without_an_id_gets_a_name_of_its_own(outbox: Outbox) -> None:

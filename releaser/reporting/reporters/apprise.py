@@ -81,8 +81,8 @@ class Service(Frozen):
         except ToolError as error:
             reason = error.reason
         if reason:
-            said = (
+            answer = (
                 f"{self.address} did not accept the notice: {one_line(self.runner.redactor.clean(reason), limit=300)}"
             )
-            raise MailError(said, "See `notify`.")
+            raise MailError(answer, "See `notify`.")
         return ()
