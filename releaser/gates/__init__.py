@@ -46,12 +46,12 @@ def foresee(case: Case, *, force: bool) -> list[str]:
     known = len(case.log.findings)
     for stage in _BEFORE_A_BUILD:
         examine(stage, case, force=True)
-    said = case.log.findings[known:]
+    findings = case.log.findings[known:]
     if force or case.is_repair:
         return []
     waits = (gate.judge(case) for gate in GATES if gate.is_foreseeable)
     lines = [f"it would wait once it is built: {wait.reason}" for wait in waits if isinstance(wait, Wait)]
-    return [f"it would be refused: {message.message}" for message in said] + lines
+    return [f"it would be refused: {message.message}" for message in findings] + lines
 
 
 def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:

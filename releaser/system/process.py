@@ -288,7 +288,7 @@ class Runner:
 
 
 def _open_pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """Return the ends of a pipe, to read what was written, and to write."""
+    """Return the ends of a pipe: the reading end, and the writing end."""
     read, write = os.pipe()
     os.set_blocking(read, False)
     return stack.enter_context(FileIO(read, "rb")), stack.enter_context(FileIO(write, "wb"))
