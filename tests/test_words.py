@@ -1,4 +1,4 @@
-"""The words that the glossary leaves out are in no help text, setting, key of JSON, or finding."""
+"""The words that the glossary leaves out are in no help text, setting, key of JSON, finding, or reference page."""
 
 import json
 import re
@@ -34,6 +34,7 @@ LEFT_OUT = {
 #: Where a word means something else, or is the name of something that scripts rely on.
 ALLOWED: dict[tuple[str, str], str] = {
     ("releaser propose --help", "proposals"): "the branch that is pushed for review",
+    ("commands.md", "proposals"): "the branch that is pushed for review",
     ("key proposal", "proposal"): "the branch that is pushed for review",
     ("finding proposal-taken-over", "proposal"): "the branch that is pushed for review",
     ("setting window", "window"): "the name of the setting",
@@ -58,6 +59,9 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "share" / "releaser" / "schemas").glob("*.json")):
         for key in _keys(json.loads(path.read_text(encoding="utf-8"))["$defs"]):
             yield f"key {key}", key
+    for page in (*sorted((ROOT / "docs" / "reference").glob("*.md")), ROOT / "docs" / "cheat-sheet.md"):
+        prose = re.sub(r"(?s)```.*?```|`[^`]*`|<!--.*?-->|\]\([^)]*\)", " ", page.read_text(encoding="utf-8"))
+        yield page.name, prose
     for found in import_module("findings").list_findings():
         yield from ((f"finding {code}", f"{code} {meaning}") for code, meaning in found.items())
 
