@@ -155,7 +155,7 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
                 return Plan(would=(NOTHING,))
             if goal.failed is not None and not goal.failed.sick:
                 return Plan(would=(explain_no_retry(goal.failed),))
-            if _is_same(goal, known) and not force:
+            if _is_same(goal, known):
                 return Plan(would=(known.summary,))
             changes = goal.resolution.diff
             names = first_few([f"{change.name} {change.new}" for change in changes])
@@ -168,6 +168,9 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
 
 
 def _is_same(goal: Goal, known: Proposal) -> bool:
+    """True if the upgrade was proposed before; with --force, it is built and proposed once more."""
+    if goal.wanted.force:
+        return False
     key = candidate_key(goal.work.site, goal.work.facts, goal.resolution.lock)
     return known.is_of(key, store_of(goal.work.site).get(known.release))
 
@@ -194,7 +197,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     if known.others:
         _leave_to_others(site, known, goal)
         return PipelineResult(result="no-changes", headline=known.summary)
-    is_same = _is_same(goal, known) and not goal.wanted.force
+    is_same = _is_same(goal, known)
     if is_same and (known.declined or (known.pushed and was_pushed)):
         note_proposal(site.state_dir, known)
         _keep(site, known.release, "" if known.declined else known.place)

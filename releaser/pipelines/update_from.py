@@ -58,12 +58,14 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
 def _plan(site: Site, *, channel: Channel, force: bool) -> Plan:
     pointer, before, _ = _read(site, channel)
     move, kept = pointer.current, _find_kept(site, pointer.current)
-    if not force and before is not None and _explain_no_move(site, pointer, before):
-        would = f"nothing would change: {before.headline}"
+    no_move = _explain_no_move(site, pointer, before, force=force)
+    no_way_back = _explain_no_way_back(site, pointer, before, kept, force=force)
+    if no_move:
+        would = f"nothing would change: {no_move}"
     elif kept is not None and kept.live:
         would = f"nothing would change: {move.release} is live"
-    elif not force and (why := _explain_no_way_back(site, pointer, before, kept)):
-        would = f"nothing would change: {why}"
+    elif no_way_back:
+        would = f"nothing would change: {no_way_back}"
     elif kept is not None:
         would = f"would go to {kept.id}, which was installed from {move.release}"
     else:
@@ -77,8 +79,9 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     with run.log.step("channel") as step:
         pointer, before, signer = _read(run.site, channel)
         step.says(f"{channel.name} points at {pointer.current.release}, signed by {signer}")
-    if not force and before is not None and (why := _explain_no_move(run.site, pointer, before)):
-        return PipelineResult(result="no-changes", headline=why)
+    no_move = _explain_no_move(run.site, pointer, before, force=force)
+    if no_move:
+        return PipelineResult(result="no-changes", headline=no_move)
     seen = Seen(
         channel=channel.name,
         sequence=pointer.current.sequence,
@@ -138,8 +141,10 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
     return pointer, before, signer
 
 
-def _explain_no_move(site: Site, pointer: Pointer, before: Seen) -> str:
+def _explain_no_move(site: Site, pointer: Pointer, before: Seen | None, *, force: bool) -> str:
     """Return the earlier result for this pointer, if nothing has changed since; else empty."""
+    if force or before is None:
+        return ""
     if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _digest_of_blocks(site):
         return ""
     live = store_of(site).live()
@@ -153,11 +158,11 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
         if force:  # files in their way may be gone
             place_included(run.site, run.log, kept)
         return PipelineResult(result="no-changes", headline=f"{move.release} is live")
-    live = run.store.live()
-    if not force and (why := _explain_no_way_back(run.site, pointer, before, kept)):
+    live, no_way_back = run.store.live(), _explain_no_way_back(run.site, pointer, before, kept, force=force)
+    if no_way_back:
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
             run.log.note(Finding("release-damaged", f"{live.id} must be rebuilt: {reason}", "Run `releaser rebuild`."))
-        return PipelineResult(result="no-changes", headline=why)
+        return PipelineResult(result="no-changes", headline=no_way_back)
     if kept is not None and not kept.live:
         # Back or forward. The channel decides about the next release, so nothing is put on hold.
         return roll_back(run, to=kept.id, holds_left=False)
@@ -172,10 +177,12 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     return result
 
 
-def _explain_no_way_back(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
+def _explain_no_way_back(
+    site: Site, pointer: Pointer, before: Seen | None, kept: Release | None, *, force: bool
+) -> str:
     """Return why this host stays: it has failed, gone back, or is ahead of the channel; empty if it follows."""
     move, newest = pointer.current, bundle_before(site)
-    if usable(store_of(site).live()) is None:  # the site is down
+    if force or usable(store_of(site).live()) is None:  # the site is down
         return ""
     if kept is not None and not kept.live:
         if (failed := read_blocks(site.state_dir).candidate(kept.key)) is not None:
