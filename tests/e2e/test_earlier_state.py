@@ -93,7 +93,7 @@ def test_what_was_kept_out_stays_out_until_it_is_lifted(make_site: SiteFactory) 
     files = {"quarantine.json", "holds.json"}
     assert files <= set(os.listdir(site.state_dir))
     assert out(site) == before
-    assert "are no longer on hold" in site.releaser("unhold", "gamma").stderr
+    assert "gamma is not on hold now" in site.releaser("unhold", "gamma").stderr
     assert out(site) == [[one for one in before[0] if one["name"] != "gamma"], *before[1:]]
     assert files.isdisjoint(os.listdir(site.state_dir))
     site.releaser("hold", "gamma", check=0)

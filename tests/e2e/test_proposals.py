@@ -217,7 +217,7 @@ def test_a_kill_leaves_live_alone_and_the_next_run_proposes(reviewed: Reviewed, 
 def test_it_needs_git_to_push_and_a_release_that_is_live(reviewed: Reviewed, make_site: SiteFactory) -> None:
     report = reviewed.site.json("propose", check=3, env={"RELEASER_GIT_PUSH": "false"})
     assert any("needs `git_pull` and `git_push`" in one for one in report["problems"])
-    assert "releaser update" in make_site(outer="other").releaser("propose", check=3).stderr
+    assert "releaser init" in make_site(outer="other").releaser("propose", check=3).stderr
 
 
 def test_the_setting_of_earlier_versions_says_what_to_do_instead(reviewed: Reviewed) -> None:
