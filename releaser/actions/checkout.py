@@ -1,4 +1,4 @@
-"""The checkout as an action: its commit, uv.lock, and what else a release brings into it."""
+"""The checkout as an action: its commit, uv.lock, and other files of a release."""
 
 from __future__ import annotations
 

@@ -44,6 +44,6 @@ class Collectstatic(Action):
         collectstatic(change.site, change.log, change.release.venv, step)
 
     def undo(self, change: Change) -> None:
-        """Collect those of the live release again, if those of another were collected ahead of its flip."""
+        """Collect the files of the live release again, if the files of another were collected ahead of its flip."""
         if change.record(self.name).get("ahead"):
             restore_static_files(change.site, change.log)

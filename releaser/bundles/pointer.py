@@ -40,7 +40,7 @@ class PublishedBundle(Frozen):
 
 
 class PublishedDelta(PublishedBundle):
-    """A bundle for hosts that have installed that of the release `base`."""
+    """A bundle for hosts that have installed the bundle of the release `base`."""
 
     base: str
 
@@ -48,7 +48,7 @@ class PublishedDelta(PublishedBundle):
 class Move(Frozen):
     """A change of a channel: the bundle to which it points, since when, and by whom."""
 
-    #: Larger than that of any move before.
+    #: Larger than the sequence of any earlier move.
     sequence: int
     #: As ISO 8601 in UTC.
     at: str

@@ -299,7 +299,7 @@ def look_for_fixes(case: Case) -> None:
 
 
 def note_unfixed(work: Workspace, on_hold: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:
-    """Report the vulnerabilities whose fixes exist, but are blocked by a rule that applies to fixes, too.
+    """Report the vulnerabilities whose fixes are blocked by a rule that applies to fixes, too.
 
     `before` is the audit of the live release, `after` that of the candidate; without `after`, vulnerabilities that were
     reported earlier are skipped. A rule that exempts early fixes counts if such a fix could not be installed anyway.

@@ -152,7 +152,7 @@ class PartialLocks:
         return tuple(sorted(names, key=lambda name: len(find_all_needs(name, needs))))
 
     def with_upgrades(self, names: Part, *, without: Part) -> LockFile:
-        """Lock as many of the upgrades as possible; those of `without` keep their versions. Raises ResolutionError."""
+        """Lock as many upgrades as possible; packages in `without` keep their versions. Raises ResolutionError."""
         kept = names
         if not self.have_solution(names, without=without):
             result = find_culprits(_Solutions(locks=self, without=without), names)

@@ -267,7 +267,7 @@ def _libraries_of(python: Path) -> tuple[Path, ...]:
 
 
 def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
-    """Yield the directories from `top` to the project, and those of a venv; each after its parent."""
+    """Yield the directories from `top` to the project, and the directories of a venv; each after its parent."""
     yield from (directory for directory in (*reversed(root.parents), root) if directory.is_relative_to(top))
     yield venv
     for part in ("bin", "lib", "lib/*", "lib/*/site-packages"):

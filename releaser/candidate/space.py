@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet
 LEAST_INODES = 5_000
-_GROWTH = 1.1  # factor from the size of the live release to that of the next
+_GROWTH = 1.1  # factor from the size of the live release to the size of the next
 _LOCKS = 4  # copies of uv.lock that a run makes, at most
 
 

@@ -1,4 +1,4 @@
-"""Files that releaser writes into the checkout next to the code: those of bundles, and the export of the lock.
+"""Files that releaser writes into the checkout next to the code: the files of bundles, and the export of the lock.
 
 Files that a person put there or edited are never overwritten.
 """
@@ -169,7 +169,7 @@ def export_lock(site: Site, step: Step) -> None:
     without = find_excluded_groups(site, site.project.lock)
     text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     before = read_if_there(path)
-    if not site.project.has_git:  # git has the edits of others; without it, releaser records its own exports
+    if not site.project.has_git:  # git shows edits by people; without git, releaser records its own exports
         now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
         if now not in ("", new, *read_notes(site.state_dir).exported):
             message = f"{path} was not exported by releaser, or was edited since; it was not overwritten"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = "checkout"  # the action that moves it, and its record in the journal
 
-# Errors that files of a person cause; all others are those of the disk.
+# Errors that files of a person cause; all others come from the disk.
 _OBSTACLES = {
     errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL,
 }  # fmt: skip
@@ -243,7 +243,7 @@ def _write(site: Site, path: Path, data: bytes) -> None:
 
 
 def _is_committed_by_person(site: Site, log: RunLog, move: Move) -> bool:
-    """True if uv.lock is that of a commit that a person made during the change; if so, report it."""
+    """True if uv.lock comes from a commit that a person made during the change; if so, report it."""
     lock, known = site.project.lock, {move.before, move.after} - {None}
     committed: bytes | None = None
     with contextlib.suppress(ToolError):

@@ -174,7 +174,7 @@ def _may_commit(site: Site, log: RunLog) -> bool:
 
 
 def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
-    """True if uv.lock of the checkout is that of the release; else report that a person changed it."""
+    """True if uv.lock of the checkout equals the lock of the release; else report that a person changed it."""
     lock = site.project.lock
     try:
         if is_same_text(read_file(lock), read_file(release.lock)):

@@ -190,7 +190,7 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
 
 
 def has_other_code(site: Site, release: Release) -> bool:
-    """True if a release was tested with other code than that of the checkout; False if unknown. Raises ToolError."""
+    """True if a release was tested with other code than the checkout has; False if unknown. Raises ToolError."""
     manifest = release.manifest
     if not site.project.has_git:  # a code key of git, or of another pyproject.toml, cannot be compared
         is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
@@ -272,7 +272,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 
 
 def _bundled_commits(site: Site) -> list[str]:
-    """Return the commits that bundles brought: the maker of a bundle has them, too."""
+    """Return the commits from bundles: the creator of a bundle has them, too."""
     commits = [release.manifest.commit for release in store_of(site).all() if release.provenance.release]
     return [commit for commit in commits if commit and site.git.has_commit(commit)]
 

@@ -419,7 +419,7 @@ def down_since(entry: Entry) -> float | None:
 
 
 def takes_down(site: Site, names: Collection[str] | None = None) -> bool:
-    """True if the site is down until an action is done; with `names`, one of these."""
+    """True if the site is down until an action is done; `names` limits the actions."""
     return any(action.takes_down(site) for action in ACTIONS if names is None or action.name in names)
 
 

@@ -128,7 +128,7 @@ class Workspace(Frozen):
     examine_lock: Callable[[Workspace, LockFile], Mapping[str, Any]]
 
     def starting_from(self, lock: LockFile) -> Workspace:
-        """Return a copy that starts from another lock than that of the checkout or commit."""
+        """Return a copy that starts from this lock instead of the lock of the checkout or commit."""
         return replace(self, facts=replace(self.facts, lock=lock))
 
 

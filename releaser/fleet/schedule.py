@@ -46,7 +46,7 @@ class Scheduler(Protocol):
         """Which it is."""
 
     def show(self) -> Schedule:
-        """Return the installed schedule, or the one that `install` would add."""
+        """Return the installed schedule, or the schedule that `install` would add."""
 
     def changes(self) -> tuple[str, ...]:
         """Say what `install` would change; nothing if all is so already."""
@@ -68,7 +68,7 @@ class _Cron(Frozen):
     #: The `.env` of the site, into which mail settings are moved that stand in the crontab.
     env_file: Path
     crontab: Crontab
-    #: The time that was asked for, as fields of a crontab; None for that of the line there is, or `usual`.
+    #: The requested time, as fields of a crontab; None for the time of the existing line, or `usual`.
     when: str | None
     usual: str
     kind: Kind = "cron"

@@ -1,4 +1,4 @@
-"""The known vulnerabilities of the live release, and of the one that is made: they are reported, and refuse nothing."""
+"""The known vulnerabilities of the live release and of the new release: they are reported, and refuse nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations that a release brings: with `migrations = "refuse"`, they must be applied before it goes live."""
+"""New migrations of a release: with `migrations = "refuse"`, they must be applied before it goes live."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from releaser.system.words import first_few
 
 
 class BroughtMigrations(Gate):
-    """Finds out which migrations a candidate brings that are not applied; the manifest gets them."""
+    """Finds the new migrations of a candidate that are not applied; the manifest gets them."""
 
     stage = "tested"
 

@@ -17,7 +17,7 @@ class StaticFiles(Gate):
     stage = "resolved"
 
     def judge(self, case: Case) -> Verdict:
-        """Ask the site's Django, unless those of the live release have been collected: it is asked before the flip."""
+        """Ask the site's Django; if the files of the live release were collected, it is asked before the flip."""
         site, findings = case.site, Findings()
         if site.pulled is not None or not site.supply.goes_live or not asks_django(site):
             return None

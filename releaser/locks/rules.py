@@ -53,7 +53,7 @@ class Limit(Frozen):
 class Packages(Frozen):
     """The versions from which an update starts, by package, as a lock shows them."""
 
-    #: The versions in the lock of the checkout, and those of the live release.
+    #: The versions in the lock of the checkout, and the versions of the live release.
     locked: Mapping[str, str]
     live: Mapping[str, str] = field(default_factory=dict)
     #: The packages that are part of the checkout, to which no rule applies.
@@ -471,5 +471,5 @@ RULES: tuple[Rule, ...] = make("rules")
 
 
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterable[Block]:
-    """Return all blocks of a version, not only the first, but none from that of the rule `downgrade` on."""
+    """Return all blocks of a version, not only the first, up to the block of the rule `downgrade`."""
     return takewhile(lambda one: one.by != "downgrade", rules.blocks(name, version, uploads))

@@ -41,7 +41,7 @@ def normalize_name(name: str) -> str:
 
 
 def look_up(name: str, table: Iterable[tuple[str, T]], default: T) -> T:
-    """Return the value for a package in a table: that of its exact name, else of the first pattern that matches."""
+    """Return the value for a package in a table: by its exact name, else by the first pattern that matches."""
     fitting = [(pattern, value) for pattern, value in table if fnmatchcase(name, pattern)]
     return next((value for pattern, value in fitting if pattern == name), fitting[0][1] if fitting else default)
 

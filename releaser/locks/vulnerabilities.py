@@ -107,7 +107,7 @@ class SecuritySection(Section):
     #: True if an earlier report has said why they are not known.
     audit_told: bool = False
     vulnerabilities: tuple[Vulnerability, ...] = ()
-    #: The vulnerabilities that this run has brought fixes for.
+    #: The vulnerabilities that this run has fixed.
     fixed: tuple[Vulnerability, ...] = ()
 
 

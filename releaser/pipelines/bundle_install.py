@@ -194,7 +194,7 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
 
 
 def trust_of(site: Site, signers: Path | None = None) -> Trust | None:
-    """Return the signers that a site trusts, or those of the file `signers`; None if no file is set."""
+    """Return the signers that a site trusts, or the signers in the file `signers`; None if no file is set."""
     return _trust(site.project.root, BundleSettings.of(site), signers)
 
 

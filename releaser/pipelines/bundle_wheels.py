@@ -1,4 +1,4 @@
-"""The wheels of a bundle: those of the lock, those built here, and those that build the project's own packages."""
+"""The wheels of a bundle: from the lock, built on this host, and for building the project's own packages."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def _refresh(known: Proposal, remote_commit: str) -> Proposal:
 
 
 def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
-    """Report once that the branch has commits of others, as long as these stay."""
+    """Report once that the branch has commits of other people, as long as these stay."""
     if read_proposal(site.state_dir).others != known.others:
         advice = (
             f"If another site proposes there, run `releaser propose` on one site only. Otherwise merge or delete that"

@@ -77,7 +77,7 @@ class HoldsSection(Section):
 
     #: The packages on hold by a person or by the tests, whether a newer version exists or not.
     holds: tuple[Block, ...] = ()
-    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
+    #: The commits on hold, because they failed or were rolled back; one sentence each.
     commits_on_hold: tuple[str, ...] = ()
 
 

@@ -53,7 +53,7 @@ Kind = Literal[
 
 
 class Defect(Frozen):
-    """One thing that is not right with a release."""
+    """A difference between a release and its seal."""
 
     kind: Kind
     #: Relative to the venv, if it is about a file.

@@ -250,7 +250,7 @@ def note(state_dir: Path, **changes: Any) -> None:
 # The history: one JSON object a line, one line a run, oldest first
 
 _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
-_LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
+_LONGEST_RUN = 1 << 20  # bytes; the report of an update of 1,000 packages has some 0.2 MiB
 _NOT_IN_HISTORY = ("output",)  # it is in the log and, for tests, in the release
 
 # Results and fields in the history of earlier versions.

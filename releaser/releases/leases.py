@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LONGEST = 120  # characters of a command line
-_LOOKS = 5  # before a release counts as used: another releaser may be looking, as monitoring does
+_LOOKS = 5  # tries before a release counts as used: another releaser may hold the lock for a moment, as monitoring does
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
 
 

@@ -235,7 +235,7 @@ class ReleaseStore(Frozen):
         return next(reversed(self.ledger().activations), None)
 
     def find_unsealed(self, sealed: Collection[str] = ()) -> tuple[Path, ...]:
-        """Return the directories without a manifest, except those in `sealed` and those of interrupted deletions."""
+        """Return the directories without a manifest, except the `sealed` ones and interrupted deletions."""
         places = (self.path(name) for name in self._names() if name not in sealed)
         return tuple(place for place in places if not (place / MANIFEST).exists())
 

@@ -195,7 +195,7 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
 
 
 def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Defect]:
-    """Compare the installed packages with the lock; those of an adopted release with those at its adoption."""
+    """Compare the installed packages with the lock; for an adopted release, with the packages at its adoption."""
     damage, manifest = find_lock_damage(release), release.manifest
     if damage is not None:
         yield Defect(kind="lock", path="../uv.lock", message=damage.reason)

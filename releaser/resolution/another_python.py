@@ -136,7 +136,7 @@ class _Move:
 
     @property
     def leaves_python(self) -> bool:
-        """True if the Pythons differ; False if that of the live release, an adopted venv, is unknown."""
+        """True if the Pythons differ; False if the live release is an adopted venv of unknown Python."""
         return self.before != self.python and re.match(r"\d+\.\d+", self.before) is not None
 
     def changes_in(self, lock: LockFile) -> Iterator[tuple[str, str, str]]:

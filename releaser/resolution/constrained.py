@@ -143,7 +143,7 @@ class _Search:
     has_limits: bool = False
     #: True if no rule affected the first resolution.
     is_free: bool = True
-    #: The bounds and the limits of the last question, and versions that are newer than those of the first answer.
+    #: The bounds and the limits of the last question, and the versions that are newer than in the first answer.
     specifiers: Specifiers = field(default_factory=dict)
     limits: ExcludeNewer = field(default_factory=dict)
     ahead: Versions = field(default_factory=dict)
@@ -176,7 +176,7 @@ class _Search:
         return self.resolver.resolve(specifiers, self.limits, no_build)
 
     def find_ahead(self, found: Versions) -> Versions:
-        """Return the versions that are newer than those of the first resolution, and that it did not see."""
+        """Return the newer versions that the first resolution did not see."""
         if not self.is_limited:
             return {}
         versions, uploads = self.resolver.newest()

@@ -336,7 +336,7 @@ def _in_tree(file: Path, site: Site) -> Path:
 
 
 def _sources(pyproject: Path) -> set[str]:
-    """Return the packages with an entry in `tool.uv.sources`, of which no version can be requested."""
+    """Return the packages with an entry in `tool.uv.sources`: no version can be requested for them."""
     uv = tomlkit.parse(read_text(pyproject)).unwrap().get("tool", {}).get("uv", {})
     return {canonicalize_name(name) for name in uv.get("sources", {})}
 

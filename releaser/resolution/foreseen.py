@@ -129,7 +129,7 @@ class Outlook(Frozen):
         return foreseen
 
     def _is_as_live(self, found: LockFile, group: str | None) -> bool:
-        """True if a lock installs the live packages; without a release, those of the venv that would be adopted."""
+        """True if a lock installs the live packages; without a release, the packages of the venv to adopt."""
         live, others = self.live, default_groups(self.site)
         if live is None and not os.path.exists(self.site.project.venv):
             return False

@@ -82,7 +82,7 @@ def requirements_for(
 
 
 def _asks_for(text: object, names: Collection[str]) -> bool:
-    """True if a requirement is for one of these packages, without a slow parse."""
+    """True if a requirement is for one of these packages; needs no slow parse."""
     found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
     return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
 

@@ -51,7 +51,7 @@ class OutdatedReport(Frozen):
     packages: tuple[OutdatedPackage, ...]
     #: Packages that are not from an index.
     elsewhere: tuple[str, ...]
-    #: Packages of which the index has no version.
+    #: Packages without any version on the index.
     unknown: tuple[str, ...]
     #: As in `Status`.
     newer_python: str | None
@@ -150,7 +150,7 @@ class _KnownVersions(Frozen):
     requirements: tuple[tuple[str, Requirement], ...]
 
     def describe(self, name: str, locked: str) -> OutdatedPackage:
-        """Describe a package of which the index has a newer version than the `locked` one."""
+        """Describe a package with a newer version on the index than the `locked` one."""
         latest, coming = self.available[name].newest, self._find_next(name, locked)
         comes = coming is not None and latest in coming.split(", ")
         blocked_by = () if comes else tuple(self._blockers(name, coming))

@@ -224,7 +224,7 @@ def note_stale_processes(case: Case) -> None:
     Runs that change something report them anyway; this is for nights without updates.
     """
     site, log = case.site, case.log
-    # Each flip makes a new symlink, so its time is that of the last flip.
+    # Each flip makes a new symlink, so its time is the time of the last flip.
     if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
         return
     found = left_behind(store_of(site))

@@ -76,7 +76,7 @@ def _is_no_group(setting: str | None, pyproject: Pyproject) -> bool:
 
 
 def choose_export_group(settings: ExportSettings, pyproject: Pyproject) -> str | None:
-    """Return the group of the requirements export, as set, else that of production, so that all hosts have the same."""
+    """Return the group of the requirements export, as set, else of production, so that all hosts have the same."""
     if chosen := settings.requirements_export_group:
         return None if _is_no_group(chosen, pyproject) else chosen
     return next((name for name in CANDIDATES["production"] if name in pyproject.groups), None)

@@ -19,7 +19,7 @@ from releaser.system.frozen import Frozen
 _STRICTER = ("off", "auto", "bwrap")
 _VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # anything else may be a path in the commit
 
-#: Returns the value that counts, from that of the live site, that of the commit, and the default.
+#: Returns the value that counts, from the value of the live site, the value of the commit, and the default.
 Rule = Callable[[Any, Any, Any], Any]
 
 
@@ -74,7 +74,7 @@ class Waiting(Frozen):
 
 
 class InForce(Frozen):
-    """The settings that count for a commit that is not live, and those of the commit that wait."""
+    """The settings that count for a commit that is not live, and its own settings that wait."""
 
     settings: Settings
     #: All settings of the commit.
@@ -83,7 +83,7 @@ class InForce(Frozen):
 
     @classmethod
     def of(cls, live: Settings, own: Settings) -> InForce:
-        """Return the settings in force for a commit with the settings `own`, while those of the site are `live`."""
+        """Return the settings in force for a commit with the settings `own`, while the site has the settings `live`."""
         counts = {
             name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in RULES.items()
         }

@@ -152,7 +152,7 @@ class Site(Frozen):
 
     @property
     def pulled(self) -> Pulled | None:
-        """The new commits in the staging tree; None if its code is that of the checkout."""
+        """The new commits in the staging tree; None if it has the code of the checkout."""
         return self.tree.pulled
 
     @functools.cached_property

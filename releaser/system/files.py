@@ -91,7 +91,7 @@ def only_files(path: Path | str, flags: int) -> int:
 def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
     """Return the content of a regular file of at most `most` bytes; None sets no limit.
 
-    Raises OSError: those of `only_files`, and TooLargeError.
+    Raises OSError, also as `only_files` does, and TooLargeError.
     """
     descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
     try:

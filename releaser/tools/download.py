@@ -132,7 +132,7 @@ def _host(url: str) -> tuple[str, str | None, int | None]:
 
 
 def is_loopback(host: str) -> bool:
-    """True if a host name or address is that of this host."""
+    """True if a host name or address belongs to this host."""
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 

@@ -276,7 +276,7 @@ class GitReader(Frozen):
         return [path for path, place in existing if place.parent.resolve() == place.parent]
 
     def _is_whole(self, commit: str, path: str) -> bool:
-        """True if the existing file or symlink at `path` is that of a commit, as filters write it."""
+        """True if the existing file or symlink at `path` equals the file of a commit, as filters write it."""
         place = self.layout.top / path
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)

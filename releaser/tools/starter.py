@@ -213,7 +213,7 @@ def _make_first(deadline: float) -> None:
 
 
 def _delete_own(directory: str) -> None:
-    """Delete a directory that a start has made, and report that; directories of others stay."""
+    """Delete a directory that a start has made, and report the deletion; other directories stay."""
     if os.path.islink(directory) or os.lstat(directory).st_uid != os.geteuid():
         return
     with contextlib.suppress(OSError):

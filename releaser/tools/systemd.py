@@ -59,7 +59,7 @@ class Job(Frozen):
 
     @property
     def name(self) -> str:
-        """The name of the units: that of the project, and a digest for projects of the same name."""
+        """The name of the units: the name of the project, and a digest for projects of the same name."""
         digest = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:6]
         return f"releaser-{re.sub(r'[^A-Za-z0-9_.-]', '_', self.project.name)}-{digest}"
 
