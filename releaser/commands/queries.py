@@ -359,7 +359,7 @@ def status(
 def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline: bool) -> None:
     """Write a page about the site: releases, runs, and packages.
 
-    With --all, the page covers all sites, the worst first, and asks neither. `[servers]` in the file of sites adds the
+    With --all, the page covers all sites, the worst first, as with --offline. `[servers]` in the file of sites adds the
     sites of other servers.
     """
     from releaser.pipelines.status import overview

@@ -288,7 +288,10 @@ def _site(one: SiteAnswer, at: datetime) -> _Site:
         alarms = judge(status, at)
         age(status.live_age_seconds or 0)  # shown on the page
     except (ValidationError, ValueError, TypeError, OverflowError):
-        why = explain_errors(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
+        unreadable = (
+            f"its status cannot be read (exit code {one.exit_code}); it may be that of another version of releaser"
+        )
+        why = explain_errors(one.errors) or unreadable
         return _Site(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
     return _Site(path=one.site, alarms=alarms, status=status)
 

@@ -331,6 +331,7 @@ FINE = SiteAnswer(site="/srv/well", exit_code=0, answer=plain(WELL.status))
         (a_server(FINE, ago=timedelta(hours=-1)), "needs attention", "The clock of the server is 1 h ahead."),
         (Server(name="web1", place="/x", problem=f"no answer {BAD}"), "broken", "No answer &lt;script&gt;"),
         (a_server(replace(FINE, answer=plain(NOTHING.status))), "broken", ""),
+        (a_server(replace(FINE, answer={"project": "shop"})), "broken", ""),
         (a_server(), "well", ""),
     ],
 )
@@ -344,6 +345,8 @@ def test_each_server_has_a_row_that_says_whether_its_sites_are_well(server: Serv
     assert f">{state}</span>" in row
     assert said in row
     assert ("not known" in row) is (server.report is None)
+    of_another_version = any(len(site.answer) == 1 for site in server.report.sites) if server.report else False
+    assert ("Its status cannot be read (exit code 0); it may be that of another version" in page) is of_another_version
     if state != "well":
         assert 'title="well"' not in row  # nor are the sites of an old report
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'\bid="([^"]+)"', page))
