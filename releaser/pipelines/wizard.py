@@ -48,6 +48,10 @@ QUESTIONS = {
     "admins": "Recipients of mails (addresses, separated by commas)",
     "smtp_host": "Mail server",
 }
+_OTHER_RESTART = (
+    "Answer with the command that does, such as `sudo systemctl restart NAME.service`, or with `none` if no process "
+    "needs a restart. The guide on web servers has the command for each server."
+)
 _OF_ONE_SETTING = ("env-shared", "set-in-environment", "setting-unwritable")
 SCHEDULERS = ("cron", "systemd", NONE)
 _ENVIRONMENTS = ("staging", "production", "local")
@@ -191,8 +195,9 @@ def check_answer(site: Site, name: str, text: str, proposal: Proposal | None = N
             return Answer(problem=str(error))
     except (ValueError, UsageError) as error:
         close = _closest(text, _ENVIRONMENTS if name == "environment" else ())
-        answer_text = str(error).removeprefix("--admin ")
-        return Answer(problem=f"{answer_text[:1].upper()}{answer_text[1:]}.{_did_you_mean(close)}", suggestion=close)
+        problem = str(error).removeprefix("--admin ").rstrip(".")
+        hint = " Write it as ada@example.org, or 'Ada <ada@example.org>'." if name == "admins" else _did_you_mean(close)
+        return Answer(problem=f"{problem[:1].upper()}{problem[1:]}.{hint}", suggestion=close)
     if not is_proposed and text == find_default(site, name):
         settings = {}
     return replace(_CHECKS.get(name, _accept)(changed, text), settings=settings)
@@ -260,13 +265,14 @@ def _check_restart(site: Site, text: str) -> Answer:
         return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
     if doubt := _doubt_sudo(site, words) or _doubt_units(site, words):
         return Answer(problem=doubt, may_stay=True)
-    if finding := find_unrestarted(site):
-        return Answer(problem=str(finding), may_stay=True)
     servers = find_servers(site.project.checkout, site.project.venv)
-    file = restart_of(site).restart_file(site)
-    if file is not None and servers and not any(one.watches_file for one in servers):
-        problem = f"Touching {file} does not restart {servers[0]}. Set {servers[0].remedy}."
-        return Answer(problem=problem, may_stay=True)
+    file, watching = restart_of(site).restart_file(site), [one for one in servers if one.watches_file]
+    if file is not None and servers and not watching:
+        return Answer(problem=f"Touching {file} does not restart {servers[0]}. {_OTHER_RESTART}", may_stay=True)
+    if find_unrestarted(site):
+        what = f"With `auto`, updates would not restart {servers[0] if servers else 'the site'}."
+        how = f"To change that: {watching[0].remedy}." if watching else _OTHER_RESTART
+        return Answer(problem=f"{what} {how}", may_stay=True)
     return Answer()
 
 
@@ -337,8 +343,8 @@ def _check_mail_server(site: Site, text: str) -> Answer:
     settings = {"smtp_host": host} | ({"smtp_port": port} if port else {})
     try:
         socket.getaddrinfo(host, int(port or 25), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        return Answer(settings=settings, problem=f"The host {host} is unknown here: {error}.", may_stay=True)
+    except (OSError, UnicodeError):
+        return Answer(settings=settings, problem=f"The host {host} is unknown here.", may_stay=True)
     return Answer(settings=settings)
 
 

@@ -115,7 +115,7 @@ CORRECTED = (
     ("shop.invalid/health", "Did you mean https://shop.invalid/health? [https://shop.invalid/health]"),
     ("", "The site does not answer well: [none]"),
     ("", ""),
-    ("ada", "The address 'ada' has no @."),
+    ("ada", "The address 'ada' has no @. Write it as ada@example.org"),
     ("Ada <ada@example.org>", ""),
     ("smtp://127.0.0.1:2525/", "Did you mean 127.0.0.1:2525? [127.0.0.1:2525]"),
     ("", ""),
@@ -178,6 +178,7 @@ def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site:
         eventually(lambda: find_addresses(site.path, site.path / ".venv") == (address,), "gunicorn listens")
         _, said = on_terminal(site, "setup", typed="local\n\n\n\n\n\n\n\nnone\ny\n")
         said = " ".join(said.split())
+    assert "or with `none` if no process needs a restart." in said
     assert "config/tmp/restart.txt does not restart gunicorn (process" in said  # so that the answer is asked for twice
     assert f"Detected: the site listens on {address}. URL" in said
     assert f"RELEASER_HEALTH_CHECK='http://{address}/'" in (site.outer / ".env").read_text(encoding="utf-8"), said
