@@ -52,6 +52,7 @@ _OTHER_RESTART = (
     "Answer with the command that does, such as `sudo systemctl restart NAME.service`, or with `none` if no process "
     "needs a restart. The guide on web servers has the command for each server."
 )
+_SUDO_OPTIONS = ("-n", "--non-interactive")
 _OF_ONE_SETTING = ("env-shared", "set-in-environment", "setting-unwritable")
 SCHEDULERS = ("cron", "systemd", NONE)
 _ENVIRONMENTS = ("staging", "production", "local")
@@ -263,7 +264,8 @@ def _check_restart(site: Site, text: str) -> Answer:
     if found:
         close = _closest(text, restart_words())
         return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
-    if doubt := _doubt_sudo(site, words) or _doubt_units(site, words):
+    command = [word for word in words[1:] if word not in _SUDO_OPTIONS] if words[0] == "sudo" else words
+    if doubt := (words[0] == "sudo" and _doubt_sudo(site, command)) or _doubt_units(site, command):
         return Answer(problem=doubt, may_stay=True)
     servers = find_servers(site.project.checkout, site.project.venv)
     file, watching = restart_of(site).restart_file(site), [one for one in servers if one.watches_file]
@@ -276,15 +278,13 @@ def _check_restart(site: Site, text: str) -> Answer:
     return Answer()
 
 
-def _doubt_sudo(site: Site, words: list[str]) -> str:
+def _doubt_sudo(site: Site, command: list[str]) -> str:
     """Say what to write into which file so that sudo asks for no password; empty if it asks for none."""
-    if words[0] != "sudo":
-        return ""
     try:
-        ask_program(site, ["sudo", "-n", "-l", *words[1:]])
+        ask_program(site, ["sudo", "-n", "-l", *command])
     except ToolError:
-        program = shutil.which(words[1]) or words[1] if words[1:] else ""
-        rule = f"{name_of(os.geteuid())} ALL=(root) NOPASSWD: {shlex.join((program, *words[2:]))}"
+        program = shutil.which(command[0]) or command[0] if command else ""
+        rule = f"{name_of(os.geteuid())} ALL=(root) NOPASSWD: {shlex.join((program, *command[1:]))}"
         return (
             "sudo does not permit this command without a password. Run `sudo visudo -f /etc/sudoers.d/releaser`, and "
             f"add this line: {rule}"
@@ -292,15 +292,14 @@ def _doubt_sudo(site: Site, words: list[str]) -> str:
     return ""
 
 
-def _doubt_units(site: Site, words: list[str]) -> str:
+def _doubt_units(site: Site, command: list[str]) -> str:
     """Say that systemd does not know a unit, or does not work for this user; empty if it knows all units."""
-    words = words[1:] if words[0] == "sudo" else words
-    if words[0] != "systemctl" or "restart" not in words:
+    if "restart" not in command or os.path.basename(command[0]) != "systemctl":
         return ""
-    at = words.index("restart")
-    for unit in words[at + 1 :]:
+    at = command.index("restart")
+    for unit in command[at + 1 :]:
         try:
-            state = ask_program(site, [*words[:at], "show", "--property=LoadState", unit])
+            state = ask_program(site, [*command[:at], "show", "--property=LoadState", unit])
         except ToolError as error:
             return str(error)
         if "not-found" in state:

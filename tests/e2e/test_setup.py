@@ -199,7 +199,7 @@ def test_the_service_of_the_site_is_proposed_and_a_restart_that_cannot_work_is_d
         program = crontab.with_name(name)
         program.write_text(f"#!/bin/sh\n{text}\n")
         program.chmod(0o755)
-    wrong = "sudo systemctl restart shop.service\nsystemctl restart shpo.service\n"
+    wrong = "sudo -n systemctl restart shop.service\nsystemctl restart shpo.service\n"
     right = "systemctl --user restart shop.service"
     _, said = on_terminal(site, "setup", typed=f"local\n\n\n{wrong}{right}\nnone\n\n\nnone\ny\n")
     said = " ".join(said.split())
