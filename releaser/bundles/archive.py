@@ -54,7 +54,9 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
 
     Raises OSError, and PreflightError if a file does not match the manifest.
     """
-    size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
+    size = sum(
+        bundled.size + _LOCAL + _CENTRAL + 2 * len(bundled.path) for bundled in manifest.files if not bundled.in_base
+    )
     if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
         refuse(
             "bundle-too-large",

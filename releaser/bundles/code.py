@@ -44,7 +44,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             fresh.mkdir()
             git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
             check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
-            exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+            exclude(git, (included.path.removeprefix(INCLUDED) for included in manifest.below(INCLUDED)))
             for file in manifest.below(INCLUDED):
                 target = fresh / file.path.removeprefix(INCLUDED)
                 if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):

@@ -145,7 +145,7 @@ def _refuse(flaw: str, advice: str = "Copy the bundle again from the host that c
 
 
 def _flaws(found: BundleManifest) -> Iterator[str]:
-    paths = [one.path for one in found.files]
+    paths = [bundled.path for bundled in found.files]
     if len(paths) > _MOST_FILES or paths != sorted(set(paths)):
         yield f"its {len(paths)} files are not sorted, not unique, or more than {_MOST_FILES}"
     for file in found.files:

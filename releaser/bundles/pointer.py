@@ -133,7 +133,7 @@ def _split(data: bytes) -> tuple[str, str]:
         refuse("channel-invalid", "it is not JSON", _AGAIN)
     if not isinstance(content, dict) or sorted(content) != ["pointer", "signature"]:
         refuse("channel-invalid", "it does not consist of a pointer and a signature", _AGAIN)
-    if not all(isinstance(one, str) and one.isascii() for one in content.values()):
+    if not all(isinstance(value, str) and value.isascii() for value in content.values()):
         refuse("channel-invalid", "its pointer or signature is not text", _AGAIN)
     return content["pointer"], content["signature"]
 
@@ -160,10 +160,13 @@ def _parse(text: str) -> Pointer:
 
 
 def _flaws(found: Pointer) -> Iterator[str]:
-    sequences = [one.sequence for one in found.moves]
+    sequences = [listed_move.sequence for listed_move in found.moves]
     if not sequences or sequences != sorted({*sequences}, reverse=True) or sequences[-1] <= 0:
         yield "its sequence does not grow with each move"
-    times = (found.expires, *(time for one in found.moves for time in (one.at, one.bundle_expires)))
+    times = (
+        found.expires,
+        *(time for listed_move in found.moves for time in (listed_move.at, listed_move.bundle_expires)),
+    )
     yield from (f"{time!r} is not a time in UTC" for time in times if time is not None and not is_time(time))
     for move in found.moves:
         releases = (move.release, *(delta.base for delta in move.deltas))

@@ -121,9 +121,9 @@ class Pool(Frozen):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
         known = sorted(path for path in directory.glob("*.json") if RELEASE_ID.fullmatch(path.stem))
-        for one in known[:-KEPT]:
-            one.unlink()
-        used = {file.sha256 for one in known[-KEPT:] for file in self._files_of(one)}
+        for old in known[:-KEPT]:
+            old.unlink()
+        used = {file.sha256 for kept in known[-KEPT:] for file in self._files_of(kept)}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.directory / "files"):
                 if name not in used:

@@ -100,7 +100,7 @@ def _ranked(package: Package, ranks: Mapping[Any, int]) -> Iterator[tuple[int, L
     entries: list[dict[str, Any]] = [*package.get("wheels", ())]
     for kind in ("url", "path"):  # a single file
         if str(source.get(kind, "")).endswith(".whl"):
-            entries = [{**one, kind: source[kind]} for one in entries or [{}]]
+            entries = [{**marker_entry, kind: source[kind]} for marker_entry in entries or [{}]]
     for entry in entries:
         place = str(entry.get("url") or entry.get("path") or entry.get("filename") or "")
         name = unquote(urlsplit(place).path if "://" in place else place).rpartition("/")[2]

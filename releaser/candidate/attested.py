@@ -90,7 +90,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         findings = (
             []
             if wanted == "require"
-            else [Finding("attestation-lost", str(one), _HOLD.format(one.name)) for one in found.lost]
+            else [Finding("attestation-lost", str(deviation), _HOLD.format(deviation.name)) for deviation in found.lost]
         )
         # Several candidates of a run may have lost the same attestation.
         work.log.note(*(finding for finding in findings if finding not in work.log.findings))
@@ -156,7 +156,7 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
     from msgspec import ValidationError, convert, to_builtins
 
     wanted, remembered = list(dict.fromkeys(files)), work.site.runner.remembered
-    new = [one for one in wanted if ("attestation", *one) not in remembered]
+    new = [file_key for file_key in wanted if ("attestation", *file_key) not in remembered]
     found = dict.fromkeys(wanted, Answer(state="unknown"))
     try:
         answers = convert(json.loads(_run_probe(work.site, new)) if new else [], list[Answer])
@@ -173,7 +173,9 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
     for key in new:  # unknown answers, too: another question may wait as long
         remembered["attestation", *key] = json.dumps(to_builtins(found[key]))
     return found | {
-        one: convert(json.loads(remembered["attestation", *one]), Answer) for one in wanted if one not in new
+        file_key: convert(json.loads(remembered["attestation", *file_key]), Answer)
+        for file_key in wanted
+        if file_key not in new
     }
 
 

@@ -138,7 +138,7 @@ def audit_arguments(*, service: str | None) -> list[str]:
 def _ignored_by(audit: object) -> Iterator[str]:
     """Yield the ids that uv's `[tool.uv.audit]` settings ignore."""
     lists = [audit.get(key) for key in _AUDIT_SETTINGS] if isinstance(audit, dict) else []
-    yield from (str(one) for found in lists if isinstance(found, list) for one in found)
+    yield from (str(argument) for found in lists if isinstance(found, list) for argument in found)
 
 
 def write_stand_in(tree: Path, packages: Iterable[tuple[str, str]], uv_table: Mapping[str, Any]) -> None:

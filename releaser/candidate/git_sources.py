@@ -64,9 +64,9 @@ def find_sources(project: Mapping[str, Any], lock: LockFile) -> dict[str, tuple[
         add(str(package.get("source", {}).get("git", "")))
     of_uv = _table(_table(project, "tool"), "uv")
     for source in _table(of_uv, "sources").values():
-        for one in source if isinstance(source, list) else [source]:
-            if isinstance(one, dict):
-                add(str(one.get("git", "")), *(one.get(name) for name in ("rev", "branch", "tag")))
+        for entry in source if isinstance(source, list) else [source]:
+            if isinstance(entry, dict):
+                add(str(entry.get("git", "")), *(entry.get(name) for name in ("rev", "branch", "tag")))
     own = (_table(project, "project"), _table(project, "build-system"), of_uv, _table(project, "dependency-groups"))
     for text in itertools.chain.from_iterable(map(_strings, own)):
         for found_url in _BY_GIT.findall(text):
@@ -86,8 +86,8 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _strings(one)
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
 @contextlib.contextmanager

@@ -259,7 +259,7 @@ def find_all_needs(name: str, needs: Mapping[str, Iterable[str]]) -> frozenset[s
     more = {name}
     while more:
         found |= more
-        more = {below for one in more for below in needs.get(one, ())} - found
+        more = {below for package in more for below in needs.get(package, ())} - found
     return frozenset(found)
 
 

@@ -211,7 +211,9 @@ def _hear(site: Site, paths: list[str]) -> None:
     own = (str(project.state_dir), str(top))
     for path in paths:
         parts = path.split("/")
-        if any(path == one or path.startswith(f"{one}/") for one in own) or not _IGNORED_DIRECTORIES.isdisjoint(parts):
+        if any(
+            path == own_path or path.startswith(f"{own_path}/") for own_path in own
+        ) or not _IGNORED_DIRECTORIES.isdisjoint(parts):
             continue
         site.runner.remembered[THROWN_AWAY, path] = ""
 

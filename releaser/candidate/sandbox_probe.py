@@ -120,7 +120,7 @@ def try_sandbox(site: Site) -> tuple[Attempt, ...]:
 
 def _reached(site: Site, tries: list[_Try], sandbox: Sandbox, *, skips: str = "") -> set[int]:
     """Return the numbers of the attempts that succeed in the sandbox. Raises ToolError."""
-    known = [("", "") if one.way == skips else (one.way, one.value) for one in tries]
+    known = [("", "") if attempt.way == skips else (attempt.way, attempt.value) for attempt in tries]
     words = [sys.executable, "-I", "-c", _PROBE]
     env = {**neutral(dict(site.runner.environ)), **dict(sandbox.variables)}
     done = site.runner.run(

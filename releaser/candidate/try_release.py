@@ -68,7 +68,9 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
 def _run_trials(
     site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
 ) -> list[integrity.Defect]:
-    kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
+    kinds: dict[str, Literal["check", "tests"]] = {
+        listed.step: "tests" if listed.step == TEST else "check" for listed in trials
+    }
     if release.has_failed:
         message = "nothing of a release that failed its tests is started"
         return [integrity.Defect(kind=kind, message=message) for kind in kinds.values()]

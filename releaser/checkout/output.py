@@ -137,7 +137,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
         raise BuildError(message, error.advice or "See git's message.", output=error.output) from error
     edited = sorted(now[1] - before[1] - {*site.own_files()})
     if undeclared:
-        listed = ", ".join(f'"{one}"' for one in undeclared[:5])
+        listed = ", ".join(f'"{name}"' for name in undeclared[:5])
         message = f"before_build made files that git does not track, so they would not go live: {first_few(undeclared)}"
         advice = (
             f"Declare them in [tool.releaser]: `build_output = [{listed}]`; or, if only the build needs them:"
@@ -187,9 +187,9 @@ def _check_output(site: Site, path: str) -> None:
         raise BuildError(
             message, "Correct `before_build` or `build_output`: the command must make a file or a directory there."
         )
-    for one in place.rglob("*") if place.is_dir() else ():
-        if one.is_symlink() and not Path(os.path.normpath(one.parent / one.readlink())).is_relative_to(place):
-            name = one.relative_to(site.project.root)
+    for file in place.rglob("*") if place.is_dir() else ():
+        if file.is_symlink() and not Path(os.path.normpath(file.parent / file.readlink())).is_relative_to(place):
+            name = file.relative_to(site.project.root)
             message = f"before_build made the symlink {name}, which leads out of {path}"
             raise BuildError(message, "Let the command copy the target instead, for example with `cp -L`.")
 

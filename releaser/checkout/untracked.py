@@ -128,8 +128,8 @@ def _strings_in(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings_in(one)
+        for entry in value.values():
+            yield from _strings_in(entry)
     elif isinstance(value, list):
         for one in value:
             yield from _strings_in(one)
@@ -283,7 +283,7 @@ class Carrier(Frozen):
         copy, link = matches(name, settings.staging_copy), matches(name, settings.staging_link)
         rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
         has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
-        divides = divides or any(one.is_relative_to(source) for one in self.excluded)
+        divides = divides or any(place.is_relative_to(source) for place in self.excluded)
         status = source.stat()  # once: the path may disappear at any moment
         is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
         divides = divides or (self.is_generous and is_directory and not (copy or link) and may_read(source))
@@ -401,7 +401,9 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
     top = site.git.layout.top
     found = list[str]()
     with contextlib.suppress(ToolError):  # the shadow repository may not exist yet
-        found = [one for one in (name.rstrip("/") for name in site.git.unknown_files()) if matches(one, patterns)]
+        found = [
+            unknown for unknown in (name.rstrip("/") for name in site.git.unknown_files()) if matches(unknown, patterns)
+        ]
     found += [pattern for pattern in patterns if pattern not in found and os.path.lexists(top / pattern)]
     open_ones = [name for name in found if os.access(top / name, os.W_OK)]
     if open_ones:

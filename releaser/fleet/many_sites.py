@@ -66,7 +66,9 @@ class ManySites:
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update the sites that go first, then the others, which wait if one of the first does not end well."""
-        first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
+        first, others = (
+            [listed for listed in self.sites if listed.goes_first == is_first] for is_first in (True, False)
+        )
         run, idle, variables = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
 
         def note_failure(site: str, why: str) -> None:
@@ -79,7 +81,7 @@ class ManySites:
             if part(answer.answer, "due_at", str):
                 idle.add(answer.site)
         # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
-        asked = [one for one in first if str(one.path) in idle]
+        asked = [first_site for first_site in first if str(first_site.path) in idle]
         for answer in self._run_each(asked, partial(self._run, ("status",), as_json=True), disk=0):
             note_failure(answer.site, why_not_well_before(answer))
         yield from map(_with_waits, self._run_each(others, partial(run, more=variables)))

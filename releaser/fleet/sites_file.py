@@ -68,7 +68,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         advice = "Correct that file, or name another one with --sites."
         raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice)) from error
-    problems = [Finding("sites-invalid", f"{file}: {one}", "Correct that file.") for one in _wrong(table)]
+    problems = [Finding("sites-invalid", f"{file}: {flaw}", "Correct that file.") for flaw in _wrong(table)]
     # Secrets are for the summary alone: each site's own programs could read them.
     of_mail = {f"{PREFIX}{name.upper()}" for name in _OF_MAIL}
     given = {name: value for name, value in (environ or {}).items() if name in of_mail}

@@ -41,5 +41,5 @@ class KnownFixes(Gate):
         if audit is None:
             return None
         known = audit.fixed_in(case.changes)
-        changes = tuple(replace(one, fixes=one.fixes or known.get(one.name, ())) for one in case.changes)
+        changes = tuple(replace(change, fixes=change.fixes or known.get(change.name, ())) for change in case.changes)
         return Found(facts={"changes": changes})

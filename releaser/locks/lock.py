@@ -217,7 +217,7 @@ class Graph(Frozen):
             own=frozenset(own),
             direct=frozenset(direct - own),
             askers=_askers(edges, own, direct - own),
-            from_index=frozenset(one["name"] for one in lock.packages if "registry" in one.get("source", {})),
+            from_index=frozenset(locked["name"] for locked in lock.packages if "registry" in locked.get("source", {})),
             extras={name: frozenset(found) for name, found in extras.items()},
         )
 
@@ -227,7 +227,7 @@ def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> d
     reached, steps = set(direct), 1
     while reached:
         distances |= dict.fromkeys(reached, steps)
-        reached = {name for one in reached for name in edges.get(one, ())} - distances.keys()
+        reached = {name for package_name in reached for name in edges.get(package_name, ())} - distances.keys()
         steps += 1
     askers: dict[str, list[str]] = {}
     for asker in sorted(edges.keys() - own, key=lambda name: (distances.get(name, len(edges)), name)):

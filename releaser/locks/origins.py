@@ -68,7 +68,7 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
     for package in before.packages:
         known.setdefault(package["name"], set()).add(_origin(package))
     mirrored = _mirrors(before, after)
-    indexed = {one["name"] for one in before.packages if "registry" in one.get("source", {})}
+    indexed = {old_package["name"] for old_package in before.packages if "registry" in old_package.get("source", {})}
     for package in after.packages:
         old, new = known.get(package["name"], set()), _origin(package)
         is_of_index = "registry" in package["source"] or package["name"] in indexed
@@ -93,8 +93,8 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
         old, new = _origin(before_files[key]), _origin(after_files[key])
         if old == new or old in places[1] or new in places[0]:
             continue
-        of_both = (one for one in known.keys() & found.keys() if one.startswith("{} {} ".format(*key)))
-        if any(known[one] == found[one] != "" for one in of_both):
+        of_both = (file_key for file_key in known.keys() & found.keys() if file_key.startswith("{} {} ".format(*key)))
+        if any(known[file_key] == found[file_key] != "" for file_key in of_both):
             mirrors.setdefault(new, set()).add(old)
     return mirrors
 

@@ -472,4 +472,4 @@ RULES: tuple[Rule, ...] = make("rules")
 
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterable[Block]:
     """Return all blocks of a version, not only the first, up to the block of the rule `downgrade`."""
-    return takewhile(lambda one: one.by != "downgrade", rules.blocks(name, version, uploads))
+    return takewhile(lambda block: block.by != "downgrade", rules.blocks(name, version, uploads))

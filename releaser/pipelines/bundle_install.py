@@ -290,7 +290,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
             target = pool.unpacked / file.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.link(kept, target)
-        exclude(site.git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+        exclude(site.git, (included.path.removeprefix(INCLUDED) for included in manifest.below(INCLUDED)))
         pool.remember(manifest)
     except (OSError, ToolError) as error:
         refuse(

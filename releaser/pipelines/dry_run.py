@@ -111,7 +111,7 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
     """Say for each commit whether the checkout would move to it, and why not."""
     quietly = "" if builds or target.brings_code else ", without a new release: it changes neither code nor packages"
     fate = f"would go live{quietly}" if builds or following != "stays" else "would not go live yet"
-    yield from (f"commit {one.id[:12]} ({one.subject}) {fate}" for one in commits)
+    yield from (f"commit {new_commit.id[:12]} ({new_commit.subject}) {fate}" for new_commit in commits)
     if target.commit_on_hold is not None:
         hold = target.commit_on_hold
         by = f"commit {hold.commit[:12]} " if hold.commit != target.offered else "it "

@@ -70,7 +70,7 @@ def find_due(site: Site, *, if_due: bool) -> Due:
         return Due(at=ready, reason="" if ready <= now else f"a release is ready, and may go live {_show(ready)}")
     if begins <= now:
         opened = open_since(settings.window, local_time(now))
-        known = [one for one in (from_then_on, opened and opened.astimezone(UTC)) if one]
+        known = [moment for moment in (from_then_on, opened and opened.astimezone(UTC)) if moment]
         return Due(at=max(known, default=now))
     if earliest <= now:
         return Due(at=begins, reason=f"an update waits for the maintenance window, which opens {_show(begins)}")

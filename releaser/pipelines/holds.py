@@ -49,7 +49,10 @@ def decide_unhold(site: Site, name: str) -> Change:
 
     def is_named(block: StoredBlock) -> bool:
         if block.what == "package":
-            return package in {block.name, *(normalize_name(one.partition(" ")[0]) for one in block.together)}
+            return package in {
+                block.name,
+                *(normalize_name(package_name.partition(" ")[0]) for package_name in block.together),
+            }
         return block.name == name or (len(name) >= _SHORTEST_HASH and block.commit.startswith(name))
 
     named = [entry for entry in blocks.entries if is_named(entry)]
@@ -64,8 +67,8 @@ def decide_unhold(site: Site, name: str) -> Change:
         message = f"{name.strip() or 'a package without a name'} is not on hold"
         raise UsageError(message, f"On hold: {known}." if known else "Nothing is on hold.")
     # Otherwise the candidate that failed would stay blocked, without a message.
-    releases = {one.release for one in named if one.release}
-    codes = {one.code_key for one in named if one.what == "commit"}
+    releases = {hold.release for hold in named if hold.release}
+    codes = {hold.code_key for hold in named if hold.what == "commit"}
 
     def is_lifted(block: StoredBlock) -> bool:
         is_of_these = block.key is not None and (block.release in releases or block.key.code_key in codes)
@@ -90,6 +93,6 @@ def decide_accept(site: Site, name: str) -> Change:
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
         advice = "No package waits to be accepted. Run `releaser update` first: a dry run records nothing."
         raise UsageError(message, f"Waiting for `releaser accept`: {asked}." if asked else advice)
-    names = ", ".join(dict.fromkeys(one.name for one in found))
+    names = ", ".join(dict.fromkeys(hold.name for hold in found))
     apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.accept(found))
     return Change(name=names, state="is accepted", apply=apply)

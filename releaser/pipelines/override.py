@@ -70,10 +70,10 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     """Say what would be tried, without uv, which would have to write. Raises PreflightError."""
     facts = check_unmoved(site, Scope())
-    live = _require_live(store_of(site).live())
+    live, locked = _require_live(store_of(site).live()), facts.lock.versions
     lines = [
-        f"a candidate would be built and tested with {one} instead of {one.name} {facts.lock.versions[one.name]}"
-        for one in overrides
+        f"a candidate would be built and tested with {requested} instead of {requested.name} {locked[requested.name]}"
+        for requested in overrides
     ]
     return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
 
@@ -101,7 +101,7 @@ def _require_live(live: Release | None) -> Release:
 def _refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
     """Refuse if the venv lacks the packages, as this platform or group may not need them. Raises BuildError."""
     names = versions_in(candidate.venv)
-    if missing := [one.name for one in overrides if one.name not in names]:
+    if missing := [requested.name for requested in overrides if requested.name not in names]:
         group = f" for the group {candidate.key.group}" if candidate.key.group else ""
         message = (
             f"{', '.join(missing)} is in uv.lock, but this site does not install it{group}, so no test would use it"

@@ -169,7 +169,10 @@ def conclude(change: Change) -> str:
         _mark_left(change, origin, release)
     mark_good(change.site, release)
     changes = changes_between(read_versions(origin), read_versions(release)) if origin is not None else ()
-    introduced = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
+    introduced = ", ".join(
+        f"{package_change.name} {package_change.old or 'none'} → {package_change.new or 'none'}"
+        for package_change in changes
+    )
     return f": {introduced}" if introduced else ""
 
 
@@ -354,8 +357,8 @@ def _delete_old_logs(directory: Path) -> int:
     logs = [path for path in directory.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
     old = sorted(logs, key=lambda log: log.name, reverse=True)[KEPT_LOGS:]
     with contextlib.suppress(OSError):
-        for one in old:
-            one.unlink(missing_ok=True)
+        for old_log in old:
+            old_log.unlink(missing_ok=True)
     return len(old)
 
 

@@ -278,7 +278,9 @@ def restore_blocks(site: Site, log: RunLog) -> None:
     seen = store.snapshot()
     stages = {name: one.stage for name, one in seen.lifecycles.items()}
     found = [
-        one for one in seen.releases if one.manifest.origin == "built" and stages[one.id] in ("withdrawn", "failed")
+        known_release
+        for known_release in seen.releases
+        if known_release.manifest.origin == "built" and stages[known_release.id] in ("withdrawn", "failed")
     ]
     blocks = Blocks()
     for release in reversed(found):

@@ -262,7 +262,7 @@ def _repair_advice(release: Release, found: Damage) -> str:
 def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
     """Return a finding for each damaged release that the rollback to `target` passes over."""
     problems = []
-    for release in itertools.takewhile(lambda one: one.id != target.id, store.snapshot().rollback_order()):
+    for release in itertools.takewhile(lambda newer: newer.id != target.id, store.snapshot().rollback_order()):
         found = find_rollback_damage(release)
         if found is not None:
             advice = f"The rollback goes to {target.id} instead."

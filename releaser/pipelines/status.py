@@ -384,7 +384,7 @@ def overview(site: Site, *, offline: bool) -> Overview:
         answer, unanswered = _ask_for_vulnerabilities(site)
         if answer is not None:
             vulnerabilities = answer
-            found = replace(found, vulnerable=len({one.name for one in vulnerabilities}))
+            found = replace(found, vulnerable=len({vulnerability.name for vulnerability in vulnerabilities}))
     return Overview(
         at=now,
         status=found,

@@ -190,7 +190,7 @@ def _explain_no_way_back(
         if before is not None and before.release == move.release and before.headline:  # else a run was killed
             return f"{move.release} was live here, and was rolled back by hand"
     is_ahead = newest is not None and newest.sequence > move.built
-    if newest is not None and is_ahead and newest.release not in {one.release for one in pointer.moves}:
+    if newest is not None and is_ahead and newest.release not in {known_move.release for known_move in pointer.moves}:
         return f"the newer {newest.release} was installed here; to go back to {move.release}, add --force"
     return ""
 

@@ -26,7 +26,7 @@ class SeenChannels(Frozen):
 
     def of(self, channel: str) -> Seen | None:
         """Return the last pointer of a channel; None if none was read."""
-        return next((one for one in self.channels if one.channel == channel), None)
+        return next((recorded for recorded in self.channels if recorded.channel == channel), None)
 
 
 CHANNELS = StateFile(

@@ -68,7 +68,7 @@ class Manifest(Frozen):
 
     def with_facts(self, *facts: Facts) -> Manifest:
         """Return a manifest with the facts of capabilities, which read them by `of`; for one that has none yet."""
-        found = {name: value for one in facts for name, value in vars(one).items()}
+        found = {name: value for fact in facts for name, value in vars(fact).items()}
         return manifest_type()(**{**found, **vars(self)})
 
     @property

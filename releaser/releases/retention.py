@@ -249,7 +249,7 @@ def prune(
 
 def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
     """Return the gauge that shows the bytes of the deleted releases."""
-    sizes = {one.id: DiskUsage.of(one.manifest).size_bytes for one in store.all() if one.id in names}
+    sizes = {release.id: DiskUsage.of(release.manifest).size_bytes for release in store.all() if release.id in names}
 
     def read() -> int:
         existing = set(os.listdir(store.directory))
@@ -260,7 +260,7 @@ def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
 
 def _delete(store: ReleaseStore, doomed: Iterable[RetentionDecision]) -> dict[str, RetentionDecision]:
     """Delete releases while no process can begin to use them; return the outcomes. Raises OSError."""
-    fared, free = {one.id: one for one in doomed}, []
+    fared, free = {decision.id: decision for decision in doomed}, []
     failed: dict[str, OSError] = {}
     with contextlib.ExitStack() as claims:
         for name in fared:

@@ -84,7 +84,7 @@ class StoreSnapshot(Frozen):
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
-        return next((one for one in self.releases if one.id == release), None)
+        return next((candidate for candidate in self.releases if candidate.id == release), None)
 
     def rollback_order(self) -> Iterator[Release]:
         """Yield the remaining good releases that went live before the live one, last first.
@@ -202,7 +202,7 @@ class ReleaseStore(Frozen):
         if len(found) == 1:
             return found[0]
         if found:
-            message = f"{release!r} matches several releases: {', '.join(one.id for one in found)}"
+            message = f"{release!r} matches several releases: {', '.join(match.id for match in found)}"
             raise NoSuchReleaseError(message, f"Name one of them, such as `{found[0].id}`.")
         message = f"there is no release {release!r} in {self.directory}"
         meant = did_you_mean(release, [*releases, "live", "previous"])
@@ -425,7 +425,7 @@ class ReleaseStore(Frozen):
         ledger = Ledger(
             activations=(*(one.id for one in sorted(before, key=lambda manifest: manifest.sequence)), *order),
             last_sequence=max((manifest.sequence for manifest in manifests), default=0),
-            flips=max((one.flip for one in known.values()), default=0),
+            flips=max((recorded.flip for recorded in known.values()), default=0),
         )
         # After a rollback, the live release is not the newest.
         live = next((manifest for manifest in manifests if manifest.id == self.live_id()), None)

@@ -42,7 +42,7 @@ class Installed(Frozen):
 
     def _find_touched(self) -> Iterator[str]:
         before, now = self.looks, _look(self.venv)
-        for path in [one for one in before.keys() | now.keys() if before.get(one) != now.get(one)]:
+        for path in [file for file in before.keys() | now.keys() if before.get(file) != now.get(file)]:
             if is_byte_code(path):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self.venv}/{path}")

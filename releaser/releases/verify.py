@@ -98,7 +98,7 @@ def verify(
     store = store_of(site)
     snapshot = store.snapshot()
     chosen = snapshot.releases if every else (store.find(release) if release else snapshot.live,)
-    found = [one for one in chosen if one is not None]
+    found = [choice for choice in chosen if choice is not None]
     unknown = snapshot.damaged if every else {}
     if not found and not unknown:
         if snapshot.live_id is not None and not every:
@@ -264,7 +264,9 @@ def _find_unexpected(
 
 def _find_shared(existing: Mapping[str, os.stat_result]) -> Iterator[Defect]:
     """Yield the files with another hard link outside the venv: a change there changes the file of the venv."""
-    within = collections.Counter((one.st_dev, one.st_ino) for one in existing.values() if one.st_nlink > 1)
+    within = collections.Counter(
+        (file_status.st_dev, file_status.st_ino) for file_status in existing.values() if file_status.st_nlink > 1
+    )
     for path, status in sorted(existing.items()):
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
         if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):

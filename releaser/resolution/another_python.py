@@ -301,7 +301,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     changes = {name: (old, new) for name, old, new in move.changes_in(lock)}
     uploads = resolver.uploads()
     found = rules.find_holds({name: new for name, (_, new) in changes.items()}, uploads)
-    against = [one for one in found.values() if one.by != "downgrade"]  # the project itself asks for a downgrade
+    against = [block for block in found.values() if block.by != "downgrade"]  # the project itself asks for a downgrade
     if not against:
         return
     lines = []
@@ -310,9 +310,9 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
         why = move.why.get(hold.name, _BY_OTHERS)
         lines.append(f"{hold.name} would go from {old} to {new} ({why}), {_say_rule(hold)}")
     message = f"on Python {move.python}, {'; '.join(lines)}"
-    levels = " and ".join(f'`{one.name} = "all"`' for one in against if one.by == "policy")
+    levels = " and ".join(f'`{block.name} = "all"`' for block in against if block.by == "policy")
     wide = f"To permit it, add {levels} to the table `upgrade_packages`." if levels else ""
-    others = dict.fromkeys(_advise(one) for one in against if one.by != "policy")
+    others = dict.fromkeys(_advise(block) for block in against if block.by != "policy")
     advice = " ".join(filter(None, [wide, *others, _stay(move)]))
     raise ResolutionError(message, advice)
 

@@ -115,8 +115,8 @@ def _find_dependent(
     holds: Sequence[Block], free: Versions, versions: Versions, local: frozenset[str]
 ) -> Iterator[Block]:
     """Yield the upgrades that no rule blocks, but that need a blocked version."""
-    named = {one.name for one in holds} | local
-    causes = first_few(f"{one.name} {one.version}" for one in holds)
+    named = {hold.name for hold in holds} | local
+    causes = first_few(f"{hold.name} {hold.version}" for hold in holds)
     for name, version in sorted(free.items()):
         if holds and name not in named and name in versions and is_older(versions[name], version):
             reason = f"it requires {causes}, which {'is' if len(holds) == 1 else 'are'} on hold"

@@ -197,8 +197,8 @@ def _question(site: Site, wanted: Mapping[str, str]) -> str:
         options["index-url"] = _absolute(table["index-url"], root)
     if isinstance(table.get("index"), list):
         options["index"] = [
-            {**one, "url": _absolute(one["url"], root)} if isinstance(one, Mapping) and "url" in one else one
-            for one in table["index"]  # uv reports invalid entries
+            {**entry, "url": _absolute(entry["url"], root)} if isinstance(entry, Mapping) and "url" in entry else entry
+            for entry in table["index"]  # uv reports invalid entries
         ]
     options["dependency-metadata"] = [{"name": name} for name in wanted]
     options["sources"] = {

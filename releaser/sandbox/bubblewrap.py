@@ -213,7 +213,7 @@ class Bubblewrap(Frozen):
         """
         has_layer = [place for layer in layers for place in layer.shown]
         sources = [path for path in _real(copied) if path not in (*has_layer, *hidden)]
-        sources = [one for one in sources if not _is_shared(one, *has_layer)]
+        sources = [path for path in sources if not _is_shared(path, *has_layer)]
         if not sources:
             return []
 

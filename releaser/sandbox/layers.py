@@ -181,9 +181,9 @@ def make_layers(
     with another owner or group. `hidden` files are not copied, as the copies could be read.
     """
     mounts = _read_mounts().keys() - {"/"}
-    joined = [one for one in places if not _is_within(one, *mounts)] if joins and _is_root_of_host() else []
+    joined = [path for path in places if not _is_within(path, *mounts)] if joins and _is_root_of_host() else []
     parts = [("/", tuple(joined))] if joined else []
-    parts += [(one, (one,)) for one in places if one not in joined]
+    parts += [(path, (path,)) for path in places if path not in joined]
     found = list[Layer]()
     of_site, elsewhere = [_MOST_FILES, _MOST_BYTES], [_MOST_FILES // 10, _MOST_BYTES // 10]
     for number, (place, shown) in enumerate(parts):
@@ -217,7 +217,7 @@ def make_skeletons(
     while left and len(found) < _MOST_SKELETONS:
         place = left.pop(0)
         entries = _list(place)
-        inside = {one.path for one in entries if one.is_dir(follow_symlinks=False)}
+        inside = {listed.path for listed in entries if listed.is_dir(follow_symlinks=False)}
         left = sorted({*left, *(inside & above - mounts.keys())})  # a place after the one that it lies in
         if not entries:
             continue

@@ -71,9 +71,11 @@ def list_reached(listening: Iterable[str], named: Collection[str]) -> list[str]:
     """
     found = {path for path in listening if is_of_database(path) or _NAMES.fullmatch(path)}
     found |= {path for place in _PLACES for path in _sockets_in(place, deep=place == "/run") if is_of_database(path)}
-    for one in named:
-        inside = (path for path in listening if path.startswith(f"{one}/"))
-        found |= {path for path in (one, *_sockets_in(one), *inside) if _is_socket(path) and not is_of_manager(path)}
+    for socket in named:
+        inside = (path for path in listening if path.startswith(f"{socket}/"))
+        found |= {
+            path for path in (socket, *_sockets_in(socket), *inside) if _is_socket(path) and not is_of_manager(path)
+        }
     return sorted(found)[:_MOST]
 
 

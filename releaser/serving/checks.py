@@ -173,7 +173,7 @@ def _why_unwritable(place: Path) -> str:
         return "it is a symlink that leads to no directory"
     if os.path.lexists(place):
         return "it is not a directory"
-    parent = next(one for one in place.parents if os.path.lexists(one))
+    parent = next(directory for directory in place.parents if os.path.lexists(directory))
     if not os.path.isdir(parent):
         return f"{parent} is not a directory"
     return "" if os.access(parent, os.W_OK | os.X_OK) else f"it does not exist, and this user cannot write to {parent}"

@@ -229,7 +229,9 @@ def note_stale_processes(case: Case) -> None:
         return
     found = left_behind(store_of(site))
     known = read_notes(site.state_dir).left_behind
-    names = frozenset(f"{one.pid} {one.release}" for one in found)  # a reused process id counts as reported
+    names = frozenset(
+        f"{left_process.pid} {left_process.release}" for left_process in found
+    )  # a reused process id counts as reported
     if names - known:
         groups: dict[str, list[str]] = {}
         for process in found:

@@ -139,9 +139,11 @@ def distrust(releases: Path | str, venv: str) -> str:
         below = f"{releases}/", f"{os.path.realpath(releases)}/"
         target = os.path.join(os.path.dirname(venv), os.readlink(venv)) if os.path.islink(venv) else ""
         paths = (venv, os.path.normpath(target), place)  # an adopted venv lies elsewhere, behind a link of the release
-        if not any(one.startswith(below) for one in paths) and not os.path.lexists(f"{place}/pyvenv.cfg"):
+        if not any(start_file.startswith(below) for start_file in paths) and not os.path.lexists(f"{place}/pyvenv.cfg"):
             return ""
-        name = next((one for one in os.listdir(releases) if os.path.realpath(f"{releases}/{one}/venv") == place), None)
+        name = next(
+            (entry for entry in os.listdir(releases) if os.path.realpath(f"{releases}/{entry}/venv") == place), None
+        )
         manifest = json.loads(read_file(f"{releases}/{name}/manifest.json", LARGEST_STATE)) if name else {}
         tests, sealed, files = manifest.get("tests"), manifest.get("start"), manifest.get("start_files")
         seen = (manifest.get("interpreter") or {}).get("seen")

@@ -275,7 +275,7 @@ class Site(Frozen):
 
     def waits_for(self, setting: str) -> bool:
         """True if a setting of the commit in the staging tree counts only once the commit is live."""
-        return self.in_force is not None and any(one.name == setting for one in self.in_force.waiting)
+        return self.in_force is not None and any(waiting.name == setting for waiting in self.in_force.waiting)
 
     def describe_waiting(self) -> str:
         """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
@@ -299,7 +299,7 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
 def _advise_on_project(root: Path) -> str:
     """Return the advice for a directory outside any project, perhaps just above one."""
     with contextlib.suppress(OSError):
-        below = [one.parent.name for one in root.glob("*/uv.lock") if (one.parent / PYPROJECT).is_file()]
+        below = [path.parent.name for path in root.glob("*/uv.lock") if (path.parent / PYPROJECT).is_file()]
         if len(below) == 1 and not below[0].startswith(temporary.PREFIX):
             place = shlex.quote(below[0])
             return f"Did you mean the project in `{below[0]}`? Run `cd {place}`, or add `--project {place}`."

@@ -45,7 +45,7 @@ class Window(Frozen):
         minutes = (ends - begins.hour * 60 - begins.minute) % (24 * 60) or 24 * 60
         days = set[int]() if found[1] else {*range(7)}
         for part in found[1].lower().split(",") if found[1] else ():
-            first, _, last = (one.strip() for one in part.partition("-"))
+            first, _, last = (limit.strip() for limit in part.partition("-"))
             begin, end = _DAYS.index(first), _DAYS.index(last or first)
             days |= {(begin + number) % 7 for number in range((end - begin) % 7 + 1)}
         return cls(text=text.strip(), days=frozenset(days), begins=begins, lasts=timedelta(minutes=minutes))

@@ -81,7 +81,7 @@ class Bundle(Locked):
                 )
         ahead, behind = git.list_diverged(git.commit("HEAD"), commit)
         own = own_commits(site, ahead)
-        others = [one for one in ahead if one.id not in own]
+        others = [own_commit for own_commit in ahead if own_commit.id not in own]
         if others and (behind or not follow):
             lacks = f"{plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
             advice = "Create a bundle whose code has these commits" + (

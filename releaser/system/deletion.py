@@ -27,14 +27,14 @@ def delete_directory(directory: Path, *, last: str) -> None:
         logging.getLogger(__name__).info("deleting the contents of %s", directory)
         with os.scandir(here) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-        for one in entries:
+        for child in entries:
             try:
-                if one.is_dir(follow_symlinks=False):
-                    remove_tree(Path(one.name), dir_fd=here)
-                elif one.name != last:
-                    os.unlink(one.name, dir_fd=here)
+                if child.is_dir(follow_symlinks=False):
+                    remove_tree(Path(child.name), dir_fd=here)
+                elif child.name != last:
+                    os.unlink(child.name, dir_fd=here)
             except OSError as error:
-                failed.append(OSError(error.errno, error.strerror, str(directory / str(error.filename or one.name))))
+                failed.append(OSError(error.errno, error.strerror, str(directory / str(error.filename or child.name))))
         if failed:
             raise failed[0]
         os.fsync(here)  # else a power cut could delete only the last file

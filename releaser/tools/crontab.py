@@ -112,7 +112,7 @@ def with_job(  # noqa: PLR0913 - the parts of the line
     updates the project.
     """
     jobs = find_jobs(crontab, project)
-    if len(jobs) > 1 or not all(_is_own(one, movable) for one in jobs):
+    if len(jobs) > 1 or not all(_is_own(other_job, movable) for other_job in jobs):
         lines = crontab.split("\n")
         refuse(
             "schedule-foreign",

@@ -310,7 +310,7 @@ class Git(GitReader):
         known = [
             path
             for path in self._list_differing(before, after, "a")
-            if path not in without and not any(are_related(path, one) for one in blocked)
+            if path not in without and not any(are_related(path, blocked_path) for blocked_path in blocked)
         ]
         for path in known:
             place = self.layout.top / path
@@ -444,7 +444,7 @@ class Git(GitReader):
             locks |= {*(directory / "refs").rglob("*.lock")}
         locks |= {path for path in layout.common_directory.glob("*.lock") if path.name not in _OF_ONE_WORK_TREE}
         dead = {}
-        for lock in locks if index else (one for one in locks if one.name != "index.lock"):
+        for lock in locks if index else (lock_file for lock_file in locks if lock_file.name != "index.lock"):
             with contextlib.suppress(OSError):
                 status = lock.stat()
                 if status.st_uid == os.geteuid() and status.st_mtime >= since - _CLOCK_TICK:

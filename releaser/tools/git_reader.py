@@ -298,7 +298,7 @@ class GitReader(Frozen):
     def bytes_to_write(self, before: str, after: str) -> int:
         """Return the bytes that a move of the checkout from `before` to `after` writes, in whole blocks of 4 KiB."""
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--diff-filter=d", before, after).stdout
-        blobs = [one.split()[3] for one in raw.split("\0") if one.startswith(":")]
+        blobs = [entry.split()[3] for entry in raw.split("\0") if entry.startswith(":")]
         if not blobs:
             return 0
         sizes = self._run("cat-file", "--batch-check=%(objectsize)", input="\n".join([*blobs, ""]).encode()).stdout

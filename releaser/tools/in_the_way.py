@@ -131,7 +131,7 @@ def _find(top: Path, path: str) -> Path:
     for name in path.split("/"):
         others: list[str] = []
         with contextlib.suppress(OSError):
-            others = [one for one in os.listdir(place) if _REPLACED in name and _decode(one) == name]
+            others = [entry for entry in os.listdir(place) if _REPLACED in name and _decode(entry) == name]
         place /= others[0] if others else name
     return place
 

@@ -304,8 +304,8 @@ def _clearing_up() -> Iterator[None]:
     """Make SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
     own = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     try:
-        for one in own:
-            signal.signal(one, lambda number, _: sys.exit(128 + number))
+        for package in own:
+            signal.signal(package, lambda number, _: sys.exit(128 + number))
         yield
     finally:
         for one in own:
