@@ -138,7 +138,6 @@ CAPABILITIES = (
         settings=("candidate.attestation_settings.AttestationSettings",),
         checks_of_others=("candidate.attested.attestation_findings",),
         gates=("gates.attestations.Attestations",),
-        sealed=("locks.origins.OriginFacts",),
     ),
     Capability(
         name="packages from S3",
@@ -229,7 +228,12 @@ CAPABILITIES = (
     Capability(
         name="releases",
         settings=("releases.retention_settings.RetentionSettings",),
-        sealed=("releases.contents.DiskUsage", "releases.venv.VenvFacts", "site.supply.SupplyFacts"),
+        sealed=(
+            "releases.contents.DiskUsage",
+            "releases.venv.VenvFacts",
+            "site.supply.SupplyFacts",
+            "locks.origins.OriginFacts",
+        ),
         state=(
             "system.reserve.FILES_OF_IT",
             "releases.release.LEDGER",

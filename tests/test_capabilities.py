@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from releaser import capabilities
+from releaser.candidate.output import TestFacts
 from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
 from releaser.commands.elsewhere.base import Elsewhere
 from releaser.core.action import Action
@@ -15,17 +17,24 @@ from releaser.core.gate import Gate
 from releaser.core.reporter import Reporter
 from releaser.core.restart import Restart
 from releaser.core.source import Source
+from releaser.locks.origins import OriginFacts
 from releaser.locks.rules import Rule
+from releaser.releases import release
+from releaser.releases.contents import DiskUsage
 from releaser.releases.release import Manifest, manifest_type
+from releaser.releases.venv import VenvFacts
 from releaser.report import RunReport
 from releaser.site.declaring import Part
 from releaser.site.django_settings import MigrationFacts
 from releaser.site.settings import PARTS, SPECS, AllSettings, Settings, kind_of
+from releaser.site.site import StagingFacts
+from releaser.site.supply import SupplyFacts
 from releaser.system.files import read_state, write_state
 from releaser.system.sections import Facts, Section
 from releaser.system.state_files import StateFile
 from tests.releases.makers import a_manifest, as_stored
 
+HOUSE = tomllib.loads((Path(__file__).parents[1] / "scripts" / "house.toml").read_text(encoding="utf-8"))
 KINDS = {
     "rules": Rule,
     "settings": Part,
@@ -61,8 +70,20 @@ def test_facts_that_no_capability_lists_any_more_are_skipped_in_a_manifest(tmp_p
 
 
 def test_what_make_without_leaves_out_is_listed() -> None:
-    house = tomllib.loads((Path(__file__).parents[1] / "scripts" / "house.toml").read_text(encoding="utf-8"))
-    assert house["without"].keys() <= {one.name for one in CAPABILITIES}
+    assert HOUSE["without"].keys() <= {one.name for one in CAPABILITIES}
+
+
+@pytest.mark.parametrize("left_out", HOUSE["without"])
+def test_a_release_is_sealed_without_a_capability_that_can_be_removed(
+    monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    rest = tuple(one for one in CAPABILITIES if one.name != left_out)
+    monkeypatch.setattr(capabilities, "CAPABILITIES", rest)
+    monkeypatch.setattr(release, "gather", gather.__wrapped__)
+    monkeypatch.setattr(release, "manifest_type", release.manifest_type.__wrapped__)
+    built = {name: getattr(a_manifest(), name) for name in Manifest.__dataclass_fields__}
+    facts = (DiskUsage(inodes=7), VenvFacts(), StagingFacts(), SupplyFacts(), TestFacts(), OriginFacts())
+    assert DiskUsage.of(Manifest(**built).with_facts(*facts)).inodes == 7
 
 
 @pytest.mark.parametrize(
