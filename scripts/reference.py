@@ -24,7 +24,7 @@ from releaser.reporting.servers import PUBLISHED
 from releaser.site.schema import comments
 from releaser.site.settings import SPECS, AllSettings
 from releaser.site.values import Kind, flag
-from share import shared_files
+from share import option_records, shared_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,8 +96,7 @@ def _slug(name: str) -> str:
 
 def _options(options: Iterable[click.Option], command: click.Command) -> list[tuple[str, str]]:
     context = click.Context(command, **cli.context_settings)
-    records = [record for one in options if (record := one.get_help_record(context))]
-    return [(f"`{names}`", meaning.replace("  [", " [")) for names, meaning in records]
+    return [(f"`{names}`", meaning) for names, meaning in option_records(options, context)]
 
 
 def _settings() -> Iterator[tuple[str, str]]:

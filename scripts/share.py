@@ -121,9 +121,16 @@ def _ends(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _options(options: Iterable[click.Option], context: click.Context) -> Iterator[str]:
+    for names, meaning in option_records(options, context):
+        yield from (".TP", rf"\fB{roff(names)}\fR", roff(meaning))
+
+
+def option_records(options: Iterable[click.Option], context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield the names and the meaning of each option, without the range of a number, which the text says in words."""
     for one in options:
         if record := one.get_help_record(context):
-            yield from (".TP", rf"\fB{roff(record[0])}\fR", roff(record[1]))
+            meaning = re.sub(r" *\[[\d<>=x]+\]|; [\d<>=x]+(?=\])", "", record[1])
+            yield record[0], re.sub(r"default: \((.+?)\)", r"default: \1", meaning.replace("  [", " ["))
 
 
 def from_markdown(text: str) -> Iterator[str]:
