@@ -69,7 +69,9 @@ def many_options(function: F, *, has_all: bool) -> F:
             help=f"Run the command for every site in FILE, or in {DEFAULT} if FILE is omitted.",
         ),
         click.option("--site-group", metavar="NAME", help="Select only the sites of this group."),
-        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Handle N sites at the same time, at most 64."),
+        click.option(
+            "--jobs", type=click.IntRange(1, 64), metavar="N", help="Handle N sites at the same time, at most 64."
+        ),
     ]
     for option in reversed(options):
         function = option(function)
