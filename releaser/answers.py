@@ -282,6 +282,8 @@ class Status(Frozen):
     lock_differences: tuple[LockDifference, ...] = ()
     #: True if this host looks up known vulnerabilities: not with `vulnerability_service = "none"`.
     is_audited: bool = True
+    #: The longest time between two updates by `every` and `window`; a day without them.
+    interval_seconds: float = 86400.0
 
 
 class Pruning(Frozen):

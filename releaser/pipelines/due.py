@@ -26,7 +26,7 @@ from releaser.report import Outcome, Plan
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.windows import DueSection, DueSettings, find_opening, local_time, open_since
+from releaser.site.windows import DueSection, DueSettings, find_opening, local_time, longest_pause, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -81,6 +81,14 @@ def find_next(site: Site) -> Due | None:
     """Return when the next update may start; None if no setting limits that."""
     settings = DueSettings.of(site)
     return find_due(site, if_due=settings.every is not None) if settings.every or settings.window else None
+
+
+def find_interval(site: Site) -> float:
+    """Return the longest time between two updates by `every` and `window`, in seconds; a day without them."""
+    settings = DueSettings.of(site)
+    pause = longest_pause(settings.window, local_time(datetime.now(UTC))).total_seconds()
+    every = settings.every or 0.0
+    return max(_EVERY, pause if every <= pause else every + pause)
 
 
 def _when_ready(site: Site) -> datetime | None:

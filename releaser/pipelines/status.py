@@ -41,7 +41,7 @@ from releaser.locks.blocks import Block
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.pipelines.due import find_next
+from releaser.pipelines.due import find_interval, find_next
 from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import Blocks, StoredBlock, read_blocks
 from releaser.releases.contents import total_bytes
@@ -240,6 +240,7 @@ def status(site: Site) -> Status:
     waiting = tuple(_list_waiting(store, proposal.release))
     due = find_next(site)
     return Status(
+        interval_seconds=find_interval(site),
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
         left_out="; ".join(f"{release.release} is ready and waits: {release.reason}" for release in waiting),

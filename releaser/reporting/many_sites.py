@@ -84,10 +84,11 @@ def _alarms_of(one: SiteAnswer, now: datetime) -> list[str]:
     from msgspec import ValidationError, convert  # slow to import, for an update
 
     from releaser.answers import Status
-    from releaser.reporting.monitoring import USUAL_AGES, find_alarms
+    from releaser.reporting.monitoring import find_alarms, usual_ages
 
     try:
-        found = sorted(find_alarms(convert(one.answer, Status), USUAL_AGES, now), key=lambda alarm: -alarm.level)
+        status = convert(one.answer, Status)
+        found = sorted(find_alarms(status, usual_ages(status), now), key=lambda alarm: -alarm.level)
     except (ValidationError, ValueError, TypeError, OverflowError):
         return []
     return [alarm.text for alarm in found]

@@ -37,8 +37,13 @@ class Ages(Frozen):
     critical: float
 
 
-#: The limits for a page and for a table of many sites.
-USUAL_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
+_DAY = 86400.0  # seconds
+
+
+def usual_ages(status: Status) -> Ages:
+    """Return the limits for a page and a table of many sites: 2 and 7 days, more if updates are due less than daily."""
+    longer = max(0.0, status.interval_seconds - _DAY)
+    return Ages(warning=2 * _DAY + longer, critical=7 * _DAY + longer)
 
 
 class Alarm(Frozen):

@@ -18,7 +18,7 @@ from msgspec import ValidationError, convert
 from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
 from releaser.reporting.many_sites import explain_errors
-from releaser.reporting.monitoring import USUAL_AGES, Alarm, Service, find_alarms, find_open_questions
+from releaser.reporting.monitoring import Alarm, Service, find_alarms, find_open_questions, usual_ages
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import describe_next
 from releaser.site.settings import this_host
@@ -114,7 +114,7 @@ def judge(status: Status, at: datetime, *, unanswered: str = "") -> list[Alarm]:
 
     `unanswered` is why the last query for vulnerabilities got no answer.
     """
-    alarms = [*find_alarms(status, USUAL_AGES, at), *find_open_questions(status)]
+    alarms = [*find_alarms(status, usual_ages(status), at), *find_open_questions(status)]
     if unanswered:
         text = f"the last query for known vulnerabilities failed: {unanswered}"
         alarms.append(Alarm(level=Service.WARNING, text=text, command="audit"))

@@ -1,5 +1,6 @@
 """The settings for when updates are due, and maintenance windows."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
@@ -76,6 +77,12 @@ def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
 def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
     """Return the first moment in a window, not before the local time `at`; `at` itself without windows."""
     return at if open_since(windows, at) else min((window.next_begin(at) for window in windows), default=at)
+
+
+def longest_pause(windows: Iterable[Window], at: datetime) -> timedelta:
+    """Return the longest time between two beginnings of windows, from the local time `at` on; zero without windows."""
+    begins = {window.next_begin(at + timedelta(days=ahead)) for window in windows for ahead in range(8)}
+    return max((later - earlier for earlier, later in itertools.pairwise(sorted(begins))), default=timedelta(0))
 
 
 @kind(

@@ -103,6 +103,27 @@ def test_a_window_keeps_an_update_that_is_due_and_one_that_is_not(site: Site) ->
     assert in_hours(due.find_due(with_runs(site, (24.5, 0), window=(open_now,)), if_due=True)) == -0.53
 
 
+@pytest.mark.parametrize(
+    ("every", "window", "days"),
+    [
+        (None, (), 1),
+        (3600.0, (), 1),
+        (7 * 86400.0, (), 7),
+        (None, ("01:00-05:00",), 1),
+        (86400.0, ("01:00-05:00",), 1),
+        (None, ("Sat-Sun 01:00-05:00",), 6),
+        (None, ("Sat 01:00-05:00", "Wed 01:00-05:00"), 4),
+        (None, ("Mon 12:00-13:00",), 7),
+        (10 * 86400.0, ("Mon 01:00-05:00",), 17),
+    ],
+)
+def test_how_long_two_updates_may_lie_apart(
+    site: Site, every: float | None, window: tuple[str, ...], days: float
+) -> None:
+    site = with_runs(site, every=every, window=tuple(map(Window.parse, window)))
+    assert due.find_interval(site) == days * 86400
+
+
 def beside(site: Site) -> list[Site]:
     """Return many sites in other places: which jitter one has is chance, as a test has another place each time."""
     return [replace(site, project=replace(site.project, root=site.project.root / str(one))) for one in range(400)]

@@ -130,6 +130,10 @@ NOT_WELL: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "blocked": ({"blocked": "all of it failed"}, "needs attention", "Updates cannot go live: all", "outdated"),
     "an old update": ({"last_success": LONG_AGO}, "needs attention", "successful update was 3 d ago.", "update"),
     "a very old update": ({"last_success": run(timedelta(days=8))}, "broken", "was 8 d ago.", "update"),
+    "an old update of a weekly site": (
+        {"last_success": run(timedelta(days=9)), "interval_seconds": 7 * 86400.0},
+        "needs attention", "The last successful update was 9 d ago.", "update",
+    ),
     "vulnerable": ({"vulnerable": 2}, "needs attention", "2 packages with known vulnerabilities.", "audit"),
     "not audited": ({"vulnerable": None}, "needs attention", "was not checked for known vulnerabilities.", "audit"),
     "interrupted": ({"interrupted": True}, "needs attention", "A run was interrupted.", "update"),
@@ -193,6 +197,7 @@ def test_a_site_is_not_well_for_each_of_these_reasons(
         {"on_hold": (replace(TESTS, by="person"),)},
         {"vulnerable": None, "is_audited": False},
         {"last_success": run(timedelta(hours=40))},
+        {"last_success": run(timedelta(days=7, hours=20)), "interval_seconds": 7 * 86400.0},
         {"waits": "the next update is due on Monday", "proposal": "a proposal waits for review"},
     ],
 )
