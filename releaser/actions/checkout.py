@@ -17,7 +17,7 @@ from releaser.checkout.move import (
 from releaser.checkout.output import place_links
 from releaser.core.action import Action
 from releaser.core.run import name_run
-from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.uptime import boot_id
@@ -96,7 +96,8 @@ class Checkout(Action):
                 "git-gone",
                 f"{run_name} was interrupted. To finish or undo it, releaser needs .git, but {root} and its parents "
                 f"have none",
-                "Restore .git, and run the command again. To continue with the code as it is, set `git` to false.",
+                "Restore .git, and run the command again. To continue with the code as it is, "
+                f"{how_to_set('git', 'false')}.",
             )
         if change.record(self.name).get("files"):
             keep_edits(site, change.log, move)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
 from releaser.bundles.places import Place, StoredFile, open_place
-from releaser.errors import PreflightError, UsageError, refuse
+from releaser.errors import PreflightError, UsageError, how_to_set, refuse
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -251,7 +251,11 @@ class Channel(Frozen):
         """Return the pointer in the file `found`, and its signer. Raises PreflightError."""
         if trust is None:
             message = f"the channel {self} cannot be verified: no trusted signers are set on this host"
-            refuse("signers-unset", message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)).")
+            refuse(
+                "signers-unset",
+                message,
+                f"To name an allowed_signers file, {how_to_set('bundle_signers', 'FILE')}.",
+            )
         return read_channel(runner, found.data, self.name, trust)
 
     def details(self, pointer: Pointer, *, signer: str) -> ChannelDetails:

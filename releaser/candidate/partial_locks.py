@@ -11,7 +11,7 @@ from releaser.candidate.output import complaint
 from releaser.candidate.results import Fault
 from releaser.candidate.trials import list_trials, run_trial, safe_link_mode, unless_touched
 from releaser.checkout.leftovers import mark_tried, renew_tree
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.bisect import find_culprits
 from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
@@ -217,7 +217,10 @@ class PartialLocks:
             return None if isinstance(locked, NoSolution) else read_made_lock(self.tree)
         except ToolError as error:
             message = f"a part of the upgrades could not be locked: {error.message}"
-            advice = error.advice or "Check the network and the index; raise `uv_timeout` if they need longer."
+            advice = (
+                error.advice
+                or f"Check the network and the index. If they need longer, {how_to_set('uv_timeout', '1h')}."
+            )
             raise ResolutionError(message, advice, output=error.output) from error
 
 

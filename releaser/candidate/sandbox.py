@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.checkout.untracked import weigh
-from releaser.errors import BuildError, Finding, ToolError
+from releaser.errors import BuildError, Finding, ToolError, how_to_set
 from releaser.releases.journal import note, read_notes
 from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
 from releaser.sandbox.choice import INSTALL, bubblewrap_of, find_sandbox
@@ -365,4 +365,5 @@ def advice_on(site: Site, output: str) -> str:
     """Say that failed tests ran in a sandbox, if their output has an error about permissions; else empty."""
     if not re.search(_REFUSED, output) or (bubblewrap := bubblewrap_of(site)) is None:
         return ""
-    return f"The tests run in a sandbox ({bubblewrap.name}). If they need to write elsewhere, set `test_writable`. "
+    elsewhere = how_to_set("test_writable", "PATH")
+    return f"The tests run in a sandbox ({bubblewrap.name}). If they need to write elsewhere, {elsewhere}. "

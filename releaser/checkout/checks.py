@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.checkout.publish import own_commits
 from releaser.checkout.shadow import list_code, missing_git, record_code
 from releaser.checkout.staging_settings import StagingSettings
-from releaser.errors import Finding, PreflightError, ToolError, error_line
+from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
@@ -73,7 +73,8 @@ def check_checkout(
             Finding(
                 "git-no-remote",
                 f"{site.project.root}: git has no remote to pull from and push to",
-                "Add a remote: `git remote add origin URL`. Without one, set `git_pull` and `git_push` to false.",
+                "Add a remote: `git remote add origin URL`. Without one, set `RELEASER_GIT_PULL=false` and"
+                " `RELEASER_GIT_PUSH=false` in `../.env`.",
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
@@ -161,7 +162,7 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
         )
     elif state.branch != wanted:
         message = f"{site.project.root}: the checkout is on {state.branch}, not {wanted}"
-        yield Finding("git-other-branch", message, f"Run `git switch {wanted}`, or set `branch`.")
+        yield Finding("git-other-branch", message, f"Run `git switch {wanted}`, or {how_to_set('branch', 'NAME')}.")
     if state.head is None:
         yield Finding(
             "git-no-commit",
@@ -209,7 +210,8 @@ def unreachable(remote: str, error: ToolError) -> Finding:
         return Finding(
             "git-remote-asks",
             f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
-            "Give this user an ssh key or a credential helper that works unattended, or set `git_pull` to false.",
+            "Give this user an ssh key or a credential helper that works unattended, or "
+            f"{how_to_set('git_pull', 'false')}.",
             output=error.output,
         )
     return Finding(
@@ -223,7 +225,7 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 def no_such_branch(remote: str, branch: str) -> Finding:
     """Say that the remote lacks the branch."""
     message = f"git remote {remote} has no branch {branch}"
-    return Finding("git-no-branch", message, f"Run `git push {remote} {branch}`, or set `branch`.")
+    return Finding("git-no-branch", message, f"Run `git push {remote} {branch}`, or {how_to_set('branch', 'NAME')}.")
 
 
 def describe_rewrite(

@@ -27,7 +27,7 @@ from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
 from releaser.checkout.files import place_included, sort_included
-from releaser.errors import PreflightError, ToolError, reason_of, refuse
+from releaser.errors import PreflightError, ToolError, how_to_set, reason_of, refuse
 from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -188,7 +188,7 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
         refuse(
             "signers-unset",
             message,
-            "Set `bundle_signers` to an allowed_signers file (see ssh-keygen(1)), or add --unsigned.",
+            f"To name an allowed_signers file, {how_to_set('bundle_signers', 'FILE')}. Or add --unsigned.",
         )
     return trust.verify(runner, archive.data, archive.signature)
 

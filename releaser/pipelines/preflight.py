@@ -13,7 +13,7 @@ from packaging.version import Version
 from releaser.capabilities import gather
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
+from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, how_to_set, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
@@ -94,7 +94,9 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, but no .git exists here or above now"
-        findings.append(Finding("git-gone", message, "Restore .git. To continue without git, set `git` to false."))
+        findings.append(
+            Finding("git-gone", message, f"Restore .git. To continue without git, {how_to_set('git', 'false')}.")
+        )
     asks_others = scope.asks_others and site.supply.asks_others
     for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))
@@ -138,7 +140,7 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
     top, head = checkout.layout.top, checkout.state.head
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
         message = f"the repository {top} ignores {site.project.root}, so no commit has its code"
-        advice = f"Run `git init` there, or let {top} track it. To continue without git, set `git` to false."
+        advice = f"Run `git init` there, or let {top} track it. To continue without git, {how_to_set('git', 'false')}."
         yield Finding("project-ignored", message, advice)
 
 
@@ -194,13 +196,13 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
         version = uv.version()
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
-        refuse("uv-broken", message, error.advice or "Install uv again, or set `uv` to a working uv.")
+        refuse("uv-broken", message, error.advice or f"Install uv again, or {how_to_set('uv', '/path/to/uv')}.")
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         refuse(
             "uv-too-old",
             message,
-            "Upgrade uv (`uv self update`, or `pip install --upgrade uv`), or set `uv` to a newer one.",
+            f"Run `uv self update` or `pip install --upgrade uv`, or {how_to_set('uv', '/path/to/uv')}.",
         )
     if not site.pyproject.content:  # uv would only repeat that finding
         return None

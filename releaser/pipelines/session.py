@@ -22,6 +22,7 @@ from releaser.errors import (
     ReleaserError,
     TestsFailedError,
     ToolError,
+    how_to_set,
 )
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
@@ -146,7 +147,9 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
     """Return the error for an unusable state directory, with all other problems, which may be the cause."""
     message = f"state_dir {site.state_dir} cannot be used: {error}"
     finding = Finding(
-        "state-dir-unusable", message, "Free some disk space, give this user write access, or set `state_dir`."
+        "state-dir-unusable",
+        message,
+        f"Free some disk space, give this user write access, or {how_to_set('state_dir', 'PATH')}.",
     )
     try:
         _check(site)

@@ -7,7 +7,7 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, MailError, PreflightError
+from releaser.errors import Finding, MailError, PreflightError, how_to_set
 from releaser.reporting import notices
 from releaser.site.addresses import MailSettings
 from releaser.site.conventions import choose_environment
@@ -86,7 +86,7 @@ def warnings(site: Site) -> Iterator[Finding]:
         yield Finding("no-recipient", message, f"{_set_recipient(site)} {_TRY}")
     elif settings.sends and settings.transport(site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
-        stays = f"Mails stay in {site.project.outbox}; if you read them there, set `sendmail` to none."
+        stays = f"Mails stay in {site.project.outbox}. If you read them there, {how_to_set('sendmail', 'none')}."
         yield Finding("no-mail-server", message, f"{_SET_SERVER}, or install a mail server. {_TRY} {stays}")
 
 

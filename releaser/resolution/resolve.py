@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from releaser.core.source import FailedVersions, Resolution
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
@@ -85,7 +85,7 @@ def resolve(
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
         except ToolError as error:
             message = f"uv could not upgrade the lock: {error.message}"
-            advice = "Check the network and the index. If uv needs longer, raise `uv_timeout`."
+            advice = f"Check the network and the index. If uv needs longer, {how_to_set('uv_timeout', '1h')}."
             advice = advice if error.timed_out else error.advice or _CHECK_NETWORK
             raise ResolutionError(message, advice, output=error.output) from error
         if isinstance(resolved, NoSolution):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, Findings, ToolError
+from releaser.errors import Finding, Findings, ToolError, how_to_set
 from releaser.serving.health_settings import HealthSettings
 from releaser.site.django_settings import CheckSettings, StaticSettings
 from releaser.system.venv_environment import inside
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds for Django to start and to answer
 _FORCED = ("update", "rebuild")  # commands that continue with --force
 _TRIES = 3  # at most, as the live site is not just starting
-_OTHERWISE = "or set `collectstatic` to off"
+_OTHERWISE = f"or {how_to_set('collectstatic', 'off')}"
 
 
 def question(site: Site, check: str, venv: Path) -> Callable[[], str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding
+from releaser.errors import Finding, how_to_set
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
@@ -227,7 +227,7 @@ def find_unrestarted(site: Site) -> Finding | None:
     if servers:
         advice = " ".join(f"For {one}, set {one.remedy}." for one in _first_of_each(servers))
     else:
-        advice = f"Set `restart` to the command that restarts the site: {_GUIDE} has the command for each server."
+        advice = f"For this server, {how_to_set('restart', 'COMMAND')}. {_GUIDE} has the command for each server."
     return Finding("restart-nothing", message, f'{advice} If no process needs a restart, set `restart = "none"`.')
 
 

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding
+from releaser.errors import Finding, how_to_set
 from releaser.site.ownership import name_of
 from releaser.site.state_dir import dispute, foreign
 from releaser.system.files import nearest_existing
@@ -46,7 +46,11 @@ def state_findings(project: Project) -> Iterator[Finding]:
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
             message = f"state_dir {project.state_dir} is not writable by this user"
-            yield Finding("state-dir-unwritable", message, f"{_let_write(directory, project)}, or set `state_dir`.")
+            yield Finding(
+                "state-dir-unwritable",
+                message,
+                f"{_let_write(directory, project)}, or {how_to_set('state_dir', 'PATH')}.",
+            )
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
@@ -93,7 +97,8 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         yield Finding(
             "state-dir-other-disk",
             f"state_dir {project.state_dir} is on another file system than the project",
-            "Set `state_dir` to a directory on the project's file system: renames to another one are not atomic.",
+            f"For a path on the project's file system, {how_to_set('state_dir', 'PATH')}: renames to another one are "
+            "not atomic.",
         )
     is_directory = project.venv.is_dir() and not project.venv.is_symlink()
     beside = project.venv if is_directory else project.venv.parent  # another file system may be mounted there

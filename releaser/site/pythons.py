@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from releaser.errors import Finding, PreflightError, ToolError, error_line, refuse
+from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set, refuse
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
@@ -99,7 +99,7 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     except ToolError as error:
         if _reason(error).startswith("Failed to parse"):
             refuse("uv-settings", f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
-        advice = error.advice or "Install a Python that requires-python allows, or set `python`."
+        advice = error.advice or f"Install a Python that requires-python allows, or {how_to_set('python', '3.13')}."
         refuse("no-python", f"uv finds no Python for this project: {_reason(error)}", advice)
 
 
@@ -184,7 +184,11 @@ def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """Refuse an interpreter that is too old for a site; `by` names the source of the request. Raises PreflightError."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
-        refuse("python-too-old", message, "Create a new venv for the site with a newer Python, or set `python`.")
+        refuse(
+            "python-too-old",
+            message,
+            f"Create a new venv for the site with a newer Python, or {how_to_set('python', '3.13')}.",
+        )
 
 
 # The request of a person

@@ -106,7 +106,10 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
 def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     if last is not None:
         message = f"`releaser {last.command}` (pid {last.pid}) has held the lock of this project since {last.since}"
-    return LockedError(message, "Wait until it ends, then try again. `releaser status` shows it.")
+    return LockedError(
+        message,
+        "Try again when it has ended (`releaser status` shows it), or wait for it: `releaser update --wait 600`.",
+    )
 
 
 def _try_to_acquire(lock: FileLock, wait: float) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
-from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse
 from releaser.site import ownership, values
 from releaser.site.export_settings import ExportSettings
 from releaser.site.loading import Variables, bare, load, read_variables
@@ -243,7 +243,7 @@ class Site(Frozen):
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or next to releaser"
             message = f"uv was not found {where}"
-            refuse("uv-missing", message, "Correct `uv`, or run `pip install uv`.")
+            refuse("uv-missing", message, f"Run `pip install uv`, or {how_to_set('uv', '/path/to/uv')}.")
         limit, variables = self.settings.uv_timeout, self.supply.variables
         return Uv(runner=self.runner, executable=executable, timeout=limit, variables=variables)
 

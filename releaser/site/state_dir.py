@@ -10,7 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, PreflightError, how_to_set
 from releaser.site.ownership import name_of
 from releaser.system.files import (
     LARGEST_STATE,
@@ -145,7 +145,8 @@ def dispute(project: Project) -> Finding | None:
     if owner is None:
         return None
     message = f"state_dir {project.state_dir} belongs to the project {_name(owner)}, not to {_name(project)}"
-    advice = f"Set `state_dir` to another directory. If the other project no longer exists, run `rm {file}`."
+    other = how_to_set("state_dir", "PATH")
+    advice = f"For another directory, {other}. If the other project no longer exists, run `rm {file}`."
     return Finding("state-dir-other-project", message, advice)
 
 

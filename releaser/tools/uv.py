@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ToolError
+from releaser.errors import ToolError, how_to_set
 from releaser.system.environment import find_program, of_uv
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -175,7 +175,7 @@ class Uv(Frozen):
         finished = self._run([*words, "--python", str(python)], cwd=tree, variables=where, sandbox=sandbox)
         if not os.path.exists(venv / "bin" / "python"):
             message = f"{self.executable} sync left no environment at {venv}"
-            raise ToolError(message, "Set `uv` to a working uv.", output=finished.output)
+            raise ToolError(message, f"Install uv again, or {how_to_set('uv', '/path/to/uv')}.", output=finished.output)
 
     def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox | None = None) -> str:
         """Return the output of any other command, for the project in `tree`. Raises ToolError."""
@@ -291,7 +291,7 @@ class Uv(Frozen):
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never
         message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
-        return ToolError(message, "Set `uv` to a working uv, or install it: pip install uv.")
+        return ToolError(message, f"Run `pip install uv`, or {how_to_set('uv', '/path/to/uv')}.")
 
 
 def _make_temporary(stack: contextlib.ExitStack) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.core.restart import Restart
-from releaser.errors import Finding, ToolError, error_line
+from releaser.errors import Finding, ToolError, error_line, how_to_set
 from releaser.serving.restarts.command import ask_program, run_restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
@@ -41,9 +41,7 @@ class Passenger(Restart):
             )
         if find_own_program("passenger-config", site.runner.environ) is None:
             message = "restart is `passenger`, but passenger-config is not on PATH"
-            yield Finding(
-                "passenger-missing", message, "Install it, or set `restart` to `auto`, to a command or to `none`."
-            )
+            yield Finding("passenger-missing", message, f"Install it, or {how_to_set('restart', 'auto')}.")
             return
         try:
             passenger_result(ask_program(site, passenger_arguments(NO_APPLICATION)))

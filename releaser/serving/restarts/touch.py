@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.core.restart import Restart
-from releaser.errors import Finding, ToolError
+from releaser.errors import Finding, ToolError, how_to_set
 from releaser.site.restart_settings import RestartSettings
 
 if TYPE_CHECKING:
@@ -66,12 +66,15 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
         )
     elif not target.parent.is_dir():
         message = f"restart_file {file}: the directory {target.parent} does not exist"
-        yield Finding("restart-file-missing", message, f"Run `mkdir {target.parent}`, or correct `restart_file`.")
+        yield Finding(
+            "restart-file-missing", message, f"Run `mkdir {target.parent}`, or {how_to_set('restart_file', 'PATH')}."
+        )
     elif not _may_touch(target):
         yield Finding(
             "restart-file-unwritable",
             f"this user cannot touch restart_file {file}",
-            f"Give this user write access to {target if target.exists() else target.parent}, or set `restart_file`.",
+            f"Give this user write access to {target if target.exists() else target.parent}, or "
+            f"{how_to_set('restart_file', 'PATH')}.",
         )
 
 
@@ -117,7 +120,9 @@ def touch(path: Path, outer: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         message = f"{path} cannot be touched: {error.strerror}"
-        raise ToolError(message, f"Give this user write access to {path}, or set `restart_file`.") from error
+        raise ToolError(
+            message, f"Give this user write access to {path}, or {how_to_set('restart_file', 'PATH')}."
+        ) from error
 
 
 def touched_by(file: Path, outer: Path) -> Path | None:
