@@ -19,7 +19,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from terminal_pictures import terminals  # noqa: E402
+from terminal_pictures import errors, terminals  # noqa: E402
 
 from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
@@ -327,6 +327,7 @@ def documentation(browser: Chromium) -> Iterator[tuple[str, bytes]]:
 
 
 picture(terminals)
+picture(errors)
 
 
 def main() -> int:

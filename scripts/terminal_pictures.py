@@ -13,10 +13,12 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
 import termios
+import time
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +35,7 @@ from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.support.chromium import Chromium
     from tests.support.sites import SampleSite
@@ -108,8 +110,10 @@ FLAWS = (
 class Shop:
     """A site that was adopted some days ago, and the index that it takes its packages from."""
 
-    def __init__(self, site: SampleSite, index: SimpleIndex, real: dict[str, str]) -> None:
-        self.site, self.index = site, index
+    def __init__(
+        self, site: SampleSite, index: SimpleIndex, dotenv: Mapping[str, str | None], real: dict[str, str]
+    ) -> None:
+        self.site, self.index, self._dotenv = site, index, dotenv
         #: What stands in the pictures for the places of this machine, which have the same lengths.
         self._shown = real
 
@@ -121,7 +125,12 @@ class Shop:
         self.index.uploaded[name, version] = datetime.fromisoformat(f"2026-{day}T08:00:00Z")
         self.site.publish(name, version, requires=requires, modules={f"{name}/__init__.py": code}, urls=urls)
 
-    def at(self, moment: str, command: str, width: int, *, until: str = "") -> list[str]:
+    def configure(self, **changes: str | None) -> None:
+        """Write `.env` again, with these settings of releaser; None removes one."""
+        changed = {f"RELEASER_{name.upper()}": value for name, value in changes.items()}
+        self.site.write_dotenv({**self._dotenv, **changed})
+
+    def at(self, moment: str, command: str, width: int, *, until: str = "", place: Path | None = None) -> list[str]:
         """Run a command at some time on a terminal; return the lines of HTML that are shown at the end.
 
         With `until`, return those that are shown as soon as that is among them. Nothing but the time of day of this
@@ -133,7 +142,13 @@ class Shop:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, width, 0, 0))
         env = self.site.environment({"TERM": "xterm-256color", "TZ": "UTC", "NO_FAKE_STAT": "1"})
         process = subprocess.Popen(
-            words, cwd=self.site.path, env=env, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+            words,
+            cwd=place or self.site.path,
+            env=env,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
         )
         os.close(terminal)
         screen = Screen(width, ROWS)
@@ -200,20 +215,23 @@ def shop() -> Iterator[Shop]:
         make_site = SiteFactory(base, Templates(other / "templates", other / "uv"))
         health = stack.enter_context(http_server(lambda request: reply(request, 200, b"well")))
         service = stack.enter_context(VulnerabilityService(*FLAWS).serving())
+        dotenv: dict[str, str | None] = {
+            "RELEASER_HEALTH_CHECK": f"{health}/health",
+            "RELEASER_SENDMAIL": str(mail),
+            "RELEASER_VULNERABILITY_SERVICE": service.url,
+        }
         site = make_site(
             "shop", outer="shop_stuff", packages=START, requires={"django": ("asgiref", "sqlparse")},
             dependencies=["django", "pillow"], groups={"local": []},
-            settings={"test_command": ["python", "run_tests.py"]}, files=FILES,
-            dotenv={
-                "RELEASER_HEALTH_CHECK": f"{health}/health",
-                "RELEASER_SENDMAIL": str(mail),
-                "RELEASER_VULNERABILITY_SERVICE": service.url,
-            },
+            settings={"test_command": ["python", "run_tests.py"]}, files=FILES, dotenv=dotenv,
         )  # fmt: skip
         index = SimpleIndex(site.index.path)
         stack.enter_context(index.serving())
         made = Shop(
-            site, index, {str(mail): "/usr/sbin/sendmail", str(base): "/srv/websites", health: "https://tea.example.eu"}
+            site,
+            index,
+            dotenv,
+            {str(mail): "/usr/sbin/sendmail", str(base): "/srv/websites", health: "https://tea.example.eu"},
         )
         for name, version in START.items():
             made.publish(name, version, "08-01")
@@ -265,3 +283,74 @@ def terminals(browser: Chromium) -> Iterator[tuple[str, bytes]]:
                 page = PAGE.format(lines="\n".join(lines), **colours)
                 browser.show(page, width=math.ceil(7.826 * width) + 32)
                 yield f"terminal-{name}-{width}.webp", browser.picture("webp")
+
+
+# Errors, and what they advise
+
+WIDTH = 110
+
+
+def mistakes(shop: Shop) -> Iterator[tuple[str, list[str]]]:
+    """Make one mistake after the other; give the name of each picture, and the command line with what it shows."""
+    site = shop.site
+
+    def told(command: str, place: Path | None = None) -> list[str]:
+        return [f"<b>$ {command}</b>", *shop.at("11-20 08:30:00", command, WIDTH, place=place)]
+
+    yield "no-project", told("releaser status", site.outer)
+    yield "not-adopted", told("releaser rollback")
+    shop.at("11-16 09:12:03", "releaser init", WIDTH)
+    yield "typo", [*told("releaser udpate"), "", *told("releaser hold djnago")]
+    shop.configure(upgrade="minr", keep_within="30 days", git_pull="yes")
+    yield "wrong-value", told("releaser update")
+    shop.configure(pin="true")
+    yield "renamed-setting", told("releaser update")
+    shop.configure(sendmail=None)
+    yield "no-mail-server", told("releaser test-mail")
+    shop.publish("pillow", "11.0.0", "11-12")
+    shop.configure(health_check="tea.example.eu/health")
+    yield "health-check-without-scheme", told("releaser update")
+    shop.configure(health_check="false")
+    yield "health-check-fails", told("releaser update")
+    shop.configure(vulnerability_service="none")
+    yield "audit-off", told("releaser audit")
+    yield "locked", while_another_runs(shop, told)
+    shop.configure(test_command="python -m unittest discover --pattern nothing.py")
+    yield "no-tests", told("releaser update")
+    shop.configure()
+    shop.at("11-20 08:30:00", "releaser update", WIDTH)
+    shop.publish("django", "6.0", "11-10")
+    yield "tests-failed", told("releaser update")
+    site.push_from_elsewhere({"shop/tea.py": "PER = 'pound'\n"}, message="Sell tea by the pound")
+    site.commit("Show the opening hours", {"shop/hours.py": "OPEN = 9\n"})
+    yield "diverged", told("releaser update")
+    site.link.unlink()
+    site.make_venv()
+    yield "venv-replaced", told("releaser update")
+
+
+def while_another_runs(shop: Shop, told: Callable[[str], list[str]]) -> list[str]:
+    """Show an update while another one builds."""
+    shop.configure(before_build="sleep 60")
+    env = shop.site.environment()
+    words = ["faketime", "-f", "@2026-11-20 08:12:01", str(console_script()), "update"]
+    nowhere = subprocess.DEVNULL
+    other = subprocess.Popen(words, cwd=shop.site.path, env=env, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    try:
+        while shop.site.json("status")["running"] is None:
+            time.sleep(0.2)
+        return told("releaser update")
+    finally:
+        os.killpg(other.pid, signal.SIGTERM)  # `faketime` does not pass a signal on
+        while shop.site.json("status")["running"] is not None:
+            time.sleep(0.2)
+        other.wait()
+        shop.configure()
+
+
+def errors(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show what errors say, and what to do."""
+    with shop() as found:
+        for name, lines in mistakes(found):
+            browser.show(PAGE.format(lines="\n".join(lines), **NIGHT), width=math.ceil(7.826 * WIDTH) + 32)
+            yield f"error-{name}.webp", browser.picture("webp")

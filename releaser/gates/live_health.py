@@ -26,5 +26,5 @@ class LiveHealth(Gate):
                 step.says(ask_live_site(site, check))
             except ToolError as error:
                 step.warns(error.message)
-                return Refusal(error=PreflightError(unhealthy_finding(error, case.log.command)))
+                return Refusal(error=PreflightError(unhealthy_finding(error, check, case.log.command)))
         return None

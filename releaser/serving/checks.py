@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, Findings, ToolError, how_to_set
-from releaser.serving.health_settings import HealthSettings
+from releaser.serving.health_settings import HealthSettings, guess_url
 from releaser.site.django_settings import CheckSettings, StaticSettings
 from releaser.system.venv_environment import inside
 from releaser.tools.django import Manage, StaticFiles, is_django
@@ -51,13 +51,14 @@ def ask_live_site(site: Site, health_check: str) -> str:
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
-def unhealthy_finding(error: ToolError, command: str) -> Finding:
+def unhealthy_finding(error: ToolError, health_check: str, command: str) -> Finding:
     """Make the finding that the live site fails its health check before a command changed anything."""
     way_on = f"; to continue anyway, run `releaser {command} --force`" if command in _FORCED else ""
+    meant = f"{guess} " if (guess := guess_url(health_check)) else ""
     return Finding(
         "live-unhealthy",
         f"the live site fails its health check: {error.message}",
-        f"Repair the site, or correct `health_check` and the `health_` settings{way_on}.",
+        f"{meant}Repair the site, or correct `health_check` and the `health_` settings{way_on}.",
         output=error.output,
     )
 
@@ -70,7 +71,7 @@ def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
     try:
         ask_live_site(site, check)
     except ToolError as error:
-        yield unhealthy_finding(error, command)
+        yield unhealthy_finding(error, check, command)
 
 
 # Static files, checked before a change

@@ -79,6 +79,13 @@ def ask_page(site: "Site", url: str) -> str:
     return HealthSettings.of(site).asks_url(url)()
 
 
+def guess_url(check: str) -> str:
+    """Ask whether a person meant a URL by a command that looks like a host; return an empty text for other commands."""
+    host = check.partition("/")[0].partition(":")[0]
+    looks_so = "." in host.strip(".") and "://" not in check and " " not in check
+    return f"Did you mean `https://{check}`?" if looks_so else ""
+
+
 def health_findings(site: "Site") -> Iterator[Finding]:
     """Find settings of the health check that contradict each other."""
     from releaser.tools.web import is_url

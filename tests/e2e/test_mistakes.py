@@ -133,7 +133,7 @@ def test_a_wrong_value_gets_a_guess_and_a_command(
 ) -> None:
     site = make_site(dotenv={f"RELEASER_{variable}": value}, venv=variable in ("HEALTH_CHECK", "RESTART"))
     said = site.releaser("check", check=3).stderr
-    assert advice in said
+    assert said.count(advice) == (2 if variable == "HEALTH_CHECK" else 1)  # its program, and the live site
     assert f"releaser setup --set {variable.lower()}=" in said
 
 

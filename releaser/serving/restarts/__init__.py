@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.capabilities import make
 from releaser.core.restart import Restart
 from releaser.errors import Finding, how_to_set
-from releaser.serving.health_settings import HealthSettings
+from releaser.serving.health_settings import HealthSettings, guess_url
 from releaser.serving.restarts.command import Command
 from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
@@ -71,7 +71,6 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
         place = venv / place.relative_to(link) if place.is_relative_to(link) else place
         if shutil.which(place if "/" in word else word, path=path) is None:
             meant = did_you_mean(word, restart_words()) if key == "restart" else ""
-            if key == "health_check" and "." in word.partition("/")[0] and "/" not in word[:1]:
-                meant = f"Did you mean `https://{word}`?"
+            meant = guess_url(word) if key == "health_check" else meant
             advice = f"{meant} Install the program, or {how_to_set(key)}.".lstrip()
             yield Finding("program-missing", f"{key}: the program {word!r} does not exist", advice)
