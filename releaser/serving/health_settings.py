@@ -39,7 +39,7 @@ class HealthSettings(Part):
     health_host: Host | None = None
     #: The time limit of one try of the health check.
     health_timeout: Limit = 10.0
-    #: How often the health check is repeated until it passes.
+    #: How often the health check is repeated, at most, until it passes.
     health_retries: int = 7
     #: The pause between two tries of the health check.
     health_pause: Duration = 2.0
