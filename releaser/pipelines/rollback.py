@@ -321,7 +321,7 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
     with_code = f" and to commit {code.commit[:12]}" if code.moves else ""
     if left is not None and left.state == "rolled-back":
         return f"rolled back from {left.id} to {target.id}{with_code}; updates now skip the versions of {left.id}"
-    return f"went to {target.id}{with_code}"
+    return f"switched to {target.id}{with_code}"
 
 
 # The dry run

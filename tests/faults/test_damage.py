@@ -230,7 +230,7 @@ STATE: Mapping[str, Harm] = {
     "the state directory gone": Harm(
         do=lambda it: shutil.rmtree(it.site.state_dir),
         seen=None,
-        told="updated to",
+        told="site: updated",
         hurts=["live", "kept", "adopted"],
     ),
 }

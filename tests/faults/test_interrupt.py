@@ -50,7 +50,8 @@ def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, begun:
         broken.append(f"it did not end as an interrupted command: {finished}")
     if finished.returncode > 0 and begun and f"was interrupted by {by.name}" not in finished.stderr:
         broken.append(f"it did not say that it was interrupted: {finished}")
-    wanted = Expected(told=rf"{stage.command} interrupted", versions=None)
+    named = "" if stage.command == "update" else f"{stage.command} "
+    wanted = Expected(told=f"site: {named}interrupted", versions=None)
     tells = finished.returncode > 0 and begun and stage.command in MAILING
     return broken + stage.aftermath(number, cleaned=True, expected=wanted if tells else None)
 
@@ -111,7 +112,7 @@ def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_wr
 CHILDREN = {"init without a venv": (40, 1), "update": (80, 5), "update, tests fail": (30, 1), "rollback": (30, 2)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
-FAILED = {5: r"this update broke it|could not be run", 6: r"update rolled back|rollback (rolled back|failed)"}
+FAILED = {5: r"this update broke it|could not be run", 6: r"site: rolled back|rollback failed"}
 
 
 @pytest.mark.parametrize("name", CHILDREN)
