@@ -66,6 +66,7 @@ def setup(
     It also sends a test mail, and checks the site.
     """
     from releaser.pipelines import setup as pipeline
+    from releaser.pipelines import wizard
     from releaser.report import Plan
     from releaser.site.disk import find_unwritable_outer
 
@@ -91,6 +92,8 @@ def setup(
     if ctx.dry_run:
         ctx.print_plan(Plan(would=plan.would))
         return
+    for line in () if asks or ctx.output.json else wizard.introduce(site, "test_command"):
+        ctx.output.note(line)
     questions = _Questions(ctx, site, wanted, kind, into)
     try:
         if asks:

@@ -239,9 +239,10 @@ def test_a_project_in_the_same_directory_keeps_its_settings(site: SampleSite, cr
 
 def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite, crontab: Path) -> None:
     old, new = "hunter2-hunter2", "hunter3-hunter3"
-    (site.outer / ".env").write_text(f"RELEASER_SMTP_PASSWORD='{old}'\n", encoding="utf-8")
+    (site.outer / ".env").write_text(f"RELEASER_SMTP_PASSWORD='{old}'\nREDIS_URL=redis://x\n", encoding="utf-8")
     (site.outer / ".env").chmod(0o600)
     finished = site.releaser("setup", "--yes", "--no-mail", "--set", f"smtp_password={new}", check=0)
+    assert ".env sets REDIS_URL. Tests that read these variables use the same services" in finished.stderr
     assert "-RELEASER_SMTP_PASSWORD" in finished.stdout
     assert not {old, new} & set(re.split(r"[^\w-]", finished.stdout + finished.stderr))
     assert new in (site.outer / ".env").read_text(encoding="utf-8")
