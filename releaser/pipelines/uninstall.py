@@ -174,7 +174,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         )
         raise BuildError(message, advice, output=error.output) from error
     finally:
-        # A file that a person has put in the place of the symlink is not ours to delete.
+        # A file that a person has put in the place of the symlink belongs to that person: do not delete it.
         if copied is None or (os.path.lexists(place) and os.path.samestat(copied, os.lstat(place))):
             clear_name(place, of_directory=True)
 

@@ -133,7 +133,7 @@ class Blocks(Frozen):
         return (*self.held, *(hold for hold in self.failed if not hold.commit))
 
     def commit(self, code_key: str) -> StoredBlock | None:
-        """Return the block of code that was rejected."""
+        """Return the block of code that is on hold."""
         return next((commit for commit in self.commits if commit.code_key == code_key), None)
 
     def candidate(self, key: ReleaseKey) -> StoredBlock | None:

@@ -41,7 +41,7 @@ class _Earlier(Frozen, ABC):
 
 
 class EarlierQuarantine(_Earlier):
-    """Candidates that failed or waited, versions that were rolled back, and commits that were rejected."""
+    """Candidates that failed or waited, versions that were rolled back, and commits on hold."""
 
     candidates: tuple[dict[str, Any], ...] = ()
     versions: tuple[dict[str, Any], ...] = ()

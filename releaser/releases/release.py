@@ -211,7 +211,7 @@ class Ledger(Frozen):
         """The number of the next flip."""
         return max(self.flips, len(self.activations)) + 1
 
-    def activated(self, release: str, *, flip: int | None = None) -> Ledger:
+    def with_flip_to(self, release: str, *, flip: int | None = None) -> Ledger:
         """Append a release to the order. `flip` is the number of the flip; by default the next number."""
         if self.activations[-1:] == (release,):
             return replace(self, flips=flip or self.flips)

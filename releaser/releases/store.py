@@ -95,7 +95,7 @@ class StoreSnapshot(Frozen):
         order = list(self.ledger.activations)
         if live is not None and live.id in order:
             order = order[: len(order) - 1 - order[::-1].index(live.id)]
-        for release in self._by_activation(order):
+        for release in self._order_by_flips(order):
             if release.state == "good" and (live is None or release.manifest.sequence < live.manifest.sequence):
                 yield release
 
@@ -111,7 +111,7 @@ class StoreSnapshot(Frozen):
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last and that a rollback could go to; it may be the live one."""
-        order = self._by_activation(self.ledger.activations)
+        order = self._order_by_flips(self.ledger.activations)
         good = (release for release in order if self.lifecycles[release.id].is_good)
         return next((release for release in good if find_rollback_damage(release) is None), None)
 
@@ -144,7 +144,7 @@ class StoreSnapshot(Frozen):
             (release for release in newer if release.state == "candidate" and self.lifecycles[release.id].waits), None
         )
 
-    def _by_activation(self, order: Sequence[str]) -> Iterator[Release]:
+    def _order_by_flips(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {release.id: release for release in self.releases}
         return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
 
@@ -327,7 +327,7 @@ class ReleaseStore(Frozen):
         is_last = ledger.activations[-1:] == (release.id,) and lifecycle.flip >= ledger.flips
         if not (lifecycle.is_good and is_last):
             flip = ledger.next_flip
-            self._save(release, lifecycle.live(flip), ledger, ledger.activated(release.id, flip=flip))
+            self._save(release, lifecycle.live(flip), ledger, ledger.with_flip_to(release.id, flip=flip))
 
     def record_withdrawn(self, release: Release) -> None:
         """Record, durably, that a release was rolled back."""
@@ -429,7 +429,7 @@ class ReleaseStore(Frozen):
         )
         # After a rollback, the live release is not the newest.
         live = next((manifest for manifest in manifests if manifest.id == self.live_id()), None)
-        return ledger.activated(live.id) if live is not None and not live.never_live else ledger
+        return ledger.with_flip_to(live.id) if live is not None and not live.never_live else ledger
 
     def record(self, change: Callable[[Ledger], Ledger]) -> None:
         """Apply a change to the ledger, durably."""

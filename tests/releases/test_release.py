@@ -73,13 +73,17 @@ FULL = Ledger(
 
 
 def test_the_number_of_a_flip_is_given_once() -> None:
-    changed = EMPTY_LEDGER.activated("A").activated("B").forgotten("A", "B")
+    changed = EMPTY_LEDGER.with_flip_to("A").with_flip_to("B").forgotten("A", "B")
     assert (changed.activations, changed.next_flip) == ((), 3)
     assert FULL.next_flip == 4, "of an earlier version, which did not count"
 
 
 def test_going_live_twice_in_a_row_is_going_live_once() -> None:
-    assert EMPTY_LEDGER.activated("A").activated("A").activated("B").activated("A").activations == ("A", "B", "A")
+    assert EMPTY_LEDGER.with_flip_to("A").with_flip_to("A").with_flip_to("B").with_flip_to("A").activations == (
+        "A",
+        "B",
+        "A",
+    )
 
 
 def test_a_release_that_is_gone_is_forgotten_everywhere() -> None:

@@ -103,7 +103,7 @@ def _record(store: ReleaseStore, case: Case, marks: Mapping[str, str]) -> None:
         if name in marks:
             store.record_live(store.find(name))
         else:
-            store.record(partial(Ledger.activated, release=name))  # its manifest tells nothing
+            store.record(partial(Ledger.with_flip_to, release=name))  # its manifest tells nothing
     for name, mark in marks.items():
         if mark == "bad":
             store.record_withdrawn(store.find(name))

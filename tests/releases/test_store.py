@@ -258,7 +258,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
 
 
 def test_an_id_that_the_record_still_knows_is_not_given_again(store: ReleaseStore) -> None:
-    store.record(lambda ledger: ledger.activated("20261120T061200Z"))
+    store.record(lambda ledger: ledger.with_flip_to("20261120T061200Z"))
     assert store.begin(NOW)[0] == "20261120T061200Z-2"
 
 
