@@ -1,6 +1,6 @@
-"""Part of `make lint`: counts phrases that make a text hard to read, and fails if a package has more than its limit.
+"""Part of `make lint`: counts phrases and names that are hard to read, and fails if a package has more than its limit.
 
-The phrases and the limits are in `scripts/smells.toml`. `--list PACKAGE` prints each place, `--save` lowers the limits.
+The phrases, the words of names and the limits are in `scripts/smells.toml`. `--list PACKAGE` prints each place, `--save` lowers the limits.
 """
 
 from __future__ import annotations
