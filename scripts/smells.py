@@ -1,6 +1,7 @@
 """Part of `make lint`: counts phrases and names that are hard to read, and fails if a package has more than its limit.
 
-The phrases, the words of names and the limits are in `scripts/smells.toml`. `--list PACKAGE` prints each place, `--save` lowers the limits.
+`scripts/smells.toml` has the phrases, the words of names and the limits. `--list PACKAGE` prints each place, `--save`
+lowers the limits.
 """
 
 from __future__ import annotations
