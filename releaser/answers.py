@@ -15,7 +15,7 @@ from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.releases.journal import RedTests
+from releaser.releases.journal import FailingLiveTests
 from releaser.releases.key import ReleaseKey
 from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
@@ -235,7 +235,7 @@ class Status(Frozen):
     #: Why `update` must wait; empty if it may start.
     waits: str
     #: The release that is ready and waits to go live, and why; empty without one.
-    left_out: str
+    waiting_reason: str
     #: The space of all releases; shared blocks count once.
     releases_bytes: int
     free_bytes: int
@@ -265,13 +265,13 @@ class Status(Frozen):
     #: The changes that need `releaser accept`.
     asked: tuple[Deviation, ...]
     #: None if the tests of the live release pass, or were not run.
-    red_tests: RedTests | None
+    failing_live_tests: FailingLiveTests | None
     #: Why updates cannot go live: the last one failed, or all newer versions failed before; empty if they can.
     blocked: str
     #: Why updates restart nothing, and which setting to change; empty if they do, or if no restart is wanted.
     not_restarted: str
     #: True if tests and builds run without a sandbox because none works on this host.
-    not_isolated: bool
+    without_sandbox: bool
     problems: tuple[str, ...]
     on_hold: tuple[OnHold, ...]
     failed_candidates: tuple[FailedCandidate, ...]

@@ -213,7 +213,7 @@ class ActivationError(ReleaserError):
     """
 
     exit_code = ExitCode.ROLLED_BACK
-    code = "activation-failed"
+    code = "post-flip-failed"
 
     def __init__(  # noqa: PLR0913 - the fields of the error
         self,

@@ -39,10 +39,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("finding proposal-taken-over", "proposal"): "the branch that is pushed for review",
     ("setting window", "window"): "the name of the setting",
     ("key origin", "origin"): "the place from which a setting comes",
-    ("key left_out", "left_out"): "keys stay",
-    ("key red_tests", "red"): "keys stay",
-    ("key not_isolated", "isolated"): "keys stay",
-    ("finding activation-failed", "activation"): "codes stay",
     ("finding git-hidden-files", "unchanged"): "an option of git",
     ("finding work-tree-other-project", "tree"): "codes stay; it is git's work tree",
 }

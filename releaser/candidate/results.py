@@ -21,7 +21,7 @@ from releaser.releases.blocks import (
     read_blocks,
 )
 from releaser.releases.integrity import usable
-from releaser.releases.journal import LIVE_TESTS, RedTests
+from releaser.releases.journal import LIVE_TESTS, FailingLiveTests
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.resolution.rules import code_digest, describe_holds
@@ -181,16 +181,16 @@ def add_holds(site: Site, report: RunReport) -> RunReport:
 # With `test_live = "always"`: the tests of the live release, on nights without a newer one
 
 
-def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
+def failing_live_tests(state_dir: Path, live: Release | None) -> FailingLiveTests | None:
     """Return the recorded test failure of the live release; None if its tests passed, or were not run."""
     try:
-        found = read_state(state_dir / LIVE_TESTS, RedTests)
+        found = read_state(state_dir / LIVE_TESTS, FailingLiveTests)
     except (UnreadableStateError, OSError):
         return None
     return found if found is not None and live is not None and found.release == live.id else None
 
 
-def try_live_release(work: Workspace) -> RedTests | None:
+def try_live_release(work: Workspace) -> FailingLiveTests | None:
     """Run the tests of the live release, if `test_live` is "always"; return a failure that was reported before.
 
     Raises TestsFailedError for a failure that is new or different. Reports once that the tests pass again.
@@ -206,7 +206,7 @@ def try_live_release(work: Workspace) -> RedTests | None:
     if (live := usable(work.live)) is None:
         return None
     with tree_of_live(work) as tree:
-        before = red_tests(site.state_dir, live)
+        before = failing_live_tests(site.state_dir, live)
         failed = failure_of_live(tree, work.log, live, *list_trials(tree, work.before))
     if failed is None:
         with contextlib.suppress(OSError):
@@ -220,7 +220,9 @@ def try_live_release(work: Workspace) -> RedTests | None:
         return before
     since = before.since if before is not None else timestamp()
     try:
-        write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
+        write_state(
+            path, FailingLiveTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing)
+        )
     except OSError as error:  # a full disk: the next run reports the failure again
         logger.warning("cannot record that the tests of the live release fail: %s", error)
     work.log.set_releases(live, None)

@@ -224,7 +224,7 @@ def why_not_well_before(answer: SiteAnswer) -> str:
     kinds = {
         "its update is not done yet": running is not None and running.command == "update",
         "its updates are blocked": status.blocked,
-        "its release waits": status.left_out,
+        "its release waits": status.waiting_reason,
         "its last update failed": last is not None and last.exit_code,
         "it was rolled back": last is not None and last.command == "rollback",
         "its tests failed": last is not None and last.culprits,

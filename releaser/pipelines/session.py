@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 _RESULTS: dict[int, Result] = {
     ExitCode.USAGE: "refused",
     ExitCode.PREFLIGHT: "refused",
+    ExitCode.TESTS: "refused",
     ExitCode.ROLLED_BACK: "rolled-back",
     ExitCode.FOLLOW_UP: "updated",
     ExitCode.LOCKED: "refused",

@@ -23,7 +23,7 @@ from releaser.answers import (
 )
 from releaser.candidate.audit_settings import OFF, AuditSettings
 from releaser.candidate.build import describe_changes
-from releaser.candidate.results import red_tests
+from releaser.candidate.results import failing_live_tests
 from releaser.candidate.sandbox import runs_without_sandbox
 from releaser.checkout.move import CHECKOUT
 from releaser.core.follow_up import read_pending
@@ -243,7 +243,7 @@ def status(site: Site) -> Status:
         interval_seconds=find_interval(site),
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
-        left_out="; ".join(f"{release.release} is ready and waits: {release.reason}" for release in waiting),
+        waiting_reason="; ".join(f"{release.release} is ready and waits: {release.reason}" for release in waiting),
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
@@ -269,10 +269,10 @@ def status(site: Site) -> Status:
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         asked=blocks.asked,
-        red_tests=red_tests(project.state_dir, live),
+        failing_live_tests=failing_live_tests(project.state_dir, live),
         blocked=_why_blocked(runs),
         not_restarted=str(find_unrestarted(site) or ""),
-        not_isolated=runs_without_sandbox(site),
+        without_sandbox=runs_without_sandbox(site),
         problems=tuple(problems),
         on_hold=_answers(OnHold, (*blocks.by("rollback"), *blocks.by("person", "tests"))),
         failed_candidates=_answers(FailedCandidate, blocks.candidates),

@@ -185,7 +185,7 @@ class MailSection(Section):
     mailed: bool = False
 
 
-class RedTests(Frozen):
+class FailingLiveTests(Frozen):
     """Failing tests of a live release, although nothing has changed: the `failing` tests, and the time `since` when."""
 
     release: str
@@ -220,7 +220,7 @@ class Notes(Frozen):
     lock_differences: tuple[LockDifference, ...] = ()
 
 
-LIVE_TESTS = StateFile(name="live-tests.json", type=RedTests)
+LIVE_TESTS = StateFile(name="live-tests.json", type=FailingLiveTests)
 NOTES = StateFile(
     name="notes.json",
     type=Notes,

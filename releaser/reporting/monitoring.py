@@ -93,8 +93,8 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm]:
         f"{plural(status.mails_pending, 'mail')} waiting to be sent": (status.mails_pending, "test-mail"),
         f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": (status.asked, "status"),
         f"{plural(len(status.left_behind), 'process')} of an earlier release": (status.left_behind, "status"),
-        f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": (
-            status.red_tests,
+        f"the tests of the live release fail: {status.failing_live_tests and status.failing_live_tests.reason}": (
+            status.failing_live_tests,
             "check --tests",
         ),
         "updates restart nothing: see `releaser check`": (status.not_restarted, "check"),
@@ -119,8 +119,8 @@ def find_open_questions(status: Status) -> Iterator[Alarm]:
         commits = first_few(one.subject or one.commit[:12] for one in status.commits_on_hold)
         text = f"{plural(len(status.commits_on_hold), 'commit')} on hold: {commits}"
         yield Alarm(level=Service.WARNING, text=text, command="status")
-    if status.left_out:
-        yield Alarm(level=Service.WARNING, text=status.left_out, command="status")
+    if status.waiting_reason:
+        yield Alarm(level=Service.WARNING, text=status.waiting_reason, command="status")
     if status.live is not None and status.vulnerable is None and status.is_audited:
         text = "the live release was not checked for known vulnerabilities"
         yield Alarm(level=Service.WARNING, text=text, command="audit")
@@ -193,7 +193,7 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
         "to_accept": ("Packages that wait for releaser accept", len(status.asked)),
         "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),
-        "tests_red": ("1 if the tests of the live release fail", status.red_tests is not None),
+        "live_tests_failing": ("1 if the tests of the live release fail", status.failing_live_tests is not None),
         "drift": ("1 if files of the live release were changed", status.drift is not None),
         "problems": ("Problems with the site", len(status.problems)),
         "releases_bytes": ("Disk space of the releases", status.releases_bytes),

@@ -261,9 +261,11 @@ def _has_mail(outbox: Path) -> bool:
 
 
 def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
-    # A person sees the answer to a rebuild or a rollback that is refused.
+    # A person sees the answer to a rebuild or a rollback that preflight refuses.
     is_answered = (
-        report.command in ("rebuild", "rollback") and report.result == "refused" and not report.has_news_from_before
+        report.command in ("rebuild", "rollback")
+        and (report.result, report.exit_code != ExitCode.TESTS) == ("refused", True)
+        and not report.has_news_from_before
     )
     # A mail about unsent mails would only join them, one more every night.
     if (report.noteworthy and not is_answered) or MailSection.of(report).solved:

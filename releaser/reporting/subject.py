@@ -75,7 +75,7 @@ def choose_badge(report: RunReport) -> Badge:
         case "refused":
             return Badge.bad("Refused")
         case "failed":
-            return Badge.bad("Refused" if _is_refused_by_tests(report) else "Failed")
+            return Badge.bad("Failed")
         case "rolled-back" if report.is_automatic_rollback and report.live_changed:
             return Badge.bad("Still live")
         case "rolled-back" if report.is_automatic_rollback:
@@ -193,7 +193,9 @@ def _result(report: RunReport) -> str:
             return f"{'rollback failed' if report.command == 'rollback' else _of(report, 'rolled back')}{why}"
         case "failed":
             return _failed(report)
-        case _:  # refused: the headline if it is about one problem, or the number of problems
+        case _ if report.exit_code == ExitCode.TESTS:
+            return _refused_after_the_build(report)
+        case _:  # refused by preflight: the headline if it is about one problem, or the number of problems
             is_one = len(report.problems) <= 1 or summarize(report).is_about_a_problem
             why = _shorten(report, report.headline) if is_one else _problem_count(report)
             return f"{_of(report, 'refused')}, {why}"
@@ -234,19 +236,21 @@ def _updated(report: RunReport) -> str:
 
 
 def _failed(report: RunReport) -> str:
-    if report.exit_code != ExitCode.TESTS:
-        failed = _failed_steps(report)
-        if failed or report.exit_code in (ExitCode.BUILD, ExitCode.FOLLOW_UP):
-            at = failed[-1] if failed else "build" if report.exit_code == ExitCode.BUILD else "a follow-up"
-            return _of(report, f"failed at {at}")
-        return _of(report, "failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else ""))
+    failed = _failed_steps(report)
+    if failed or report.exit_code in (ExitCode.BUILD, ExitCode.FOLLOW_UP):
+        at = failed[-1] if failed else "build" if report.exit_code == ExitCode.BUILD else "a follow-up"
+        return _of(report, f"failed at {at}")
+    return _of(report, "failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else ""))
+
+
+def _refused_after_the_build(report: RunReport) -> str:
     first = _first_failed_trial(report)
     if first == _OF_LIVE:
-        return _of(report, "failed, tests of the live release fail")
+        return _of(report, "refused, tests of the live release fail")
     if _is_refused_by_tests(report):
         return f"{_of(report, 'refused')}, {_what_breaks(report)}"
     fails = _TRIALS.get(first, f"{first} fails")
-    return _of(report, f"failed, {fails}{' without the update too' if report.blame == 'before' else ''}")
+    return _of(report, f"refused, {fails}{' without the update too' if report.blame == 'before' else ''}")
 
 
 def _is_refused_by_tests(report: RunReport) -> bool:

@@ -251,11 +251,11 @@ def status_text(status: Status) -> list[str]:
         *_list_asked(status.asked),
         *(
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
-            for red in filter(None, [status.red_tests])
+            for red in filter(None, [status.failing_live_tests])
         ),
         *([f"updates cannot go live: {status.blocked}"] if status.blocked else ()),
         *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
-        *(["tests and builds run without a sandbox; see `releaser check`"] if status.not_isolated else ()),
+        *(["tests and builds run without a sandbox; see `releaser check`"] if status.without_sandbox else ()),
         *_list_pending(status),
         *(f"not as committed: {one}" for one in status.lock_differences),
         *(f"on hold: {line}" for line in on_hold_lines(map(_as_block, status.on_hold), commands=False)),

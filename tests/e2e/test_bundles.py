@@ -232,7 +232,7 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     trusted = {"RELEASER_BUNDLE_SIGNERS": str(built.signers)}
     host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
     report = host.json("bundle install", built.full[0], check=5)
-    assert (report["result"], host.live_version("alpha")) == ("failed", "1.0.0")
+    assert (report["result"], host.live_version("alpha")) == ("refused", "1.0.0")
     host.write_dotenv(
         {"RELEASER_TEST_COMMAND": "false", "RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0", **trusted}
     )

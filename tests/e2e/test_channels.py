@@ -287,7 +287,7 @@ def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody
     assert follow(host, place / "production", "--force", check=6)["result"] == "rolled-back"
     host.write_dotenv({**trusted, "RELEASER_TEST_COMMAND": "grep -q 1.1.0 code.py"})
     published.publish(2, place)
-    assert follow(host, place / "production", check=5)["result"] == "failed"
+    assert follow(host, place / "production", check=5)["result"] == "refused"
     assert follow(host, place / "production")["result"] == "no-changes"
     host.write_dotenv(trusted)
     assert follow(host, place / "production")["result"] == "no-changes"

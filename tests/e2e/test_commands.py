@@ -156,7 +156,7 @@ def test_history_lists_every_run_and_list_every_state_newest_first(make_site: Si
     runs = site.json("history")
     assert [(run["command"], run["result"], run["exit_code"]) for run in runs] == [
         ("rollback", "rolled-back", 0),
-        ("update", "failed", 5),
+        ("update", "refused", 5),
         ("update", "no-changes", 0),
         ("update", "updated", 0),
         ("init", "updated", 0),
@@ -165,7 +165,7 @@ def test_history_lists_every_run_and_list_every_state_newest_first(make_site: Si
     heading, *lines = site.releaser("history", check=0).stdout.splitlines()
     assert heading.split() == ["WHEN", "(UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"]
     assert len(lines) == 5
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests failed", lines[1])
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +refused +5 +\d+\.\d s +the tests failed", lines[1])
     assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
     assert len(site.json("history", "--number", "2")) == 2
 

@@ -92,7 +92,7 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     assert "is not on hold: it is ready and waits" in refused
     assert "`releaser status` shows the reason" in refused
     assert (found["two"]["waits"], found["two"]["answer"]["headline"], two.live_id()) == (waits, waits, before[0])
-    assert (two.json("status")["left_out"], two.json("status")["last_success"]) == (waits, None)
+    assert (two.json("status")["waiting_reason"], two.json("status")["last_success"]) == (waits, None)
     assert (found["three"]["waits"], found["three"]["answer"]["result"]) == ("", "updated")
     assert last.live_id() != before[1]
     again = answers(one, "update", "--sites", file, "--site-group", "nobody's", check=0)
@@ -101,7 +101,7 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     went = answers(one, "update", "--sites", file, check=0)["two"]["answer"]  # the next night: alpha is on hold there
     assert (went["release"], two.live_id(), two.live_version("alpha")) == (ready, ready, "1.1.0")
     assert not {"build", "test"} & {step["step"] for step in went["steps"]}
-    assert two.json("status")["left_out"] == ""
+    assert two.json("status")["waiting_reason"] == ""
 
 
 def test_an_interrupt_ends_every_run_and_says_what_came_of_the_others(make_site: SiteFactory) -> None:

@@ -61,7 +61,7 @@ def refused(site: SampleSite) -> dict[str, Any]:
     before = site.snapshot()
     report: dict[str, Any] = site.json("update", check=5)
     assert site.snapshot() == before
-    assert report["result"] == "failed"
+    assert report["result"] == "refused"
     assert report["live_changed"] is False
     assert step(report, "test")["status"] == "ok"
     assert report["steps"][-1]["step"] in ("migrations", "prune")

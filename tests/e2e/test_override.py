@@ -161,7 +161,7 @@ def test_a_person_is_told_without_a_terminal_too_and_a_password_in_a_url_is_kept
 def test_a_package_that_breaks_the_tests_is_told_keeps_nothing_out_and_never_goes_live(site: SampleSite) -> None:
     broken = {"alpha/__init__.py": f'__version__ = "{DEV}"\nBROKEN = "test"\n'}
     report = tried(site, a_wheel(site, modules=broken), check=5)
-    assert (report["result"], report["blame"]) == ("failed", "update")
+    assert (report["result"], report["blame"]) == ("refused", "update")
     assert "the tests failed with alpha @ file://" in report["headline"]
     assert report["headline"].endswith("and passed on the live release")
     assert report["advice"].endswith("updates go on as before.")

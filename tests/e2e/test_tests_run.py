@@ -72,13 +72,13 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_al
     notes.write_text("basket", encoding="utf-8")
     before, live = site.snapshot(), site.live_id()
     report = site.json("update", check=5)
-    assert (report["result"], report["live_changed"]) == ("failed", False)
+    assert (report["result"], report["live_changed"]) == ("refused", False)
     assert f"the tests failed on the live release {live}, although nothing has changed" in report["headline"]
     assert "FAIL: test_basket" in report["output"]
     assert steps(report)[-1] == "test live release"
-    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: failed, tests of the live release")
+    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: refused, tests of the live release")
     assert "test_basket" in body(site)
-    red = site.json("status")["red_tests"]
+    red = site.json("status")["failing_live_tests"]
     assert (red["release"], red["failing"]) == (live, ["test_basket"])
     assert "test_basket" in site.releaser("status", check=0).stdout
     silent(site.releaser("update"))
@@ -92,7 +92,7 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_al
     assert f": The tests of {live} pass again" in site.outbox_mails()[-1]["subject"]
     assert f"\nSince the last run:\n  The tests of {live} pass again; they had failed since " in body(site)
     assert "interrupted" not in body(site)
-    assert site.json("status")["red_tests"] is None
+    assert site.json("status")["failing_live_tests"] is None
     silent(site.releaser("update"))
 
 

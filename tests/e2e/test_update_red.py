@@ -28,7 +28,7 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     assert versions_tested(site) == ["2.0.0", "1.0.0", "2.0.0", "1.0.0"]
     assert site.manage_runs("collectstatic") == []
     report = json.loads(finished.stdout)
-    assert (report["result"], report["exit_code"], report["blame"]) == ("failed", 5, "update")
+    assert (report["result"], report["exit_code"], report["blame"]) == ("refused", 5, "update")
     assert (report["previous"], report["live_changed"]) == (live, False)
     assert "alpha 2.0.0 breaks the site" in report["output"]
     assert [change["new"] for change in report["changes"]] == ["2.0.0"]

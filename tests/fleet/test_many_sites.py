@@ -126,7 +126,7 @@ SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
         ({"running": Holder(command="prune", pid=1, since="evil")}, {}, ""),
         ({"running": Holder(command="update", pid=1, since="evil")}, {}, "its update is not done yet"),
         ({"blocked": "evil"}, {"exit_code": 6, "result": "rolled-back"}, "its updates are blocked"),
-        ({"left_out": "evil"}, {}, "its release waits"),
+        ({"waiting_reason": "evil"}, {}, "its release waits"),
         ({}, {"exit_code": 5, "result": "failed"}, "its last update failed"),
         ({}, {"command": "rollback"}, "it was rolled back"),
         ({}, {"culprits": ("evil 1",)}, "its tests failed"),

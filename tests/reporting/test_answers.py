@@ -6,7 +6,7 @@ from typing import Any, get_args
 from releaser.answers import FailedCandidate, OnHold, ReleaseDetails, RunBrief, Status, WaitingCandidate
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
-from releaser.releases.journal import RedTests
+from releaser.releases.journal import FailingLiveTests
 from releaser.releases.key import ReleaseKey
 from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import User
@@ -115,7 +115,7 @@ STATUS = Status(
     newer_python=None,
     due_at=None,
     waits="",
-    left_out="",
+    waiting_reason="",
     releases_bytes=420_000_000,
     free_bytes=12_300_000_000,
     free_inodes=None,
@@ -133,10 +133,10 @@ STATUS = Status(
     left_behind=(),
     drift=None,
     asked=(),
-    red_tests=None,
+    failing_live_tests=None,
     blocked="",
     not_restarted="",
-    not_isolated=False,
+    without_sandbox=False,
     problems=(),
     on_hold=(),
     failed_candidates=(),
@@ -178,7 +178,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         run_id="1",
         started_at="2026-11-20T06:12:00+00:00",
         seconds=1.0,
-        result="failed",
+        result="refused",
         exit_code=5,
         headline="the tests fail",
     )
@@ -195,10 +195,12 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         push_pending=True,
         mails_pending=3,
         asked=(Deviation(name="e", version="1", what="index", old="I", new="J", since=at),),
-        red_tests=RedTests(release="B", since="2026-11-19T00:00:00+00:00", reason="", failing=("test_a", "test_b")),
+        failing_live_tests=FailingLiveTests(
+            release="B", since="2026-11-19T00:00:00+00:00", reason="", failing=("test_a", "test_b")
+        ),
         blocked="20261119T031200Z failed: 1 failed",
         not_restarted="updates restart nothing",
-        not_isolated=True,
+        without_sandbox=True,
         left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
         on_hold=(on_hold("alpha", "2.0"),),
         failed_candidates=(FailedCandidate(key=key, release="C", reason="red", at=at, sick=False),),
@@ -211,7 +213,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "live: B (3 d old, Python 3.11.7)",
         "newer Python: 3.13.1 is installed; `releaser rebuild --python 3.13.1` moves the site to it",
         DISK,
-        "last run: 2026-11-20 06:12:00 UTC, update failed (exit code 5): the tests fail",
+        "last run: 2026-11-20 06:12:00 UTC, update refused (exit code 5): the tests fail",
         "last change: 2026-11-20 06:12:00 UTC, update: updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",

@@ -53,7 +53,7 @@ UPDATED = replace(
     previous="r1",
     changes=CHANGES,
 )
-BROKEN = replace(QUIET, result="failed", exit_code=5, headline="The tests failed.", changes=CHANGES, blame="update")
+BROKEN = replace(QUIET, result="refused", exit_code=5, headline="The tests failed.", changes=CHANGES, blame="update")
 WENT_BACK = replace(UPDATED, command="rollback", release="r1", previous="r2", changes=())
 TAKEN_BACK = replace(
     QUIET,
@@ -194,7 +194,7 @@ def both(report: RunReport) -> tuple[str, str]:
         (replace(UPDATED, rebuilt="Python 3.11.7 is 3.11.9", changes=()), "✓ mysite: rebuilt, Python 3.11.7 is 3.11.9"),
         (
             replace(BROKEN, command="rebuild", blame="before"),
-            "✗ mysite: rebuild failed, tests fail without the update too",
+            "✗ mysite: rebuild refused, tests fail without the update too",
         ),
         (replace(UPDATED, command="adopt", changes=()), "✓ mysite: adopt done"),
         (BROKEN, "✗ mysite: refused, one of 3 packages breaks the tests"),
@@ -212,10 +212,10 @@ def both(report: RunReport) -> tuple[str, str]:
             replace(BROKEN, changes=(), pulled=TWO_COMMITS),
             "✗ mysite: refused, 2 new commits break the tests",
         ),
-        (replace(BROKEN, blame="before"), "✗ mysite: failed, tests fail without the update too"),
+        (replace(BROKEN, blame="before"), "✗ mysite: refused, tests fail without the update too"),
         (
             replace(BROKEN, blame="", steps=(Outcome(step="migrations", status="failed"),)),
-            "✗ mysite: failed, migrations not applied",
+            "✗ mysite: refused, migrations not applied",
         ),
         (
             replace(BROKEN, steps=(Outcome(step="django check", status="failed"),)),
@@ -223,13 +223,13 @@ def both(report: RunReport) -> tuple[str, str]:
         ),
         (
             replace(BROKEN, blame="before", steps=(Outcome(step="test live release", status="failed"),)),
-            "✗ mysite: failed, tests of the live release fail",
+            "✗ mysite: refused, tests of the live release fail",
         ),
         (
-            replace(BROKEN, exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
+            replace(BROKEN, result="failed", exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
             "✗ mysite: failed at resolve",
         ),
-        (replace(BROKEN, exit_code=1), "✗ mysite: failed, a bug in releaser"),
+        (replace(BROKEN, result="failed", exit_code=1), "✗ mysite: failed, a bug in releaser"),
         (
             replace(BROKEN, exit_code=130, steps=(Outcome(step="test", status="failed"),)),
             "✗ mysite: interrupted",
@@ -400,7 +400,7 @@ def assert_not_injected(data: bytes) -> None:
 @pytest.mark.parametrize("evil", INJECTIONS)
 def test_no_header_comes_in_with_a_report_or_a_recipient(evil: str) -> None:
     recipients = [Address(name=evil, address="ann@example.org"), ANN]
-    fails_at = replace(BROKEN, exit_code=4, steps=(Outcome(step=evil, status="failed"),))
+    fails_at = replace(BROKEN, result="failed", exit_code=4, steps=(Outcome(step=evil, status="failed"),))
     for report in (everything_is(evil), fails_at, replace(BROKEN, project=evil), replace(BROKEN, command=evil)):
         message = compose(report, sender="r@example.org", recipients=recipients)
         assert_not_injected(message.as_bytes())

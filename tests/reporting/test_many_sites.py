@@ -10,7 +10,7 @@ import pytest
 from releaser.reporting.many_sites import SiteAnswer, is_news, rows, send_summary, summary
 from releaser.site.addresses import Address, MailSettings
 
-FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "failed", "headline": "the tests fail with alpha 2"})
+FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "refused", "headline": "the tests fail with alpha 2"})
 WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not succeed: its tests failed"
 WAITING = SiteAnswer(site="/srv/c", exit_code=0, waits=WAITS, answer={"result": "no-changes", "headline": WAITS})
 UPDATED = SiteAnswer(site="/srv/a", exit_code=0, answer={"result": "updated", "headline": "updated to X"})

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from releaser.answers import OnHold, RunBrief, Status
-from releaser.releases.journal import RedTests
+from releaser.releases.journal import FailingLiveTests
 from releaser.reporting.monitoring import Ages, Service, nagios, nagios_line, prometheus
 from tests.reporting.test_answers import STATUS
 
@@ -41,7 +41,7 @@ def test_a_site_that_is_well() -> None:
     )
 
 
-RED = RedTests(release="B", since="", reason="1 failed", failing=())
+RED = FailingLiveTests(release="B", since="", reason="1 failed", failing=())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ RED = RedTests(release="B", since="", reason="1 failed", failing=())
         (replace(WELL, last_deployment=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with exit code 5: red"),
         (replace(WELL, vulnerable=1), Service.WARNING, "1 package with known vulnerabilities"),
         (replace(WELL, interrupted=True), Service.WARNING, "a run was interrupted"),
-        (replace(WELL, red_tests=RED), Service.WARNING, "the tests of the live release fail: 1 failed"),
+        (replace(WELL, failing_live_tests=RED), Service.WARNING, "the tests of the live release fail: 1 failed"),
         (replace(WELL, live=None, interrupted=True), Service.CRITICAL, "shop: no release is live |"),
     ],
 )

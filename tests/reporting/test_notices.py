@@ -214,7 +214,7 @@ class TestServices:
     ) -> None:
         host = server.url.removeprefix("http://")
         site = a_site(tmp_path, notify=f"json://{host}/in,json://u:passw0rd1@127.0.0.1:{dead_port}/t0ken4us")
-        failed = replace(REPORT, exit_code=5, result="failed", live_changed=False, advice="Look at it.")
+        failed = replace(REPORT, exit_code=5, result="refused", live_changed=False, advice="Look at it.")
         (problem,) = told(site, failed).problems
         assert "json:// of `notify`" in problem.message
         assert "passw0rd1" not in problem.message

@@ -15,7 +15,7 @@ import pytest
 from releaser.answers import Blocker, CommitOnHold, OnHold, OutdatedPackage, RunBrief
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.releases.journal import RedTests
+from releaser.releases.journal import FailingLiveTests
 from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import DriftAnswer, Row
 from releaser.report import Outcome, Result
@@ -55,7 +55,7 @@ NOTHING = Overview(
     at=NOW, status=STATUS, releases=(), runs=(), last=LastRun(), outdated=None, outdated_reason="no query was made",
     vulnerabilities=(), uploaded=(),
 )  # fmt: skip
-LAST = run(timedelta(hours=3), "failed", 5)
+LAST = run(timedelta(hours=3), "refused", 5)
 FULL = replace(
     NOTHING,
     status=replace(
@@ -148,7 +148,7 @@ NOT_WELL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "needs attention", "1 process of an earlier release.", "status",
     ),
     "red tests": (
-        {"red_tests": RedTests(release="B", since="", reason="1 failed", failing=())},
+        {"failing_live_tests": FailingLiveTests(release="B", since="", reason="1 failed", failing=())},
         "needs attention", "The tests of the live release fail: 1 failed.", "check --tests",
     ),
     "not restarted": ({"not_restarted": "no server"}, "needs attention", "Updates restart nothing", "check"),
@@ -168,7 +168,9 @@ NOT_WELL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"commits_on_hold": (CommitOnHold(commit="abc", code_key="", subject="Sell tea", reason="", at=""),)},
         "needs attention", "1 commit on hold: Sell tea.", "status",
     ),
-    "a release that waits": ({"left_out": "X is ready and waits: why"}, "needs attention", "X is ready and", "status"),
+    "a release that waits": (
+        {"waiting_reason": "X is ready and waits: why"}, "needs attention", "X is ready and", "status",
+    ),
 }  # fmt: skip
 
 
@@ -244,7 +246,7 @@ def test_no_page_is_wider_than_the_window(width: int) -> None:
     require(shutil.which("chromium"), MISSING)
     long = "x" * 400
     status = replace(
-        WELL.status, path=f"/srv/{long}", live=long, left_out=f"`{long}`", problems=(f"https://x.example/{long}",)
+        WELL.status, path=f"/srv/{long}", live=long, waiting_reason=f"`{long}`", problems=(f"https://x.example/{long}",)
     )
     sites = [replace(FINE, answer=plain(status), site=status.path), replace(FINE, errors=(long,), answer=None)]
     servers = [a_server(*sites, name=long), a_server(*[FINE] * 30), Server(name="web3", place=f"/{long}", problem=long)]
@@ -362,7 +364,7 @@ FORGED = "/srv/x\x1b[201~\nreboot\n"
 
 def test_another_server_writes_no_command_that_does_something_else() -> None:
     texts: dict[str, Any] = dict.fromkeys(("live", "waits", "blocked"), BAD)
-    texts |= {"left_out": f"`{BAD}` javascript:alert(1)", "problems": (BAD,)}
+    texts |= {"waiting_reason": f"`{BAD}` javascript:alert(1)", "problems": (BAD,)}
     status = replace(WELL.status, path=FORGED, project=BAD, last_run=replace(LAST, started_at=BAD), **texts)
     sites = [SiteAnswer(site=one, exit_code=0, answer=plain(status)) for one in (FORGED, "relative", "", f"/{BAD}")]
     page = page_of_sites([a_server(*sites, name=BAD)], NOW)

@@ -29,7 +29,7 @@ REFUSED = {"before_live": HookError("no"), "migrations": MigrationsError("no")}
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
 UPDATED = replace(QUIET, result="updated", live_changed=True)
 HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
-RED_BEFORE = replace(QUIET, result="failed", exit_code=5, blame="before")
+RED_BEFORE = replace(QUIET, result="refused", exit_code=5, blame="before")
 WELL = replace(QUIET, steps=(Outcome(step="test live release", status="ok"),))
 AT = {"failed_at": (), "has_commits_on_hold": False, "is_due": False}
 LATER = (STARTED + timedelta(days=1)).isoformat()
@@ -42,7 +42,7 @@ LATER = (STARTED + timedelta(days=1)).isoformat()
         (RED_BEFORE, "live tests"),
         (replace(RED_BEFORE, blame="update"), "tests"),
         *(
-            (replace(QUIET, result="failed", exit_code=5, problems=error.findings), name)
+            (replace(QUIET, result="refused", exit_code=5, problems=error.findings), name)
             for name, error in REFUSED.items()
         ),
         *((replace(QUIET, exit_code=code), "") for code in (0, 8, 9, 143)),
