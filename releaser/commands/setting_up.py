@@ -14,6 +14,7 @@ import click
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.errors import PreflightError, ReleaserError, UsageError
 from releaser.serving.restarts import restart_words
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -354,11 +355,12 @@ class _Questions:
         """
         doubted = None
         while True:
+            shown = self.ctx.output.redactor.shown(usual)
             try:
-                text = click.prompt(f"{question} [{usual or 'none'}]", default=usual, show_default=False, err=True)
+                text = click.prompt(f"{question} [{shown or 'none'}]", default=usual, show_default=False, err=True)
             except click.Abort as error:
                 raise KeyboardInterrupt from error
-            text = text.strip()
+            text = text.strip() or usual  # spaces alone are no answer, either
             found = check(text)
             if not found.problem or (found.may_stay and text == doubted):
                 return text, found.settings
@@ -368,8 +370,12 @@ class _Questions:
             usual, doubted = found.suggestion or (text if may_repeat else current), text
 
     def say_how_to_continue(self) -> None:
-        """Print the command that repeats the answers so far."""
+        """Print the command that repeats the answers so far, without secrets."""
         from releaser.pipelines.setup import spell_command
 
         if any(found for _, found in self.answers.values()):
-            self.ctx.output.note(f"To continue with your answers: `{spell_command(self.settings)}`")
+            clean = self.ctx.output.redactor.clean
+            settings = {name: text for name, text in self.settings.items() if clean(text) == text}
+            secret = first_few(sorted(self.settings.keys() - settings.keys()))
+            add = f" Add {secret}: secrets are not shown." if secret else ""
+            self.ctx.output.note(f"To continue with your answers: `{spell_command(settings)}`.{add}")

@@ -85,7 +85,8 @@ def read_answer(name: str, text: str) -> str:
 def find_neighbors(project: Project) -> tuple[str, ...]:
     """Return the names of the other projects in the outer directory, which read the same `.env`."""
     with contextlib.suppress(OSError):
-        places = (one for one in sorted(project.outer.iterdir()) if one.is_dir() and one.name != project.checkout.name)
+        own = project.checkout.resolve()  # a symlink may lead to it
+        places = (one for one in sorted(project.outer.iterdir()) if one.is_dir() and one.resolve() != own)
         return tuple(one.name for one in places if is_project(str(one)))
     return ()
 
@@ -109,7 +110,7 @@ def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
         raise PreflightError(*file.findings)
     for name, text in wanted.items():
         value, source = _parse(name, text), site.sources.get(name, "")
-        if value == getattr(site.settings, name):
+        if value == getattr(site.settings, name) or not (text or source):
             continue
         if source.startswith("environment: "):
             refuse(

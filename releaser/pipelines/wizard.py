@@ -341,6 +341,10 @@ def _check_mail_server(site: Site, text: str) -> Answer:
     host, port = found[1].strip("[]"), found[2]
     settings = {"smtp_host": host} | ({"smtp_port": port} if port else {})
     try:
+        SPECS["smtp_port"].kind(port or 0)
+    except ValueError as error:
+        return Answer(problem=f"The port of the mail server {error}.{_did_you_mean(found[1])}", suggestion=found[1])
+    try:
         socket.getaddrinfo(host, int(port or 25), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return Answer(settings=settings, problem=f"The host {host} is unknown here.", may_stay=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,8 @@ def describe_in_the_way(paths: Sequence[str], commit: str) -> str:
 
 def advise_in_the_way(paths: Sequence[str], top: Path) -> str:
     """Return the advice for moving the first path out of the way."""
-    path = paths[0].rstrip("/")
-    return f"Move it out of the checkout, for example: `mv {top / path} {top.parent}/`. Or change the commit."
+    words = shlex.join(("mv", str(top / paths[0].rstrip("/")), f"{top.parent}/"))
+    return f"Move it out of the checkout, for example: `{words}`. Or change the commit."
 
 
 def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Collection[str]) -> Iterator[str]:

@@ -83,7 +83,7 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     site: SampleSite, crontab: Path, smtp_server: MailServer
 ) -> None:
     by_mail_server(site, smtp_server)
-    answers = ["nonsense", "local", "", "", "", "none", "ada@example.org, bob@example.org", "127.0.0.1", "cron", "y"]
+    answers = ["nonsense", "local", "", "", " ", "none", "ada@example.org, bob@example.org", "127.0.0.1", "cron", "y"]
     status, said = on_terminal(site, "setup", typed="".join(f"{one}\n" for one in answers))
     assert status == 0, said
     assert "Next: send a test mail; add to the crontab: " in said
@@ -117,6 +117,7 @@ CORRECTED = (
     ("", ""),
     ("ada", "The address 'ada' has no @. Write it as ada@example.org"),
     ("Ada <ada@example.org>", ""),
+    ("127.0.0.1:99999", "must be a port, 0 to 65535. Did you mean 127.0.0.1? [127.0.0.1]"),
     ("smtp://127.0.0.1:2525/", "Did you mean 127.0.0.1:2525? [127.0.0.1:2525]"),
     ("", ""),
     ("corn", "Did you mean cron? [cron]"),
@@ -165,6 +166,13 @@ def test_answers_are_offered_again_after_an_error_at_the_end_and_when_they_are_b
     status, said = on_terminal(site, "setup", typed="local\n\n\nnone\n\x04")
     assert status == 130, said
     assert "To continue with your answers: `releaser setup --set=restart=none`" in said
+
+
+def test_an_answer_without_effect_is_not_written(site: SampleSite, crontab: Path) -> None:
+    finished = site.releaser("setup", "--yes", "--no-mail", "--set", "admins=", "--set", "keep=3", check=0)
+    assert "RELEASER_KEEP" in finished.stdout
+    # Django would read an empty `ADMINS_JSON`, too.
+    assert (site.outer / ".env").read_text(encoding="utf-8") == "RELEASER_KEEP='3'\n"
 
 
 def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site: SampleSite, crontab: Path) -> None:
@@ -235,6 +243,9 @@ def test_a_project_in_the_same_directory_keeps_its_settings(site: SampleSite, cr
     before = outer_snapshot(site)
     assert on_terminal(site, "setup", typed="n\n")[0] == 0
     assert outer_snapshot(site) == before
+    shutil.rmtree(site.outer / "blog")
+    (site.outer / "current").symlink_to(site.path.name)  # which is not another project
+    assert "would write to" in site.releaser("setup", "--dry-run", "--set", "keep=3", check=0).stdout
 
 
 def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite, crontab: Path) -> None:
@@ -246,6 +257,16 @@ def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite
     assert "-RELEASER_SMTP_PASSWORD" in finished.stdout
     assert not {old, new} & set(re.split(r"[^\w-]", finished.stdout + finished.stderr))
     assert new in (site.outer / ".env").read_text(encoding="utf-8")
+    site.env.pop("RELEASER_RESTART", None)
+    given = ("--set", f"smtp_password={old}", "--no-mail", "--schedule", "none")
+    status, said = on_terminal(site, "setup", *given, typed=f"local\n\n\nnone\ncurl http://me:{old}@x/\n\x04")
+    said = " ".join(said.partition("URL that must answer")[2].split())
+    assert status == 130, said
+    assert "`releaser setup --set=restart=none`. Add health_check, smtp_password: secrets are not shown." in said
+    site.env["RELEASER_HEALTH_CHECK"] = f"curl http://me:{old}@x/"
+    said = on_terminal(site, "setup", typed="\n\n\n\n\n\x04")[1]
+    assert "[curl http://***@x/]" in said
+    assert old not in said
 
 
 WRONG: dict[tuple[str, ...], tuple[int, str]] = {

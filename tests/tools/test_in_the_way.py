@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
+from releaser.tools.in_the_way import advise_in_the_way
 from tests.tools.repository import Repository
 
 IGNORED = "media\nmedia/\ndata.json\npipe\nbuild\nnested\nfree\n"
@@ -181,3 +182,8 @@ def test_half_a_move_is_not_undone_over_what_git_does_not_track(tmp_path: Path) 
     a_directory(scene.repository.path / "media")
     assert scene.repository.git.undo_half_merge(scene.there, scene.newer) == ["media/"]
     assert (scene.repository.path / "media" / "2026" / "photo.jpg").exists()
+
+
+def test_a_name_in_a_commit_cannot_run_a_command_that_is_pasted() -> None:
+    advice = advise_in_the_way(["a; touch b"], Path("/srv/shop"))
+    assert "`mv '/srv/shop/a; touch b' /srv/`" in advice
