@@ -33,7 +33,7 @@ from releaser.reporting import notices, notify
 from releaser.reporting.lock_alert import report_long_holder
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
-from releaser.site.state_dir import claim, claim_work_tree, prepare
+from releaser.site.state_dir import claim, claim_work_tree, foreign, prepare
 from releaser.system import signals
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import keep_reserve
@@ -99,6 +99,8 @@ def run_session(
     run = Run(site=site, log=log)
     try:
         if check is not None and not site.project.releases.is_dir() and not _has_journal(site):
+            if (disputed := foreign(site.project)) is not None:
+                raise PreflightError(disputed)
             check(site)
     except ReleaserError as error:
         return _report_failure(run, error)

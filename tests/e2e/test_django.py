@@ -271,6 +271,6 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     tried = ["django check", "django check live release", "django check again"]
     assert steps(report)[-7:] == ["build", *tried, "seal", "culprit search", "resolve"]
     assert django.site.snapshot() == before
-    assert "refused, alpha 1.2.0 breaks django check" in django.site.outbox_mails()[-1]["Subject"]
+    assert "refused, theme 1.2.0 breaks django check" in django.site.outbox_mails()[-1]["Subject"]
     silent(django.site.releaser("update"))
     assert [one["release"] for one in django.site.json("status")["failed_candidates"]] == [report["release"]]

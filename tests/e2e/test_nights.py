@@ -133,7 +133,7 @@ def what_happened(site: SampleSite, code: int, *, silent: bool) -> str:
     parts += [f"held: {said(report['on_hold'])}"] if report["on_hold"] else []
     problems = report["problems"]
     parts += [f"missing: {found}" for one in problems for found in re.findall(r"Add `(.*?)` to pyproject.toml", one)]
-    parts += ["the commit is left out"] * any("breaks the tests with the packages" in one for one in problems)
+    parts += ["the commit is left out"] * any("breaks the tests with the live packages" in one for one in problems)
     parts += ["failing before"] * (report["blame"] == "before")
     return f"{code}: {'; '.join(parts)}"
 

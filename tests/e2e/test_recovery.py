@@ -200,7 +200,7 @@ def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: S
 
 
 def test_a_kill_within_a_move_leaves_files_of_a_commit_until_the_next_command(site: SampleSite) -> None:
-    """`docs/reliability.md` says so: the checkout may have more changed than `uv.lock`."""
+    """`docs/project/reliability-details.md` says so: the checkout may have more changed than `uv.lock`."""
     before = site.head()
     site.push_from_elsewhere({"moved/one.txt": "1\n"})
     interrupted(site, "update", at=Point(place=FAST_FORWARD))

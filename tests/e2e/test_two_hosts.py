@@ -15,7 +15,7 @@ from tests.support.commands import git_executable, run
 from tests.support.sites import SampleSite, SiteFactory
 
 PACKAGES = {"alpha": "1.0.0", "beta": "1.0.0"}
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGE = Path(__file__).parents[2] / "docs" / "project" / "reliability-details.md"
 TESTS = """\
 import pathlib
 def test_shop(packages):
