@@ -80,7 +80,8 @@ class Action:
         if not self.causes_rollback:
             return True
         if change.previous is None:
-            self.undo(change)
+            if change.record(self.name):
+                self.undo(change)
             return True
         with change.log.step(f"{self.name} again") as step:
             try:

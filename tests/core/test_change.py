@@ -133,6 +133,18 @@ def test_an_action_that_fails_after_the_flip_takes_the_release_back(
     assert error.value.fails_before is (len(fails) > 1)
 
 
+def test_without_a_previous_release_only_actions_with_a_record_are_undone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene.actions[0], "record", lambda *_: {})
+    scene.site.project.venv.unlink()
+    scene.fails.add("do for new: two")
+    with pytest.raises(ActivationError, match="do for new: two"):
+        make_live(scene.site, scene.log, Deployment(release=scene.other, target=Target(head="", commit="")))
+    assert scene.calls == [*FORWARD, *BACK[:2], "undo two"]
+    assert not scene.site.project.venv.is_symlink()
+
+
 def test_a_program_that_fails_before_the_flip_stops_the_change(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         message = "no"
