@@ -82,7 +82,8 @@ class Wait(Frozen):
     reason: str
     #: When it may go live, if that is known. An update begins then, whatever interval and window say.
     until: datetime | None = None
-    #: True if the next update takes up this very release, although newer packages may have appeared.
+    #: True if the next update takes up this very release, although newer packages may have appeared; not if these fix a
+    #: vulnerability that has become known.
     keeps: bool = False
     #: The problem, if a person has to solve it: the run ends with it, once for each reason.
     error: ReleaserError | None = None
