@@ -142,10 +142,11 @@ MAILS = {
     "updated": UPDATED,
     "refused": replace(
         UPDATED, result="failed", exit_code=5, live_changed=False, blame="update", changes=(DJANGO_6,), output=RED,
-        headline="the tests failed with the new packages or commits and passed on the live release: this update broke"
-        " it",
+        headline="the tests failed with the new packages or commits and passed on the live release: this update is"
+        " the cause",
         pulled=None, commits=(),
-        advice="See the end of the output; this candidate is not tried again until a package or the code changes.",
+        advice=f"See the end of the output, or all of it with `releaser show {NEW}`; this candidate is not tried again"
+        " until a package or the code changes.",
         steps=(*STEPS[:4], Outcome(step="test", status="failed", detail="exit code 1", seconds=14.1)),
     ).with_section(FailedTestsSection(failed_tests=(f"test_basket ({HELD.tests[0]})",))),
     "held-back": replace(

@@ -9,7 +9,7 @@ class CulpritSettings(Part):
     """The search for the upgrades that break the tests."""
 
     #: `hold` puts the upgrades that break the tests on hold, and the others go live. With `report`, releaser only
-    #: names them; with `off`, it does not search. Then nothing goes live.
+    #: names them; with `off`, it does not search. In both cases, nothing goes live.
     culprits: Literal["hold", "report", "off"] = "hold"
     #: The most test runs that the search for a culprit takes in one update, not counting repeated runs.
     culprit_runs: int = 20

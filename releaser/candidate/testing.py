@@ -217,7 +217,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
     if result.reason == NONE_RUN:
         message = {
             "update": f"{NONE_RUN} {words.news}, but they passed on the live release{words.verdict}",
-            "before": f"{NONE_RUN}, on the live release either",
+            "before": f"{NONE_RUN}, and none ran on the live release",
         }.get(blame, f"{NONE_RUN}, so releaser cannot check the release")
         return message, ADD_TESTS
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
@@ -229,4 +229,5 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{words.then}"
-    return message, f"{advice}See the end of the output; {next_try}"
+    whole = "" if work.log.command == "init" else f", or all of it with `releaser show {candidate.id}`"
+    return message, f"{advice}See the end of the output{whole}; {next_try}"

@@ -14,7 +14,7 @@ class StagingSettings(Part):
     staging_copy: Patterns = ()
     #: Untracked paths that the staging tree links to those of the checkout; refused without a sandbox.
     staging_link: Patterns = ()
-    #: Untracked paths that the staging tree lacks.
+    #: Untracked paths that releaser does not bring into the staging tree.
     staging_omit: Patterns = ()
 
     def omits_by_name(self, *names: str) -> bool:

@@ -96,7 +96,9 @@ def init(
 )
 @elsewhere_options
 @click.option(
-    "--if-due", is_flag=True, help="Until `every` has passed since the last update began, only finish earlier runs."
+    "--if-due",
+    is_flag=True,
+    help="Update only if `every` has passed since the last update began. Otherwise, only finish earlier runs.",
 )
 @click.option("--now", is_flag=True, help="Start even outside the maintenance window.")
 @click.option("--if-locked", is_flag=True, help="Skip each NAME that this site does not have.")
@@ -152,7 +154,7 @@ def propose(ctx: CommandContext, force: bool) -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Stay on the release even if a later step fails; with --keep-code, accept one built for other dependencies.",
+    help="Stay on the release even if a later step fails; with --keep-code, accept a release with other dependencies.",
 )
 @click.option("--keep-code", is_flag=True, help="Roll back only the packages, and keep the code.")
 @click.argument("release", required=False, shell_complete=completion.releases)
@@ -264,7 +266,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 @command(section="Keep and hold", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
-    """Accept the index or file that made an update refuse NAME, a package."""
+    """Accept the index or file that made an update refuse the package NAME."""
     from releaser.pipelines.holds import decide_accept
 
     _change(ctx, decide_accept, name)

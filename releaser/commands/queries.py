@@ -274,7 +274,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
 
 @command(section="Daily use", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
-    """List newer versions, and what each is blocked by. Names what the next update installs."""
+    """List newer versions, and what blocks each of them. Also names those that the next update installs."""
     from releaser.pipelines.status import outdated as ask
     from releaser.reporting.text import outdated_text
 
@@ -319,7 +319,7 @@ def _duration(option: str, value: str) -> float:
     default="7d",
     show_default=True,
     metavar="DURATION",
-    help="For --nagios: report critical if it is older than this.",
+    help="For --nagios: report critical if the last successful update is older than this.",
 )
 def status(
     ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str

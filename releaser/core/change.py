@@ -54,7 +54,8 @@ _AGAIN = "Correct the error, then run the command again."
 # The advice after an automatic rollback, by the command that made the release live.
 _AFTERWARDS = {
     "update": (
-        "`releaser status` shows the versions and commits on hold; `releaser update --force` includes them anyway."
+        "Find the cause in the log. `releaser status` shows the versions and commits on hold; `releaser update --force`"
+        " tries them again."
     ),
     "init": _AGAIN,
     "rebuild": _AGAIN,

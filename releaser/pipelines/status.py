@@ -179,7 +179,7 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
     """Return the error for unknown or found vulnerabilities, which sets the exit code; None for none."""
     if found.reason == OFF:
         message = f"{found.release} was not audited: {OFF}"
-        return AuditError(message, "To look up vulnerabilities, remove that setting: `releaser config` names its file.")
+        return AuditError(message, "Remove that setting. `releaser config vulnerability_service` names its file.")
     if not found.known:
         message = f"the query for known vulnerabilities of {found.release} failed: {found.reason}"
         advice = "Check `vulnerability_service`, the network, and that uv is recent (`uv --version`)."

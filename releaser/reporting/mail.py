@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
+from releaser.locks.bisect import CulpritsSection
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection
 from releaser.releases.journal import MailSection
@@ -240,7 +241,8 @@ def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, .
     others = tuple(one for one in summary.others if one.code != _NOTHING_RESTARTS)
     if len(others) < len(summary.others):
         found = next(str(one) for one in summary.others if one not in others)
-        return f"The site was not restarted. {begin_sentence(found)}", others
+        now = " Restart it now." if report.live_changed else ""
+        return f"The site was not restarted.{now} {begin_sentence(found)}", others
     return OutageSection.of(report).warning if report.live_changed else "", others
 
 
@@ -260,6 +262,9 @@ def _holds(report: RunReport, output: str) -> tuple[list[Item], list[Item]]:
         Item(text=one_line(line, limit=1000), passage="" if end.strip() in output else truncate(end))
         for line, end in lines
     ]
+    if report.live_changed and (culprits := ", ".join(CulpritsSection.of(report).culprits)):
+        text = f"Updates try {culprits} again when the code changes. To try now: `releaser update --force`"
+        on_hold.append(Item(text=one_line(text, limit=1000)))
     return list(_skipped(commits, versions, commit)), on_hold
 
 
@@ -292,7 +297,7 @@ def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
         yield f"releaser hold {shlex.quote(name)}", f"Keep {name} {old}" if old else f"Skip {name}"
     else:
         yield "releaser outdated", "List newer versions and what blocks them"
-    yield "releaser update --force", "Test the update again, as after a fix"
+    yield "releaser update --force", "Test the update again, for example after a fix"
 
 
 def _groups(report: RunReport) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -405,6 +410,7 @@ def _commits_title(report: RunReport) -> str:
 def _facts(report: RunReport) -> Table:
     # True if the release of the run is not live after it.
     not_live = report.previous and report.release != report.previous and not report.live_changed
+    before = "Previous release" if report.live_changed or report.live_differs else "Live release"
     facts = (
         ("Host", report.host),
         ("Project", report.project),
@@ -415,7 +421,7 @@ def _facts(report: RunReport) -> Table:
         ("Took", elapsed(report.seconds)),
         ("Release (not live)" if not_live else "Release", report.release or ""),
         ("Commit", f"{report.commit[:12]} {report.subject}" if report.commit else ""),
-        ("Previous release", report.previous or ""),
+        (before, report.previous or ""),
         ("Exit code", str(int(report.exit_code))),
         ("Log file", report.log_file),
     )

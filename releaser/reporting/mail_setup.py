@@ -42,9 +42,9 @@ def explain_recipients(settings: MailSettings, sources: Mapping[str, str], root:
     place = f"`{key}` in {'the environment' if file == 'environment' else file}" if file else f"the setting `{key}`"
     option = "--admin ADDRESS" if name == "admins" else "--set updater_admins=ADDRESS"
     return (
-        f"You get this mail because {place} names you. To change the recipients, edit it there, or run"
+        f"You get this mail because {place} names you. To change the recipients, edit it, or run"
         f" `releaser setup {option}` in {root}.",
-        "Mails come when a run changed something or failed. For one in quiet times, too, run"
+        "A mail comes when a run changed something or failed. For a mail in each week without news, run"
         " `releaser setup --set heartbeat=7d` there.",
     )
 

@@ -28,8 +28,8 @@ ADVICE = "  what to do: "
 _ADVICE: dict[int, str] = {
     ExitCode.BUILD: "Nothing went live. Read the end of the output and the log. The next update tries again.",
     ExitCode.ROLLED_BACK: (
-        "Read the output and the log. `releaser status` lists the versions on hold; `releaser update --force` includes"
-        " them."
+        "Read the output and the log. `releaser status` lists the versions on hold; `releaser update --force` tries"
+        " them again."
     ),
     ExitCode.FOLLOW_UP: "The release is live and good; the next run retries what failed.",
 }

@@ -15,7 +15,8 @@ class StaticSettings(Part):
     collectstatic: Literal["auto", "on", "off"] = "auto"
     #: The time limit of collectstatic.
     collectstatic_timeout: Limit = 600.0
-    #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.
+    #: A command that runs right after collectstatic, for example to compress files; its failure counts as a failure
+    #: of collectstatic.
     after_static: Command | None = None
 
     def asks(self, root: Path) -> bool:

@@ -51,7 +51,7 @@ class FailureWords(Frozen):
     news: str = "with the new packages or commits"
     before: str = "before this update"
     #: The verdict, if only the release fails.
-    verdict: str = ": this update broke it"
+    verdict: str = ": this update is the cause"
     #: The consequence for the release and, if the live release fails too, for later updates.
     again: str = "this candidate is not tried again until a package or the code changes."
     then: str = "; updates go on by themselves then."

@@ -267,8 +267,8 @@ def test_what_cannot_be_moved_back_is_left_to_the_next_run(scene: Scene, monkeyp
     [
         (
             "update",
-            "Ask it. `releaser status` shows the versions and commits on hold;"
-            " `releaser update --force` includes them anyway.",
+            "Ask it. Find the cause in the log. `releaser status` shows the versions and commits on hold;"
+            " `releaser update --force` tries them again.",
         ),
         ("init", "Ask it. Correct the error, then run the command again."),
         ("rebuild", "Ask it. Correct the error, then run the command again."),

@@ -28,7 +28,7 @@ def whole_life(site: SampleSite) -> None:
     assert site.remote_head() == site.head()
     assert site.git("status", "--porcelain") == ""
     site.publish("beta", "2.0.0", broken=True)
-    refused(site, code=5).says_only("this update broke it")
+    refused(site, code=5).says_only("this update is the cause")
     assert site.releaser("update", check=0).stderr == ""
     site.releaser("rollback", check=0)
     assert site.live_version("alpha") == "1.0.0"

@@ -266,7 +266,7 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     report = django.site.json("update", check=5)
     assert report["blame"] == "update"
     assert "`manage.py check --deploy` failed" in report["headline"]
-    assert "this update broke it" in report["headline"]
+    assert "this update is the cause" in report["headline"]
     assert "the theme is not fit for deployment" in report["output"]
     tried = ["django check", "django check live release", "django check again"]
     assert steps(report)[-7:] == ["build", *tried, "seal", "culprit search", "resolve"]

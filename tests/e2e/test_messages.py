@@ -53,7 +53,7 @@ def test_a_terminal_shows_steps_changes_failures_and_a_last_line(make_site: Site
     assert "alpha 2.0.0 breaks the site" in plain
     assert "live: unchanged" in plain
     headline, advice = plain.replace("\r", "").rpartition("releaser update: ")[2].split("  what to do: ")
-    assert "this update broke it" in " ".join(headline.split())
+    assert "this update is the cause" in " ".join(headline.split())
     assert "not tried again" in " ".join(advice.split())
 
 

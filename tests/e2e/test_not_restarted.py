@@ -73,7 +73,7 @@ def test_a_site_on_gunicorn_that_nothing_restarts(make_site: SiteFactory) -> Non
         mail = site.outbox_mails()[-1]
         assert "not restarted" in mail["Subject"]
         assert mail["Subject"].startswith("!")
-        assert "Warning: The site was not restarted. Updates do not restart the site" in " ".join(body(site).split())
+        assert "Warning: The site was not restarted. Restart it now. Updates do not" in " ".join(body(site).split())
         back = site.releaser("rollback", check=ExitCode.FOLLOW_UP)  # without a terminal
         assert "but the site was not restarted" in back.stderr
         assert f"For gunicorn (process {pid}" in back.stderr

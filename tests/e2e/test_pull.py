@@ -51,7 +51,7 @@ def test_red_commits_are_taken_back_and_blamed(make_site: SiteFactory) -> None:
     assert "the shop is closed" in report["output"]
     assert states(site) == {report["release"]: "failed", site.live_id(): "live"}
     assert "the shop is closed" in body(site)
-    assert "this update broke it" in body(site)
+    assert "this update is the cause" in body(site)
     # The next night is silent; commits that repair it come in.
     runs, releases = len(site.manage_runs()), states(site)
     silent(site.releaser("update"))

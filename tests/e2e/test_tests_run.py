@@ -23,7 +23,7 @@ def test_no_test_at_all_is_no_pass(make_site: SiteFactory) -> None:
     site = make_site.adopted(files={"site_tests.py": ""}, due="1.1.0")
     before = site.live_id()
     report = site.json("update", check=5)
-    assert report["headline"] == "no tests ran, on the live release either"
+    assert report["headline"] == "no tests ran, and none ran on the live release"
     assert site.live_id() == before
     assert "failed" in states(site).values()
     assert "test_command" in report["problems"][0]

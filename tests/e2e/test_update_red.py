@@ -22,7 +22,7 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     finished = site.releaser("update", "--json", check=5)
     assert site.snapshot() == before
     assert site.remote_head() == site.head()
-    for words in ("this update broke it", "live: unchanged"):
+    for words in ("this update is the cause", "live: unchanged"):
         assert words in finished.stderr
     # Without the update, with it once more, and without it once more: a single failure blames nobody.
     assert versions_tested(site) == ["2.0.0", "1.0.0", "2.0.0", "1.0.0"]
@@ -39,7 +39,7 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     (mail,) = site.outbox_mails()
     assert mail["subject"].startswith("✗ site: refused, alpha 2.0.0 breaks test_")
     text = body(site)
-    assert text.count("this update broke it") == 1
+    assert text.count("this update is the cause") == 1
     assert "Package changes that are not live" in text
     assert "alpha    1.0.0  2.0.0  major" in text
     assert "alpha 2.0.0 breaks the site" in text

@@ -112,7 +112,7 @@ def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_wr
 CHILDREN = {"init without a venv": (40, 1), "update": (80, 5), "update, tests fail": (30, 1), "rollback": (30, 2)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
-FAILED = {5: r"this update broke it|could not be run", 6: r"site: rolled back|rollback failed"}
+FAILED = {5: r"this update is the cause|could not be run", 6: r"site: rolled back|rollback failed"}
 
 
 @pytest.mark.parametrize("name", CHILDREN)

@@ -469,8 +469,8 @@ NOT_RESTARTED = replace(
         (UPDATED.with_section(OutageSection(restart_skipped="")), [], ["Nothing was restarted", "Warning"]),
         (
             replace(NOT_RESTARTED, problems=(*NOT_RESTARTED.problems, *TWO_PROBLEMS)),
-            ["and 2 more, but the site was not restarted", "Warning: The site was not restarted. Nothing to touch. Set",
-             "Problems", "nearly full"],
+            ["and 2 more, but the site was not restarted",
+             "Warning: The site was not restarted. Restart it now. Nothing to touch.", "Problems", "nearly full"],
             [],
         ),
         (NOT_RESTARTED, ["Warning: The site was not restarted."], ["Problems"]),
@@ -478,6 +478,12 @@ NOT_RESTARTED = replace(
         (
             replace(UPDATED, path="/srv/my site's"),
             ["The live release changed from r1 to r2.", "releaser rollback --project '/srv/my site'\"'\"'s'"],
+            [],
+        ),
+        (replace(BROKEN, release="r2", previous="r1"), ["Live release"], ["Previous release"]),
+        (
+            replace(UPDATED, on_hold=(HELD,)).with_section(CulpritsSection(culprits=("celery 5.9",))),
+            ["Updates try celery 5.9 again when the code changes. To try now:", "releaser update --force"],
             [],
         ),
         (BROKEN, ["The live release is unchanged.", "Package changes that are not live"], [WAY_BACK]),
@@ -555,7 +561,7 @@ def test_package_changes_are_a_table() -> None:
 
 REFUSED_BY_TESTS = replace(
     BROKEN,
-    headline="the tests failed with the new packages: this update broke it",
+    headline="the tests failed with the new packages: this update is the cause",
     release="r2",
     previous="r1",
     changes=CHANGES[:1],
@@ -571,7 +577,8 @@ def test_a_refusal_names_package_and_test_and_has_three_commands() -> None:
     for body in (text, shown):
         words = " ".join(body.split())
         assert (
-            "The tests failed with the new packages: this update broke it. The live release is unchanged: r1." in words
+            "The tests failed with the new packages: this update is the cause. The live release is unchanged: r1."
+            in words
         )
         assert body.count("1 is not 2") == 1
         commands = [
