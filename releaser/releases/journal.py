@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.capabilities import gather
+from releaser.errors import ExitCode
 from releaser.locks.differences import LockDifference
 from releaser.system.files import (
     IrregularFileError,
@@ -326,6 +327,8 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
 def _in_words_of_now(run: dict[str, Any]) -> dict[str, Any]:
     """Return a run with the names that this version gives to results and fields."""
     result = run.get("result")
+    if (result, run.get("exit_code")) == ("failed", ExitCode.TESTS):
+        run, result = {**run, "result": "refused"}, "refused"
     if (result, run.get("command")) == ("activated", "rollback"):
         result = "rolled_back"
     if _RENAMED.keys().isdisjoint({*run, result if isinstance(result, str) else ""}):

@@ -162,6 +162,13 @@ def test_the_history_of_an_earlier_version_is_read_in_the_words_of_now(
     assert read_history(tmp_path) == [{"command": command, "result": now, "on_hold": "a", "commits_on_hold": "b"}]
 
 
+@pytest.mark.parametrize("more", [{}, {"held_back": "a"}])
+def test_a_candidate_that_an_earlier_version_refused_is_refused(tmp_path: Path, more: dict[str, str]) -> None:
+    earlier = [{"result": "failed", "exit_code": code, **more} for code in (4, 5)]
+    (tmp_path / "history.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in earlier), encoding="utf-8")
+    assert [one["result"] for one in read_history(tmp_path)] == ["refused", "failed"]
+
+
 def test_a_block_and_a_thread_of_an_earlier_version_are_those_of_a_rollback(tmp_path: Path) -> None:
     at = "2026-11-20T06:00:00+00:00"
     entry = {"name": "alpha", "by": "activation", "reason": "ill", "since": at, "version": "1.0"}
