@@ -165,7 +165,7 @@ class CulpritSearch:
                 return False  # the full candidate was repeated before the search
             if not self.budget.in_time:
                 return None
-            return self._try(part, lock, "again") is None
+            return self._try(part, lock, "repeated") is None
         except (ResolutionError, BuildError) as error:
             self._trouble = error
             return None

@@ -266,7 +266,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 @command(section="Keep and hold", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
-    """Accept the index or file that made an update refuse the package NAME."""
+    """Accept a changed index, file or publisher of the package NAME."""
     from releaser.pipelines.holds import decide_accept
 
     _change(ctx, decide_accept, name)

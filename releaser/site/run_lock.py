@@ -105,7 +105,8 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
 
 def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     if last is not None:
-        message = f"`releaser {last.command}` (pid {last.pid}) has held the lock of this project since {last.since}"
+        run = f"`releaser {last.command}` (pid {last.pid})"
+        message = f"another run is in progress: {run} has held the lock of this project since {last.since}"
     return LockedError(
         message,
         "Try again when it has ended (`releaser status` shows it), or wait for it: `releaser update --wait 600`.",

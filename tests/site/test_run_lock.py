@@ -115,7 +115,7 @@ def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wa
         with pytest.raises(LockedError) as caught, run_lock.acquire(tmp_path, command="init", now=NOW):
             pytest.fail("two runs hold the lock")
         expected = f"`releaser update` (pid {other.pid}) has held the lock of this project since {found.since}"
-        assert caught.value.message == expected
+        assert caught.value.message == f"another run is in progress: {expected}"
         assert caught.value.exit_code == 8
         assert run_lock.holder(tmp_path) == found  # its note is still there
         assert not taken(tmp_path, wait=0.1)
