@@ -141,6 +141,11 @@ def _parse(name: str, text: str) -> Any:
         message = f"{name} is not a setting of releaser"
         raise UsageError(message, did_you_mean(name, SPECS) or _ALL_SETTINGS)
     try:
+        text.encode()  # for the file
+    except UnicodeEncodeError:
+        message = f"{name} is not UTF-8 text (it is {text[:80]!r})"
+        raise UsageError(message, "Nothing was changed. Correct the value.") from None
+    try:
         return SPECS[name].kind(text) if text else None
     except ValueError as error:
         message = f"{name} {error} (it is {text[:80]!r})"

@@ -194,7 +194,7 @@ class ReleaseStore(Frozen):
             found = [snapshot.live] if snapshot.live else []
         elif release == "previous":
             found = [target] if (target := snapshot.rollback_target()) else []
-        elif number.isascii() and number.isdigit():
+        elif number.isascii() and number.isdigit() and len(number) < 20:  # int() limits the digits
             found = [*releases.values()][int(number) : int(number) + 1]
         else:
             fitting = [name for name in releases if release and name.startswith(release)]
@@ -205,7 +205,7 @@ class ReleaseStore(Frozen):
             message = f"{release!r} matches several releases: {', '.join(match.id for match in found)}"
             raise NoSuchReleaseError(message, f"Name one of them, such as `{found[0].id}`.")
         message = f"there is no release {release!r} in {self.directory}"
-        meant = did_you_mean(release, [*releases, "live", "previous"])
+        meant = did_you_mean(release, [name for name in (*releases, "live", "previous") if name != release])
         raise NoSuchReleaseError(message, f"{meant} See `releaser list`.".lstrip() if releases else ADOPT)
 
     def get(self, release: str | None) -> Release | None:

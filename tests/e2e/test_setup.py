@@ -272,6 +272,7 @@ def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite
 WRONG: dict[tuple[str, ...], tuple[int, str]] = {
     ("--yes", "--admin", "nobody"): (2, "has no @"),
     ("--yes", "--set", "keep=many"): (2, "keep must be"),
+    ("--yes", "--set", "test_command=\udcff"): (2, "test_command is not UTF-8 text"),
     ("--yes", "--set", "kep=1"): (2, "not a setting"),
     ("--yes", "--set", "keep"): (2, "NAME=VALUE"),
     ("--yes", "--group", "nothing"): (3, "has no group"),

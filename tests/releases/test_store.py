@@ -167,6 +167,7 @@ def test_releases_have_names_for_people(store: ReleaseStore) -> None:
         ("", "there is no release '' in "),
         ("@2", "there is no release '@2'"),
         ("@", "there is no release '@'"),
+        (f"@{'1' * 5000}", "there is no release '@1"),
         ("live", "there is no release 'live'"),
         ("previous", "no release 'previous'"),
     ],
@@ -174,8 +175,9 @@ def test_releases_have_names_for_people(store: ReleaseStore) -> None:
 def test_what_is_not_one_release_is_refused(store: ReleaseStore, start: str, words: str) -> None:
     for number in (1, 2):
         built(store, number)
-    with pytest.raises(NoSuchReleaseError, match=re.escape(words)):
+    with pytest.raises(NoSuchReleaseError, match=re.escape(words)) as caught:
         store.find(start)
+    assert f"`{start}`" not in caught.value.advice
 
 
 # The link
