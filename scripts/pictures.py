@@ -141,7 +141,7 @@ FOOTER = explain_recipients(
 MAILS = {
     "updated": UPDATED,
     "refused": replace(
-        UPDATED, result="failed", exit_code=5, live_changed=False, blame="update", changes=(DJANGO_6,), output=RED,
+        UPDATED, result="refused", exit_code=5, live_changed=False, blame="update", changes=(DJANGO_6,), output=RED,
         headline="the tests failed with the new packages or commits and passed on the live release: this update is"
         " the cause",
         pulled=None, commits=(),
@@ -203,14 +203,14 @@ RESULTS: list[Result] = ["updated", "updated", "failed", "rolled-back", "refused
 HEADLINES = {
     "updated": f"updated to {NEW}: 3 packages changed", "no-changes": "everything is up to date",
     "rolled-back": "health check failed: https://shop.example.org/health answered 500",
-    "refused": "the working tree has changes that are not committed: shop/views.py",
+    "failed": "the venv could not be built: the index does not answer",
 }  # fmt: skip
 
 
 def a_run(ago: timedelta, result: Result) -> RunBrief:
     """Make a run that ended so."""
-    code = {"updated": 0, "no-changes": 0, "refused": 3, "rolled-back": 6}.get(result, 5)
-    seconds = {"no-changes": 4.2, "refused": 1.1}.get(result, 71.0) + ago.days % 7 * 0.7
+    code = {"updated": 0, "no-changes": 0, "failed": 4, "rolled-back": 6}.get(result, 5)
+    seconds = {"no-changes": 4.2, "failed": 1.1}.get(result, 71.0) + ago.days % 7 * 0.7
     said = HEADLINES.get(result, "the tests fail with django 6.0")
     return RunBrief(
         command="update", run_id="", started_at=(NIGHT - ago).isoformat(), seconds=seconds, result=result,
@@ -219,9 +219,9 @@ def a_run(ago: timedelta, result: Result) -> RunBrief:
 
 
 def a_site() -> Overview:
-    """Make a site on which an update has failed."""
+    """Make a site on which an update was refused."""
     chance = random.Random("page")  # noqa: S311 - the same picture every time
-    last = a_run(timedelta(0), "failed")
+    last = a_run(timedelta(0), "refused")
     runs = (
         last,
         *(
