@@ -56,7 +56,7 @@ PENDING = StateFile(name="pending.json", type=Pending, substitute=Pending(push=T
 def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
     """Do one follow-up. A failure returns False, is reported, and makes the run exit 7.
 
-    Nothing is rolled back. The next run repeats what is noted in `Pending`.
+    Nothing is rolled back. The next run repeats the follow-ups in `Pending`.
     """
     with log.step(name) as step:
         try:
