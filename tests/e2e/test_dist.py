@@ -52,7 +52,7 @@ def make(clone: Path, *arguments: str, umask: int = 0o022, **env: str) -> subpro
     words = [sys.executable, str(clone / "scripts" / "dist.py"), *arguments]
     variables = {**os.environ, **env}
     return subprocess.run(
-        words, check=False, capture_output=True, encoding="utf-8", timeout=300, env=variables, umask=umask
+        words, check=False, capture_output=True, encoding="utf-8", timeout=900, env=variables, umask=umask
     )
 
 
