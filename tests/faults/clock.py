@@ -16,6 +16,7 @@ import msgspec
 
 import releaser
 from releaser.__main__ import main
+from releaser.releases.release import manifest_type
 from tests.support.commands import Finished
 from tests.support.sites import SampleSite
 
@@ -50,6 +51,7 @@ def _main() -> None:
 
     time.time = lambda: real_time() + later
     time.time_ns = lambda: real_time_ns() + int(later * 1e9)
+    msgspec.json.Decoder(manifest_type())  # made at run time of the classes of all capabilities
     for info in pkgutil.walk_packages(releaser.__path__, "releaser."):
         if info.name not in _NOT_IMPORTED:
             _read_clock_of(importlib.import_module(info.name), Later)
