@@ -28,7 +28,7 @@ CODES = {
     signal.SIGTERM: frozenset({128 + signal.SIGTERM, -signal.SIGTERM}),
     signal.SIGINT: frozenset({128 + signal.SIGINT, -signal.SIGINT}),
 }
-LATE = re.compile("interrupted (while mails were being sent|when all was done)")
+LATE = re.compile("interrupted (while mails were being sent|at the end of the run)")
 MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
 # Points of the spread, by scene.
 OWN = {"init": 2, "init without a venv": 1, "update": 5, "update, taken back": 2, "rollback": 4, "prune": 2}
