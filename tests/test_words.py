@@ -1,4 +1,4 @@
-"""The words that the glossary leaves out are in no help text, setting, key of JSON, finding, or reference page."""
+"""The words that the glossary leaves out are in no help text, setting, key of JSON, finding, mail, or page."""
 
 import json
 import re
@@ -12,6 +12,8 @@ import pytest
 
 from releaser.commands import cli
 from releaser.commands.command import all_commands
+from releaser.reporting.mail import render_bodies
+from releaser.reporting.subject import subject
 from releaser.site.schema import json_schema
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +41,17 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("finding proposal-taken-over", "proposal"): "the branch that is pushed for review",
     ("setting window", "window"): "the name of the setting",
     ("key origin", "origin"): "the place from which a setting comes",
+    ("architecture.md", "kept by"): "the object that keeps a release ready",
+    ("reliability.md", "no good"): "no release that is good",
+    ("mails.md", "nothing to do"): "the meaning of a mark, not a result",
+    ("mail updated", "origin"): "the name of a remote",
+    ("mail held-back", "origin"): "the name of a remote",
+    ("mail not-restarted", "origin"): "the name of a remote",
+    ("mail security", "origin"): "the name of a remote",
+    ("mail refused", "unchanged"): "the live release, not a result",
+    ("concepts.md", "unchanged"): "the site, not a result",
+    ("staging-and-production.md", "unchanged"): "a lock",
+    ("static-files-and-migrations.md", "unchanged"): "the live release, not a result",
     ("finding git-hidden-files", "unchanged"): "an option of git",
     ("finding work-tree-other-project", "tree"): "codes stay; it is git's work tree",
 }
@@ -55,7 +68,11 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "share" / "releaser" / "schemas").glob("*.json")):
         for key in _keys(json.loads(path.read_text(encoding="utf-8"))["$defs"]):
             yield f"key {key}", key
-    for page in (*sorted((ROOT / "docs" / "reference").glob("*.md")), ROOT / "docs" / "cheat-sheet.md"):
+    pictures = import_module("pictures")
+    for name, report in pictures.MAILS.items():
+        yield f"mail {name}", "\n".join((subject(report), render_bodies(report, footer=pictures.FOOTER)[0]))
+    # docs/project/ lists names of tests.
+    for page in sorted((ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("[!p]*/*.md"))):
         prose = re.sub(r"(?s)```.*?```|`[^`]*`|<!--.*?-->|\]\([^)]*\)", " ", page.read_text(encoding="utf-8"))
         yield page.name, prose
     for found in import_module("findings").list_findings():

@@ -386,7 +386,7 @@ def _answers(report: RunReport) -> Iterator[Item]:
     """Yield the answers of the site with each release, if one answer was bad."""
     for answer in report.failed_health_checks:
         role = "which is live again" if answer.release == report.previous else "the new release"
-        text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
+        text = one_line(f"Release {answer.release}, {role}: {'passed' if answer.good else 'failed'}")
         yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
 
 

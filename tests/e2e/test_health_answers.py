@@ -73,8 +73,8 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
         text = " ".join(re.sub(r"</?(?:a|span)\b[^>]*>", "", body(site, kind=kind)).split())
         assert "Output" not in text  # it is the page
         answers = text.partition("Answers of the site")[2]
-        first, _, second = answers.partition(f"Release {earlier}, which is live again: good")
-        assert f"Release {report['release']}, the new release: bad" in first
+        first, _, second = answers.partition(f"Release {earlier}, which is live again: passed")
+        assert f"Release {report['release']}, the new release: failed" in first
         assert "answered 500 Internal Server Error" in first
         assert "ImportError: alpha 1.1.0" in first
         assert f"{web.url} answered 200" in second[:200]
