@@ -333,6 +333,8 @@ class _Questions:
             earlier = self.answers.pop(name, None)
             site = wizard.with_answers(self.site, self.settings)
             proposal = wizard.propose(site, name)
+            if proposal is None and name in wizard.ONLY_DETECTED:
+                continue
             for line in (*wizard.introduce(site, name), *((f"Detected: {proposal.reason}.",) if proposal else ())):
                 self.ctx.output.note(line)
             current = pipeline.find_default(site, name)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 #: The questions, in this order; a setting that an option gives is not asked for.
 QUESTIONS = {
+    "branch": "Branch that goes live",
     "environment": "Environment (staging, production or local)",
     "group": "Dependency group to install",
     "test_command": "Command that runs the tests",
@@ -53,6 +54,8 @@ _OTHER_RESTART = (
     "needs a restart. The guide on web servers has the command for each server."
 )
 _SUDO_OPTIONS = ("-n", "--non-interactive")
+#: Asked only if something was detected; the default is right for most projects.
+ONLY_DETECTED = ("branch",)
 _OF_ONE_SETTING = ("env-shared", "set-in-environment", "setting-unwritable")
 SCHEDULERS = ("cron", "systemd", NONE)
 _ENVIRONMENTS = ("staging", "production", "local")
@@ -99,8 +102,16 @@ def propose(site: Site, name: str) -> Proposal | None:
     """Return the detected answer to a question that no setting answers yet; None without one."""
     if name in site.sources:
         return None
-    find = {"restart": _propose_restart, "health_check": _propose_health_check}.get(name)
+    find = {"branch": _propose_branch, "restart": _propose_restart, "health_check": _propose_health_check}.get(name)
     return find(site) if find is not None else None
+
+
+def _propose_branch(site: Site) -> Proposal | None:
+    """Propose the branch that is checked out, if it has a remote and is not the default of the setting."""
+    branch = site.git.branch() if site.project.has_git else None
+    if branch is None or branch == site.branch or site.git.remote(branch) is None:
+        return None
+    return Proposal(answer=branch, reason=f"the checkout is on {branch}", settings={"branch": branch})
 
 
 def _propose_restart(site: Site) -> Proposal | None:

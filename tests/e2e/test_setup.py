@@ -175,6 +175,15 @@ def test_an_answer_without_effect_is_not_written(site: SampleSite, crontab: Path
     assert (site.outer / ".env").read_text(encoding="utf-8") == "RELEASER_KEEP='3'\n"
 
 
+def test_the_branch_of_the_checkout_is_proposed_if_it_is_not_main(site: SampleSite, crontab: Path) -> None:
+    site.git("switch", "--quiet", "--create", "master")
+    site.git("push", "--quiet", "--set-upstream", "origin", "master")
+    status, said = on_terminal(site, "setup", typed="\nlocal\n\n\n\nnone\n\n\nnone\ny\n")
+    assert "Detected: the checkout is on master.\r\nBranch that goes live [master]: " in said
+    assert status == 0, said
+    assert "RELEASER_BRANCH='master'" in (site.outer / ".env").read_text(encoding="utf-8"), said
+
+
 def test_a_running_server_is_detected_and_the_page_at_its_address_proposed(site: SampleSite, crontab: Path) -> None:
     site.env.pop("RELEASER_RESTART", None)
     site.edit("served.py", "def app(environ, start):\n    start('200 OK', [])\n    return [b'hello']\n")
