@@ -73,8 +73,9 @@ def compare_requests(place: Path) -> Part:
         restarts, updates = slowest
         found[what] = max(updates) / max(restarts)
         notes.append(
-            f"{kind}: the slowest request of {len(restarts)} restarts of its own took {duration(max(restarts))} (median"
-            f" {duration(statistics.median(restarts))}), that of as many updates and rollbacks {duration(max(updates))}"
+            f"{kind}: the slowest request of {len(restarts)} restarts without an update took {duration(max(restarts))}"
+            f" (median {duration(statistics.median(restarts))}); of as many updates and rollbacks"
+            f" {duration(max(updates))}"
             f" (median {duration(statistics.median(updates))})."
         )
     return Part(title="Requests", found=found, missing=missing, notes=tuple(notes))
