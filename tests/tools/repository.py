@@ -1,4 +1,4 @@
-"""A real repository, its remote, and ways to change both from outside of the code that is tested."""
+"""A real repository, and ways to change it from outside of the code that is tested."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ SECONDS = 60.0
 
 
 class Repository:
-    """A checkout `site` with a bare remote, and ways to change both from outside of the code that is tested."""
+    """A checkout, `site` unless it has another name, and the git that is tested."""
 
     def __init__(self, base: Path, name: str = "site") -> None:
         self.path = base / name
@@ -27,3 +27,9 @@ class Repository:
         self.call("add", "--all")
         self.call("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "-m", message)
         return self.call("rev-parse", "HEAD")
+
+    def hook(self, name: str, script: str) -> Path:
+        path = self.path / ".git" / "hooks" / name
+        write_files(self.path, {f".git/hooks/{name}": f"#!/bin/sh\n{script}\n"})
+        path.chmod(0o755)
+        return path

@@ -1,6 +1,7 @@
 """Driving git: what its status says, and real repositories."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,8 +74,6 @@ def test_the_branch(repository: Repository) -> None:
 
 def test_looking_does_not_touch_the_index(repository: Repository) -> None:
     index = repository.path / ".git" / "index"
-    top = repository.path
-    assert repository.git.layout == Layout(top=top, git_directory=top / ".git", common_directory=top / ".git")
     os.utime(repository.path / "code.py", (1, 1))  # git would note that only the time differs
     before = index.read_bytes()
     repository.git.state()
@@ -82,14 +81,16 @@ def test_looking_does_not_touch_the_index(repository: Repository) -> None:
 
 
 def test_the_layout_of_a_project_below_the_top_and_of_a_linked_work_tree(repository: Repository) -> None:
+    top = repository.path
+    assert repository.git.layout == Layout(top=top, git_directory=top / ".git", common_directory=top / ".git")
     repository.commit({"web/code.py": ""})
-    below = Git(runner=repository.git.runner, root=repository.path / "web", timeout=SECONDS)
-    assert below.layout.top == repository.path
+    assert replace(repository.git, root=top / "web").layout.top == top
     repository.call("worktree", "add", "--quiet", "-b", "other", "../linked")
-    linked = Git(runner=repository.git.runner, root=repository.path.parent / "linked", timeout=SECONDS).layout
-    assert linked.top == repository.path.parent / "linked"
-    assert linked.git_directory == repository.path / ".git" / "worktrees" / "linked"
-    assert linked.common_directory == repository.path / ".git"
+    assert replace(repository.git, root=top.parent / "linked").layout == Layout(
+        top=top.parent / "linked",
+        git_directory=top / ".git" / "worktrees" / "linked",
+        common_directory=top / ".git",
+    )
 
 
 @pytest.mark.parametrize("relative", ["true", "false"])  # of git 2.48 and later
@@ -112,20 +113,6 @@ def test_git_is_not_asked_for_what_its_files_say(repository: Repository, relativ
         git.data(head, "code.py", likely=b"two")
 
 
-def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(repository: Repository) -> None:
-    """Which leaves files empty that nobody has synced."""
-    places = [repository.path.parent / name for name in (".site.tree", ".site.tree-live")]
-    for place in places:
-        repository.call("worktree", "add", "--quiet", "--detach", str(place))
-    for record in (repository.path / ".git" / "worktrees").glob("*/gitdir"):
-        record.write_text("", encoding="utf-8")
-    git = repository.git
-    git.forget_work_tree(places[0])
-    assert [git.has_work_tree(place) for place in places] == [False, True]
-    git.forget_work_tree(places[1])
-    assert not git.has_work_tree(places[1])
-
-
 @pytest.mark.parametrize(
     "left",
     [
@@ -134,21 +121,27 @@ def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(rep
         {"locked": "initializing", "gitdir": ""},
         {"HEAD": "0" * 40, "commondir": "../..", "logs/HEAD": "", "index.lock": ""},
         {"ORIG_HEAD": "", "index": ""},
+        {"gitdir": "", "HEAD": "0" * 40, "commondir": "../..", "index": ""},
     ],
 )
-def test_what_git_has_begun_of_a_work_tree_is_forgotten_after_a_kill(
+def test_what_is_left_of_a_work_tree_is_forgotten_by_its_name_and_no_other(
     repository: Repository, left: dict[str, str]
 ) -> None:
-    """Each is what a `git worktree add` left that was killed at one of its system calls."""
-    records = repository.path / ".git" / "worktrees"
-    for name in ("-site.tree", "-site.tree-live"):
-        (records / name).mkdir(parents=True)
-        for file, text in left.items():
-            (records / name / file).parent.mkdir(exist_ok=True)
-            (records / name / file).write_text(text, encoding="utf-8")
-    assert repository.git.has_work_tree(repository.path.parent / ".site.tree")
-    repository.git.forget_work_tree(repository.path.parent / ".site.tree")
-    assert [one.name for one in records.iterdir()] == ["-site.tree-live"]
+    """Each but the last is what a `git worktree add` left that was killed at one of its system calls.
+
+    The last is what a power cut leaves, after which files are empty that were not synced.
+    """
+    places = [repository.path.parent / name for name in (".site.tree", ".site.tree-live")]
+    for place in places:
+        repository.call("worktree", "add", "--quiet", "--detach", str(place))
+    for record in (repository.path / ".git" / "worktrees").iterdir():
+        shutil.rmtree(record)
+        record.mkdir()
+        write_files(record, left)
+    git = repository.git
+    assert git.has_work_tree(places[0])
+    git.forget_work_tree(places[0])
+    assert [git.has_work_tree(place) for place in places] == [False, True]
 
 
 def test_outside_of_a_checkout_git_fails(tmp_path: Path) -> None:
@@ -205,8 +198,6 @@ def test_a_fetch_moves_nothing(repository: Repository, elsewhere: Repository) ->
     assert repository.git.fetch("origin", "main") == theirs
     assert repository.git.state().head == before
     assert (repository.path / "code.py").read_text(encoding="utf-8") == "one"
-    assert [len(commits) for commits in repository.git.list_diverged("HEAD", theirs)] == [0, 1]
-    assert [len(commits) for commits in repository.git.list_diverged(theirs, "HEAD")] == [1, 0]
 
 
 def test_a_branch_that_the_remote_lacks_and_a_remote_that_is_gone(repository: Repository) -> None:
@@ -222,14 +213,15 @@ def test_a_branch_that_the_remote_lacks_and_a_remote_that_is_gone(repository: Re
         repository.git.remote_commit("origin", "main")
 
 
+NO_NAME = "fatal: could not read Username for 'https://x': terminal prompts disabled"
+NOT_LET_IN = "fatal: Authentication failed for 'https://x'"
+
+
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        (
-            "fatal: could not read Username for 'https://x': terminal prompts disabled",
-            "fatal: could not read Username for 'https://x': terminal prompts disabled",
-        ),
-        ("remote: no\nfatal: Authentication failed for 'https://x'", "fatal: Authentication failed for 'https://x'"),
+        (NO_NAME, NO_NAME),
+        (f"remote: no\n{NOT_LET_IN}", NOT_LET_IN),
         ("git@x: Permission denied (publickey).\nfatal: end", "git@x: Permission denied (publickey)."),
         ("Host key verification failed.\nfatal: end", "Host key verification failed."),
         ("fatal: unable to access 'https://x': Could not resolve host: x", ""),
@@ -262,6 +254,7 @@ def test_there_is_never_a_merge(repository: Repository, elsewhere: Repository) -
     elsewhere.call("push", "--quiet")
     theirs = repository.git.fetch("origin", "main")
     assert [len(commits) for commits in repository.git.list_diverged("HEAD", theirs)] == [1, 1]
+    assert [len(commits) for commits in repository.git.list_diverged("HEAD^", theirs)] == [0, 1]
     with pytest.raises(ToolError):
         repository.git.fast_forward(theirs)
     assert repository.git.state() == CheckoutState(branch="main", head=ours, dirty=(), untracked=())
@@ -283,34 +276,13 @@ def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) ->
     assert repository.git.state().head == after
 
 
-def test_half_a_fast_forward_is_undone_and_nothing_else_touched(repository: Repository) -> None:
+def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository) -> None:
     before = repository.call("rev-parse", "HEAD")
-    after = repository.commit(
-        {"code.py": "two", "uv.lock": "two", "new.py": "new", "newer.py": "newer", "mine.py": "x"}
-    )
-    repository.call("reset", "--quiet", "--hard", before)
-    # The merge was cut off in the middle; somebody else has worked, too.
-    write_files(repository.path, {"code.py": "two", "new.py": "new", "newer.py": "ne", "mine.py": "mine", "note": ""})
-    repository.git.undo_half_merge(before, after)
-    state = repository.git.state()
-    assert (state.head, state.dirty, state.untracked) == (before, (), ("mine.py", "note"))
-    repository.git.undo_half_merge(before, after)
-    assert repository.git.state() == state
-
-
-def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository, elsewhere: Repository) -> None:
+    after = repository.commit({"code.py": "two"})
     for name in ("post-checkout", "post-merge", "reference-transaction"):
-        hook = repository.path / ".git" / "hooks" / name
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text("#!/bin/sh\ntouch hooked\n", encoding="utf-8")
-        hook.chmod(0o755)
-    before = repository.call("rev-parse", "HEAD")
-    elsewhere.commit({"code.py": "two"})
-    elsewhere.call("push", "--quiet")
-    theirs = repository.git.fetch("origin", "main")
-    (repository.path / "hooked").unlink(missing_ok=True)
-    repository.git.fast_forward(theirs)
+        repository.hook(name, "touch hooked")
     repository.git.reset_keep(before)
+    repository.git.fast_forward(after)
     assert not (repository.path / "hooked").exists()
 
 
@@ -343,12 +315,6 @@ def test_only_the_named_files_are_committed(repository: Repository) -> None:
     assert repository.git.state().untracked == ("other",)
 
 
-def test_a_file_that_git_ignores_is_refused_and_not_passed_over(repository: Repository) -> None:
-    write_files(repository.path, {".gitignore": "new.lock\n", "new.lock": "one"})
-    with pytest.raises(ToolError):
-        repository.git.commit_only(["new.lock"], "Lock")
-
-
 def test_nothing_is_committed_where_nothing_differs(repository: Repository) -> None:
     head = repository.call("rev-parse", "HEAD")
     write_files(repository.path, {"code.py": "two"})
@@ -370,11 +336,12 @@ def test_a_commit_has_an_author_even_if_nobody_is_configured(repository: Reposit
     assert repository.call("log", "-1", "--format=%an <%ae>") == "Grace <grace@example.org>"
 
 
-def test_a_commit_that_a_hook_refuses_is_a_failure_with_its_words(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\necho not today >&2\nexit 1\n", encoding="utf-8")
-    hook.chmod(0o755)
+def test_a_commit_that_git_or_a_hook_refuses_is_a_failure(repository: Repository) -> None:
+    write_files(repository.path, {".gitignore": "new.lock\n", "new.lock": "one"})
+    with pytest.raises(ToolError) as caught:
+        repository.git.commit_only(["new.lock"], "Lock")
+    assert "ignored" in caught.value.output
+    repository.hook("pre-commit", "echo not today >&2; exit 1")
     write_files(repository.path, {"uv.lock": "two"})
     with pytest.raises(ToolError) as caught:
         repository.git.commit_only(["uv.lock"], "Update")
@@ -383,7 +350,9 @@ def test_a_commit_that_a_hook_refuses_is_a_failure_with_its_words(repository: Re
 
 def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, elsewhere: Repository) -> None:
     head = repository.commit({"code.py": "two"})
-    repository.git.push("origin", "main", "HEAD")
+    repository.call("switch", "--quiet", "--create", "feature")
+    repository.commit({"code.py": "half"})
+    repository.git.push("origin", "main", head)
     assert repository.git.remote_commit("origin", "main") == head
     elsewhere.commit({"code.py": "three"})
     with pytest.raises(ToolError) as caught:
@@ -413,13 +382,12 @@ def test_the_key_of_a_large_repository_is_that_of_all_its_files(
     assert repository.git.code_key([]) != before
 
 
-def test_the_key_of_the_code_leaves_out_our_own_commits(repository: Repository) -> None:
+def test_the_key_of_the_code_is_that_of_what_is_committed_without_our_own_files(repository: Repository) -> None:
     key = repository.git.code_key(["uv.lock", "requirements.txt"])
     repository.commit({"uv.lock": "two", "requirements.txt": "new"})
-    assert repository.git.code_key(["uv.lock", "requirements.txt"]) == key
-    assert repository.git.code_key(["requirements.txt"]) != key
     write_files(repository.path, {"code.py": "not committed"})
     assert repository.git.code_key(["uv.lock", "requirements.txt"]) == key
+    assert repository.git.code_key(["requirements.txt"]) != key
 
 
 def test_the_key_of_the_code_tells_of_every_change(repository: Repository) -> None:
@@ -432,12 +400,12 @@ def test_the_key_of_the_code_tells_of_every_change(repository: Repository) -> No
         lambda: (repository.path / "uv.lock2").touch(),
         other.unlink,
     ]
-    keys = [repository.git.code_key(["uv.lock"])]
+    keys = {repository.git.code_key(["uv.lock"])}
     for change in changes:
         change()
         repository.commit({})
-        keys.append(repository.git.code_key(["uv.lock"]))
-    assert len(set(keys)) == 6
+        keys.add(repository.git.code_key(["uv.lock"]))
+    assert len(keys) == 6
 
 
 def test_files_are_known_tracked_or_ignored(repository: Repository) -> None:

@@ -18,9 +18,8 @@ from tests.tools.repository import Repository
 
 
 def test_a_killed_git_leaves_no_lock_behind_and_that_of_another_git_stays(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-commit"
-    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
-    hook.chmod(0o755)
+    hook = repository.hook("pre-commit", "kill -9 $PPID")
+    write_files(repository.path, {"uv.lock": "new"})
     other = repository.path / ".git" / "refs" / "heads" / "other.lock"
     other.touch()
     os.utime(other, (other.stat().st_mtime - 60,) * 2)
@@ -32,11 +31,8 @@ def test_a_killed_git_leaves_no_lock_behind_and_that_of_another_git_stays(reposi
 
 
 def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-push"
-    script = "#!/bin/sh\ntouch .git/index.lock\nkill -9 $PPID\n"
+    repository.hook("pre-push", "touch .git/index.lock; kill -9 $PPID")
     repository.commit({"code.py": "two"})
-    write_files(repository.path, {".git/hooks/pre-push": script})
-    hook.chmod(0o755)
     with pytest.raises(ToolError, match="SIGKILL"):
         repository.git.push("origin", "main", "HEAD")
     assert (repository.path / ".git" / "index.lock").exists()
@@ -94,18 +90,14 @@ def test_locks_stay_while_a_git_is_at_work_there(repository: Repository, lock: P
     assert not lock.exists()
 
 
-def test_a_git_elsewhere_keeps_nothing(repository: Repository, elsewhere: Repository, lock: Path) -> None:
-    with at_work(elsewhere.path):
-        assert repository.git.remove_dead_locks(0)
-    assert not lock.exists()
-
-
-def test_a_lock_of_another_user_is_left_to_them(repository: Repository, lock: Path) -> None:
+def test_neither_a_git_elsewhere_nor_one_of_another_user_keeps_a_lock_but_that_user_its_own(
+    repository: Repository, elsewhere: Repository, lock: Path
+) -> None:
     require(os.geteuid() == 0, "root, to be another user")
     theirs, nobody = lock.with_name("config.lock"), 65534
     theirs.touch()
     os.chown(theirs, nobody, nobody)
-    with at_work(repository.path, user=nobody):
+    with at_work(elsewhere.path), at_work(repository.path, user=nobody):
         assert repository.git.remove_dead_locks(0)
     assert (lock.exists(), theirs.exists()) == (False, True)
 

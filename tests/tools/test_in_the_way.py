@@ -1,8 +1,8 @@
 """Whatever git does not track survives each move of a real checkout, or the move is refused and names it."""
 
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,63 @@ from releaser.errors import ToolError
 from releaser.tools.in_the_way import advise_in_the_way
 from tests.tools.repository import Repository
 
-IGNORED = "media\nmedia/\ndata.json\npipe\nbuild\nnested\nfree\n"
+GITS, MINE = "git's", "a person's"
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+class Checkout(Repository):
+    """A repository with two commits, `here` and `there`, which is at the first; `mine` is what a person has in it."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__(base)
+        self.path.mkdir()
+        self.call("init", "--quiet", "--initial-branch=main")
+        self.here = self.there = ""
+        self.mine: set[Path] = set()
+
+    def has(self, here: Mapping[str, str], there: Mapping[str, str]) -> None:
+        """Commit both states, in which the code differs."""
+        self.write({"code": "1", **here})
+        self.here = self.commit({})
+        self.call("rm", "--quiet", "-r", ".")
+        self.path.mkdir(exist_ok=True)
+        self.write({"code": "2", **there})
+        self.there = self.commit({})
+        self.call("reset", "--quiet", "--hard", self.here)
+
+    def write(self, files: Mapping[str, str]) -> set[Path]:
+        """Write files; a text that begins with `->` is a symlink."""
+        for name, text in files.items():
+            place = self.path / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(text[2:]) if text.startswith("->") else place.write_text(text, encoding="utf-8")
+        return {self.path / name for name in files}
+
+    def ignore(self, *patterns: str) -> None:
+        (self.path / ".git" / "info" / "exclude").write_text("\n".join(patterns), encoding="utf-8")
+
+    def put(self, *names: str) -> None:
+        """Write files of a person's own."""
+        self.mine |= self.write(dict.fromkeys(names, MINE))
+
+    def move(self, way: str) -> ToolError | None:
+        """Go to `there`; one that is refused has left the checkout at its commit."""
+        head = self.call("rev-parse", "HEAD")
+        try:
+            self.git.fast_forward(self.there) if way == "forward" else self.git.reset_keep(self.there)
+        except ToolError as error:
+            assert self.call("rev-parse", "HEAD") == head
+            return error
+        assert self.call("rev-parse", "HEAD") == self.there
+        return None
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+# What a person may have at a path, and where the other commit has something
 
 
 def a_directory(place: Path) -> None:
@@ -58,42 +114,16 @@ def a_repository(place: Path) -> None:
 KINDS = (
     a_directory, an_empty_directory, a_file, an_empty_file, a_symlink, a_symlink_to_a_directory, a_pipe, a_repository,
 )  # fmt: skip
-# What the other commit tracks: its path, whether as a file, a symlink or a file in a directory; and where the person's
-# own lies, which is at, above or below that.
+# What the other commit tracks, and where the person's own lies.
 PLACES = {
-    "a file at it": ("media", "file", "media"),
-    "a symlink at it": ("media", "symlink", "media"),
-    "a file below it": ("media/index.html", "file", "media"),
-    "a symlink below it": ("media/latest", "symlink", "media"),
-    "a file far below it": ("media/a/b/index.html", "file", "media"),
-    "a file above it": ("media", "file", "media/uploads"),
-    "a symlink above it": ("media", "symlink", "media/uploads"),
+    "a file at it": ({"media": GITS}, "media"),
+    "a symlink at it": ({"media": "->code"}, "media"),
+    "a file below it": ({"media/index.html": GITS}, "media"),
+    "a symlink below it": ({"media/latest": "->code"}, "media"),
+    "a file far below it": ({"media/a/b/index.html": GITS}, "media"),
+    "a file above it": ({"media": GITS}, "media/uploads"),
+    "a symlink above it": ({"media": "->code"}, "media/uploads"),
 }
-
-
-class Scene:
-    """A repository at `here`, another commit `there` that has something at a place, and what a person has there."""
-
-    def __init__(self, base: Path, place: str) -> None:
-        self.repository = Repository(base)
-        self.repository.path.mkdir()
-        self.repository.call("init", "--quiet", "--initial-branch=main")
-        self.path, self.what, self.mine = PLACES[place]
-        self.here = self.repository.commit({"code.py": "1\n", ".gitignore": IGNORED})
-        target = self.repository.path / self.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("git's\n") if self.what == "file" else target.symlink_to("code.py")
-        self.repository.call("add", "--force", self.path)
-        self.there = self.repository.commit({"code.py": "2\n"})
-
-    def arrive(self, *, after: str) -> None:
-        """Be at the commit without the path, with the person's own there: before or after the other commit."""
-        if after == "forward":
-            self.repository.call("reset", "--quiet", "--hard", self.here)
-            return
-        # The commit that has the path is the earlier one, and the newer one has removed it.
-        self.repository.call("rm", "--quiet", "-r", self.path)
-        self.newer = self.repository.commit({"code.py": "3\n"})
 
 
 def photograph(place: Path) -> dict[str, str]:
@@ -117,71 +147,228 @@ def photograph(place: Path) -> dict[str, str]:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", ["forward", "backward"])
 def test_a_move_loses_nothing_that_git_does_not_track(
-    tmp_path: Path, place: str, kind: Callable[[Path], None], way: str
+    tmp_path: Path, checkout: Checkout, place: str, kind: Callable[[Path], None], way: str
 ) -> None:
-    scene = Scene(tmp_path, place)
-    scene.arrive(after=way)
-    kind(scene.repository.path / scene.mine)
+    there, mine = PLACES[place]
+    checkout.has({}, there)
+    checkout.ignore("media")
+    kind(checkout.path / mine)
     before = photograph(tmp_path)
-    git, head = scene.repository.git, scene.repository.call("rev-parse", "HEAD")
-    refusal = None
-    try:
-        git.fast_forward(scene.there) if way == "forward" else git.reset_keep(scene.there)
-    except ToolError as error:
-        refusal = error
+    refusal = checkout.move(way)
     after = photograph(tmp_path)
-    lost = {path for path, what in before.items() if after.get(path) != what and not path.endswith("code.py")}
-    assert not lost
+    assert not {path for path, what in before.items() if after.get(path) != what and not path.endswith("/code")}
     if refusal is not None:
         assert "media" in refusal.message
         assert "mv " in refusal.advice
         assert after == before
-        assert scene.repository.call("rev-parse", "HEAD") == head
-        assert git.in_the_way(head, scene.there)
-    else:
-        assert scene.repository.call("rev-parse", "HEAD") == scene.there
+        assert checkout.git.in_the_way(checkout.here, checkout.there)
     may_pass = "below" in place and kind in (a_directory, an_empty_directory, a_repository)
     assert (refusal is None) == may_pass
 
 
-def test_a_path_that_git_tracks_is_never_in_the_way(tmp_path: Path) -> None:
+# What git forgets, hides, or cannot name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Both commits, and what a person does: takes tracked paths away, ignores some, tells git something, writes."""
+
+    here: Mapping[str, str] = field(default_factory=dict)
+    there: Mapping[str, str] = field(default_factory=dict)
+    gone: str = ""
+    ignored: str = ""
+    git: str = ""
+    mine: Mapping[str, str]
+
+    def __call__(self, checkout: Checkout) -> None:
+        checkout.has(self.here, self.there)
+        if self.gone:
+            (checkout.path / self.gone).rename(checkout.path.parent / "gone")
+        checkout.ignore(*self.ignored.split())
+        if self.git:
+            checkout.call(*self.git.split())
+        checkout.mine = checkout.write(self.mine)
+
+
+def staged_new_file_that_is_there_too(checkout: Checkout) -> None:
+    checkout.has({}, {"new": GITS})
+    checkout.put("new")
+    checkout.call("add", "new")
+    checkout.write({"new": "a person's, later"})
+
+
+def socket_at_path(checkout: Checkout) -> None:
+    checkout.has({}, {"s": GITS})
+    checkout.ignore("s")
+    os.mknod(checkout.path / "s", 0o140600)
+    checkout.mine.add(checkout.path / "s")
+
+
+def submodule_with_ignored_file(checkout: Checkout) -> None:
+    inner = Repository(checkout.path.parent, "inner")
+    inner.path.mkdir()
+    inner.call("init", "--quiet", "--initial-branch=main")
+    first = inner.commit({"code": "1", ".gitignore": "data\n"})
+    (inner.path / "data").write_text(GITS, encoding="utf-8")
+    inner.call("add", "--force", "data")
+    second = inner.commit({"code": "2"})
+    checkout.call("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.path), "sub")
+    inside = Repository(checkout.path, "sub")
+    inside.call("checkout", "--quiet", first)
+    checkout.here = checkout.commit({"code": "1"})
+    inside.call("checkout", "--quiet", second)
+    checkout.there = checkout.commit({"code": "2"})
+    checkout.call("reset", "--quiet", "--hard", checkout.here)
+    inside.call("checkout", "--quiet", first)
+    checkout.put("sub/data")
+
+
+def directory_becomes_submodule(checkout: Checkout) -> None:
+    submodule_with_ignored_file(checkout)
+    (checkout.path / "sub").rename(checkout.path.parent / "away")
+    checkout.call("rm", "--quiet", "--cached", "sub")
+    checkout.here = checkout.commit({"sub/own": GITS})
+    checkout.call("reset", "--quiet", "--hard", checkout.here)
+    checkout.put("sub/data")
+    checkout.ignore("data")
+
+
+def put_repository(checkout: Checkout, name: str) -> None:
+    own = Repository(checkout.path, name)
+    own.path.mkdir()
+    own.call("init", "--quiet")
+    own.commit({"mine": MINE})
+    checkout.mine |= {own.path / "mine", own.path / ".git" / "HEAD"}
+
+
+def nested_repository_at_a_submodules_place(checkout: Checkout) -> None:
+    submodule_with_ignored_file(checkout)
+    (checkout.path / "sub").rename(checkout.path.parent / "away")
+    checkout.call("rm", "--quiet", "--cached", "sub")
+    (checkout.path / ".gitmodules").unlink()
+    checkout.here = checkout.commit({"code": "3"})
+    checkout.ignore("sub")
+    put_repository(checkout, "sub")
+
+
+def repository_below_directory_that_becomes_file(checkout: Checkout) -> None:
+    checkout.has({"pkg/a.py": "1"}, {"pkg": GITS})
+    checkout.ignore("own")
+    put_repository(checkout, "pkg/own")
+
+
+UPLOADS = {"uploads/keep": MINE, "media": "->uploads"}
+PHOTO, CONF = {"media/2026/photo.jpg": MINE}, {"conf": MINE}
+HIDDEN, SKIPPED = "update-index --assume-unchanged conf", "update-index --skip-worktree conf"
+CASES: dict[str, Callable[[Checkout], None]] = {
+    "an ignored name with a newline": Case(
+        there={'a\nb "c"/d': GITS}, ignored="a*", mine={'a\nb "c"/d': MINE}
+    ),
+    "an ignored name that is not UTF-8": Case(
+        there={NOT_UTF8: GITS}, ignored="caf*", mine={NOT_UTF8: MINE}
+    ),
+    "a directory became a link to uploads": Case(
+        here={"media/keep": "1"}, there={"media/keep": "2"}, gone="media", ignored="media uploads", mine=UPLOADS
+    ),
+    "a directory became a link to uploads, and is removed": Case(
+        here={"media/keep": "1"}, gone="media", ignored="media uploads", mine=UPLOADS
+    ),
+    "a file became a directory, and is removed": Case(
+        here={"media": "1"}, gone="media", ignored="media/", mine=PHOTO
+    ),
+    "a file became a directory, and changes": Case(
+        here={"media": "1"}, there={"media": "2"}, gone="media", ignored="media/", mine=PHOTO
+    ),
+    "removed from the index, and changes": Case(
+        here={"conf": "1"}, there={"conf": "2"}, ignored="conf", git="rm -q --cached conf", mine=CONF
+    ),
+    "removed from the index, and there": Case(
+        here={"conf": "1"}, ignored="conf", git="rm -q --cached conf", mine=CONF
+    ),
+    "removed from the index, and becomes a directory": Case(
+        here={"conf": "1"}, there={"conf/x": "2"}, ignored="conf", git="rm -q --cached conf", mine=CONF
+    ),
+    "a directory removed from the index becomes a file": Case(
+        here={"conf/a": "1", "conf/b": "1"}, there={"conf": "2"}, ignored="conf", git="rm -q --cached -r conf",
+        mine={"conf/a": MINE},
+    ),
+    "assumed unchanged, and changes": Case(here={"conf": "1"}, there={"conf": "2"}, git=HIDDEN, mine=CONF),
+    "assumed unchanged, and removed": Case(here={"conf": "1"}, git=HIDDEN, mine=CONF),
+    "skipped, and changes": Case(here={"conf": "1"}, there={"conf": "2"}, git=SKIPPED, mine=CONF),
+    "skipped, and removed": Case(here={"conf": "1"}, git=SKIPPED, mine=CONF),
+    "a sparse checkout with files of its own": Case(
+        here={"big/conf": "1"}, there={"big/conf": "2", "big/more": GITS}, ignored="big",
+        git="sparse-checkout set --no-cone /code", mine={"big/conf": MINE, "big/more": MINE},
+    ),
+    "a link to the outside above": Case(
+        there={"media/a/b": GITS}, ignored="media", mine={"../srv/a/b": MINE, "media": "->../srv"}
+    ),
+    "a dangling link above": Case(
+        there={"media/a/b": GITS}, ignored="media", mine={"media": "->/nowhere/at/all"}
+    ),
+    "a directory of caches becomes a file": Case(
+        here={"pkg/a.py": "1"}, there={"pkg": GITS}, ignored="*.pyc", mine={"pkg/__pycache__/a.pyc": MINE}
+    ),
+    "a directory becomes a link": Case(
+        here={"pkg/a.py": "1", "real/a.py": "1"}, there={"pkg": "->real", "real/a.py": "1"}, ignored="*.db",
+        mine={"pkg/site.db": MINE},
+    ),
+    "two levels change places": Case(
+        here={"a/b/c": "1"}, there={"a": "1", "b/a": "2"}, ignored="*.log b", mine={"a/b/x.log": MINE, "b/a": MINE}
+    ),
+    "a new file that is staged, and there": staged_new_file_that_is_there_too,
+    "a socket": socket_at_path,
+    "a submodule with an ignored file": submodule_with_ignored_file,
+    "a directory becomes a submodule": directory_becomes_submodule,
+    "a repository at the place of a submodule": nested_repository_at_a_submodules_place,
+    "a repository below a directory that becomes a file": repository_below_directory_that_becomes_file,
+}  # fmt: skip
+
+
+def look(place: Path) -> str | bytes:
+    if place.is_symlink():
+        return f"-> {place.readlink()}"
+    return place.read_bytes() if place.is_file() else f"{place.stat().st_mode:o}" if place.exists() else "nothing"
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_nothing_of_a_person_is_lost(checkout: Checkout, case: str, way: str) -> None:
+    CASES[case](checkout)
+    before = {place: look(place) for place in checkout.mine}
+    assert before
+    checkout.move(way)
+    assert {place: look(place) for place in checkout.mine} == before
+
+
+# What is in the way
+
+
+def test_a_path_that_git_tracks_is_never_in_the_way(checkout: Checkout) -> None:
     """A directory of tracked files becomes a file, and a file a directory."""
-    repository = Repository(tmp_path)
-    repository.path.mkdir()
-    repository.call("init", "--quiet", "--initial-branch=main")
-    first = repository.commit({"a/one": "1", "a/b/two": "2", "c": "3"})
-    shutil.rmtree(repository.path / "a")
-    (repository.path / "c").unlink()
-    second = repository.commit({"a": "1", "c/d/e": "3"})
-    assert repository.git.in_the_way(second, first) == []
-    repository.git.reset_keep(first)
-    assert repository.git.in_the_way(first, second) == []
-    repository.git.fast_forward(second)
-    assert repository.call("status", "--porcelain") == ""
+    checkout.has({"a/one": "1", "a/b/two": "2", "c": "3"}, {"a": "1", "c/d/e": "3"})
+    assert checkout.git.in_the_way(checkout.here, checkout.there) == []
+    checkout.git.fast_forward(checkout.there)
+    assert checkout.git.in_the_way(checkout.there, checkout.here) == []
+    checkout.git.reset_keep(checkout.here)
+    assert checkout.call("status", "--porcelain") == ""
 
 
-def test_only_what_is_untracked_in_a_directory_is_named(tmp_path: Path) -> None:
-    repository = Repository(tmp_path)
-    repository.path.mkdir()
-    repository.call("init", "--quiet", "--initial-branch=main")
-    first = repository.commit({".gitignore": "*.jpg\n", "media/readme": "1"})
-    shutil.rmtree(repository.path / "media")
-    second = repository.commit({"media": "now a file"})
-    repository.git.reset_keep(first)
-    a_file(repository.path / "media" / "deep" / "photo.jpg")
-    assert repository.git.in_the_way(first, second) == ["media/deep/photo.jpg"]
+def test_only_what_is_untracked_in_a_directory_is_named(checkout: Checkout) -> None:
+    checkout.has({"media/readme": "1"}, {"media": "now a file"})
+    checkout.ignore("*.jpg")
+    checkout.put("media/deep/photo.jpg")
+    assert checkout.git.in_the_way(checkout.here, checkout.there) == ["media/deep/photo.jpg"]
     with pytest.raises(ToolError, match=r"media/deep/photo\.jpg is not tracked"):
-        repository.git.fast_forward(second)
-    assert (repository.path / "media" / "deep" / "photo.jpg").exists()
+        checkout.git.fast_forward(checkout.there)
 
 
-def test_half_a_move_is_not_undone_over_what_git_does_not_track(tmp_path: Path) -> None:
+def test_half_a_move_is_not_undone_over_what_git_does_not_track(checkout: Checkout) -> None:
     """A person has made a directory where the commit to go back to has a file."""
-    scene = Scene(tmp_path, "a file at it")
-    scene.arrive(after="backward")  # HEAD has no `media`; the move was to a commit without it, from one with it
-    a_directory(scene.repository.path / "media")
-    assert scene.repository.git.undo_half_merge(scene.there, scene.newer) == ["media/"]
-    assert (scene.repository.path / "media" / "2026" / "photo.jpg").exists()
+    checkout.has({}, {"media": GITS})
+    checkout.put("media/2026/photo.jpg")
+    assert checkout.git.undo_half_merge(checkout.there, checkout.here) == ["media/"]
+    assert (checkout.path / "media" / "2026" / "photo.jpg").exists()
 
 
 def test_a_name_in_a_commit_cannot_run_a_command_that_is_pasted() -> None:
