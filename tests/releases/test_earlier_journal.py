@@ -1,6 +1,7 @@
 """A change that an earlier version began is finished or undone by this one, from what that version wrote."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,31 +41,22 @@ def written(tmp_path: Path, **changes: object) -> Journal:
     return journal
 
 
+FLIP = Flip(previous="A", previous_link="../.releaser/site/releases/A/venv", at=17.5, boot="a start")
+UNUSED: dict[str, Any] = {"collected": False, "start": [], "was_used": False}
+
+
 @pytest.mark.parametrize(
     ("changes", "flip", "actions"),
     [
-        (
-            {},
-            Flip(previous="A", previous_link="../.releaser/site/releases/A/venv", at=17.5, boot="a start"),
-            {"checkout", "collectstatic", "restart"},
-        ),
+        ({}, FLIP, {"checkout", "collectstatic", "restart"}),
         (
             {"phase": "reverting", "reason": "ill", "not_the_release": True, "command": "rollback", "stays": True},
-            Flip(
-                previous="A",
-                previous_link="../.releaser/site/releases/A/venv",
-                at=17.5,
-                boot="a start",
-                goes_back=True,
-                stays=True,
-                reason="ill",
-                not_the_release=True,
-            ),
+            replace(FLIP, goes_back=True, stays=True, reason="ill", not_the_release=True),
             {"checkout", "collectstatic", "restart"},
         ),
-        ({"phase": "building", "start": [], "was_used": False}, None, {"collectstatic"}),
-        ({"phase": "pulling", "collected": False, "start": [], "was_used": False}, None, {"checkout"}),
-        ({"phase": "reporting", "collected": False, "start": [], "was_used": False}, None, set()),
+        ({**UNUSED, "phase": "building", "collected": True}, None, {"collectstatic"}),
+        ({**UNUSED, "phase": "pulling"}, None, {"checkout"}),
+        ({**UNUSED, "phase": "reporting"}, None, set()),
     ],
 )
 def test_it_says_the_same(tmp_path: Path, changes: dict[str, Any], flip: Flip | None, actions: set[str]) -> None:

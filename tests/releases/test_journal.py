@@ -145,28 +145,24 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("command", "result", "now"),
+    ("earlier", "result"),
     [
-        ("update", "activated", "updated"),
-        ("rollback", "activated", "rolled-back"),
-        ("update", "rolled_back", "rolled-back"),
-        ("update", "unchanged", "no-changes"),
-        ("update", "failed", "failed"),
+        ({"command": "update", "result": "activated"}, "updated"),
+        ({"command": "rollback", "result": "activated"}, "rolled-back"),
+        ({"command": "update", "result": "rolled_back"}, "rolled-back"),
+        ({"command": "update", "result": "unchanged"}, "no-changes"),
+        ({"command": "update", "result": "failed"}, "failed"),
+        ({"result": "failed", "exit_code": 4}, "failed"),
+        ({"result": "failed", "exit_code": 5}, "refused"),
     ],
 )
+@pytest.mark.parametrize("more", [{}, {"held_back": "a", "rejected_commits": "b"}])
 def test_the_history_of_an_earlier_version_is_read_in_the_words_of_now(
-    tmp_path: Path, command: str, result: str, now: str
+    tmp_path: Path, earlier: dict[str, object], more: dict[str, str], result: str
 ) -> None:
-    earlier = {"command": command, "result": result, "held_back": "a", "rejected_commits": "b"}
-    (tmp_path / "history.jsonl").write_text(json.dumps(earlier) + "\n", encoding="utf-8")
-    assert read_history(tmp_path) == [{"command": command, "result": now, "on_hold": "a", "commits_on_hold": "b"}]
-
-
-@pytest.mark.parametrize("more", [{}, {"held_back": "a"}])
-def test_a_candidate_that_an_earlier_version_refused_is_refused(tmp_path: Path, more: dict[str, str]) -> None:
-    earlier = [{"result": "failed", "exit_code": code, **more} for code in (4, 5)]
-    (tmp_path / "history.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in earlier), encoding="utf-8")
-    assert [one["result"] for one in read_history(tmp_path)] == ["refused", "failed"]
+    (tmp_path / "history.jsonl").write_text(json.dumps({**earlier, **more}) + "\n", encoding="utf-8")
+    now = {"on_hold": "a", "commits_on_hold": "b"} if more else {}
+    assert read_history(tmp_path) == [{**earlier, "result": result, **now}]
 
 
 def test_a_block_and_a_thread_of_an_earlier_version_are_those_of_a_rollback(tmp_path: Path) -> None:
