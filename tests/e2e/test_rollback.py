@@ -60,87 +60,60 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     assert SLOW.isdisjoint(finished.stderr.splitlines()[-1].split())
 
 
-def test_a_rollback_works_without_index_remote_or_uv(make_site: SiteFactory) -> None:
+def test_a_rollback_needs_no_index_remote_uv_clean_tree_or_right_settings(make_site: SiteFactory) -> None:
     """It is needed most when nothing else works."""
     site, (first, _) = with_releases(make_site, "1.1.0")
     site.index.path.rename(site.outer / "hidden")
     site.remote.rename(site.outer / "hidden.git")
-    report = site.json("rollback", check=7, env={"RELEASER_UV": "/nowhere/uv"})
-    assert site.live_id() == first
-    assert step(report, "commit")["status"] == "ok"
-    assert step(report, "push")["status"] == "failed"
-    (site.outer / "hidden").rename(site.index.path)
-    (site.outer / "hidden.git").rename(site.remote)
-    silent(site.releaser("update"))
-    assert site.remote_head() == site.head()
-
-
-def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
-    site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
-    site.releaser("rollback", check=0)
-    assert site.live_id() == second
-    site.releaser("rollback", check=0)
-    assert site.live_id() == first
-    assert site.live_version("alpha") == "1.0.0"
-    assert states(site) == {third: "rolled-back", second: "rolled-back", first: "live"}
-    before = site.snapshot()
-    report = site.json("rollback", check=9)
-    assert (report["result"], report["exit_code"]) == ("refused", 9)
-    assert "no earlier good release exists to roll back to" in report["headline"]
-    assert site.snapshot() == before
-
-
-def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> None:
-    site, (first, second) = with_releases(make_site, "1.1.0")
-    before = site.snapshot()
-    assert "matches several releases" in site.releaser("rollback", first[:4], check=9).stderr
-    finished = site.releaser("rollback", "20200101T000000Z", check=9)
-    assert "there is no release '20200101T000000Z'" in finished.stderr
-    assert "live: unchanged" in finished.stderr
-    silent(site.releaser("rollback", second))
-    (site.state_dir / "releases" / first / "venv" / "bin" / "python").unlink()
-    assert "interpreter" in site.releaser("rollback", first, check=9).stderr
-    site.releaser("rollback", check=9)
-    assert site.snapshot() == before
-
-
-def test_a_release_that_does_not_start_is_refused_before_the_flip(make_site: SiteFactory) -> None:
-    site, (first, _) = with_releases(make_site, "1.1.0", settings={"environment_file": "../.env"})
-    site.write_dotenv({"PYTHONPATH": str(site.outer)})
-    (site.outer / "sitecustomize.py").write_text("raise SystemExit(3)", encoding="utf-8")
-    before = site.snapshot()
-    assert f"{first} does not start: " in site.releaser("rollback", check=3).stderr
-    assert site.snapshot() == before
-
-
-def test_a_release_that_failed_its_tests_is_refused_and_passed_over(make_site: SiteFactory) -> None:
-    site, (first, _) = with_releases(make_site, "1.1.0")
-    site.publish("alpha", "2.0.0", broken=True)
-    failed = site.json("update", check=5)["release"]
-    before = site.snapshot()
-    for words in ([failed], [failed, "--force"]):
-        assert f"{failed} failed its tests" in site.releaser("rollback", *words, check=9).stderr
-    assert site.snapshot() == before
-    site.releaser("rollback", check=0)
-    assert site.live_id() == first
-
-
-def test_a_rollback_does_not_mind_a_dirty_tree_and_a_wrong_setting(make_site: SiteFactory) -> None:
-    site, (first, _) = with_releases(make_site, "1.1.0")
     site.edit("site_settings.py", "# in the middle of something\n")
     site.edit("staged.txt", "")
     site.git("add", "staged.txt")
     site.edit("untracked.txt", "")
-    finished = site.releaser("rollback", check=0, env={"RELEASER_KEPE": "3"})
-    assert "RELEASER_KEPE is not a setting" in finished.stderr
-    assert site.live_id() == first
-    assert changed_files(site) == {"uv.lock"}
+    report = site.json("rollback", check=7, env={"RELEASER_UV": "/nowhere/uv", "RELEASER_KEPE": "3"})
+    assert "RELEASER_KEPE is not a setting" in str(report["problems"])
+    assert (site.live_id(), changed_files(site)) == (first, {"uv.lock"})
+    assert step(report, "commit")["status"] == "ok"
+    assert step(report, "push")["status"] == "failed"
     assert site.git("status", "--porcelain").splitlines() == [
         "M site_settings.py",  # the first column is stripped
         "A  staged.txt",
         "?? untracked.txt",
     ]
+    (site.outer / "hidden").rename(site.index.path)
+    (site.outer / "hidden.git").rename(site.remote)
+    site.git("reset", "--quiet", "--hard")
+    (site.path / "untracked.txt").unlink()
+    silent(site.releaser("update"))
     assert site.remote_head() == site.head()
+
+
+def test_what_cannot_be_gone_back_to_is_refused_and_passed_over(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0", settings={"environment_file": "../.env"})
+    site.publish("alpha", "2.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    before = site.snapshot()
+    for words, code, said in (
+        ([first[:4]], 9, "matches several releases"),
+        (["20200101T000000Z"], 9, "there is no release '20200101T000000Z'"),
+        ([failed], 9, f"{failed} failed its tests"),
+        ([failed, "--force"], 9, f"{failed} failed its tests"),
+    ):
+        finished = site.releaser("rollback", *words, check=code)
+        assert said in finished.stderr
+        assert "live: unchanged" in finished.stderr
+    silent(site.releaser("rollback", second))
+    site.write_dotenv({"PYTHONPATH": str(site.outer)})
+    (site.outer / "sitecustomize.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    assert f"{first} does not start: " in site.releaser("rollback", check=3).stderr
+    (site.outer / "sitecustomize.py").unlink()
+    assert site.snapshot() == before
+    site.releaser("rollback", check=0)
+    assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
+    before = site.snapshot()
+    assert "no earlier good release exists to roll back to" in site.json("rollback", check=9)["headline"]
+    (site.state_dir / "releases" / second / "venv" / "bin" / "python").unlink()
+    assert "interpreter" in site.releaser("rollback", second, check=9).stderr
+    assert site.snapshot() == before
 
 
 @pytest.mark.story
@@ -171,15 +144,9 @@ def test_force_lifts_the_quarantine_as_one_is_told_who_needs_what_was_left(make_
     silent(site.releaser("update"))
 
 
-# With --force
-
-
-ILL = {"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0"}
-
-
 def test_with_force_the_older_release_stays_and_the_failure_is_told(make_site: SiteFactory) -> None:
-    site, (earlier, later) = with_releases(make_site, "1.1.0")
-    report = site.json("rollback", "--force", check=7, env=ILL)
+    site, (earlier, later) = with_releases(make_site, "1.1.0", dotenv=variables(health_check="false", health_retries=0))
+    report = site.json("rollback", "--force", check=7)
     assert site.live_id() == earlier
     assert (report["result"], report["live_changed"]) == ("rolled-back", True)
     assert "flip back" not in steps(report)
@@ -189,26 +156,18 @@ def test_with_force_the_older_release_stays_and_the_failure_is_told(make_site: S
     assert f"{earlier} stays live anyway, because of --force" in problem
     assert "stays live anyway" in " ".join(body(site).split())
     assert states(site)[later] == "rolled-back"
+    kills = {"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}
+    assert site.releaser("rollback", later, "--force", env=kills).returncode == -signal.SIGKILL
+    site.releaser("init")  # any command finishes first what was begun
+    assert site.live_id() == later
 
 
-def test_a_run_that_is_killed_behind_the_flip_stays_too(make_site: SiteFactory) -> None:
-    site, (earlier, _) = with_releases(make_site, "1.1.0")
-    kills = {"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'", "RELEASER_HEALTH_RETRIES": "0"}
-    assert site.releaser("rollback", "--force", env=kills).returncode == -signal.SIGKILL
-    site.releaser("init", env=ILL)  # any command finishes first what was begun
-    assert site.live_id() == earlier
-
-
-@pytest.mark.slow
 def test_a_rollback_is_not_kept_by_what_a_new_commit_may_not_have(make_site: SiteFactory) -> None:
     """A `.python-version` with the path of a program was live; in a commit that is to go live it would be refused."""
     site = make_site.adopted()
-    site.commit("Name a program", {".python-version": f"{os.path.realpath(sys.executable)}\n"})
-    site.push()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.push_commit("Name a program", {".python-version": f"{os.path.realpath(sys.executable)}\n"})
+    site.update_to("alpha", "1.1.0")
     site.push_from_elsewhere({".python-version": "3.11\n", "notes.txt": "new"})
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     site.releaser("rollback", check=0)
     assert site.live_version("alpha") == "1.1.0"
