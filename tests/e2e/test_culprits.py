@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import body, silent, states, steps
+from tests.e2e.scenes import body, silent, states
 from tests.e2e.test_bad_tools import proxy
+from tests.e2e.test_unbuildable import publish_unbuildable
 from tests.support.sites import SampleSite, SiteFactory
-
-TWENTY = tuple(f"p{number:02}" for number in range(1, 21))
 
 
 def adopted(make_site: SiteFactory, *names: str, **options: Any) -> SampleSite:
@@ -35,88 +34,112 @@ def held(report: Mapping[str, Any]) -> dict[str, str]:
     return {one["name"]: one["version"] for one in report["on_hold"]}
 
 
-def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *TWENTY)
-    bad = ("p05", "p16")
-    publish(site, *TWENTY, broken=bad)
+@pytest.mark.story
+def test_what_breaks_the_tests_or_cannot_be_built_is_held_back_and_the_rest_goes_live(make_site: SiteFactory) -> None:
+    """Of `a` and `c`, that work only apart, one is held back."""
+    names = "abcdefgh"
+    site = adopted(make_site, *names, files={"site_tests.py": BROKEN + NOT_TOGETHER})
+    publish(site, *names.replace("b", ""), broken="e")
+    publish_unbuildable(site, "b")
     report = site.json("update")
     assert (report["result"], report["exit_code"]) == ("updated", 0)
-    versions = live_versions(site, TWENTY)
-    assert {name for name, version in versions.items() if version == "1.1.0"} == set(TWENTY) - set(bad)
+    assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | dict.fromkeys("bce", "1.0.0")
     assert passed_whole(site)
-    assert len(report["changes"]) == 18
-    assert held(report) == {"p05": "1.1.0", "p16": "1.1.0"}
+    assert len(report["changes"]) == 5
+    assert held(report) == dict.fromkeys("bce", "1.1.0")
     assert {one["by"] for one in report["on_hold"]} == {"tests"}
-    assert report["culprits"] == ["p05 1.1.0", "p16 1.1.0"]
-    # All of them: the candidate with everything, the live release, the search, what repeats it, and what went live.
-    runs = len(site.manage_runs("test"))
-    assert runs <= 18
+    assert report["culprits"] == ["c 1.1.0 with a 1.1.0", "e 1.1.0"]
     (mail,) = site.outbox_mails()
-    assert mail["subject"].startswith("! site: updated, 2 on hold, p01 1.0.0 → 1.1.0 and 17 m")
-    text = body(site)
-    for name in bad:
-        assert f"{name} 1.1.0" in text
-        assert f"AssertionError: {name} 1.1.0 breaks the site" in text
+    assert mail["subject"].startswith("! site: updated, 2 on hold, a 1.0.0 → 1.1.0 and 4 m")
+    text = " ".join(body(site).split())
+    for said in (
+        "b 1.1.0: it cannot be built: ImportError: there is no compiler",
+        "c 1.1.0: together with a 1.1.0, and not alone, the tests failed",
+        "AssertionError: e 1.1.0 breaks the site",
+    ):
+        assert said in text
     assert site.remote_head() == site.head()
     site.uv("lock", "--check")
-
     assert list(states(site).values()) == ["live", "failed", "good"]
     assert not site.path.with_name(".site.releaser-staging").exists()
-    assert len(list((site.state_dir / "releases").iterdir())) == 3
+    assert len(site.releases()) == 3
 
+    runs = len(site.manage_runs("test"))
     silent(site.releaser("update"))
-    assert len(site.manage_runs("test")) == runs
-    assert len(site.outbox_mails()) == 1
-
-    publish(site, "p05", version="1.1.1")
+    assert (len(site.manage_runs("test")), len(site.outbox_mails())) == (runs, 1)
+    publish(site, "e", version="1.1.1")
     report = site.json("update")
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("p05", "1.1.1")]
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("e", "1.1.1")]
     assert len(site.manage_runs("test")) == runs + 1
-    assert live_versions(site, bad) == {"p05": "1.1.1", "p16": "1.0.0"}
+    assert live_versions(site, "ce") == {"c": "1.0.0", "e": "1.1.1"}
 
 
-def test_two_that_break_the_tests_only_together_are_named_as_a_pair(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abcd", files={"site_tests.py": NOT_TOGETHER})
-    publish(site, *"abcd")
-    report = site.json("update")
-    assert live_versions(site, "abcd") == {"a": "1.1.0", "b": "1.1.0", "c": "1.0.0", "d": "1.1.0"}
-    assert report["culprits"] == ["c 1.1.0 with a 1.1.0"]
-    (entry,) = report["on_hold"]
-    assert (entry["name"], entry["by"]) == ("c", "tests")
-    assert entry["reason"].startswith("together with a 1.1.0, and not alone, the tests failed with it")
-    assert "c 1.1.0: together with a 1.1.0, and not alone, the tests failed" in " ".join(body(site).split())
-
-
+BROKEN = """\
+def test_packages(packages):
+    for name, one in packages.items():
+        assert not hasattr(one, "BROKEN"), f"{name} {one.__version__} breaks the site"
+"""
 NOT_TOGETHER = """\
 def test_shop(packages):
     assert "1.0.0" in (packages["a"].__version__, packages["c"].__version__), "a and c do not go together"
 """
+# With everything, when that is repeated, and with a part of it.
+FAILS_THREE_TIMES = """\
+import pathlib
+def test_shop(packages):
+    if any(one.__version__ == "1.1.0" for one in packages.values()):
+        runs = pathlib.Path("../../runs")
+        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+        assert len(runs.read_text()) > 3, "the network was slow"
+"""
+FAILS_ONCE = """\
+import pathlib, sys
+def test_now_and_then(packages):
+    failed = pathlib.Path(sys.prefix).resolve().parent / "failed"
+    if packages["a"].__version__ == "1.1.0" and not failed.exists():
+        failed.touch()
+        raise AssertionError("not today")
+"""
 
 
-def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", "c", settings={"culprits": "report"})
-    publish(site, "a", "b", "c", broken=("b",))
+@pytest.mark.parametrize(
+    ("tests", "culprits", "code", "named", "told"),
+    [
+        (BROKEN, "report", 5, ["b 1.1.0"], "b 1.1.0 breaks the update: the tests failed with it"),
+        (FAILS_THREE_TIMES, "hold", 5, [], "the tests both fail and pass with the same packages"),
+        (FAILS_ONCE, "hold", 0, [], "failed once, and passed when repeated"),
+    ],
+    ids=["report", "fails three times", "fails once"],
+)
+def test_nothing_is_held_back(
+    make_site: SiteFactory, tests: str, culprits: str, code: int, named: list[str], told: str
+) -> None:
+    site = adopted(make_site, *"abc", files={"site_tests.py": tests}, settings={"culprits": culprits})
+    publish(site, *"abc", broken="b")
     before = site.snapshot()
-    report = site.json("update", check=5)
-    assert site.snapshot() == before
-    assert report["culprits"] == ["b 1.1.0"]
-    assert report["on_hold"] == []
-    assert "b 1.1.0 breaks the update: the tests failed with it" in body(site)
-    assert "culprit search" in steps(report)
-    assert site.json("status")["on_hold"] == []
+    report = site.json("update", check=code)
+    assert (site.snapshot() == before) == bool(code)
+    assert (report["culprits"], report["on_hold"], site.json("status")["on_hold"]) == (named, [], [])
+    assert told in " ".join(report["problems"])
+    assert told in " ".join(body(site).split())
+    assert len(site.releases()) == 2
     silent(site.releaser("update"))
 
 
-def in_search(text: str) -> str:
-    """Return what does `text` for an environment that is built to search for culprits."""
-    return f'case "$UV_PROJECT_ENVIRONMENT" in\n*/.releaser-search)\n{text}\n;;\nesac'
+def full(site: SampleSite, search: str, others: str) -> dict[str, str | None]:
+    """Return settings for a uv that does something before it installs for a search, or else for a release."""
+    return proxy(
+        site, "' sync '", f'case "$UV_PROJECT_ENVIRONMENT" in\n*/.releaser-search) {search} ;;\n*) {others} ;;\nesac'
+    )
+
+
+NO_SPACE = "{ echo 'error: No space left on device' >&2; exit 2; }"
 
 
 def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b", "c")
-    publish(site, "a", "b", "c", broken=("b",))
-    full = in_search("echo 'error: No space left on device' >&2; exit 2")
-    report = site.json("update", check=5, env=proxy(site, "' sync '", full))
+    publish(site, "a", "b", "c", broken="b")
+    report = site.json("update", check=5, env=full(site, NO_SPACE, ":"))
     assert any("no part of the upgrades can be installed" in problem for problem in report["problems"])
     assert "the next update searches for the cause again" in report["advice"]
     assert not any("not tried again" in problem for problem in report["problems"])
@@ -135,25 +158,15 @@ def test_shop(packages):
 """
 
 
-def versions_held(report: Mapping[str, Any], name: str) -> list[str]:
-    return [one["version"] for one in report["on_hold"] if one["name"] == name]
-
-
-def framework(make_site: SiteFactory, tests: str) -> SampleSite:
-    site = make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": tests})
-    for version in ("4.2.2", "4.2.9", "5.2.1", "5.2.12", "6.0", "6.0.1"):
-        site.publish("a", version)
-    return site
-
-
 @pytest.mark.story
 def test_the_next_lower_version_goes_live_the_same_night(make_site: SiteFactory) -> None:
-    site = framework(make_site, RED_FROM_6)
+    site = make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_6})
+    for version in ("4.2.9", "5.2.1", "5.2.12", "6.0.1"):
+        site.publish("a", version)
     site.publish("b", "1.1.0")
     report = site.json("update")
     assert live_versions(site, "ab") == {"a": "5.2.12", "b": "1.1.0"}
-    assert versions_held(report, "a") == ["6.0.1"]
-    assert report["culprits"] == ["a 6.0.1"]
+    assert (held(report), report["culprits"]) == ({"a": "6.0.1"}, ["a 6.0.1"])
     assert passed_whole(site)
     assert "a 6.0.1: the tests failed with it: AssertionError: no room for 6.0.1" in body(site)
     (newer,) = site.json("outdated")
@@ -168,68 +181,18 @@ def test_what_passes_goes_live_though_the_lower_version_cannot_be_installed(make
     site.publish("a", "2.0.0", broken=True)
     publish(site, "b")
     count = site.outer / "count"
-    full = f'echo >> {count}; [ $(wc -l < {count}) -gt 2 ] && {{ echo "error: No space left on device" >&2; exit 2; }}'
-    text = f'case "$UV_PROJECT_ENVIRONMENT" in\n*/.releaser-search) ;;\n*) {full} ;;\nesac'
-    report = site.json("update", env=proxy(site, "' sync '", text))
+    report = site.json("update", env=full(site, ":", f"echo >> {count}; [ $(wc -l < {count}) -gt 2 ] && {NO_SPACE}"))
     assert (report["exit_code"], live_versions(site, "ab")) == (0, {"a": "1.0.0", "b": "1.1.0"})
-    assert len(list((site.state_dir / "releases").iterdir())) == 3
+    assert len(site.releases()) == 3
     site.json("update")
     assert live_versions(site, "ab") == {"a": "1.5.0", "b": "1.1.0"}
 
 
-# Code and packages
-
-
-# Budget and reasons
-
-
-def test_a_failure_that_does_not_come_again_in_the_search_holds_nothing_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"ab", files={"site_tests.py": FAILS_THREE_TIMES})
-    publish(site, *"ab")
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert site.snapshot() == before
-    assert (report["culprits"], report["on_hold"]) == ([], [])
-    assert any("the tests both fail and pass with the same packages" in one for one in report["problems"])
-    assert len(list((site.state_dir / "releases").iterdir())) == 2  # the live one and the one that failed
-    silent(site.releaser("update"))
-
-
-# With everything, when that is repeated, and with a part of it.
-FAILS_THREE_TIMES = """\
-import pathlib
-def test_shop(packages):
-    if any(one.__version__ == "1.1.0" for one in packages.values()):
-        runs = pathlib.Path("../../runs")
-        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
-        assert len(runs.read_text()) > 3, "the network was slow"
-"""
-
-
-def test_tests_that_fail_at_times_hold_nothing_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
-    publish(site, "a", "b")
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.1.0"}
-    assert (report["on_hold"], report["culprits"]) == ([], [])
-    assert "failed once, and passed when repeated" in report["problems"][0]
-
-
-FLAKY = """\
-import pathlib, sys
-def test_now_and_then(packages):
-    failed = pathlib.Path(sys.prefix).resolve().parent / "failed"
-    if packages["a"].__version__ == "1.1.0" and not failed.exists():
-        failed.touch()
-        raise AssertionError("not today")
-"""
-
-
 def test_of_a_search_that_is_cut_off_nothing_undecided_goes_live(make_site: SiteFactory) -> None:
-    names = tuple("abcdefgh")
-    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    names = "abcdefgh"
+    tests = "def test_shop(packages):\n    assert not any(hasattr(one, 'BROKEN') for one in packages.values())\n"
     site = adopted(make_site, *names, files={"site_tests.py": tests}, settings={"culprit_runs": 6})
-    publish(site, *names, broken=("c", "f", "g"))
+    publish(site, *names, broken="cfg")
     report = site.json("update")
     assert report["exit_code"] == 0
     undecided = [one["name"] for one in report["on_hold"] if one["by"] == "undecided"]
