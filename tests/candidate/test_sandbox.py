@@ -13,11 +13,12 @@ import pytest
 from releaser.candidate import sandbox
 from releaser.candidate.sandbox import programs_of, report_missing_sandbox, runs_without_sandbox
 from releaser.errors import ToolError
-from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
+from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, find_bubblewrap
 from releaser.sandbox.settings import SandboxSettings
 from releaser.site.site import Site
 from releaser.system.process import Runner
 from releaser.tools.uv import find_uv
+from tests.e2e.refusals import script
 from tests.support.guards import require
 from tests.support.logs import a_log
 
@@ -45,24 +46,25 @@ def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_som
     assert not runs_without_sandbox(site)
 
 
+def working_bubblewrap() -> tuple[Runner, Bubblewrap]:
+    runner = Runner(environ=os.environ)
+    found = find_bubblewrap(runner)
+    require(isinstance(found, Bubblewrap), str(found))
+    return runner, cast("Bubblewrap", found)
+
+
 def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them() -> None:
     """As uv is in a venv of symlinks, and as uv names the directories of its interpreters."""
-    runner = Runner(environ=os.environ)
-    bubblewrap = find_bubblewrap(runner)
-    if isinstance(bubblewrap, str):
-        require(False, bubblewrap)
-        return
+    runner, bubblewrap = working_bubblewrap()
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         place = Path(base)
-        for name in ("cache", "bin", "python-3.11.7/bin", "python-3.11.7/lib", "venv/bin"):
+        for name in ("cache", "bin", "python-3.11.7/bin", "venv/bin"):
             (place / name).mkdir(parents=True)
         shutil.copy(str(find_uv(None, environ=os.environ, project=place)), place / "cache" / "uv")
         (place / "bin" / "uv").symlink_to("../cache/uv")
         (place / "python-3.11").symlink_to("python-3.11.7")
-        (place / "python-3.11" / "lib" / "said").write_text("its library")
-        python = place / "python-3.11" / "bin" / "python"
-        python.write_text(f"#!/bin/sh\ncat {place}/python-3.11/lib/said\n")
-        python.chmod(0o755)
+        (place / "python-3.11" / "said").write_text("its library")
+        python = script(place / "python-3.11" / "bin" / "python", f"cat {place}/python-3.11/said")
         (link := place / "venv" / "bin" / "python").symlink_to(python)
         site = cast("Site", SimpleNamespace(uv=SimpleNamespace(executable=place / "bin" / "uv")))
         said = []
@@ -76,11 +78,7 @@ def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them() -> N
 
 def test_a_program_that_the_sandbox_does_not_start_is_started_once_more(tmp_path: Path) -> None:
     """A socket that is covered may go between the look at those that listen and the start of bubblewrap."""
-    runner = Runner(environ=os.environ)
-    bubblewrap = find_bubblewrap(runner)
-    if isinstance(bubblewrap, str):
-        require(False, bubblewrap)
-        return
+    runner, bubblewrap = working_bubblewrap()
     bad, views = ["--ro-bind", "/dev/null", "/proc/nothing/socket"], list[list[str]]()
 
     def start(*more: list[str]) -> str:
@@ -99,11 +97,7 @@ def test_a_program_that_the_sandbox_does_not_start_is_started_once_more(tmp_path
 
 def test_a_program_cannot_hide_that_it_was_started(tmp_path: Path) -> None:
     """Otherwise it would run twice, and its failure would count as one of the sandbox."""
-    runner = Runner(environ=os.environ)
-    bubblewrap = find_bubblewrap(runner)
-    if isinstance(bubblewrap, str):
-        require(False, bubblewrap)
-        return
+    runner, bubblewrap = working_bubblewrap()
     for end, code in (("exit 7", 7), ("kill -9 $$", 137)):
         empty = "rm -f /tmp/.[a-z]*"  # the private directory of the sandbox
         words = ["sh", "-c", f"readlink /proc/$$/fd/* >> log; {empty} >/dev/null; {end}"]

@@ -1,19 +1,13 @@
 """How much room an update asks for, and whether there is that much."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from releaser.candidate.space import (
-    LEAST_BYTES,
-    LEAST_INODES,
-    release_need,
-    update_needs,
-)
+from releaser.candidate.space import LEAST_BYTES, LEAST_INODES, release_need, update_needs
 from releaser.core.gate import Case, Refusal
 from releaser.core.run import Workspace, new_log
 from releaser.errors import PreflightError, ToolError
@@ -79,41 +73,29 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int, *, inodes: int = 10**7, fre
     monkeypatch.setattr(os, "statvfs", lambda _: found)
 
 
-def messages(needs: Iterable[Need]) -> list[str]:
-    found = list(find_lacks(needs))
-    assert all(finding.advice for finding in found)
-    return [finding.message for finding in found]
-
-
-# What is free
-
-
 @pytest.mark.parametrize(
-    ("free_bytes", "inodes", "free_inodes", "needed", "words"),
+    ("room", "needed", "words"),
     [
-        (10**9, 10**6, 10**5, 0, []),
-        (10**9, 10**6, 10**5, 10**9, []),
-        (10**9, 10**6, 10**5, 10**9 + 4096, ["no space for another release: 1000 MB free"]),
-        (49_000_000, 10**6, 10**5, 1000, ["50 MB needed"]),
-        (10**9, 10**6, 4999, 0, ["too few free inodes for another release: 4999"]),
-        (10**9, 10**6, 5000, 0, []),
-        (10**9, 0, 0, 0, []),  # a file system that does not count them
-        (0, 10**6, 0, 0, ["no space", "too few free inodes"]),
+        ((10**9, 10**6, 10**5), 0, []),
+        ((10**9, 10**6, 10**5), 10**9, []),
+        ((10**9, 10**6, 10**5), 10**9 + 4096, ["no space for another release: 1000 MB free"]),
+        ((49_000_000, 10**6, 10**5), 1000, ["50 MB needed"]),
+        ((10**9, 10**6, 4999), 0, ["too few free inodes for another release: 4999"]),
+        ((10**9, 10**6, 5000), 0, []),
+        ((10**9, 0, 0), 0, []),  # a file system that does not count them
+        ((0, 10**6, 0), 0, ["no space", "too few free inodes"]),
     ],
 )
 def test_there_must_be_room_for_a_release(
-    site: Site,
-    monkeypatch: pytest.MonkeyPatch,
-    free_bytes: int,
-    inodes: int,
-    free_inodes: int,
-    needed: int,
-    words: list[str],
+    site: Site, monkeypatch: pytest.MonkeyPatch, room: tuple[int, int, int], needed: int, words: list[str]
 ) -> None:
-    free(monkeypatch, free_bytes, inodes=inodes, free_inodes=free_inodes)
-    said = messages([release_need(site, size_bytes=needed)])
-    assert len(said) == len(words)
-    assert all(word in message for word, message in zip(words, said, strict=True))
+    size, inodes, free_inodes = room
+    free(monkeypatch, size, inodes=inodes, free_inodes=free_inodes)
+    found = list(find_lacks([release_need(site, size_bytes=needed)]))
+    assert all(finding.advice for finding in found)
+    assert all(word in finding.message for word, finding in zip(words, found, strict=True))
+    expected = FreeSpace(bytes=size, inodes=free_inodes if inodes else None)
+    assert free_space(site.project.root / "not" / "yet") == expected
 
 
 def test_what_lies_on_one_file_system_needs_room_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +104,7 @@ def test_what_lies_on_one_file_system_needs_room_together(site: Site, monkeypatc
     release = release_need(site, size_bytes=200 * MB)
     small = Need(what="the staging tree", place=root.parent, bytes=1000, inodes=0)
     cache = Need(what="uv's cache", place=root / "cache" / "uv", bytes=100 * MB, inodes=0, remedy="`uv cache prune`")
-    assert messages([release, small]) == []
+    assert list(find_lacks([release, small])) == []
     (found,) = find_lacks([release, small, cache])
     assert found.message == (
         f"no space for another release: 300 MB free at {root.parent}, 300 MB needed (200 MB for another release,"
@@ -140,97 +122,69 @@ def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.Mo
     assert found.advice == "Make room, or `uv cache prune`."
 
 
-def test_what_is_free_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    free(monkeypatch, 10 * MB, free_inodes=7)
-    assert free_space(site.project.root / "not" / "yet") == FreeSpace(bytes=10 * MB, inodes=7)
-    free(monkeypatch, 10 * MB, inodes=0, free_inodes=0)
-    assert free_space(site.project.root).inodes is None
-
-
 # What an update needs
 
 
-def test_without_a_release_the_least_is_asked_for(site: Site) -> None:
-    release, tree = update_needs(site, None)
-    assert (release.place, release.bytes, release.inodes) == (site.project.state_dir, LEAST_BYTES, LEAST_INODES)
-    assert tree.place == site.project.outer
-    assert (tree.inodes, tree.bytes) == (3 + 4, 4 * len(LOCK.data))
+@pytest.mark.parametrize(
+    ("live", "needed"),
+    [
+        (None, (LEAST_BYTES, LEAST_INODES)),
+        (a_release(1000, 10), (LEAST_BYTES, LEAST_INODES)),
+        (a_release(), (int(1.1 * SIZE), int(1.1 * FILES))),
+    ],
+)
+def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
+    site: Site, live: Release | None, needed: tuple[int, int]
+) -> None:
+    release, tree = update_needs(site, live)
+    assert (release.place, release.bytes, release.inodes) == (site.project.state_dir, *needed)
+    assert (tree.place, tree.inodes, tree.bytes) == (site.project.outer, 3 + 4, 4 * len(LOCK.data))
 
 
 @pytest.mark.parametrize(
-    ("size", "inodes", "needed"),
-    [(1000, 10, (LEAST_BYTES, LEAST_INODES)), (SIZE, FILES, (int(1.1 * SIZE), int(1.1 * FILES)))],
+    ("free_space", "live", "cache", "diff", "told"),
+    [
+        (541, a_release(), "cache", DIFF, ""),  # 440 MB, 40 MB for what is added, 60 MB for the cache
+        (539, a_release(), "cache", DIFF, "540 MB needed (480 MB for another release, 60 MB for uv's cache)"),
+        (600, a_release(), "gone", DIFF, "260 MB for uv's cache"),  # everything is downloaded
+        (600, a_release(), "empty", DIFF, "260 MB for uv's cache"),
+        (309, None, "cache", (), "310 MB needed"),  # as much as a first release is made of
+        (311, None, "cache", (), ""),
+        (1, a_release(), None, DIFF, ""),  # which is left to the build
+    ],
 )
-def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
-    site: Site, size: int, inodes: int, needed: tuple[int, int]
+def test_what_is_downloaded_and_what_is_added_needs_room(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free_space: int,
+    live: Release | None,
+    cache: str | None,
+    diff: tuple[Change, ...],
+    told: str,
 ) -> None:
-    release = update_needs(site, a_release(size, inodes))[0]
-    assert (release.bytes, release.inodes) == needed
-
-
-def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: tuple[Change, ...] = DIFF) -> str:
-    """Return what is said against an update once its lock is known; empty if nothing is."""
+    (tmp_path / "cache" / "archive-v0").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
 
     def answer(_: object) -> str:
         if cache is None:
             message = "uv failed"
             raise ToolError(message)
-        return f"{cache}\n"
+        return f"{tmp_path / cache}\n"
 
+    free(monkeypatch, free_space * MB)
     uv, choice = SimpleNamespace(run=answer), SimpleNamespace(version="3.12.1")
     facts = cast("SiteFacts", SimpleNamespace(uv=uv, choice=choice, group=None))
     log = new_log("update")
-    work = Workspace(site=site, log=log, facts=facts, before=facts, live=before, examine_lock=lambda *_: {})
+    work = Workspace(site=site, log=log, facts=facts, before=facts, live=live, examine_lock=lambda *_: {})
     verdict = DiskSpace().judge(Case(work=work, lock=LOCK, changes=diff))
-    if verdict is None:
-        return ""
+    if not told:
+        assert verdict is None
+        return
     assert isinstance(verdict, Refusal)
     assert isinstance(verdict.error, PreflightError)
     (finding,) = verdict.error.findings
-    return finding.message
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Make a cache in which there is something."""
-    (tmp_path / "cache" / "archive-v0").mkdir(parents=True)
-    return tmp_path / "cache"
-
-
-def test_what_is_downloaded_and_what_is_added_needs_room(
-    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free(monkeypatch, 541 * MB)  # 440 MB, 40 MB for what is added, 60 MB for the cache
-    assert refusal(site, a_release(), cache=cache) == ""
-    free(monkeypatch, 539 * MB)
-    message = refusal(site, a_release(), cache=cache)
-    assert "no space for another release: 539 MB free" in message
-    assert "540 MB needed (480 MB for another release, 60 MB for uv's cache)" in message
-
-
-def test_with_an_empty_cache_everything_is_downloaded(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free(monkeypatch, 600 * MB)
-    for cache in (tmp_path / "gone", site.project.root):
-        assert "260 MB for uv's cache" in refusal(site, a_release(), cache=cache)
-
-
-def test_a_first_release_is_as_large_as_what_it_is_made_of(
-    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free(monkeypatch, 309 * MB)
-    nothing = ()
-    assert "310 MB needed" in refusal(site, None, cache=cache, diff=nothing)
-    free(monkeypatch, 311 * MB)
-    assert refusal(site, None, cache=cache, diff=nothing) == ""
-
-
-def test_a_uv_that_does_not_say_where_its_cache_is_is_left_to_the_build(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free(monkeypatch, 1 * MB)
-    assert refusal(site, a_release(), cache=None) == ""
+    assert told in finding.message
 
 
 # Downloads

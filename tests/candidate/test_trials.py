@@ -18,25 +18,16 @@ CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manag
 
 
 @pytest.mark.parametrize(
-    ("result", "words"),
+    ("trial", "reason", "facts", "words"),
     [
-        (
-            TrialResult(trial=TESTS, reason="exit status 1", output="ValueError: no\n"),
-            "the tests failed with it: ValueError: no",
-        ),
-        (TrialResult(trial=CHECK, reason="exit status 1", output=""), "`manage.py check` failed with it"),
-        (
-            TrialResult(trial=TESTS, reason="the tests did not end within 2 s", output="KeyError: a\n", timed_out=True),
-            "the tests did not end within 2 s with it",
-        ),
-        (
-            TrialResult(trial=TESTS, reason="no tests ran", output="", proves_nothing=True),
-            "no tests ran with it",
-        ),
+        (TESTS, "exit status 1", {"output": "ValueError: no\n"}, "the tests failed with it: ValueError: no"),
+        (CHECK, "exit status 1", {}, "`manage.py check` failed with it"),
+        (TESTS, "it took 2 s", {"output": "KeyError: a\n", "timed_out": True}, "it took 2 s with it"),
+        (TESTS, "no tests ran", {"proves_nothing": True}, "no tests ran with it"),
     ],
 )
-def test_a_fault_is_told_in_a_few_words(result: TrialResult, words: str) -> None:
-    assert result.fault == words
+def test_a_fault_is_told_in_a_few_words(trial: Trial, reason: str, facts: dict[str, Any], words: str) -> None:
+    assert TrialResult(**{"trial": trial, "reason": reason, "output": "", **facts}).fault == words
 
 
 def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
