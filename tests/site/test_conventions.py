@@ -17,10 +17,12 @@ from releaser.site.settings import Settings
 from tests.support.guards import require
 
 FILE = Path("/srv/site/pyproject.toml")
+WEB = ["gunicorn"]
 
 
-def pyproject(**groups: Any) -> Pyproject:
-    return Pyproject(path=Path("/srv/site/pyproject.toml"), content={"dependency-groups": groups})
+def pyproject(uv: Mapping[str, Any] | None = None, **groups: Any) -> Pyproject:
+    content = {"project": {"name": "shop"}, "dependency-groups": groups, "tool": {"uv": uv or {}}}
+    return Pyproject(path=FILE, content=content)
 
 
 @pytest.mark.parametrize(
@@ -41,11 +43,8 @@ def test_the_environment_is_as_set_or_by_host_where_its_group_exists(
     monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, groups: list[str], expected: str
 ) -> None:
     monkeypatch.setattr("platform.node", lambda: host)
-    there = pyproject(**dict.fromkeys(groups, WEB))
+    there = pyproject(None, **dict.fromkeys(groups, WEB))
     assert conventions.choose_environment(Settings(environment=setting), there) == expected
-
-
-WEB = ["gunicorn"]
 
 
 @pytest.mark.parametrize(
@@ -74,20 +73,15 @@ def test_the_group_is_the_one_for_the_environment(
     assert conventions.choose_dependency_group(settings, pyproject(**groups)) == expected
 
 
-@pytest.mark.parametrize(
-    ("environment", "setting", "groups", "expected"),
-    [
-        ("production", None, {}, True),
-        ("staging", None, {"prod": WEB}, True),
-        ("production", None, {"production": []}, False),
-        ("production", "none", {}, False),
-        ("local", None, {}, False),
-    ],
-)
-def test_only_servers_want_a_group(
-    environment: str, setting: str | None, groups: dict[str, Any], expected: bool
-) -> None:
-    assert conventions.lacks_group(Settings(environment=environment, group=setting), pyproject(**groups)) is expected
+def test_only_servers_want_a_group() -> None:
+    def lacks(environment: str, setting: str | None = None, **groups: Any) -> bool:
+        return conventions.lacks_group(Settings(environment=environment, group=setting), pyproject(**groups))
+
+    assert lacks("production")
+    assert lacks("staging", prod=WEB)
+    assert not lacks("production", production=[])
+    assert not lacks("production", "none")
+    assert not lacks("local")
 
 
 @pytest.mark.parametrize(
@@ -146,23 +140,15 @@ def files(directory: Path, count: int, number: int) -> None:
 
 def test_the_commonest_group_of_the_files_counts(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "only root may give files to any group")
-    files(tmp_path, 2, 4321)
-    files(tmp_path / "below", 3, 1234)
-    files(tmp_path / ".git", 9, 4321)
-    files(tmp_path / "node_modules", 9, 4321)
-    files(tmp_path / ".venv", 9, 4321)
-    (tmp_path / ".venv" / "pyvenv.cfg").touch()
-    assert conventions.find_commonest_group(tmp_path) == 1234
-    assert conventions.choose_unix_group(Settings(), tmp_path) == 1234
-
-
-def test_links_are_not_followed_to_count_files(tmp_path: Path) -> None:
-    require(os.geteuid() == 0, "only root may give files to any group")
-    files(tmp_path / "elsewhere", 9, 4321)
-    files(tmp_path / "site", 1, 1234)
-    (tmp_path / "site" / "link").symlink_to(tmp_path / "elsewhere")
-    os.lchown(tmp_path / "site" / "link", -1, 1234)
-    assert conventions.find_commonest_group(tmp_path / "site") == 1234
+    root = tmp_path / "site"
+    for directory in ("", ".git", "node_modules", ".venv", "../elsewhere"):
+        files(root / directory, 2 if not directory else 9, 4321)
+    (root / ".venv" / "pyvenv.cfg").touch()
+    files(root / "below", 3, 1234)
+    (root / "link").symlink_to("../elsewhere")  # which is not followed
+    os.lchown(root / "link", -1, 1234)
+    assert conventions.find_commonest_group(root) == 1234
+    assert conventions.choose_unix_group(Settings(), root) == 1234
 
 
 def test_the_group_may_be_set_and_must_exist(tmp_path: Path) -> None:
@@ -192,12 +178,6 @@ def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 ALL: dict[str, Any] = {"prod": ["gunicorn"], "dev": ["ruff"], "test": ["pytest"]}
 
 
-def uv_project(uv: dict[str, Any] | None = None, **groups: Any) -> Pyproject:
-    return Pyproject(
-        path=FILE, content={"project": {"name": "shop"}, "dependency-groups": groups, "tool": {"uv": uv or {}}}
-    )
-
-
 @pytest.mark.parametrize(
     ("uv", "tests", "live", "left_out"),
     [
@@ -215,7 +195,7 @@ def uv_project(uv: dict[str, Any] | None = None, **groups: Any) -> Pyproject:
 def test_default_groups_go_live_but_for_those_of_the_tests(
     uv: dict[str, Any], tests: tuple[str, ...], live: tuple[str, ...], left_out: tuple[str, ...]
 ) -> None:
-    settings, there = Settings(test_groups=tests), uv_project(uv, **ALL)
+    settings, there = Settings(test_groups=tests), pyproject(uv, **ALL)
     assert conventions.live_default_groups(settings, there) == live
     assert conventions.groups_to_exclude(settings, there) == left_out
 
@@ -233,42 +213,38 @@ def conflict(*names: str, **more: str) -> dict[str, Any]:
     return {"conflicts": [[{"group": name, **more} for name in names]]}
 
 
+THREE = pyproject(**ALL)
+TEST, PROD_TEST = {"test_groups": ("test",)}, {"test_groups": ("test",), "group": "prod"}
+
+
 @pytest.mark.parametrize(
     ("settings", "there", "words"),
     [
-        ({}, uv_project(**ALL), []),
-        ({"test_groups": ("test", "dev")}, uv_project(**ALL), []),
-        (
-            {"test_groups": ("tset",)},
-            uv_project(**ALL),
-            ["FILE: KEY names the group `tset`", f"not in .* of {FILE}", "`test`?"],
-        ),
-        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group to pyproject.toml, or remove it"]),
-        ({"test_groups": ("odd",)}, uv_project(odd={}), ["`odd`, which is not a list in"]),
-        ({"test_groups": ("prod",), "group": "prod"}, uv_project(**ALL), ["`prod`, which goes live"]),
-        ({"test_groups": ("test",), "group": "gone"}, uv_project(**ALL), []),
-        (
-            {"test_groups": ("test",), "group": "prod"},
-            uv_project(conflict("prod", "test"), **ALL),
-            ["`prod` and `test`"],
-        ),
-        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test"), **ALL), ["`dev` and `test`"]),
-        ({"test_groups": ("test", "dev")}, uv_project(conflict("dev", "test"), **ALL), ["`dev` and `test`"]),
-        ({"test_groups": ("test",)}, uv_project(conflict("prod", "test"), **ALL), []),
-        ({"test_groups": ("test",), "group": "prod"}, uv_project(conflict("prod", "dev"), **ALL), []),
-        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test", package="shop"), **ALL), ["`dev` and `test`"]),
-        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test", package="member"), **ALL), []),
-        ({"test_groups": ("test",)}, uv_project({"conflicts": [5, [{"extra": "x"}, 5]]}, **ALL), []),
+        ({}, THREE, ""),
+        ({"test_groups": ("test", "dev")}, THREE, ""),
+        ({"test_groups": ("tset",)}, THREE, rf"FILE: KEY names the group `tset`.* not in .* of {FILE}.*`test`\?"),
+        ({"test_groups": ("x",)}, THREE, "`x`.*Add the group to pyproject.toml, or remove it"),
+        ({"test_groups": ("odd",)}, pyproject(odd={}), "`odd`, which is not a list in"),
+        ({"test_groups": ("prod",), "group": "prod"}, THREE, "`prod`, which goes live"),
+        (TEST | {"group": "gone"}, THREE, ""),
+        (PROD_TEST, pyproject(conflict("prod", "test"), **ALL), "`prod` and `test`"),
+        (TEST, pyproject(conflict("dev", "test"), **ALL), "`dev` and `test`"),
+        ({"test_groups": ("test", "dev")}, pyproject(conflict("dev", "test"), **ALL), "`dev` and `test`"),
+        (TEST, pyproject(conflict("prod", "test"), **ALL), ""),
+        (PROD_TEST, pyproject(conflict("prod", "dev"), **ALL), ""),
+        (TEST, pyproject(conflict("dev", "test", package="shop"), **ALL), "`dev` and `test`"),
+        (TEST, pyproject(conflict("dev", "test", package="member"), **ALL), ""),
+        (TEST, pyproject({"conflicts": [5, [{"extra": "x"}, 5]]}, **ALL), ""),
     ],
 )
-def test_what_cannot_be_is_found(settings: Mapping[str, Any], there: Pyproject, words: list[str]) -> None:
+def test_what_cannot_be_is_found(settings: Mapping[str, Any], there: Pyproject, words: str) -> None:
     said = found(Settings(environment="local", **settings), there)
     assert len(said) == (1 if words else 0)
-    assert all(re.search(word.replace("?", r"\?"), said[0]) for word in words)
+    assert not words or re.search(words, said[0])
 
 
 def test_groups_that_are_included_count_for_conflicts() -> None:
-    there = uv_project(
+    there = pyproject(
         conflict("old", "new"),
         prod=["gunicorn", {"include-group": "old"}],
         test=[{"include-group": "more"}],
@@ -281,4 +257,4 @@ def test_groups_that_are_included_count_for_conflicts() -> None:
 
 
 def test_each_group_that_is_missing_is_told() -> None:
-    assert len(found(Settings(environment="local", test_groups=("a", "b")), uv_project())) == 2
+    assert len(found(Settings(environment="local", test_groups=("a", "b")), pyproject())) == 2

@@ -1,5 +1,6 @@
 """The paths of a project, and its pyproject.toml."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,7 @@ def test_dependencies_are_the_same_if_the_same_would_be_installed(change: dict[s
 
 
 def test_a_pyproject_of_any_content_has_a_key() -> None:
-    import datetime
-
-    odd = a_pyproject(project={"dependencies": [datetime.date(2026, 11, 20), float("nan")]}, tool={"uv": {"index": 5}})
+    odd = a_pyproject(project={"dependencies": [date(2026, 11, 20), float("nan")]}, tool={"uv": {"index": 5}})
     assert odd.dependencies_key() == odd.dependencies_key()
 
 

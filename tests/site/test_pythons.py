@@ -38,18 +38,17 @@ class Uv(FakeRunner):
     there: dict[str | None, str] = dataclasses.field(default_factory=dict)
     listed: Sequence[str] = ()
     broken: ToolError | None = None
+    versions: list[str] = dataclasses.field(default_factory=list)
 
     def run(self, argv: Sequence[str | Path], *, check: bool = True, env: Any = None, **options: Any) -> Finished:
         """Answer as uv does: the version of what it finds is what a later question about its path tells."""
         words = [str(word) for word in argv]
-        options_only = [word for word in words if word.startswith("--")]
         asked = [word for word in words[6:] if not word.startswith("--")]
         if self.broken:
             self.answers = {"uv python": self.broken}
         elif "list" in words:
-            listed = [_listed(version) for version in self.listed]
-            self.answers = {"uv python list": json.dumps(listed)}
-        elif "--show-version" in options_only:
+            self.answers = {"uv python list": json.dumps([_listed(version) for version in self.listed])}
+        elif "--show-version" in words:
             told = asked[0].removeprefix("/opt/")
             self.answers = {"uv python find": told if told in self.listed else self.versions[-1]}
         else:
@@ -58,8 +57,6 @@ class Uv(FakeRunner):
             self.remembered.clear()  # all of them have the same path here
             self.answers = {"uv python find": sys.executable if version else NONE_FOUND}
         return super().run(argv, check=check, env=env, **options)
-
-    versions: list[str] = dataclasses.field(default_factory=list)
 
 
 def _listed(version: str) -> dict[str, str]:
@@ -107,16 +104,12 @@ def refused(site: Site, wanted: str | None = None) -> str:
 def test_what_is_gone_is_replaced_by_its_like(root: Path) -> None:
     assert chosen(site_of(root, any="3.13.1", _3_11="3.11.9")) == ("3.11.9", "", None)
     assert chosen(site_of(root, any="3.13.1")) == ("3.13.1", "3.11.7", None)
-    assert chosen(site_of(root, setting="3.12", any="3.13.1", _3_11="3.11.9", _3_12="3.12.1"))[:2] == (
-        "3.12.1",
-        "3.11.7",
-    )
+    three = {"any": "3.13.1", "_3_11": "3.11.9", "_3_12": "3.12.1"}
+    assert chosen(site_of(root, setting="3.12", **three))[:2] == ("3.12.1", "3.11.7")
     (root / ".python-version").write_text("# pyenv\n3.12\n", encoding="utf-8")
-    assert chosen(site_of(root, any="3.13.1", _3_11="3.11.9", _3_12="3.12.1"))[0] == "3.12.1"
-
-
-def test_what_stands_there_with_another_minor_version_counts_as_gone(root: Path) -> None:
-    (root / "python3.12").touch()
+    assert chosen(site_of(root, **three))[0] == "3.12.1"
+    (root / ".python-version").unlink()
+    (root / "python3.12").touch()  # what stands there with another minor version counts as gone
     (root / ".venv" / "bin" / "python").unlink()
     (root / ".venv" / "bin" / "python").symlink_to(root / "python3.12")
     assert chosen(site_of(root, any="3.12.3", _3_11="3.11.9")) == ("3.11.9", "", None)
@@ -143,9 +136,8 @@ def test_the_command_that_brings_the_site_back_is_named(root: Path, listed: list
 @pytest.mark.parametrize("listed", [[], ["3.10.1", "3.15.0"]])
 def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: list[str]) -> None:
     said = refused(site_of(root, listed=listed))
-    assert (
-        f"Install Python 3.11 again, or a version that requires-python allows ({root}/pyproject.toml: '>=3.11" in said
-    )
+    file = root / "pyproject.toml"
+    assert f"Install Python 3.11 again, or a version that requires-python allows ({file}: '>=3.11" in said
     assert "requires-python allows no installed version." in said
     raised = (
         'set requires-python to ">=3.15,<3.16", run `uv lock`, commit and push that (`git pull` on this host), then'
@@ -183,14 +175,15 @@ def test_what_somebody_asks_for_is_looked_at(root: Path) -> None:
     assert "Installed: Python 3.12.1, 3.13.0." in said
 
 
-@pytest.mark.parametrize("pin", ["3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12"])
-def test_a_pin_that_admits_it_does_not_matter(root: Path, pin: str) -> None:
-    assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", None)
-
-
-@pytest.mark.parametrize("pin", ["3.13", "3.12.2", "<3.12", "3.1", "pypy"])
-def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str) -> None:
-    against = PythonRequest(version=pin, source="environment: RELEASER_PYTHON")
+@pytest.mark.parametrize(
+    ("pin", "matters"),
+    [
+        *((pin, False) for pin in ("3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12")),
+        *((pin, True) for pin in ("3.13", "3.12.2", "<3.12", "3.1", "pypy")),
+    ],
+)
+def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str, matters: bool) -> None:
+    against = PythonRequest(version=pin, source="environment: RELEASER_PYTHON") if matters else None
     assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", against)
 
 
@@ -263,21 +256,18 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_outside_of_a_venv_it_is_itself(base: Path) -> None:
-    assert find_base(base) == base
-    assert find_base(base.with_name("python3")) == base.with_name("python3")
-    assert find_base(Path("/nowhere/python")) == Path("/nowhere/python")
+    for python in (base, base.with_name("python3"), Path("/nowhere/python")):
+        assert find_base(python) == python
 
 
-@pytest.mark.parametrize("name", ["python", "python3", "python3.10"])
-def test_of_a_venv_it_is_the_one_in_its_home(base: Path, tmp_path: Path, name: str) -> None:
-    assert find_base(venv(tmp_path / "venv", base.parent, base.with_name(name))) == base
-
-
-def test_the_path_by_which_home_names_it_is_kept(base: Path, tmp_path: Path) -> None:
-    """A link to the newest patch version, as uv and Homebrew have it, is there for venvs to follow."""
-    (tmp_path / "newest").symlink_to(base.parent.parent)
+def test_of_a_venv_it_is_the_one_in_its_home(base: Path, tmp_path: Path) -> None:
+    for name in ("python", "python3", "python3.10"):
+        assert find_base(venv(tmp_path / name, base.parent, base.with_name(name))) == base
+    first = tmp_path / "python" / "bin" / "python"
+    assert find_base(venv(tmp_path / "of a venv", first.parent, first)) == base
+    (tmp_path / "newest").symlink_to(base.parent.parent)  # uv and Homebrew have such links for venvs to follow
     home = tmp_path / "newest" / "bin"
-    assert find_base(venv(tmp_path / "venv", home, home / "python3.10")) == home / "python3.10"
+    assert find_base(venv(tmp_path / "by a link", home, home / "python3.10")) == home / "python3.10"
 
 
 def test_by_a_link_to_the_venv_too(base: Path, tmp_path: Path) -> None:
@@ -289,25 +279,14 @@ def test_by_a_link_to_the_venv_too(base: Path, tmp_path: Path) -> None:
     assert find_base(tmp_path / "site" / "python") == base
 
 
-def test_a_venv_may_be_made_from_a_venv(base: Path, tmp_path: Path) -> None:
-    first = venv(tmp_path / "first", base.parent, base)
-    assert find_base(venv(tmp_path / "second", first.parent, first)) == base
-
-
-def test_a_copy_is_of_what_home_has_in_that_version(base: Path, tmp_path: Path) -> None:
+def test_a_copy_is_of_what_home_has_in_that_version_and_a_new_link_is_followed(base: Path, tmp_path: Path) -> None:
     assert find_base(venv(tmp_path / "copied", base.parent, None)) == base
     assert find_base(venv(tmp_path / "orphan", "/nowhere", None)) is None
     assert find_base(venv(tmp_path / "newer", base.parent, None, version="3.11.2")) is None
-
-
-def test_what_was_linked_again_is_what_it_links_to(base: Path, tmp_path: Path) -> None:
+    itself = tmp_path.resolve() / "itself"
+    assert find_base(venv(itself, itself / "bin", itself / "bin" / "python")) is None
     other = installed(tmp_path.resolve() / "other", "3.12")
-    assert find_base(venv(tmp_path / "venv", base.parent, other)) == other
-
-
-def test_one_that_leads_to_itself_has_none(tmp_path: Path) -> None:
-    place = tmp_path.resolve() / "venv"
-    assert find_base(venv(place, place / "bin", place / "bin" / "python")) is None
+    assert find_base(venv(tmp_path / "linked again", base.parent, other)) == other
 
 
 @pytest.mark.parametrize(

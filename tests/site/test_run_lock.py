@@ -36,15 +36,12 @@ from releaser.system.process import Runner
 
 state, script, option, marked = Path(sys.argv[1]), sys.argv[2], sys.argv[3], bool(sys.argv[4])
 with run_lock.acquire(state, command="update", now=datetime.now(UTC)):
-    if not script:
-        print("held", flush=True)
-        input()
-    else:
+    if script:
         marks = {MARK: run_lock.holder(state).mark} if marked else {}
         runner = Runner(environ={"PATH": "/usr/bin:/bin"}, marks=marks)
         runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, **({option: True} if option else {}))
-        print("held", flush=True)
-        input()
+    print("held", flush=True)
+    input()
 """
 
 
@@ -93,12 +90,8 @@ def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
 
 
 def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
-    def fail() -> None:
-        with run_lock.acquire(tmp_path, command="update", now=NOW):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
+    with pytest.raises(KeyboardInterrupt), run_lock.acquire(tmp_path, command="update", now=NOW):
+        raise KeyboardInterrupt
     assert run_lock.find_running(tmp_path) is None
     assert taken(tmp_path)
 
@@ -185,15 +178,10 @@ class Fifo:
 
 
 @pytest.fixture
-def go(tmp_path: Path) -> Iterator[Fifo]:
-    with contextlib.closing(Fifo(tmp_path / "go")) as fifo:
-        yield fifo
-
-
-@pytest.fixture
-def done(tmp_path: Path) -> Iterator[Fifo]:
-    with contextlib.closing(Fifo(tmp_path / "done")) as fifo:
-        yield fifo
+def pipes(tmp_path: Path) -> Iterator[tuple[Fifo, Fifo]]:
+    """Make the pipes `go`, which a child of a run reads, and `done`, into which it writes."""
+    with contextlib.closing(Fifo(tmp_path / "go")) as go, contextlib.closing(Fifo(tmp_path / "done")) as done:
+        yield go, done
 
 
 # Out of the reach of the signal that a child gets when its parent dies.
@@ -201,18 +189,22 @@ GRANDCHILD = "sh -c 'echo $$ >done; read word <go; echo $word >done' & wait"
 SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 
-@pytest.mark.parametrize("option", ["daemons", "may_leave_service"])
+@pytest.mark.parametrize("option", ["daemons", "may_leave_service", "daemons of a run that goes well"])
 def test_no_child_has_the_lock_and_a_service_that_stays_is_not_ended(
-    tmp_path: Path, go: Fifo, done: Fifo, option: str
+    tmp_path: Path, pipes: tuple[Fifo, Fifo], option: str
 ) -> None:
     """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
-    script = f"setsid sh -c '{SERVICE}'" if option == "daemons" else SERVICE
-    with other_run(tmp_path, script, option=option, marked=option == "may_leave_service") as other:
+    go, done = pipes
+    script = f"setsid sh -c '{SERVICE}'" if "daemons" in option else SERVICE
+    with other_run(tmp_path, script, option=option.split()[0], marked=option != "daemons") as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         assert not taken(tmp_path)
-        other.kill()
-        other.wait()
+        if "well" in option:
+            other.communicate("go on\n")
+        else:
+            other.kill()
+            other.wait()
         assert taken(tmp_path, wait=SECONDS)
     go.say("still there")
     assert done.hear() == "still there"
@@ -220,26 +212,16 @@ def test_no_child_has_the_lock_and_a_service_that_stays_is_not_ended(
 
 @pytest.mark.parametrize("script", [GRANDCHILD, f"trap '' TERM; {GRANDCHILD}"])
 def test_what_a_killed_run_has_left_is_ended(
-    tmp_path: Path, go: Fifo, done: Fifo, monkeypatch: pytest.MonkeyPatch, script: str
+    tmp_path: Path, pipes: tuple[Fifo, Fifo], monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     """If need be, without its leave."""
     monkeypatch.setattr(signals, "GRACE", 0.5)
     with other_run(tmp_path, script, marked=True) as other:
-        left = int(done.hear())
+        left = int(pipes[1].hear())
         other.kill()
         other.wait()
         with run_lock.acquire(tmp_path, command="init", now=NOW):
             assert not signals.is_alive(left)
-
-
-def test_daemons_that_may_stay_are_not_ended_where_the_run_went_well(tmp_path: Path, go: Fifo, done: Fifo) -> None:
-    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", option="daemons", marked=True) as other:
-        assert said(other) == "held\n"
-        assert done.hear() == "here"
-        other.communicate("go on\n")
-    assert taken(tmp_path)
-    go.say("still there")
-    assert done.hear() == "still there"
 
 
 def test_a_run_that_has_just_begun_is_named_and_one_that_is_about_to_end_is_waited_for(
@@ -247,7 +229,9 @@ def test_a_run_that_has_just_begun_is_named_and_one_that_is_about_to_end_is_wait
 ) -> None:
     """It holds the lock a moment before it has noted who it is; what a killed one has noted means nothing."""
     monkeypatch.setattr(run_lock, "INTRODUCTION", SECONDS)  # a busy machine may take longer over either
-    killed = Holder(pid=gone(), command="prune", since=NOW.isoformat())
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    killed = Holder(pid=ended.pid, command="prune", since=NOW.isoformat())
     with other_run(tmp_path) as other:
         said(other)
         note = (tmp_path / run_lock.HOLDER).read_text(encoding="utf-8")
@@ -262,10 +246,3 @@ def test_a_run_that_has_just_begun_is_named_and_one_that_is_about_to_end_is_wait
         ender.start()
         assert taken(tmp_path)
         ender.join()
-
-
-def gone() -> int:
-    """Return a process id that nobody has."""
-    with subprocess.Popen(["true"]) as process:
-        process.wait()
-    return process.pid

@@ -1,6 +1,7 @@
 """Settings are written where they belong, and nothing else in the file changes."""
 
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -18,21 +19,26 @@ OTHERS = '# of the site\n\nSECRET_KEY = "a\'b${X}"  # keep\nexport DEBUG=1\r\nEM
 @pytest.mark.parametrize(
     "value", ["3", "a b", "it's", 'say "x"', "back\\slash", '[["Ada", "a@b.org"]]', "two\nlines", ""]
 )
-@pytest.mark.parametrize("line", ["", "A=1\n", "export A='1'  # why\n", "A=0\nA=1 # why\n", "A"])
-def test_a_variable_gets_a_value_and_the_rest_stays(tmp_path: Path, line: str, value: str) -> None:
-    if line == "A":
-        line, before = "A=1", f"{OTHERS}A=1"
-    else:
-        before = f"{OTHERS}{line}B=2\n"
-    (tmp_path / ".env").write_bytes(before.encode())
-    edit = set_variables(tmp_path / ".env", {"A": value})
-    edit.write()
-    after = (tmp_path / ".env").read_bytes().decode()
-    assert after.startswith(OTHERS)
-    assert dotenv_values(tmp_path / ".env", interpolate=False)["A"] == value
-    assert ("# why" in after, "export A" in after) == ("# why" in line, "export A" in line)
-    assert "B=2\n" in after or line == "A=1"
-    assert set_variables(tmp_path / ".env", {"A": value}).after == after
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "B=2\n"),
+        ("A=1\n", "B=2\n"),
+        ("export A='1'  # why\n", "B=2\n"),
+        ("A=0\nA=1 # why\n", "B=2\n"),
+        ("A=1", ""),  # without an end of the line
+    ],
+)
+def test_a_variable_gets_a_value_and_the_rest_stays(tmp_path: Path, before: str, after: str, value: str) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(f"{OTHERS}{before}{after}".encode())
+    set_variables(file, {"A": value}).write()
+    text = file.read_bytes().decode()
+    assert text.startswith(OTHERS)
+    assert dotenv_values(file, interpolate=False)["A"] == value
+    assert ("# why" in text, "export A" in text) == ("# why" in before, "export A" in before)
+    assert after in text
+    assert set_variables(file, {"A": value}).after == text
 
 
 def test_a_new_file_is_for_its_owner_alone_and_one_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
@@ -95,35 +101,37 @@ CRONTAB = {"RELEASER_SMTP_HOST": "mail.example.org", "RELEASER_SMTP_PASSWORD": "
 MOVED = {name: value for name, value in CRONTAB.items() if name != "MAILTO"}
 
 
-def test_mail_settings_of_a_crontab_move_into_a_new_file_that_nobody_else_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", ["", "# mine\nRELEASER_SMTP_HOST=mail.example.org # here\nKEY=1\n"])
+def test_mail_settings_of_a_crontab_move_into_a_file_that_nobody_else_reads(tmp_path: Path, there: str) -> None:
     file = tmp_path / ".env"
-    assert find_mail_settings(CRONTAB, file) == MOVED
-    write_mail_settings(MOVED, file)
+    if there:
+        file.write_text(there)
+        file.chmod(0o600)
+    found = find_mail_settings(CRONTAB, file)
+    assert found == {name: value for name, value in MOVED.items() if name not in there}
+    write_mail_settings(found, file)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert read_variables(file).values == MOVED
+    assert file.read_text().startswith(there)
+    assert MOVED.items() <= read_variables(file).values.items()
     assert find_mail_settings(CRONTAB, file) == {}
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("there", "given", "words"),
+    [
+        ("RELEASER_SMTP_HOST=x", CRONTAB, r"RELEASER_SMTP_HOST differs between .* and the crontab"),
+        ("RELEASER_ADMINS=a@example.org", {"ADMINS_JSON": "[]"}, "ADMINS_JSON"),  # the same setting by its other name
+        ("KEY=1", CRONTAB, r"which others can read \(640\).*chmod 600 /"),
+    ],
+)
+def test_nothing_is_overwritten_and_no_password_moves_into_a_file_that_others_can_read(
+    tmp_path: Path, there: str, given: dict[str, str], words: str
+) -> None:
     file = tmp_path / ".env"
-    file.write_text("# mine\nRELEASER_SMTP_HOST=other.example.org\n")
-    with pytest.raises(PreflightError, match=r"RELEASER_SMTP_HOST differs between .* and the crontab"):
-        find_mail_settings(CRONTAB, file)
-    file.write_text("# mine\nRELEASER_SMTP_HOST=mail.example.org # here\nKEY=1\n")
-    file.chmod(0o600)
-    found = find_mail_settings(CRONTAB, file)
-    write_mail_settings(found, file)
-    assert file.read_text().startswith("# mine\nRELEASER_SMTP_HOST=mail.example.org # here\nKEY=1\n")
-    file.write_text("RELEASER_ADMINS=a@example.org\n")  # the same setting by its other name
-    with pytest.raises(PreflightError, match="ADMINS_JSON"):
-        find_mail_settings({"ADMINS_JSON": "[]"}, file)
-
-
-def test_no_password_moves_into_a_file_that_others_can_read(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_text("KEY=1\n")
+    file.write_text(f"# mine\n{there}\n")
     file.chmod(0o640)
-    with pytest.raises(PreflightError, match="which others can read \\(640\\)") as caught:
-        find_mail_settings(CRONTAB, file)
-    assert f"chmod 600 {file}" in str(caught.value.findings[0])
-    assert find_mail_settings({"RELEASER_SMTP_HOST": "mail"}, file) == {"RELEASER_SMTP_HOST": "mail"}
+    with pytest.raises(PreflightError) as caught:
+        find_mail_settings(given, file)
+    assert re.search(words, str(caught.value.findings[0]))
+    assert file.read_text() == f"# mine\n{there}\n"
+    assert find_mail_settings({"RELEASER_SMTP_PORT": "25"}, file) == {"RELEASER_SMTP_PORT": "25"}

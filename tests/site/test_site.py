@@ -33,6 +33,8 @@ def test_a_site_may_be_named_in_any_way(root: Path, monkeypatch: pytest.MonkeyPa
     ("path", "words"),
     [
         ("gone", "does not exist"),
+        ("dangling", "does not exist"),
+        ("site/pyproject.toml/site", "does not exist"),
         ("site/pyproject.toml", "is not a directory"),
         ("loop", "cannot be accessed"),
         ("x" * 300, "cannot be accessed"),
@@ -45,6 +47,7 @@ def test_without_a_directory_there_is_no_site(
 ) -> None:
     monkeypatch.chdir(root.parent)
     (root.parent / "loop").symlink_to("loop")
+    (root.parent / "dangling").symlink_to("nowhere")
     (root.parent / "caf\udce9").mkdir()
     with pytest.raises(PreflightError, match=words) as caught:
         open_site(Path(path), ENV)
