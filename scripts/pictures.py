@@ -41,7 +41,7 @@ from releaser.site.restart_settings import OutageSection  # noqa: E402
 from releaser.site.site import Pulled  # noqa: E402
 from releaser.system.files import plain  # noqa: E402
 from releaser.tools.git_state import Commit  # noqa: E402
-from tests.reporting.test_answers import STATUS  # noqa: E402
+from tests.reporting.makers import STATUS  # noqa: E402
 from tests.support.chromium import Chromium, chromium  # noqa: E402
 
 if TYPE_CHECKING:

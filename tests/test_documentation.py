@@ -365,8 +365,8 @@ def _steps_of_an_update() -> Iterator[list[str]]:
 
 
 def test_each_kind_of_subject_is_on_the_page_about_mails() -> None:
-    """The subjects are those of tests/reporting/test_mail.py; one that only names a problem has no kind."""
-    text = (ROOT / "tests" / "reporting" / "test_mail.py").read_text(encoding="utf-8")
+    """The subjects are those of tests/reporting/test_subject.py; one that only names a problem has no kind."""
+    text = (ROOT / "tests" / "reporting" / "test_subject.py").read_text(encoding="utf-8")
     found = re.findall(r'"[✓!✗↩] mysite: (?:rebuild |rollback )?([a-zA-Z]+)', text)
     page = Page(path=DOCS / "guides" / "mails.md")
     titles = {re.sub(r"\W*(\w+).*", r"\1", title) for title in page.sections(2)}

@@ -21,7 +21,7 @@ from releaser.site.run_lock import Holder
 from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.system.files import encode_state, plain
 from releaser.system.process import Finished, Runner
-from tests.reporting.test_answers import STATUS
+from tests.reporting.makers import STATUS
 
 SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.answers import FailedCandidate, OnHold, ReleaseDetails, RunBrief, Status, WaitingCandidate
+import pytest
+
+from releaser.answers import FailedCandidate, OnHold, ReleaseDetails, WaitingCandidate
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import FailingLiveTests
@@ -17,88 +19,52 @@ from releaser.site.run_lock import Holder
 from releaser.system.files import plain
 from releaser.system.words import table
 from tests.releases.makers import NOW, a_manifest
-from tests.reporting.makers import CHANGES
+from tests.reporting.makers import BRIEF, CHANGES, STATUS
 from tests.reporting.test_text import TABLE
 
-DETAILS = ReleaseDetails(
-    **plain(
-        a_manifest(
-            id="B",
-            created_at=NOW,
-            group=None,
-            tests_run=12,
-            commit="abc",
-            subject="Begin",
-            previous="A",
-            changes=(),
-        )
-    ),
-    state="good",
-    live=False,
-    pinned=True,
-    in_use_by=(7, 42),
-    processes=(),
-    path="/srv/x",
-    works=True,
-    broken=False,
-    damage=None,
-    on_hold=(),
-    steps=(),
-    test_output="\n",
+MANIFEST = a_manifest(
+    id="B", created_at=NOW, group=None, tests_run=12, commit="abc", subject="Begin", previous="A", changes=()
 )
+DETAILS = ReleaseDetails(
+    **plain(MANIFEST), state="good", live=False, pinned=True, in_use_by=(7, 42), processes=(), path="/srv/x",
+    works=True, broken=False, damage=None, on_hold=(), steps=(), test_output="\n",
+)  # fmt: skip
 
 
 def test_a_release_is_shown_as_facts() -> None:
     lines = release_text(DETAILS)
-    assert lines[0] == "id:           B"
+    assert (lines[0], len(lines)) == ("id:           B", 17)
     assert {
-        "pinned:       yes",
-        "created_at:   2026-11-20T06:12:00+00:00",
-        "group:        -",
-        "in_use_by:    7 42",
-        "size_bytes:   1000",
-        "own_bytes:    400",
-    } <= set(lines)
-    assert len(lines) == 17
-    assert "in_use_by:    -" in release_text(replace(DETAILS, in_use_by=()))
-    used = release_text(replace(DETAILS, processes=(User(pid=7, user="www", since="now", command="worker"),)))
-    assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
-    assert "pinned:       no" in release_text(replace(DETAILS, pinned=False))
-    facts: dict[str, Any] = {"overrides": ("alpha @ file:///srv/alpha", "beta==2")}
-    tried = release_text(replace(DETAILS, **facts))
-    assert tried[17:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
+        "pinned:       yes", "created_at:   2026-11-20T06:12:00+00:00", "group:        -", "in_use_by:    7 42",
+        "size_bytes:   1000", "own_bytes:    400",
+    } <= {*lines}  # fmt: skip
+    assert {"pinned:       no", "in_use_by:    -"} <= {*release_text(replace(DETAILS, pinned=False, in_use_by=()))}
 
 
-def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
-    steps = (Outcome(step="build", status="ok", seconds=6.04, detail="B"),)
-    lines = release_text(replace(DETAILS, changes=CHANGES, steps=steps, test_output="one\ntwo\n"))
-    assert lines[17:] == [
-        "",
-        *TABLE,
-        "",
-        "STEP   STATUS  TIME",
-        "build  ok      6.0 s  B",
-        "",
-        "end of the test output:",
-        "  one",
-        "  two",
-    ]
+USER = User(pid=7, user="www", since="now", command="worker")
+OVERRIDES = ("alpha @ file:///srv/alpha", "beta==2")
+
+
+@pytest.mark.parametrize(
+    ("facts", "lines"),
+    [
+        ({"processes": (USER,)}, ["", "PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]),
+        ({"overrides": OVERRIDES}, ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]),
+        ({"changes": CHANGES}, ["", *TABLE]),
+        (
+            {"steps": (Outcome(step="build", status="ok", seconds=6.04, detail="B"),)},
+            ["", "STEP   STATUS  TIME", "build  ok      6.0 s  B"],
+        ),
+        ({"test_output": "one\ntwo\n"}, ["", "end of the test output:", "  one", "  two"]),
+    ],
+)
+def test_below_the_facts_of_a_release_is_what_else_there_is(facts: dict[str, Any], lines: list[str]) -> None:
+    assert release_text(replace(DETAILS, **facts))[17:] == lines
 
 
 def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
-    runs: list[dict[str, Any]] = [
-        {
-            "started_at": "2026-11-20T06:12:00+00:00",
-            "command": "update",
-            "result": "updated",
-            "exit_code": 0,
-            "seconds": 75.04,
-            "headline": "updated to B",
-        },
-        {},
-        {"seconds": None, "exit_code": 3},
-    ]
-    assert table([HISTORY, *history_rows(runs)]) == [
+    run = plain(replace(BRIEF, result="updated", seconds=75.04, headline="updated to B"))
+    assert table([HISTORY, *history_rows([run, {}, {"seconds": None, "exit_code": 3}])]) == [
         "WHEN (UTC)           COMMAND  RESULT   CODE  TIME        WHAT",
         "2026-11-20 06:12:00  update   updated  0     1 min 15 s  updated to B",
         "                                             0.0 s",
@@ -106,65 +72,29 @@ def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
     ]
 
 
-STATUS = Status(
-    project="shop",
-    path="/srv/shop",
-    live=None,
-    live_age_seconds=None,
-    live_python=None,
-    newer_python=None,
-    due_at=None,
-    waits="",
-    waiting_reason="",
-    releases_bytes=420_000_000,
-    free_bytes=12_300_000_000,
-    free_inodes=None,
-    link=None,
-    last_run=None,
-    last_deployment=None,
-    last_change=None,
-    last_success=None,
-    vulnerable=None,
-    running=None,
-    interrupted=False,
-    push_pending=False,
-    proposal="",
-    mails_pending=0,
-    left_behind=(),
-    drift=None,
-    asked=(),
-    failing_live_tests=None,
-    blocked="",
-    not_restarted="",
-    without_sandbox=False,
-    problems=(),
-    on_hold=(),
-    failed_candidates=(),
-    commits_on_hold=(),
-    waiting=(),
-)
-NOT_ADOPTED = "live: no release yet. Run `releaser init` to adopt the project."
-DISK = "disk: the releases take 420 MB, 12.3 GB are free"
-
-
-def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
-    assert status_text(STATUS) == ["project: shop (/srv/shop)", NOT_ADOPTED, DISK]
+NOT_ADOPTED = [
+    "project: shop (/srv/shop)",
+    "live: no release yet. Run `releaser init` to adopt the project.",
+    "disk: the releases take 420 MB, 12.3 GB are free",
+]
 
 
 def on_hold(name: str, version: str = "2") -> OnHold:
     return OnHold(name=name, version=version, release="", reason="ill", at="2026-11-19T00:00:00+00:00")
 
 
-def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
-    held = tuple(on_hold(f"p{number}") for number in range(23))
-    found = status_text(replace(STATUS, on_hold=held))
-    assert found[3:] == ["on hold: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
+def moved(name: str, since: str = "") -> Deviation:
+    return Deviation(name=name, version="1", what="index", old="I", new="J", since=since)
 
 
-def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
-    asked = tuple(Deviation(name=f"p{one}", version="1", what="index", old="I", new="J") for one in range(23))
-    found = status_text(replace(STATUS, asked=asked))
-    assert found[12:] == [
+def test_the_status_stays_one_screen_whatever_there_is_many_of() -> None:
+    assert status_text(STATUS) == NOT_ADOPTED
+    names = [f"p{number}" for number in range(23)]
+    assert status_text(replace(STATUS, on_hold=(*map(on_hold, names),))) == [
+        *NOT_ADOPTED,
+        "on hold: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)",
+    ]
+    assert status_text(replace(STATUS, asked=(*map(moved, names),)))[12:] == [
         "to be accepted: p9 1 now comes from J (before: I); `releaser accept p9`",
         "to be accepted: 13 more; `--json` shows all",
     ]
@@ -173,31 +103,20 @@ def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
 def test_the_status_names_everything_that_is_of_interest() -> None:
     key = ReleaseKey(lock_sha256="", code_key="", python="", group=None)
     at = "2026-11-18T00:00:00+00:00"
-    run = RunBrief(
-        command="update",
-        run_id="1",
-        started_at="2026-11-20T06:12:00+00:00",
-        seconds=1.0,
-        result="refused",
-        exit_code=5,
-        headline="the tests fail",
-    )
     status = replace(
         STATUS,
         live="B",
         live_python="3.11.7",
         live_age_seconds=3 * 86400.0,
         newer_python="3.13.1",
-        last_run=run,
-        last_change=replace(run, result="updated", exit_code=0, headline="updated to B"),
+        last_run=replace(BRIEF, result="refused", exit_code=5, headline="the tests fail"),
+        last_change=replace(BRIEF, result="updated", headline="updated to B"),
         running=Holder(command="update", pid=42, since="2026-11-20T06:12:00+00:00"),
         interrupted=True,
         push_pending=True,
         mails_pending=3,
-        asked=(Deviation(name="e", version="1", what="index", old="I", new="J", since=at),),
-        failing_live_tests=FailingLiveTests(
-            release="B", since="2026-11-19T00:00:00+00:00", reason="", failing=("test_a", "test_b")
-        ),
+        asked=(moved("e", since=at),),
+        failing_live_tests=FailingLiveTests(release="B", since=at, reason="", failing=("test_a", "test_b")),
         blocked="20261119T031200Z failed: 1 failed",
         not_restarted="updates restart nothing",
         without_sandbox=True,
@@ -207,18 +126,17 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         waiting=(WaitingCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
         problems=("the interpreter is gone",),
     )
-    found = status_text(status)
-    assert found == [
+    assert status_text(status) == [
         "project: shop (/srv/shop)",
         "live: B (3 d old, Python 3.11.7)",
         "newer Python: 3.13.1 is installed; `releaser rebuild --python 3.13.1` moves the site to it",
-        DISK,
+        "disk: the releases take 420 MB, 12.3 GB are free",
         "last run: 2026-11-20 06:12:00 UTC, update refused (exit code 5): the tests fail",
         "last change: 2026-11-20 06:12:00 UTC, update: updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",
         "to be accepted: e 1 now comes from J (before: I); `releaser accept e` (since 2026-11-18)",
-        "tests of B have been failing since 2026-11-19: test_a, test_b",
+        "tests of B have been failing since 2026-11-18: test_a, test_b",
         "updates cannot go live: 20261119T031200Z failed: 1 failed",
         "warning: updates restart nothing",
         "tests and builds run without a sandbox; see `releaser check`",
@@ -232,15 +150,15 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
     ]
 
 
-def answer(*findings: Defect) -> Verified:
-    return Verified(release="R", live=True, started=True, ok=not findings, problems=findings, files=3, seconds=0.25)
+def answer(*defects: Defect) -> Verified:
+    return Verified(release="R", live=True, started=True, ok=not defects, problems=defects, files=3, seconds=0.25)
 
 
 def gone(number: int) -> Defect:
     return Defect(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
 
 
-def test_problems_are_grouped_by_kind() -> None:
+def test_problems_of_a_release_are_grouped_by_kind() -> None:
     package = Defect(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
     start = Defect(kind="start", message="it does not\nstart")
     assert verified_text(answer(gone(1), package, gone(2), start), whole=False) == [
@@ -253,18 +171,12 @@ def test_problems_are_grouped_by_kind() -> None:
         "    alpha/1.py: it is gone",
         "    alpha/2.py: it is gone",
     ]
+    for kind in get_args(Kind):
+        assert verified_text(answer(Defect(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
+    assert sound_text(answer()) == "R is unchanged since it was sealed: 3 files read in 0.2 s"
 
 
 def test_a_long_list_is_cut_short_unless_all_is_asked_for() -> None:
     many = answer(*map(gone, range(12)))
     assert verified_text(many, whole=False)[-2:] == ["    alpha/9.py: it is gone", "    and 2 more; -v shows all"]
     assert len(verified_text(many, whole=True)) == 14
-
-
-def test_every_kind_can_be_told() -> None:
-    for kind in get_args(Kind):
-        assert verified_text(answer(Defect(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
-
-
-def test_what_is_sound_is_said_in_a_line() -> None:
-    assert sound_text(answer()) == "R is unchanged since it was sealed: 3 files read in 0.2 s"

@@ -1,94 +1,150 @@
-"""What monitoring reads: the line and code of a Nagios plugin, and metrics that Prometheus can parse."""
+"""What keeps a site from being well; the line and code of a Nagios plugin; metrics that Prometheus can parse."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from releaser.answers import OnHold, RunBrief, Status
+from releaser.answers import CommitOnHold, OnHold, RunBrief
+from releaser.locks.origins import Deviation
 from releaser.releases.journal import FailingLiveTests
-from releaser.reporting.monitoring import Ages, Service, nagios, nagios_line, prometheus
-from tests.reporting.test_answers import STATUS
+from releaser.releases.leases import LeftBehind
+from releaser.releases.listing import DriftAnswer
+from releaser.reporting.monitoring import (
+    Alarm,
+    Service,
+    find_alarms,
+    find_open_questions,
+    nagios,
+    nagios_line,
+    prometheus,
+    usual_ages,
+)
+from tests.reporting.makers import BRIEF, WELL
 
-NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
-SINCE = datetime(2026, 11, 20, 3, 12, tzinfo=UTC).timestamp()
-AGES = Ages(warning=2 * 86400, critical=7 * 86400)
-
-
-def run(started_at: str, code: int = 0, headline: str = "") -> RunBrief:
-    return RunBrief(
-        command="update",
-        run_id="1",
-        started_at=started_at,
-        seconds=1.0,
-        result="failed" if code else "no-changes",
-        exit_code=code,
-        headline=headline,
-    )
-
-
-GOOD = run("2026-11-20T03:12:00+00:00")
-WELL = replace(STATUS, live="B", live_python="3.11.7", live_age_seconds=60.0, last_deployment=GOOD, last_success=GOOD)
-
-
-def test_a_site_that_is_well() -> None:
-    state, line = nagios(replace(WELL, vulnerable=0), AGES, now=NOW)
-    assert state == Service.OK
-    assert line == (
-        "RELEASER OK - shop: B is live | last_success=10800s;172800;604800 held=0 vulnerable=0 "
-        "releases=420000000B free=12300000000B"
-    )
-
-
+NOW = datetime(2026, 11, 20, 9, 12, tzinfo=UTC)  # three hours after the last update
+WEEKLY: dict[str, Any] = {"interval_seconds": 7 * 86400.0}
+WARNING, CRITICAL = Service.WARNING, Service.CRITICAL
 RED = FailingLiveTests(release="B", since="", reason="1 failed", failing=())
+OLD = LeftBehind(pid=1, user="www", release="A", since="", command="x")
+ELSEWHERE = Deviation(name="a", version="1", what="index", old="x", new="y")
+DJANGO = OnHold(name="django", version="6.0", release="", reason="", at="", by="tests")
+PILLOW = replace(DJANGO, name="pillow", version="12")
+COMMIT = CommitOnHold(commit="abc", code_key="", subject="Sell tea", reason="", at="")
+
+
+def ago(**age: float) -> RunBrief:
+    return replace(BRIEF, started_at=(NOW - timedelta(**age)).isoformat())
 
 
 @pytest.mark.parametrize(
-    ("status", "state", "said"),
+    ("facts", "level", "text", "command"),
     [
-        (replace(WELL, push_pending=True), Service.WARNING, "a commit has not been pushed"),
-        (replace(WELL, mails_pending=2), Service.WARNING, "2 mails waiting to be sent"),
-        (replace(WELL, live=None), Service.CRITICAL, "no release is live"),
-        (replace(WELL, problems=("its Python is gone", "and more")), Service.CRITICAL, "its Python is gone; and more"),
+        ({"problems": ("its Python is gone",)}, CRITICAL, "its Python is gone", "check"),
+        ({"live": None}, CRITICAL, "no release is live", "init"),
         (
-            replace(WELL, live=None, live_age_seconds=None, last_success=None),
-            Service.CRITICAL,
-            "no update has succeeded yet",
+            {"last_deployment": replace(BRIEF, exit_code=5, headline="red")},
+            WARNING,
+            "the last update ended with exit code 5: red",
+            "history -n 5",
         ),
+        ({"blocked": "all failed"}, WARNING, "updates cannot go live: all failed", "outdated"),
+        ({"last_success": ago(days=3)}, WARNING, "the last successful update was 3 d ago", "update"),
+        ({"last_success": ago(days=8)}, CRITICAL, "the last successful update was 8 d ago", "update"),
+        ({"last_success": ago(days=9), **WEEKLY}, WARNING, "the last successful update was 9 d ago", "update"),
         (
-            replace(WELL, last_success=None, live_age_seconds=9 * 86400),
-            Service.CRITICAL,
-            "successful update was 9 d ago",
+            {"last_success": None, "live_age_seconds": 9 * 86400.0},
+            CRITICAL,
+            "the last successful update was 9 d ago",
+            "update",
         ),
-        (replace(WELL, last_success=None), Service.OK, "B is live"),
+        ({"last_success": None, "live_age_seconds": None}, CRITICAL, "no update has succeeded yet", "update"),
+        ({"vulnerable": 1}, WARNING, "1 package with known vulnerabilities", "audit"),
+        ({"interrupted": True}, WARNING, "a run was interrupted", "update"),
+        ({"push_pending": True}, WARNING, "a commit has not been pushed", "update"),
+        ({"mails_pending": 2}, WARNING, "2 mails waiting to be sent", "test-mail"),
+        ({"asked": (ELSEWHERE,)}, WARNING, "1 package waiting for `releaser accept`", "status"),
+        ({"left_behind": (OLD,)}, WARNING, "1 process of an earlier release", "status"),
+        ({"failing_live_tests": RED}, WARNING, "the tests of the live release fail: 1 failed", "check --tests"),
+        ({"not_restarted": "no server"}, WARNING, "updates restart nothing: see `releaser check`", "check"),
         (
-            replace(WELL, last_success=run("2026-11-12T03:00:00+00:00")),
-            Service.CRITICAL,
-            "successful update was 8 d ago",
+            {"drift": DriftAnswer(packages=(), files=())},
+            WARNING,
+            "packages or files of the live release were changed",
+            "verify",
         ),
-        (
-            replace(WELL, last_success=run("2026-11-17T03:00:00+00:00")),
-            Service.WARNING,
-            "successful update was 3 d ago",
-        ),
-        (replace(WELL, last_deployment=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with exit code 5: red"),
-        (replace(WELL, vulnerable=1), Service.WARNING, "1 package with known vulnerabilities"),
-        (replace(WELL, interrupted=True), Service.WARNING, "a run was interrupted"),
-        (replace(WELL, failing_live_tests=RED), Service.WARNING, "the tests of the live release fail: 1 failed"),
-        (replace(WELL, live=None, interrupted=True), Service.CRITICAL, "shop: no release is live |"),
     ],
 )
-def test_what_is_wrong_is_said_the_worst_alone(status: Status, state: Service, said: str) -> None:
-    found, line = nagios(status, AGES, now=NOW)
-    assert found == state
-    assert line.startswith(f"RELEASER {state.name} - shop: ")
-    assert said in line
+def test_monitoring_alerts_about_each_problem(facts: dict[str, Any], level: Service, text: str, command: str) -> None:
+    status = replace(WELL, **facts)
+    assert [*find_alarms(status, usual_ages(status), NOW)] == [Alarm(level=level, text=text, command=command)]
 
 
-def test_a_package_on_hold_and_a_missing_audit_are_for_the_page_alone() -> None:
-    held = OnHold(name="alpha", version="2", release="", reason="", at="", by="tests")
-    assert nagios(replace(WELL, vulnerable=None, on_hold=(held,)), AGES, now=NOW)[0] == Service.OK
+@pytest.mark.parametrize(
+    ("facts", "text", "command"),
+    [
+        (
+            {"on_hold": (DJANGO, PILLOW)},
+            "updates skip django 6.0, pillow 12: the tests fail with them",
+            "outdated",
+        ),
+        (
+            {"on_hold": (replace(DJANGO, by="rollback"),)},
+            "updates skip django 6.0: the site was rolled back with it",
+            "outdated",
+        ),
+        ({"commits_on_hold": (COMMIT,)}, "1 commit on hold: Sell tea", "status"),
+        ({"waiting_reason": "X is ready and waits"}, "X is ready and waits", "status"),
+        ({"vulnerable": None}, "the live release was not checked for known vulnerabilities", "audit"),
+    ],
+)
+def test_what_may_last_for_months_is_for_the_page_alone(facts: dict[str, Any], text: str, command: str) -> None:
+    status = replace(WELL, **facts)
+    assert [*find_open_questions(status)] == [Alarm(level=WARNING, text=text, command=command)]
+    assert [*find_alarms(status, usual_ages(status), NOW)] == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"on_hold": (replace(DJANGO, by="person"),)},
+        {"vulnerable": None, "is_audited": False},
+        {"last_success": None},  # the live release is new
+        {"last_success": ago(hours=40)},
+        {"last_success": ago(days=7, hours=20), **WEEKLY},
+        {"waits": "the next update is due on Monday", "proposal": "a proposal waits for review"},
+    ],
+)
+def test_a_site_is_well_without_a_reason_to_act(facts: dict[str, Any]) -> None:
+    status = replace(WELL, **facts)
+    assert [*find_alarms(status, usual_ages(status), NOW), *find_open_questions(status)] == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "said"),
+    [
+        ({}, Service.OK, "B is live"),
+        (
+            {"mails_pending": 2, "push_pending": True},
+            WARNING,
+            "a commit has not been pushed; 2 mails waiting to be sent",
+        ),
+        (
+            {"problems": ("its Python is gone", "and more"), "interrupted": True},
+            CRITICAL,
+            "its Python is gone; and more",
+        ),
+    ],
+)
+def test_the_line_of_a_nagios_plugin_names_the_worst_alone(facts: dict[str, Any], state: Service, said: str) -> None:
+    assert nagios(replace(WELL, **facts), usual_ages(WELL), now=NOW) == (
+        state,
+        f"RELEASER {state.name} - shop: {said} | last_success=10800s;172800;604800 held=0 vulnerable=0 "
+        "releases=420000000B free=12300000000B",
+    )
 
 
 def test_no_text_begins_the_performance_data_or_a_second_line() -> None:
@@ -96,11 +152,13 @@ def test_no_text_begins_the_performance_data_or_a_second_line() -> None:
 
 
 def test_metrics_are_what_prometheus_parses_and_leave_out_what_is_not_known() -> None:
-    text = prometheus(replace(WELL, project='a"b', path="/srv/\\n", last_deployment=None))
+    text = prometheus(replace(WELL, project='a"b', path="/srv/\\n", last_deployment=None, vulnerable=None, blocked="x"))
     found = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
     assert found["releaser_free_bytes"].labels == {"site": 'a"b', "path": "/srv/\\n"}
     assert found["releaser_free_bytes"].value == 12_300_000_000
-    assert found["releaser_last_success_timestamp_seconds"].value == pytest.approx(SINCE, abs=2)
+    assert found["releaser_updates_blocked"].value == 1
+    began = datetime.fromisoformat(BRIEF.started_at).timestamp()
+    assert found["releaser_last_success_timestamp_seconds"].value == pytest.approx(began, abs=2)
     assert found["releaser_live_info"].labels["release"] == "B"
     assert "releaser_last_deployment_exit_code" not in found
     assert "releaser_vulnerable_packages" not in found

@@ -16,6 +16,13 @@ XDIST = "2 workers [2 items]\n\n[gw0] [ 50%] PASSED tests/test_a.py::test_one \n
 UNITTEST = "test_one (a.T.test_one) ... ok\ntest_two (a.T.test_two)\nDocstring. ... ok\ntest_c (a.T) ... skipped 'no'\n"
 
 
+def fed(count: Count, text: str, size: int) -> Count:
+    data = text.encode()
+    for start in range(0, len(data), size):
+        count.feed(data[start : start + size])
+    return count
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -49,10 +56,3 @@ def test_downloads_are_added_up() -> None:
 def test_a_share_is_said_in_bytes_or_in_what_is_counted() -> None:
     assert share(1_200_000, 3_400_000_000) == "1 MB of 3.4 GB"
     assert (share(1, 0, "package"), share(0, 0, "package")) == ("1 package", "")
-
-
-def fed(count: Count, text: str, size: int) -> Count:
-    data = text.encode()
-    for start in range(0, len(data), size):
-        count.feed(data[start : start + size])
-    return count

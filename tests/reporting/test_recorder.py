@@ -21,12 +21,6 @@ class Witness(Silence):
         self.heard.append(f"{outcome.step} {outcome.status}")
 
 
-def failing_step(recorder: RunLog, name: str, error: BaseException) -> None:
-    with recorder.step(name) as step:
-        step.says("half done")
-        raise error
-
-
 def summary(recorder: RunLog) -> list[tuple[str, str, str]]:
     return [(outcome.step, outcome.status, outcome.detail) for outcome in recorder.outcomes]
 
@@ -59,27 +53,21 @@ def test_a_step_went_well_unless_it_says_otherwise() -> None:
         (Interrupted(15), "Interrupted"),
     ],
 )
-def test_an_error_makes_a_step_a_failed_one_and_goes_on_its_way(error: BaseException, detail: str) -> None:
-    recorder = a_log(Silence())
+def test_an_error_makes_each_step_that_it_ends_a_failed_one_and_who_listens_hears_it(
+    error: BaseException, detail: str
+) -> None:
+    witness = Witness()
+    recorder = a_log(witness)
+
+    def run() -> None:
+        with recorder.step("outer"):
+            with recorder.step("well"):
+                assert witness.heard == ["outer begins", "well begins"]
+            with recorder.step("build") as step:
+                step.says("half done")
+                raise error
+
     with pytest.raises(type(error)):
-        failing_step(recorder, "build", error)
-    assert summary(recorder) == [("build", "failed", detail)]
-
-
-def test_steps_inside_a_step_end_first() -> None:
-    witness = Witness()
-    recorder = a_log(witness)
-    with recorder.step("outer"), recorder.step("inner"):
-        pass
-    assert witness.heard == ["outer begins", "inner begins", "inner ok", "outer ok"]
-    assert [outcome.step for outcome in recorder.outcomes] == ["inner", "outer"]
-
-
-def test_whoever_listens_hears_of_each_step_when_it_happens() -> None:
-    witness = Witness()
-    recorder = a_log(witness)
-    with recorder.step("build"):
-        assert witness.heard == ["build begins"]
-    with pytest.raises(BuildError):
-        failing_step(recorder, "test", BuildError("red"))
-    assert witness.heard == ["build begins", "build ok", "test begins", "test failed"]
+        run()
+    assert summary(recorder) == [("well", "ok", ""), ("build", "failed", detail), ("outer", "failed", detail)]
+    assert witness.heard[2:] == ["well ok", "build begins", "build failed", "outer failed"]

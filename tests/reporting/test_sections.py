@@ -1,7 +1,5 @@
 """The sections of a report: what capabilities add to it, and to its JSON."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import pytest
@@ -19,18 +17,20 @@ ALPHA = Vulnerability(name="alpha", version="1.0", id="CVE-1")
 BETA = Vulnerability(name="beta", version="1.0", id="CVE-2")
 BOTH = Audit(known=True, vulnerabilities=(ALPHA, BETA))
 LESS = Audit(known=True, vulnerabilities=(BETA,))
+NO_ANSWER = SecuritySection(audit="unknown", audit_reason="NO ANSWER")
 
 
-def test_the_json_of_a_run_always_has_the_keys_of_all_sections() -> None:
+def known(*left: Vulnerability, fixed: tuple[Vulnerability, ...] = ()) -> SecuritySection:
+    return SecuritySection(audit="known", vulnerabilities=left, fixed=fixed)
+
+
+def test_the_json_of_a_run_always_has_the_keys_of_all_sections_and_no_two_have_the_same() -> None:
     assert [*report_as_json(QUIET)] == [one.name for one in fields(RunAnswer)]
     assert report_as_json(QUIET)["outage_seconds"] is None
     report = QUIET.with_section(OutageSection(outage_seconds=1.5))
     assert report_as_json(report)["outage_seconds"] == 1.5
     assert OutageSection.of(report) == OutageSection(outage_seconds=1.5)
     assert OutageSection.of(QUIET) == OutageSection()
-
-
-def test_no_two_sections_have_the_same_key() -> None:
     sections: tuple[type[Section], ...] = gather("reported")
     names = [one.name for kind in (type(QUIET), *sections) for one in fields(kind)]  # type: ignore[arg-type]
     assert len(names) == len({*names})
@@ -40,20 +40,12 @@ def test_no_two_sections_have_the_same_key() -> None:
     ("audits", "live_changed", "told"),
     [
         (AuditsSoFar(), True, SecuritySection()),
-        (AuditsSoFar(before=BOTH), False, SecuritySection(audit="known", vulnerabilities=(ALPHA, BETA))),
+        (AuditsSoFar(before=BOTH), False, known(ALPHA, BETA)),
         (AuditsSoFar(before=BOTH), True, SecuritySection()),
-        (
-            AuditsSoFar(before=BOTH, after=LESS),
-            True,
-            SecuritySection(audit="known", vulnerabilities=(BETA,), fixed=(ALPHA,)),
-        ),
-        (AuditsSoFar(before=BOTH, after=LESS), False, SecuritySection(audit="known", vulnerabilities=(ALPHA, BETA))),
-        (AuditsSoFar(after=LESS), True, SecuritySection(audit="known", vulnerabilities=(BETA,))),
-        (
-            AuditsSoFar(before=BOTH, after=unknown("no answer")),
-            True,
-            SecuritySection(audit="unknown", audit_reason="NO ANSWER"),
-        ),
+        (AuditsSoFar(before=BOTH, after=LESS), True, known(BETA, fixed=(ALPHA,))),
+        (AuditsSoFar(before=BOTH, after=LESS), False, known(ALPHA, BETA)),
+        (AuditsSoFar(after=LESS), True, known(BETA)),
+        (AuditsSoFar(before=BOTH, after=unknown("no answer")), True, NO_ANSWER),
     ],
 )
 def test_vulnerabilities_are_those_of_what_is_live_at_the_end(

@@ -1,17 +1,26 @@
 """Reports and answers as plain text."""
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import Finding
+from releaser.locks.blocks import Block
 from releaser.releases.journal import MailSection
 from releaser.report import Outcome, RunReport
 from releaser.reporting.changes import changes_table
-from releaser.reporting.text import closing_lines, live_line, outdated_text, output_lines, report_text, step_line
-from tests.reporting.makers import CHANGES, QUIET
+from releaser.reporting.text import (
+    closing_lines,
+    live_line,
+    on_hold_lines,
+    outdated_text,
+    output_lines,
+    report_text,
+    step_line,
+)
+from tests.reporting.makers import CHANGES, QUIET, findings
 
 TABLE = [
     "PACKAGE        OLD    NEW  BUMP",
@@ -19,14 +28,13 @@ TABLE = [
     "a-longer-name  -      1.0  added",
     "gone           3.0    -    removed",
 ]
+ILL = replace(QUIET, exit_code=4, headline="it failed")
+MEND = findings("it failed", advice="Mend it.")
 
 
-def report(**changes: Any) -> RunReport:
-    return dataclasses.replace(QUIET, **changes)
-
-
-def test_changes_are_a_table_only_if_there_are_any() -> None:
-    assert changes_table(CHANGES, now=QUIET.started_at).lines == TABLE
+def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
+    lines = report_text(replace(ILL, changes=CHANGES, output="oops"))
+    assert lines[:7] == [*TABLE, "end of the output:", "  oops", "releaser update: mysite: it failed"]
     assert changes_table([], now=QUIET.started_at).lines == []
 
 
@@ -42,68 +50,62 @@ def test_a_step_is_one_line(outcome: Outcome, line: str) -> None:
     assert step_line(outcome) == line
 
 
-def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> None:
-    failed = report(
-        result="refused",
-        exit_code=3,
-        headline="2 problems found",
-        log_file="/srv/x.log",
-        problems=(Finding("a", message="no uv", advice="Install it."), Finding("a", message="no lock")),
-    )
-    assert closing_lines(failed) == [
-        "releaser update: mysite: 2 problems found",
-        "problem: no uv",
-        "  what to do: Install it.",
-        "problem: no lock",
-        "live: unchanged",
-        "log: /srv/x.log",
-    ]
+TWO = (Finding("a", message="no uv", advice="Install it."), Finding("a", message="no lock"))
+MORE = (Finding("a", message="it failed: disk full", advice="Make room."), *findings("b", "b", advice="Make room."))
 
 
-def test_a_problem_that_is_the_headline_is_said_once_and_its_advice_is_kept() -> None:
-    problems = (Finding("a", message="the tests fail", advice="Mend them."),)
-    words = closing_lines(report(exit_code=5, headline="the tests fail", problems=problems))
-    assert words[:2] == ["releaser update: mysite: the tests fail", "  what to do: Mend them."]
-    assert not any(word.startswith("problem") for word in words)
-
-
-def test_a_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
-    problems = (
-        Finding("a", message="no lock: disk full", advice="Make room."),
-        Finding("a", message="b", advice="Make room."),
-    )
-    words = closing_lines(report(exit_code=4, headline="no lock", problems=problems))
-    assert words[:3] == ["releaser update: mysite: no lock: disk full", "  what to do: Make room.", "problem: b"]
-    assert "".join(words).count("Make room.") == 1
-
-
-@pytest.mark.parametrize("problems", [(), (Finding("a", message="it failed"),), (Finding("a", message="another one"),)])
-def test_whatever_failed_it_is_said_what_to_do_and_the_advice_of_the_run_is_preferred(
-    problems: tuple[Finding, ...],
+@pytest.mark.parametrize(
+    ("report", "lines"),
+    [
+        (QUIET, ["releaser update: mysite: Nothing to update."]),
+        (
+            replace(ILL, headline="2 problems found", log_file="/srv/x.log", problems=TWO),
+            ["releaser update: mysite: 2 problems found", "problem: no uv", "  what to do: Install it.",
+             "problem: no lock", "live: unchanged", "log: /srv/x.log"],
+        ),
+        (
+            replace(ILL, problems=MEND),  # said once, and its advice is kept
+            ["releaser update: mysite: it failed", "  what to do: Mend it.", "live: unchanged"],
+        ),
+        (
+            replace(ILL, problems=MORE),  # the first says more than the headline, and takes its place
+            ["releaser update: mysite: it failed: disk full", "  what to do: Make room.", "problem: b",
+             "live: unchanged"],
+        ),
+        (
+            replace(ILL, problems=MEND, advice="Ask Ada."),
+            ["releaser update: mysite: it failed", "  what to do: Ask Ada.", "live: unchanged"],
+        ),
+        (
+            replace(QUIET, recovered="An earlier run was cut off.", noted="It was moved.").with_section(
+                MailSection(mail="sent to ada@example.org")
+            ),
+            ["releaser update: mysite: Nothing to update.", "An earlier run was cut off.", "It was moved.",
+             "mail: sent to ada@example.org"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_last_lines_say_what_failed_whether_live_changed_and_what_to_do(
+    report: RunReport, lines: list[str]
 ) -> None:
-    for code in (1, 2, 3, 4, 5, 6, 7, 8, 9, 130):
-        words = closing_lines(report(exit_code=code, headline="it failed", problems=problems))
-        assert words[1].startswith("  what to do: ")
-        assert sum("what to do" in word for word in words) == 1
-    assert "  what to do: Mend it." in closing_lines(report(exit_code=6, headline="it failed", advice="Mend it."))
-    assert closing_lines(QUIET) == ["releaser update: mysite: Nothing to update."]
+    assert closing_lines(report) == lines
 
 
-def test_of_what_was_taken_back_it_is_said_how_to_try_it_again() -> None:
-    problems = (Finding("a", message="restart failed", advice="Mend it."),)
-    failed = report(exit_code=6, headline="health check failed", problems=problems)
-    assert "releaser status" in closing_lines(failed)[1]
-    assert "releaser update --force" in closing_lines(failed)[1]
-    assert "releaser list" in closing_lines(dataclasses.replace(failed, command="rollback"))[1]
+@pytest.mark.parametrize("problems", [(), findings("it failed"), findings("another one")])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 7, 8, 9, 130])
+def test_whatever_failed_it_is_said_what_to_do(code: int, problems: tuple[Finding, ...]) -> None:
+    words = closing_lines(replace(ILL, exit_code=code, problems=problems))
+    assert words[1].startswith("  what to do: ")
+    assert sum("what to do" in word for word in words) == 1
 
 
-def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
-    words = closing_lines(
-        report(recovered="An earlier run was cut off.", noted="It was moved.").with_section(
-            MailSection(mail="sent to ada@example.org")
-        )
-    )
-    assert words[1:] == ["An earlier run was cut off.", "It was moved.", "mail: sent to ada@example.org"]
+@pytest.mark.parametrize(
+    ("command", "hints"), [("update", ["releaser status", "releaser update --force"]), ("rollback", ["releaser list"])]
+)
+def test_of_what_was_rolled_back_it_is_said_how_to_try_it_again(command: str, hints: list[str]) -> None:
+    problems = findings("restart failed", advice="Mend it.")
+    advice = closing_lines(replace(ILL, command=command, exit_code=6, problems=problems))[1]
+    assert [one for one in hints if one not in advice] == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
     ],
 )
 def test_it_is_said_whether_live_changed(changes: dict[str, Any], line: str) -> None:
-    assert live_line(report(**changes)) == line
+    assert live_line(replace(QUIET, **changes)) == line
 
 
 def test_of_a_long_output_the_end_is_shown() -> None:
@@ -129,10 +131,22 @@ def test_of_a_long_output_the_end_is_shown() -> None:
     assert output_lines("\x1b[31mred\x1b[0m")[1] == "  red"
 
 
-def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
-    lines = report_text(report(changes=CHANGES, output="oops", exit_code=5, headline="the tests fail"))
-    assert lines[:4] == TABLE
-    assert lines[4:7] == ["end of the output:", "  oops", "releaser update: mysite: the tests fail"]
+LATE = "2026-11-19T03:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("by", "since", "reason", "line"),
+    [
+        ("rollback", LATE, "rolled back", "alpha 2.0: rolled back (since 2026-11-19)"),
+        ("tests", LATE, "exit code 1", "alpha 2.0: exit code 1 (on hold by the tests since 2026-11-19)"),
+        ("person", LATE, "", "alpha 2.0: on hold by you since 2026-11-19"),
+        ("person", "", "ask Ada", "alpha 2.0: ask Ada (on hold by you)"),
+        ("policy", "", "`upgrade` keeps it out", "alpha 2.0: `upgrade` keeps it out"),
+    ],
+)
+def test_of_what_is_on_hold_it_is_said_by_what_and_since_when(by: str, since: str, reason: str, line: str) -> None:
+    held = Block(name="alpha", version="2.0", reason=reason, by=by, since=since)
+    assert on_hold_lines([held]) == [line]
 
 
 def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_latest_out() -> None:

@@ -1,5 +1,6 @@
 """Mails about one problem are one thread, and nothing is called solved that may not be."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +26,6 @@ from releaser.site.windows import DueSection
 from tests.reporting.makers import QUIET, STARTED
 
 PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "rollback", "follow-up")
-REFUSED = {"before_live": HookError("no"), "migrations": MigrationsError("no")}
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
 UPDATED = replace(QUIET, result="updated", live_changed=True)
 HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
@@ -41,10 +41,8 @@ LATER = (STARTED + timedelta(days=1)).isoformat()
         *((replace(QUIET, exit_code=code), name) for code, name in [(1, "bug"), (3, "preflight"), (7, "follow-up")]),
         (RED_BEFORE, "live tests"),
         (replace(RED_BEFORE, blame="update"), "tests"),
-        *(
-            (replace(QUIET, result="refused", exit_code=5, problems=error.findings), name)
-            for name, error in REFUSED.items()
-        ),
+        (replace(QUIET, result="refused", exit_code=5, problems=HookError("no").findings), "before_live"),
+        (replace(QUIET, result="refused", exit_code=5, problems=MigrationsError("no").findings), "migrations"),
         *((replace(QUIET, exit_code=code), "") for code in (0, 8, 9, 143)),
         (replace(QUIET, command="rollback", exit_code=7), ""),
     ],
@@ -66,13 +64,8 @@ def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
         (QUIET, {}, ("tests", "live tests", "rollback")),
         (QUIET, {"failed_at": (LATER,)}, ("build", "tests", "live tests", "rollback")),
         (WELL, {}, ("tests", "rollback")),
-        *(
-            (one, {}, PROBLEMS)
-            for one in (
-                replace(QUIET, exit_code=3),
-                QUIET.with_section(DueSection(due_at=QUIET.started_at)),
-            )
-        ),
+        (replace(QUIET, exit_code=3), {}, PROBLEMS),
+        (QUIET.with_section(DueSection(due_at=QUIET.started_at)), {}, PROBLEMS),
         (RED_BEFORE, {}, PROBLEMS),
         (replace(UPDATED, command="rollback"), {}, PROBLEMS),
         (replace(UPDATED, only=("alpha",)), {}, PROBLEMS),
@@ -101,3 +94,17 @@ def test_where_there_is_no_state_the_site_and_the_problem_name_the_thread() -> N
     refused = replace(QUIET, exit_code=3)
     assert root_of(refused) == root_of(replace(refused, run_id="another"))
     assert len({root_of(one) for one in (refused, replace(refused, path="/x"), replace(refused, exit_code=1))}) == 3
+
+
+def test_a_run_has_one_message_id_and_no_other_run_has_it() -> None:
+    assert message_id(replace(QUIET, headline="told again", seconds=90.0)) == message_id(QUIET)
+    others = [replace(QUIET, host="web2"), replace(QUIET, run_id="2"), replace(QUIET, path="/srv/other")]
+    assert len({*map(message_id, [QUIET, *others])}) == 4
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "a b\n<c>@d", "ü", "x" * 500, "..", "-", "a_b", "\udcff", "web1.example.org", "=?utf-8?q?=0A?="]
+)
+def test_every_message_id_is_well_formed(odd: str) -> None:
+    atoms = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+    assert re.fullmatch(rf"<{atoms}@{atoms}>", message_id(replace(QUIET, host=odd, run_id=odd, path=odd)))
