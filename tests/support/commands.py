@@ -27,6 +27,8 @@ _GIT_CONFIG = """\
 	auto = 0
 [maintenance]
 	auto = false
+[receive]
+	autogc = false
 [advice]
 	detachedHead = false
 """

@@ -25,8 +25,7 @@ def blocks_as_before(site: SampleSite, *, unfinished: bool = False) -> None:
             names = ("name", "by", "reason", "version", "release", "python", "output", "tests", "together", "commit")
             until = datetime.fromisoformat(one["until"]) - timedelta(days=7) if one["until"] else None
             tried_at = until.isoformat() if until else ""
-            by = one["by"].replace("rollback", "rollback")
-            hold = {**_pick(one, *names), "by": by, "code": one["code_key"], "tried_at": tried_at}
+            hold = {**_pick(one, *names), "code": one["code_key"], "tried_at": tried_at}
             (quarantine["versions"] if one["by"] == "rollback" else holds).append(hold)
     for name, content in (("quarantine.json", quarantine), ("holds.json", {"entries": holds})):
         if any(content.values()):

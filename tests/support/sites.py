@@ -11,7 +11,7 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from releaser.site.settings import SPECS
 from tests.support import snapshots
@@ -19,7 +19,7 @@ from tests.support.answers import mismatch
 from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
 from tests.support.layouts import SHARED_LIBRARY, SiteOptions
 from tests.support.templates import REMOTE, write_files
-from tests.support.wheels import LocalIndex
+from tests.support.wheels import LocalIndex, WheelOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,23 +198,13 @@ class SampleSite:
         return self._change_tests(self._original_tests, "Mend the tests")
 
     def publish(
-        self,
-        name: str,
-        version: str,
-        *,
-        broken: bool | Breakage = False,
-        requires: Sequence[str] = (),
-        modules: Mapping[str, str] | None = None,
-        requires_python: str | None = None,
-        urls: Mapping[str, str] | None = None,
+        self, name: str, version: str, *, broken: bool | Breakage = False, **options: Unpack[WheelOptions]
     ) -> Path:
         """Offer a version on the index; `broken` names what it breaks (True: the site's tests)."""
         if broken:
             breakage = "test" if broken is True else broken
-            modules = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
-        return self.index.publish(
-            name, version, requires=requires, modules=modules, requires_python=requires_python, urls=urls
-        )
+            options["modules"] = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
+        return self.index.publish(name, version, **options)
 
     def update_to(self, name: str, version: str) -> None:
         """Offer a version on the index, and update the site."""
@@ -231,8 +221,9 @@ class SampleSite:
         return run([program, "-c", code], cwd=self._somewhere(), env=self.env, check=0).stdout.strip()
 
     def live_version(self, package: str) -> str:
-        """Return the version of a package in the live environment."""
-        return self.python(f"import importlib.metadata; print(importlib.metadata.version({package!r}))")
+        """Return the version of a package in the live environment; it is read, as starting Python takes a while."""
+        (found,) = self.link.glob(f"lib/python*/site-packages/{package.replace('-', '_')}-*.dist-info")
+        return found.name.removesuffix(".dist-info").rpartition("-")[2]
 
     def live_id(self) -> str:
         """Return the id of the release that `link` leads to."""

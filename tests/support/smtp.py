@@ -215,13 +215,6 @@ def smtp_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def login_smtp_server(mail_ca: MailCa) -> Iterator[MailServer]:
-    """Takes mail after STARTTLS and a login as USER with PASSWORD."""
-    with mail_server(Behaviour(starttls=True, login=True), ca=mail_ca) as server:
-        yield server
-
-
-@pytest.fixture
 def refusing_smtp_server() -> Iterator[MailServer]:
     """Refuses every recipient whose address begins with `no`."""
     with mail_server(Behaviour(refuse=lambda address: address.startswith("no"))) as server:

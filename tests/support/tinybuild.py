@@ -11,7 +11,7 @@ import hashlib
 import re
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Distribution:
 
     name: str
     version: str
-    requires: tuple[str, ...] = ()
+    requires: Sequence[str] = ()
     scripts: Mapping[str, str] = field(default_factory=dict)
     requires_python: str | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
@@ -52,17 +52,14 @@ def write_wheel(directory: Path, distribution: Distribution, files: Mapping[str,
 
 
 def _dist_info(directory: str, distribution: Distribution) -> dict[str, str]:
-    files = {
-        f"{directory}/METADATA": metadata_text(distribution),
-        f"{directory}/WHEEL": _WHEEL,
-    }
+    files = {f"{directory}/METADATA": _metadata_text(distribution), f"{directory}/WHEEL": _WHEEL}
     if distribution.scripts:
         lines = (f"{name} = {target}\n" for name, target in distribution.scripts.items())
         files[f"{directory}/entry_points.txt"] = "".join(["[console_scripts]\n", *lines])
     return files
 
 
-def metadata_text(distribution: Distribution) -> str:
+def _metadata_text(distribution: Distribution) -> str:
     """Return the core metadata, version 2.1."""
     lines = ["Metadata-Version: 2.1", f"Name: {distribution.name}", f"Version: {distribution.version}"]
     if distribution.requires_python:
@@ -99,7 +96,7 @@ def get_requires_for_build_editable(config_settings: object = None) -> list[str]
 def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     """Hook of PEP 517: a wheel with a copy of the code."""
     project = Path.cwd()
-    distribution = read_project(project)
+    distribution = _read_project(project)
     return write_wheel(Path(wheel_directory), distribution, dict(_sources(project, distribution))).name
 
 
@@ -108,7 +105,7 @@ def build_editable(wheel_directory: str, config_settings: object = None, metadat
     project = Path.cwd()
     for name in _settings().get("writes", ()):
         (project / name).touch()
-    distribution = read_project(project)
+    distribution = _read_project(project)
     files = {f"__editable__.{distribution.module}.pth": f"{_source_root(project)}\n"}
     return write_wheel(Path(wheel_directory), distribution, files).name
 
@@ -119,13 +116,13 @@ def _settings() -> dict[str, list[str]]:
     return found
 
 
-def read_project(project: Path) -> Distribution:
+def _read_project(project: Path) -> Distribution:
     """Read what pyproject.toml says of the project."""
     table = tomllib.loads(_read(project / "pyproject.toml"))["project"]
     return Distribution(
         name=table["name"],
         version=table["version"],
-        requires=tuple(table.get("dependencies", ())),
+        requires=table.get("dependencies", ()),
         scripts=table.get("scripts", {}),
         requires_python=table.get("requires-python"),
     )

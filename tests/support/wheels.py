@@ -4,36 +4,33 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from tests.support import tinybuild
 
 BACKEND = "tinybuild"
 
 
-def build_wheel(
-    directory: Path,
-    name: str,
-    version: str,
-    *,
-    requires: Sequence[str] = (),
-    modules: Mapping[str, str] | None = None,
-    scripts: Mapping[str, str] | None = None,
-    requires_python: str | None = None,
-    urls: Mapping[str, str] | None = None,
-) -> Path:
-    """Write a pure Python wheel into `directory`.
+class Described(TypedDict, total=False):
+    """What a wheel may say of itself; `scripts` are console commands to `module:function`, `urls` labels to URLs."""
 
-    `modules` maps paths to source text (default: `<name>/__init__.py` with `__version__`), `scripts` console
-    commands to `module:function`, `urls` labels to project URLs. Equal arguments give equal bytes.
-    """
-    distribution = tinybuild.Distribution(
-        name=name,
-        version=version,
-        requires=tuple(requires),
-        scripts=scripts or {},
-        requires_python=requires_python,
-        urls=urls or {},
-    )
+    requires: Sequence[str]
+    scripts: Mapping[str, str]
+    requires_python: str | None
+    urls: Mapping[str, str]
+
+
+class WheelOptions(Described, total=False):
+    """What a wheel may have; `modules` maps paths to source text (default: `<name>/__init__.py` with `__version__`)."""
+
+    modules: Mapping[str, str] | None
+
+
+def build_wheel(
+    directory: Path, name: str, version: str, *, modules: Mapping[str, str] | None = None, **options: Unpack[Described]
+) -> Path:
+    """Write a pure Python wheel into `directory`. Equal arguments give equal bytes."""
+    distribution = tinybuild.Distribution(name=name, version=version, **options)
     if modules is None:
         modules = {f"{distribution.module}/__init__.py": f'__version__ = "{version}"\n'}
     return tinybuild.write_wheel(directory, distribution, modules)
@@ -84,28 +81,9 @@ class LocalIndex:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
 
-    def publish(
-        self,
-        name: str,
-        version: str,
-        *,
-        requires: Sequence[str] = (),
-        modules: Mapping[str, str] | None = None,
-        scripts: Mapping[str, str] | None = None,
-        requires_python: str | None = None,
-        urls: Mapping[str, str] | None = None,
-    ) -> Path:
-        """Offer a version; the arguments are those of `build_wheel`."""
-        return build_wheel(
-            self.path,
-            name,
-            version,
-            requires=requires,
-            modules=modules,
-            scripts=scripts,
-            requires_python=requires_python,
-            urls=urls,
-        )
+    def publish(self, name: str, version: str, **options: Unpack[WheelOptions]) -> Path:
+        """Offer a version."""
+        return build_wheel(self.path, name, version, **options)
 
     def publish_backend(self) -> Path:
         """Offer the build backend `tinybuild`, which packaged projects name in `[build-system]`."""
@@ -114,8 +92,5 @@ class LocalIndex:
 
     def withdraw(self, name: str, version: str) -> None:
         """Take a version back."""
-        self._wheel(name, version).unlink()
-
-    def _wheel(self, name: str, version: str) -> Path:
         module = tinybuild.Distribution(name=name, version=version).module
-        return self.path / f"{module}-{version}-py3-none-any.whl"
+        (self.path / f"{module}-{version}-py3-none-any.whl").unlink()
