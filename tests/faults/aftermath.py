@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.invariants import Witness
+from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import SCENES, UPDATED
 
 if TYPE_CHECKING:
@@ -59,17 +59,13 @@ class Eyewitness:
         self, wanted: Expected | None = None, *, update: Callable[[], Finished] | None = None
     ) -> list[str]:
         """Update; name what does not hold then. It is to come to what is `wanted`, or else to what the scene tells."""
-        wanted = wanted or self._expected()
+        if wanted is None and self.scene.command == "rollback" and _link(self.site) == self.link:
+            wanted = Expected(told=None, versions=UPDATED)  # it was cut off before it began, and has nothing to tell
+        wanted = wanted or Expected(told=self.scene.told, versions=self.scene.versions)
         finished = update() if update else self.site.releaser("update")
         if self.scene.code and finished.returncode == self.scene.code:
             finished = self.site.releaser("update")  # the fault came before the verdict on what does not work
         return self.witness.after_update(finished, told=wanted.told, versions=wanted.versions, several=wanted.several)
-
-    def _expected(self) -> Expected:
-        """Return what is to come; a rollback that was cut off before it began has nothing to tell."""
-        if self.scene.command == "rollback" and _link(self.site) == self.link:
-            return Expected(told=None, versions=UPDATED)
-        return Expected(told=self.scene.told, versions=self.scene.versions)
 
 
 def _static(site: SampleSite) -> list[str]:
@@ -81,7 +77,7 @@ def _static(site: SampleSite) -> list[str]:
     if static is None or not site.link.exists() or "COLLECTSTATIC='off'" in (site.outer / ".env").read_text("utf-8"):
         return []
     live = {name: site.live_version(name) for name in static}
-    return [] if static == live else [f"static files: of {static}, but {live} is live"]
+    return unless(static == live, f"static files: of {static}, but {live} is live")
 
 
 def _link(site: SampleSite) -> str:

@@ -269,3 +269,8 @@ def _running(site: SampleSite) -> list[str]:
         if place in seen and state not in "ZX":
             found.append(f"I4: process {entry.name} is left: {words.replace(bytes(1), b' ').decode(errors='replace')}")
     return found
+
+
+def unless(holds: object, sentence: str) -> list[str]:
+    """Return the sentence in a list, or an empty list when it holds."""
+    return [] if holds else [sentence]

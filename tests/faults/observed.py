@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":  # as a script: the directory of this file is on the path, not the project
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.faults.forgetting import ForgetfulDisk
+    from tests.support.commands import Finished
     from tests.support.sites import SampleSite
 
 # What comes at the point. Of what has not been synced, `forget` loses all, `reorder` the oldest alone, and `newest
@@ -37,6 +38,7 @@ How = Literal["SIGKILL", "SIGSTOP", "forget", "reorder", "newest lasts", ""]
 LOSING = ("forget", "reorder", "newest lasts")
 
 END = "end"
+_ALIKE = 12  # events of one name that all become points
 _VARIABLE = "OBSERVE"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)*")
@@ -52,7 +54,7 @@ _CHANGING = {
 _APART = ("remote.git", "elsewhere", "index")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Point:
     """Before the `number`th time that an event of this name happens."""
 
@@ -67,37 +69,25 @@ class Point:
 class Fault:
     """What comes, and when; `without` is the name of a mutation that is in force, empty for none."""
 
-    at: Point = Point(event=END)
+    at: Point = Point(END)
     how: How = ""
     without: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How the run ended: its status, what it printed, and the events that there were, in order."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    events: tuple[str, ...]
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """What was printed for `--json`; empty when it did not come to that."""
-        with contextlib.suppress(ValueError):
-            return cast("dict[str, Any]", json.loads(self.stdout))
-        return {}
-
-
-def run_observed(site: SampleSite, command: str, *args: str, fault: Fault) -> Ended:
+def run_observed(site: SampleSite, command: str, *args: str, fault: Fault) -> Finished:
     """Run releaser to its end, or to its fault."""
+    return _run_noted(site, command, *args, fault=fault)[0]
+
+
+def _run_noted(site: SampleSite, command: str, *args: str, fault: Fault) -> tuple[Finished, list[str]]:
+    """Run releaser; return how it ended, and the events that there were, in order."""
     from tests.support.commands import run
 
     notes = _notes(site)
     finished = run(_words(site, command, args), cwd=notes.parent, env=_environment(site, fault, notes))
-    return Ended(
-        returncode=finished.returncode, stdout=finished.stdout, stderr=finished.stderr, events=_events_in(notes)
-    )
+    events = notes.read_text(encoding="utf-8").splitlines()
+    notes.unlink()
+    return finished, events
 
 
 def started(
@@ -113,18 +103,15 @@ def started(
 
 def points(site: SampleSite, command: str, *args: str) -> tuple[Point, ...]:
     """Run releaser once and return the points that it came by, in order; of many alike three are kept."""
-    ended = run_observed(site, command, *args, fault=Fault())
-    totals, seen = Counter(ended.events), Counter[str]()
+    _, events = _run_noted(site, command, *args, fault=Fault())
+    totals, seen = Counter(events), Counter[str]()
     found = []
-    for event in ended.events:
+    for event in events:
         seen[event] += 1
         number, total = seen[event], totals[event]
         if total <= _ALIKE or number in (1, total // 2, total):
-            found.append(Point(event=event, number=number))
+            found.append(Point(event, number))
     return tuple(found)
-
-
-_ALIKE = 12  # events of one name that all become points
 
 
 def _words(site: SampleSite, command: str, args: tuple[str, ...]) -> list[str]:
@@ -132,27 +119,17 @@ def _words(site: SampleSite, command: str, args: tuple[str, ...]) -> list[str]:
 
 
 def _notes(site: SampleSite) -> Path:
+    """Make a file in a directory that no fault reaches: the one of git's configuration, away from the site."""
     import tempfile
 
-    descriptor, name = tempfile.mkstemp(prefix="events-", suffix=".txt", dir=_beside(site))
+    descriptor, name = tempfile.mkstemp(prefix="events-", suffix=".txt", dir=site.env["HOME"])
     os.close(descriptor)
     return Path(name)
-
-
-def _beside(site: SampleSite) -> Path:
-    """Return a directory that no fault reaches: the one of git's configuration, which lies away from the site."""
-    return Path(site.env["HOME"])
 
 
 def _environment(site: SampleSite, fault: Fault, notes: Path) -> dict[str, str]:
     order = {"root": str(site.outer), "notes": str(notes), **asdict(fault)}
     return site.environment({_VARIABLE: json.dumps(order)})
-
-
-def _events_in(notes: Path) -> tuple[str, ...]:
-    found = tuple(notes.read_text(encoding="utf-8").splitlines())
-    notes.unlink()
-    return found
 
 
 # What follows runs in the script

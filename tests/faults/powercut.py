@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.faults.observed import Fault, Point, started
 from tests.faults.scenes import Scenes
+from tests.support.guards import require
 from tests.support.sites import SampleSite
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
@@ -83,6 +84,7 @@ class Disks:
     @contextlib.contextmanager
     def site(self, scene: str, base: Path) -> Iterator[tuple[SampleSite, Disk]]:
         """Give the site of a scene on its own disk, which is gone after the block. The remote is on another one."""
+        require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
         like, image = self._image(scene)
         place = base / like.outer.name
         place.mkdir(parents=True)

@@ -1,17 +1,14 @@
 """Where faults are made: one place to which a site is brought back before each point, and what comes after a fault."""
 
 import itertools
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import pytest
-
 from tests.faults.aftermath import Expected, Eyewitness
+from tests.faults.invariants import unless
 from tests.faults.scenes import SCENES, Scene, Scenes
 from tests.faults.tracing import Call, Hit, followed, hit, recorded, spread
 from tests.support.commands import Finished
@@ -19,9 +16,8 @@ from tests.support.sites import SampleSite
 
 T = TypeVar("T")
 
-MEMORY = Path("/dev/shm")
 PLACE = "<place>"  # in recorded calls: each stage has its own
-TRIES = 8  # a busy machine begins and ends processes all the time
+TRIES = 9  # a busy machine begins and ends processes all the time
 FAILED = frozenset({3, 4, 6})
 # Scenes that have most of their calls in common with others: of these, every so manyth will do.
 AKIN = frozenset(
@@ -29,10 +25,27 @@ AKIN = frozenset(
 )
 SHARE_OF_AKIN = 3
 SHARE_OF_ALIKE = 3  # of the calls about the log, or about one file after the other of a whole tree
-FOLLOW_UP_FAILED = 7
 LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
 DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
 NO_RELEASE = 9  # a killed `init` may leave no release, so prune has nothing to do
+
+
+class Ground:
+    """A directory that is brought back to what it was before every point."""
+
+    def __init__(self, base: Path) -> None:
+        self.place, self._kept = base / "stage", base / "kept"
+        self.place.mkdir()
+
+    def keep(self) -> None:
+        """Let what is there now be what it is brought back to."""
+        shutil.rmtree(self._kept, ignore_errors=True)
+        shutil.copytree(self.place, self._kept, symlinks=True)
+
+    def bring_back(self) -> None:
+        """Bring it back."""
+        shutil.rmtree(self.place)
+        shutil.copytree(self._kept, self.place, symlinks=True)
 
 
 class Stage:
@@ -43,31 +56,22 @@ class Stage:
         self.scene: Scene = SCENES[name]
         self.command = self.scene.command
         self._scenes: Scenes | None = scenes
-        self._place, self._kept = place / "stage", place / "kept"
-        self._place.mkdir()
-        self.site = self._equipped(scenes.copy(name, self._place))
+        self._ground = Ground(place)
+        self.site = scenes.copy(name, self._ground.place)
+        temporary = self._ground.place / "tmp"
+        temporary.mkdir()
+        self.site.env["TMPDIR"] = str(temporary)
         self._seen = Eyewitness.of(self.site, name)
-        self._keep()
+        self._ground.keep()
 
     def freeze(self, command: str) -> None:
         """Let the site as it is now be what every point begins with, and `command` what meets the fault."""
         self.command, self._scenes = command, None
-        shutil.rmtree(self._kept)
-        self._keep()
-
-    def _keep(self) -> None:
-        shutil.copytree(self._place, self._kept, symlinks=True)
-
-    def _equipped(self, site: SampleSite) -> SampleSite:
-        temporary = self._place / "tmp"
-        temporary.mkdir()
-        site.env["TMPDIR"] = str(temporary)
-        return site
+        self._ground.keep()
 
     def again(self) -> SampleSite:
         """Bring the site back to what it was."""
-        shutil.rmtree(self._place)
-        shutil.copytree(self._kept, self._place, symlinks=True)
+        self._ground.bring_back()
         return self.site
 
     def strike(self, at: Call, fault: str, *, lasting: bool = False) -> Hit:
@@ -75,12 +79,11 @@ class Stage:
 
         How many files it opens depends on how many processes there are, so that the call may have to be found again.
         """
-        met = hit(self.again(), self.command, at=at, fault=fault, lasting=lasting)
         for _ in range(TRIES):
+            met = hit(self.again(), self.command, at=at, fault=fault, lasting=lasting)
             if met.made:
                 break
-            again = self._record()[at.position]
-            met = hit(self.again(), self.command, at=again, fault=fault, lasting=lasting)
+            at = self._record()[at.position]
         return met
 
     def aftermath(self, number: int, *, cleaned: bool = False, expected: Expected | None = None) -> list[str]:
@@ -93,10 +96,8 @@ class Stage:
         broken = witness.after_command() if cleaned else witness.at_once()
         if number % 2 == 0:
             finished = self.site.releaser("prune")
-            is_unadopted = self.command == "init" and finished.returncode == NO_RELEASE
-            if finished.returncode not in DONE and not is_unadopted:
-                broken.append(f"I6: prune failed: {finished}")
-            broken += witness.after_command()
+            done = {*DONE, NO_RELEASE} if self.command == "init" else DONE
+            broken += unless(finished.returncode in done, f"I6: prune failed: {finished}") + witness.after_command()
         return broken + self._seen.after_next_update(expected)
 
     def expected_after(self, finished: Finished) -> Expected | None:
@@ -106,7 +107,7 @@ class Stage:
             return Expected(told=told, versions=self.scene.versions)
         if self.name.endswith("taken back") and finished.returncode:  # first for the fault, then on its own account
             return Expected(told=self.scene.told, versions=self.scene.versions, several=True)
-        if self.name in LIVE and finished.returncode == FOLLOW_UP_FAILED and "mail: kept" in finished.stderr:
+        if self.name in LIVE and finished.returncode == 7 and "mail: kept" in finished.stderr:
             return Expected(told=told, versions=self.scene.versions)
         return None
 
@@ -114,8 +115,9 @@ class Stage:
         """Return the calls of the command that change something; those of a scene are recorded once a session."""
         if self._scenes is None:
             return self._record()
-        found = self._scenes.once(f"calls of {self.name}", lambda: moved(self._record(), str(self._place), PLACE))
-        return moved(found, PLACE, str(self._place))
+        place = str(self._ground.place)
+        found = self._scenes.once(f"calls of {self.name}", lambda: moved(self._record(), place, PLACE))
+        return moved(found, PLACE, place)
 
     def _record(self) -> list[Call]:
         return recorded(self.again(), self.command, codes={*DONE, self.scene.code})
@@ -123,11 +125,9 @@ class Stage:
     def count_children(self) -> int:
         """Count what the command's children change, once uv's cache holds all that they need."""
         assert self._scenes is not None
-        return self._scenes.once(f"children of {self.name}", self._count_children)
-
-    def _count_children(self) -> int:
-        followed(self.again(), self.command)
-        return followed(self.again(), self.command).counted
+        return self._scenes.once(
+            f"children of {self.name}", lambda: [followed(self.again(), self.command).counted for _ in range(2)][-1]
+        )
 
 
 def moved(calls: list[Call], place: str, elsewhere: str) -> list[Call]:
@@ -162,13 +162,3 @@ def evenly(total: int, count: int) -> list[int]:
     """Choose `count` numbers from 1 to nearly `total`, which may be a little less at the next run."""
     last = max(1, int(total * 0.97))
     return sorted({1 + number * last // count for number in range(min(count, last))})
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in memory, if there is such a thing, as thousands of sites are made and thrown away."""
-    if not os.access(MEMORY, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="faults-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)

@@ -42,7 +42,7 @@ class Tally:
         self.held: Counter[str] = Counter()
         self._broken: list[str] = []
 
-    def add(self, *, command: str, point: str, broken: Sequence[str]) -> None:
+    def add(self, command: str, point: str, broken: Sequence[str]) -> None:
         """Count a point; `broken` names the invariants that did not hold, in sentences."""
         self.tried[command] += 1
         self.held[command] += not broken
@@ -59,8 +59,11 @@ class Tally:
             pytest.fail(f"{len(self._broken)} of {self.tried.total()} points did not hold\n{listed}", pytrace=False)
 
 
+Tallies = Callable[[str], Tally]
+
+
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Tally]]:
+def tally(request: pytest.FixtureRequest) -> Iterator[Tallies]:
     """Make tallies; what they hold at the end of the test goes into the table."""
     made: list[Tally] = []
 

@@ -1,12 +1,11 @@
 """Damage by others: each gets a plain diagnosis and the safe outcome, and an update heals it."""
 
 import datetime
-import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,29 +13,28 @@ import pytest
 from releaser.capabilities import state_files
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
-from tests.faults.invariants import Witness
+from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.sites import SampleSite
 
 NEWEST = {"alpha": "1.1.1", "beta": "1.0.0"}
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, kw_only=True)
 class There:
-    """A site with three releases."""
+    """A site with three releases: directories, newest first."""
 
-    site: SampleSite
-    live: Path
-    kept: Path
-    adopted: Path
+    def __init__(self, site: SampleSite) -> None:
+        self.site = site
+        self.live, self.kept, self.adopted = releases(site)
 
 
 Act = Callable[[There], object]
+ALL = ("live", "kept", "adopted")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Harm:
     """Something that somebody does to a site, and what releaser has to say to it.
 
@@ -47,7 +45,7 @@ class Harm:
     do: Act
     seen: str | None
     told: str | None
-    hurts: Sequence[str] = field(default=())
+    hurts: Sequence[str] = ()
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +59,6 @@ def grown(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> SampleSit
 def releases(site: SampleSite) -> list[Path]:
     """Return the directories of the releases, newest first."""
     return [Path(row["path"]).parent for row in site.json("list")]
-
-
-def of(site: SampleSite) -> There:
-    live, kept, adopted = releases(site)
-    return There(site=site, live=live, kept=kept, adopted=adopted)
 
 
 def module(release: Path, name: str = "alpha/__init__.py") -> Path:
@@ -97,61 +90,60 @@ def change_twice(path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("1", "2"), encoding="utf-8")
 
 
+def nullify(path: Path) -> None:
+    path.write_bytes(b"\0" * 99)
+
+
+def link_harm(target: str) -> Harm:
+    """Let the link lead nowhere."""
+    return Harm(lambda it: relink(it.site, target), "is dangling", "was dangling")
+
+
 LINK: Mapping[str, Harm] = {
-    "deleted": Harm(do=lambda it: it.site.link.unlink(), seen="is missing", told="was missing"),
-    "dangling": Harm(do=lambda it: relink(it.site, "nowhere"), seen="is dangling", told="was dangling"),
-    "to a release that is gone": Harm(
-        do=lambda it: relink(it.site, it.site.state_dir / "releases" / "20200101T000000Z" / "venv"),
-        seen="is dangling",
-        told="was dangling",
-    ),
-    "to itself": Harm(do=lambda it: relink(it.site, it.site.link.name), seen="is dangling", told="was dangling"),
+    "deleted": Harm(lambda it: it.site.link.unlink(), "is missing", "was missing"),
+    "dangling": link_harm("nowhere"),
+    "to a release that is gone": link_harm("../.releaser/site/releases/20200101T000000Z/venv"),
+    "to itself": link_harm(".venv"),
     "uv venv --clear": Harm(
-        do=lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link),
-        seen="is damaged",
-        told="is damaged",
-        hurts=["live"],
+        lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link), "is damaged", "is damaged", ["live"]
     ),
 }
 
 
-def live_harm(do: Act, words: str, told: str | None = None) -> Harm:
+def live_harm(do: Act, words: str) -> Harm:
     """Harm the live release."""
-    return Harm(do=do, seen=words, told=told or words, hurts=["live"])
+    return Harm(do, words, words, ["live"])
 
 
+GONE = "interpreter is gone|dangling"
 LIVE: Mapping[str, Harm] = {
     "a module edited": live_harm(lambda it: edit(module(it.live)), r"alpha/__init__\.py is changed"),
     "a module of the same size": live_harm(lambda it: change_twice(module(it.live)), r"alpha/__init__\.py is changed"),
     "a module deleted": live_harm(lambda it: module(it.live).unlink(), r"alpha/__init__\.py is missing"),
     "a .pth file added": live_harm(lambda it: module(it.live, "x.pth").touch(), r"x\.pth is added"),
     "a package removed": live_harm(
-        lambda it: it.site.uv("pip", "uninstall", "--quiet", "--python", it.site.link, "beta"),
-        r"beta 1\.0\.0 removed",
+        lambda it: it.site.uv("pip", "uninstall", "--quiet", "--python", it.site.link, "beta"), r"beta 1\.0\.0 removed"
     ),
     "uv sync with another lock": live_harm(
-        lambda it: sync_with(it.site, it.kept / "uv.lock"),
-        r"is damaged: alpha 1\.1\.1 → 1\.1\.0\b",
+        lambda it: sync_with(it.site, it.kept / "uv.lock"), r"is damaged: alpha 1\.1\.1 → 1\.1\.0\b"
     ),
-    "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), "interpreter is gone|dangling"),
+    "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), GONE),
     "its interpreter gone": live_harm(
-        lambda it: (it.live / "venv" / "bin" / "python").unlink(), "interpreter is gone|dangling"
+        lambda it: (it.live / "venv/bin/python").unlink(), "interpreter is gone|dangling"
     ),
     "its directory gone": live_harm(lambda it: shutil.rmtree(it.live), "dangling"),
     "its directory emptied": live_harm(lambda it: empty(it.live), "dangling"),
     "its manifest gone": live_harm(lambda it: (it.live / MANIFEST).unlink(), "manifest"),
-    "its manifest is garbage": live_harm(lambda it: (it.live / MANIFEST).write_bytes(b"\0" * 99), "manifest"),
+    "its manifest is garbage": live_harm(lambda it: nullify(it.live / MANIFEST), "manifest"),
     "its manifest is a list": live_harm(lambda it: (it.live / MANIFEST).write_text("[]"), "manifest"),
     "its lock gone": live_harm(lambda it: (it.live / "uv.lock").unlink(), r"uv\.lock cannot be read"),
-    "its lock is garbage": live_harm(
-        lambda it: (it.live / "uv.lock").write_bytes(b"\0" * 99), r"uv\.lock has been changed"
-    ),
+    "its lock is garbage": live_harm(lambda it: nullify(it.live / "uv.lock"), r"uv\.lock has been changed"),
 }
 
 
 def kept_harm(do: Act, seen: str, told: str | None = None) -> Harm:
     """Harm the release before the live one."""
-    return Harm(do=do, seen=seen, told=told, hurts=["kept"])
+    return Harm(do, seen, told, ["kept"])
 
 
 KEPT: Mapping[str, Harm] = {
@@ -164,22 +156,6 @@ KEPT: Mapping[str, Harm] = {
     ),
 }
 
-
-def garbage(name: str, content: str, *, of_live: bool = False) -> Act:
-    """Return what puts garbage in the place of a state file, or of a file of the live release."""
-
-    def do(it: There) -> None:
-        path = it.live / name if of_live else it.site.state_dir / name
-        before = path.read_bytes() if path.exists() else b'{"version": 2, "paths": []}\n'
-        if content == "a directory":
-            path.unlink(missing_ok=True)
-            path.mkdir()
-        else:
-            path.write_bytes(CONTENTS.get(content, before[: len(before) // 2]))
-
-    return do
-
-
 CONTENTS = {
     "empty": b"",
     "zeros": b"\0" * 512,
@@ -191,52 +167,58 @@ CONTENTS = {
         b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "untracked": 5, "push": "x"}\n'
     ),
 }
-STATE_FILES = tuple(file.name for file in state_files() if is_dataclass(file.type))
 
 
-def _state_harm(name: str, content: str) -> Harm:
-    words = "journal could not be read" if name == "journal.json" else rf"{re.escape(name)} could not be read"
-    return Harm(do=garbage(name, content), seen=rf"{re.escape(name)} cannot be read", told=words)
+def garbage(name: str, content: str, *, of_live: bool = False) -> Act:
+    """Return what puts garbage in the place of a state file, or of a file of the live release."""
+
+    def do(it: There) -> None:
+        path = (it.live if of_live else it.site.state_dir) / name
+        before = path.read_bytes() if path.exists() else b'{"version": 2, "paths": []}\n'
+        if content == "a directory":
+            path.unlink(missing_ok=True)
+            path.mkdir()
+        else:
+            path.write_bytes(CONTENTS.get(content, before[: len(before) // 2]))
+
+    return do
 
 
-STATE: Mapping[str, Harm] = {
-    **{
-        f"{name}: {content}": _state_harm(name, content)
-        for name, content in itertools.product(STATE_FILES, ("truncated", "a directory", *CONTENTS))
-    },
-    "history.jsonl: truncated": Harm(do=garbage("history.jsonl", "truncated"), seen=None, told=None),
-    "history.jsonl: random": Harm(do=garbage("history.jsonl", "random"), seen=None, told=None),
-    "history.jsonl: a directory": Harm(do=garbage("history.jsonl", "a directory"), seen=None, told="history"),
-    "ledger.json: gone": Harm(do=lambda it: (it.site.state_dir / "ledger.json").unlink(), seen=None, told="was lost"),
-    **{
-        f"state.json of a release: {content}": Harm(
-            do=garbage("state.json", content, of_live=True),
-            seen=r"state\.json cannot be read",
-            told=r"state\.json could not be read",
+def garbled(name: str, *, of_live: bool = False) -> dict[str, Harm]:
+    """Return each kind of garbage in the place of a state file."""
+    told = "journal" if name == "journal.json" else re.escape(name)
+    return {
+        f"{name}{' of a release' if of_live else ''}: {content}": Harm(
+            garbage(name, content, of_live=of_live), rf"{re.escape(name)} cannot be read", rf"{told} could not be read"
         )
         for content in ("truncated", "a directory", *CONTENTS)
-    },
+    }
+
+
+def state_gone(name: str, seen: str | None, told: str | None, hurts: Sequence[str] = ()) -> Harm:
+    """Remove a directory of the state directory, or all of it."""
+    return Harm(lambda it: shutil.rmtree(it.site.state_dir / name), seen, told, hurts)
+
+
+STATE_FILES = [file.name for file in state_files() if is_dataclass(file.type)]
+STATE: Mapping[str, Harm] = {
+    **{case: harm for name in STATE_FILES for case, harm in garbled(name).items()},
+    "history.jsonl: truncated": Harm(garbage("history.jsonl", "truncated"), None, None),
+    "history.jsonl: random": Harm(garbage("history.jsonl", "random"), None, None),
+    "history.jsonl: a directory": Harm(garbage("history.jsonl", "a directory"), None, "history"),
+    "ledger.json: gone": Harm(lambda it: (it.site.state_dir / "ledger.json").unlink(), None, "was lost"),
+    **garbled("state.json", of_live=True),
     "state.json of a release: gone": Harm(
-        do=lambda it: (it.live / "state.json").unlink(), seen=None, told="state.json` of release .* was lost"
+        lambda it: (it.live / "state.json").unlink(), None, "state.json` of release .* was lost"
     ),
-    "the outbox gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "outbox"), seen=None, told=None),
-    "the logs gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "logs"), seen=None, told=None),
-    "all releases gone": Harm(
-        do=lambda it: shutil.rmtree(it.site.state_dir / "releases"),
-        seen="is dangling",
-        told="gone from",
-        hurts=["live", "kept", "adopted"],
-    ),
-    "the state directory gone": Harm(
-        do=lambda it: shutil.rmtree(it.site.state_dir),
-        seen=None,
-        told="site: updated",
-        hurts=["live", "kept", "adopted"],
-    ),
+    "the outbox gone": state_gone("outbox", None, None),
+    "the logs gone": state_gone("logs", None, None),
+    "all releases gone": state_gone("releases", "is dangling", "gone from", ALL),
+    "the state directory gone": state_gone("", None, "site: updated", ALL),
 }
 
 
-def occupied(place: str, name: str, *, by: str) -> Harm:
+def occupied(place: str, name: str, by: str) -> Harm:
     """Occupy a temporary name; the next update has something to do."""
 
     def do(it: There) -> None:
@@ -249,27 +231,21 @@ def occupied(place: str, name: str, *, by: str) -> Harm:
             path.symlink_to(it.kept)
         edit(module(it.live))
 
-    return Harm(do=do, seen="is damaged", told="is damaged", hurts=["live"])
+    return live_harm(do, "is damaged")
 
 
-NAMES = (("state_dir", "..venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir", ".ledger.json.new"))
+NAMES = ("..venv.new", ".uv.lock.new", ".ledger.json.new")
 OCCUPIED: Mapping[str, Harm] = {
-    f"{name} is {by}": occupied(place, name, by=by)
-    for (place, name), by in itertools.product(
-        (*NAMES, ("outer", ".site.releaser-staging")), ("a directory", "a file", "a link")
-    )
+    f"{name} is {by}": occupied(place, name, by)
+    for place, name in (*(("state_dir", name) for name in NAMES), ("outer", ".site.releaser-staging"))
+    for by in ("a directory", "a file", "a link")
 }
-
-
-def chosen(harms: Mapping[str, Harm], *, everything: bool, every: int) -> Iterable[tuple[str, Harm]]:
-    """Return all of these, or a spread of them."""
-    return itertools.islice(harms.items(), 0, None, 1 if everything else every)
 
 
 def tried(harm: Harm, site: SampleSite) -> list[str]:
     """Do harm to a site; return what does not hold then, and after the next update."""
     before = Witness.of(site)
-    there = of(site)
+    there = There(site)
     harm.do(there)
     hurt = {getattr(there, name).name for name in harm.hurts}
     good = {name: seen for name, seen in before.good.items() if name not in hurt}
@@ -284,9 +260,8 @@ def tried(harm: Harm, site: SampleSite) -> list[str]:
     again = Witness.of(site)
     finished = site.releaser("update")
     broken = again.after_update(finished, versions=NEWEST)
-    if finished.stdout or finished.stderr or len(again.mails) != len(Witness.of(site).mails):
-        broken.append(f"I5: the update after healing is not silent: {finished}")
-    return broken
+    is_silent = not (finished.stdout or finished.stderr) and len(again.mails) == len(Witness.of(site).mails)
+    return broken + unless(is_silent, f"I5: the update after healing is not silent: {finished}")
 
 
 def said(site: SampleSite, seen: str | None) -> list[str]:
@@ -301,6 +276,7 @@ def said(site: SampleSite, seen: str | None) -> list[str]:
     return [f"{name} does not say {seen!r}: {text}" for name, text in answers.items() if not re.search(seen, text)]
 
 
+# Each with how manyth of it are in the spread.
 GROUPS: Mapping[str, tuple[Mapping[str, Harm], int]] = {
     ".venv": (LINK, 4),
     "the live release": (LIVE, 5),
@@ -312,13 +288,12 @@ GROUPS: Mapping[str, tuple[Mapping[str, Harm], int]] = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_damage_is_named_and_healed(
-    group: str, grown: SampleSite, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    group: str, grown: SampleSite, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
-    points = tally("damage by others")
-    harms, every = GROUPS[group]
-    for number, (name, harm) in enumerate(chosen(harms, everything=all_points, every=every)):
+    points, (harms, every) = tally("damage by others"), GROUPS[group]
+    for number, name in enumerate([*harms][:: 1 if all_points else every]):
         site = grown.copy(tmp_path / str(number))
-        points.add(command="update", point=f"{group}, {name}", broken=tried(harm, site))
+        points.add("update", f"{group}, {name}", tried(harms[name], site))
         shutil.rmtree(tmp_path / str(number))
     points.check()
 
@@ -326,7 +301,7 @@ def test_damage_is_named_and_healed(
 @pytest.mark.parametrize("name", list(KEPT)[::2])
 def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp_path: Path) -> None:
     site = grown.copy(tmp_path)
-    there = of(site)
+    there = There(site)
     kept, adopted = there.kept, there.adopted
     KEPT[name].do(there)
     if kept.exists() and (kept / MANIFEST).exists():
@@ -341,7 +316,7 @@ def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp
 
 def test_without_a_sound_release_a_rollback_says_why(grown: SampleSite, tmp_path: Path) -> None:
     site = grown.copy(tmp_path)
-    there = of(site)
+    there = There(site)
     edit(module(there.kept))
     edit(module(there.adopted))
     finished = site.releaser("rollback", check=9)
@@ -372,7 +347,7 @@ CLOCKS = {
 
 
 @pytest.mark.parametrize("name", CLOCKS)
-def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path, tally: Callable[[str], Tally]) -> None:
+def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path, tally: Tallies) -> None:
     site = grown.copy(tmp_path)
     before = site.live_id()
     site.publish("alpha", "1.2.0")
@@ -380,16 +355,16 @@ def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path,
     finished = at_another_time(site, CLOCKS[name], "update")
     broken = witness.after_update(finished, told=r"1\.2\.0", versions={"alpha": "1.2.0"})
     other = site.live_id()
-    points.add(command="update", point=name, broken=broken)
+    points.add("update", name, broken)
     site.publish("alpha", "1.2.1")
     broken = Witness.of(site).after_update(site.releaser("update"), told=r"1\.2\.1", versions={"alpha": "1.2.1"})
-    broken += [] if releases(site)[1].name == other else [f"the order is {releases(site)}"]
-    points.add(command="update", point=f"{name}, and back", broken=broken)
+    broken += unless(releases(site)[1].name == other, f"the order is {releases(site)}")
+    points.add("update", f"{name}, and back", broken)
     broken = []
     for expected in (other, before):
         finished = at_another_time(site, CLOCKS[name], "rollback")
-        broken += [] if site.live_id() == expected else [f"a rollback went to {site.live_id()}: {finished}"]
-    points.add(command="rollback", point=name, broken=broken)
+        broken += unless(site.live_id() == expected, f"a rollback went to {site.live_id()}: {finished}")
+    points.add("rollback", name, broken)
     silent(site.releaser("update"))
     points.check()
 
@@ -400,8 +375,7 @@ def test_what_is_damaged_is_healed_even_if_what_is_newer_fails(scenes: Scenes, t
     site.releaser("update", check=0)
     site.publish("alpha", "1.2.0", broken=True)
     edit(module(site.state_dir / "releases" / site.live_id()))
-    witness = Witness.of(site)
-    witness = replace(witness, good={}, live=None)
+    witness = replace(Witness.of(site), good={}, live=None)
     told = r"alpha/__init__\.py is changed"
     assert witness.after_update(site.releaser("update"), told=told, versions={"alpha": "1.1.0"}) == []
     site.releaser("update", check=5)

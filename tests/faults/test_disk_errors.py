@@ -1,19 +1,19 @@
 """A disk that is full, broken, over quota or read-only at any one call of releaser, or from then on."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.faults.aftermath import Expected
+from tests.faults.invariants import unless
 from tests.faults.scenes import Scenes
-from tests.faults.stage import AKIN, Stage, few_alike, place, thinned
-from tests.faults.tally import Tally
-from tests.faults.tracing import Call, hit, require_strace, spread
-from tests.support.commands import Finished
+from tests.faults.stage import AKIN, Stage, chosen, few_alike, thinned
+from tests.faults.tally import Tallies, Tally
+from tests.faults.tracing import Call, Hit, hit, spread
 
-__all__ = ["place"]
+pytestmark = pytest.mark.usefixtures("strace")
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
 # The calls that such an error can hit: those that need room, or that a broken or read-only disk refuses.
@@ -29,13 +29,13 @@ DOCUMENTED = frozenset({0, 3, 4, 5, 6, 7, 8, 9})
 OWN = {"init": 4, "init without a venv": 2, "update": 8, "update, taken back": 2, "rollback": 4, "prune": 4}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Ill:
     """An error at one call, or, `lasting`, at all calls of that name from then on."""
 
     call: Call
     error: str
-    lasting: bool
+    lasting: bool = False
 
     @property
     def fault(self) -> str:
@@ -43,58 +43,43 @@ class Ill:
         return f"{self.error} {'from then on' if self.lasting else 'once'}"
 
 
-@pytest.fixture(autouse=True)
-def strace() -> None:
-    """Skip where there is no strace."""
-    require_strace()
+def some_ills(calls: list[Call], count: int) -> Iterator[Ill]:
+    """Choose a spread: one error after the other in turn, half of them lasting."""
+    quiet = chosen(calls, len(calls), all_points=False)
+    for number, call in enumerate(spread(quiet, count - count // 2)):
+        yield Ill(call, ERRORS[number % len(ERRORS)])
+    for number, call in enumerate(spread([call for call in quiet if call.name not in ONCE_ONLY], count // 2)):
+        yield Ill(call, ERRORS[(number + 2) % len(ERRORS)], lasting=True)
 
 
-def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[Ill]:
-    """Choose what happens where: every error at every call, and lasting ones, or one after the other in turn."""
-    calls = thinned(name, [call for call in calls if call.name in NAMES])
-    if not all_points:
-        quiet = [call for call in calls if call.is_found_again and not call.concerns_a_log]
-        once = spread(quiet, count - count // 2)
-        lasting = spread([call for call in quiet if call.name not in ONCE_ONLY], count // 2)
-        return [
-            Ill(call=call, error=ERRORS[(number + 2 * lasts) % len(ERRORS)], lasting=lasts)
-            for lasts, part in ((False, once), (True, lasting))
-            for number, call in enumerate(part)
-        ]
-    chosen = []
+def all_ills(calls: list[Call], name: str) -> Iterator[Ill]:
+    """Choose every error at every call, and lasting ones in turn."""
     for number, call in enumerate(few_alike(calls)):
         turn = ERRORS[number // 2 % 4]
-        errors = (turn,) if name in AKIN or call.concerns_a_log else ERRORS
-        chosen += [Ill(call=call, error=one, lasting=False) for one in errors]
+        for error in (turn,) if name in AKIN or call.concerns_a_log else ERRORS:
+            yield Ill(call, error)
         if call.name not in ONCE_ONLY and number % 2 == 1:
-            chosen.append(Ill(call=call, error=turn, lasting=True))
-    return chosen
+            yield Ill(call, turn, lasting=True)
 
 
-def suffer(stage: Stage, number: int, ill: Ill) -> list[str]:
-    """Let releaser meet the error, go on, and name what does not hold."""
-    met = stage.strike(ill.call, f"error={ill.error}", lasting=ill.lasting)
-    broken = [] if met.made else [f"no error was made: {met.finished}"]
-    return broken + ended_well(met.finished) + stage.aftermath(number, expected=stage.expected_after(met.finished))
-
-
-def ended_well(finished: Finished) -> list[str]:
+def ended_well(met: Hit) -> list[str]:
     """Name what is wrong with how releaser ended."""
-    if finished.returncode not in DOCUMENTED or "Traceback" in finished.stderr:
-        return [f"it did not end as documented: {finished}"]
-    if finished.returncode and not finished.stderr.strip():
-        return [f"it did not say what happened: {finished}"]
-    return []
+    code, said = met.finished.returncode, met.finished.stderr
+    broken = unless(met.made, f"no error was made: {met.finished}")
+    broken += unless(code in DOCUMENTED and "Traceback" not in said, f"it did not end as documented: {met.finished}")
+    return broken + unless(not code or said.strip(), f"it did not say what happened: {met.finished}")
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_disk_errors(name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool) -> None:
+def test_disk_errors(name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool) -> None:
     stage = Stage(scenes, name, place)
     made: dict[str, Tally] = {}
-    calls = stage.own_points()
-    for number, ill in enumerate(ills(calls, OWN[name], all_points=all_points, name=name)):
-        points = made.setdefault(ill.fault, tally(ill.fault))
-        points.add(command=stage.command, point=f"{name}: {ill.call}", broken=suffer(stage, number, ill))
+    calls = thinned(name, [call for call in stage.own_points() if call.name in NAMES])
+    for number, ill in enumerate(all_ills(calls, name) if all_points else some_ills(calls, OWN[name])):
+        met = stage.strike(ill.call, f"error={ill.error}", lasting=ill.lasting)
+        broken = ended_well(met) + stage.aftermath(number, expected=stage.expected_after(met.finished))
+        points = made.get(ill.fault) or made.setdefault(ill.fault, tally(ill.fault))
+        points.add(stage.command, f"{name}: {ill.call}", broken)
     assert made
     for points in made.values():
         points.check()
@@ -152,8 +137,7 @@ def test_a_move_back_that_cannot_be_synced_is_made_and_so_is_the_rest(scenes: Sc
     assert "the rollback is incomplete" in met.finished.stderr
     assert "live: as before" in met.finished.stderr
     site = stage.site
-    live = {name: site.live_version(name) for name in ("alpha", "beta")}
-    assert live == stage.scene.versions
+    assert {name: site.live_version(name) for name in ("alpha", "beta")} == stage.scene.versions
     assert (site.lock_text(), site.git("status", "--porcelain")) == (site.git("show", "HEAD:uv.lock") + "\n", "")
     assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
 

@@ -1,7 +1,6 @@
 """The same bad candidate, night after night: tried once, told once, and the site is left in peace."""
 
 import os
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
 from tests.faults.scenes import Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.commands import Finished
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -34,9 +33,7 @@ def link_as_it_is(site: SampleSite) -> tuple[str, int, int]:
     return os.readlink(site.link), status.st_ino, status.st_mtime_ns
 
 
-def test_a_candidate_that_fails_its_tests(
-    scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
-) -> None:
+def test_a_candidate_that_fails_its_tests(scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool) -> None:
     points, site = tally("flapping: tests fail"), scenes.copy("update, tests fail", tmp_path / "site")
     witness, link = Witness.of(site), link_as_it_is(site)
     finished = on_night(0, site)
@@ -53,7 +50,7 @@ def test_a_candidate_that_fails_its_tests(
 
 
 def test_a_candidate_that_fails_its_health_check(
-    make_site: SiteFactory, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    make_site: SiteFactory, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
     """One flip and one flip back in the first night, then nothing."""
     points, notes = tally("flapping: health check fails"), tmp_path / "notes"

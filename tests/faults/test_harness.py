@@ -13,14 +13,12 @@ import pytest
 
 from tests.faults.invariants import Witness
 from tests.faults.scenes import SCENES, Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.sites import SampleSite
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_without_a_fault_everything_holds(
-    name: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally]
-) -> None:
+def test_without_a_fault_everything_holds(name: str, scenes: Scenes, tmp_path: Path, tally: Tallies) -> None:
     scene, site = SCENES[name], scenes.copy(name, tmp_path)
     may_go = (
         [one["release"] for one in site.json("prune", "--dry-run") if one["action"] != "keep"] if scene.prunes else []
@@ -161,7 +159,7 @@ def test_a_version_that_did_not_come_is_seen(site: SampleSite) -> None:
     assert any(one.startswith("I6") for one in Witness.of(site).after_update(finished, versions={"alpha": "9"}))
 
 
-def test_points_that_do_not_hold_fail_the_test(tally: Callable[[str], Tally]) -> None:
+def test_points_that_do_not_hold_fail_the_test(tally: Tallies) -> None:
     points = tally("a fault that is not in the table")
     points.add(command="update", point="first", broken=["I1: bad"])
     with pytest.raises(pytest.fail.Exception, match="1 of 1 points did not hold"):
@@ -169,6 +167,6 @@ def test_points_that_do_not_hold_fail_the_test(tally: Callable[[str], Tally]) ->
     points.tried.clear()  # it is no row of the table
 
 
-def test_a_fault_without_points_fails_the_test(tally: Callable[[str], Tally]) -> None:
+def test_a_fault_without_points_fails_the_test(tally: Tallies) -> None:
     with pytest.raises(pytest.fail.Exception, match="no point was tried"):
         tally("nothing").check()

@@ -2,58 +2,42 @@
 
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.aftermath import Expected
+from tests.faults.invariants import unless
 from tests.faults.scenes import Scenes
-from tests.faults.stage import (
-    AKIN,
-    Stage,
-    chosen,
-    evenly,
-    few_alike,
-    place,
-    thinned,
-)
-from tests.faults.tally import Tally
-from tests.faults.tracing import Call, Struck, followed, require_strace
+from tests.faults.stage import AKIN, Stage, chosen, evenly, few_alike, thinned
+from tests.faults.tally import Tallies
+from tests.faults.tracing import Call, Struck, followed
 
-__all__ = ["place"]
+pytestmark = pytest.mark.usefixtures("strace")
 
-# Before releaser has begun with anything, and after it has ended with everything, a signal ends it as any program.
-CODES = {
-    signal.SIGTERM: frozenset({128 + signal.SIGTERM, -signal.SIGTERM}),
-    signal.SIGINT: frozenset({128 + signal.SIGINT, -signal.SIGINT}),
-}
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LATE = re.compile("interrupted (while mails were being sent|at the end of the run)")
 MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
 # Points of the spread, by scene.
 OWN = {"init": 2, "init without a venv": 1, "update": 5, "update, taken back": 2, "rollback": 4, "prune": 2}
 
 
-@pytest.fixture(autouse=True)
-def strace() -> None:
-    """Skip where there is no strace."""
-    require_strace()
-
-
 def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, begun: bool) -> list[str]:
     """Let a signal hit releaser at a call, and name what does not hold: also before anything else has run."""
     met = stage.strike(at, f"signal={by.name.removeprefix('SIG')}")
-    finished, broken = met.finished, [] if met.made else ["no signal was sent there"]
+    finished, broken = met.finished, unless(met.made, "no signal was sent there")
     if LATE.search(finished.stderr):  # all is done, and said
         return broken + stage.aftermath(number, cleaned=True)
-    if finished.returncode not in CODES[by]:
-        broken.append(f"it did not end as an interrupted command: {finished}")
-    if finished.returncode > 0 and begun and f"was interrupted by {by.name}" not in finished.stderr:
-        broken.append(f"it did not say that it was interrupted: {finished}")
+    # Before releaser has begun with anything, and after it has ended with everything, a signal ends it as any program.
+    ended = finished.returncode in (128 + by, -by)
+    broken += unless(ended, f"it did not end as an interrupted command: {finished}")
+    tells = finished.returncode > 0 and begun
+    says = f"was interrupted by {by.name}" in finished.stderr
+    broken += unless(says or not tells, f"it did not say that it was interrupted: {finished}")
     named = "" if stage.command == "update" else f"{stage.command} "
     wanted = Expected(told=f"site: {named}interrupted", versions=None)
-    tells = finished.returncode > 0 and begun and stage.command in MAILING
-    return broken + stage.aftermath(number, cleaned=True, expected=wanted if tells else None)
+    mails = tells and stage.command in MAILING
+    return broken + stage.aftermath(number, cleaned=True, expected=wanted if mails else None)
 
 
 def under_way(calls: list[Call]) -> range:
@@ -63,30 +47,25 @@ def under_way(calls: list[Call]) -> range:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_interrupt_at_every_change(
-    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
-) -> None:
+def test_interrupt_at_every_change(name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool) -> None:
     stage = Stage(scenes, name, place)
-    made = {by: tally(f"{by.name}") for by in CODES}
+    made = {by: tally(by.name) for by in SIGNALS}
     calls = stage.own_points()
     begun = under_way(calls)
     wanted = thinned(name, few_alike(calls) if all_points else calls)
     wanted = chosen(wanted, OWN[name], all_points=all_points)
     for number, call in enumerate(wanted, start=list(OWN).index(name)):
-        turn = list(CODES)[number // 2 % 2]  # with and without another command that comes first
-        for by in CODES if all_points and name not in AKIN and not call.is_one_of_many else (turn,):
-            made[by].add(
-                command=stage.command,
-                point=f"{name}: {call}",
-                broken=interrupt(stage, number, call, by, begun=call.position in begun),
-            )
+        turn = SIGNALS[number // 2 % 2]  # with and without another command that comes first
+        for by in SIGNALS if all_points and name not in AKIN and not call.is_one_of_many else (turn,):
+            broken = interrupt(stage, number, call, by, begun=call.position in begun)
+            made[by].add(stage.command, f"{name}: {call}", broken)
     for points in made.values():
         if points.tried or all_points:
             points.check()
 
 
 @pytest.mark.spread(1)
-@pytest.mark.parametrize("by", CODES)
+@pytest.mark.parametrize("by", SIGNALS)
 def test_an_interrupt_while_the_history_is_written_comes_too_late(
     by: signal.Signals, scenes: Scenes, place: Path
 ) -> None:
@@ -97,7 +76,7 @@ def test_an_interrupt_while_the_history_is_written_comes_too_late(
 
 
 @pytest.mark.spread(1)
-@pytest.mark.parametrize("by", list(reversed(CODES)))
+@pytest.mark.parametrize("by", reversed(SIGNALS))
 def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_written(
     by: signal.Signals, scenes: Scenes, place: Path
 ) -> None:
@@ -117,32 +96,21 @@ FAILED = {5: r"this update is the cause|could not be run", 6: r"site: rolled bac
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_a_killed_child_is_reported_and_cleared_up_after(
-    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("a child killed with -9")
     counted = stage.count_children()
     for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
         struck = followed(stage.again(), stage.command, at=at, victim=lambda _, call: call.process)
-        broken = [] if struck.victim else [f"nothing was killed: {struck}"]
-        broken += told_of(struck)
-        mend_remote(stage)
+        code, words = struck.finished.returncode, struck.finished.stderr
+        broken = unless(struck.victim, f"nothing was killed: {struck}")
+        reported = code in REPORTED and (not code or "releaser" in words)
+        broken += unless(reported, f"it did not report a child that was killed: {struck.finished}")
+        for lock in stage.site.remote.rglob("*.lock"):  # git there was killed, too, which stands for another machine
+            lock.unlink()
         broken += stage.aftermath(number, cleaned=True, expected=expected(stage, struck))
-        points.add(command=stage.command, point=f"{name}: call {at} of {counted}, {struck.victim}", broken=broken)
+        points.add(stage.command, f"{name}: call {at} of {counted}, {struck.victim}", broken)
     points.check()
-
-
-def mend_remote(stage: Stage) -> None:
-    """Do what the administrator of the remote has to: git there was killed, which stands for another machine."""
-    for lock in stage.site.remote.rglob("*.lock"):
-        lock.unlink()
-
-
-def told_of(struck: Struck) -> list[str]:
-    """Name what is wrong with how releaser ended."""
-    code, words = struck.finished.returncode, struck.finished.stderr
-    if code not in REPORTED or (code and "releaser" not in words):
-        return [f"it did not report a child that was killed: {struck.finished}"]
-    return []
 
 
 def expected(stage: Stage, struck: Struck) -> Expected | None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.invariants import unless
 from tests.faults.scenes import Scenes
-from tests.faults.stage import Stage, beginning_with, chosen, evenly, few_alike, place, thinned
-from tests.faults.tally import Tally
-from tests.faults.tracing import Call, followed, require_strace
+from tests.faults.stage import Stage, beginning_with, chosen, evenly, few_alike, thinned
+from tests.faults.tally import Tallies
+from tests.faults.tracing import Call, followed
 
-__all__ = ["place"]
+pytestmark = pytest.mark.usefixtures("strace")
 
 KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
@@ -30,29 +31,21 @@ OWN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def strace() -> None:
-    """Skip where there is no strace."""
-    require_strace()
-
-
 def kill(stage: Stage, number: int, at: Call) -> list[str]:
     """Kill releaser at a call, go on, and name what does not hold; every second time update itself recovers."""
     met = stage.strike(at, KILL)
-    broken = [] if met.finished.returncode == KILLED else [f"nothing was killed: {met.finished}"]
-    return broken + stage.aftermath(number)
+    return unless(met.finished.returncode == KILLED, f"nothing was killed: {met.finished}") + stage.aftermath(number)
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_kill_at_every_change(
-    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool, since: str
+    name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool, since: str
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9")
     calls = beginning_with(stage.own_points(), since)
     calls = thinned(name, calls) if all_points else calls
-    calls = chosen(calls, OWN[name], all_points=all_points, names=name == "update")
-    for number, call in enumerate(calls):
-        points.add(command=stage.command, point=f"{name}: {call}", broken=kill(stage, number, call))
+    for number, call in enumerate(chosen(calls, OWN[name], all_points=all_points, names=name == "update")):
+        points.add(stage.command, f"{name}: {call}", kill(stage, number, call))
     points.check()
 
 
@@ -66,45 +59,40 @@ def at_call(name: str, path: str, *, nth: int = 1, after: bool = False) -> Calla
     return find
 
 
+FLIPS = at_call("rename", "/site/.venv")
+HAS_FLIPPED = at_call("rename", "/site/.venv", after=True)
 # How a first kill leaves a site: the scene, and the call at which it hits.
 STATES = {
     "building": ("update", at_call("rename", "/manifest.json")),
-    "before the flip": ("update", at_call("rename", "/site/.venv")),
-    "after the flip": ("update", at_call("rename", "/site/.venv", after=True)),
+    "before the flip": ("update", FLIPS),
+    "after the flip": ("update", HAS_FLIPPED),
     "publishing": ("update", at_call("rename", "/pending.json")),
     "taking back": ("update, taken back", at_call("rename", "/site/.venv", nth=2)),
     "taken back": ("update, taken back", at_call("rename", "/site/.venv", nth=2, after=True)),
-    "going back": ("rollback", at_call("rename", "/site/.venv", after=True)),
+    "going back": ("rollback", HAS_FLIPPED),
     "adopting": ("init", at_call("renameat2", "/site/.venv", after=True)),
     "adopted": ("init", at_call("rename", "/manifest.json", after=True)),
-    "first release": ("init without a venv", at_call("rename", "/site/.venv", after=True)),
+    "first release": ("init without a venv", HAS_FLIPPED),
 }
-
-
-def killed_once(stage: Stage, find: Callable[[list[Call]], Call]) -> None:
-    """Let the stage begin with what a first kill leaves; what meets the second is a command that recovers."""
-    first = find(stage.own_points())
-    met = stage.strike(first, KILL)
-    assert met.finished.returncode == KILLED, f"{first}: {met.finished}"
-    stage.freeze("prune")
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_kill_recovery_at_every_change(
-    state: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    state: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
 ) -> None:
     name, find = STATES[state]
     stage, points = Stage(scenes, name, place), tally("kill -9, and again while recovering")
-    killed_once(stage, find)
-    calls = stage.own_points()
-    turn = list(STATES).index(state)
+    first = stage.strike(find(stage.own_points()), KILL)
+    assert first.finished.returncode == KILLED, first
+    stage.freeze("prune")  # a command that recovers meets the second kill
+    calls, turn = stage.own_points(), list(STATES).index(state)
     if all_points:
         calls = few_alike(calls, first=turn)
     else:  # one of each state, at another place of the recovery
         calls = [call for call in calls if not call.concerns_a_log]
         calls = [calls[len(calls) * turn // len(STATES)]]
     for number, call in enumerate(calls, start=turn):
-        points.add(command="recovery", point=f"{state}: {call}", broken=kill(stage, number, call))
+        points.add("recovery", f"{state}: {call}", kill(stage, number, call))
     points.check()
 
 
@@ -120,13 +108,13 @@ CHILDREN = {
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_kill_while_children_change_something(
-    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9 while a child changes something")
     counted = stage.count_children()
     for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
         struck = followed(stage.again(), stage.command, at=at, victim=lambda main, _: main)
-        broken = [] if struck.finished.returncode == KILLED else [f"nothing was killed: {struck}"]
+        broken = unless(struck.finished.returncode == KILLED, f"nothing was killed: {struck}")
         broken += stage.aftermath(number)
-        points.add(command=stage.command, point=f"{name}: call {at} of {counted}, {struck.victim}", broken=broken)
+        points.add(stage.command, f"{name}: call {at} of {counted}, {struck.victim}", broken)
     points.check()

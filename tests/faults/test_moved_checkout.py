@@ -8,9 +8,7 @@ from typing import Literal
 import pytest
 
 from releaser.system.files import sync_file_system
-from tests.faults.powercut import Disks, can_cut
-from tests.faults.scenes import Scenes
-from tests.support.guards import require
+from tests.faults.powercut import Disks
 from tests.support.sites import SampleSite
 
 Move = Literal["fast_forward", "reset_keep"]
@@ -25,13 +23,6 @@ if not synced:
 tool = git.Git(runner=Runner(environ=os.environ), root=Path(root), timeout=60)
 getattr(tool, move)(commit)
 """
-
-
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
-    """Give sites on disks of their own."""
-    require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
-    return Disks(tmp_path_factory.mktemp("disks"), scenes)
 
 
 def move(site: SampleSite, how: Move, commit: str, *, synced: bool) -> None:

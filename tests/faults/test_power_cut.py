@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,10 @@ import pytest
 from tests.faults import powercut
 from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
-from tests.faults.powercut import Disk, Disks, can_cut, cut_at
+from tests.faults.powercut import Disk, Disks, cut_at
 from tests.faults.scenes import SCENES, Scenes
 from tests.faults.stage import AKIN, SHARE_OF_AKIN, beginning_with
-from tests.faults.tally import Tally
-from tests.support.guards import require
+from tests.faults.tally import Tallies
 from tests.support.sites import SampleSite
 
 TWICE = ("update", "rollback")  # scenes of which each kind of power cut comes at two points of the spread
@@ -43,7 +42,7 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool) -
 @pytest.mark.parametrize("how", ["forget", "reorder"])
 @pytest.mark.parametrize("name", SCENES)
 def test_nothing_depends_on_what_was_not_synced(
-    name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool, since: str
+    name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool, since: str
 ) -> None:
     scene = SCENES[name]
     tried = tally("power cut, unsynced data lost" if how == "forget" else "power cut, oldest unsynced change lost")
@@ -78,13 +77,6 @@ UNFINISHED = ("write ", "sync-data ")
 ON_DISK = [name for name in SCENES if name not in ("update, one held back", "update without git")]
 
 
-@pytest.fixture(scope="module")
-def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
-    """Give sites on disks of their own."""
-    require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
-    return Disks(tmp_path_factory.mktemp("disks"), scenes)
-
-
 @pytest.mark.parametrize("entries_written", [False, True], ids=["all-lost", "entries-written"])
 @pytest.mark.parametrize("name", ON_DISK)
 def test_a_power_cut_at_a_step_harms_nothing(
@@ -93,7 +85,7 @@ def test_a_power_cut_at_a_step_harms_nothing(
     disks: Disks,
     scenes: Scenes,
     tmp_path: Path,
-    tally: Callable[[str], Tally],
+    tally: Tallies,
     all_points: bool,
     since: str,
 ) -> None:
@@ -116,7 +108,7 @@ def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries
 
 @pytest.mark.parametrize("name", ["update", "rollback", "init", "prune"])
 def test_a_power_cut_at_any_moment_harms_nothing(
-    name: str, disks: Disks, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, disks: Disks, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
     scene, tried = SCENES[name], tally("power cut, ext4, random moments")
     chance = random.Random(name)  # noqa: S311 - the same moments every time
@@ -154,7 +146,6 @@ def test_an_image_is_whole_though_somebody_has_a_copy_of_the_mounts(
     scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bubblewrap has one for as long as it runs, and any other test may run it."""
-    require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
     do, held = powercut._do, contextlib.ExitStack()
 
     def doing(*words: str | Path) -> None:

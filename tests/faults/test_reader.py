@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from releaser.releases.release import flip
 from tests.e2e.scenes import SECONDS
 from tests.faults.scenes import Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.sites import SampleSite
 
 FLIPS, SPREAD = 10_000, 500
@@ -123,7 +123,7 @@ def test_a_reader_through_thousands_of_flips(
     imports: int,
     scenes: Scenes,
     tmp_path: Path,
-    tally: Callable[[str], Tally],
+    tally: Tallies,
     all_points: bool,
 ) -> None:
     points = tally(f"flips under a reader that {kind}")

@@ -18,7 +18,7 @@ from tests.e2e.interrupting import Point, interrupted
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
 from tests.faults.scenes import Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies, Tally
 from tests.support.commands import Finished
 from tests.support.sites import RED_TESTS, TESTS, SampleSite
 
@@ -237,7 +237,7 @@ def copies(scenes: Scenes, tmp_path: Path) -> Iterator[Callable[[], SampleSite]]
 
 
 def test_any_order_of_events_leaves_a_site_that_works(
-    copies: Callable[[], SampleSite], tally: Callable[[str], Tally], all_points: bool
+    copies: Callable[[], SampleSite], tally: Tallies, all_points: bool
 ) -> None:
     points = tally("sequences")
     machine = type("Machine", (Sequence,), {"make": staticmethod(copies), "points": points})

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.refusals import BUG_SIGN, small_file_system
 from tests.faults.invariants import Witness
 from tests.faults.scenes import SCENES, UPDATED, Scene, Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.commands import Finished, run
 from tests.support.sites import SampleSite
 
@@ -110,7 +110,7 @@ def sizes(most: int, *, everything: bool) -> list[int]:
 
 @pytest.mark.parametrize("name", ["update", "rollback", "init", "init without a venv"])
 def test_a_disk_that_is_full_at_any_step(
-    name: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
     scene, most, codes = SCENES[name], needed(scenes, name, tmp_path / "measured"), []
     tallies = {kind: tally(f"no {kind} left on a small disk") for kind in KINDS}

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.e2e.refusals import script
 from tests.e2e.scenes import SECONDS, eventually, in_background
 from tests.faults.invariants import Witness
 from tests.faults.scenes import SCENES, Scenes
-from tests.faults.tally import Tally
+from tests.faults.tally import Tallies
 from tests.support.commands import Finished, uv_executable
 from tests.support.sites import SampleSite
 
@@ -90,7 +90,7 @@ def broken_by(racers: Sequence[Racer], *, waits: bool) -> list[str]:
 
 @pytest.mark.parametrize("other", PAIRS)
 def test_two_that_are_started_together(
-    other: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    other: str, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
     scene, rounds, told = PAIRS[other]
     points = tally("two at once")
@@ -172,9 +172,7 @@ def next_runs(site: SampleSite, orphans: set[int]) -> tuple[Finished, list[str]]
             return finished, broken
 
 
-def test_a_run_that_is_killed_at_any_time(
-    scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
-) -> None:
+def test_a_run_that_is_killed_at_any_time(scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool) -> None:
     points = tally("holder killed, next run at once")
     took = seconds_of_an_update(scenes.copy("update", tmp_path / "measured"))
     for number in spread(3, of=KILLS, everything=all_points):
@@ -205,7 +203,7 @@ wait
 
 @pytest.mark.parametrize("where", ["uv", "the tests"])
 def test_what_a_killed_run_started_is_ended_by_the_next(
-    where: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally]
+    where: str, scenes: Scenes, tmp_path: Path, tally: Tallies
 ) -> None:
     """It hangs, and nobody limits its time any more: the next run must not wait for a person to end it."""
     points = tally("holder killed, next run at once")

@@ -7,7 +7,7 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+Stage = Literal["greeting", "EHLO", "MAIL", "RCPT", "DATA", "text"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 USER = "releaser"
 PASSWORD = "correct horse"
 
@@ -62,20 +64,28 @@ class MailCa:
 
 
 class MailServer:
-    """A server that listens on 127.0.0.1; `messages` is what it has accepted, in order.
+    """A server that listens on 127.0.0.1; `messages` is what it has accepted, in order, `seen` all that came whole.
 
-    It runs in a thread, so that clients in this process and in others can talk to it.
+    It runs in a thread, so that clients in this process and in others can talk to it. At the stage `fails_at` it gives
+    no answer: it drops the connection, or `hangs`.
     """
 
     def __init__(self, behaviour: Behaviour, ca: MailCa | None, names: tuple[str, ...]) -> None:
         self.behaviour = behaviour
         self.ca_file = str(ca.file) if ca else None
         self.messages: list[Received] = []
-        self.attempts = 0
+        self.seen: list[Received] = []
+        self.fails_at: Stage | None = None
+        self.hangs = False
         self._context = ca.server_context(*names) if ca else None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = self._listener.getsockname()
-        self._protocols: list[SMTP] = []
+        self._protocols: list[_Protocol] = []
+
+    @property
+    def attempts(self) -> int:
+        """How many mails came whole."""
+        return len(self.seen)
 
     # The names of the hooks are aiosmtpd's.
     async def handle_RCPT(  # noqa: N802
@@ -86,19 +96,30 @@ class MailServer:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        self.attempts += 1
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        received = _received(envelope)
+        self.seen.append(received)
+        await self.fail(server, "text")
         if self.behaviour.data_reply is None:
             await _for_ever()
         reply = self.behaviour.data_reply or ""
         if reply.startswith("250"):
-            self.messages.append(_received(envelope))
+            self.messages.append(received)
         return reply
 
     async def handle_QUIT(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802
         if self.behaviour.hangs_at_quit:
             await _for_ever()
         return "221 Bye"
+
+    async def fail(self, server: SMTP, stage: Stage) -> None:
+        """Answer nothing at the stage at which it fails."""
+        if stage != self.fails_at:
+            return
+        if not self.hangs:
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
+        await _for_ever()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Answer until `stop`, then cut every connection."""
@@ -114,7 +135,7 @@ class MailServer:
 
     def _protocol(self) -> SMTP:
         tls = self._context if self.behaviour.starttls else None
-        protocol = SMTP(
+        protocol = _Protocol(
             self,
             hostname="mail.test",
             tls_context=tls,
@@ -124,6 +145,28 @@ class MailServer:
         )
         self._protocols.append(protocol)
         return protocol
+
+
+class _Protocol(SMTP):
+    """Fails at stages for which there is no hook."""
+
+    async def push(self, status: Any) -> None:
+        at: dict[str, Stage] = {"220": "greeting", "354": "DATA"}
+        if stage := at.get(str(status)[:3]):
+            await self.event_handler.fail(self, stage)
+        await super().push(status)
+
+    async def smtp_EHLO(self, hostname: str) -> None:  # noqa: N802 - aiosmtpd's name
+        await self.event_handler.fail(self, "EHLO")
+        await super().smtp_EHLO(hostname)
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        await self.event_handler.fail(self, "MAIL")
+        await super().smtp_MAIL(arg)
+
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
+        await self.event_handler.fail(self, "RCPT")
+        await super().smtp_RCPT(arg)
 
 
 async def _for_ever() -> None:
@@ -175,28 +218,43 @@ def mail_server(
 
 
 @contextmanager
-def trickling_server(seconds: float) -> Iterator[tuple[str, int]]:
-    """Run a server that never ends its greeting, and sends a byte of it every so many seconds."""
+def meeting_server(meet: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> Iterator[tuple[str, int]]:
+    """Run a server that meets each client so, and then cuts the connection; give host and port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
-    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while not writer.is_closing():
-                writer.write(b"2")
-                await writer.drain()
-                await asyncio.sleep(seconds)
-        except ConnectionError:
-            pass
+            with suppress(ConnectionError):
+                await meet(writer)
         finally:
             writer.transport.abort()
 
     async def serve(stop: asyncio.Event) -> None:
-        server = await asyncio.start_server(trickle, sock=listener)
+        server = await asyncio.start_server(met, sock=listener)
         await stop.wait()
         server.close()
 
     with running(serve):
         yield listener.getsockname()
+
+
+async def _trickle(writer: asyncio.StreamWriter) -> None:
+    while not writer.is_closing():
+        writer.write(b"2")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+@contextmanager
+def mute_server(*, drops: bool = False) -> Iterator[int]:
+    """Accept connections on a port and never say anything; if it `drops` them, close them at once. Give the port."""
+
+    async def meet(_: asyncio.StreamWriter) -> None:
+        if not drops:
+            await _for_ever()
+
+    with meeting_server(meet) as (_, port):
+        yield port
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +289,7 @@ def hanging_smtp_server() -> Iterator[MailServer]:
 @pytest.fixture
 def trickling_smtp_server() -> Iterator[tuple[str, int]]:
     """Sends a byte of its greeting every 0.05 s and never ends it; gives host and port."""
-    with trickling_server(0.05) as address:
+    with meeting_server(_trickle) as address:
         yield address
 
 
