@@ -1,8 +1,10 @@
 """What makes a lock that is live be rebuilt, though no package is newer."""
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,12 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", found.append)
     return found
+
+
+def live_in(store: ReleaseStore) -> Release:
+    release = store.live()
+    assert release is not None
+    return release
 
 
 def lead_to(release: Release, executable: str) -> None:
@@ -89,19 +97,17 @@ def test_another_minor_version_is_a_reason_if_the_project_asks_for_it(store: Rel
 
 
 def test_what_somebody_has_changed_is_told(store: ReleaseStore) -> None:
-    release = store.live()
-    assert release is not None
+    release = live_in(store)
     release.lock.write_text("changed", encoding="utf-8")
     found = found_reason(store)
     assert found is not None
     assert found.is_damaged
-    assert describe_damage(found).message == (f"the live release {release.id} is damaged: its uv.lock has been changed")
+    assert describe_damage(found).message == f"the live release {release.id} is damaged: its uv.lock has been changed"
 
 
 @pytest.mark.parametrize("link", [True, False])
 def test_only_a_link_that_is_left_tells_of_a_python_that_is_gone(store: ReleaseStore, link: bool) -> None:
-    release = store.live()
-    assert release is not None
+    release = live_in(store)
     python = release.venv / "bin" / "python"
     python.unlink()
     if link:
@@ -116,10 +122,9 @@ def test_only_a_link_that_is_left_tells_of_a_python_that_is_gone(store: ReleaseS
 
 @pytest.mark.spawns
 def test_one_that_does_not_start_gets_a_second_look(store: ReleaseStore, pauses: list[float]) -> None:
-    release, broken = store.live(), store.link.parent / "python"
-    assert release is not None
+    broken = store.link.parent / "python"
     broken.touch(mode=0o755)
-    lead_to(release, str(broken))
+    lead_to(live_in(store), str(broken))
     assert "no longer starts" in reason(store)
     assert pauses == [1.0]
 
@@ -151,17 +156,22 @@ def release_on(tmp_path: Path, executable: str) -> Release:
     return release
 
 
+@contextlib.contextmanager
+def in_use(release: Release) -> Iterator[None]:
+    held = take(str(release.directory))
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
 def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[float]) -> None:
     release = release_on(tmp_path, OURS)
     refuse_unreadable_live(release)
     assert pauses == [1.0]
     refuse_unreadable_live(None)
-    held = take(str(release.directory))
-    try:
-        with pytest.raises(PreflightError) as caught:
-            refuse_unreadable_live(release)
-    finally:
-        os.close(held)
+    with in_use(release), pytest.raises(PreflightError) as caught:
+        refuse_unreadable_live(release)
     message = f"releaser cannot see the interpreter of the live release {release.id} ({OURS}), but 1 process runs"
     assert caught.value.message == f"{message} on it: {os.getpid()}"
     assert "Nothing was changed" in caught.value.advice
@@ -171,16 +181,14 @@ def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[fl
 def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
     """As a program that has inherited the lease, while the interpreter was removed."""
     release = release_on(tmp_path, "/nowhere/python3.12")
-    held = take(str(release.directory))
-    refuse_unreadable_live(release)
-    os.close(held)
+    with in_use(release):
+        refuse_unreadable_live(release)
 
 
 def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = release_on(tmp_path, OURS)
-    monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
-    held = take(str(release.directory))
-    refuse_unreadable_live(release)
-    monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", pytest.fail)
-    refuse_unreadable_live(release)  # nothing is asked of what is there
-    os.close(held)
+    with in_use(release):
+        monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
+        refuse_unreadable_live(release)
+        monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", pytest.fail)
+        refuse_unreadable_live(release)  # nothing is asked of what is there

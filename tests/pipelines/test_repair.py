@@ -22,6 +22,8 @@ from releaser.system.files import load_state, put_aside
 from tests.releases.makers import a_manifest, go_to, live
 from tests.support.logs import a_log
 
+FIRST, SECOND = a_manifest(1).id, a_manifest(2).id
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> ReleaseStore:
@@ -29,14 +31,15 @@ def store(tmp_path: Path) -> ReleaseStore:
     (tmp_path / "site").mkdir()
     (tmp_path / "state").mkdir()
     made = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / "site" / ".venv")
-    for number in (1, 2):
-        python = str(made.path(a_manifest(number).id) / "venv" / "bin" / "python")
+    for number, name in ((1, FIRST), (2, SECOND)):
+        python = str(made.path(name) / "venv" / "bin" / "python")
         known = Interpreter(executable=python, version="3.11.7", implementation="cpython", abi="", build="", seen={})
         live(made, number, interpreter=known)
     return made
 
 
-def a_site(store: ReleaseStore) -> Site:
+@pytest.fixture
+def site(store: ReleaseStore) -> Site:
     project = SimpleNamespace(state_dir=store.state_dir, venv=store.link)
     return cast("Site", SimpleNamespace(project=project, state_dir=store.state_dir, asks=True))
 
@@ -49,13 +52,13 @@ REPLACED = [one.name for one in state_files() if is_dataclass(one.type) and one 
 
 
 @pytest.mark.parametrize("name", REPLACED)
-def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseStore, name: str) -> None:
+def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseStore, site: Site, name: str) -> None:
     assert problems(store) == []
     before, log = store.ledger(), a_log()
     (store.state_dir / name).write_text("{", encoding="utf-8")
     (found,) = problems(store)
     assert f"{name} cannot be read" in found
-    replace_unreadable(a_site(store), log)
+    replace_unreadable(site, log)
     assert f"{name} could not be read" in log.findings[0].message
     assert (store.state_dir / f"{name}.unreadable-1").exists()
     assert problems(store) == []
@@ -66,17 +69,17 @@ def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseSt
         assert "make the work tree unclean" in log.findings[-1].advice
 
 
-def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore) -> None:
+def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore, site: Site) -> None:
     before, log = store.ledger(), a_log()
     (store.state_dir / "ledger.json").unlink()
-    replace_unreadable(a_site(store), log)
+    replace_unreadable(site, log)
     assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER) == before
     assert [one.message for one in log.findings] == ["ledger.json was lost; it was rebuilt from the releases"]
 
 
 @pytest.mark.parametrize("is_cut_off", [False, True])
 def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_version_is_damaged(
-    store: ReleaseStore, is_cut_off: bool
+    store: ReleaseStore, site: Site, is_cut_off: bool
 ) -> None:
     """Beside it lies a file of holds, which stay. A run that put the quarantine aside may have been cut off then."""
     good, bad, log = store.live_id() or "", live(store, 3), a_log()
@@ -87,9 +90,9 @@ def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_vers
     (store.state_dir / "quarantine.json").write_text("{", encoding="utf-8")
     if is_cut_off:
         put_aside(store.state_dir / "quarantine.json")
-        restore_blocks(a_site(store), log)
+        restore_blocks(site, log)
     else:
-        replace_unreadable(a_site(store), log)
+        replace_unreadable(site, log)
     blocks = read_blocks(store.state_dir)
     assert [(one.name, one.version) for one in blocks.failed] == [("alpha", "1.1")]
     assert [one.release for one in blocks.candidates] == [bad.id]
@@ -100,46 +103,46 @@ def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_vers
 
 @pytest.mark.parametrize(("name", "told"), [("holds.json", "`releaser hold`"), ("acceptance.json", "what to accept")])
 def test_a_lost_file_of_an_earlier_version_tells_what_is_gone_with_it(
-    store: ReleaseStore, name: str, told: str
+    store: ReleaseStore, site: Site, name: str, told: str
 ) -> None:
     log = a_log()
     (store.state_dir / name).write_text("{", encoding="utf-8")
-    replace_unreadable(a_site(store), log)
+    replace_unreadable(site, log)
     assert log.findings[-1].message.startswith(f"{name} was lost: the ")
     assert told in log.findings[-1].advice
 
 
-def test_an_unreadable_journal_is_told_and_left_to_recovery(store: ReleaseStore) -> None:
+def test_an_unreadable_journal_is_told_and_left_to_recovery(store: ReleaseStore, site: Site) -> None:
     log = a_log()
     (store.state_dir / "journal.json").write_text("{", encoding="utf-8")
-    replace_unreadable(a_site(store), log)
+    replace_unreadable(site, log)
     assert log.findings == []
     assert "journal.json cannot be read" in problems(store)[0]
 
 
-def test_a_release_that_is_gone_is_told_and_forgotten(store: ReleaseStore) -> None:
-    log, gone = a_log(), a_manifest(1).id
+def test_a_release_that_is_gone_is_told_and_forgotten(store: ReleaseStore, site: Site) -> None:
+    log, gone = a_log(), FIRST
     shutil.rmtree(store.path(gone))
     assert problems(store) == [f"release {gone} is gone from {store.directory}"]
-    repair(a_site(store), log)
+    repair(site, log)
     assert [one.message for one in log.findings] == [f"release {gone} is gone from {store.directory}"]
     assert problems(store) == []
     assert gone not in load_state(store.state_dir / LEDGER, EMPTY_LEDGER).named
 
 
-def test_what_a_person_may_mean_is_told_and_left_alone(store: ReleaseStore) -> None:
+def test_what_a_person_may_mean_is_told_and_left_alone(store: ReleaseStore, site: Site) -> None:
     log = a_log()
     store.link.unlink()
-    store.link.symlink_to(store.path(a_manifest(1).id) / "venv")
-    shutil.rmtree(store.path(a_manifest(2).id))
+    store.link.symlink_to(store.path(FIRST) / "venv")
+    shutil.rmtree(store.path(SECOND))
     assert "it was moved by hand" in problems(store)[0]
-    repair(a_site(store), log)
+    repair(site, log)
     assert log.findings == []
-    assert store.live_id() == a_manifest(1).id
+    assert store.live_id() == FIRST
 
 
 def test_a_missing_link_and_a_lost_manifest_are_told(store: ReleaseStore) -> None:
-    (store.path(a_manifest(1).id) / "manifest.json").unlink()
+    (store.path(FIRST) / "manifest.json").unlink()
     store.link.unlink()
-    lost = f"the manifest of release {a_manifest(1).id} is gone, or cannot be read"
+    lost = f"the manifest of release {FIRST} is gone, or cannot be read"
     assert problems(store) == [f"{store.link} is missing", lost]

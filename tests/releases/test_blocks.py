@@ -31,15 +31,6 @@ def failed(release: str, **changes: str | None) -> StoredBlock:
     return replace(block_candidate(ReleaseKey(**fields), release, "red"), since=AT)
 
 
-def with_versions(**bad: str) -> Blocks:
-    """Block versions that were rolled back; `alpha="1|2"` are two versions of alpha, brought one after the other."""
-    found = Blocks()
-    for name, versions in bad.items():
-        for number, version in enumerate(versions.split("|")):
-            found = found.with_versions({name: version}, release=f"R{number}", reason="ill", since=AT)
-    return found
-
-
 @pytest.mark.parametrize(
     "change", [{"lock_sha256": "x"}, {"code_key": "x"}, {"python": "3.12.0"}, {"group": None}, {"group": "staging"}]
 )
@@ -50,9 +41,7 @@ def test_a_candidate_is_the_same_only_if_all_of_it_is(change: dict[str, str | No
 
 
 def test_a_candidate_that_fails_again_is_listed_once_as_the_last() -> None:
-    blocks = Blocks()
-    for entry in (failed("A"), failed("B", group=None), failed("C")):
-        blocks = blocks.with_new(entry)
+    blocks = Blocks().with_new(failed("A")).with_new(failed("B", group=None)).with_new(failed("C"))
     assert [one.release for one in blocks.candidates] == ["B", "C"]
 
 
@@ -73,8 +62,9 @@ def test_a_rollback_here_counts_more_than_one_on_another_host_and_that_no_more_t
 
 
 def test_one_of_several_locked_versions_is_lifted_alone() -> None:
-    lifted = with_versions(alpha="2.0, 3.0").without(lambda one: one.is_in({"alpha": "1.0, 3.0"}))
-    assert [one.version for one in lifted.entries] == ["2.0"]
+    blocks = Blocks().with_versions({"alpha": "2.0"}, release="A", reason="ill", since=AT)
+    blocks = blocks.with_versions({"alpha": "3.0"}, release="B", reason="ill", since=AT)
+    assert [one.version for one in blocks.without(lambda one: one.is_in({"alpha": "1.0, 3.0"})).entries] == ["2.0"]
 
 
 PERSON = StoredBlock(name="alpha", by="person", reason="waits for the printer", since=AT)
@@ -87,29 +77,35 @@ COMMIT = StoredBlock(what="commit", name="abc", commit="abcdef", code_key="c", s
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_blocks(tmp_path) == Blocks()
+    change_blocks(tmp_path, lambda blocks: blocks)  # one that is missing is made from the releases
+    assert (tmp_path / BLOCKS).exists()
     retried = replace(TESTS, version="2.1", until=datetime(2026, 11, 27, 6, tzinfo=UTC))
-    blocks = with_versions(alpha="1|2").with_new(failed("A"), failed("B", group=None), PERSON, TESTS, retried, COMMIT)
+    blocks = Blocks().with_new(failed("A"), failed("B", group=None), PERSON, TESTS, retried, COMMIT)
+    blocks = blocks.with_versions({"alpha": "1"}, release="A", reason="ill", since=AT)
     change_blocks(tmp_path, lambda _: blocks)
     assert read_blocks(tmp_path) == blocks
 
 
-def test_an_empty_table_is_written_as_one_that_is_missing_is_made_from_the_releases(tmp_path: Path) -> None:
-    change_blocks(tmp_path, lambda blocks: blocks)
-    assert (tmp_path / BLOCKS).exists()
+NEWER = replace(TESTS, reason="again", since="later")
+ANOTHER = replace(COMMIT, name="other", commit="other")
 
 
-def test_a_newer_block_of_the_same_by_the_same_takes_the_place_of_the_older() -> None:
-    newer = StoredBlock(name="alpha", by="tests", reason="again", since="later", version="2.0")
-    assert Blocks().with_new(PERSON, TESTS).with_new(newer).entries == (PERSON, newer)
-    other = replace(COMMIT, name="other", commit="other")
-    assert Blocks().with_new(COMMIT, PERSON).with_new(other).entries == (PERSON, other)
-
-
-def test_each_version_that_failed_is_kept() -> None:
-    newer = replace(TESTS, version="2.1", since="later")
-    blocks = Blocks().with_new(PERSON, TESTS).with_new(newer)
-    assert blocks.entries == (PERSON, TESTS, newer)
-    assert blocks.by("tests") == (TESTS, newer)
+@pytest.mark.parametrize(
+    ("new", "entries"),
+    [
+        ((PERSON, TESTS, NEWER), (PERSON, NEWER)),
+        ((COMMIT, PERSON, ANOTHER), (PERSON, ANOTHER)),
+        ((PERSON, TESTS, replace(NEWER, version="2.1")), (PERSON, TESTS, replace(NEWER, version="2.1"))),
+    ],
+    ids=["the same version by the same", "a commit", "each version that failed is kept"],
+)
+def test_a_newer_block_takes_the_place_of_the_older(
+    new: tuple[StoredBlock, ...], entries: tuple[StoredBlock, ...]
+) -> None:
+    blocks = Blocks()
+    for one in new:
+        blocks = blocks.with_new(one)
+    assert blocks.entries == entries
 
 
 def test_of_a_version_that_is_live_nothing_but_the_hold_of_a_person_is_left() -> None:
@@ -120,35 +116,26 @@ def test_of_a_version_that_is_live_nothing_but_the_hold_of_a_person_is_left() ->
 
 def test_what_a_person_holds_counts_more_than_what_others_took_back() -> None:
     theirs = Blocks().with_commit_that_lowers([("alpha", "3"), ("beta", "3")], commit="c", reason="went back")
-    found = theirs.with_new(PERSON, TESTS).without_held()
-    assert [(one.name, one.by) for one in found.entries] == [
-        ("beta", "rollback"),
-        ("alpha", "person"),
-        ("alpha", "tests"),
-    ]
+    found = [(one.name, one.by) for one in theirs.with_new(PERSON, TESTS).without_held().entries]
+    assert found == [("beta", "rollback"), ("alpha", "person"), ("alpha", "tests")]
 
 
 @pytest.mark.parametrize(
-    "entry",
+    ("content", "why"),
     [
-        '{"name": "alpha"}',
-        '{"name": "a", "by": "nobody", "reason": ""}',
-        '{"name": "a", "by": "tests", "reason": "", "until": "one day"}',
+        ('"entries": [{"name": "alpha"}]', BLOCKS.name),
+        ('"entries": [{"name": "a", "by": "nobody", "reason": ""}]', BLOCKS.name),
+        ('"entries": [{"name": "a", "by": "tests", "reason": "", "until": "one day"}]', BLOCKS.name),
+        ('"hold": []', "none of accepted, asked, entries is in it"),
     ],
 )
-def test_what_cannot_be_read_counts_as_empty(tmp_path: Path, entry: str) -> None:
-    (tmp_path / BLOCKS).write_text(f'{{"version": 2, "entries": [{entry}]}}', encoding="utf-8")
-    with pytest.raises(UnreadableStateError, match=BLOCKS.name):
+def test_what_cannot_be_read_counts_as_empty_and_is_kept_for_a_person_to_look_at(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    (tmp_path / BLOCKS).write_text(f'{{"version": 2, {content}}}', encoding="utf-8")
+    with pytest.raises(UnreadableStateError, match=why):
         read_state(tmp_path / BLOCKS, Blocks)
     assert read_blocks(tmp_path) == Blocks()
-
-
-@pytest.mark.parametrize("content", ['{"version": 2}', '{"version": 2, "hold": []}'])
-def test_a_file_without_its_list_is_unreadable(tmp_path: Path, content: str) -> None:
-    """It is kept for a person to look at, instead of being taken for an empty one and written over."""
-    (tmp_path / BLOCKS).write_text(content, encoding="utf-8")
-    with pytest.raises(UnreadableStateError, match="none of accepted, asked, entries is in it"):
-        read_state(tmp_path / BLOCKS, Blocks)
 
 
 # The three files of earlier versions
@@ -174,13 +161,8 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
     unfinished, undecided = {**FAILED, "unfinished": True}, {**HOLD, "by": "undecided", "live": "1.0"}
     person = {"name": "gamma", "by": "person", "reason": "wait", "at": AT, "tried_at": "", "tests": []}
     retried = {**HOLD, "code": "k", "python": "3.11.7", "tests": ["t"], "together": ["b 2"], "tried_at": AT}
-    write_earlier(
-        tmp_path,
-        "quarantine.json",
-        candidates=[unfinished, WAITING, FAILED],
-        versions=[ROLLED_BACK],
-        commits=[BY_FAILURES],
-    )
+    candidates = [unfinished, WAITING, FAILED]
+    write_earlier(tmp_path, "quarantine.json", candidates=candidates, versions=[ROLLED_BACK], commits=[BY_FAILURES])
     write_earlier(tmp_path, "holds.json", entries=[person, undecided, retried])
     key = ReleaseKey(**EARLIER_KEY)
     expected = Blocks(
@@ -195,19 +177,11 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
             ),
         )
     )  # fmt: skip
-    asked = {
-        "name": "alpha",
-        "version": "1",
-        "what": "index",
-        "old": "a",
-        "new": "b",
-        "file": "",
-        "why": "",
-        "since": AT,
-    }
+    deviation: dict[str, Any] = {"version": "1", "what": "index", "old": "a", "new": "b"}
+    asked = {"name": "alpha", **deviation, "file": "", "why": "", "since": AT}
     write_earlier(tmp_path, "acceptance.json", asked=[asked], accepted=[{**asked, "name": "beta"}])
-    deviations = [Deviation(name=name, version="1", what="index", old="a", new="b") for name in ("alpha", "beta")]
-    expected = replace(expected, asked=tuple(deviations[:1]), accepted=tuple(deviations[1:]))
+    alpha, beta = (Deviation(name=name, **deviation) for name in ("alpha", "beta"))
+    expected = replace(expected, asked=(alpha,), accepted=(beta,))
     assert read_blocks(tmp_path) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["acceptance.json", "holds.json", "quarantine.json"]
     change_blocks(tmp_path, lambda blocks: blocks)
@@ -217,12 +191,10 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
 
 def test_of_two_files_the_one_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     write_earlier(tmp_path, "quarantine.json", candidates=[], versions=[ROLLED_BACK], commits=[])
-    write_earlier(
-        tmp_path, "holds.json", entries=[{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "x"}]
-    )
-    assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
+    write_earlier(tmp_path, "holds.json", entries=[{**HOLD, "tried_at": "x"}])
+    assert names(tmp_path) == ["beta"]
     (tmp_path / "holds.json").write_text("{", encoding="utf-8")
-    assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
+    assert names(tmp_path) == ["beta"]
 
 
 PERSON_BEFORE = {"name": "gamma", "by": "person", "reason": "wait", "at": AT}
@@ -250,44 +222,38 @@ class Killed(BaseException):
     """The end of a run, at any place."""
 
 
-class Steps:
-    """The functions that change the disk, of which the run is killed before the one of this number."""
-
-    def __init__(self, end: int) -> None:
-        self.left = end
-
-    def counted(self, function: Callable[..., object]) -> Callable[..., object]:
-        def stop_or_call(*given: object, **named: object) -> object:
-            if not self.left:
-                raise Killed
-            self.left -= 1
-            return function(*given, **named)
-
-        return stop_or_call
-
-
 @pytest.mark.parametrize("is_upgraded", [False, True])
 def test_what_is_lifted_does_not_come_back_in_part_wherever_the_run_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_upgraded: bool
 ) -> None:
     """The change is made as a whole or not at all, and what it does not concern is there, once."""
-    seen = []
+    seen, left = [], 0
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def stop_or_call(*given: object, **named: object) -> object:
+            nonlocal left
+            if not left:
+                raise Killed
+            left -= 1
+            return function(*given, **named)
+
+        return stop_or_call
+
     for end in range(20):
-        directory, steps = tmp_path / f"{end}", Steps(end)
+        directory, left = tmp_path / f"{end}", end
         directory.mkdir()
         if is_upgraded:
             change_blocks(directory, lambda _: Blocks(entries=(TESTS,)))
-        delta = {**PERSON_BEFORE, "name": "delta"}
         write_earlier(directory, "quarantine.json", candidates=[], versions=[ROLLED_BACK], commits=[])
-        write_earlier(directory, "holds.json", entries=[PERSON_BEFORE, delta])
+        write_earlier(directory, "holds.json", entries=[PERSON_BEFORE, {**PERSON_BEFORE, "name": "delta"}])
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
-            patch.setattr("releaser.releases.blocks.write_state", steps.counted(write_state))
-            patch.setattr(Path, "unlink", steps.counted(Path.unlink))
+            patch.setattr("releaser.releases.blocks.write_state", counted(write_state))
+            patch.setattr(Path, "unlink", counted(Path.unlink))
             change_blocks(directory, lambda blocks: blocks.without(lambda one: one.name in ("beta", "gamma")))
         seen.append(names(directory))
         change_blocks(directory, lambda blocks: blocks)
         assert names(directory) == seen[-1], end
-        if steps.left:
+        if left:
             break
     others = ["alpha"] * is_upgraded
     before, after = [*others, "beta", "gamma", "delta"], [*others, "delta"]
