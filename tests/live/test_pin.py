@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from releaser.releases import leases
+from releaser.releases.lease import LEASE
 from releaser.system.files import link_text
 from tests.e2e.scenes import eventually
 from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
@@ -75,21 +77,14 @@ def test_uv_run_is_whole(pair: Pair) -> None:
     whole(pair.facts_after_flip(uv_executable(), "run", "--no-sync", "--offline", "python", "x.py"), pair, "a")
 
 
-def test_uv_run_is_on_the_new_release_after_a_flip(each: Pair) -> None:
-    """Also when uv knows an answer about `.venv` from before, which it keeps by that path."""
-    words = ["run", "--no-sync", "--offline", "python", "-c", "import sys; print(sys.prefix)"]
-    each.flip("a")
-    assert each.said(uv_executable(), *words).strip() == str(each.venv("a"))
-    each.flip("b")
-    assert each.said(uv_executable(), *words).strip() == str(each.venv("b"))
-
-
-def test_uv_pip_looks_into_the_new_release_after_a_flip(each: Pair) -> None:
-    """uv keeps by the path of `.venv` what the interpreter has said of itself: that must not be about one release."""
-    words = ["pip", "list", "--format", "freeze", "--python", str(each.link / "bin" / "python")]
+def test_uv_is_on_the_new_release_after_a_flip(each: Pair) -> None:
+    """uv keeps by the path of `.venv` what its interpreter has said of itself: that must not be about one release."""
+    run = ["run", "--no-sync", "--offline", "python", "-c", "import sys; print(sys.prefix)"]
+    pip = ["pip", "list", "--format", "freeze", "--python", str(each.link / "bin" / "python")]
     for name in ("a", "b"):
         each.flip(name)
-        assert f"late==1+{name}" in each.said(uv_executable(), *words)
+        assert each.said(uv_executable(), *run).strip() == str(each.venv(name))
+        assert f"late==1+{name}" in each.said(uv_executable(), *pip)
 
 
 def test_the_base_of_a_venv_is_what_it_is_without_the_pin(each: Pair) -> None:
@@ -108,18 +103,8 @@ def test_a_process_that_is_started_later_is_on_the_new_release(pair: Pair) -> No
     whole(pair.facts_after_flip(*WAYS["script"]), pair, "b")
 
 
-def test_programs_started_by_sys_executable_are_on_the_same_release(pair: Pair) -> None:
-    program = (
-        "import subprocess, sys; print('ready', flush=True); input();"
-        "sys.exit(subprocess.call([sys.executable, '-c', 'import probe; probe.answer()']))"
-    )
-    whole(pair.facts_after_flip(".venv/bin/python", "-c", program), pair, "a")
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_of_multiprocessing_are_on_the_same_release(pair: Pair, method: str) -> None:
-    program = pair.site / f"{method}.py"
-    program.write_text(
+def child_of(method: str) -> str:
+    return (
         "import multiprocessing, probe\n"
         "if __name__ == '__main__':\n"
         f"    context = multiprocessing.get_context({method!r})\n"
@@ -127,9 +112,23 @@ def test_children_of_multiprocessing_are_on_the_same_release(pair: Pair, method:
         "    input()\n"
         "    child = context.Process(target=probe.answer)\n"
         "    child.start()\n"
-        "    child.join()\n",
-        encoding="utf-8",
+        "    child.join()\n"
     )
+
+
+CHILDREN = {
+    "sys.executable": (
+        "import subprocess, sys; print('ready', flush=True); input();"
+        "sys.exit(subprocess.call([sys.executable, '-c', 'import probe; probe.answer()']))"
+    ),
+    **{method: child_of(method) for method in ("fork", "spawn", "forkserver")},
+}
+
+
+@pytest.mark.parametrize("way", CHILDREN)
+def test_children_are_on_the_same_release(pair: Pair, way: str) -> None:
+    program = pair.site / f"{way}.py"
+    program.write_text(CHILDREN[way], encoding="utf-8")
     whole(pair.facts_after_flip(".venv/bin/python", program), pair, "a")
 
 
@@ -139,14 +138,11 @@ def test_without_site_there_is_no_pin(pair: Pair) -> None:
 
 
 def test_nothing_of_it_is_left_in_the_way_of_imports(pair: Pair) -> None:
+    """Also where the first import is of a module that is built into Python: nothing is left after that one."""
     program = "import late, sys; print([type(finder).__name__ for finder in sys.meta_path])"
-    assert "_Afterwards" not in pair.said(".venv/bin/python", "-c", program)
     (pair.site / "finders.py").write_text(program, encoding="utf-8")
-    assert "_Afterwards" not in pair.said(".venv/bin/python", "finders.py")
-
-
-def test_a_script_in_the_venv_finds_modules_that_are_built_into_python(pair: Pair) -> None:
-    """Its first import is the one after which nothing of the start-up module is left in the way."""
+    for words in (["-c", program], ["finders.py"]):
+        assert "_Afterwards" not in pair.said(".venv/bin/python", *words)
     script = pair.venv("a") / "bin" / "first.py"
     for name in ("itertools", "faulthandler"):
         script.write_text(f"import sys\nassert {name!r} not in sys.modules\nimport {name}", encoding="utf-8")
@@ -215,80 +211,57 @@ def test_a_daemon_that_closes_all_descriptors_keeps_its_later_ones_in_its_childr
     each.said(".venv/bin/python", "-c", program)
 
 
-def test_the_directory_of_a_script_in_the_venv_is_pinned_too(pair: Pair) -> None:
+def test_the_directory_of_a_script_in_the_venv_and_what_the_environment_gives_is_pinned_too(pair: Pair) -> None:
+    program = "import json, sys, late; print(json.dumps(sys.path))"
     for place in (pair.link, pair.venv("a")):
-        script = place / "bin" / "where.py"
-        script.write_text("import json, sys, late; print(json.dumps(sys.path))", encoding="utf-8")
-        path = pair.said(".venv/bin/python", ".venv/bin/where.py")
-        assert names_of(path.strip("[]").replace('"', "").split(", "), pair.link) == []
-
-
-def test_what_is_given_by_the_environment_is_pinned_too(pair: Pair) -> None:
-    env = {"PYTHONPATH": str(pair.link / "lib")}
-    path = pair.said(".venv/bin/python", "-c", "import sys; print(sys.path)", env=env)
-    assert f"'{pair.venv('a')}/lib'" in path
-    assert f"'{pair.link}" not in path
+        (place / "bin" / "where.py").write_text(program, encoding="utf-8")
+        assert names_of(json.loads(pair.said(".venv/bin/python", ".venv/bin/where.py")), pair.link) == []
+    path = pair.said(".venv/bin/python", "-c", program, env={"PYTHONPATH": str(pair.link / "lib")})
+    assert f"{pair.venv('a')}/lib" in json.loads(path)
+    assert names_of(json.loads(path), pair.link) == []
 
 
 # What must never stop an interpreter
 
 
-def empty_module(venv: Path, module: Path) -> None:
-    module.write_text("")
-
-
-def syntax_error(venv: Path, module: Path) -> None:
-    module.write_text("def")
-
-
-def raises(venv: Path, module: Path) -> None:
-    module.write_text("raise RuntimeError('broken')")
-
-
-def gone(venv: Path, module: Path) -> None:
-    module.unlink()
-
-
-def no_lease(venv: Path, module: Path) -> None:
-    (venv / "releaser.lease").unlink()
-
-
-def lease_is_a_directory(venv: Path, module: Path) -> None:
+def replace_lease(venv: Path, _: Path) -> None:
     (venv / "releaser.lease").unlink()
     (venv / "releaser.lease").mkdir()
 
 
-def lease_is_empty(venv: Path, module: Path) -> None:
-    (venv / "releaser.lease").write_text("")
-
-
 @pytest.mark.parametrize(
-    "spoil", [empty_module, syntax_error, raises, gone, no_lease, lease_is_a_directory, lease_is_empty]
+    "spoil",
+    [
+        pytest.param(lambda _, module: module.write_text(""), id="empty module"),
+        pytest.param(lambda _, module: module.write_text("def"), id="syntax error"),
+        pytest.param(lambda _, module: module.write_text("raise RuntimeError('broken')"), id="raises"),
+        pytest.param(lambda _, module: module.unlink(), id="gone"),
+        pytest.param(lambda venv, _: (venv / "releaser.lease").unlink(), id="no lease"),
+        pytest.param(replace_lease, id="lease is a directory"),
+        pytest.param(lambda venv, _: (venv / "releaser.lease").write_text(""), id="lease is empty"),
+    ],
 )
-def test_a_broken_pin_stops_nothing(tmp_path: Path, spoil: Callable[[Path, Path], None]) -> None:
+def test_a_broken_pin_stops_nothing(tmp_path: Path, spoil: Callable[[Path, Path], object]) -> None:
     pair = Pair(tmp_path, THIS)
     spoil(pair.venv("a"), pair.packages("a") / "_releaser_pin.py")
     assert pair.said(".venv/bin/python", "-c", "import late, extra; print(late.RELEASE + extra.RELEASE)") == "aa\n"
 
 
-def test_a_claimed_lease_stops_nothing(pair: Pair) -> None:
-    from releaser.releases import leases
-
-    claimed = leases.claim(str(pair.release("a")))
-    assert claimed is not None
-    try:
-        whole(pair.facts_after_flip(*WAYS["script"]), pair, "a")
-    finally:
-        os.close(claimed)
+@pytest.mark.parametrize("word", [r"'\ud800'", "3"])
+def test_arguments_that_are_none_stop_nothing(tmp_path: Path, word: str) -> None:
+    """An embedding program may leave anything in `sys.argv`."""
+    pair = Pair(tmp_path, THIS)
+    (pair.packages("a") / "000.pth").write_text(f"import sys; sys.argv[1:] = [{word}]\n", encoding="utf-8")
+    said = pair.said(".venv/bin/python", "-c", "import sys; print(sys.prefix, sys.executable)")
+    assert said == f"{pair.venv('a')} {pair.venv('a')}/bin/python\n"
 
 
-def test_a_lease_is_waited_for_while_somebody_looks_whether_it_is_used(pair: Pair) -> None:
-    """Who looks holds it for a moment, and on a busy machine for longer."""
-    from releaser.releases import leases
-    from releaser.releases.lease import LEASE
-
+def test_a_claimed_lease_is_waited_for_a_moment_and_stops_nothing(pair: Pair) -> None:
+    """Who looks whether a release is used holds it for a moment, and on a busy machine for longer."""
     claimed, lease = leases.claim(str(pair.release("a"))), str(pair.release("a") / LEASE)
     assert claimed is not None
+    whole(pair.facts_after_flip(*WAYS["script"]), pair, "a")
+    pair.flip("a")
     with pair.start(".venv/bin/python", "-c", "print('ready', flush=True); input()") as process:
         opened = Path(f"/proc/{process.pid}/fd")
         eventually(lambda: lease in [link_text(one) for one in opened.iterdir()], "its wait")
@@ -300,24 +273,6 @@ def test_a_lease_is_waited_for_while_somebody_looks_whether_it_is_used(pair: Pai
         process.communicate("\n", timeout=60)
 
 
-def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: Pair) -> None:
-    program = pair.site / "wsgi.py"
-    program.write_text(
-        "import os, sys\n"
-        f"INTERP = {str(pair.link / 'bin' / 'python')!r}\n"
-        "if sys.executable != INTERP:\n"
-        "    os.execl(INTERP, INTERP, *sys.argv)\n"
-        "from probe import main\n"
-        "main()\n",
-        encoding="utf-8",
-    )
-    for python in (sys.executable, pair.link / "bin" / "python"):
-        pair.flip("a")
-        facts = pair.facts_after_flip(python, program)
-        assert facts.pop("executable") == str(pair.link / "bin" / "python")
-        whole({**facts, "executable": f"{facts['prefix']}/bin/python"}, pair, "a")
-
-
 @pytest.mark.parametrize(
     ("mine", "again"),
     [
@@ -326,21 +281,26 @@ def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: P
     ],
 )
 def test_start_scripts_that_look_for_their_python_by_name_come_to_an_end(pair: Pair, mine: str, again: str) -> None:
-    program = pair.site / "start.py"
+    program, by_name = pair.site / "start.py", pair.link / "bin" / "python"
     program.write_text(
         "import os, sys\n"
         "from subprocess import call\n"
-        f"INTERP = {str(pair.link / 'bin' / 'python')!r}\n"
+        f"INTERP = {str(by_name)!r}\n"
         f"if not ({mine}):\n"
         "    os.environ['DEPTH'] = depth = os.environ.get('DEPTH', '') + '.'\n"
         "    if len(depth) > 5: sys.exit('this would go on for ever')\n"
         f"    {again}\n"
-        "import late\n"
-        "print(late.__file__)\n",
+        "from probe import main\n"
+        "main()\n",
         encoding="utf-8",
     )
-    for python in (interpreter(THIS), pair.link / "bin" / "python"):
-        assert pair.said(python, program).strip() == str(pair.packages("a") / "late.py")
+    for python in (interpreter(THIS), sys.executable, by_name):
+        pair.flip("a")
+        facts = pair.facts_after_flip(python, program)
+        assert facts["file"] == str(pair.packages("a") / "late.py")
+        if "execl" in again:
+            assert facts["executable"] == str(by_name)
+            whole({**facts, "executable": f"{facts['prefix']}/bin/python"}, pair, "a")
 
 
 def test_a_copy_of_a_venv_is_nobodys_release(pair: Pair, tmp_path: Path) -> None:
@@ -372,8 +332,6 @@ def test_processes_are_found_where_the_kernel_names_another_device_or_another_pr
 
     Of a process that has forked and ended, the kernel tells a number that may be anybody's by now.
     """
-    from releaser.releases import leases
-
     with pair.start(".venv/bin/python", "-c", "print('ready', flush=True); input()") as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -383,12 +341,3 @@ def test_processes_are_found_where_the_kernel_names_another_device_or_another_pr
         reused = {place: [os.getpid()] for place in leases.read_file_locks()}
         assert leases.holders(str(pair.release("a")), lambda: reused) == [process.pid]
         process.communicate("\n", timeout=60)
-
-
-@pytest.mark.parametrize("word", [r"'\ud800'", "3"])
-def test_arguments_that_are_none_stop_nothing(tmp_path: Path, word: str) -> None:
-    """An embedding program may leave anything in `sys.argv`."""
-    pair = Pair(tmp_path, THIS)
-    (pair.packages("a") / "000.pth").write_text(f"import sys; sys.argv[1:] = [{word}]\n", encoding="utf-8")
-    said = pair.said(".venv/bin/python", "-c", "import sys; print(sys.prefix, sys.executable)")
-    assert said == f"{pair.venv('a')} {pair.venv('a')}/bin/python\n"
