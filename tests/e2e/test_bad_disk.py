@@ -77,33 +77,25 @@ def fill(site: SampleSite, *, leave: int) -> Path:
     return ballast
 
 
-def test_too_few_free_bytes(small: SampleSite) -> None:
+def test_too_few_free_bytes_and_space_that_runs_out_while_a_release_is_built(small: SampleSite, tmp_path: Path) -> None:
     ballast = fill(small, leave=20_000_000)
     for command in ("update", "check"):
         refused(small, command=command).says_only("no space", "20 MB free", small.state_dir, "50 MB", "releaser prune")
     ballast.unlink()
-    small.releaser("update", check=0)
-
-
-def test_space_that_runs_out_while_a_release_is_built(small: SampleSite, tmp_path: Path) -> None:
     big = {"alpha/__init__.py": "", "alpha/big.txt": "x" * 120_000_000}
     wheel = LocalIndex(tmp_path / "index").publish("alpha", "1.2.0", modules=big)
     (small.index.path / wheel.name).symlink_to(wheel)
     before = small.live_id()
-    refusal = refused(small, code=4)
-    refusal.says_only("could not be built", "alpha", "No space left", "Make room")
-    assert small.live_id() == before
-    assert os.listdir(small.state_dir / "releases") == [before]
+    refused(small, code=4).says_only("could not be built", "alpha", "No space left", "Make room")
+    assert (small.live_id(), small.releases()) == (before, [before])
     small.withdraw("alpha", "1.2.0")
     small.releaser("update", check=0)
-
-
-# What stands at .venv
 
 
 # A disk that fills up after the flip
 
 
+RESTARTED = {"(restarted at)", "config/tmp/restart.txt"}
 # A health check of a site whose new release fills the disk with its log.
 FILL = """\
 import os, sys
@@ -120,57 +112,49 @@ sys.exit(os.environ.get("SAID", "the log has filled the disk") or 0)
 """
 
 
-@pytest.fixture
-def filling(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
-    """Make an adopted site on a small disk, which its health check fills from the tests on, while `sick` is there."""
-    filler = tmp_path / "fill.py"
-    filler.write_text(FILL, encoding="utf-8")
-    with small_file_system(tmp_path / "small", size="120m") as place:
-        check = f"sh -c 'test ! -e {place}/sick || {sys.executable} {filler} {place}/log'"
-        settings = {"health_check": check, "health_retries": 0}
-        site = make_site(outer=f"{place.name}/outer", venv=True, settings=settings)
-        site.env["TMPDIR"] = str(tmp_path)
-        site.releaser("init", check=0)
-        site.publish("alpha", "1.1.0")
-        site.env["RELEASER_TEST_COMMAND"] = f"touch {place}/sick"  # as the check is made before the build, too
-        yield site
-
-
 def make_room(site: SampleSite) -> None:
     (site.outer.parent / "log").unlink()
     (site.outer.parent / "sick").unlink()
     del site.env["RELEASER_TEST_COMMAND"]
 
 
-def test_a_disk_that_the_new_release_fills_does_not_keep_it_live(filling: SampleSite) -> None:
-    before, live = filling.snapshot(), filling.live_id()
-    finished = filling.releaser("update", check=6)
-    assert "health check failed" in finished.stderr
-    assert filling.live_id() == live
-    assert filling.live_version("alpha") == "1.0.0"
-    make_room(filling)
-    filling.releaser("prune", check=0)
-    after = filling.snapshot()
-    for one in (before, after):
-        del one["(restarted at)"]
-        one.pop("config/tmp/restart.txt", None)
-    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert not {name for name in changed if not name.startswith("static_out")}
-    assert not (filling.state_dir / "journal.json").exists()
+def test_a_new_release_that_fills_the_disk_stays_live_only_if_it_is_well(
+    tmp_path: Path, make_site: SiteFactory
+) -> None:
+    """What could not be committed, pushed and mailed is, by the next run."""
+    filler = tmp_path / "fill.py"
+    filler.write_text(FILL, encoding="utf-8")
+    with small_file_system(tmp_path / "small", size="120m") as place:
+        check = f"sh -c 'test ! -e {place}/sick || {sys.executable} {filler} {place}/log'"
+        site = make_site(outer=f"{place.name}/outer", venv=True, settings={"health_check": check, "health_retries": 0})
+        site.env["TMPDIR"] = str(tmp_path)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        sick_from_the_tests_on = {"RELEASER_TEST_COMMAND": f"touch {place}/sick"}  # the check is made before them, too
+        before, live = site.snapshot(), site.live_id()
+        site.env.update(sick_from_the_tests_on)
+        assert "health check failed" in site.releaser("update", check=6).stderr
+        assert (site.live_id(), site.live_version("alpha")) == (live, "1.0.0")
+        make_room(site)
+        site.releaser("prune", check=0)
+        after = site.snapshot()
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        assert {name for name in changed if not name.startswith("static_out")} <= RESTARTED
+        assert not (site.state_dir / "journal.json").exists()
 
-
-def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(filling: SampleSite) -> None:
-    """Nothing is wrong with it; what could not be committed, pushed and mailed is, by the next run."""
-    filling.releaser("update", env={"SAID": "", "SPARE": str(filling.state_dir / "reserve")}, check=7)
-    new = filling.live_id()
-    assert (filling.live_version("alpha"), filling.outbox_mails()) == ("1.1.0", [])
-    make_room(filling)
-    report = filling.json("update")
-    assert (report["result"], filling.live_id()) == ("no-changes", new)
-    assert len(filling.outbox_mails()) == 1
-    assert "alpha 1.0.0 → 1.1.0" in body(filling)
-    assert filling.remote_head() == filling.head()
-    assert states(filling)[new] == "live"
+        site.publish("alpha", "1.1.1")
+        mails = len(site.outbox_mails())
+        site.env.update(sick_from_the_tests_on)
+        site.releaser("update", env={"SAID": "", "SPARE": str(site.state_dir / "reserve")}, check=7)
+        new = site.live_id()
+        assert (site.live_version("alpha"), len(site.outbox_mails())) == ("1.1.1", mails)
+        make_room(site)
+        report = site.json("update")
+        assert (report["result"], site.live_id()) == ("no-changes", new)
+        assert len(site.outbox_mails()) == mails + 1
+        assert "alpha 1.0.0 → 1.1.1" in body(site)
+        assert site.remote_head() == site.head()
+        assert states(site)[new] == "live"
 
 
 def test_a_state_directory_behind_a_link_that_leads_nowhere(site: SampleSite, tmp_path: Path) -> None:

@@ -18,10 +18,9 @@ def as_before(site: SampleSite) -> None:
     """Put the state of a site into the form that it had when the ledger and the manifests said it all."""
     rows, path = site.json("list"), site.state_dir / "ledger.json"
     ledger = json.loads(path.read_text(encoding="utf-8"))
-    marks = {row["id"]: _MARKS[row["state"]] for row in rows if row["state"] in _MARKS}
     earlier = {
         "version": 2,
-        "marks": marks,
+        "marks": {row["id"]: _MARKS[row["state"]] for row in rows if row["state"] in _MARKS},
         "activations": ledger["activations"],
         "pins": [row["id"] for row in rows if row["pinned"]],
         "last_sequence": ledger["last_sequence"],
@@ -38,35 +37,48 @@ def as_before(site: SampleSite) -> None:
 def one_of_each_kind(site: SampleSite) -> None:
     """Make a release of each kind: adopted, rolled back, failed, pinned, live, and one to go back to."""
     site.releaser("pin", site.live_id(), check=0)
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
+    site.update_to("beta", "1.1.0")
     site.releaser("rollback", check=0)
     site.publish("alpha", "1.3.0", broken=True)
     site.releaser("update", check=5)
     as_before(site)
 
 
-@pytest.fixture
-def earlier(make_site: SiteFactory) -> SampleSite:
-    """A site with those, as the earlier version has left it."""
-    return make_site.adopted("1.1.0", prepare=one_of_each_kind)
+def states(site: SampleSite) -> dict[str, tuple[str, bool]]:
+    return {row["id"]: (row["state"].replace("previous", "good"), row["pinned"]) for row in site.json("list")}
 
 
-def states(site: SampleSite) -> list[tuple[str, str, bool]]:
-    return [(row["id"], row["state"].replace("previous", "good"), row["pinned"]) for row in site.json("list")]
-
-
-def test_a_question_finds_what_was_and_changes_nothing(earlier: SampleSite) -> None:
-    site, before = earlier, earlier.snapshot()
+@pytest.mark.parametrize("first", ["rollback", "update"])
+def test_a_question_changes_nothing_and_all_goes_on_as_it_was(make_site: SiteFactory, first: str) -> None:
+    site = make_site.adopted("1.1.0", prepare=one_of_each_kind)
+    live, was, before = site.live_id(), states(site), site.snapshot()
     files = {path: path.read_bytes() for path in site.state_dir.rglob("*.json")}
-    assert sorted(state for _, state, _ in states(site)) == ["failed", "good", "good", "live", "rolled-back"]
-    assert [pinned for _, _, pinned in states(site)].count(True) == 1
+    assert sorted(state for state, _ in was.values()) == ["failed", "good", "good", "live", "rolled-back"]
+    (pinned,) = [name for name, (_, is_pinned) in was.items() if is_pinned]
     assert site.json("status")["problems"] == []
     site.releaser("verify", "--all", check=0)
     assert site.snapshot() == before
     assert {path: path.read_bytes() for path in site.state_dir.rglob("*.json")} == files
+
+    site.publish("beta", "1.2.0")
+    report = site.json(first)
+    assert "was lost" not in str(report)
+    if first == "rollback":
+        assert site.live_id() == pinned
+        assert states(site) == {**was, live: ("rolled-back", False), pinned: ("live", True)}
+    else:
+        assert states(site) == {**was, live: ("good", False), site.live_id(): ("live", False)}
+        site.releaser("rollback", check=0)
+        assert site.live_id() == live
+    ledger = json.loads((site.state_dir / "ledger.json").read_text(encoding="utf-8"))
+    assert (ledger["marks"], ledger["pins"]) == ({}, [])
+    assert {path.parent.name for path in site.state_dir.glob("releases/*/state.json")} == {*states(site)}
+    now = states(site)
+    site.releaser("unpin", pinned, check=0)
+    assert "was lost" not in str(site.json("prune"))
+    assert states(site) == {**now, pinned: (now[pinned][0], False)}
+    assert site.json("status")["problems"] == []
 
 
 def out(site: SampleSite) -> Any:
@@ -110,33 +122,6 @@ def test_what_was_kept_out_stays_out_until_it_is_lifted(make_site: SiteFactory) 
     assert held(site) == [("alpha", "1.1.0", "tests")]
 
 
-@pytest.mark.parametrize("command", ["rollback", "update", "prune", "unpin"])
-def test_it_goes_on_as_it_was(earlier: SampleSite, command: str) -> None:
-    site, live, before = earlier, earlier.live_id(), states(earlier)
-    pinned = next(name for name, _, is_pinned in before if is_pinned)
-    site.publish("beta", "1.2.0")
-    report: Any = site.json(command, *([pinned] if command == "unpin" else []))
-    after = states(site)
-    assert "was lost" not in str(report)
-    was, now = ({name: (state, pin) for name, state, pin in found} for found in (before, after))
-    if command == "rollback":
-        assert site.live_id() == pinned
-        assert now == {**was, live: ("rolled-back", False), pinned: ("live", True)}
-    elif command == "update":
-        new = site.live_id()
-        assert now == {**was, live: ("good", False), new: ("live", False)}
-        site.releaser("rollback", check=0)
-        assert site.live_id() == live
-    elif command == "prune":
-        assert now == was
-    else:
-        assert now == {**was, pinned: ("good", False)}
-    ledger = json.loads((site.state_dir / "ledger.json").read_text(encoding="utf-8"))
-    assert (ledger["marks"], ledger["pins"]) == ({}, [])
-    assert {path.parent.name for path in site.state_dir.glob("releases/*/state.json")} == set(now)
-    assert site.json("status")["problems"] == []
-
-
 def journal_as_before(site: SampleSite) -> None:
     """Put the journal into the form in which each action had fields of its own."""
     path = site.state_dir / "journal.json"
@@ -170,7 +155,6 @@ def journal_as_before(site: SampleSite) -> None:
 @pytest.mark.parametrize(
     ("at", "ends"),
     [
-        ("releaser.candidate.install:install", "before"),
         ("releaser.core.change:flip", "after"),
         ("releaser.core.change:Change._restore_link", "before"),
     ],

@@ -19,38 +19,13 @@ SIZE = 200 * 1024 * 1024  # bytes
 LONG = "a_site_whose_name_is_as_long_as_many_are"
 
 
-@pytest.fixture
-def site(tmp_path: Path, templates: Templates, smtp_server: MailServer) -> Iterator[SampleSite]:
-    """A site with two releases, and a commit between them, on an ext4 of its own."""
-    with mounted(tmp_path / "disk", kind="ext4", size=SIZE) as place:
-        site = SiteFactory(place, templates)(LONG, venv=True)
-        mail = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
-        site.write_dotenv(mail)
-        site.releaser("init", check=0)
-        site.publish("alpha", "1.1.0")
-        site.push_from_elsewhere({f"pages/{number}.txt": "new " * 1000 for number in range(20)})
-        site.releaser("update", check=0)
-        assert len(os.readlink(site.path / ".venv")) > 59
-        smtp_server.messages.clear()
-        yield site
-
-
 @contextlib.contextmanager
 def full(place: Path) -> Iterator[None]:
     """Take the last byte of a file system; give all back after the block."""
     ballast = place / "ballast"
     ballast.mkdir()
-    fill_bytes(ballast)
-    try:
-        yield
-    finally:
-        shutil.rmtree(ballast)
-
-
-def fill_bytes(ballast: Path) -> None:
     found = os.statvfs(ballast)
-    free = found.f_bavail
-    number = 0
+    free, number = found.f_bavail, 0
     while free:
         with (ballast / str(number)).open("wb") as file:
             try:
@@ -59,22 +34,48 @@ def fill_bytes(ballast: Path) -> None:
                 assert error.errno == errno.ENOSPC  # noqa: PT017
                 free //= 2
         number += 1
+    try:
+        yield
+    finally:
+        shutil.rmtree(ballast)
 
 
-def test_a_rollback_without_a_free_byte(site: SampleSite, smtp_server: MailServer) -> None:
+@pytest.fixture
+def site(tmp_path: Path, templates: Templates, smtp_server: MailServer) -> Iterator[SampleSite]:
+    """A site with two releases, and a commit between them, on an ext4 of its own."""
+    with mounted(tmp_path / "disk", kind="ext4", size=SIZE) as place:
+        site = SiteFactory(place, templates)(LONG, venv=True)
+        mail = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+        site.write_dotenv({**mail, "RELEASER_KEEP_AT_LEAST": "1h", "RELEASER_CULPRITS": "off"})
+        site.releaser("init", check=0)
+        site.push_from_elsewhere({f"pages/{number}.txt": "new " * 1000 for number in range(20)})
+        site.update_to("alpha", "1.1.0")
+        assert len(os.readlink(site.link)) > 59
+        yield site
+
+
+def test_prune_and_rollback_without_a_free_byte(site: SampleSite, smtp_server: MailServer) -> None:
     """Without an inode is one of the faults."""
+    site.publish("alpha", "1.2.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    site.releaser("prune", check=0)
+    assert failed in site.releases()  # what is younger than an hour stays else, as a process may have begun to use it
     left, head = site.live_id(), site.head()
     with full(site.outer.parent):
-        finished = site.releaser("rollback")
-        assert finished.returncode == 0, finished
-        assert site.live_id() != left
-        assert site.live_version("alpha") == "1.0.0"
+        assert "the disk is full" in site.releaser("prune", "--dry-run", "-v", check=0).stdout
+        site.releaser("prune", check=0)
+    assert len(site.releases()) == 2
+    assert failed not in site.releases()
+    smtp_server.messages.clear()
+    with full(site.outer.parent):
+        finished = site.releaser("rollback", check=0)
+        assert (site.live_id() != left, site.live_version("alpha")) == (True, "1.0.0")
         assert site.head() != head
         assert not (site.path / "pages").exists()
         assert "lost" not in finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
         (mail,) = smtp_server.messages
         assert "rolled back" in str(mail)
-        assert "Traceback" not in finished.stderr
         assert site.json("verify")["problems"] == []
     assert left in {one["id"] for one in site.json("list")}
     assert site.json("history")[0]["command"] == "rollback"
@@ -85,31 +86,12 @@ def test_a_rollback_whose_code_is_larger_than_the_room_that_was_kept(site: Sampl
     large = {f"large/{number}.txt": os.urandom(200_000).hex() for number in range(20)}
     site.push_from_elsewhere(large)
     site.releaser("update", check=0)
-    site.publish("alpha", "1.2.0")
     site.push_from_elsewhere(dict.fromkeys(large, ""))
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     left, head = site.live_id(), site.head()
     with full(site.outer.parent):
-        finished = site.releaser("rollback")
-        assert finished.returncode == 3, finished
-        assert "--keep-code" in finished.stderr
+        assert "--keep-code" in site.releaser("rollback", check=3).stderr
         assert (site.live_id(), site.head()) == (left, head)
         assert site.git("status", "--porcelain", "--untracked-files=no") == ""
-        finished = site.releaser("rollback", "--keep-code", check=0)
+        site.releaser("rollback", "--keep-code", check=0)
         assert site.live_version("alpha") == "1.1.0"
-
-
-def test_prune_frees_a_full_disk_of_what_was_never_live(site: SampleSite) -> None:
-    """What is younger than an hour stays else, as a process may have begun to use it."""
-    site.write_dotenv({"RELEASER_KEEP_AT_LEAST": "1h", "RELEASER_CULPRITS": "off"})
-    site.publish("alpha", "1.2.0", broken=True)
-    site.releaser("update", check=5)
-    (failed,) = (one["id"] for one in site.json("list") if one["state"] == "failed")
-    assert site.json("prune", "--dry-run")
-    site.releaser("prune", check=0)
-    assert failed in site.releases()
-    with full(site.outer.parent):
-        assert "the disk is full" in site.releaser("prune", "--dry-run", "-v", check=0).stdout
-        site.releaser("prune", check=0)
-        assert failed not in site.releases()
-    assert len(site.releases()) == 2

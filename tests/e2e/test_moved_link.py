@@ -1,7 +1,6 @@
 """A symlink that leads elsewhere than releaser has let it: nothing moves it but the command that a person gives."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,44 +15,22 @@ def site(make_site: SiteFactory) -> SampleSite:
     return make_site.adopted("1.2.0")
 
 
-def live_in(site: SampleSite) -> str:
-    """Return the release that `list` calls live."""
-    return next(name for name, state in states(site).items() if state == "live")
-
-
 def relink(site: SampleSite, target: Path | str) -> None:
     site.link.unlink()
     site.link.symlink_to(target)
 
 
-def to_another_release(site: SampleSite) -> None:
-    """Let it lead to a release that it does not lead to."""
+def to_another_release(site: SampleSite) -> str:
+    """Let it lead to a release that it does not lead to; return that."""
     (other, *_) = (name for name in states(site) if name != site.live_id())
     relink(site, site.state_dir / "releases" / other / "venv")
-
-
-def to_a_venv_outside(site: SampleSite) -> None:
-    place = site.outer.parent / "outside"
-    site.uv("venv", "--quiet", place)
-    relink(site, place)
-
-
-def to_a_failed_release(site: SampleSite) -> None:
-    site.publish("alpha", "3.0.0", broken=True)
-    site.releaser("update", check=5)
-    (failed,) = [name for name, state in states(site).items() if state == "failed"]
-    relink(site, site.state_dir / "releases" / failed / "venv")
-
-
-def place(site: SampleSite) -> tuple[bool, str]:
-    """Return what stands at the place of the link."""
-    return site.link.is_symlink(), os.path.realpath(site.link)
+    return other
 
 
 def test_no_command_moves_it_and_all_say_so(site: SampleSite) -> None:
     live = site.live_id()
     to_another_release(site)
-    seen, lock = place(site), site.lock_text()
+    seen, lock = os.path.realpath(site.link), site.lock_text()
     site.publish("alpha", "4.0.0")
     before = site.outbox_mails()
     for words in (["update"], ["rebuild"], ["rollback"], ["prune"], ["update", "--dry-run"], ["check"]):
@@ -61,7 +38,7 @@ def test_no_command_moves_it_and_all_say_so(site: SampleSite) -> None:
         assert f"and not to {live}, which releaser made live last" in finished.stderr, words
     for words in (["hold", "alpha"], ["pin", live]):
         site.releaser(*words, check=0)
-    assert (place(site), site.lock_text()) == (seen, lock)
+    assert (os.path.realpath(site.link), site.lock_text()) == (seen, lock)
     assert "it was moved by hand" in site.json("status")["problems"][0]
     assert "it was moved by hand" in site.releaser("list", "-v").stderr
     assert len(site.outbox_mails()) > len(before)
@@ -69,64 +46,62 @@ def test_no_command_moves_it_and_all_say_so(site: SampleSite) -> None:
     assert "releaser init" in body(site, len(before))
 
 
-def test_init_and_rollback_keep_the_release_that_it_leads_to(site: SampleSite) -> None:
-    for command in ("init", "rollback"):
-        to_another_release(site)
-        name = site.live_id()
-        report = site.json(command, *([name] if command == "rollback" else []))
-        result = "rolled-back" if command == "rollback" else "updated"
-        assert (report["result"], report["release"], live_in(site)) == (result, name, name)
-        assert site.live_id() == name
+def test_what_a_person_decides_is_done(site: SampleSite) -> None:
+    """`init` and `rollback` keep the release that it leads to, `init` adopts a venv that stands there."""
+
+    def decided(command: str, *args: str, result: str) -> str:
+        restarted = site.restarted_at()
+        report = site.json(command, *args)
+        assert (report["result"], report["release"]) == (result, site.live_id())
+        assert states(site)[site.live_id()] == "live"
         assert site.json("status")["problems"] == []
         assert site.json("init")["result"] == "no-changes"
+        return site.live_id() if site.restarted_at() != restarted else "not restarted"
 
+    live, other = site.live_id(), to_another_release(site)
+    decided("init", result="updated")
+    assert site.live_id() == other
+    assert to_another_release(site) == live
+    decided("rollback", live, result="rolled-back")
+    assert site.live_id() == live
 
-def test_init_adopts_the_venv_that_stands_there(site: SampleSite) -> None:
     before = set(states(site))
     site.link.unlink()
     site.make_venv()
-    report = site.json("init")
-    assert (report["result"], report["release"]) == ("updated", live_in(site))
-    assert live_in(site) not in before
-    assert site.json("status")["problems"] == []
+    decided("init", result="updated")
+    assert site.live_id() not in before
     site.update_to("alpha", "1.3.0")
-    assert site.live_version("alpha") == "1.3.0"
-
-
-@pytest.mark.parametrize("move", [to_a_venv_outside, to_a_failed_release])
-def test_rollback_goes_back_as_told(site: SampleSite, move: Callable[[SampleSite], None]) -> None:
     live = site.live_id()
-    move(site)
-    assert move is to_a_venv_outside or "failed its tests" in site.releaser("init", check=3).stderr
-    restarted = site.restarted_at()
-    report = site.json("rollback", live)
-    assert (report["result"], site.live_id()) == ("rolled-back", live)
-    assert site.restarted_at() != restarted
-    assert site.live_version("alpha") == "1.2.0"
-    assert site.json("status")["problems"] == []
-    site.withdraw("alpha", "3.0.0") if move is to_a_failed_release else None
+    assert live not in before
+
+    site.uv("venv", "--quiet", site.outer.parent / "outside")
+    relink(site, site.outer.parent / "outside")
+    assert decided("rollback", live, result="rolled-back") == live
+    site.publish("alpha", "3.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    site.withdraw("alpha", "3.0.0")
+    relink(site, site.state_dir / "releases" / failed / "venv")
+    assert "failed its tests" in site.releaser("init", check=3).stderr
+    assert decided("rollback", live, result="rolled-back") == live
+    assert site.live_version("alpha") == "1.3.0"
     silent(site.releaser("update"))
 
 
 def test_a_missing_or_dangling_link_is_repaired_with_restart_and_health_check(site: SampleSite) -> None:
+    """A repair that is cut off is finished."""
     live, asked = site.live_id(), site.outer.parent / "asked"
+    checked = {"RELEASER_HEALTH_CHECK": f"touch {asked}"}
     for harm in ("missing", "dangling"):
         site.link.unlink() if harm == "missing" else relink(site, "nowhere")
         restarted = site.restarted_at()
-        site.releaser("prune", check=0, env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
+        site.releaser("prune", check=0, env=checked)
         assert site.live_id() == live
         assert site.restarted_at() != restarted
         assert f"was {harm}" in body(site)
         asked.unlink()
-    silent(site.releaser("update"))
-
-
-def test_a_repair_that_is_cut_off_is_finished(site: SampleSite) -> None:
-    live = site.live_id()
     site.link.unlink()
     site.releaser("prune", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
-    asked = site.outer.parent / "asked"
-    report = site.json("update", env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
+    report = site.json("update", env=checked)
     assert f"had pointed the symlink, which was missing or dangling, to {live} again" in report["recovered"]
     assert asked.exists()
     assert site.live_id() == live

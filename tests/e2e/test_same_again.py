@@ -3,37 +3,24 @@
 import itertools
 import json
 from collections.abc import Callable
-from typing import Any
 
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import LockFile
 from tests.e2e.scenes import silent
-from tests.e2e.test_dry_run_of_update import (
-    a_commit_and_its_revert,
-    an_older_lock,
-    another_order,
-    empty_commit,
-)
+from tests.e2e.test_dry_run_of_update import a_commit_and_its_revert, an_older_lock, another_order, empty_commit
 from tests.support.sites import TESTS, SampleSite, SiteFactory
 
 
-def manifests(site: SampleSite) -> list[dict[str, Any]]:
-    """Return the manifests of all releases that were or are live, oldest first, each with its lock."""
-    found = []
-    for row in site.json("list"):
-        directory = site.state_dir / "releases" / row["id"]
+def same_as_before(site: SampleSite) -> list[str]:
+    """Return the releases, of those that were or are live, that equal the one before them."""
+    keys = {}
+    for name in site.releases():
+        directory = site.state_dir / "releases" / name
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         if manifest["tests"] != "failed":
-            lock = LockFile.read(directory / "uv.lock")
-            found.append({**manifest, "lock": installed_key(lock, python=manifest["python"])})
-    return sorted(found, key=lambda one: one["sequence"])
-
-
-def same_as_before(site: SampleSite) -> list[str]:
-    """Return the releases that equal the one before them."""
-    kept = manifests(site)
-    keys = ("code_key", "python", "group", "lock")
-    return [new["id"] for old, new in itertools.pairwise(kept) if all(old[key] == new[key] for key in keys)]
+            lock = installed_key(LockFile.read(directory / "uv.lock"), python=manifest["python"])
+            keys[name] = (lock, *(manifest[key] for key in ("code_key", "python", "group")))
+    return [new for old, new in itertools.pairwise(keys) if keys[old] == keys[new]]
 
 
 def a_merge(site: SampleSite) -> None:
@@ -70,17 +57,13 @@ def test_a_lock_that_somebody_took_back_is_followed(make_site: SiteFactory) -> N
     silent(site.releaser("update"))
 
 
-def a_group_that_does_not_go_live(make_site: SiteFactory, **settings: Any) -> SampleSite:
-    return make_site.adopted(
+def test_a_version_of_what_only_the_tests_have_makes_no_release(make_site: SiteFactory) -> None:
+    site = make_site.adopted(
         packages={"alpha": "1.0.0", "tool": "1.0.0"},
         groups={"local": ["alpha"], "lint": ["tool"]},
         dependencies=["alpha"],
-        settings={"group": "local", **settings},
+        settings={"group": "local", "test_groups": ["lint"]},
     )
-
-
-def test_a_version_of_what_only_the_tests_have_makes_no_release(make_site: SiteFactory) -> None:
-    site = a_group_that_does_not_go_live(make_site, test_groups=["lint"])
     site.publish("tool", "1.1.0")
     live, runs, lock = site.live_id(), len(site.manage_runs("test")), site.lock_text()
     silent(site.releaser("update"))

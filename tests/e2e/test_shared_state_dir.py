@@ -42,17 +42,18 @@ def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_si
     silent(first.releaser("update"))
 
 
-def test_the_first_use_of_a_state_directory_that_is_there_writes_it_down(first: SampleSite) -> None:
+def test_who_owns_it_is_written_down_again_where_it_is_lost_and_all_may_be_moved_together(first: SampleSite) -> None:
     path = first.state_dir / "project.json"
     written = owner(first)
-    user = first.path.owner()
-    assert written == {"version": 2, "root": "../../shop", "link": "../../shop/.venv", "owner": user}
+    assert written == {"version": 2, "root": "../../shop", "link": "../../shop/.venv", "owner": first.path.owner()}
     path.unlink()  # as an earlier releaser left it
     silent(first.releaser("update"))
     assert owner(first) == written
     path.write_text("garbage", encoding="utf-8")
     assert "project.json could not be read" in first.releaser("update", "-v", check=0).stderr
     assert owner(first) == written
+    other = first.outer.rename(first.outer.with_name("elsewhere"))
+    silent(first.releaser("update", "--project", other / "shop"))
 
 
 def test_a_project_that_was_moved_is_taken_over_with_a_word(make_site: SiteFactory) -> None:
@@ -68,9 +69,3 @@ def test_a_project_that_was_moved_is_taken_over_with_a_word(make_site: SiteFacto
     moved.joinpath(".venv").unlink()  # one whose link leads elsewhere might be anybody
     shutil.move(moved, site.path)
     assert f"belongs to the project {moved}" in site.releaser("update", env=fixed, check=3).stderr
-
-
-def test_all_may_be_moved_together(first: SampleSite) -> None:
-    other = first.outer.with_name("elsewhere")
-    first.outer.rename(other)
-    silent(first.releaser("update", "--project", other / "shop"))

@@ -97,20 +97,9 @@ def test_a_plain_venv_is_left_and_all_of_releaser_is_gone(make_site: SiteFactory
     assert works(site)
 
 
-def test_a_venv_that_was_adopted_and_never_updated_is_what_it_was(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
-    site.releaser("uninstall", "--yes", check=0)
-    assert not site.link.is_symlink()
-    assert site.live_version("alpha") == "1.0.0"
-    assert left(site) == []
-
-
 def test_a_symlink_of_somebodys_own_is_put_back(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
-    own = site.outer / "venvs" / "shop"
-    own.parent.mkdir()
-    site.link.rename(own)
+    own = site.link.rename(site.outer / "own")
     site.link.symlink_to(own)
     before = snapshots.tree(own)
     site.releaser("init", check=0)
@@ -119,6 +108,7 @@ def test_a_symlink_of_somebodys_own_is_put_back(make_site: SiteFactory) -> None:
     site.releaser("uninstall", "--yes", check=0)
     assert os.readlink(site.link) == str(own)
     assert snapshots.tree(own) == before
+    assert left(site) == []
 
 
 def test_a_process_keeps_its_release_until_it_ends_and_then_the_rest_goes(make_site: SiteFactory) -> None:
@@ -154,39 +144,40 @@ def test_what_is_not_releasers_stays_nor_what_nobody_has_read(make_site: SiteFac
     assert mail.is_file()
 
 
-def test_a_copy_that_cannot_be_made_changes_nothing(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    kept = crontab_of(site, "# mine\n")
+def test_what_stands_in_its_way_changes_nothing_and_it_asks_on_a_terminal(make_site: SiteFactory) -> None:
+    site = make_site.adopted(due="1.1.0")
+    crontab = crontab_of(site, f"0 5 * * * nice releaser update --project {site.path}\n")
+    cp, before = crontab.with_name("cp"), outer_snapshot(site)
+
+    def stopped(*args: str, check: int) -> str:
+        kept = crontab.read_text()
+        said = site.releaser("uninstall", *args, check=check).stderr
+        assert (site.snapshot(), crontab.read_text()) == (seen, kept)
+        assert not [*site.state_dir.glob(".*.new")]
+        return said
+
+    seen = site.snapshot()
+    assert "--yes" in stopped(check=2)
+    assert outer_snapshot(site) == before
+    assert "crontab -e" in stopped("--yes", check=3)  # a line of somebody's own
+    crontab.write_text("# mine\n")
     site.releaser("schedule", "cron", "--install", check=0)
-    cp, crontab, before = kept.with_name("cp"), kept.read_text(), site.snapshot()
     cp.write_text('#!/bin/sh\nmkdir "$4"; echo "cp: No space left on device" >&2; exit 1\n')
     cp.chmod(0o755)
-    assert "No space left" in site.releaser("uninstall", "--yes", check=4).stderr
-    assert (site.snapshot(), kept.read_text()) == (before, crontab)
-    assert not [*site.state_dir.glob(".*.new")]
+    assert "No space left" in stopped("--yes", check=4)
     cp.unlink()
-    site.releaser("uninstall", "--yes", check=0)
+    interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
+    assert "was interrupted" in site.releaser("uninstall", "--yes", check=3).stderr
+    assert site.link.is_symlink()
+    site.releaser("prune", check=0)
 
-
-def test_it_asks_on_a_terminal_and_nobody_is_asked_without_one(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    releases, before = site.releases(), outer_snapshot(site)
-    assert "--yes" in site.releaser("uninstall", check=2).stderr
-    assert outer_snapshot(site) == before
+    releases = site.releases()
     for answer, stays in (("n", True), ("y", False)):
         status, said = on_terminal(site, "uninstall", "--keep-state", typed=f"{answer}\n")
         assert status == 0, said
         assert "would delete" in said or "would replace" in said
         assert site.link.is_symlink() == stays
-    assert site.releases() == releases  # as was asked for
-
-
-def test_a_line_of_somebodys_own_is_named_and_nothing_done(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    crontab_of(site, f"0 5 * * * nice releaser update --project {site.path}\n")
-    before = site.snapshot()
-    assert "crontab -e" in site.releaser("uninstall", "--yes", check=3).stderr
-    assert site.snapshot() == before
+    assert (site.releases(), site.live_version("alpha")) == (releases, "1.1.0")  # as was asked for
 
 
 def test_a_kill_at_any_moment_leaves_a_site_that_works(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -279,12 +270,3 @@ def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_
     assert "the schedule was removed, so no updates start now" in said
     assert os.readlink(site.link) == str(other)
     assert not (programs / "crontab.text").exists()
-
-
-def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(due="1.1.0")
-    interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
-    assert "was interrupted" in site.releaser("uninstall", "--yes", check=3).stderr
-    site.releaser("prune", check=0)
-    site.releaser("uninstall", "--yes", check=0)
-    assert left(site) == []

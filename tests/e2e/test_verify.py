@@ -92,24 +92,22 @@ def test_drift_of_the_live_release_is_named_and_healed(site: SampleSite) -> None
     assert site.json("verify")["ok"]
 
 
-def test_every_release_can_be_looked_at(site: SampleSite) -> None:
+def test_every_release_can_be_looked_at_also_without_its_manifest(site: SampleSite) -> None:
     status, text = on_terminal(site, "verify", "--all", "--tests")
     assert status == 0
     assert text.count("is unchanged since it was sealed") == 3
     site.releaser("verify", "--all", site.live_id(), check=2)
     site.releaser("verify", "--all", "--health", check=2)
+    site.releaser("verify", "nothing", check=9)
     site.json("verify", "--health", env={"RELEASER_HEALTH_CHECK": "true"})
     ill = {"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0"}
     assert problems(site.json("verify", "--health", check=10, env=ill)) == {"health": {"None"}}
-    site.releaser("verify", "nothing", check=9)
-    site.break_tests()
-    assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
     nothing = {"RELEASER_TEST_COMMAND": "echo Ran 0 tests in 0.000s"}
     (found,) = site.json("verify", "--tests", check=10, env=nothing)["problems"]
     assert "no tests ran" in found["message"]
+    site.break_tests()
+    assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
 
-
-def test_a_release_without_its_manifest_is_not_passed_over(site: SampleSite) -> None:
     live, kept, _ = (Path(row["path"]).parent for row in site.json("list"))
     (kept / "manifest.json").write_text("{", encoding="utf-8")
     assert [(one["release"], one["ok"]) for one in site.json("verify", "--all", check=10)][-1] == (kept.name, False)
@@ -119,41 +117,31 @@ def test_a_release_without_its_manifest_is_not_passed_over(site: SampleSite) -> 
     assert "`releaser update` rebuilds it" in said
 
 
-# An adopted release is compared with what adoption found
+def test_an_adopted_release_is_compared_with_what_adoption_found(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
+    place = next(site.link.resolve().glob("lib/*/site-packages"))
+    metadata = next(place.glob("alpha-*.dist-info")) / "METADATA"
+    rewrite(place / "alpha" / "__init__.py", "# patched by hand\n")
+    rewrite(metadata, metadata.read_text(encoding="utf-8") + "\n")
+    (place / "beta" / "__init__.py").unlink()
+    (place / "local_patch.py").write_text("", encoding="utf-8")
+    site.publish("gamma", "1.0.0")
+    site.uv("pip", "install", "--quiet", "--python", site.link, "gamma")
+    site.publish("alpha", "1.0.1")
+    site.releaser("init", check=0)
+    assert LockFile.read(site.path / "uv.lock").versions["alpha"] == "1.0.0"
+    assert site.json("verify")["problems"] == []
 
-
-def packages(site: SampleSite) -> Path:
-    return next(site.link.resolve().glob("lib/*/site-packages"))
+    place = packages_of(site.json("list")[0])
+    rewrite(place / "alpha" / "__init__.py", "# patched by somebody else\n")
+    assert problems(site.json("verify", site.live_id(), check=10)) == {"changed": {"alpha/__init__.py"}}
+    site.uv("pip", "uninstall", "--quiet", "--python", site.link, "gamma")
+    (problem,) = [one for one in site.json("verify", check=10)["problems"] if one["kind"] == "package"]
+    assert problem["message"] == "it is not installed, and was 1.0.0 when it was adopted"
+    assert list(states(site).values()) == ["live"]
 
 
 def rewrite(path: Path, text: str) -> None:
     """Write a file again: its other names, in uv's cache for one, keep what they had."""
     path.unlink()
     path.write_text(text, encoding="utf-8")
-
-
-def test_verify_is_silent_about_what_was_there_before(make_site: SiteFactory) -> None:
-    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
-    place = packages(site)
-    rewrite(place / "alpha" / "__init__.py", "# patched by hand\n")
-    (place / "beta" / "__init__.py").unlink()
-    (place / "local_patch.py").write_text("", encoding="utf-8")
-    site.publish("gamma", "1.0.0")
-    site.uv("pip", "install", "--quiet", "--python", site.link, "gamma")
-    site.publish("alpha", "1.0.1")
-    alpha = next(place.glob("alpha-*.dist-info"))
-    metadata = alpha / "METADATA"
-    rewrite(metadata, metadata.read_text(encoding="utf-8") + "\n")
-    site.releaser("init", check=0)
-    adopted = site.live_id()
-    assert LockFile.read(site.path / "uv.lock").versions["alpha"] == "1.0.0"
-    site.releaser("verify", "--all", check=0)
-    assert site.json("verify")["problems"] == []
-
-    rewrite(place / "alpha" / "__init__.py", "# patched by somebody else\n")
-    found = {one["path"].rpartition("/site-packages/")[2] for one in site.json("verify", adopted, check=10)["problems"]}
-    assert found == {"alpha/__init__.py"}
-    site.uv("pip", "uninstall", "--quiet", "--python", site.link, "gamma")
-    (problem,) = [one for one in site.json("verify", check=10)["problems"] if one["kind"] == "package"]
-    assert problem["message"] == "it is not installed, and was 1.0.0 when it was adopted"
-    assert list(states(site).values()) == ["live"]
