@@ -43,8 +43,9 @@ def seen(place: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-@pytest.mark.parametrize("lay_out", [of_capistrano, of_documents, of_nx])
-@pytest.mark.parametrize("by_symlink", [False, True])
+@pytest.mark.parametrize(
+    ("lay_out", "by_symlink"), [(of_capistrano, False), (of_documents, True), (of_nx, False), (of_nx, True)]
+)
 def test_a_directory_of_somebody_else_is_no_state_directory(
     make_site: SiteFactory, tmp_path: Path, lay_out: Callable[[Path], None], *, by_symlink: bool
 ) -> None:

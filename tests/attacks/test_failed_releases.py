@@ -4,9 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
-
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SiteFactory
 
 SECONDS = 120
 # Python runs the line at each start in the venv; tests run it as well, before the mark is there.
@@ -19,51 +17,39 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def failed(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, str, Path]:
-    """A site, a release of it that failed its tests, and the mark that this leaves when it is started."""
+def test_no_command_starts_it_which_is_said(make_site: SiteFactory, tmp_path: Path) -> None:
     site, mark = make_site.adopted(), tmp_path / "mark"
     hook = HOOK.format(mark=str(mark))
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "raise ImportError", "planted.pth": hook})
-    site.releaser("update", check=5)
-    (name,) = (one["id"] for one in site.json("list") if one["state"] == "failed")
-    assert [*(site.state_dir / "releases" / name / "venv").glob("lib/*/site-packages/planted.pth")]
+    name = site.json("update", check=5)["release"]
+    venv, live = site.state_dir / "releases" / name / "venv", os.readlink(site.link)
+    assert [*venv.glob("lib/*/site-packages/planted.pth")]
     mark.touch()
-    return site, name, mark
 
-
-def test_no_command_starts_it(failed: tuple[SampleSite, str, Path]) -> None:
-    site, name, mark = failed
-    for words in COMMANDS:
-        words = [word.format(failed=name) for word in words]
+    def said(*words: str) -> str:
         finished = site.releaser(*words, timeout=SECONDS)
         assert mark.read_text(encoding="utf-8") == "", words
         assert "Traceback" not in finished.stderr
         assert "has no option" not in finished.stderr, finished
+        return " ".join(finished.stderr.split())
 
-
-def test_verify_says_that_it_was_not_started(failed: tuple[SampleSite, str, Path]) -> None:
-    site, name, mark = failed
     answer = site.json("verify", name)
     assert (answer["ok"], answer["started"]) == (True, False)
     assert site.json("verify")["started"]
-    assert f"{name} is unchanged since it was sealed" in (said := site.releaser("verify", name, check=0).stderr)
-    assert "it was not started, because it failed its tests" in said
-    kinds = [
-        (one["kind"], one["message"]) for one in site.json("verify", name, "--check", "--tests", check=10)["problems"]
-    ]
-    assert kinds == [(kind, "nothing of a release that failed its tests is started") for kind in ("check", "tests")]
-    assert mark.read_text(encoding="utf-8") == ""
+    assert f"{name} is unchanged since it was sealed" in (text := said("verify", name))
+    assert "it was not started, because it failed its tests" in text
+    found = site.json("verify", name, "--check", "--tests", check=10)["problems"]
+    reason = "nothing of a release that failed its tests is started"
+    assert [(one["kind"], one["message"]) for one in found] == [("check", reason), ("tests", reason)]
 
-
-def test_it_is_not_started_once_the_symlink_leads_to_it(failed: tuple[SampleSite, str, Path]) -> None:
-    site, name, mark = failed
     site.link.unlink()
-    site.link.symlink_to(os.path.relpath(site.state_dir / "releases" / name / "venv", site.path))
+    site.link.symlink_to(os.path.relpath(venv, site.path))
     for words in (["run", "--", "python", "-c", ""], ["exec", "true"], ["status"], ["check"], ["verify"], ["init"]):
-        finished = site.releaser(*words, timeout=SECONDS)
-        assert mark.read_text(encoding="utf-8") == "", words
-        assert f"{name} failed its tests" in " ".join(finished.stderr.split()) or words[0] not in ("run", "exec")
+        assert f"{name} failed its tests" in said(*words) or words[0] not in ("run", "exec")
+    site.link.unlink()
+    site.link.symlink_to(live)
+    for words in COMMANDS:
+        said(*(word.format(failed=name) for word in words))
 
 
 def test_a_python_that_its_tests_have_left_is_not_asked(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -1,7 +1,15 @@
 """What goes live is what was installed, whatever the tests of a candidate have changed in its venv."""
 
+import importlib.util
+import os
+import py_compile
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from releaser.releases.contents import hash_of
+from releaser.releases.touched import note_installed
 from tests.support.sites import SiteFactory
 
 # While it is tested, alpha changes what another package has installed.
@@ -14,27 +22,13 @@ before = beta.stat()
 if pathlib.Path("site_tests.py").exists() and "releaser-" in os.getcwd():
     {harm}
 """
-HARM = {
-    "contents": "beta.write_text(beta.read_text() + '# harm')",
-    "contents of the same look": (
-        "beta.write_bytes(beta.read_bytes()[:-2] + b' ' + beta.read_bytes()[-1:]); "
-        "os.utime(beta, ns=(before.st_atime_ns, before.st_mtime_ns))"
-    ),
-    "RECORD": "next(there.glob('beta-*/RECORD')).write_text('')",
-    "deletion": "[one.unlink() for one in there.glob('beta-*/WHEEL')]",
-    "module": "beta.with_name('planted.py').touch()",
-    "hook": "there.joinpath('planted.pth').touch()",
-    "symlink": "there.joinpath('planted').is_symlink() or there.joinpath('planted').symlink_to('/tmp')",
-    "program": "pathlib.Path(sys.prefix, 'bin', 'planted').touch()",
-}
 
 
-@pytest.mark.parametrize(("what", "sandbox"), [*((what, "auto") for what in HARM), ("contents", "off")])
-def test_what_tests_change_of_what_was_installed_does_not_go_live(
-    make_site: SiteFactory, what: str, sandbox: str
-) -> None:
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_what_tests_change_of_what_was_installed_does_not_go_live(make_site: SiteFactory, sandbox: str) -> None:
     site = make_site.adopted()
-    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA.format(harm=HARM[what])})
+    harm = "beta.write_text(beta.read_text() + '# harm')"
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA.format(harm=harm)})
     live = site.live_id()
     report = site.json("update", check=5, env={"RELEASER_SANDBOX": sandbox})
     assert (report["blame"], site.live_id()) == ("update", live)
@@ -57,3 +51,48 @@ def test_byte_code_that_tests_have_written_does_not_go_live(make_site: SiteFacto
     assert [*site.link.glob("lib/*/site-packages/alpha/__pycache__/*.pyc")]
     for file in site.link.glob("lib/*/site-packages/beta/__pycache__/*.pyc"):
         assert b"HARM" not in file.read_bytes()
+
+
+MODULE, RECORD = "beta/__init__.py", "beta-1.dist-info/RECORD"
+
+
+def of_the_same_look(packages: Path) -> None:
+    module = packages / MODULE
+    before = module.stat()
+    module.write_bytes(b"VALUE = 2\n")
+    os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+HARM: dict[str, tuple[Callable[[Path], object], str]] = {
+    "contents": (lambda packages: (packages / MODULE).write_text("# harm"), MODULE),
+    "contents of the same look": (of_the_same_look, MODULE),
+    "mode": (lambda packages: (packages / MODULE).chmod(0o777), MODULE),
+    "RECORD": (lambda packages: (packages / RECORD).write_text(""), RECORD),
+    "deletion": (lambda packages: (packages / "beta-1.dist-info/WHEEL").unlink(), "beta-1.dist-info/WHEEL"),
+    "module": (lambda packages: (packages / "beta/planted.py").touch(), "beta/planted.py"),
+    "hook": (lambda packages: (packages / "planted.pth").touch(), "planted.pth"),
+    "symlink": (lambda packages: (packages / "planted").symlink_to("/tmp"), "planted"),
+    "program": (lambda packages: (packages.parents[2] / "bin/planted").touch(), "bin/planted"),
+    "nothing": (lambda packages: os.utime(packages / MODULE, ns=(1, 1)), ""),
+    "data": (lambda packages: (packages / "beta/cache.json").touch(), ""),
+    "byte code": (lambda packages: py_compile.compile(str(packages / MODULE)), ""),
+}
+
+
+@pytest.mark.parametrize("what", HARM)
+def test_each_change_of_what_was_installed_is_found_but_no_data_and_byte_code_is_deleted(
+    tmp_path: Path, what: str
+) -> None:
+    harm, path = HARM[what]
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in (MODULE, "beta-1.dist-info/WHEEL", "../../../bin/python"):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).write_text("VALUE = 1\n", encoding="utf-8")
+    recorded = [f"{name},{hash_of(str(packages / name))},1" for name in (MODULE, "beta-1.dist-info/WHEEL")]
+    (packages / RECORD).write_text("\n".join([*recorded, f"{RECORD},,"]), encoding="utf-8")
+    installed = note_installed(tmp_path)
+    assert installed.find_touched() == []
+    harm(packages)
+    touched = installed.find_touched()
+    assert touched == ([path if path.startswith("bin/") else f"lib/python3.11/site-packages/{path}"] if path else [])
+    assert not Path(importlib.util.cache_from_source(str(packages / MODULE))).exists()
