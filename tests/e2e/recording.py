@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 _VARIABLE = "RECORD_TO"
 
 
-def recorded(site: SampleSite, command: str, *args: str) -> list[tuple[str, str]]:
+def recorded(site: SampleSite, command: str, *args: str) -> list[tuple[str, Path]]:
     """Run releaser, which must end well, and return what it synced and renamed, as (`sync` or `rename`, path)."""
     from tests.support.commands import run
 
     notes = site.outer.parent / "recorded.jsonl"
     words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
     run(words, cwd=site.outer.parent, env=site.environment({_VARIABLE: str(notes)}), check=0)
-    return [(kind, path) for kind, path in map(json.loads, notes.read_text(encoding="utf-8").splitlines())]
+    lines = notes.read_text(encoding="utf-8").splitlines()
+    notes.unlink()
+    return [(kind, Path(path)) for kind, path in map(json.loads, lines)]
 
 
 def _main() -> None:

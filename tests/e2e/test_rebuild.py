@@ -13,12 +13,10 @@ RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 NEEDS_OLD = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13), 'too new'\n"
 
 
-def site_on(make_site: SiteFactory, *minors: str, native: str = "", **options: Any) -> SampleSite:
-    """Make an adopted site that can find these Pythons, and runs on the first one; `native` is for 3.12 only."""
+def site_on(make_site: SiteFactory, *minors: str, **options: Any) -> SampleSite:
+    """Make an adopted site that can find these Pythons, and runs on the first one."""
     site = make_site(**options)
     give_pythons(site, *map(need_python, minors))
-    if native:
-        only_for(site, native, "cp312")
     site.adopt()
     return site
 
@@ -32,7 +30,7 @@ def only_for(site: SampleSite, package: str, tag: str) -> None:
 
 
 @pytest.mark.story
-def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_the_same_packages_on_another_python(make_site: SiteFactory) -> None:
     new = need_python("3.13")
     site = site_on(make_site, "3.12", "3.13")
     first, lock = site.live_id(), site.lock_text()
@@ -87,8 +85,9 @@ def test_files_that_came_with_a_bundle_come_along_unless_somebody_has_edited_the
     assert sorted(one.name for one in site.path.glob("*.ini")) == ["a.ini", "b.ini"]
 
 
-def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_what_speaks_against_another_python(make_site: SiteFactory) -> None:
     site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD}, settings={"culprits": "off"})
+    old, new = need_python("3.12").version, need_python("3.13").version
     before = site.snapshot()
 
     def refused(*args: str, code: int) -> str:
@@ -98,29 +97,27 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
         return said
 
     silent(site.releaser("update"))  # a newer Python is there, and not taken
-    assert site.python(RUNS_ON) == need_python("3.12").version
+    assert site.python(RUNS_ON) == old
     said = site.releaser("update", env={"RELEASER_PYTHON": "latest"}, check=3).stderr
     assert "RELEASER_PYTHON must name a Python such as 3.13, or be removed" in said
     said = refused("--python", "3.9", code=3)
     assert "--python 3.9: uv finds no such Python" in said
-    assert f"Installed: Python {need_python('3.12').version}, {need_python('3.13').version}." in said
+    assert f"Installed: Python {old}, {new}." in said
     assert "somewhere/none" in refused("--python", "./none", code=3)
     earlier = site.releaser("rebuild", "x", check=2).stderr
     assert "rebuild takes no release ('x'): it rebuilds the live release" in earlier
     red = refused("--python", "3.13", code=5)
-    assert f"on the venv that was rebuilt, with Python {need_python('3.13').version} and passed on the live" in red
+    assert f"on the venv that was rebuilt, with Python {new} and passed on the live" in red
     assert "too new" in red
-    (site.path / ".python-version").write_text("3.12\n", encoding="utf-8")
-    site.push_commit("Stay")
+    site.push_commit("Stay", {".python-version": "3.12\n"})
     before = site.snapshot()
-    assert ".python-version is '3.12', so the next update would go back from Python 3.13" in refused(
-        "--python", "3.13", code=3
-    )
+    said = refused("--python", "3.13", code=3)
+    assert ".python-version is '3.12', so the next update would go back from Python 3.13" in said
     site.git("rm", "--quiet", ".python-version")
     only_for(site, "alpha", "cp312")
     only_for(site, "beta", "cp312")
     before = site.snapshot()
     named = refused("--python", "3.13", code=4)
-    assert f"2 packages have no build for Python {need_python('3.13').version}: alpha 1.0.0, beta 1.0.0" in named
+    assert f"2 packages have no build for Python {new}: alpha 1.0.0, beta 1.0.0" in named
     planned = site.json("rebuild", "--python", "3.13", "--dry-run")["would"]
     assert "alpha 1.0.0, beta 1.0.0 has no build for Python 3.13, so the rebuild would fail" in planned

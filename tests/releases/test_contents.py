@@ -23,36 +23,30 @@ def a_file(path: Path, permissions: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("before", "for_group", "for_all"),
+    ("before", "unwritable", "for_group", "for_all"),
     [
-        (0o600, "0660", "0664"),  # what a cache filled under a strict umask leaves
-        (0o644, "0664", "0664"),
-        (0o444, "0664", "0664"),
-        (0o000, "0660", "0664"),
-        (0o666, "0664", "0664"),
-        (0o755, "0775", "0775"),
-        (0o777, "0775", "0775"),
-        (0o611, "0671", "0675"),  # executable for some, but not for the owner: left at that
+        (0o600, "0644", "0660", "0664"),  # what a cache filled under a strict umask leaves
+        (0o644, "0644", "0664", "0664"),
+        (0o664, "0644", "0664", "0664"),
+        (0o444, "0644", "0664", "0664"),
+        (0o000, "0644", "0660", "0664"),
+        (0o666, "0644", "0664", "0664"),
+        (0o755, "0755", "0775", "0775"),
+        (0o775, "0755", "0775", "0775"),
+        (0o777, "0755", "0775", "0775"),
+        (0o611, "0655", "0671", "0675"),  # executable for some, but not for the owner: left at that
     ],
 )
-def test_files_are_made_readable_and_writable_for_the_group(
-    tmp_path: Path, before: int, for_group: str, for_all: str
+def test_files_are_made_readable_and_if_it_is_asked_for_writable_for_the_group(
+    tmp_path: Path, before: int, unwritable: str, for_group: str, for_all: str
 ) -> None:
     tree = tmp_path / "release"
     path = a_file(tree / "venv" / "file", before)
-    share(tree, group=os.getegid(), others=False, writable=True)
-    assert mode(path) == for_group
-    path.chmod(before)
-    share(tree, group=os.getegid(), others=True, writable=True)
-    assert mode(path) == for_all
+    for others, writable, expected in ((True, False, unwritable), (False, True, for_group), (True, True, for_all)):
+        path.chmod(before)
+        share(tree, group=os.getegid(), others=others, writable=writable)
+        assert mode(path) == expected
     assert path.read_text(encoding="utf-8") == "file"
-
-
-@pytest.mark.parametrize(("before", "expected"), [(0o600, "0644"), (0o664, "0644"), (0o775, "0755")])
-def test_the_group_may_not_write_unless_it_is_asked_for(tmp_path: Path, before: int, expected: str) -> None:
-    path = a_file(tmp_path / "release" / "file", before)
-    share(tmp_path / "release", group=os.getegid(), others=True)
-    assert mode(path) == expected
 
 
 @pytest.mark.parametrize(("before", "for_group", "for_all"), [(0o700, "0770", "0775"), (0o2750, "2770", "2775")])

@@ -23,11 +23,20 @@ def release(tmp_path: Path) -> Path:
     return tmp_path / "release"
 
 
+def claim(release: Path) -> int:
+    claimed = leases.claim(str(release))
+    assert claimed is not None
+    return claimed
+
+
 def test_every_process_with_a_lease_is_a_holder_until_it_ends(release: Path) -> None:
     assert leases.holders(str(release)) == []
     with user(release) as one, user(release) as two:
         assert leases.holders(str(release)) == sorted([one.pid, two.pid])
         assert leases.holders(str(release.parent)) == []
+        two.kill()
+        two.wait()
+        assert leases.holders(str(release)) == [one.pid]
     assert leases.holders(str(release)) == []
 
 
@@ -44,20 +53,21 @@ def test_the_command_of_a_process_is_one_line_that_does_nothing_to_a_terminal() 
     assert found.command.endswith(" ?]0;owned???2J?fdp.exe")
 
 
-def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
+def test_a_release_in_use_cannot_be_claimed_and_that_leaves_no_trace(release: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
+    assert not leases.is_used(str(release))
+    assert os.listdir(release / "venv") == []
     with user(release):
+        assert leases.is_used(str(release))
         assert leases.claim(str(release)) is None
-    claimed = leases.claim(str(release))
-    assert claimed is not None
-    os.close(claimed)
+    assert not leases.is_used(str(release))
+    os.close(claim(release))
     assert leases.holders(str(release)) == []
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_who_only_looks_does_not_use_it(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    claimed = leases.claim(str(release))
-    assert claimed is not None
+    claimed = claim(release)
     monkeypatch.setattr(time, "sleep", lambda _: os.close(claimed))
     assert not leases.is_used(str(release))
 
@@ -65,8 +75,7 @@ def test_who_only_looks_does_not_use_it(release: Path, monkeypatch: pytest.Monke
 def test_a_claim_is_opened_for_writing(release: Path) -> None:
     """Without that, NFS gives nobody an exclusive lock, as flock(2) says."""
     for _ in range(2):  # the first time, it makes the file
-        claimed = leases.claim(str(release))
-        assert claimed is not None
+        claimed = claim(release)
         assert fcntl.fcntl(claimed, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
         os.close(claimed)
 
@@ -89,37 +98,16 @@ def test_a_lease_file_that_can_only_be_read_is_claimed_as_well(release: Path) ->
 
 
 def test_a_claimed_release_gives_no_lease(release: Path) -> None:
-    claimed = leases.claim(str(release))
-    assert claimed is not None
-    before = set(os.listdir("/proc/self/fd"))
+    claimed, before = claim(release), set(os.listdir("/proc/self/fd"))
     with contextlib.closing(os.fdopen(claimed)), pytest.raises(BlockingIOError):
         lease.take(str(release))
     assert {*os.listdir("/proc/self/fd")} < before
 
 
-def test_a_killed_process_holds_nothing(release: Path) -> None:
-    with user(release) as process:
-        process.kill()
-        process.wait()
-        assert leases.holders(str(release)) == []
-
-
-def test_a_release_without_its_venv_can_be_claimed_once(release: Path) -> None:
+def test_a_release_without_its_venv_can_be_claimed_once_and_one_that_is_gone_has_no_holders(release: Path) -> None:
     (release / "venv").rmdir()
-    claimed = leases.claim(str(release))
-    assert claimed is not None
+    claimed = claim(release)
     assert leases.claim(str(release)) is None
     os.close(claimed)
-
-
-def test_whether_it_is_used_can_be_asked_without_a_trace(release: Path) -> None:
-    assert not leases.is_used(str(release))
-    assert os.listdir(release / "venv") == []
-    with user(release):
-        assert leases.is_used(str(release))
-    assert not leases.is_used(str(release))
-
-
-def test_a_release_that_is_gone_has_no_holders(release: Path) -> None:
     assert leases.holders(str(release / "gone")) == []
     assert leases.claim(str(release / "gone")) is None

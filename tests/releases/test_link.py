@@ -25,12 +25,12 @@ def venv(outer: Path, name: str) -> Path:
     return outer / ".releaser" / "site" / "releases" / name / "venv"
 
 
-def staging(outer: Path) -> Path:
-    return outer / ".releaser" / "site"
-
-
 def link(outer: Path) -> Path:
     return outer / "site" / ".venv"
+
+
+def flip_to(outer: Path, name: str) -> None:
+    flip.flip(link(outer), venv(outer, name), staging=outer / ".releaser" / "site")
 
 
 def leads_to(place: Path) -> str:
@@ -38,24 +38,19 @@ def leads_to(place: Path) -> str:
 
 
 def test_a_flip_makes_the_link_and_moves_it(outer: Path) -> None:
-    (staging(outer) / "..venv.new").symlink_to("nowhere")  # left by a crash
+    staging = outer / ".releaser" / "site"
+    (staging / "..venv.new").symlink_to("nowhere")  # left by a crash
     for name in ("A", "B", "B", "A"):
-        flip.flip(link(outer), venv(outer, name), staging=staging(outer))
+        flip_to(outer, name)
         assert leads_to(link(outer)) == name
-    assert os.listdir(outer / "site") == [".venv"]
-    assert os.listdir(staging(outer)) == ["releases"]
-
-
-def test_the_link_is_relative_so_that_everything_can_be_moved(outer: Path) -> None:
-    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
-    assert os.readlink(link(outer)) == "../.releaser/site/releases/A/venv"
-    outer.rename(outer.with_name("elsewhere"))
+    assert (os.listdir(outer / "site"), os.listdir(staging)) == ([".venv"], ["releases"])
+    outer.rename(outer.with_name("elsewhere"))  # the link is relative, so that everything can be moved
     assert leads_to(outer.with_name("elsewhere") / "site" / ".venv") == "A"
 
 
 def test_there_is_a_link_at_every_moment(outer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is renamed over the link is a whole link already."""
-    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
+    flip_to(outer, "A")
     seen = []
     rename = Path.replace
 
@@ -64,7 +59,7 @@ def test_there_is_a_link_at_every_moment(outer: Path, monkeypatch: pytest.Monkey
         return rename(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    flip.flip(link(outer), venv(outer, "B"), staging=staging(outer))
+    flip_to(outer, "B")
     assert seen == [("A", "../.releaser/site/releases/B/venv")]
 
 
@@ -86,15 +81,7 @@ def test_what_is_no_link_leads_nowhere(outer: Path) -> None:
     assert target_of(link(outer)) is None
     link(outer).mkdir()
     assert target_of(link(outer)) is None
-    assert target_of(outer / "site" / ".venv" / "below" / "nothing") is None
-
-
-def real_venv(outer: Path) -> Path:
-    """Put a real venv in the place of the link, and make room for it; return where it is to go."""
-    link(outer).mkdir()
-    (link(outer) / "pyvenv.cfg").write_text("real", encoding="utf-8")
-    (outer / ".releaser" / "site" / "releases" / "C").mkdir()
-    return venv(outer, "C")
+    assert target_of(link(outer) / "below" / "nothing") is None
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -103,8 +90,10 @@ def test_a_real_directory_is_exchanged_for_a_link_or_moved_and_linked_where_that
 ) -> None:
     if not at_once:
         monkeypatch.setattr(flip, "exchange", lambda *_: False)
-    new = real_venv(outer)
-    inode = link(outer).stat().st_ino
+    link(outer).mkdir()
+    (link(outer) / "pyvenv.cfg").write_text("real", encoding="utf-8")
+    inode, new = link(outer).stat().st_ino, venv(outer, "C")
+    new.parent.mkdir()
     assert flip.adopt_directory(link(outer), new) is at_once
     assert os.readlink(link(outer)) == "../.releaser/site/releases/C/venv"
     assert (new.is_symlink(), new.stat().st_ino, leads_to(link(outer))) == (False, inode, "real")
