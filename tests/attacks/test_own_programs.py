@@ -53,35 +53,33 @@ def relative(venv: Path) -> Mapping[str, str]:
 WAYS = (activated, activated_by_a_symlink, on_path_alone, by_a_symlink_on_path, relative)
 
 
+def put_programs(directory: Path, place: Path) -> Path:
+    """Write programs to which everything is good; return the file that they would write."""
+    marker = place / "started"
+    for name in NAMES:
+        said = "*@example.org" if name == "ssh-keygen" else ""
+        (directory / name).write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; echo '{said}'\n", encoding="utf-8")
+        (directory / name).chmod(0o755)
+    return marker
+
+
 def plant(tmp_path: Path, way: Callable[[Path], Mapping[str, str]]) -> tuple[dict[str, str], Path]:
     """Return an environment with programs of a venv before those of the system, and the file that they would write."""
-    venv, marker = tmp_path / "venv", tmp_path / "started"
+    venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
-    for name in NAMES:
-        program = venv / "bin" / name
-        said = "*@example.org" if name == "ssh-keygen" else ""
-        program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; echo '{said}'; exit 0\n", encoding="utf-8")
-        program.chmod(0o755)
+    marker = put_programs(venv / "bin", tmp_path)
     env = {**{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}, **way(venv)}
     return {**env, "PATH": os.pathsep.join([env["PATH"], "/usr/local/bin:/usr/bin:/bin:/usr/sbin"])}, marker
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_program_of_a_venv_is_one_of_releasers_own(
-    tmp_path: Path, way: Callable[[Path], Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    env, _ = plant(tmp_path, way)
-    for name in NAMES:
-        assert shutil.which(name, path=env["PATH"]) != find_own_program(name, env)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_bwrap_and_an_ssh_keygen_of_a_venv_are_not_started(
+def test_no_program_of_a_venv_is_one_of_releasers_own_nor_started(
     tmp_path: Path, way: Callable[[Path], Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     env, marker = plant(tmp_path, way)
+    for name in NAMES:
+        assert shutil.which(name, path=env["PATH"]) != find_own_program(name, env)
     found = find_bubblewrap(Runner(environ=env), (tmp_path / "outer",))
     assert not isinstance(found, Bubblewrap) or found.program == shutil.which("bwrap")
     signers = tmp_path / "signers"
@@ -111,10 +109,7 @@ def test_git_starts_no_ssh_of_a_venv(tmp_path: Path) -> None:
 
 
 def test_an_update_takes_no_program_of_the_live_release(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, marker = make_site.adopted(due="1.1.0"), tmp_path / "started"
-    for name in NAMES:
-        program = site.link / "bin" / name
-        program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; exit 1\n", encoding="utf-8")
-        program.chmod(0o755)
+    site = make_site.adopted(due="1.1.0")
+    marker = put_programs(site.link / "bin", tmp_path)
     site.releaser("update", env={"PATH": f"{site.link.resolve()}/bin:{site.env['PATH']}"})
     assert not marker.exists()

@@ -44,72 +44,60 @@ class Place:
         return done.returncode, done.stdout.strip(), done.stderr
 
 
-def open_to_the_team(path: Path) -> None:
+def open_to_the_team(_: People, path: Path) -> None:
     run(["chgrp", TEAM, path], cwd=path.parent, env=os.environ, check=0)
     path.chmod(0o775)
 
 
-def the_directory_above(place: Place) -> None:
-    open_to_the_team(place.shared)
+def open_to_all(_: People, path: Path) -> None:
+    path.chmod(0o777)
 
 
-def the_state(place: Place) -> None:
-    open_to_the_team(place.state)
+def of_a_stranger(people: People, path: Path) -> None:
+    os.chown(path, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
 
 
-def the_project(place: Place) -> None:
-    open_to_the_team(place.state / "shop")
+WAYS = [
+    *((open_to_the_team, part) for part in (".", "state", "state/shop", "state/shop/venv", "state/shop/venv/bin")),
+    *((open_to_all, part) for part in ("state", "state/shop", "state/shop/venv")),
+    *((of_a_stranger, part) for part in ("state", "state/shop", "state/shop/.venv", "state/shop/venv")),
+]
 
 
-def the_venv(place: Place) -> None:
-    open_to_the_team(place.bin.parent)
-
-
-def the_programs(place: Place) -> None:
-    open_to_the_team(place.bin)
-
-
-def a_strangers_symlink(place: Place) -> None:
-    drop = place.top / "drop"
-    drop.mkdir()
-    drop.chmod(0o1777)
-    (drop / "state").symlink_to(place.state)
-    os.chown(drop / "state", place.people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
-    place.write(drop / "state")
-
-
-def a_symlink_in_the_teams_directory(place: Place) -> None:
-    drop = place.top / "drop"
-    drop.mkdir()
-    (drop / "state").symlink_to(place.state)
-    open_to_the_team(drop)
-    place.write(drop / "state")
-
-
-WAYS = (
-    the_directory_above,
-    the_state,
-    the_project,
-    the_venv,
-    the_programs,
-    a_strangers_symlink,
-    a_symlink_in_the_teams_directory,
-)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_what_others_could_exchange_is_not_started(people: People, way: Callable[[Place], None]) -> None:
-    place = Place(people, way.__name__)
+@pytest.mark.parametrize(("way", "part"), WAYS)
+def test_what_others_could_exchange_is_not_started(
+    people: People, way: Callable[[People, Path], None], part: str
+) -> None:
+    place = Place(people, f"{way.__name__}-{part.replace('/', '-')}")
     assert place.start()[:2] == (0, "started")
-    way(place)
+    way(people, place.shared / part)
+    see_that_nothing_is_started(place)
+
+
+def see_that_nothing_is_started(place: Place) -> None:
     status, stdout, stderr = place.start()
     assert (status, stdout) == (1, "")
     assert "belongs to another user, or others can write to it" in stderr
 
 
+@pytest.mark.parametrize("others", ["a stranger", "the team"])
+def test_a_state_behind_a_symlink_that_others_could_exchange_is_not_used(people: People, others: str) -> None:
+    place = Place(people, f"linked-by-{others.split()[1]}")
+    drop = place.top / "drop"
+    drop.mkdir()
+    (drop / "state").symlink_to(place.state)
+    if others == "the team":
+        open_to_the_team(people, drop)
+    else:
+        drop.chmod(0o1777)
+        of_a_stranger(people, drop / "state")
+    place.write(drop / "state")
+    see_that_nothing_is_started(place)
+
+
 def test_a_member_of_the_team_who_exchanges_the_state_gets_nothing_started(people: People) -> None:
     place = Place(people, "exchanged")
-    open_to_the_team(place.shared)
+    open_to_the_team(people, place.shared)
     theirs = place.shared / "theirs"
     script = f"mv {place.state} {place.shared}/away && mkdir -p {theirs} && ln -s {theirs} {place.state}"
     assert people.run_as(MEMBER, "/bin/sh", "-c", script, env={"PATH": "/usr/bin:/bin"}).returncode == 0
@@ -131,14 +119,9 @@ def test_a_state_that_a_stranger_makes_meanwhile_is_not_used(people: People) -> 
     place.write(state)
     text = place.file.read_text(encoding="utf-8")
     # The stranger is quicker than the starter, which has just looked.
-    raced = text.replace("            os.makedirs(state(), mode=0o700, exist_ok=True)\n", "            RACE()\n", 1)
+    race = f"os.mkdir({str(state)!r}, 0o777); os.chown({str(state)!r}, {stranger.pw_uid}, {stranger.pw_gid})"
+    raced = text.replace("            os.makedirs(state(), mode=0o700, exist_ok=True)\n", f"            {race}\n", 1)
     assert raced != text
-    raced = raced.replace(
-        "# What you may edit",
-        f"def RACE():\n    os.mkdir({str(state)!r}, 0o777)\n    "
-        f"os.chown({str(state)!r}, {stranger.pw_uid}, {stranger.pw_gid})\n\n\n# What you may edit",
-        1,
-    )
     place.file.write_text(raced, encoding="utf-8")
     done = people.run_as("root", base_python(), place.file, env={"PATH": "/usr/bin:/bin", "HOME": "/root"})
     assert (done.returncode, [*state.iterdir()]) == (1, [])

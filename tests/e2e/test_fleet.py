@@ -1,7 +1,6 @@
 """Roll-outs to six hosts by Ansible: one resolves, builds and tests, the others install its bundle."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -18,8 +17,8 @@ import pytest
 
 from releaser.system.signals import MARK, end_orphans
 from tests.e2e.scenes import eventually
-from tests.e2e.tampering import Maker
 from tests.e2e.test_group_use import base_python
+from tests.pipelines.test_tampered_bundles import Maker
 from tests.support import hosts
 from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
@@ -279,11 +278,14 @@ def who_was_away_catches_up(fleet: Fleet) -> None:
 
 def nothing_of_a_tampered_bundle_runs(fleet: Fleet) -> None:
     maker = Maker(good=fleet.bundle, key=fleet.key, other_key=fleet.key, scratch=fleet.bundle.parent)
-    entries, manifest = maker.entries(), maker.manifest()
-    file = next(one for one in manifest["files"] if "releaser" in one["path"] and one["path"].startswith("tools/"))
-    entries[file["path"]] += b"tampered"
-    file |= {"sha256": sha256(entries[file["path"]]).hexdigest(), "size": len(entries[file["path"]])}
-    tampered = maker.write({**entries, "manifest.json": json.dumps(manifest, indent=1).encode() + b"\n"})
+    path = next(name for name in maker.entries if name.startswith("tools/") and "releaser" in name)
+    data = (maker.entries[path] or b"") + b"tampered"
+
+    def change(manifest: dict[str, Any]) -> None:
+        file = next(one for one in manifest["files"] if one["path"] == path)
+        file |= {"sha256": sha256(data).hexdigest(), "size": len(data)}
+
+    tampered = maker.write({path: data, "manifest.json": maker.manifest(change)})
     program = fleet[1].home / ".local" / "bin" / "releaser"
     before = program.readlink()
     told = fleet.run("roll_out.yml", "--limit", "h1", check=2, bundle=tampered)

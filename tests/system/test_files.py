@@ -60,51 +60,47 @@ def test_a_new_file_is_open_to_the_group_whatever_the_umask_is(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("permissions", [0o600, 0o666, 0o755])
-def test_a_replaced_file_keeps_its_mode(tmp_path: Path, permissions: int) -> None:
+def test_a_replaced_file_keeps_its_mode_and_its_group(tmp_path: Path, permissions: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(permissions)
+    if os.geteuid() == 0:  # only root may give files to any group
+        os.chown(path, -1, 54321)
+    before = path.stat()
     replace_file(path, b"new")
-    assert mode(path) == permissions
+    assert (mode(path), path.stat().st_gid) == (permissions, before.st_gid)
 
 
-def test_a_replaced_file_keeps_its_group(tmp_path: Path) -> None:
-    require(os.geteuid() == 0, "only root may give files to any group")
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    os.chown(path, -1, 54321)
-    replace_file(path, b"new")
-    assert path.stat().st_gid == 54321
+def test_a_temporary_name_lies_where_it_is_told_to_and_what_a_crash_has_left_there_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    state, target, link = tmp_path / "state", tmp_path / "uv.lock", tmp_path / "link"
+    state.mkdir()
+    (state / ".uv.lock.new").write_bytes(b"left by a crash")
+    (state / ".link.new").symlink_to("left by a crash")
+    for text in ("one", "two"):
+        replace_file(target, text.encode(), staging=state)
+        replace_symlink(link, text, staging=state)
+        assert (target.read_text(encoding="utf-8"), os.readlink(link)) == (text, text)
+    assert os.listdir(state) == []
 
 
-def test_the_temporary_file_lies_where_it_is_told_to(tmp_path: Path) -> None:
-    (tmp_path / "checkout").mkdir()
-    (tmp_path / "state").mkdir()
-    target = tmp_path / "checkout" / "uv.lock"
-    (tmp_path / "state" / ".uv.lock.new").write_bytes(b"left by a crash")
-    replace_file(target, b"new", staging=tmp_path / "state")
-    assert target.read_bytes() == b"new"
-    assert os.listdir(tmp_path / "state") == []
-
-
-def test_a_file_that_cannot_be_replaced_stays_and_nothing_is_left(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    (target / "in the way").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
-        replace_file(target, b"new")
-    assert os.listdir(tmp_path) == ["target"]
-
-
-def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_replaced_stays_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    replace_file(tmp_path / "file", b"old")
+    file, target = tmp_path / "file", tmp_path / "target"
+    replace_file(file, b"old")
+    (target / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        replace_file(target, b"new")
+    with pytest.raises(OSError, match="directory"):
+        replace_symlink(target, "one", staging=tmp_path)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        replace_file(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+        replace_file(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["file", "target"]
 
 
 def test_a_file_is_on_disk_before_its_name_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,22 +123,6 @@ def test_a_file_is_on_disk_before_its_name_leads_to_it(tmp_path: Path, monkeypat
     done.clear()
     replace_symlink(tmp_path / "link", "file", staging=tmp_path)
     assert done == ["rename .link.new", f"sync {tmp_path.name}"]
-
-
-def test_a_link_is_made_and_replaced(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / ".link.new").symlink_to("left by a crash")
-    for target in ("one", "two"):
-        replace_symlink(tmp_path / "link", target, staging=tmp_path / "state")
-        assert os.readlink(tmp_path / "link") == target
-    assert os.listdir(tmp_path / "state") == []
-
-
-def test_a_link_that_cannot_be_put_in_place_is_taken_away(tmp_path: Path) -> None:
-    (tmp_path / "link").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        replace_symlink(tmp_path / "link", "one", staging=tmp_path)
-    assert os.listdir(tmp_path) == ["link"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,20 +215,20 @@ def test_what_is_no_state_is_told_apart_from_none(tmp_path: Path, data: bytes) -
     assert path.read_bytes() == data
 
 
-def test_what_this_user_may_not_read_does_not_count_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_the_place_of_a_state_file_or_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`state_dir` may name a file, which preflight refuses; what this user may not read does not count as empty."""
+
     def refuse(path: Path, _most: int) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
+    (tmp_path / "directory.json").mkdir()
     (tmp_path / "state.json").touch()
-    monkeypatch.setattr("releaser.system.files.read_file", refuse)
+    with pytest.raises(UnreadableStateError, match="a directory"):
+        read_state(tmp_path / "directory.json", State)
+    assert read_state(tmp_path / "state.json" / "state.json", dict) is None
+    monkeypatch.setattr(durable, "read_file", refuse)
     with pytest.raises(PermissionError):
         load_state(tmp_path / "state.json", FULL)
-
-
-def test_a_directory_in_the_place_of_a_state_file_is_unreadable(tmp_path: Path) -> None:
-    (tmp_path / "state.json").mkdir()
-    with pytest.raises(UnreadableStateError, match="a directory"):
-        read_state(tmp_path / "state.json", State)
 
 
 def test_nothing_that_is_put_aside_is_lost(tmp_path: Path) -> None:
@@ -270,18 +250,16 @@ def test_whole_file_systems_and_directories_can_be_synced(tmp_path: Path) -> Non
 
 
 class Libc:
-    """A C library whose calls fail with an error number, or that lacks renameat2."""
+    """A C library whose calls fail with an error number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
-    def syncfs(self, _: int) -> int:
+    def syncfs(self, *_: object) -> int:
         ctypes.set_errno(self._number)
         return -1
 
-    def renameat2(self, *_: object) -> int:
-        ctypes.set_errno(self._number)
-        return -1
+    renameat2 = syncfs
 
 
 def test_a_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,33 +279,16 @@ def test_a_file_system_may_not_know_how_to_exchange(
         assert exchange(tmp_path / "one", tmp_path / "two") is False
 
 
-def test_below_a_file_there_is_no_state(tmp_path: Path) -> None:
-    """As where `state_dir` names a file, which preflight refuses."""
-    (tmp_path / "file").touch()
-    assert read_state(tmp_path / "file" / "state.json", dict) is None
-
-
 # Deleting a tree: also one that is not writable, and never at the cost of what is around it
 
 
-NOBODY = 65534
-
-
 @pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    """Make a directory that others may pass."""
-    directory = tmp_path / "releases"
-    directory.mkdir()
-    directory.chmod(0o2775)
-    return directory
-
-
-@pytest.fixture
-def mounted(releases: Path) -> Iterator[Path]:
-    """Mount something in the place of a release."""
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """Mount something in the place of a release, in a directory that others may pass."""
     require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount")
-    place = releases / "20200101T000000Z"
-    place.mkdir()
+    place = tmp_path / "releases" / "20200101T000000Z"
+    place.mkdir(parents=True)
+    place.parent.chmod(0o2775)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
@@ -357,15 +318,14 @@ def test_a_tree_is_removed_with_what_its_links_lead_to_left_alone(tmp_path: Path
 @contextlib.contextmanager
 def as_anybody(directory: Path) -> Iterator[None]:
     """Be a user to whom permissions apply, as they do not to root; `directory` is given to it."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.chown(directory, NOBODY, -1)
-    os.seteuid(NOBODY)
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(directory, user, -1)
+    before = os.geteuid()
+    os.seteuid(user)
     try:
         yield
     finally:
-        os.seteuid(0)
+        os.seteuid(before)
 
 
 def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -> None:

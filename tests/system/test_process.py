@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from releaser.system.words import Redactor
 
 SECONDS = 60.0  # how long a test waits for what should happen at once
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+Words = str | Sequence[str]
 
 
 @pytest.fixture
@@ -33,43 +35,30 @@ def runner() -> Runner:
 
 
 class Lifeline:
-    """A pipe: whoever has opened its writing end is alive as long as nobody can read the end of the file."""
+    """A pipe: a program that has opened its writing end is alive as long as nobody can read the end of the file."""
 
     def __init__(self) -> None:
-        self._read, self.write = os.pipe()
-        # /proc leads to the pipe: programs get no descriptor of releaser's.
-        self.path = f"/proc/{os.getpid()}/fd/{self.write}"
-        self.hold = f"exec 9>{self.path}; "  # the beginning of a script
+        read, write = os.pipe()
+        self._reader, self._writer = FileIO(read), FileIO(write, "w")
+        # The beginning of a script. /proc leads to the pipe: programs get no descriptor of releaser's.
+        self.hold = f"exec 9>/proc/{os.getpid()}/fd/{write}; "
 
-    def text_until_all_are_gone(self) -> str:
-        """Wait until every program that holds the pipe has ended; return what they wrote into it."""
-        self.let_go()
-        found = b""
-        while select.select([self._read], [], [], SECONDS)[0]:
-            chunk = os.read(self._read, 4096)
-            if not chunk:
-                return found.decode()
-            found += chunk
-        pytest.fail("a program is still alive")
+    def _read(self, size: int) -> bytes:
+        assert select.select([self._reader], [], [], SECONDS)[0], "a program is still alive, and says nothing"
+        return self._reader.read(size) or b""
 
     def line(self) -> str:
         """Wait for a line from a program."""
-        found = b""
-        while not found.endswith(b"\n"):
-            assert select.select([self._read], [], [], SECONDS)[0], f"nothing came after {found!r}"
-            found += os.read(self._read, 1)
-        return found.decode().strip()
+        return b"".join(iter(lambda: self._read(1), b"\n")).decode()
 
-    def let_go(self) -> None:
-        """Close the writing end on this side."""
-        if self.write >= 0:
-            os.close(self.write)
-        self.write = -1
+    def text_until_all_are_gone(self) -> str:
+        """Wait until every program that holds the pipe has ended; return what they wrote into it."""
+        self._writer.close()
+        return b"".join(iter(lambda: self._read(4096), b"")).decode()
 
     def close(self) -> None:
-        """Close both ends."""
-        self.let_go()
-        os.close(self._read)
+        self._writer.close()
+        self._reader.close()
 
 
 @pytest.fixture
@@ -78,27 +67,19 @@ def lifeline() -> Iterator[Lifeline]:
         yield found
 
 
-def sh(
-    runner: Runner,
-    script: str,
-    *,
-    timeout: float = SECONDS,
-    check: bool = True,
-    merge: bool = False,
-    **options: Any,
-) -> Finished:
-    return runner.run(["sh", "-c", script], cwd=Path("/"), timeout=timeout, check=check, merge=merge, **options)
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
 
 
-def python(code: str, *words: object) -> list[str]:
-    return [sys.executable, "-c", code, *map(str, words)]
+def run(runner: Runner, words: Words, **options: Any) -> Finished:
+    """Run a program, or a script of the shell."""
+    argv = ["sh", "-c", words] if isinstance(words, str) else words
+    return runner.run(argv, **{"cwd": Path("/"), "timeout": SECONDS, **options})
 
 
-def failure(
-    runner: Runner, argv: Sequence[str | Path], *, cwd: Path = Path("/"), timeout: float = SECONDS
-) -> ToolError:
+def failure(runner: Runner, words: Words, **options: Any) -> ToolError:
     with pytest.raises(ToolError) as caught:
-        runner.run(argv, cwd=cwd, timeout=timeout)
+        run(runner, words, **options)
     return caught.value
 
 
@@ -106,119 +87,94 @@ def failure(
 
 
 def test_both_streams_come_back_and_standard_error_comes_last_unless_they_are_merged(runner: Runner) -> None:
-    finished = sh(runner, "echo to error >&2; echo to output; exit 3", check=False)
+    script = "echo to error >&2; echo to output; exit 3"
+    finished = run(runner, script, check=False)
     assert (finished.stdout, finished.stderr, finished.returncode) == ("to output\n", "to error\n", 3)
-    assert finished.output == "to output\nto error"
-    assert finished.argv == ("sh", "-c", "echo to error >&2; echo to output; exit 3")
+    assert (finished.output, finished.argv) == ("to output\nto error", ("sh", "-c", script))
     assert finished.seconds > 0
-    finished = sh(
-        runner, "echo one; echo two >&2; echo three", merge=True, timeout=100 * 86400.0
-    )  # more than epoll takes
+    longest = 100 * 86400.0  # more than epoll takes
+    finished = run(runner, "echo one; echo two >&2; echo three", merge=True, timeout=longest)
     assert (finished.stdout, finished.stderr) == ("one\ntwo\nthree\n", "")
 
 
-def test_a_failure_tells_the_status_and_what_was_printed(runner: Runner) -> None:
-    error = failure(runner, ["sh", "-c", "echo why >&2; exit 3"])
-    assert (error.message, error.returncode, error.timed_out) == ("sh failed (exit status 3)", 3, False)
-    assert error.output == "why"
+MISSING = "releaser-no-such-program"
 
 
-def test_the_end_by_a_signal_is_named(runner: Runner) -> None:
-    error = failure(runner, ["sh", "-c", "kill -SEGV $$"])
-    assert (error.message, error.returncode) == ("sh failed (ended by SIGSEGV)", -signal.SIGSEGV)
+@pytest.mark.parametrize(
+    ("words", "message", "status", "output"),
+    [
+        ("echo why >&2; exit 3", "sh failed (exit status 3)", 3, "why"),
+        ("kill -SEGV $$", "sh failed (ended by SIGSEGV)", -signal.SIGSEGV, ""),
+        ([MISSING], f"{MISSING} cannot be started: No such file or directory", None, ""),
+        (["/etc/passwd"], "/etc/passwd cannot be started: Permission denied", None, ""),
+        (["a\0b"], "a\0b cannot be started: embedded null byte", None, ""),
+    ],
+)
+def test_a_failure_tells_the_status_and_what_was_printed(
+    runner: Runner, words: Words, message: str, status: int | None, output: str
+) -> None:
+    error = failure(runner, words)
+    assert (error.message, error.returncode, error.output, error.timed_out) == (message, status, output, False)
     assert describe_status(-40) == "ended by signal 40"
 
 
-def test_bytes_that_are_not_utf_8_are_replaced(runner: Runner) -> None:
-    assert sh(runner, r"printf 'caf\351 \377 gr\303\274n'").stdout == "caf\ufffd \ufffd grün"
+def test_nobody_answers_a_program_that_asks_and_bytes_that_are_not_utf_8_are_replaced(runner: Runner) -> None:
+    assert run(runner, "cat").stdout == ""
+    assert "No such device" in run(runner, "exec 2>&1; : </dev/tty; true", check=False).output
+    assert run(runner, r"printf 'caf\351 \377 gr\303\274n'").stdout == "caf\ufffd \ufffd grün"
 
 
 def test_a_program_gets_its_directory_and_exactly_its_environment(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OF_THE_TESTS", "1")
-    code = "import os; print(os.getcwd()); print(sorted(set(os.environ) - {'PWD', 'SHLVL', '_'}))"
-    own = runner.run(python(code), cwd=tmp_path, timeout=SECONDS)
-    given = runner.run(python(code), cwd=tmp_path, timeout=SECONDS, env={"ONE": "1"})
-    assert own.stdout.splitlines() == [str(tmp_path), "['LC_ALL', 'PATH']"]
-    assert given.stdout.splitlines()[1] in ("['ONE']", "['LC_CTYPE', 'ONE']")
+    words = python("import os; print(os.getcwd()); print(sorted(set(os.environ) - {'PWD', 'SHLVL', '_'}))")
+    assert run(runner, words, cwd=tmp_path).stdout.splitlines() == [str(tmp_path), "['LC_ALL', 'PATH']"]
+    given = run(runner, words, env={"ONE": "1"}).stdout.splitlines()
+    assert given[1] in ("['ONE']", "['LC_CTYPE', 'ONE']")
 
 
-def test_nobody_answers_a_program_that_asks(runner: Runner) -> None:
-    assert sh(runner, "cat").stdout == ""
-    assert "No such device" in sh(runner, "exec 2>&1; : </dev/tty; true", check=False).output
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("releaser-no-such-program", "No such file or directory"),
-        ("/etc/passwd", "Permission denied"),
-        ("a\0b", "embedded null byte"),
-    ],
-)
-def test_a_program_that_cannot_be_started_is_said_to_be_so(runner: Runner, name: str, reason: str) -> None:
-    error = failure(runner, [name])
-    assert error.message == f"{name} cannot be started: {reason}"
-    assert error.advice == "Check that the program is installed and executable."
-    assert error.returncode is None
-
-
-def test_nobody_waits_for_ever_for_a_program_that_cannot_be_ended(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that has become another user's."""
+@pytest.fixture
+def unended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Let a program get no signal, as one that has become another user's; what is given will have its id."""
     started: list[int] = []
     monkeypatch.setattr(process, "_signal_group", lambda group, _: started.append(group))
     monkeypatch.setattr(process, "GRACE", 0.1)
-    try:
-        message = failure(runner, ["sleep", "60"], timeout=0.1).message
-        assert message == f"sleep (pid {started[0]}) cannot be ended: it now runs as another user, or hangs"
-    finally:
-        os.kill(started[0], signal.SIGKILL)
-        os.waitpid(started[0], 0)
+    yield started
+    os.kill(started[0], signal.SIGKILL)
+    os.waitpid(started[0], 0)
+
+
+def test_nobody_waits_for_ever_for_a_program_that_cannot_be_ended(runner: Runner, unended: list[int]) -> None:
+    message = failure(runner, ["sleep", "60"], timeout=0.1).message
+    assert message == f"sleep (pid {unended[0]}) cannot be ended: it now runs as another user, or hangs"
 
 
 def test_an_interrupt_is_not_taken_for_a_program_that_cannot_be_ended(
-    runner: Runner, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, unended: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[int] = []
-
     def interrupt(*_: object, **__: object) -> bool:
-        if not started:  # while it runs, and not while it is ended
+        if not unended:  # while it runs, and not while it is ended
             raise Interrupted(signal.SIGTERM)
         return False
 
     monkeypatch.setattr(process, "_follow", interrupt)
-    monkeypatch.setattr(process, "_signal_group", lambda group, _: started.append(group))
-    monkeypatch.setattr(process, "GRACE", 0.1)
-    try:
-        with pytest.raises(Interrupted):
-            runner.run(["sleep", "60"], cwd=Path("/"), timeout=60)
-    finally:
-        os.kill(started[0], signal.SIGKILL)
-        os.waitpid(started[0], 0)
+    with pytest.raises(Interrupted):
+        run(runner, ["sleep", "60"])
 
 
-def test_secrets_reach_neither_output_nor_error_nor_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_reach_neither_output_nor_error_nor_log_and_what_is_parsed_is_what_was_printed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A secret may be a common word, such as the name of a branch."""
     caplog.set_level(logging.DEBUG, logger="releaser")
     runner = Runner(environ=ENV, redactor=Redactor(["hunter22"]))
-    finished = sh(runner, "echo pw hunter22 >&2; echo https://ann:secret@example.org")
+    finished = run(runner, "echo pw hunter22 >&2; echo https://ann:secret@example.org")
     assert finished.output == "https://***@example.org\npw ***"
-    assert "stdout=" not in repr(finished)
-    assert "stderr=" not in repr(finished)
-    error = failure(runner, ["sh", "-c", "echo it was hunter22; exit 1"])
-    assert error.output == "it was ***"
-    assert "hunter22" not in caplog.text
-    assert "ann:secret" not in caplog.text
-
-
-def test_what_is_parsed_is_what_was_printed() -> None:
-    """A secret may be a common word, such as the name of a branch."""
-    runner = Runner(environ=ENV, redactor=Redactor(["main-branch"]))
-    finished = sh(runner, "echo main-branch; echo main-branch >&2")
-    assert (finished.stdout, finished.stderr) == ("main-branch\n", "main-branch\n")
-    assert finished.output == "***\n***"
+    assert (finished.stdout, finished.stderr) == ("https://ann:secret@example.org\n", "pw hunter22\n")
+    assert failure(runner, "echo it was hunter22; exit 1").output == "it was ***"
+    assert not re.search("stdout=|stderr=", repr(finished))
+    assert not re.search("hunter22|ann:secret", caplog.text)
 
 
 # How much comes back
@@ -226,28 +182,26 @@ def test_what_is_parsed_is_what_was_printed() -> None:
 
 def test_of_a_long_output_the_beginning_and_the_end_are_kept(runner: Runner) -> None:
     code = "import sys; sys.stdout.write('first\\n' + 'x' * 20_000_000 + '\\nlast\\n')"
-    text = runner.run(python(code), cwd=Path("/"), timeout=SECONDS).stdout
-    assert text.startswith("first\nxxx")
-    assert text.endswith("xxx\nlast\n")
+    text = run(runner, python(code)).stdout
+    assert re.fullmatch(r"first\nx+\n\[\.\.\. \d+ bytes cut \.\.\.\]\nx+\nlast\n", text)
     assert len(text) < 2 * process.KEPT_HEAD + process.KEPT_TAIL + 100
     (marker,) = (line for line in text.splitlines() if line.startswith("[... "))
     assert int(marker.split()[1]) == 20_000_012 - (len(text) - len(marker) - 2)
 
 
 def test_a_secret_that_is_cut_in_two_is_left_out() -> None:
-    runner = Runner(environ=ENV, redactor=Redactor(["0123456789" * 5]))
-    line = "0123456789" * 5 + "\\n"
-    code = f"import sys; sys.stdout.write('{line}' * 400_000 + 'end')"
-    output = runner.run(python(code), cwd=Path("/"), timeout=SECONDS).output
+    secret = "0123456789" * 5
+    code = f"import sys; sys.stdout.write('{secret}\\n' * 400_000 + 'end')"
+    output = run(Runner(environ=ENV, redactor=Redactor([secret])), python(code)).output
     assert "bytes cut" in output
-    assert "0" not in output.replace(re.search(r"\[\.\.\. \d+ bytes", output)[0], "")  # type: ignore[index]
+    assert "0" not in re.sub(r"\[\.\.\. \d+ bytes", "", output)
 
 
 @pytest.mark.parametrize(("tails", "whole"), [(1, False), (3, True)])
 def test_an_output_below_the_limits_or_that_is_wanted_whole_is_whole(runner: Runner, tails: int, whole: bool) -> None:
     size = process.KEPT_HEAD + tails * process.KEPT_TAIL
     code = f"import sys; sys.stdout.write('a' * {size - 1} + 'z')"
-    assert runner.run(python(code), cwd=Path("/"), timeout=SECONDS, whole=whole).stdout == "a" * (size - 1) + "z"
+    assert run(runner, python(code), whole=whole).stdout == "a" * (size - 1) + "z"
 
 
 def test_memory_stays_bounded_whatever_a_program_prints() -> None:
@@ -265,35 +219,36 @@ def test_memory_stays_bounded_whatever_a_program_prints() -> None:
 # How long it takes, and who survives
 
 
-def test_a_limit_ends_the_whole_group(runner: Runner, lifeline: Lifeline) -> None:
-    error = failure(runner, ["sh", "-c", f"{lifeline.hold}sh -c 'sleep 1000 & wait' & echo begun; wait"], timeout=1)
-    assert (error.message, error.timed_out) == ("sh was still running after 1 s and was ended", True)
-    assert error.output == "begun"
-    assert lifeline.text_until_all_are_gone() == ""
-
-
-def test_a_program_that_ignores_the_polite_signal_is_killed(
-    runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "output", "at_the_end", "options"),
+    [
+        ("sh -c 'sleep 1000 & wait' & echo begun; wait", "begun", "", {}),
+        ("trap '' TERM; echo deaf; while :; do sleep 1; done", "deaf", "", {}),
+        ("exec >&- 2>&-; sleep 1000", "", "", {}),
+        ("trap 'echo cleared >&9; exit' TERM; echo up; while :; do sleep 0.1; done", "up", "cleared\n", {}),
+        ("echo restarting; sleep 1000", "restarting", "", {"may_leave_service": True}),
+    ],
+    ids=["a whole group", "deaf to the polite signal", "its output closed", "clears up", "a restart"],
+)
+def test_what_takes_too_long_is_ended(
+    runner: Runner,
+    lifeline: Lifeline,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    output: str,
+    at_the_end: str,
+    options: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(process, "GRACE", 0.2)
-    script = f"{lifeline.hold}trap '' TERM; echo deaf; while :; do sleep 1; done"
-    error = failure(runner, ["sh", "-c", script], timeout=1)
-    assert (error.timed_out, error.output) == (True, "deaf")
-    lifeline.text_until_all_are_gone()
-
-
-def test_a_program_may_clear_up_when_its_time_is_over(runner: Runner, lifeline: Lifeline) -> None:
-    script = f"{lifeline.hold}trap 'echo cleared >&9; exit' TERM; echo ready; while :; do sleep 0.1; done"
-    assert failure(runner, ["sh", "-c", script], timeout=1).output.startswith("ready")
-    assert lifeline.text_until_all_are_gone() == "cleared\n"
-
-
-def test_a_program_that_closes_its_output_is_still_waited_for(runner: Runner) -> None:
-    assert failure(runner, ["sh", "-c", "exec >&- 2>&-; sleep 1000"], timeout=0.1).timed_out
+    if "deaf" in script:
+        monkeypatch.setattr(process, "GRACE", 0.2)
+    error = failure(runner, lifeline.hold + script, timeout=1, **options)
+    assert (error.message, error.timed_out) == ("sh was still running after 1 s and was ended", True)
+    assert error.output.splitlines()[:1] == output.split()  # the shell may name what was terminated
+    assert lifeline.text_until_all_are_gone() == at_the_end
 
 
 def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lifeline: Lifeline) -> None:
-    assert sh(runner, f"{lifeline.hold}sleep 1000 & echo left something").stdout == "left something\n"
+    assert run(runner, f"{lifeline.hold}sleep 1000 & echo left something").stdout == "left something\n"
     (said,) = runner.ended
     assert re.fullmatch(r"`sh -c .*` left sleep 1000 \(pid \d+\) running; it was ended", said)
     lifeline.text_until_all_are_gone()
@@ -309,7 +264,7 @@ def test_a_daemon_that_leaves_the_group_is_ended_and_named(
     (tmp_path / "daemon").write_text(f'setsid sh -c "{inner}" & {refuses}wait\n', encoding="utf-8")
     other = subprocess.Popen(["sleep", "1000"])
     try:
-        sh(runner, f"{lifeline.hold}setsid sh {tmp_path}/daemon & while [ ! -e {tmp_path}/there ]; do :; done")
+        run(runner, f"{lifeline.hold}setsid sh {tmp_path}/daemon & while [ ! -e {tmp_path}/there ]; do :; done")
         assert lifeline.text_until_all_are_gone() == "there\n"
         assert other.poll() is None
     finally:
@@ -320,13 +275,28 @@ def test_a_daemon_that_leaves_the_group_is_ended_and_named(
     assert all(one.startswith("`sh -c ") and one.endswith(" running; it was ended") for one in runner.ended)
 
 
+def test_what_another_user_runs_is_left_and_named(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    script = "setsid sh -c 'touch it; exec sleep 60' >/dev/null 2>&1 & until [ -e it ]; do sleep 0.01; done"
+    run(runner, script, cwd=tmp_path)
+    monkeypatch.undo()
+    (said,) = runner.ended
+    assert said.endswith("running; it could not be ended")
+    os.kill(int(re.findall(r"pid (\d+)", said)[0]), signal.SIGKILL)
+
+
 def test_what_ends_while_another_program_runs_is_ended_with_the_last_of_them(
     runner: Runner, lifeline: Lifeline
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        last = pool.submit(sh, runner, "sleep 1")
+        last = pool.submit(run, runner, "sleep 1")
         time.sleep(0.2)
-        sh(runner, f"{lifeline.hold}setsid sleep 1000 & true")
+        run(runner, f"{lifeline.hold}setsid sleep 1000 & true")
         last.result()
     lifeline.text_until_all_are_gone()
 
@@ -340,18 +310,24 @@ def test_who_stops_a_runner_takes_no_status_from_the_thread_that_waits(
         return True
 
     monkeypatch.setattr(process, "_follow", stop_once_it_has_ended)
-    assert sh(runner, "exit 3", check=False).returncode == 3
+    assert run(runner, "exit 3", check=False).returncode == 3
 
 
-def test_a_daemon_that_may_stay_keeps_the_pipe_and_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
-    """Out of the group it is not ended; it reads until the test lets it go."""
-    read, write = os.pipe()
-    there = f"</proc/{os.getpid()}/fd/{read}"
-    sh(runner, f"{lifeline.hold}setsid sh -c 'echo there >&9; read x' {there} & echo done", daemons=True)
-    os.close(read)
-    assert lifeline.line() == "there"
-    os.close(write)
-    lifeline.text_until_all_are_gone()
+@pytest.mark.parametrize(
+    ("kind", "program", "says"),
+    [("daemons", "setsid sh", ""), ("may_leave_service", "sh", "echo something more; ")],
+)
+def test_what_may_stay_goes_on_and_does_not_keep_releaser(
+    runner: Runner, lifeline: Lifeline, tmp_path: Path, kind: str, program: str, says: str
+) -> None:
+    """A service may say more, and be in the group of what starts it."""
+    orders, up = tmp_path / "orders", tmp_path / "up"
+    os.mkfifo(orders)
+    waits = f"{program} -c 'touch {up}; read word <{orders}; {says}echo $word >&9'"
+    script = f"{lifeline.hold}{waits} & exec 9>&-; until [ -e {up} ]; do :; done; echo it is up"
+    assert run(runner, script, **{kind: True}).stdout == "it is up\n"
+    orders.write_text("still here\n", encoding="utf-8")
+    assert lifeline.text_until_all_are_gone() == "still here\n"
 
 
 @pytest.fixture
@@ -364,9 +340,8 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stays", [False, True])
 def test_an_interrupt_ends_the_group_too(runner: Runner, lifeline: Lifeline, stays: bool) -> None:
-    pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
     with pytest.raises(Interrupted):
-        sh(runner, f"exec 3>{pipe}; sleep 1000 & kill -TERM $PPID; wait", may_leave_service=stays)
+        run(runner, f"{lifeline.hold}sleep 1000 & kill -TERM $PPID; wait", may_leave_service=stays)
     lifeline.text_until_all_are_gone()
 
 
@@ -383,27 +358,24 @@ def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
 
     monkeypatch.setattr(subprocess.Popen, "__init__", interrupted_start)
     with pytest.raises(Interrupted):
-        sh(runner, f"{lifeline.hold}sleep 1000")
+        run(runner, f"{lifeline.hold}sleep 1000")
     lifeline.text_until_all_are_gone()
 
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_program_hears_of_interrupts_itself(runner: Runner, stays: bool) -> None:
-    finished = sh(
-        runner, "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf", check=False, may_leave_service=stays
-    )
-    assert finished.stdout == "SigBlk:\t0000000000000000\n"
-    assert finished.returncode == -signal.SIGTERM
+    script = "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf"
+    finished = run(runner, script, check=False, may_leave_service=stays)
+    assert (finished.stdout, finished.returncode) == ("SigBlk:\t0000000000000000\n", -signal.SIGTERM)
 
 
 def test_no_descriptor_is_leaked(runner: Runner) -> None:
     def act() -> None:
-        sh(runner, "echo well")
-        sh(runner, "sleep 1000 &", may_leave_service=False)
-        sh(runner, "true", may_leave_service=True)
-        failure(runner, ["false"])
-        failure(runner, ["releaser-no-such-program"])
-        failure(runner, ["sleep", "1000"], timeout=0.05)
+        run(runner, "echo well")
+        run(runner, "sleep 1000 &")
+        run(runner, "true", may_leave_service=True)
+        for words in (["false"], [MISSING], ["sleep", "1000"]):
+            failure(runner, words, timeout=0.05)
 
     act()
     before = set(os.listdir("/proc/self/fd"))
@@ -411,55 +383,29 @@ def test_no_descriptor_is_leaked(runner: Runner) -> None:
     assert set(os.listdir("/proc/self/fd")) - before == set()  # what others had open they may close meanwhile
 
 
-# Services
-
-
-def test_a_service_stays_and_what_was_said_until_then_comes_back(
-    runner: Runner, lifeline: Lifeline, tmp_path: Path
-) -> None:
-    orders = tmp_path / "orders"
-    os.mkfifo(orders)
-    # /proc leads to the pipe of the test: a service gets no descriptor of releaser's.
-    pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
-    script = f"(read word <{orders}; echo something more; echo $word >&3) 3>{pipe} & echo the service is up"
-    assert sh(runner, script, may_leave_service=True).stdout == "the service is up\n"
-    orders.write_text("still here\n", encoding="utf-8")
-    assert lifeline.text_until_all_are_gone() == "still here\n"
-
-
-def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
-    with pytest.raises(ToolError) as caught:
-        sh(runner, "echo restarting; sleep 1000", timeout=1, may_leave_service=True)
-    assert (caught.value.timed_out, caught.value.output) == (True, "restarting")
-
-
-# When releaser itself is killed
-
-
-def parent(lifeline: Lifeline, script: str, options: str = "") -> subprocess.Popen[bytes]:
-    """Start a process that runs `script` by a Runner; the script has the lifeline open as 9."""
+@pytest.mark.parametrize(
+    ("options", "said"), [("", ""), (", death_signal=signal.SIGTERM", "termed\n")], ids=["killed", "gently"]
+)
+def test_a_program_ends_with_a_releaser_that_is_killed(lifeline: Lifeline, options: str, said: str) -> None:
     code = (
         "import signal, sys; from pathlib import Path; from releaser.system.process import Runner\n"
         f"runner = Runner(environ={ENV!r})\n"
         f"runner.run(['sh', '-c', sys.argv[1]], cwd=Path('/'), timeout=60{options})"
     )
-    return subprocess.Popen(python(code, lifeline.hold + script))
-
-
-def test_a_program_is_killed_with_a_releaser_that_is_killed(lifeline: Lifeline) -> None:
-    script = "trap 'echo termed >&9' TERM; echo up >&9; while :; do sleep 0.1; done"
-    with parent(lifeline, script) as releaser:
+    script = f"{lifeline.hold}trap 'echo termed >&9; exit' TERM; echo up >&9; while :; do sleep 0.1; done"
+    with subprocess.Popen([*python(code), script]) as releaser:
         assert lifeline.line() == "up"
         releaser.kill()
-    assert lifeline.text_until_all_are_gone() == ""
+    assert lifeline.text_until_all_are_gone() == said
 
 
-def test_a_program_may_ask_for_a_gentler_signal(lifeline: Lifeline) -> None:
-    script = "trap 'echo termed >&9; exit' TERM; echo up >&9; while :; do sleep 0.1; done"
-    with parent(lifeline, script, ", death_signal=signal.SIGTERM") as releaser:
-        assert lifeline.line() == "up"
-        releaser.kill()
-    assert lifeline.text_until_all_are_gone() == "termed\n"
+def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(runner: Runner, tmp_path: Path) -> None:
+    layer = layers.Layer(place="/nowhere", base=str(tmp_path / "0"))
+    sandbox = process.Sandbox(begin=layers.mounting([layer]))
+    finished = run(runner, ["touch", "mark"], cwd=tmp_path, sandbox=sandbox, check=False)
+    assert finished.returncode == 1
+    assert finished.output.startswith("The sandbox cannot be made: ")
+    assert not (tmp_path / "mark").exists()
 
 
 # What of the environment reaches the programs that releaser starts
@@ -497,61 +443,24 @@ def test_what_would_mislead_is_dropped_and_all_else_passes() -> None:
     assert sorted(neutral(dict.fromkeys([*PASSING, *DROPPED], "x"))) == sorted(PASSING)
 
 
-def test_inside_a_release_everything_leads_to_it() -> None:
-    environ = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/root",
-        "VIRTUAL_ENV": "/other",
-        "UV_PROJECT_ENVIRONMENT": "/other",
-        "UV_INDEX_URL": "https://other.example",
-    }
-    assert inside(VENV, environ) == {
-        "PATH": f"{VENV}/bin:/usr/bin:/bin",
-        "HOME": "/root",
-        "VIRTUAL_ENV": str(VENV),
-        "UV_PROJECT_ENVIRONMENT": str(VENV),
-        "UV_NO_SYNC": "1",
-    }
-    assert environ["VIRTUAL_ENV"] == "/other"  # the caller's is left as it was
-
-
 @pytest.mark.parametrize(
-    ("own", "expected"), [(None, "{}"), ("", "{}"), ("/srv/site/lib:/opt", "/srv/site/lib:/opt:{}")]
+    ("own", "path", "packages"),
+    [
+        ({"PATH": "/usr/bin:/bin"}, ":/usr/bin:/bin", "{}"),
+        ({"PYTHONPATH": ""}, "", "{}"),
+        ({"PATH": "", "PYTHONPATH": "/srv/site/lib:/opt"}, "", "/srv/site/lib:/opt:{}"),
+    ],
 )
-def test_what_lies_beside_comes_behind_the_paths_of_the_site(tmp_path: Path, own: str | None, expected: str) -> None:
-    packages = tmp_path / "lib" / "python3.11" / "site-packages"
-    packages.mkdir(parents=True)
-    environ = {"PATH": "/usr/bin"} | ({} if own is None else {"PYTHONPATH": own})
-    env = inside(VENV, environ, extra_venv=tmp_path)
-    assert env["PATH"] == f"{VENV}/bin:{tmp_path}/bin:/usr/bin"
-    assert env["PYTHONPATH"] == expected.format(packages)
-    assert env["VIRTUAL_ENV"] == str(VENV)
-
-
-@pytest.mark.parametrize("environ", [{}, {"PATH": ""}])
-def test_without_a_path_there_is_only_the_release_and_not_the_current_directory(environ: dict[str, str]) -> None:
-    assert inside(VENV, environ)["PATH"] == f"{VENV}/bin"
-
-
-def test_what_another_user_runs_is_left_and_named(
-    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_inside_a_release_everything_leads_to_it_and_what_lies_beside_comes_last(
+    tmp_path: Path, own: dict[str, str], path: str, packages: str
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    script = "setsid sh -c 'touch it; exec sleep 60' >/dev/null 2>&1 & until [ -e it ]; do sleep 0.01; done"
-    runner.run(["sh", "-c", script], cwd=tmp_path, timeout=SECONDS)
-    monkeypatch.undo()
-    (said,) = runner.ended
-    assert said.endswith("running; it could not be ended")
-    os.kill(int(re.findall(r"pid (\d+)", said)[0]), signal.SIGKILL)
-
-
-def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(runner: Runner, tmp_path: Path) -> None:
-    layer = layers.Layer(place="/nowhere", base=str(tmp_path / "0"))
-    sandbox = process.Sandbox(begin=layers.mounting([layer]))
-    finished = runner.run(["touch", "mark"], cwd=tmp_path, sandbox=sandbox, check=False, timeout=SECONDS)
-    assert finished.returncode == 1
-    assert finished.output.startswith("The sandbox cannot be made: ")
-    assert not (tmp_path / "mark").exists()
+    """Without a PATH, there is only the release, and not the current directory."""
+    beside = tmp_path / "lib" / "python3.11" / "site-packages"
+    beside.mkdir(parents=True)
+    misleading = dict.fromkeys(("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_INDEX_URL"), "/other")
+    environ = {**own, "HOME": "/root", **misleading}
+    leading = {"HOME": "/root", "VIRTUAL_ENV": str(VENV), "UV_PROJECT_ENVIRONMENT": str(VENV), "UV_NO_SYNC": "1"}
+    assert inside(VENV, environ) == {**own, **leading, "PATH": f"{VENV}/bin{path}"}
+    assert environ["VIRTUAL_ENV"] == "/other"  # the caller's is left as it was
+    added = {"PATH": f"{VENV}/bin:{tmp_path}/bin{path}", "PYTHONPATH": packages.format(beside)}
+    assert inside(VENV, environ, extra_venv=tmp_path) == {**leading, **added}

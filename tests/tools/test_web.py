@@ -3,10 +3,12 @@
 import contextlib
 import itertools
 import socket
+import socketserver
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from releaser.tools.web import (
     stay_good,
     until_good,
 )
+from tests.support.serving import served
 
 Serve = Callable[[socket.socket], object]
 
@@ -30,47 +33,36 @@ SECONDS = 60.0  # how long a test waits for what should happen at once
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+@dataclass(frozen=True)
 class Server:
-    """A server that hands each connection to `serve`, in a thread of its own; `requests` is what it was asked."""
+    """Where a server is, and what it was asked."""
 
-    def __init__(self, serve: Serve, *, path: str | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[str] = []
-        self._serve = serve
-        self._tls = tls
-        if path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        else:
-            self._listener = socket.socket(socket.AF_UNIX)
-            self._listener.bind(path)
-            self._listener.listen()
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError), self._spoken(connection) as spoken:
-                self.requests.append(spoken.recv(65536).decode("latin-1"))
-                self._serve(spoken)
-
-    def _spoken(self, connection: socket.socket) -> socket.socket:
-        return connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True)
-
-    def close(self) -> None:
-        """Stop listening, and wait for the thread."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(SECONDS)
+    url: str
+    requests: list[str]
 
 
 @contextlib.contextmanager
-def server(serve: Serve | bytes) -> Iterator[Server]:
-    """Run a server; bytes are what it answers."""
-    with contextlib.closing(Server(at_once(serve) if isinstance(serve, bytes) else serve)) as found:
+def server(serve: Serve | bytes, *, path: str | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Run a server, at a port or the path of a socket, that hands each connection to `serve`, or answers with bytes."""
+    answer = at_once(serve) if isinstance(serve, bytes) else serve
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                if tls is not None:
+                    self.request = tls.wrap_socket(self.request, server_side=True)
+                found.requests.append(self.request.recv(65536).decode("latin-1"))
+                answer(self.request)
+
+        def finish(self) -> None:
+            self.request.close()
+
+    if path is None:
+        made = socketserver.TCPServer(("127.0.0.1", 0), Handler)
+        found = Server(f"http{'s' if tls else ''}://127.0.0.1:{made.server_address[1]}", [])
+    else:
+        made, found = socketserver.UnixStreamServer(path, Handler), Server(path, [])
+    with served(made):
         yield found
 
 
@@ -240,7 +232,7 @@ def test_a_site_is_asked_by_another_name_if_that_is_set() -> None:
 @pytest.mark.parametrize("host", [None, "shop.example.org:8000"])
 def test_a_site_is_asked_through_a_unix_socket(tmp_path: Path, host: str | None) -> None:
     path = str(tmp_path / "site.sock")
-    with contextlib.closing(Server(lambda connection: connection.sendall(OK), path=path)) as site:
+    with server(OK, path=path) as site:
         said = ask_url(Check(url="http://shop.example.org/health", socket=path, host=host), timeout=SECONDS)
     assert said == f"http://shop.example.org/health through {path} answered 200"
     assert site.requests[0].startswith("GET /health HTTP/1.1\r\n")
@@ -248,16 +240,12 @@ def test_a_site_is_asked_through_a_unix_socket(tmp_path: Path, host: str | None)
 
 
 def test_a_unix_socket_without_a_server_is_a_failure_like_any_other(tmp_path: Path) -> None:
-    path = tmp_path / "site.sock"
-    name = f"http://localhost/ through {path}"
-    assert failure("http://localhost/", socket=str(path)).message == (
-        f"{name} cannot be reached: [Errno 2] No such file or directory"
-    )
-    with contextlib.closing(Server(lambda _: None, path=str(path))):
+    path = str(tmp_path / "site.sock")
+    said = f"http://localhost/ through {path} cannot be reached: [Errno"
+    assert failure("http://localhost/", socket=path).message == f"{said} 2] No such file or directory"
+    with server(OK, path=path):
         pass
-    assert failure("http://localhost/", socket=str(path)).message == (
-        f"{name} cannot be reached: [Errno 111] Connection refused"
-    )
+    assert failure("http://localhost/", socket=path).message == f"{said} 111] Connection refused"
 
 
 @pytest.fixture
@@ -269,25 +257,22 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
     return made
 
 
-@contextlib.contextmanager
-def tls_server(authority: trustme.CA, name: str) -> Iterator[Server]:
-    """Run a server with a certificate for one name."""
+def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    """Return what a server with a certificate for one name needs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
-    with contextlib.closing(Server(lambda connection: connection.sendall(OK), tls=context)) as found:
-        found.url = found.url.replace("http:", "https:")
-        yield found
+    return context
 
 
 def test_the_certificate_must_be_for_the_name_in_the_url(authority: trustme.CA) -> None:
-    with tls_server(authority, "localhost") as site:
+    with server(OK, tls=certified(authority, "localhost")) as site:
         url = site.url.replace("127.0.0.1", "localhost")
         assert ask_url(Check(url=url), timeout=SECONDS) == f"{url} answered 200"
         assert "CERTIFICATE_VERIFY_FAILED" in failure(site.url).message
 
 
 def test_an_address_is_asked_as_the_host_that_its_certificate_is_for(authority: trustme.CA) -> None:
-    with tls_server(authority, "shop.example.org") as site:
+    with server(OK, tls=certified(authority, "shop.example.org")) as site:
         said = ask_url(Check(url=site.url, host="shop.example.org"), timeout=SECONDS)
         assert said == f"{site.url} answered 200"
         assert headers_of(site.requests[0])["Host"] == "shop.example.org"
@@ -298,9 +283,9 @@ def test_an_address_is_asked_as_the_host_that_its_certificate_is_for(authority: 
 
 
 class Answers:
-    """Gives one answer after the other."""
+    """Gives one answer after the other, of which each but "well" is bad; a clock goes on with its pauses alone."""
 
-    def __init__(self, *answers: str | ToolError) -> None:
+    def __init__(self, *answers: str) -> None:
         self.asked = 0
         self.pauses: list[float] = []
         self._answers = answers
@@ -308,15 +293,14 @@ class Answers:
     def ask(self) -> str:
         self.asked += 1
         answer = self._answers[self.asked - 1]
-        if isinstance(answer, ToolError):
-            raise answer
+        if "well" not in answer:
+            raise ToolError(answer, output="page")
         return answer
 
-    def patience(self, tries: int) -> str:
-        return until_good(self.ask, Patience(timeout=1, tries=tries, pause=7), sleep=self.pauses.append).answer
+    def become(self, patience: Patience, **options: Any) -> str:
+        return until_good(self.ask, patience, sleep=self.pauses.append, **options).answer
 
     def stay(self, seconds: float, *, pause: float = 1.0) -> None:
-        """Have to stay good, with a clock that sleeping alone moves on."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("releaser.tools.web.time.monotonic", lambda: sum(self.pauses))
             stay_good(self.ask, seconds=seconds, pause=pause, sleep=self.pauses.append)
@@ -326,20 +310,17 @@ class Answers:
     ("answers", "tries", "said", "asked", "pauses"),
     [
         (["well"], 5, "well", 1, []),
-        ([ToolError("starting"), ToolError("starting"), "well"], 5, "well", 3, [7, 7]),
-        ([ToolError("one"), ToolError("two"), "too late"], 2, "two", 2, [7]),
+        (["starting", "starting", "well"], 5, "well", 3, [7, 7]),
+        (["one", "two", "well, too late"], 2, "two", 2, [7]),
         ([], 0, "no health check was made", 0, []),
     ],
 )
 def test_a_site_has_so_many_tries_to_become_good(
-    answers: list[str | ToolError], tries: int, said: str, asked: int, pauses: list[float]
+    answers: list[str], tries: int, said: str, asked: int, pauses: list[float]
 ) -> None:
     found = Answers(*answers)
-    if said == "well":
-        assert found.patience(tries) == said
-    else:
-        with pytest.raises(ToolError, match=said):
-            found.patience(tries)
+    with contextlib.nullcontext() if said == "well" else pytest.raises(ToolError, match=said):
+        assert found.become(Patience(timeout=1, tries=tries, pause=7)) == said
     assert (found.asked, found.pauses) == (asked, pauses)
 
 
@@ -352,7 +333,7 @@ def test_a_site_that_is_to_stay_good_is_asked_often_and_at_the_end(pause: float,
 
 
 def test_one_bad_answer_is_enough_where_all_must_be_good() -> None:
-    answers = Answers("well", ToolError("ill", output="page"), "well")
+    answers = Answers("well", "ill", "well")
     with pytest.raises(ToolError, match=r"^ill, 2\.0 s after a good answer$") as caught:
         answers.stay(10)
     assert (answers.asked, caught.value.output) == (2, "page")
@@ -360,54 +341,37 @@ def test_one_bad_answer_is_enough_where_all_must_be_good() -> None:
     assert answers.asked == 2
 
 
-class Processes:
-    """Have taken over once they have been looked at so often; each pause is a short one."""
-
-    def __init__(self, looks: float) -> None:
-        self.looks = 0
-        self._enough = looks
-
-    def have_taken_over(self) -> bool:
-        self.looks += 1
-        return self.looks > self._enough
-
-
-def answer_while_taking_over(answers: Answers, looks: float, *, tries: int, pause: float = 60) -> str:
-    """Ask, with processes that take over after so many looks; what was slept is in `answers.pauses`."""
-    clock = iter(itertools.count(0.0, 0.05))
-    patience = Patience(timeout=1, tries=tries, pause=pause)
+def answer_while_taking_over(answers: Answers, looks: float, *, pause: float = 60) -> str:
+    """Ask, with processes that take over after so many looks; each pause is a short one."""
+    clock, seen = itertools.count(0.0, 0.05), itertools.count(1)
+    patience = Patience(timeout=1, tries=3, pause=pause)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("releaser.tools.web.time.monotonic", lambda: next(clock))
-        taken_over = Processes(looks).have_taken_over
-        return until_good(answers.ask, patience, has_taken_over=taken_over, sleep=answers.pauses.append).answer
+        return answers.become(patience, has_taken_over=lambda: next(seen) > looks)
 
 
 @pytest.mark.parametrize(
     ("answers", "looks", "pauses"),
     [
         (["well"], 0, []),  # no reason to wait
-        (["from the old process", "well"], 3, [0.1, 0.1]),  # asked again as soon as all have taken over
-        (["perhaps from the old process", "well"], 1, []),  # Passenger restarts a site when it is asked for it
+        (["well from the old process", "well"], 3, [0.1, 0.1]),  # asked again as soon as all have taken over
+        (["well from the old process?", "well"], 1, []),  # Passenger restarts a site when it is asked for it
     ],
 )
 def test_a_site_is_asked_again_once_new_processes_serve(answers: list[str], looks: float, pauses: list[float]) -> None:
     found = Answers(*answers)
-    assert answer_while_taking_over(found, looks, tries=3) == "well"
+    assert answer_while_taking_over(found, looks) == "well"
     assert (found.asked, found.pauses) == (len(answers), pauses)
 
 
 def test_what_never_settles_is_as_good_as_its_last_answer() -> None:
     answers = Answers("well", "well", "well")
-    assert answer_while_taking_over(answers, float("inf"), tries=3, pause=1) == "well"
+    assert answer_while_taking_over(answers, float("inf"), pause=1) == "well"
     assert answers.asked == 3
-    answers = Answers("well", ToolError("ill"), ToolError("ill"))
     with pytest.raises(ToolError, match="ill"):
-        answer_while_taking_over(answers, float("inf"), tries=3, pause=1)
+        answer_while_taking_over(Answers("well", "ill", "ill"), float("inf"), pause=1)
 
 
 def test_urls_are_told_from_commands() -> None:
     texts = ("http://x", "https://x", "curl http://x", "ftp://x", "httpcheck")
     assert [is_url(text) for text in texts] == [True, True, False, False, False]
-
-
-# Telling it to reload
