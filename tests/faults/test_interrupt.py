@@ -76,7 +76,7 @@ def test_an_interrupt_while_the_history_is_written_comes_too_late(
 
 
 @pytest.mark.spread(1)
-@pytest.mark.parametrize("by", reversed(SIGNALS))
+@pytest.mark.parametrize("by", SIGNALS[::-1])
 def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_written(
     by: signal.Signals, scenes: Scenes, place: Path
 ) -> None:
