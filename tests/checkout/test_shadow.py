@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -14,9 +15,43 @@ from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.run import new_log
 from releaser.core.target import Target
 from releaser.errors import BuildError, ToolError
-from releaser.site.site import open_site
+from releaser.site.site import Site, open_site
 from releaser.tools.code_files import SMALL
 from releaser.tools.git import Git
+from tests.e2e.scenes import make_hook
+
+PEOPLE = """\
+[core]
+\thooksPath = {home}/hooks
+\tautocrlf = true
+\texcludesFile = {home}/ignored
+[commit]
+\tgpgSign = true
+[init]
+\ttemplateDir = {home}/template
+\tdefaultBranch = trunk
+[filter "shout"]
+\tclean = tr a-z A-Z
+\tsmudge = tr a-z A-Z
+\trequired = true
+"""
+
+
+def site_at(root: Path, **variables: str) -> Site:
+    """Return the site, with a state directory, as a run has it."""
+    site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false", **variables})
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    return site
+
+
+def ask(site: Site, *words: str) -> str:
+    """Ask git in the repository."""
+    done = subprocess.run(["git", "--git-dir", site.project.shadow, *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def recorded(site: Site) -> set[str]:
+    return {*ask(site, "ls-tree", "-r", "--name-only", "HEAD").split()}
 
 
 def code(root: Path) -> list[str]:
@@ -94,8 +129,7 @@ def test_what_cannot_be_read_and_what_has_a_name_that_is_not_utf8_is_no_code(roo
 
 @pytest.mark.parametrize("damage", ["all", "index", "HEAD", "objects", "lock"])
 def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> None:
-    site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
-    site.state_dir.mkdir(parents=True)
+    site = site_at(root)
     record_code(site)
     shadow = site.project.shadow
     place = {"all": shadow, "lock": shadow / "index.lock"}.get(damage, shadow / damage)
@@ -105,17 +139,14 @@ def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> N
         place.write_bytes(b"\0" * 9)
     write(root, "new.py")
     record_code(site)
-    words: list[str | Path] = ["git", "--git-dir", shadow, "ls-tree", "-r", "--name-only", "HEAD"]
-    recorded = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    assert {"app.py", "new.py"} <= {*recorded}
+    assert {"app.py", "new.py"} <= recorded(site)
 
 
 @pytest.mark.parametrize("is_dry", [True, False])
 def test_a_staging_tree_that_fails_costs_no_dry_run_the_live_one_and_says_why_it_failed(
     root: Path, monkeypatch: pytest.MonkeyPatch, is_dry: bool
 ) -> None:
-    site, log = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"}), new_log("update")
-    site.state_dir.mkdir(parents=True)
+    site, log = site_at(root), new_log("update")
     record_code(site)
     head, base = site.git.commit("HEAD"), root.parent / "aside"
     monkeypatch.setattr(Git, "fill_shadow" if is_dry else "add_work_tree", Raising(ToolError("git says no")))
@@ -137,8 +168,7 @@ def test_a_staging_tree_is_for_this_user_alone_before_git_writes_there(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a checkout, git makes files readable for all that are for their owner alone in the project."""
-    site, modes, add = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"}), [], Git.add_work_tree
-    site.state_dir.mkdir(parents=True)
+    site, modes, add = site_at(root), [], Git.add_work_tree
     record_code(site)
 
     def see_mode(git: Git, place: Path, commit: str) -> None:
@@ -150,3 +180,54 @@ def test_a_staging_tree_is_for_this_user_alone_before_git_writes_there(
     with staging_tree(site, new_log("update"), site.git.commit("HEAD")):
         pass
     assert modes == [0o700, 0o700]
+
+
+def test_what_people_and_projects_set_for_git_changes_no_code(root: Path) -> None:
+    home = root.parent / "people"
+    for place in (home, home / "template"):
+        for hook in ("post-checkout", "pre-commit", "reference-transaction", "post-index-change"):
+            place.mkdir(exist_ok=True)
+            make_hook(place, hook, f"touch {home}/was-run; exit 1")
+    (home / "ignored").write_text("*.py\n", encoding="utf-8")
+    (home / ".gitconfig").write_text(PEOPLE.format(home=home), encoding="utf-8")
+    hooks = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": str(home / "hooks")}
+    attributes = "*.py text eol=lf filter=shout\nident.py ident\nignored.py working-tree-encoding=UTF-16\n"
+    (root / ".gitattributes").write_text(attributes, encoding="utf-8")
+    (root / ".gitignore").write_text("ignored.py\ninner/\n", encoding="utf-8")
+    texts = {"crlf.py": "x\r\ny\r\n", "ignored.py": "x = 1\n", "ident.py": "x = '$Id: 1 $'\n", "inner/plugin.py": ""}
+    for name, text in texts.items():
+        write(root, name)
+        (root / name).write_bytes(text.encode())
+    subprocess.run(["git", "init", "-q", root / "inner"], check=True)
+    site = site_at(root, HOME=str(home), GIT_DIR="/nowhere", **hooks)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(root / "listener.py"))  # the whole path may be too long for a socket
+        record_code(site)
+    assert {*texts, "linked.py", "uv.lock"} <= recorded(site)
+    assert not {"listener.py", "pipe.py"} & recorded(site)
+    with staging_tree(site, new_log("update"), site.git.commit("HEAD")) as there:
+        place = there.project.root
+        assert {name: (place / name).read_bytes().decode() for name in texts} == texts
+        assert not [name for name in (*texts, "linked.py") if (place / name).samefile(root / name)]
+        inside = subprocess.run(["git", "-C", place, "rev-parse"], capture_output=True, check=False)
+        assert inside.returncode, "the site has no repository, so its tests find none"
+    assert not (home / "was-run").exists()
+    assert ask(site, "log", "--format=%an <%ae>").startswith("releaser <releaser@")
+    assert ask(site, "remote") == ""
+
+
+def test_secrets_and_data_stay_out_and_what_is_deleted_goes_and_all_is_private(root: Path) -> None:
+    def objects() -> str:
+        names = ask(site, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)").splitlines()
+        return "".join(ask(site, "cat-file", "blob", name.split()[0]) for name in names if name.endswith(" blob"))
+
+    site = site_at(root)
+    write(root, "secret/local.py media/photo.py.jpg db.sqlite3")
+    record_code(site)
+    assert stat.S_IMODE(site.project.shadow.stat().st_mode) == 0o700
+    assert "secret/local.py" in objects()
+    assert not [one for one in (".env", "prod.env", "photo.py", "db.sqlite3", "#" * 99) if one in objects()]
+    (root / "secret" / "local.py").unlink()
+    record_code(site)
+    assert "secret/local.py" not in objects()
+    assert ask(site, "rev-list", "--count", "HEAD").strip() == "1"

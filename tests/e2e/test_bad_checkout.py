@@ -1,15 +1,39 @@
 """Checkouts and remotes from which nothing may be built, as far as only real git tells; see the tests of preflight."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from releaser.system.words import strip_control
-from tests.e2e.refusals import everything, fit, locked_remote, on_controlling_terminal, refused, script, unfit
+from tests.e2e.refusals import everything, locked_remote, on_controlling_terminal, refused, script, unfit
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.mark.story
+def test_the_wrong_branch_and_untracked_files_are_refused_and_not_all_are_shown(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.git("switch", "--quiet", "--create", "feature/main")
+    site.edit("\x1b[2Jlive: changed\n", "mine\n")
+    for number in range(200):
+        site.edit(f"file{number:03}", "mine\n")
+    refusal = refused(site)
+    refusal.says(site.path, "the checkout is on feature/main, not main", "git switch main", "`branch`")
+    refusal.says("not clean", "live: changed", "file000", "196 more")
+    assert len(refusal.problems) == 2
+    assert not [text for text in ("\x1b", "\nlive: changed", "file100") if text in refusal.finished.stderr]
+
+
+def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.push_from_elsewhere({"uv.lock": "garbage\n"})
+    refused(site).says("uv.lock", "not a valid lock")
+    site.push_from_elsewhere({"pyproject.toml": "[project\n"})
+    refused(site).says("pyproject.toml", "not valid TOML")
+
+
+# A remote that asks
 
 
 @pytest.fixture
@@ -27,55 +51,9 @@ def door(site: SampleSite) -> Iterator[tuple[str, list[str]]]:
         yield url, requests
 
 
-@pytest.mark.story
-def test_the_wrong_branch_is_refused(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.git("switch", "--quiet", "--create", "feature/main")
-    refused(site).says_only(site.path, "the checkout is on feature/main, not main", "git switch main", "`branch`")
-
-
-def test_an_edit_that_git_is_told_to_overlook(site: SampleSite) -> None:
-    """The tests would run without it, and visitors would get it."""
-    site.git("update-index", "--skip-worktree", "site_settings.py")
-    site.git("update-index", "--assume-unchanged", ".gitignore")
-    fit(site)
-    site.edit("site_settings.py", "# only here\n")
-    unfit(site).says_only("hides edits from `git status`: site_settings.py", "--no-skip-worktree")
-    site.edit(".gitignore", "__pycache__/\nstatic_out/\n# only here\n")
-    unfit(site).says_only("hides edits from `git status`: .gitignore, site_settings.py")
-
-
-def test_an_untracked_file_that_git_is_told_not_to_show(site: SampleSite) -> None:
-    site.git("config", "status.showUntrackedFiles", "no")
-    site.edit("deep/a b ü.txt", "mine\n")
-    unfit(site).says_only(site.path, "not clean", "deep/a b ü.txt")
-
-
-def test_untracked_files_are_shown_safely_and_not_all(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.edit("\x1b[2Jlive: changed\n", "mine\n")
-    for number in range(200):
-        site.edit(f"file{number:03}", "mine\n")
-    refusal = refused(site)
-    refusal.says_only("not clean", "live: changed", "file000", "196 more")
-    assert "\x1b" not in refusal.finished.stderr
-    assert "\nlive: changed" not in refusal.finished.stderr
-    assert "file100" not in refusal.finished.stderr
-
-
-def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.push_from_elsewhere({"uv.lock": "garbage\n"})
-    refused(site).says("uv.lock", "not a valid lock")
-    site.push_from_elsewhere({"pyproject.toml": "[project\n"})
-    refused(site).says("pyproject.toml", "not valid TOML")
-
-
 def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str, list[str]]) -> None:
     site.git("remote", "set-url", "origin", door[0].replace("://", "://deploy:hunter2secret@"))
-    begun = time.monotonic()
-    refusal = refused(site)
-    assert time.monotonic() - begun < 60
+    refusal = refused(site, timeout=60)
     refusal.says_only("origin", "password", "127.0.0.1", "credential helper")
     assert door[1], "nobody asked the server"
     shown = refusal.finished.stdout + refusal.finished.stderr
@@ -84,16 +62,6 @@ def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str,
     assert logs
     assert mails
     assert not [text for text in [shown, *logs, *mails] if "hunter2secret" in text]
-
-
-def test_nobody_is_asked_for_a_password_on_a_terminal(site: SampleSite, door: tuple[str, list[str]]) -> None:
-    before = everything(site)
-    shown = on_controlling_terminal(site, "update")
-    assert shown.returncode == 3, str(shown)
-    assert "asks for a password" in shown.stdout
-    assert "Username for" not in shown.stdout
-    assert "Password for" not in shown.stdout
-    assert everything(site) == before
 
 
 ASKING_SSH = """\
@@ -106,14 +74,17 @@ exit 255
 """
 
 
-def test_ssh_finds_no_terminal_on_which_it_could_ask(site: SampleSite) -> None:
-    site.git("config", "core.sshCommand", str(script(site.outer / "ssh", ASKING_SSH)))
-    site.git("remote", "set-url", "origin", "ssh://nowhere.invalid/site.git")
+@pytest.mark.parametrize("is_ssh", [False, True])
+def test_nobody_is_asked_on_a_terminal(site: SampleSite, door: tuple[str, list[str]], is_ssh: bool) -> None:
+    if is_ssh:
+        site.git("config", "core.sshCommand", script(site.outer / "ssh", ASKING_SSH))
+        site.git("remote", "set-url", "origin", "ssh://nowhere.invalid/site.git")
     before = everything(site)
-    shown = on_controlling_terminal(site, "update")
-    assert shown.returncode == 3, str(shown)
-    assert "a trusted host key" in " ".join(strip_control(shown.stdout).split())
-    assert "Are you sure" not in shown.stdout
+    finished = on_controlling_terminal(site, "update")
+    assert finished.returncode == 3, str(finished)
+    shown = " ".join(strip_control(finished.stdout).split())
+    assert "asks for a password, a key or a trusted host key" in shown
+    assert not [text for text in ("Username for", "Password for", "Are you sure") if text in shown]
     assert everything(site) == before
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import AFTER_THE_GUARD, interrupted
-from tests.tools.test_in_the_way import a_directory, a_file, a_pipe, a_symlink, photograph
+from tests.tools.test_in_the_way import a_directory, a_file, photograph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite, SiteFactory
 
-    Kind = Callable[[Path], None]
-
-KINDS = (a_directory, a_file, a_symlink, a_pipe)
-TRACKED, CODE = "media", "notes.txt"
 STOPPED = "service-calls"
 # Fails once the new code is there, and uploads something at once, where the earlier code has a file.
 HEALTH = """\
@@ -30,29 +26,29 @@ exit 1
 """
 
 
-def with_service(make_site: SiteFactory, **settings: str) -> SampleSite:
-    """Make a site that git tells to ignore `media`, and whose service notes each time it is stopped or started."""
-    note = f"sh -c 'echo stopped >> ../{STOPPED}'"
-    site = make_site(venv=True, settings={"stop": note, "start": note, **settings})
-    (site.path / ".git" / "info" / "exclude").write_text("media\nmedia/\n", encoding="utf-8")
+def adopted_with_media(make_site: SiteFactory, **settings: str) -> SampleSite:
+    """Make a site whose code has a file `media`, for which a package is due and a commit without that file."""
+    site = make_site(venv=True, settings=settings)
+    (site.path / ".git" / "info" / "exclude").write_text("media\nmedia/\nstatic\ntheirs\n", encoding="utf-8")
+    for name in ("media", "static/site.css"):
+        site.edit(name, "git's\n")
+        site.git("add", "--force", name)
+    site.commit("Track media")
+    site.push()
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "new"}, remove=["media", "static/site.css"])
     return site
 
 
-def put_away(site: SampleSite) -> None:
-    """Take away what lies at `media`, whatever it is."""
-    if os.path.lexists(site.path / "media"):
-        (site.path / "media").rename(site.outer / f"media-{len(os.listdir(site.outer))}")
-
-
-def see_it_refused(site: SampleSite, *words: str, before: dict[str, str]) -> Finished:
+def see_it_refused(site: SampleSite, command: str, name: str) -> Finished:
     """See that a command refuses with the path and what to do, and changes nothing."""
-    live, head = site.live_id(), site.head()
-    finished = site.releaser(*words)
-    assert finished.returncode == 3, finished
-    assert "media" in finished.stderr
-    assert f"mv {site.path}/media" in finished.stderr
+    live, head, before = site.live_id(), site.head(), photograph(site.path)
+    finished = site.releaser(command, check=3)
+    assert f"mv {site.path}/{name}" in finished.stderr
     assert "newer code" not in finished.stderr
     assert "packages of another commit" not in finished.stderr
+    assert "build" not in finished.stdout
     assert photograph(site.path) == before
     assert (site.live_id(), site.head()) == (live, head)
     assert not (site.outer / STOPPED).exists(), "a service was stopped for nothing"
@@ -60,56 +56,31 @@ def see_it_refused(site: SampleSite, *words: str, before: dict[str, str]) -> Fin
     return finished
 
 
-def test_an_update_refuses_before_it_builds(make_site: SiteFactory) -> None:
-    site = with_service(make_site)
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.push_from_elsewhere({TRACKED: "git's", CODE: "new"})
-    for kind in KINDS:
-        kind(site.path / "media")
-        before = photograph(site.path)
-        for words in (("update", "--dry-run"), ("update",)):
-            finished = see_it_refused(site, *words, before=before)
-            assert "build" not in finished.stdout
-        put_away(site)
-    site.releaser("update", check=0)
-    assert (site.path / "media").read_text(encoding="utf-8") == "git's"
-
-
-def test_a_rollback_refuses_before_it_stops_anything(make_site: SiteFactory) -> None:
-    site = with_service(make_site)
-    tracked(site)
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    untracked_elsewhere(site)
+def test_an_update_refuses_before_it_builds_and_a_rollback_before_it_stops_anything(make_site: SiteFactory) -> None:
+    note = f"sh -c 'echo stopped >> ../{STOPPED}'"
+    site = adopted_with_media(make_site, stop=note, start=note)
+    site.push_from_elsewhere({"theirs": "git's"})
+    a_file(site.path / "theirs")
+    for command in ("update --dry-run", "update"):
+        see_it_refused(site, command, "theirs")
+    (site.path / "theirs").unlink()
     site.releaser("update", check=0)
     (site.outer / STOPPED).unlink()
-    assert not (site.path / "media").exists()
-    for kind in KINDS:
-        put_away(site)
-        kind(site.path / "media")
-        before = photograph(site.path)
-        for words in (("rollback", "--dry-run"), ("rollback",)):
-            assert "--keep-code" in see_it_refused(site, *words, before=before).stderr
-    site.releaser("rollback", "--keep-code", check=0)
-    assert site.live_version("alpha") == "1.0.0"
-    uploads = {path: what for path, what in before.items() if "/media" in path}
-    assert uploads.items() <= photograph(site.path).items()
+    a_directory(site.path / "media")
+    for command in ("rollback --dry-run", "rollback"):
+        assert "--keep-code" in see_it_refused(site, command, "media").stderr
+    uploads = photograph(site.path / "media")
+    site.releaser("rollback --keep-code", check=0)
+    assert (site.live_version("alpha"), photograph(site.path / "media")) == ("1.0.0", uploads)
 
 
 def test_a_release_is_taken_back_beside_what_was_uploaded_meanwhile(make_site: SiteFactory) -> None:
-    site = with_service(make_site, health_check="sh ../health.sh", health_retries="0")
-    (site.outer / "health.sh").write_text(HEALTH, encoding="utf-8")
-    tracked(site)
-    site.releaser("init", check=0)
+    site = adopted_with_media(make_site, health_check="sh ../health.sh", health_retries="0")
     earlier = site.live_id()
-    site.publish("alpha", "1.1.0")
-    untracked_elsewhere(site)
+    (site.outer / "health.sh").write_text(HEALTH, encoding="utf-8")
     finished = site.releaser("update", check=6)
     assert site.live_id() == earlier
-    photo = site.path / "media" / "2026" / "photo.jpg"
-    assert photo.read_text(encoding="utf-8") == "a person's photo\n"
-    assert "media" in finished.stderr
+    assert (site.path / "media" / "2026" / "photo.jpg").read_text(encoding="utf-8") == "a person's photo\n"
     assert f"mv {site.path}/media" in finished.stderr
     assert not (site.state_dir / "journal.json").exists()
     (site.path / "media").rename(site.outer / "media")
@@ -117,64 +88,28 @@ def test_a_release_is_taken_back_beside_what_was_uploaded_meanwhile(make_site: S
     assert "Traceback" not in site.releaser("update").stderr
 
 
-def tracked(site: SampleSite) -> None:
-    """Commit `media` as a file, and push that."""
-    (site.path / "media").write_text("git's\n", encoding="utf-8")
-    site.git("add", "--force", "media")
-    site.commit("Track media")
-    site.push()
-
-
-def untracked_elsewhere(site: SampleSite) -> None:
-    """Push a commit from elsewhere that removes `media` from git, and has new code."""
-    site.push_from_elsewhere({CODE: "new"}, remove=[TRACKED])
-
-
-def a_lock_directory(site: SampleSite) -> Path:
-    """Put a directory where uv.lock was."""
-    (site.path / "uv.lock").unlink()
-    a_directory(site.path / "uv.lock")
-    return site.path / "uv.lock"
-
-
-def a_directory_of_the_code(site: SampleSite) -> Path:
-    """Put a directory where the earlier commit has a file."""
-    a_directory(site.path / "media")
-    return site.path / "media"
-
-
-def a_file_for_a_directory(site: SampleSite) -> Path:
-    """Put a file where the earlier commit has a directory."""
-    a_file(site.path / "static")
-    return site.path / "static"
-
-
 @pytest.mark.spread(3)
-@pytest.mark.parametrize("act", [a_lock_directory, a_directory_of_the_code, a_file_for_a_directory])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("uv.lock", a_directory), ("media", a_directory), ("static", a_file)], ids=str
+)
 @pytest.mark.parametrize("first", ["update", "rollback", "prune", "rebuild", "init"])
 def test_a_run_that_was_cut_off_never_wedges_a_site(
-    make_site: SiteFactory, first: str, act: Callable[[SampleSite], Path]
+    make_site: SiteFactory, first: str, name: str, kind: Callable[[Path], None]
 ) -> None:
     """Whatever lies in the way of its recovery, the next command ends it, says so, and others go on."""
-    site = make_site(venv=True)
-    (site.path / ".git" / "info" / "exclude").write_text("media\nmedia/\nstatic\n", encoding="utf-8")
-    (site.path / "static").mkdir()
-    (site.path / "static" / "site.css").write_text("git's\n", encoding="utf-8")
-    site.git("add", "--force", "static/site.css")
-    tracked(site)
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.push_from_elsewhere({CODE: "new"}, remove=[TRACKED, "static/site.css"])
+    site = adopted_with_media(make_site)
     interrupted(site, "update", at=AFTER_THE_GUARD["checkout moved"])
-    place = act(site)
+    place = site.path / name
+    place.unlink(missing_ok=True)
+    kind(place)
     assert "interrupted" in site.releaser("check").stderr
     finished = site.releaser(first)
     assert "Traceback" not in finished.stderr
     assert finished.returncode != 1
     assert not (site.state_dir / "journal.json").exists(), finished
     assert os.path.lexists(place)
-    os.rename(place, site.outer / "moved-away")  # noqa: PTH104
-    if act is a_lock_directory:
+    place.rename(site.outer / "moved-away")
+    if name == "uv.lock":
         site.git("checkout", "--", "uv.lock")
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.0"

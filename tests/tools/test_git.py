@@ -348,6 +348,15 @@ def test_a_commit_that_git_or_a_hook_refuses_is_a_failure(repository: Repository
     assert "not today" in caught.value.output
 
 
+def test_a_commit_that_cannot_be_signed_says_how_it_can_be_made(repository: Repository) -> None:
+    for pair in ("commit.gpgSign true", "gpg.format ssh", "user.signingKey /nonexistent"):
+        repository.call("config", *pair.split())
+    write_files(repository.path, {"uv.lock": "two"})
+    with pytest.raises(ToolError, match="the commit cannot be signed") as caught:
+        repository.git.commit_only(["uv.lock"], "Update")
+    assert f"git -C {repository.path} config --replace-all commit.gpgSign false" in caught.value.advice
+
+
 def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, elsewhere: Repository) -> None:
     head = repository.commit({"code.py": "two"})
     repository.call("switch", "--quiet", "--create", "feature")
