@@ -1,13 +1,17 @@
 """Tests in the sandbox: they write wherever they like, nothing of that is kept, and what they wrote is told once."""
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
+from tests.e2e.refusals import unfit
 from tests.e2e.scenes import body, silent
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.snapshots import tree
 
 WRITES = """
-import os
+import os, sqlite3
 from pathlib import Path
 
 def test_that_writes(packages):
@@ -15,23 +19,36 @@ def test_that_writes(packages):
         with open(place, "a") as file:
             file.write("x")
     Path("../new").mkdir()
+    for upload in Path("media").rglob("*.jpg"):
+        upload.unlink()
+    if Path("db.sqlite3").exists():
+        with sqlite3.connect("db.sqlite3") as database:
+            database.execute("delete from orders")
     assert getattr(packages["alpha"], "BROKEN", None) != "test"
 """
 
 
 def adopted(make_site: SiteFactory, tests: str) -> SampleSite:
-    site = make_site.adopted(files={"site_tests.py": tests})
+    ignored = "__pycache__/\n/static_out/\n/media/\n/db.sqlite3\n/data.bin\n"
+    site = make_site.adopted(files={"site_tests.py": tests, ".gitignore": ignored})
     site.write_dotenv({"RELEASER_TEST_WRITABLE": None})
     del site.env["SAMPLE_SITE_RUNS"]
     return site
 
 
-def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFactory) -> None:
+def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_once(make_site: SiteFactory) -> None:
     """As sites with their logs beside the checkout do: no update fails for that, and no log gets lines of tests."""
     site = adopted(make_site, "def test_it(packages):\n    assert True\n")
     log = site.outer / "logs" / "site.log"
     log.parent.mkdir()
     log.write_text("live\n", encoding="utf-8")
+    data = site.path / "media" / "2026"
+    data.mkdir(parents=True)
+    for number in range(700):  # more than would be copied
+        (data / f"{number}.jpg").write_bytes(b"a person's photo")
+    with contextlib.closing(sqlite3.connect(site.path / "db.sqlite3")) as database, database:
+        database.executescript("create table orders (what text); insert into orders values ('tea')")
+    before = tree(site.path, skip=(".git",))
     site.push_from_elsewhere({"site_tests.py": WRITES})
     report = site.json("update")
     assert [one["step"] for one in report["steps"] if one["step"].startswith("test")] == ["test"]
@@ -40,11 +57,18 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     assert "../logs/site.log" in report["noted"]
     assert "The tests write outside of the staging tree" in body(site)
     assert log.read_text(encoding="utf-8") == "live\n"
+    after = tree(site.path, skip=(".git",))
+    assert {name for name in before if after.get(name) != before[name]} == {".venv", "site_tests.py"}
     for place in (site.outer / "written", site.outer / "new", Path(site.env["HOME"], ".rc")):
         assert not place.exists()
     assert not Path("/var/tmp/releaser-written").exists()
+    written = {"RELEASER_TEST_WRITABLE": "../written"}
+    unfit(site, env=written).says("`test_writable`: ")
+    (site.outer / "written").touch()
+    site.write_dotenv(written)
     site.publish("alpha", "1.1.0")
     assert site.json("update")["noted"] == ""
+    assert (site.outer / "written").read_text(encoding="utf-8") == "x", "which is named, and so kept"
     silent(site.releaser("update"))
     answer = site.json("check", "--tests")
     assert any("write outside of the staging tree" in one for one in answer["warnings"])
@@ -52,49 +76,27 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 
-def test_what_is_to_be_kept_is_named(make_site: SiteFactory) -> None:
-    site = adopted(make_site, WRITES)
-    written = site.outer / "written"
-    assert "`test_writable`: " in site.releaser("check", env={"RELEASER_TEST_WRITABLE": "../written"}, check=3).stderr
-    written.touch()
-    (site.outer / "logs").mkdir()
-    site.write_dotenv({"RELEASER_TEST_WRITABLE": "../written"})
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert "../written" not in report["noted"]
-    assert "../logs/site.log" in report["noted"]
-    assert written.read_text(encoding="utf-8") == "x"
-    assert os.listdir(site.outer / "logs") == []
-
-
-def test_a_file_is_copied_for_who_writes_to_it_unless_it_is_large(make_site: SiteFactory) -> None:
+def test_a_file_is_copied_for_who_writes_to_it_unless_it_is_large_and_a_kill_leaves_no_layers(
+    make_site: SiteFactory,
+) -> None:
     """A copy of a database of gigabytes could fill the disk of the site."""
     tests = "def test_it(packages):\n    with open('data.bin', 'r+b') as file:\n        file.write(b'x')\n"
     site = adopted(make_site, "def test_it(packages):\n    assert True\n")
-    ignored = site.path.joinpath(".gitignore").read_text(encoding="utf-8") + "/data.bin\n"
-    site.commit("Tests", {"site_tests.py": tests, ".gitignore": ignored})
-    site.push()
+    site.push_commit("Tests", {"site_tests.py": tests})
     site.publish("alpha", "1.1.0")
     data = site.path / "data.bin"
     data.touch()
     os.truncate(data, 600_000_000)
+    left = site.state_dir / ".layers.releaser-tmp-abcdefgh"  # of a run that was killed
+    (left / "0" / "work" / "work").mkdir(parents=True)
+    (left / "0" / "work" / "work").chmod(0)  # as overlayfs leaves it, so that a plain user may not look into it
+    left.chmod(0o700)
     assert "Read-only file system" in site.json("update", check=5)["output"]
+    assert not left.exists()
     os.truncate(data, 2_000_000)
     site.releaser("update", "--force", check=0)
     with data.open("rb") as file:
         assert file.read(1) == b"\0"
-
-
-def test_a_run_that_was_killed_leaves_no_layers(make_site: SiteFactory) -> None:
-    """Not even those that a plain user may not look into: overlayfs leaves a directory without any rights."""
-    site = adopted(make_site, "def test_it(packages):\n    assert True\n")
-    left = site.state_dir / ".layers.releaser-tmp-abcdefgh"
-    (left / "0" / "work" / "work").mkdir(parents=True)
-    (left / "0" / "work" / "work").chmod(0)
-    left.chmod(0o700)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert not left.exists()
 
 
 def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -104,8 +106,7 @@ def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Pat
     for name in ("git", "cp", "sh"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     env = {"PATH": str(programs), "RELEASER_SANDBOX": "auto"}
-    site.releaser("check", env=env, check=0)
     assert site.json("verify", "--tests", env=env)["problems"] == []
     env["RELEASER_SANDBOX"] = "bwrap"
-    assert "bubblewrap is not installed" in site.releaser("check", env=env, check=3).stderr
+    unfit(site, env=env).says("bubblewrap is not installed")
     assert "bubblewrap is not installed" in site.releaser("verify", "--tests", env=env, check=4).stderr

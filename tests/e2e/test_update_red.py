@@ -40,14 +40,10 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     assert mail["subject"].startswith("✗ site: refused, alpha 2.0.0 breaks test_")
     text = body(site)
     assert text.count("this update is the cause") == 1
-    assert "Package changes that are not live" in text
-    assert "alpha    1.0.0  2.0.0  major" in text
-    assert "alpha 2.0.0 breaks the site" in text
     for command in (f"releaser show {report['release']}", "releaser hold alpha", "releaser update --force"):
         assert f"\n    {command}\n" in text
     (test,) = report["failed_tests"]
     assert text.startswith(f"Alpha 2.0.0 breaks `{test}`\n")
-    assert "alpha 2.0.0 breaks the site" in site.json("show", report["release"])["test_output"]
     assert "alpha 2.0.0 breaks the site" in site.releaser("show", report["release"], check=0).stdout
     # The second night with the same candidate is silent; by force it is tried again.
     releases, runs = states(site), len(site.manage_runs())

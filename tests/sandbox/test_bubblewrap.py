@@ -26,22 +26,12 @@ MANAGERS = [
 OTHERS = ["/srv/site/app.sock", "/run/gunicorn.sock", "/home/ada/own/postgres", "/srv/docker/app/app.sock"]
 
 
-@pytest.mark.parametrize("path", DATABASES)
-def test_a_database_is_known_by_its_place_or_its_name(path: str) -> None:
-    assert (is_of_database(path), is_of_manager(path)) == (True, False)
-    assert path in list_reached([path], ())
-
-
-@pytest.mark.parametrize("path", MANAGERS)
-def test_what_runs_programs_for_others_is_known(path: str) -> None:
-    assert is_of_manager(path)
-    assert path not in list_reached([path], ())
-
-
-@pytest.mark.parametrize("path", OTHERS)
-def test_any_other_is_covered(path: str) -> None:
-    assert not is_of_manager(path)
-    assert path not in list_reached([path], ())
+def test_databases_are_known_by_their_place_or_name_and_are_all_that_is_reached_unless_it_is_named() -> None:
+    paths = [*DATABASES, *MANAGERS, *OTHERS]
+    assert [path for path in paths if path in list_reached([path], ())] == DATABASES
+    assert [path for path in (*DATABASES, *OTHERS) if is_of_manager(path)] == []
+    assert [path for path in MANAGERS if not is_of_manager(path)] == []
+    assert [path for path in DATABASES if not is_of_database(path)] == []
 
 
 @pytest.mark.parametrize("name", ["app.sock", "docker.sock"])
