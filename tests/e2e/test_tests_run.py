@@ -3,22 +3,13 @@
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.scenes import body, outer_snapshot, silent, states, steps
 from tests.support.sites import SampleSite, SiteFactory
-
-# Tests that prove nothing are no pass: none was run, or their runner did not get to its end. The number is kept
-
 
 TWO_TESTS = "def test_one(packages):\n    pass\ndef test_two(packages):\n    pass\n"
 
 
-def adopted(make_site: SiteFactory, tests: str = TWO_TESTS) -> SampleSite:
-    return make_site.adopted(files={"site_tests.py": tests}, due="1.1.0")
-
-
-def test_no_test_at_all_is_no_pass(make_site: SiteFactory) -> None:
+def test_no_test_at_all_is_no_pass_and_the_number_is_kept_and_a_fall_is_told(make_site: SiteFactory) -> None:
     """How other runners say so is in the tests of `candidate.output`."""
     site = make_site.adopted(files={"site_tests.py": ""}, due="1.1.0")
     before = site.live_id()
@@ -27,14 +18,10 @@ def test_no_test_at_all_is_no_pass(make_site: SiteFactory) -> None:
     assert site.live_id() == before
     assert "failed" in states(site).values()
     assert "test_command" in report["problems"][0]
-
-
-def test_the_number_is_kept_and_a_fall_is_told(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site.push_from_elsewhere({"site_tests.py": TWO_TESTS})
     first = site.json("update", check=0)
     assert first["problems"] == []
     assert site.json("show", first["release"])["tests_run"] == 2
-    assert "tests_run:" in site.releaser("show", first["release"], check=0).stdout
     site.push_from_elsewhere({"site_tests.py": "def test_one(packages):\n    pass\n"})
     second = site.json("update", check=0)
     (problem,) = second["problems"]
@@ -57,18 +44,12 @@ def test_stock(packages):
 """
 
 
-def watched(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, Path]:
-    notes = tmp_path / "failing"
-    notes.touch()
-    files = {"site_tests.py": TESTS.format(notes=str(notes))}
-    site = make_site.adopted(files=files, settings={"test_live": "always"})
-    return site, notes
-
-
 def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_all_is_well(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:
-    site, notes = watched(make_site, tmp_path)
+    (notes := tmp_path / "failing").touch()
+    files = {"site_tests.py": TESTS.format(notes=str(notes))}
+    site = make_site.adopted(files=files, settings={"test_live": "always"})
     notes.write_text("basket", encoding="utf-8")
     before, live = site.snapshot(), site.live_id()
     report = site.json("update", check=5)
@@ -96,9 +77,6 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_al
     silent(site.releaser("update"))
 
 
-# Updates on a site that is ill by itself: told once, tried again once it is well
-
-
 # Tests that write into their own packages: what they write stays in the venv that they ran in, and nowhere else
 
 
@@ -117,14 +95,8 @@ def test_shop(packages):
 """
 
 
-@pytest.fixture
-def site(make_site: SiteFactory, tmp_path: Path) -> SampleSite:
-    """A site whose tests write into their packages; the live venv was copied, and has a program of its own."""
-    return poisoning(make_site, tmp_path, "copy")
-
-
 def poisoning(make_site: SiteFactory, tmp_path: Path, link_mode: str) -> SampleSite:
-    """Make that site, with another link mode."""
+    """Make a site whose tests write into their packages, and whose live venv has a program of its own."""
     packages = {"alpha": "1.0.0", "beta": "1.0.0", "common": "1.0.0"}
     site = make_site(packages=packages, files={"site_tests.py": POISONS})
     site.env["UV_CACHE_DIR"] = str(tmp_path / "cache")
@@ -140,14 +112,14 @@ def poisoning(make_site: SiteFactory, tmp_path: Path, link_mode: str) -> SampleS
     return site
 
 
-def poisoned(directory: Path) -> list[str]:
+def poisoned(directory: Path) -> list[Path]:
     """Return the modules below a directory into which the tests have written."""
-    return [str(path) for path in directory.rglob("common*/**/*.py") if POISON in path.read_text(encoding="utf-8")] + [
-        str(path) for path in directory.rglob("common.py") if POISON in path.read_text(encoding="utf-8")
-    ]
+    found = {*directory.rglob("common*/**/*.py"), *directory.rglob("common.py")}
+    return [path for path in found if POISON in path.read_text(encoding="utf-8")]
 
 
-def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(site: SampleSite, tmp_path: Path) -> None:
+def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = poisoning(make_site, tmp_path, "copy")
     live = site.live_id()
     report = site.json("update", check=5, env={"RELEASER_CULPRITS": "hold"})
     assert "test live release" in steps(report)
@@ -156,9 +128,14 @@ def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(site: Sam
     report = site.json("update", check=5)
     assert "the tests changed installed files: " in report["headline"]
     assert (report["blame"], site.live_id()) == ("before", live)
-    assert poisoned(site.state_dir / "releases" / live) == []
-    assert poisoned(tmp_path / "cache") == []
+    assert poisoned(site.state_dir / "releases" / live) + poisoned(tmp_path / "cache") == []
     site.releaser("verify", live, check=0)
+    assert list(site.state_dir.glob(".live-copy*")) == []
+    dies = "\n    import os, signal\n    if 'live-copy' in sys.prefix: os.kill(os.getppid(), signal.SIGKILL)\n"
+    site.push_commit("Die", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{dies}", 1)})
+    site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_SANDBOX": "off"})  # else it would not reach releaser
+    assert list(site.state_dir.glob(".live-copy*")) != []
+    site.releaser("prune", check=0)
     assert list(site.state_dir.glob(".live-copy*")) == []
 
 
@@ -172,15 +149,5 @@ def test_verify_tries_a_copy_and_touches_nothing_of_the_site(make_site: SiteFact
     assert tried.prefix != str(site.link.resolve())
     assert tried.cwd != str(site.path)
     assert outer_snapshot(site) == before
-    assert poisoned(site.link.resolve()) == []
-    assert poisoned(tmp_path / "cache") == []
+    assert poisoned(site.link.resolve()) + poisoned(tmp_path / "cache") == []
     assert not Path(tried.prefix).exists()
-
-
-def test_a_copy_that_a_crash_leaves_goes_with_the_next_command(site: SampleSite) -> None:
-    dies = "\n    import os, signal\n    if 'live-copy' in sys.prefix: os.kill(os.getppid(), signal.SIGKILL)\n"
-    site.push_commit("Die", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{dies}", 1)})
-    site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_SANDBOX": "off"})  # else it would not reach releaser
-    assert list(site.state_dir.glob(".live-copy*")) != []
-    site.releaser("prune", check=0)
-    assert list(site.state_dir.glob(".live-copy*")) == []
