@@ -29,21 +29,13 @@ def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, sandb
     assert site.live_version("alpha") == "1.0.0"
 
 
-@pytest.mark.parametrize("way", list(RUNNERS))
-def test_a_runner_that_ends_by_itself_passes(make_site: SiteFactory, way: str) -> None:
-    site = make_site.adopted(
-        settings={"test_command": ["python", "run_tests.py"]}, files={"run_tests.py": RUNNERS[way]}
-    )
-    site.publish("alpha", "1.1.0")
-    site.json("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
+COMMANDS = ("sh -c true", "python -S -c pass", "sh -c \"python -c 'import alpha'\"")
 
 
-@pytest.mark.parametrize(
-    "command", [["sh", "-c", "true"], ["python", "-S", "-c", "pass"], ["sh", "-c", "python -c 'import alpha'"]]
-)
-def test_a_command_that_is_no_python_of_the_venv_passes(make_site: SiteFactory, command: list[str]) -> None:
-    site = make_site.adopted(settings={"test_command": command})
-    site.publish("alpha", "1.1.0")
-    site.json("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
+def test_a_runner_that_ends_by_itself_or_is_no_python_of_the_venv_passes(make_site: SiteFactory) -> None:
+    site = make_site.adopted(settings={"test_command": ["python", "run_tests.py"]})
+    for way, runner in RUNNERS.items():
+        site.push_commit(way, {"run_tests.py": runner})
+        assert site.json("verify", "--tests")["problems"] == [], way
+    for command in COMMANDS:
+        assert site.json("verify", "--tests", env={"RELEASER_TEST_COMMAND": command})["problems"] == [], command

@@ -40,9 +40,7 @@ def spied_on(site: SampleSite, place: Path, version: str = "1.1.0") -> None:
     site.write_dotenv({f"RELEASER_{name}": f"{python} {script} {name}" for name in ("RESTART", "HEALTH_CHECK")})
 
 
-def test_a_candidate_finds_no_secret_and_a_restart_none_that_is_for_releaser_uv_or_git(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
+def test_a_candidate_finds_no_secret_and_a_restart_none_of_releaser(make_site: SiteFactory, tmp_path: Path) -> None:
     site, place = make_site.adopted("1.1.0"), tmp_path / "seen"  # it has static files, so that with a commit
     manage = (site.path / "manage.py").read_text(encoding="utf-8")  # they could be collected before that is live
     spy = _SPY.format(place=str(place), link=str(site.link))
@@ -96,9 +94,7 @@ def test_a_build_backend_finds_no_secret(make_site: SiteFactory, tmp_path: Path)
         assert NEEDED.items() <= environ.items()
 
 
-def test_tests_get_the_secrets_that_are_named_and_a_failing_one_names_what_it_lacks(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
+def test_tests_get_the_secrets_that_are_named_and_say_what_they_lack(make_site: SiteFactory, tmp_path: Path) -> None:
     site, place = make_site.adopted(), tmp_path / "seen"
     spied_on(site, place)
     needs = 'import os\nos.environ["SLACK_TOKEN"]\n'

@@ -24,9 +24,9 @@ from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import write_files
 
 __all__ = ["scene"]
-ISOLATED = pytest.mark.parametrize("sandbox", ["bwrap"])
 PLAIN = pytest.mark.parametrize("scene", ["plain"], indirect=True)
 LOG = "starts.txt"  # in the venv that is tried, which its code may write
+LOCK = "version = 1\n"
 
 
 def break_out(site: SampleSite, code: str) -> None:
@@ -55,25 +55,27 @@ def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scen
 
 
 @PLAIN
-@ISOLATED
-def test_a_symlink_in_the_staging_tree_leads_releaser_nowhere(scene: Scene, sandbox: str) -> None:
-    """releaser and uv write the lock there, and what they install from, once more after the tests."""
-    precious = scene.site.outer / "precious"
+def test_symlinks_that_tests_leave_lead_releaser_nowhere(scene: Scene) -> None:
+    """It writes the lock, and what it installs from, once more after the tests, and puts back the venv's Python."""
+    precious, other = scene.site.outer / "precious", scene.site.outer / "other" / "bin"
     precious.write_text("precious", encoding="utf-8")
+    other.mkdir(parents=True)
+    (other / "python").symlink_to("/nowhere/python3.9")
     scene.aim()
     break_out(
         scene.site,
         "for name in ('uv.lock', '.releaser-local.txt', 'pyproject.toml'):\n"
-        f"    Path(name).unlink(missing_ok=True)\n    Path(name).symlink_to({str(precious)!r})\n",
+        f"    Path(name).unlink(missing_ok=True)\n    Path(name).symlink_to({str(precious)!r})\n"
+        f"bin = Path(sys.prefix, 'bin')\nbin.rename(bin.with_name('gone'))\nbin.symlink_to({str(other)!r})\n",
     )
-    scene.releaser("update", sandbox=sandbox)
+    scene.releaser("update", sandbox="bwrap")
     assert precious.read_text(encoding="utf-8") == "precious"
+    assert [(one.name, os.readlink(one)) for one in other.iterdir()] == [("python", "/nowhere/python3.9")]
     assert scene.site.live_version("beta") == "1.1.0"
 
 
 @PLAIN
-@ISOLATED
-def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, sandbox: str) -> None:
+def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene) -> None:
     """A build puts one where releaser writes its start-up module then."""
     precious = scene.site.outer / "precious"
     precious.write_text("precious", encoding="utf-8")
@@ -86,57 +88,14 @@ def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, sandbox: str
         f"        path.symlink_to({str(precious)!r})\n    return ['links']\nTARGETS = ''\n"
     )
     publish_source(scene, code)
-    scene.releaser("update", sandbox=sandbox)
+    scene.releaser("update", sandbox="bwrap")
     assert precious.read_text(encoding="utf-8") == "precious"
     assert scene.site.python("import alpha; print(alpha.REACHED)") == "links"
 
 
 @PLAIN
-@ISOLATED
-def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Scene, sandbox: str) -> None:
-    """Else uv would build what they ask for, where nothing keeps it in, as it does for a lock."""
-    scene.aim()
-    backend = f"open({str(scene.site.outer / 'escaped')!r}, 'w')\nfrom tinybuild import *\n"
-    evil = (
-        "[project]\nname = 'evil'\ndynamic = ['version']\n"
-        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
-    )
-    break_out(
-        scene.site,
-        "Path('evil').mkdir(exist_ok=True)\n"
-        f"Path('evil/backend.py').write_text({backend!r})\nPath('evil/pyproject.toml').write_text({evil!r})\n"
-        "text = Path('pyproject.toml').read_text().partition('[tool.uv.sources]')[0].replace(', \"evil\"', '')\n"
-        'text = text.replace(\'"beta"\', \'"beta", "evil"\') + \'[tool.uv.sources]\\nevil = { path = "evil" }\\n\'\n'
-        "Path('pyproject.toml').write_text(text)\n",
-    )
-    scene.releaser("update", sandbox=sandbox)
-    assert not (scene.site.outer / "escaped").exists()
-    assert scene.site.live_version("beta") == "1.1.0"
-
-
-@PLAIN
-@ISOLATED
-def test_a_directory_exchanged_for_a_symlink_leads_nothing_elsewhere_that_is_put_back(
-    scene: Scene, sandbox: str
-) -> None:
-    """Else the Python of another venv would be replaced."""
-    other = scene.site.outer / "other" / "bin"
-    other.mkdir(parents=True)
-    (other / "python").symlink_to("/nowhere/python3.9")
-    scene.aim()
-    break_out(
-        scene.site,
-        f"bin = Path(sys.prefix, 'bin')\nbin.rename(bin.with_name('gone'))\nbin.symlink_to({str(other)!r})\n",
-    )
-    scene.releaser("update", sandbox=sandbox)
-    assert [(one.name, os.readlink(one)) for one in other.iterdir()] == [("python", "/nowhere/python3.9")]
-    assert scene.site.live_version("beta") == "1.1.0"
-
-
-@PLAIN
-@ISOLATED
-def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_it(scene: Scene, sandbox: str) -> None:
-    """Else programs without a sandbox would import it while a part of the upgrades goes live."""
+def test_what_tests_have_changed_of_the_project_is_neither_built_nor_imported(scene: Scene) -> None:
+    """Else uv would build what they ask for, and programs would import what they left, where nothing keeps it in."""
     scene.commit(
         "from pathlib import Path\ndef test_settings(packages):\n"
         "    assert Path('local_settings.py').read_text() == 'WELL = True'\n"
@@ -145,15 +104,26 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
         file.write("/local_settings.py\n")
     (scene.site.path / "local_settings.py").write_text("WELL = True", encoding="utf-8")
     scene.aim()
-    break_out(scene.site, "Path('local_settings.py').write_text('WELL = False')\n")
-    scene.releaser("update", sandbox=sandbox)
+    backend = f"open({str(scene.site.outer / 'escaped')!r}, 'w')\nfrom tinybuild import *\n"
+    evil = (
+        "[project]\nname = 'evil'\ndynamic = ['version']\n"
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    break_out(
+        scene.site,
+        "Path('local_settings.py').write_text('WELL = False')\nPath('evil').mkdir(exist_ok=True)\n"
+        f"Path('evil/backend.py').write_text({backend!r})\nPath('evil/pyproject.toml').write_text({evil!r})\n"
+        "text = Path('pyproject.toml').read_text().partition('[tool.uv.sources]')[0].replace(', \"evil\"', '')\n"
+        'text = text.replace(\'"beta"\', \'"beta", "evil"\') + \'[tool.uv.sources]\\nevil = { path = "evil" }\\n\'\n'
+        "Path('pyproject.toml').write_text(text)\n",
+    )
+    scene.releaser("update", sandbox="bwrap")
+    assert not (scene.site.outer / "escaped").exists()
     assert scene.site.live_version("beta") == "1.1.0"
 
 
 @pytest.mark.parametrize("command", ["update", "rebuild"])
-def test_what_is_asked_before_a_release_goes_live_runs_in_nothing_that_its_tests_have_left(
-    make_site: SiteFactory, command: str
-) -> None:
+def test_before_live_runs_in_nothing_that_tests_have_left(make_site: SiteFactory, command: str) -> None:
     """`before_live` gets the tokens of the site, and has no sandbox."""
     site = make_site.adopted(dotenv={"RELEASER_BEFORE_LIVE": "test ! -e left.py"})
     site.push_commit(
@@ -172,14 +142,9 @@ def stage(place: Path, *, below: str = "", sandbox: str = "off") -> Iterator[Sit
         who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
         run([git_executable(), *who, *words], cwd=place, env=env, check=0)
 
-    project = {f"{below}/pyproject.toml": "[project]\n", f"{below}/uv.lock": "version = 1\n"}
-    for directory, files in (
-        (place / "library", {"code.py": ""}),
-        (
-            top,
-            {**{name.lstrip("/"): text for name, text in project.items()}, "pkg/code.py": "", ".gitignore": "/data\n"},
-        ),
-    ):
+    project = {os.path.join(below, name): text for name, text in (("pyproject.toml", "[project]\n"), ("uv.lock", LOCK))}
+    library, code = {"code.py": ""}, {"pkg/code.py": "", ".gitignore": "/data\n"}
+    for directory, files in ((place / "library", library), (top, {**project, **code})):
         directory.mkdir()
         write_files(directory, files)
         git(directory, "init", "--quiet", "--template=")
@@ -206,28 +171,21 @@ def look(place: Path) -> dict[str, str]:
     return found
 
 
+EVIL = (
+    "linked.py", "local.py", "media", "data/evil.py", "data/kept/evil.py", "build/lib/evil.py", "a.egg-info/a",
+    "vendored/code.py", "vendored/evil.py", "vendored/.git/config",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("what", ["tests", "own builds"])
-def test_nothing_is_left_of_what_a_candidate_has_done_in_the_staging_tree(
-    tmp_path: Path, what: Literal["tests", "own builds"]
-) -> None:
+def test_nothing_is_left_of_what_a_candidate_has_done(tmp_path: Path, what: Literal["tests", "own builds"]) -> None:
     with stage(tmp_path) as tree:
         top = tree.git.layout.top
         before, around = look(top), look(tmp_path / "other") | look(tmp_path / "site")
         with sandbox_of(tree, tmp_path / "venv", what=what):
             for name in ("linked.py", "local.py", "media"):
                 (top / name).unlink(missing_ok=True)  # no link to the live directory is there without a sandbox
-            evil = (
-                "linked.py",
-                "local.py",
-                "media",
-                "data/evil.py",
-                "data/kept/evil.py",
-                "build/lib/evil.py",
-                "a.egg-info/a",
-            )
-            write_files(
-                top, dict.fromkeys((*evil, "vendored/code.py", "vendored/evil.py", "vendored/.git/config"), "evil")
-            )
+            write_files(top, dict.fromkeys(EVIL, "evil"))
             shutil.rmtree(top / "pkg")
             (top / "pkg").symlink_to(tmp_path / "other")
         tree.project.lock.write_text("version = 2\n", encoding="utf-8")  # which releaser does, for the next candidate
@@ -267,7 +225,7 @@ def blow_up(top: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize(("attack", "flaw"), [(stay_out, ""), (exchange, "web/"), (blow_up, "")])
-def test_what_keeps_releaser_from_restoring_is_the_fault_of_the_candidate(
+def test_who_keeps_releaser_from_restoring_has_failed(
     tmp_path: Path, attack: Callable[[Path, Path], None], flaw: str
 ) -> None:
     """Else it ends each night before anybody is blamed."""

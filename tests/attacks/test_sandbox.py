@@ -10,11 +10,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
+from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, find_bubblewrap
 from releaser.sandbox.landlock import can_forbid_abstract_sockets
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
@@ -120,30 +120,24 @@ class Scene:
                 os.chown(path, ADA, GROUP)
 
     def releaser(
-        self, command: str, *args: str, sandbox: str, check: int | None = 0, more: Mapping[str, str] | None = None
+        self, command: str, *, sandbox: str, check: int | None = 0, more: Mapping[str, str] | None = None
     ) -> Finished:
         env: dict[str, str | None] = {
+            **self.site.env,
+            "UV_CACHE_DIR": str(self.uv_cache),
+            **(environment_of(ADA, self.site) if self.plain else {}),
             "RELEASER_SANDBOX": sandbox,
             "SAMPLE_SITE_RUNS": None,
             "RELEASER_TEST_WRITABLE": "",
+            "RELEASER_SMTP_PASSWORD_FILE": str(self.passwords["smtp"]),
             **(more or {}),
         }
-        env |= {"RELEASER_SMTP_PASSWORD_FILE": str(self.passwords["smtp"])}
         if not self.plain:
-            return self.site.releaser(command, *args, env={**env, "UV_CACHE_DIR": str(self.uv_cache)}, check=check)
+            return self.site.releaser(command, env=env, check=check)
         become = ["setpriv", f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups"]
-        words: list[str | Path] = [
-            *become,
-            base_python(),
-            script_of(self.site),
-            command,
-            "--project",
-            self.site.path,
-            *args,
-        ]
-        base = environment_of(ADA, self.site)
-        merged = {name: value for name, value in {**base, **env}.items() if value is not None}
-        return run([*words, *args], cwd=Path("/"), env=merged, check=check)
+        words: list[str | Path] = [*become, base_python(), script_of(self.site), command, "--project", self.site.path]
+        given = {name: value for name, value in env.items() if value is not None}
+        return run(words, cwd=Path("/"), env=given, check=check)
 
     def commit(self, text: str) -> None:
         """Let the tests of the site be these."""
@@ -178,9 +172,17 @@ class Scene:
             "kill": self.victim.pid,
         }
         self.targets.write_text(json.dumps(known), encoding="utf-8")
-        if self.plain:
-            run(["chown", "-R", f"{ADA}:{GROUP}", site.outer], cwd=site.outer, env=os.environ, check=0)
+        self.give()
         return ATTACK + f"TARGETS = {str(self.targets)!r}\n"
+
+    def give(self) -> None:
+        """Let all of the site belong to its owner."""
+        if self.plain:
+            run(["chown", "-R", f"{ADA}:{GROUP}", self.site.outer], cwd=self.site.outer, env=os.environ, check=0)
+
+    def newest(self) -> Path:
+        """Return the directory of the newest release."""
+        return max(self.site.state_dir.joinpath("releases").glob("2*"))
 
     def harm(self) -> list[str]:
         """Name what was reached, as it is to be seen from outside."""
@@ -199,12 +201,9 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
     scene = None
     try:
         base.chmod(0o755)
-        settings = {
-            "collectstatic": "off",
-            "git_pull": False,
-            "git_push": False,
-            **({"python": base_python()} if plain else {}),
-        }
+        settings = {"collectstatic": "off", "git_pull": False, "git_push": False}
+        if plain:
+            settings["python"] = base_python()
         site = SiteFactory(base, templates)(settings=settings)
         if plain:
             site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
@@ -222,28 +221,22 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
 EVERYTHING = "checkout,empty,git passwords,hooks,key,keys,kill,live venv,mail,netrc,outer,releases,smtp,state,uv cache"
 
 
-@pytest.mark.parametrize("sandbox", ["auto", "bwrap", "off"])
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
 def test_tests_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
     scene.commit(scene.aim() + TESTS)
     scene.site.publish("alpha", "1.1.0")
+    scene.releaser("update", sandbox=sandbox, check=None if sandbox == "off" else 0)
+    text = (scene.newest() / "test-output.txt").read_text(encoding="utf-8")
+    reached = [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
     if sandbox == "off":  # what is attacked can be reached
-        scene.releaser("update", sandbox=sandbox, check=None)
-        assert said(scene) == EVERYTHING.split(",")
-        return
-    scene.releaser("update", sandbox=sandbox)
-    assert (secrets(said(scene)), scene.harm()) == ([], [])
+        assert reached == EVERYTHING.split(",")
+    else:
+        assert (secrets(reached), scene.harm()) == ([], [])
 
 
 def secrets(reached: list[str]) -> list[str]:
     """Name what can be read, or signalled, and not only written to for as long as the sandbox lasts."""
     return sorted({*reached} & {"git passwords", "key", "kill", "mail", "netrc", "smtp"})
-
-
-def said(scene: Scene) -> list[str]:
-    """Return what the newest candidate's tests say that they have reached."""
-    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
-    text = (newest / "test-output.txt").read_text(encoding="utf-8")
-    return [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
 
 
 def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
@@ -260,7 +253,7 @@ def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
     write_sdist(scene.site.index.path, "alpha", "1.1.0", files)
 
 
-@pytest.mark.parametrize("sandbox", ["bwrap", "off", "bwrap with no-binary-package", "auto of 2.1"])
+@pytest.mark.parametrize("sandbox", ["off", "bwrap with no-binary-package", "auto of 2.1"])
 def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
     sandbox, _, metadata = sandbox.partition(" of ")
     sandbox, _, setting = sandbox.partition(" with ")
@@ -270,13 +263,13 @@ def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> 
         scene.site.commit("Build it", {"pyproject.toml": text})
     publish_source(scene, scene.aim(builds=True), metadata=metadata or "2.2")
     scene.releaser("update", sandbox=sandbox, check=None if sandbox == "off" else 0)
-    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
-    code = next(newest.glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
+    code = next(scene.newest().glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
     reached = code.partition("REACHED = '")[2].partition("'")[0].split(",")
     assert (secrets(reached) == []) == (sandbox != "off")
     assert (scene.harm() == []) == (sandbox != "off")
 
 
+@pytest.mark.parametrize("scene", ["plain"], indirect=True)
 def test_what_asks_for_newer_versions_builds_in_the_sandbox(scene: Scene) -> None:
     publish_source(scene, scene.aim(builds=True), metadata="2.1")
     found = scene.releaser("outdated", sandbox="bwrap").stdout
@@ -290,22 +283,22 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene) -> None:
         database.listen()
         (scene.site.outer / "db.socket").chmod(0o777)
         scene.commit(HARMLESS)
-        if scene.plain:
-            run(["chown", "-R", f"{ADA}:{GROUP}", scene.site.outer], cwd=Path("/"), env=os.environ, check=0)
+        scene.give()
         scene.site.publish("alpha", "1.1.0")
         scene.releaser("update", sandbox="bwrap", more={"RELEASER_TEST_SOCKETS": "../db.socket"})
     assert scene.victim.poll() is None
 
 
-def test_what_runs_at_the_same_time_has_a_temporary_directory_and_a_cache_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Two builds, such as those of two sites of one user, cannot change what the other one installs from."""
+def working_bubblewrap(*places: Path) -> tuple[Runner, Bubblewrap]:
     runner = Runner(environ=os.environ)
-    bubblewrap = find_bubblewrap(runner)
-    if isinstance(bubblewrap, str):
-        require(False, bubblewrap)
-        return
+    found = find_bubblewrap(runner, places)
+    require(isinstance(found, Bubblewrap), str(found))
+    return runner, cast("Bubblewrap", found)
+
+
+def test_what_runs_at_the_same_time_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two builds, such as those of two sites of one user, cannot change what the other one installs from."""
+    runner, bubblewrap = working_bubblewrap()
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
         monkeypatch.setattr(tempfile, "tempdir", str(place))
@@ -331,11 +324,7 @@ def test_no_command_gives_a_hidden_file_another_name_for_the_next_one(tmp_path: 
     home = tmp_path / "home"
     (home / ".config").mkdir(parents=True)
     (home / ".config" / "key").write_text("secret", encoding="utf-8")
-    runner = Runner(environ=os.environ)
-    bubblewrap = find_bubblewrap(runner, (tmp_path,))
-    if isinstance(bubblewrap, str):
-        require(False, bubblewrap)
-        return
+    runner, bubblewrap = working_bubblewrap(tmp_path)
     with bubblewrap.sandbox(Bounds(writable=(), hidden=(home / ".config" / "key",), kept=(home,))) as sandbox:
         for command in (f"mv {home}/.config {home}/other", f"cat {home}/other/key {home}/.config/key"):
             done = runner.run(["sh", "-c", command], cwd=Path("/"), timeout=60, sandbox=sandbox, check=False)
@@ -362,6 +351,7 @@ def test_a_candidate_cannot_have_its_own_code_run_without_a_sandbox(make_site: S
     assert "without a sandbox" not in " ".join(site.json("check")["warnings"])
 
 
+@pytest.mark.parametrize("scene", ["plain"], indirect=True)
 def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> None:
     """The venv's Python, and the repository of the staging tree, are what releaser goes by after the tests."""
     scene.commit(
@@ -371,134 +361,110 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
     )
     scene.site.publish("alpha", "1.1.0")
     scene.releaser("update", sandbox="bwrap", check=5)
-    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
-    assert (newest / "venv" / "bin" / "python").is_symlink()
+    assert (scene.newest() / "venv" / "bin" / "python").is_symlink()
     scene.releaser("check", sandbox="bwrap")
 
 
-# Says whether somebody reaches a socket from the sandbox, or an abstract one, or shares memory with others.
+# Listens on sockets, and prints which of them a program in the sandbox reaches.
 REACHES = """
-import os, sys
+import os, socket, sys
 from pathlib import Path
 from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap, secrets_of_user
 from releaser.system.process import Runner
 
+code, *paths = sys.argv[1:]
+for path in paths:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+services = [socket.socket(socket.AF_UNIX) for _ in paths]
+for path, service in zip(paths, services):
+    service.bind(path)
+    service.listen()
 runner = Runner(environ=dict(os.environ))
-found = find_bubblewrap(runner)
 needed = (Path(sys.prefix), Path(sys.executable))  # which may lie in /tmp
-bounds = Bounds(
-    writable=(),
-    hidden=secrets_of_user(runner.environ),
-    needed=needed,
-    fixed=(Path(os.environ["HOME"], "library"),),
-    network="no network" not in sys.argv,
-)
-with found.sandbox(bounds) as sandbox:
-    words = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
+hidden, fixed = secrets_of_user(runner.environ), (Path(os.environ["HOME"], "library"),)
+with find_bubblewrap(runner).sandbox(Bounds(writable=(), hidden=hidden, needed=needed, fixed=fixed)) as sandbox:
+    words = [sys.executable, "-c", code, *paths]
     print(runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox, check=False).stdout, end="")
 """
 CONNECTS = """
 import socket, sys
-with socket.socket(socket.AF_UNIX) as one:
-    one.settimeout(9)
-    try:
-        one.connect(sys.argv[1].replace("@", chr(0)))
-        print("reached")
-    except OSError as error:
-        print(type(error).__name__)
+for path in sys.argv[1:]:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(9)
+        try:
+            one.connect(path)
+            print(path)
+        except OSError:
+            pass
 """
-SHARES = """
-import ctypes
-libc = ctypes.CDLL(None, use_errno=True)
-print("reached" if libc.shmget(4711 << 8, 0, 0) >= 0 else "hidden")
-"""
-TERMINALS = """
-import os
-print("hidden")
-for one in ("/dev/tty", *(f"/dev/pts/{name}" for name in os.listdir("/dev/pts") if name.isdigit())):
-    try:
-        os.close(os.open(one, os.O_RDWR))
-        print("reached", one)
-    except OSError:
-        pass
-"""
-LISTENS = """
-import ctypes, pathlib, socket, subprocess, sys
-libc = ctypes.CDLL(None, use_errno=True)
-memory = libc.shmget(4711 << 8, 4096, 0o1666)
-path = sys.argv[1]
-with socket.socket(socket.AF_UNIX) as service:
-    if path != "none":
-        path.startswith("@") or pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-        service.bind(path.replace("@", chr(0)))
-        service.listen()
-    subprocess.run([sys.executable, "-c", *sys.argv[2:]], check=True)
-libc.shmctl(memory, 0, None)
-"""
-MARK = "releaser-test-socket"
 OWN_RUN = 'mount -t tmpfs none /run && exec "$@"'
 
 
-def reach(place: Path, code: str, path: str, *more: str) -> str:
-    """Return what a program in the sandbox says of a socket on which somebody listens, in a /run of their own.
+OUTSIDE = (
+    "/run/crio/crio.sock", "/run/screen/S-ada/1.pts-0", "/run/fail2ban/fail2ban.sock", "/run/snapd.socket",
+    "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-0/default", "/tmp/own.sock",
+    "HOME/.docker/run/docker.sock", "HOME/tmux", "HOME/library/own.sock", "/usr/own.sock", "/etc/own.sock",
+)  # fmt: skip
+DATABASES = ["/run/postgresql/.s.PGSQL.5432", "/run/mysqld/mysqld.sock", "/tmp/.s.PGSQL.54329"]
 
-    What is in that of all while another test looks at it would be gone for that one.
+
+def test_what_runs_programs_outside_is_out_of_reach_and_databases_are_not(tmp_path: Path) -> None:
+    """Stand-ins for the sockets of container engines, of agents, and of terminals that somebody has left open.
+
+    They have a /run of their own: what is in that of all while another test looks at it would be gone for that one.
     """
     require(os.geteuid() == 0 and shutil.which("bwrap"), "root makes the place, and bubblewrap hides it")
-    words: list[str | Path] = ["unshare", "--mount", "--ipc", "sh", "-c", OWN_RUN, "sh", sys.executable, "-c", LISTENS]
-    env = {**os.environ, "HOME": str(place)}
+    paths = [*(path.replace("HOME", str(tmp_path)) for path in OUTSIDE), *DATABASES]
+    words: list[str | Path] = ["unshare", "--mount", "sh", "-c", OWN_RUN, "sh", sys.executable, "-c", REACHES, CONNECTS]
     try:
-        return run([*words, path, REACHES, code, path, *more], cwd=place, env=env, check=0).stdout.strip()
+        said = run([*words, *paths], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=0).stdout
     finally:
-        if path.startswith(("/usr/", "/etc/", "/tmp/")):  # which are those of all
-            Path(path).unlink()
-            if Path(path).parent.name.startswith(MARK):
-                Path(path).parent.rmdir()
+        for path in map(Path, paths):
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is a directory of the host
+                path.parent.rmdir()
+    assert said.split() == DATABASES
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/run/crio/crio.sock", "/run/screen/S-ada/1.pts-0", "/run/fail2ban/fail2ban.sock", "/run/snapd.socket",
-     "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-0/default", "/tmp/own.sock",
-     "HOME/.docker/run/docker.sock",
-     "HOME/tmux", "HOME/library/own.sock", "/usr/own.sock", "/etc/own.sock"],
-)  # fmt: skip
-def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, path: str) -> None:
-    """A stand-in for the socket of a container engine, of an agent, or of a terminal that somebody has left open."""
-    assert reach(tmp_path, CONNECTS, path.replace("HOME", str(tmp_path))) != "reached"
+# `releaser check --sandbox` tries what code in the sandbox can reach, and says so also where no sandbox works
 
 
-@pytest.mark.parametrize("path", ["/run/postgresql/.s.PGSQL.5432", "/run/mysqld/mysqld.sock", "/tmp/.s.PGSQL.54329"])
-def test_databases_are_reached(tmp_path: Path, path: str) -> None:
-    assert reach(tmp_path, CONNECTS, path) == "reached"
-
-
-def test_abstract_sockets_of_others_are_out_of_reach(tmp_path: Path) -> None:
-    """They are in the network namespace; from Linux 6.12 nobody needs one of its own for that."""
-    name = f"@releaser-{os.getpid()}"
-    assert reach(tmp_path, CONNECTS, name, "no network") != "reached"
-    if can_forbid_abstract_sockets():
-        assert reach(tmp_path, CONNECTS, name) != "reached"
-
-
-def test_memory_and_terminals_of_others_are_out_of_reach(tmp_path: Path) -> None:
-    assert reach(tmp_path, SHARES, "none") == "hidden"
-    owner, terminal = os.openpty()  # a host of CI may have no other
-    try:
-        assert reach(tmp_path, TERMINALS, "none") == "hidden"
-    finally:
-        os.close(owner)
-        os.close(terminal)
-
-
-def test_without_the_network_a_program_has_a_loopback_of_its_own(tmp_path: Path) -> None:
-    code = (
-        "import socket, sys\n"
-        "with socket.create_server(('127.0.0.1', 0)) as own: socket.create_connection(own.getsockname()).close()\n"
-        "try: socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=9); print('reached')\n"
-        "except OSError: print('hidden')\n"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as service:
-        for more, expected in (((), "reached"), (("no network",), "hidden")):
-            words: list[str | Path] = [sys.executable, "-c", REACHES, code, str(service.getsockname()[1]), *more]
-            assert run(words, cwd=tmp_path, env=os.environ, check=0).stdout.strip() == expected
+@pytest.mark.parametrize("sandbox", ["bwrap", "off"])
+def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, sandbox: str) -> None:
+    require(shutil.which("bwrap"), "bubblewrap is needed")
+    site = make_site.adopted()
+    home = Path(site.env["HOME"])
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "id").write_text("secret", encoding="utf-8")
+    env = {"RELEASER_SANDBOX": sandbox, "RELEASER_TEST_WRITABLE": ""}
+    before = site.snapshot()
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(f"{place}/agent.1")
+        agent.listen()
+        tried = site.json("check", "--sandbox", env=env)["tried"]
+        off = {
+            one["what"]: one["reached"]
+            for one in site.json("check", "--sandbox", env={**env, "RELEASER_TEST_NETWORK": "false"})["tried"]
+        }
+        text = site.releaser("check", "--sandbox", env=env, check=0).stdout
+    found = {one["what"]: one["reached"] for one in tried}
+    apart = sandbox == "bwrap"
+    stopped = [
+        f"{place}/agent.1",
+        "a socket of this user in /tmp",
+        f"read {home / '.ssh'}",
+        f"write in {site.path}, to stay",
+        f"write in {site.state_dir}, to stay",
+        "a process of this user",
+        "shared memory of another process",
+    ]
+    assert [one for one in stopped if found[one] == apart] == []
+    assert found["an abstract socket"] == (not (apart and can_forbid_abstract_sockets()))
+    assert (found["a service on this host"], off["a service on this host"]) == (True, not apart)
+    assert off["an abstract socket"] == (not apart)
+    assert {one["kind"] for one in tried} >= {"network", "sockets", "files", "processes", "memory", "terminals"}
+    assert [one["what"] for one in tried if one["kind"] == "terminals" and one["reached"] == apart] == []
+    assert ("stopped" in text) == apart
+    assert "processes" in text
+    assert site.snapshot() == before
+    assert [name for name in os.listdir(home) if name.startswith(".releaser-")] == []

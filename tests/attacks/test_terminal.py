@@ -8,7 +8,7 @@ import pytest
 
 from releaser.commands.output import Output
 from tests.e2e.scenes import body, make_hook, on_terminal
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 # The title of the window, a link, colours, a cleared screen; the same in C1; text that reads backwards.
 EVIL = "\x1b]0;owned\x07\x1b]8;;http://owned.example\x1b\\\x1b[2J\x1b[31m\x9d0;owned\x9c\x9b2J\u202efdp.exe\u2066\u200f"
@@ -31,15 +31,13 @@ def harmless(site: SampleSite, *commands: list[str]) -> str:
         _, shown = on_terminal(site, first, *words)
         assert ON_A_TERMINAL.findall(shown) == [], (first, shown)
         said += shown
-    for words in (["update", "-v"], ["update", "--json", "-v"], ["status"], ["list"], ["history"]):
+    for words in (["update", "--json", "-v"], ["status"], ["list"], ["history"]):
         finished = site.releaser(*words)
         assert ELSEWHERE.findall(finished.stdout + finished.stderr) == [], (words, finished)
     kept = [site.state_dir / "history.jsonl", *site.state_dir.rglob("*.log"), *site.state_dir.glob("*.json")]
     kept += site.state_dir.glob("releases/*/*.*")
-    for text in (
-        *(path.read_text(encoding="utf-8") for path in kept),
-        *(body(site, number) for number in range(len(site.outbox_mails()))),
-    ):
+    texts = [path.read_text(encoding="utf-8") for path in kept]
+    for text in (*texts, *(body(site, number) for number in range(len(site.outbox_mails())))):
         assert ELSEWHERE.findall(text) == [], text
     return said
 
@@ -70,8 +68,7 @@ def test_what_a_restart_command_leaves_running_cannot(site: SampleSite, *, leave
     left = f"import time; time.sleep(10)  # {EVIL}"
     script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"
     (site.outer / "serve.py").write_text(script, encoding="utf-8")
-    settings = {"RESTART": f"{sys.executable} {site.outer}/serve.py", "RESTART_LEAVES_SERVICE": str(leaves).lower()}
-    site.write_dotenv({f"RELEASER_{name}": value for name, value in settings.items()})
+    site.write_dotenv(variables(restart=f"{sys.executable} {site.outer}/serve.py", restart_leaves_service=leaves))
     site.publish("alpha", "1.2.0")
     harmless(site, ["update"])
     assert "import time; time.sleep(10)" in body(site)

@@ -87,9 +87,7 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
 @pytest.mark.parametrize(
     ("error", "told"), [(ToolError("slow", timed_out=True), []), (ToolError("it failed", returncode=1), ["it failed"])]
 )
-def test_what_is_unknown_is_asked_once_in_a_run(
-    monkeypatch: pytest.MonkeyPatch, error: ToolError, told: list[str]
-) -> None:
+def test_what_is_unknown_is_asked_once(monkeypatch: pytest.MonkeyPatch, error: ToolError, told: list[str]) -> None:
     asked = list[str]()
 
     def fail(*_: Any) -> str:

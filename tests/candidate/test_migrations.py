@@ -165,7 +165,7 @@ def test_a_release_that_waits_goes_on_waiting_while_the_live_one_does_not_answer
         ("off", {"unapplied": (NEW,)}, False),
     ],
 )
-def test_a_release_waits_for_its_new_migrations_if_that_is_set(
+def test_a_release_waits_for_its_new_migrations(
     scene: Scene, setting: Any, answer: dict[str, Any], *, waits: bool
 ) -> None:
     scene.site.settings = MigrationSettings(migrations=setting)

@@ -133,9 +133,7 @@ def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.Mo
         (a_release(), (int(1.1 * SIZE), int(1.1 * FILES))),
     ],
 )
-def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
-    site: Site, live: Release | None, needed: tuple[int, int]
-) -> None:
+def test_what_the_live_release_takes_is_needed_again(site: Site, live: Release | None, needed: tuple[int, int]) -> None:
     release, tree = update_needs(site, live)
     assert (release.place, release.bytes, release.inodes) == (site.project.state_dir, *needed)
     assert (tree.place, tree.inodes, tree.bytes) == (site.project.outer, 3 + 4, 4 * len(LOCK.data))
@@ -228,9 +226,7 @@ wheels = [{ path = "gamma.whl" }]
         (["gone"], "3.12", {}),
     ],
 )
-def test_what_is_to_be_downloaded_is_the_wheel_for_here_or_else_the_source(
-    names: list[str], python: str, sizes: dict[str, int]
-) -> None:
+def test_downloads_are_the_wheel_for_here_or_the_source(names: list[str], python: str, sizes: dict[str, int]) -> None:
     tags = tags_of(python, platforms=["linux_x86_64"])
     assert download_sizes(SEVERAL, [Pin(name, "1.0") for name in names], tags) == sizes
     assert download_sizes(SEVERAL, [Pin(name, "2.0") for name in names], tags) == {}

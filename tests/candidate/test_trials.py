@@ -9,8 +9,10 @@ import pytest
 
 from releaser.candidate import build_and_test, trials
 from releaser.candidate.build_and_test import Builder
+from releaser.candidate.install import _refuse_built_files
 from releaser.candidate.trials import Trial, TrialResult
 from releaser.errors import BuildError, SandboxError, ToolError
+from releaser.site.supply import Supply
 from releaser.system.process import Runner, Sandbox
 
 TESTS = Trial(step="test", command=("python", "manage.py", "test"), name="the tests")
@@ -62,9 +64,7 @@ def test_a_signal_is_told_as_one_also_in_the_sandbox() -> None:
     assert trials._not_passed(site, CHECK, failed).reason == "python failed (ended by SIGSEGV)"
 
 
-def test_a_disk_on_which_no_sandbox_can_be_made_proves_nothing_about_the_tests(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_sandbox_that_cannot_be_made_proves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*_: object) -> NoReturn:
         message = "no temporary directory can be made: No space left on device"
         raise SandboxError(message, "Check free space, and TMPDIR.")
@@ -76,3 +76,30 @@ def test_a_disk_on_which_no_sandbox_can_be_made_proves_nothing_about_the_tests(
     site: Any = SimpleNamespace(tree=SimpleNamespace(is_staged=False))
     with pytest.raises(BuildError, match="the tests could not be run: no temporary directory can be made"):
         trials.run_trial(site, TESTS, tmp_path, tmp_path / "uv.lock")
+
+
+# Builds that write into the staging tree
+
+LOCK = """\
+version = 1
+[[package]]
+name = "site"
+version = "1"
+source = { editable = "." }
+[[package]]
+name = "member"
+version = "1"
+source = { editable = "packages/member" }
+"""
+
+
+@pytest.mark.parametrize(("made", "advised"), [("src/fast.so", False), ("packages/member/fast.so", True)])
+def test_only_of_other_packages_than_the_project_a_wheel_is_advised(tmp_path: Path, made: str, advised: bool) -> None:
+    (tmp_path / "uv.lock").write_text(LOCK)
+    git = SimpleNamespace(layout=SimpleNamespace(top=tmp_path), unknown_files=lambda: [made])
+    project = SimpleNamespace(root=tmp_path, lock=tmp_path / "uv.lock", of_checkout=lambda _: tmp_path)
+    site: Any = SimpleNamespace(git=git, project=project, supply=Supply())
+    with pytest.raises(ToolError) as caught:
+        _refuse_built_files(site, set())
+    assert "once in the checkout, by hand." in caught.value.advice
+    assert ("editable = false" in caught.value.advice) is advised

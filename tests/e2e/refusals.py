@@ -76,16 +76,6 @@ def fit(site: SampleSite) -> None:
     check(open_site(site.path, site.env), None, EVERYTHING)
 
 
-def found_first(site: SampleSite, *words: str) -> None:
-    """See that `check` and `update` name what is wrong, and that nothing is changed."""
-    before = site.snapshot()
-    for command in ("check", "update"):
-        finished = site.releaser(command, check=3)
-        for word in words:
-            assert word in finished.stderr
-    assert site.snapshot() == before
-
-
 def refused(
     site: SampleSite,
     *,

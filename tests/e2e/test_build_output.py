@@ -83,9 +83,7 @@ def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets
     assert site.json("verify")["problems"] == []
 
 
-def test_a_rejected_commit_a_kill_and_an_automatic_rollback_leave_packages_and_assets_of_one_release(
-    assets: Assets,
-) -> None:
+def test_packages_and_assets_are_of_one_release_after_red_tests_a_kill_and_a_rollback(assets: Assets) -> None:
     site = assets.site
     good = (site.path / TESTS).read_text(encoding="utf-8")
     assets.push("v1", **{TESTS: RED_TESTS})

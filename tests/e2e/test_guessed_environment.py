@@ -32,9 +32,7 @@ TESTS_OF_DEV = variables(test_groups=["dev"])
         ({"dotenv": TESTS_OF_DEV}, "groups only for tests: dev ({outer}/.env: RELEASER_TEST_GROUPS)"),
     ],
 )
-def test_each_choice_is_named_with_its_reason_or_its_file(
-    make_site: SiteFactory, options: dict[str, Any], line: str
-) -> None:
+def test_each_choice_is_named_with_its_reason(make_site: SiteFactory, options: dict[str, Any], line: str) -> None:
     site = make_site(**options)
     found = [str(one) for one in find_conventions(open_site(site.path, site.env))]
     assert any(one.startswith(line.format(outer=site.outer, site=site.path)) for one in found), found
@@ -60,9 +58,7 @@ def inside(site: SampleSite, place: Path, *words: str | Path, check: int | None 
     return run([console_script(), *words], cwd=place, env=site.env, check=check)
 
 
-def test_every_question_is_answered_in_a_subdirectory_and_outside_of_any_project_it_says_so(
-    make_site: SiteFactory,
-) -> None:
+def test_questions_are_answered_in_a_subdirectory_and_not_outside(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     deep = site.path / "config" / "deep"
     deep.mkdir()

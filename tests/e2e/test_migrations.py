@@ -28,9 +28,7 @@ def with_database(make_site: SiteFactory, database: Path, **options: Any) -> Sam
     return site
 
 
-def test_what_is_not_applied_is_told_also_after_a_kill_and_a_rollback_names_what_it_leaves(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
+def test_what_is_not_applied_is_told_after_a_kill_and_a_rollback(make_site: SiteFactory, tmp_path: Path) -> None:
     database = tmp_path / "database"
     site = with_database(make_site, database)
     code = '__version__ = "1.1.0"\nMIGRATIONS = ("0002_price",)\n'
@@ -48,9 +46,7 @@ def test_what_is_not_applied_is_told_also_after_a_kill_and_a_rollback_names_what
     assert "were not undone" in str(report["problems"])
 
 
-def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_on_by_itself(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
+def test_a_release_that_waits_is_told_once_and_goes_on_by_itself(make_site: SiteFactory, tmp_path: Path) -> None:
     """They are of a package in the checkout, which has other code of it until it is live."""
     database = tmp_path / "database"
     site = with_database(make_site, database, kind="packaged", dotenv={"RELEASER_MIGRATIONS": "refuse"})

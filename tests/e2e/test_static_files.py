@@ -135,9 +135,7 @@ def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFact
     assert report["result"] == "updated"
 
 
-def test_django_is_asked_no_more_where_static_files_could_go_last_time_until_they_cannot(
-    make_site: SiteFactory,
-) -> None:
+def test_django_is_asked_no_more_where_static_files_can_go(make_site: SiteFactory) -> None:
     """Before the flip it is; and a rollback asks the release that it goes to."""
     site = site_with(make_site, SETTINGS)
     site.update_to("alpha", "1.1.0")

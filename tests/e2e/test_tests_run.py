@@ -44,9 +44,7 @@ def test_stock(packages):
 """
 
 
-def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_all_is_well(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
+def test_a_site_that_turns_red_is_told_once_and_so_is_its_recovery(make_site: SiteFactory, tmp_path: Path) -> None:
     (notes := tmp_path / "failing").touch()
     files = {"site_tests.py": TESTS.format(notes=str(notes))}
     site = make_site.adopted(files=files, settings={"test_live": "always"})

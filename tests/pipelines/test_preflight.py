@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from releaser.checkout.checks import own_paths
-from releaser.errors import Finding, Findings, PreflightError, ToolError
+from releaser.errors import PreflightError, ToolError
 from releaser.pipelines.preflight import Scope, check
 from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
@@ -183,9 +183,7 @@ def test_what_is_wrong_is_found_and_nothing_else(root: Path, codes: str, wrong: 
 
 
 @pytest.mark.parametrize("wanted", ["require", "warn", "off"])
-def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
-    root: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
-) -> None:
+def test_attestations_need_what_verifies_them(root: Path, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     edit(root, "../.env", "ADMINS", f"RELEASER_ATTESTATIONS={wanted}\nRELEASER_ATTESTATIONS_ROOT=../r.json\nADMINS")
     (root.parent / "r.json").write_text("[]", encoding="utf-8")
     if wanted == "off":  # what is not used may be anything
@@ -333,31 +331,6 @@ def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
         "git-dirty", "git-no-remote", "group-missing", "lock-missing", "not-a-venv",
         "requires-python-missing", "restart-file-missing", "setting-invalid", "uv-too-old",
     ]  # fmt: skip
-
-
-# Findings
-
-
-def find(number: int, *, scale: int = 1) -> int:
-    if number == 1:
-        message = "unfit"
-        raise PreflightError(Finding("a", message, advice="mend it"))
-    if number == 2:
-        message = "git failed"
-        raise ToolError(message, advice="see", output="hint: x\nfatal: the reason\n")
-    return number * scale
-
-
-def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
-    findings = Findings([Finding("a", "first")])
-    assert findings.attempt(find, 3, scale=2) == 6
-    assert findings.attempt(find, 1) is None
-    assert findings.attempt(find, 2) is None
-    findings.extend([Finding("a", "last")])
-    assert [problem.message for problem in findings][:2] == ["first", "unfit"]
-    assert findings[2].message == "git failed: the reason"
-    assert findings[2].output == "hint: x\nfatal: the reason\n"
-    assert findings[3].message == "last"
 
 
 def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:

@@ -1,14 +1,16 @@
-"""Tests in the sandbox: they write wherever they like, nothing of that is kept, and what they wrote is told once."""
+"""Tests and builds in the sandbox: they write wherever they like, and nothing of that is kept; it is told once."""
 
 import contextlib
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 from tests.e2e.refusals import unfit
-from tests.e2e.scenes import body, silent
+from tests.e2e.scenes import body, edit_pyproject, silent
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.snapshots import tree
+from tests.support.wheels import build_sdist, build_wheel, write_sdist
 
 WRITES = """
 import os, sqlite3
@@ -76,9 +78,7 @@ def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_onc
     assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 
-def test_a_file_is_copied_for_who_writes_to_it_unless_it_is_large_and_a_kill_leaves_no_layers(
-    make_site: SiteFactory,
-) -> None:
+def test_a_file_is_copied_unless_it_is_large_and_a_kill_leaves_no_layers(make_site: SiteFactory) -> None:
     """A copy of a database of gigabytes could fill the disk of the site."""
     tests = "def test_it(packages):\n    with open('data.bin', 'r+b') as file:\n        file.write(b'x')\n"
     site = adopted(make_site, "def test_it(packages):\n    assert True\n")
@@ -110,3 +110,39 @@ def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Pat
     env["RELEASER_SANDBOX"] = "bwrap"
     unfit(site, env=env).says("bubblewrap is not installed")
     assert "bubblewrap is not installed" in site.releaser("verify", "--tests", env=env, check=4).stderr
+
+
+# Builds
+
+# Needs a package of the same directory to be built, and tells what it needs without a build.
+_BACKEND = """\
+import zipfile, pathlib, helper
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(pathlib.Path(directory, "gamma-1.0-py3-none-any.whl"), "w") as archive:
+        archive.writestr("gamma.py", "__version__ = '1.0'\\n")
+        archive.writestr("gamma-1.0.dist-info/METADATA", "Metadata-Version: 2.2\\nName: gamma\\nVersion: 1.0\\n")
+        archive.writestr("gamma-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        archive.writestr("gamma-1.0.dist-info/RECORD", "")
+    return "gamma-1.0-py3-none-any.whl"
+"""
+_GAMMA = {
+    "pyproject.toml": '[build-system]\nrequires = ["helper"]\nbuild-backend = "own"\nbackend-path = ["."]\n',
+    "own.py": _BACKEND,
+    "PKG-INFO": "Metadata-Version: 2.2\nName: gamma\nVersion: 1.0\n",
+}
+
+
+def test_packages_are_built_from_a_directory_below_tmp(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.0.0")
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # of which builds have one of their own
+        build_wheel(Path(place), "helper", "1.0", modules={"helper.py": ""})
+        write_sdist(Path(place), "gamma", "1.0", _GAMMA)
+        build_sdist(Path(place), "delta", "1.0", mark=site.outer / "mark")
+        site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "gamma", "delta"'))
+        site.edit("pyproject.toml", edit_pyproject(site, "find-links = [", f'find-links = ["{place}", '))
+        site.push_commit("Take gamma and delta", lock=True)
+        site.releaser("update", check=0)
+        assert (site.live_version("gamma"), site.live_version("delta")) == ("1.0", "1.0")
+        build_sdist(Path(place), "delta", "2.0", mark=site.outer / "mark")  # built to learn what it needs
+        site.releaser("update", check=0)
+    assert site.live_version("delta") == "2.0"
