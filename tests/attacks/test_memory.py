@@ -48,13 +48,13 @@ def peak_of(code: str, *words: str | Path) -> tuple[int, str]:
 
 
 def test_an_answer_without_an_end_costs_its_site_the_answer_and_root_no_memory(tmp_path: Path) -> None:
-    """The process of a site prints 600 MB of JSON, as `--all` reads it."""
+    """The process of a site prints 300 MB of JSON, as `--all` reads it."""
     code = """
         import json, sys
         from pathlib import Path
         from releaser.fleet import many_sites
         from releaser.fleet.sites_file import ListedSite
-        chatty = "import sys\\nsys.stdout.write('[' + '{},' * 200_000_000 + '{}]')"
+        chatty = "import sys\\nsys.stdout.write('[' + '{},' * 100_000_000 + '{}]')"
         many_sites._AGAIN = chatty
         sites = many_sites.ManySites(sites=[ListedSite(path=Path(sys.argv[1]))], jobs=1, environ={"PATH": "/usr/bin"})
         for answer in sites.ask(["status"], as_json=True):
