@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PINNED = sorted({*ROOT.glob("constraints*.txt"), *ROOT.glob("requirements-*.txt")})
 _COMMAND = re.compile(r"^ *\S*\bpip install .*$|^ *(?:pipx|uv tool) install .*$", re.MULTILINE)
 _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -20,10 +21,11 @@ def test_the_pages_install_by_hashes_and_from_wheels_alone(page: str) -> None:
     assert itself.endswith("pip install --no-deps .")
 
 
-@pytest.mark.parametrize("file", sorted(one.name for one in ROOT.glob("constraints*.txt")))
-def test_each_package_has_a_version_and_hashes(file: str) -> None:
-    lines = (ROOT / file).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    packages = [line for line in lines if line.strip() and not line.startswith("#")]
+@pytest.mark.parametrize("file", PINNED, ids=lambda file: file.name)
+def test_each_package_has_a_version_and_hashes_and_no_index_is_named(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    packages = [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
     assert packages
+    assert "://" not in text
     for line in packages:
         assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line

@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -19,6 +17,7 @@ import pytest
 from releaser.errors import PreflightError
 from releaser.pipelines.preflight import Scope, check
 from releaser.site.site import open_site
+from tests.e2e.scenes import on_terminal
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
@@ -155,29 +154,11 @@ def locked_remote(status: int = 401) -> Iterator[tuple[str, list[str]]]:
         yield f"{url}/site.git", requests
 
 
-def on_controlling_terminal(site: SampleSite, *words: str | Path, timeout: float = 60) -> Finished:
+def on_controlling_terminal(site: SampleSite, command: str) -> Finished:
     """Run releaser as somebody at a keyboard does, and type nothing; everything it shows is in `stdout`."""
     require(shutil.which("setsid"), "setsid (util-linux) gives a program a terminal of its own")
-    controller, terminal = pty.openpty()
-    argv = ["setsid", "--ctty", "--wait", console_script(), *words, "--project", site.path]
-    with subprocess.Popen(argv, cwd=site.outer, env=site.env, stdin=terminal, stdout=terminal, stderr=terminal) as one:
-        os.close(terminal)
-        killer = threading.Timer(timeout, one.kill)
-        killer.start()
-        try:
-            shown = b"".join(_chunks(controller))
-            status = one.wait()
-        finally:
-            killer.cancel()
-            one.kill()
-            os.close(controller)
-    return Finished(returncode=status, stdout=shown.decode(errors="replace"), stderr="")
-
-
-def _chunks(controller: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
-        while chunk := os.read(controller, 65536):
-            yield chunk
+    status, shown = on_terminal(site, command, before=("setsid", "--ctty", "--wait"))
+    return Finished(returncode=status, stdout=shown, stderr="")
 
 
 def script(path: Path, text: str) -> Path:

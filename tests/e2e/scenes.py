@@ -135,15 +135,24 @@ def under_umask(site: SampleSite, umask: str, command: str, *, env: Mapping[str,
 
 
 def on_terminal(
-    site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None, typed: str = ""
+    site: SampleSite,
+    command: str,
+    *args: str,
+    env: Mapping[str, str | None] | None = None,
+    typed: str = "",
+    before: Sequence[str] = (),
 ) -> tuple[int, str]:
-    """Run releaser on a terminal of its own, on which somebody has typed; return its exit status and what is there."""
+    """Run releaser on a terminal of its own, on which somebody has typed; return its exit status and what is there.
+
+    `before` are words of a program that makes a session for it.
+    """
     controller, terminal = pty.openpty()
-    words = [str(console_script()), *command.split(" "), "--project", str(site.path), *args]
+    words = [*before, str(console_script()), *command.split(" "), "--project", str(site.path), *args]
     environment = site.environment({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50", **(env or {})})
     process = subprocess.Popen(
-        words, cwd=site.outer, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
-    )
+        words, cwd=site.outer, env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=not before,
+    )  # fmt: skip
     os.close(terminal)
     os.write(controller, typed.encode())
     try:

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.scenes import changed_files, states
 from tests.support.commands import Finished, run
 from tests.support.guards import require
@@ -70,17 +68,6 @@ def adas_site(
         shutil.rmtree(base)
 
 
-@pytest.fixture
-def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
-    """Make a site of a group, which the first user has updated once."""
-    with adas_site(templates, everybodys, group_writable=True) as site:
-        # The tests ask as Ada, too: root may have no releaser that she can start.
-        site.__dict__["releaser"] = lambda command, *args, check=0, **_: by(ADA, site, command, *args, check=check)
-        by(ADA, site, "init")
-        site.update_to("alpha", "1.1.0")
-        yield site
-
-
 def give_to_group(site: SampleSite) -> None:
     """Let all of it be Ada's, and open to the group."""
     for user in (ADA, GRACE):
@@ -96,48 +83,52 @@ def give_to_group(site: SampleSite) -> None:
     with Path(site.env["GIT_CONFIG_GLOBAL"]).open("a", encoding="utf-8") as config:
         config.write("[safe]\n\tdirectory = *\n")
     for repository in (site.path, site.remote):
-        run(
-            ["git", "-C", repository, "config", "core.sharedRepository", "group"], cwd=repository, env=site.env, check=0
-        )
+        words: list[str | Path] = ["git", "-C", repository, "config", "core.sharedRepository", "group"]
+        run(words, cwd=repository, env=site.env, check=0)
 
 
-def test_each_goes_on_where_the_other_stopped(site: SampleSite) -> None:
-    second = site.live_id()
-    assert "1.1.0" in by(GRACE, site, "run", "--", "python", "-c", "import alpha; print(alpha.__version__)").stdout
-    assert "updated to" in by(GRACE, site, "history").stdout
-    by(GRACE, site, "rollback")
-    assert states(site)[second] == "rolled-back"
-    assert changed_files(site) == {"uv.lock"}
-    assert site.remote_head() == site.head()
-    site.publish("alpha", "1.2.0")
-    assert "problem" not in by(ADA, site, "update").stderr
-    assert site.live_version("alpha") == "1.2.0"
-    by(GRACE, site, "pin", second)
-    by(GRACE, site, "rollback")
-    site.publish("alpha", "1.3.0")
-    assert "problem" not in by(GRACE, site, "update").stderr
-    by(ADA, site, "rollback")
-    by(ADA, site, "prune")
-    commands = [one["command"] for one in site.json("history")]
-    assert commands[::-1] == ["init", "update", "rollback", "update", "pin", "rollback", "update", "rollback", "prune"]
-    assert site.remote_head() == site.head()
+def test_each_goes_on_where_the_other_stopped_and_prunes_nothing_that_is_in_use(
+    templates: Templates, everybodys: Path
+) -> None:
+    with adas_site(templates, everybodys, group_writable=True) as site:
+        # The tests ask as Ada, too: root may have no releaser that she can start.
+        site.__dict__["releaser"] = lambda command, *args, check=0, **_: by(ADA, site, command, *args, check=check)
+        by(ADA, site, "init")
+        site.update_to("alpha", "1.1.0")
+        second = site.live_id()
+        assert "1.1.0" in by(GRACE, site, "run", "--", "python", "-c", "import alpha; print(alpha.__version__)").stdout
+        assert "updated to" in by(GRACE, site, "history").stdout
+        by(GRACE, site, "rollback")
+        assert states(site)[second] == "rolled-back"
+        assert changed_files(site) == {"uv.lock"}
+        assert site.remote_head() == site.head()
+        site.publish("alpha", "1.2.0")
+        assert "problem" not in by(ADA, site, "update").stderr
+        assert site.live_version("alpha") == "1.2.0"
+        by(GRACE, site, "pin", second)
+        by(GRACE, site, "rollback")
+        with used_by_grace(site) as used:
+            for user, version in ((GRACE, "1.3.0"), (ADA, "1.4.0")):
+                site.publish("alpha", version)
+                assert "problem" not in by(user, site, "update").stderr
+            site.write_dotenv({"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0d"})
+            by(ADA, site, "prune")
+            assert used in states(site)
+        by(ADA, site, "prune")
+        assert used not in states(site)
+        by(ADA, site, "rollback")
+        commands = [one["command"] for one in site.json("history")]
+        expected = "init update rollback update pin rollback update update prune prune rollback"
+        assert " ".join(commands[::-1]) == expected
+        assert site.remote_head() == site.head()
 
 
-def test_what_one_uses_the_other_does_not_prune(site: SampleSite) -> None:
-    """The lease is a lock on a file that both can open."""
-    used = site.live_id()
-    words = words_of(GRACE, site, "run", "--", "sh", "-c", "echo in; read end")
-    with subprocess.Popen(
-        words, env=environment_of(GRACE, site), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as user:
+@contextlib.contextmanager
+def used_by_grace(site: SampleSite) -> Iterator[str]:
+    """Let the second user run a program of the live release; its lease is a lock on a file that both can open."""
+    words, env = words_of(GRACE, site, "run", "--", "sh", "-c", "echo in; read end"), environment_of(GRACE, site)
+    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout is not None
         assert user.stdout.readline() == "in\n"
-        for version in ("1.2.0", "1.3.0"):
-            site.publish("alpha", version)
-            by(ADA, site, "update")
-        site.write_dotenv({"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0d"})
-        by(ADA, site, "prune")
-        assert used in states(site)
+        yield site.live_id()
         user.communicate("\n")
-    by(ADA, site, "prune")
-    assert used not in states(site)

@@ -1,8 +1,10 @@
-"""The live site is asked before anything is built: what is wrong with it, or with the check, is told then."""
+"""The live site is asked before anything is built, and after the flip: what is wrong with it, or with the check."""
+
+import re
 
 import pytest
 
-from tests.e2e.scenes import answers, silent, states, step, steps, web_site
+from tests.e2e.scenes import answers, body, silent, states, step, steps, web_site
 from tests.support.sites import SampleSite, SiteFactory, variables
 
 IMPATIENT = {"health_retries": 0, "health_pause": "0s"}
@@ -76,8 +78,10 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
     assert step(report, "live health check")["status"] == "warning"
 
 
-def test_check_and_init_tell_too(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings=IMPATIENT)
+def test_check_and_init_tell_too_once_there_is_a_venv(make_site: SiteFactory) -> None:
+    site = make_site(settings=IMPATIENT)
+    site.releaser("check", check=0, env=asks("false"))
+    site.make_venv()
     with web_site(answers(200)) as web:
         wrong = asks(web.url, health_text="welcome")
         report = site.json("check", check=3, env=wrong)
@@ -91,9 +95,52 @@ def test_check_and_init_tell_too(make_site: SiteFactory) -> None:
     site.releaser("init", check=0)
 
 
-def test_a_site_without_a_venv_need_not_run_yet(make_site: SiteFactory) -> None:
-    site = make_site(settings=IMPATIENT)
-    with web_site(answers(200)) as web:
-        site.releaser("check", check=0, env=asks("false"))
-        site.releaser("init", check=0, env=asks(web.url))
-        assert web.asked == 1  # after the flip
+def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    earlier = site.live_id()
+    with web_site(answers(200, 500, 200)) as web:
+        report = site.json("update", check=6, env=asks(web.url))
+        assert web.asked == 3
+    bad, good = report["answers"]
+    assert (bad["release"], bad["good"], bad["body"]) == (report["release"], False, "this is answer 500")
+    assert bad["text"] == f"{web.url} answered 500 Internal Server Error"
+    assert good == {"release": earlier, "good": True, "text": f"{web.url} answered 200", "body": ""}
+    assert bad["text"] in step(report, "health check")["detail"]
+    again = step(report, "health check again")
+    assert (again["status"], again["detail"].partition(";")[0]) == ("ok", good["text"])
+    assert site.outbox_mails()[-1]["subject"].startswith("↩ site: rolled back, health check failed")
+    for kind in ("plain", "html"):
+        text = " ".join(re.sub(r"</?(?:a|span)\b[^>]*>", "", body(site, kind=kind)).split())
+        assert "Output" not in text  # it is the page
+        held, _, told = text.partition("Updates skip from now on")[2].partition("Answers of the site")
+        first, _, second = told.partition(f"Release {earlier}, which is live again: passed")
+        assert f"Release {report['release']}, the new release: failed" in first
+        assert "answered 500 Internal Server Error" in first
+        assert "this is answer 500" in first
+        assert f"{web.url} answered 200" in second[:200]
+        assert "alpha 1.1.0" in held
+        assert "releaser unhold alpha" in text
+
+
+def test_a_release_whose_python_does_not_start_through_the_symlink_is_taken_back(make_site: SiteFactory) -> None:
+    """What a package does when it is started there stands for all that nobody has thought of."""
+    tiny = {"collectstatic": "off", "migrations": "off", "test_command": ["true"]}
+    site = make_site.adopted(packages={"alpha": "1.0.0"}, groups={"local": ["alpha"]}, settings=tiny)
+    spoiled = site.outer / "spoiled"
+    condition = f"os.path.exists({str(spoiled)!r}) and sys.orig_argv[0].startswith({str(site.link)!r})"
+    start = f"import os, sys; {condition} and os._exit(3)\n"
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "alpha_start.pth": start})
+    spoiled.touch()
+    first, lock = site.live_id(), site.lock_text()
+    report = site.json("update", check=6)
+    assert (report["result"], report["live_changed"]) == ("rolled-back", False)
+    assert step(report, "python start")["status"] == "failed"
+    assert "restart" not in steps(report)  # nothing of the site has been told of it
+    assert "exit status 3" in str(report["problems"])
+    assert "exit status 3" in body(site)
+    assert (site.live_id(), site.lock_text(), site.live_version("alpha")) == (first, lock, "1.0.0")
+    assert states(site)[report["release"]] == "rolled-back"
+    silent(site.releaser("update"))  # it is not tried each night
+    spoiled.unlink()
+    assert site.json("update", "--force")["result"] == "updated"
+    assert site.live_version("alpha") == "1.1.0"

@@ -5,16 +5,13 @@ A host called `p…` runs these sites, which makes them production; the name is 
 
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.refusals import refused, script
 from tests.e2e.scenes import changed_files, silent, states
 from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SiteFactory
 from tests.support.smtp import MailServer, Received
 
 HOST = "p042"
@@ -36,58 +33,32 @@ sys.exit(subprocess.call([sys.executable, "manage.py", "test"]))
 """
 
 
-class OldServer:
-    """`outer/shop` is the checkout, beside it lie `.env` and `logs`; mail goes to a real server."""
-
-    def __init__(self, make_site: SiteFactory, mail: MailServer) -> None:
-        files = {"run_tests.py": RUN_TESTS}
-        self.site: SampleSite = make_site("shop", outer="shop_stuff", files=files, groups=GROUPS)
-        self.mail = mail
-        self.uv_log = self.site.outer.parent / "uv-calls"
-        self.uv = script(
-            self.site.outer.parent / "the-uv", f'echo "$1 $4" >> "{self.uv_log}"\nexec "{uv_executable()}" "$@"'
-        )
-        (self.site.outer / "logs").mkdir()
-        self.write_dotenv()
-        self.site.uv("sync", "--quiet", "--frozen", "--group", "prod")
-
-    def write_dotenv(self, *, port: int | None = None, uv: Path | None = None, more: str = "") -> None:
-        """Write the `.env`: the variables of the older updater, and `more`."""
-        text = DOTENV.format(port=port or self.mail.port, uv=uv or self.uv)
-        (self.site.outer / ".env").write_text(text + more, encoding="utf-8")
-
-    def update(self, check: int = 0) -> Finished:
-        """Run `releaser update --project PATH` from somewhere else, as cron does, on a host of this name."""
-        words: Sequence[str | Path] = [sys.executable, "-c", PRETEND, "update", "--project", self.site.path]
-        recording = {"RELEASER_TEST_WRITABLE": str(self.site.outer.parent)}  # of the tests that were run
-        return run(words, cwd=Path("/"), env=self.site.environment(recording), check=check)
-
-    def only_mail(self) -> Received:
-        """Return the mail that was sent."""
-        (received,) = self.mail.messages
-        return received
-
-
 def text_of(mail: Received) -> str:
     part = mail.message.get_body(("plain",))
     assert part is not None
     return str(part.get_content())
 
 
-@pytest.fixture
-def server(make_site: SiteFactory, smtp_server: MailServer) -> OldServer:
-    """A server with one site, on which the older updater has run so far."""
-    return OldServer(make_site, smtp_server)
-
-
-def test_the_first_night(server: OldServer) -> None:
+def test_the_first_night(make_site: SiteFactory, smtp_server: MailServer) -> None:
     """The crontab line is changed, a package is newer, and that is all."""
-    site = server.site
+    site = make_site("shop", outer="shop_stuff", files={"run_tests.py": RUN_TESTS}, groups=GROUPS)
+    calls = site.outer.parent / "uv-calls"
+    uv = script(site.outer.parent / "the-uv", f'echo "$1 $4" >> "{calls}"\nexec "{uv_executable()}" "$@"')
+    (site.outer / "logs").mkdir()
+    (site.outer / ".env").write_text(DOTENV.format(port=smtp_server.port, uv=uv), encoding="utf-8")
+    site.uv("sync", "--quiet", "--frozen", "--group", "prod")
+
+    def update() -> Finished:
+        """Run `releaser update --project PATH` from somewhere else, as cron does, on a host of this name."""
+        words: list[str | Path] = [sys.executable, "-c", PRETEND, "update", "--project", site.path]
+        recording = {"RELEASER_TEST_WRITABLE": str(site.outer.parent)}  # of the tests that were run
+        return run(words, cwd=Path("/"), env=site.environment(recording), check=0)
+
     before, number, first = snapshots.tree(site.link), site.link.stat().st_ino, site.lock_text()
     site.push_from_elsewhere({"page.txt": "new\n"})
     site.publish("alpha", "1.1.0")
     site.publish("beta", "2.0.0")
-    server.update()
+    update()
     # The environment becomes a release, with its own lock, and the update the next one.
     new, old = (site.state_dir / "releases" / release for release in states(site))
     assert list(states(site).values()) == ["live", "good"]
@@ -112,11 +83,10 @@ def test_the_first_night(server: OldServer) -> None:
     assert changed_files(site) == {"uv.lock"}
     assert (site.remote_head(), site.git("status", "--porcelain")) == (site.head(), "")
     # The uv of the older variable is the one that runs.
-    assert {"lock", "sync"} <= set(server.uv_log.read_text(encoding="utf-8").split())
+    assert {"lock", "sync"} <= set(calls.read_text(encoding="utf-8").split())
     # The admins of the project hear of it: how large each bump is, and the way back.
-    mail = server.only_mail()
-    assert mail.sender == "updater@example.org"
-    assert mail.recipients == ("ada@example.org", "grace@example.org")
+    (mail,) = smtp_server.messages
+    assert (mail.sender, mail.recipients) == ("updater@example.org", ("ada@example.org", "grace@example.org"))
     assert mail.message["To"] == "Ada <ada@example.org>, Grace <grace@example.org>"
     assert all(word in mail.message["Subject"] for word in (HOST, "shop"))
     lines = [line.split()[:4] for line in text_of(mail).splitlines()]
@@ -129,38 +99,33 @@ def test_the_first_night(server: OldServer) -> None:
     assert "To stop that, run `releaser setup --set git_pull=false`" in said
     # The next night finds nothing and is silent.
     snapshot = site.snapshot()
-    silent(server.update())
+    silent(update())
     assert site.snapshot() == snapshot
-    assert len(server.mail.messages) == 1
+    assert len(smtp_server.messages) == 1
     # A commit alone goes live, and the mail about it says nothing of what is known.
     site.push_from_elsewhere({"page.txt": "newer\n"})
-    server.update()
+    update()
     assert (site.path / "page.txt").read_text(encoding="utf-8") == "newer\n"
-    assert "git_pull" not in text_of(server.mail.messages[-1])
-    assert len(server.mail.messages) == 2
+    assert "git_pull" not in text_of(smtp_server.messages[-1])
+    assert len(smtp_server.messages) == 2
 
 
 # A venv that is not what uv.lock says is not adopted unasked: the first release would be no way back to anything
 
 
-def without_alpha(site: SampleSite) -> None:
-    (place,) = site.link.glob("lib/python*/site-packages")
-    for entry in place.glob("alpha*"):
-        shutil.rmtree(entry)
-
-
 def test_a_package_that_is_not_installed_is_refused_and_adopted_with_force(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
-    without_alpha(site)
+    for entry in site.link.glob("lib/python*/site-packages/alpha*"):
+        shutil.rmtree(entry)
+    missing = "alpha: it is not installed, and the lock says 1.0.0"
     refusal = refused(site, command="init")
-    refusal.says_only(f"{site.link} does not match uv.lock", "alpha: it is not installed, and the lock says 1.0.0")
+    refusal.says_only(f"{site.link} does not match uv.lock", missing)
     refusal.says_only("`uv sync --frozen --group local`", "`releaser init --force`")
-    planned = site.releaser("init", "--dry-run", "--force", check=0).stdout
-    assert "alpha: it is not installed, and the lock says 1.0.0" in planned
+    assert missing in site.releaser("init", "--dry-run", "--force", check=0).stdout
     site.releaser("init", "--dry-run", check=3)
     report = site.json("init", "--force")
     assert report["result"] == "updated"
-    assert any("alpha: it is not installed, and the lock says 1.0.0" in one for one in report["problems"])
+    assert any(missing in one for one in report["problems"])
     assert site.json("init")["problems"] == [], "what is adopted is adopted"
     site.releaser("check", check=0)
 
