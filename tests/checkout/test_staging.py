@@ -1,5 +1,6 @@
 """What a staging tree gets of a commit: submodules, and copies of what a symlink leads to."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from releaser.checkout.shadow import record_code
-from releaser.checkout.staging import staging_tree
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
+from releaser.core.target import Target
 from releaser.errors import BuildError
 from releaser.site.site import Site, open_site
 from tests.checkout.project import Project
@@ -80,9 +82,10 @@ def test_a_new_submodule_is_refused_and_staged_once_it_comes_in_as_the_advice_sa
     assert read_staged(libraries.site, commit, "vendored/code.txt") == "old"
 
 
+@pytest.mark.parametrize("is_dry", [True, False])
 @pytest.mark.parametrize("is_absolute", [True, False])
 def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_file(
-    tmp_path: Path, is_absolute: bool
+    tmp_path: Path, is_absolute: bool, is_dry: bool
 ) -> None:
     root, shared = tmp_path.resolve() / "site", tmp_path.resolve() / "shared"
     root.mkdir()
@@ -94,7 +97,13 @@ def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_fi
     site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
     site.state_dir.mkdir(parents=True)
     record_code(site)
-    with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
+    head = site.git.commit("HEAD")
+    with contextlib.ExitStack() as stack:
+        there = (
+            stage_aside(see_aside(site, tmp_path / "aside"), a_log(), Target(head=head, commit=head))
+            if is_dry
+            else stack.enter_context(staging_tree(site, a_log(), head))
+        )
         for name, text in names.items():
             assert (there.project.root / name).read_text(encoding="utf-8") == text
             (there.project.root / name).write_text("other", encoding="utf-8")
