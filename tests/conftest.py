@@ -13,7 +13,7 @@ from tests.support.wheels import LocalIndex
 
 ATTACKS = Path(__file__).parent / "attacks"
 # Minutes each; first, as a worker that comes to one of them last works on alone.
-LONGEST = ("test_fleet.py", "test_web_servers.py", "test_dist.py")
+LONGEST = ("test_fleet.py", "test_web_servers.py", "test_dist.py", "test_sequences.py", "test_kill_first_lock.py")
 END_TO_END = (Path(__file__).parent / "e2e", ATTACKS)
 
 pytest_plugins = [

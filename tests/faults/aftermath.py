@@ -46,12 +46,12 @@ class Eyewitness:
         return cls(site=site, scene=scene, witness=Witness.of(site, may_go=may_go), link=_link(site))
 
     def broken(self, update: Callable[[], Finished] | None = None) -> list[str]:
-        """Name what does not hold right after the fault, and then after the next update; empty when all is well.
+        """Name what does not hold right after the fault or, if all is well, after the next update.
 
         `update` runs that update in another way.
         """
         try:
-            return self.witness.at_once() + self.after_next_update(update=update) + _static(self.site)
+            return self.witness.at_once() or self.after_next_update(update=update) + _static(self.site)
         except pytest.fail.Exception as error:  # a program by which one looks at the site does not work any more
             return [str(error)]
 

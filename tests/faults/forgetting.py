@@ -54,16 +54,17 @@ class ForgetfulDisk:
 
     def will(self, event: str, path: str, args: tuple[Any, ...]) -> None:
         """Take note of a change that is about to be made."""
-        act = {
-            "open": self._will_write,
-            "os.rename": self._will_rename,
-            "os.remove": self._will_remove,
-            "os.rmdir": self._will_remove_directory,
-            "os.mkdir": self._will_make,
-            "os.symlink": self._will_make,
-            "os.link": self._will_make,
-        }[event]
-        act(path, args)
+        match event:
+            case "open":
+                self._will_write(path)
+            case "os.rename":
+                self._will_rename(path, args[0])
+            case "os.remove":
+                self._will_remove(path)
+            case "os.rmdir":
+                self._will_remove_directory(path)
+            case "os.mkdir" | "os.symlink" | "os.link":
+                self._will_make(path)
 
     def has_exchanged(self, first: str, second: str) -> None:
         """Take note that two entries have been exchanged."""
@@ -71,7 +72,7 @@ class ForgetfulDisk:
         def undo() -> None:
             ctypes.CDLL(None).renameat2(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE)
 
-        self._add(_Change(directory=os.path.dirname(first), path=first, undo=undo))
+        self._changes(first, undo)
 
     def is_synced(self, descriptor: int) -> None:
         """Let the data of a file, or the entries of a directory, last."""
@@ -112,9 +113,8 @@ class ForgetfulDisk:
         shutil.rmtree(self._kept)
 
     def _undo_oldest(self) -> None:
-        unsynced = [path for path in self._files() if not self._is_lasting(path)]
         noted = {one.path for one in self._pending if isinstance(one, _Data)}
-        strange = [path for path in unsynced if path not in noted]
+        strange = [path for path in self._files() if not self._is_lasting(path) and path not in noted]
         for one in self._pending:
             if isinstance(one, _Change) and one.created:
                 continue  # without what was made later in its place it means nothing
@@ -138,23 +138,22 @@ class ForgetfulDisk:
 
     # Each kind of change
 
-    def _will_write(self, path: str, _: tuple[Any, ...]) -> None:
+    def _will_write(self, path: str) -> None:
         if os.path.lexists(path) and not _is_file(path):
             return
         there = os.path.exists(path)
         if not there:
-            self._add(_Change(directory=os.path.dirname(path), path=path, undo=lambda: os.unlink(path), created=True))
+            self._changes(path, lambda: os.unlink(path), created=True)
         before = Path(path).read_bytes() if there and self._is_lasting(path) else None
         if before is not None or not there:
             self._add(_Data(path=path, before=before))
 
-    def _will_rename(self, path: str, args: tuple[Any, ...]) -> None:
-        source = os.path.join(os.path.realpath(os.path.dirname(os.fsdecode(args[0]))), os.path.basename(args[0]))
-        made = [one for one in self._pending if isinstance(one, _Change) and one.created and one.path == source]
+    def _will_rename(self, path: str, old: Any) -> None:
+        source = os.path.join(os.path.realpath(os.path.dirname(os.fsdecode(old))), os.path.basename(os.fsdecode(old)))
+        made = self._forget_creation(source)
         for one in self._pending:
             if isinstance(one, _Data) and one.path == source:
                 one.path = path
-        self._pending = [one for one in self._pending if one not in made]
         kept = self._keep(path)
 
         def undo() -> None:
@@ -164,11 +163,10 @@ class ForgetfulDisk:
             if made:
                 os.unlink(source)
 
-        self._add(_Change(directory=os.path.dirname(path), path=path, undo=undo))
+        self._changes(path, undo)
 
-    def _will_remove(self, path: str, _: tuple[Any, ...]) -> None:
-        made = [one for one in self._pending if isinstance(one, _Change) and one.created and one.path == path]
-        self._pending = [one for one in self._pending if one.path != path or one not in made]
+    def _will_remove(self, path: str) -> None:
+        made = self._forget_creation(path)
         kept = self._keep(path)
         if kept is None or made:
             return
@@ -178,18 +176,18 @@ class ForgetfulDisk:
                 raise FileExistsError(path)
             Path(kept).rename(path)
 
-        self._add(_Change(directory=os.path.dirname(path), path=path, undo=undo))
+        self._changes(path, undo)
 
-    def _will_remove_directory(self, path: str, _: tuple[Any, ...]) -> None:
+    def _will_remove_directory(self, path: str) -> None:
         mode = os.stat(path).st_mode & 0o7777
 
         def undo() -> None:
             Path(path).mkdir()
             os.chmod(path, mode)
 
-        self._add(_Change(directory=os.path.dirname(path), path=path, undo=undo))
+        self._changes(path, undo)
 
-    def _will_make(self, path: str, _: tuple[Any, ...]) -> None:
+    def _will_make(self, path: str) -> None:
         if os.path.lexists(path):
             return
 
@@ -199,9 +197,18 @@ class ForgetfulDisk:
             else:
                 os.unlink(path)
 
-        self._add(_Change(directory=os.path.dirname(path), path=path, undo=undo, created=True))
+        self._changes(path, undo, created=True)
 
     # Accounts
+
+    def _changes(self, path: str, undo: Callable[[], None], *, created: bool = False) -> None:
+        self._add(_Change(directory=os.path.dirname(path), path=path, undo=undo, created=created))
+
+    def _forget_creation(self, path: str) -> bool:
+        """Tell whether an entry was created and not synced; what follows takes the place of that."""
+        made = [one for one in self._pending if isinstance(one, _Change) and one.created and one.path == path]
+        self._pending = [one for one in self._pending if one not in made]
+        return bool(made)
 
     def _add(self, one: _Change | _Data) -> None:
         if self._is_ours(one.path):

@@ -22,7 +22,7 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import unfolded
 from tests.support import snapshots
@@ -59,7 +59,7 @@ class Witness:
     @classmethod
     def of(cls, site: SampleSite, *, may_go: Collection[str] = ()) -> Witness:
         """Look at a site before a fault."""
-        rows = _releases(site) if site.state_dir.exists() else []
+        rows = site.json("list") if site.state_dir.exists() else []
         good = {row["id"]: snapshots.digest(Path(row["path"])) for row in rows if row["state"] in _GOOD}
         return cls(
             site=site,
@@ -91,13 +91,11 @@ class Witness:
         `told` matches a single mail since the fault, or, if `several` may tell of different things, at least one;
         `versions` is what is to be live of some packages.
         """
-        broken = [] if finished.returncode == 0 else [f"I6: the next update failed: {finished}"]
+        broken = unless(finished.returncode == 0, f"I6: the next update failed: {finished}")
         found = self.after_command()
         if not found and versions:
             live = _installed(self.site.link)
-            found = [
-                f"I6: {name} is at {live.get(name)}" for name, wanted in versions.items() if live.get(name) != wanted
-            ]
+            found = [f"I6: {name} is at {live.get(name)}" for name in versions if live.get(name) != versions[name]]
         return [*broken, *found, *self._told(told, several=several)]
 
     def _live(self) -> list[str]:
@@ -107,15 +105,13 @@ class Witness:
         venv = link.resolve()
         digest = snapshots.digest(venv)
         untouched = as_adopted(venv) == self.live or digest in self.good.values()
-        broken = [] if untouched or _passed(self.site, venv) else [f"I1: {venv} is live, but no tests passed on it"]
-        if _name(venv) in self.good and self.good[_name(venv)] != digest:
-            broken.append(f"I1: {venv} is not what it was")
-        if not _starts(self.site, venv):
-            broken.append(f"I1: the interpreter of {venv} does not start")
+        broken = unless(untouched or _passed(self.site, venv), f"I1: {venv} is live, but no tests passed on it")
+        broken += unless(self.good.get(venv.parent.name, digest) == digest, f"I1: {venv} is not what it was")
+        broken += unless(_starts(self.site, venv), f"I1: the interpreter of {venv} does not start")
         return broken + [f"I1: {name} is not as recorded" for name in _not_as_recorded(venv)]
 
     def _lost(self) -> list[str]:
-        rows = {row["id"]: row for row in _releases(self.site)}
+        rows = {row["id"]: row for row in self.site.json("list")}
         there = set(os.listdir(self.site.state_dir / "releases")) if rows else set()
         broken = [f"I4: {name} is no release, but lies among them" for name in sorted(there - rows.keys())]
         for name, digest in self.good.items():
@@ -142,12 +138,12 @@ class Witness:
     def _told(self, told: str | None, *, several: bool = False) -> list[str]:
         fresh = {key: text for key, text in _mails(self.site).items() if key not in self.mails}
         copies = len(fresh) - len(set(fresh.values()))
-        broken = [f"I5: {copies} mails tell what another one has told"] if copies else []
+        broken = unless(not copies, f"I5: {copies} mails tell what another one has told")
         if told is not None:
             count = sum(re.search(told, text) is not None for text in fresh.values())
-            if count != 1 and not (several and count):
-                heads = "; ".join(text.partition("\n")[0] for text in fresh.values())
-                broken.append(f"I5: {count} mails, not one, match {told!r}, of: {heads}")
+            heads = "; ".join(text.partition("\n")[0] for text in fresh.values())
+            is_right = count == 1 or (several and count)
+            broken += unless(is_right, f"I5: {count} mails, not one, match {told!r}, of: {heads}")
         return broken
 
 
@@ -164,11 +160,6 @@ def _starts(site: SampleSite, venv: Path) -> bool:
         return False
 
 
-def _releases(site: SampleSite) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = site.json("list")
-    return found
-
-
 def _mails(site: SampleSite) -> dict[str, str]:
     """Return subject and text of each mail by its Message-ID."""
     found = {}
@@ -178,14 +169,9 @@ def _mails(site: SampleSite) -> dict[str, str]:
     return found
 
 
-def _name(venv: Path) -> str:
-    """Return the name of the directory that holds a venv."""
-    return venv.parent.name
-
-
 def _passed(site: SampleSite, venv: Path) -> bool:
     """Whether the site's own record tells that all its tests have passed with this venv, and just these packages."""
-    return (_name(venv), _installed(venv)) in [(one["release"], one["versions"]) for one in site.passed_tests()]
+    return {"release": venv.parent.name, "versions": _installed(venv)} in site.passed_tests()
 
 
 def _installed(venv: Path) -> dict[str, str]:
@@ -239,10 +225,8 @@ def _changed(site: SampleSite) -> list[str]:
 def _unsound_objects(site: SampleSite) -> list[str]:
     broken = []
     for place in (site.path, site.remote) if (site.path / ".git").exists() else ():
-        words: list[str | Path] = [git_executable(), "fsck", "--no-progress", "--no-dangling"]
-        finished = run(words, cwd=place, env=site.env)
-        if finished.returncode != 0:
-            broken.append(f"I3: git fsck in {place.name}: {finished}")
+        finished = run([git_executable(), "fsck", "--no-progress", "--no-dangling"], cwd=place, env=site.env)
+        broken += unless(finished.returncode == 0, f"I3: git fsck in {place.name}: {finished}")
     return broken
 
 

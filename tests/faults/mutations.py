@@ -11,10 +11,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import FileLock
 
+import releaser
+from releaser.pipelines import recovery
+from releaser.releases.journal import Entry, Journal
+from releaser.site import run_lock
+from releaser.system import files as durable
+from releaser.system.process import Runner
+from releaser.tools import django, git, git_reader
+
+_WRITE = Journal.write
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"
 
@@ -23,7 +33,7 @@ def _nothing() -> None:
     """Patch nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Mutation:
     """A step that is left out: every event that matches `omits`, and what `patch` changes."""
 
@@ -35,7 +45,7 @@ class Mutation:
 def named(name: str) -> Mutation:
     """Return a mutation by its name; one that changes nothing for the empty name."""
     if not name:
-        return Mutation(name="")
+        return Mutation("")
     return next(one for one in MUTATIONS if one.name == name)
 
 
@@ -47,8 +57,6 @@ def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> No
 
     Raises TypeError if the other one takes other arguments: it would end the run, and what is left out tell nothing.
     """
-    import releaser
-
     ours, theirs = inspect.signature(instead).parameters, inspect.signature(function).parameters
     takes_any = any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in ours.values())
     if not takes_any and [name.lstrip("_") for name in ours] != [*theirs]:
@@ -64,29 +72,24 @@ def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> No
                     setattr(loaded, key, instead)
 
 
+def _write_journal(write: Callable[[Journal, Entry], Entry]) -> None:
+    Journal.write = write  # type: ignore[assignment,method-assign]
+
+
 def _without_journal(phase: str) -> Callable[[], None]:
     """Write nothing to the journal for a phase; for `done`, nothing of what is finished after the flip."""
 
-    def patch() -> None:
-        from releaser.releases.journal import Entry, Journal
+    def write(self: Journal, entry: Entry) -> Entry:
+        is_meant = bool(entry.done) if phase == "done" else entry.phase == phase and not entry.done
+        return entry if is_meant else _WRITE(self, entry)
 
-        real = Journal.write
-
-        def write(self: Journal, entry: Entry) -> Entry:
-            is_meant = bool(entry.done) if phase == "done" else entry.phase == phase and not entry.done
-            return entry if is_meant else real(self, entry)
-
-        Journal.write = write  # type: ignore[method-assign]
-
-    return patch
+    return lambda: _write_journal(write)
 
 
 def _over_what_is_there(
     target: Path, data: bytes, *, staging: Path | None = None, private: bool = False, mode: int | None = None
 ) -> None:
     """Write a file in its place."""
-    from releaser.system import files as durable
-
     with target.open("wb") as file:
         os.fsync(file.fileno())
         file.write(data)
@@ -97,27 +100,21 @@ def _over_what_is_there(
 
 def _in_place() -> None:
     """Write state files over what is there."""
-    from releaser.system import files as durable
-
     _everywhere(durable.replace_file, _over_what_is_there)
 
 
 def _journal_in_place() -> None:
     """Write the journal over what is there."""
 
-    from releaser.releases.journal import Entry, Journal
-    from releaser.system.files import encode_state
-
     def write(self: Journal, entry: Entry) -> Entry:
-        _over_what_is_there(self.path, encode_state(entry))
+        _over_what_is_there(self.path, durable.encode_state(entry))
         return entry
 
-    Journal.write = write  # type: ignore[method-assign]
+    _write_journal(write)
 
 
 def _unlink_then_link() -> None:
     """Take the old link away, and then make the new one."""
-    from releaser.system import files as durable
 
     def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
         link.unlink(missing_ok=True)
@@ -128,8 +125,6 @@ def _unlink_then_link() -> None:
 
 
 def _without_exchange() -> None:
-    from releaser.system import files as durable
-
     _everywhere(durable.exchange, lambda *_: False)
 
 
@@ -140,57 +135,39 @@ def _adoption_unnoted() -> None:
 
 def _keeps_stale(caller: str) -> Callable[[], None]:
     """Clear no name where a function of that name wants it cleared."""
+    real = durable.clear_name
 
-    def patch() -> None:
-        from releaser.system import files as durable
+    def clear_name(path: Path, **how: bool) -> None:
+        if sys._getframe(1).f_code.co_name != caller:
+            real(path, **how)
 
-        real = durable.clear_name
-
-        def clear_name(path: Path, **how: bool) -> None:
-            if sys._getframe(1).f_code.co_name != caller:
-                real(path, **how)
-
-        _everywhere(real, clear_name)
-
-    return patch
+    return lambda: _everywhere(real, clear_name)
 
 
 def _untold() -> None:
     """Drop the journal as soon as nothing is in progress any more."""
-    from releaser.releases.journal import Entry, Journal
-
-    real = Journal.write
 
     def write(self: Journal, entry: Entry) -> Entry:
         if entry.phase != "reporting":
-            return real(self, entry)
+            return _WRITE(self, entry)
         self.drop()
         return entry
 
-    Journal.write = write  # type: ignore[method-assign]
+    _write_journal(write)
 
 
 def _git_by_default() -> None:
-    from releaser.tools import git_reader
-
     assert git_reader._DURABLY
     git_reader._DURABLY = ()  # type: ignore[assignment]
 
 
-def _not_written_out(module: str) -> Callable[[], None]:
-    def patch() -> None:
-        found = importlib.import_module(module)
-        assert hasattr(found, "write_out")
-        found.write_out = lambda _: None  # type: ignore[attr-defined]
-
-    return patch
+def _not_written_out(module: ModuleType) -> Callable[[], None]:
+    assert hasattr(module, "write_out")
+    return lambda: setattr(module, "write_out", lambda _: None)
 
 
 def _lock_inherited() -> None:
     """Let every program that is started have the project lock open too."""
-    from releaser.site import run_lock
-    from releaser.system.process import Runner
-
     acquire, start = run_lock._try_to_acquire, Runner._start
 
     def acquired(lock: FileLock, wait: float) -> bool:
@@ -209,8 +186,6 @@ def _lock_inherited() -> None:
 
 
 def _without_sweep() -> None:
-    from releaser.pipelines import recovery
-
     _everywhere(recovery.sweep, lambda _site, _log: None)
 
 
@@ -219,14 +194,14 @@ def _syncs_of(file: str, name: str) -> tuple[Mutation, Mutation]:
     directory, _, base = file.rpartition("/")
     temporary = f"{STATE if base == 'uv.lock' else directory}/.{base}.new"
     return (
-        Mutation(name=f"fsync of the {name}", omits=f"sync-data {temporary}"),
-        Mutation(name=f"fsync of the directory with the {name}", omits=f"sync-entry {file}"),
+        Mutation(f"fsync of the {name}", f"sync-data {temporary}"),
+        Mutation(f"fsync of the directory with the {name}", f"sync-entry {file}"),
     )
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    Mutation(name="syncfs of a built release", omits=f"syncfs {RELEASE}"),
-    Mutation(name="syncfs of an adopted venv", omits=f"syncfs {RELEASE}"),
+    Mutation("syncfs of a built release", f"syncfs {RELEASE}"),
+    Mutation("syncfs of an adopted venv", f"syncfs {RELEASE}"),
     *_syncs_of(f"{RELEASE}/manifest.json", "manifest"),
     *_syncs_of(f"{STATE}/journal.json", "journal"),
     *_syncs_of("site/uv.lock", "lock in the checkout"),
@@ -235,33 +210,33 @@ MUTATIONS: tuple[Mutation, ...] = (
     _syncs_of(f"{STATE}/blocks.json", "table of blocks")[0],
     _syncs_of(f"{STATE}/pending.json", "note of what is to be pushed")[0],
     _syncs_of(f"{STATE}/lock-before", "lock before the flip")[0],
-    Mutation(name="fsync of the directory after the flip", omits="sync-entry site/.venv"),
-    Mutation(name="fsync of the directory after the link is taken away", omits="sync-removal site/.venv"),
-    Mutation(name="fsync of the directory after the journal is dropped", omits=f"sync-removal {STATE}/journal.json"),
-    Mutation(name="fsync of the directory with a journal put aside", omits=f"sync-entry {STATE}/journal.json.*"),
-    Mutation(name="fsync of a mail", omits=f"sync-data {STATE}/outbox/tmp/<mail>"),
-    Mutation(name="fsync of the directory with a mail", omits=f"sync-entry {STATE}/outbox/new/<mail>"),
-    Mutation(name="fsync of the directory with the outbox's own", omits=f"sync-entry {STATE}/outbox/???"),
-    Mutation(name="fsync of the directory with a new state directory", omits="sync-entry .releaser"),
-    Mutation(name="fsync of the history", omits=f"sync-data {STATE}/history.jsonl"),
-    Mutation(name="fsync of the directory with the history", omits=f"sync-entry {STATE}/history.jsonl"),
-    Mutation(name="fsync of the directory with a release on its way out", omits="sync-entry *.doomed-<release>"),
-    Mutation(name="core.fsync=all for git", patch=_git_by_default),
-    Mutation(name="syncfs after git moved the checkout", patch=_not_written_out("releaser.tools.git")),
-    Mutation(name="syncfs after collectstatic", patch=_not_written_out("releaser.tools.django")),
-    Mutation(name="journal: building", patch=_without_journal("building")),
-    Mutation(name="journal: adopting", patch=_adoption_unnoted),
-    Mutation(name="journal: committing", patch=_without_journal("committing")),
-    Mutation(name="journal: what is done after the flip", patch=_without_journal("done")),
-    Mutation(name="journal: reverting", patch=_without_journal("reverting")),
-    Mutation(name="journal: reporting", patch=_untold),
-    Mutation(name="journal dropped at the end", omits=f"remove {STATE}/journal.json"),
-    Mutation(name="state files by rename", patch=_in_place),
-    Mutation(name="the journal by rename", patch=_journal_in_place),
-    Mutation(name="the flip by rename", patch=_unlink_then_link),
-    Mutation(name="adoption by exchange", patch=_without_exchange),
-    Mutation(name="unlink of a stale temporary link", patch=_keeps_stale("_rename_when_done")),
-    Mutation(name="unlink of a stale temporary file", patch=_keeps_stale("_rename_when_done")),
-    Mutation(name="sweep of what is half-made", patch=_without_sweep),
-    Mutation(name="the project lock kept from what is started", patch=_lock_inherited),
+    Mutation("fsync of the directory after the flip", "sync-entry site/.venv"),
+    Mutation("fsync of the directory after the link is taken away", "sync-removal site/.venv"),
+    Mutation("fsync of the directory after the journal is dropped", f"sync-removal {STATE}/journal.json"),
+    Mutation("fsync of the directory with a journal put aside", f"sync-entry {STATE}/journal.json.*"),
+    Mutation("fsync of a mail", f"sync-data {STATE}/outbox/tmp/<mail>"),
+    Mutation("fsync of the directory with a mail", f"sync-entry {STATE}/outbox/new/<mail>"),
+    Mutation("fsync of the directory with the outbox's own", f"sync-entry {STATE}/outbox/???"),
+    Mutation("fsync of the directory with a new state directory", "sync-entry .releaser"),
+    Mutation("fsync of the history", f"sync-data {STATE}/history.jsonl"),
+    Mutation("fsync of the directory with the history", f"sync-entry {STATE}/history.jsonl"),
+    Mutation("fsync of the directory with a release on its way out", "sync-entry *.doomed-<release>"),
+    Mutation("core.fsync=all for git", patch=_git_by_default),
+    Mutation("syncfs after git moved the checkout", patch=_not_written_out(git)),
+    Mutation("syncfs after collectstatic", patch=_not_written_out(django)),
+    Mutation("journal: building", patch=_without_journal("building")),
+    Mutation("journal: adopting", patch=_adoption_unnoted),
+    Mutation("journal: committing", patch=_without_journal("committing")),
+    Mutation("journal: what is done after the flip", patch=_without_journal("done")),
+    Mutation("journal: reverting", patch=_without_journal("reverting")),
+    Mutation("journal: reporting", patch=_untold),
+    Mutation("journal dropped at the end", f"remove {STATE}/journal.json"),
+    Mutation("state files by rename", patch=_in_place),
+    Mutation("the journal by rename", patch=_journal_in_place),
+    Mutation("the flip by rename", patch=_unlink_then_link),
+    Mutation("adoption by exchange", patch=_without_exchange),
+    Mutation("unlink of a stale temporary link", patch=_keeps_stale("_rename_when_done")),
+    Mutation("unlink of a stale temporary file", patch=_keeps_stale("_rename_when_done")),
+    Mutation("sweep of what is half-made", patch=_without_sweep),
+    Mutation("the project lock kept from what is started", patch=_lock_inherited),
 )

@@ -248,32 +248,33 @@ def _absolute(path: Any, directory: int) -> str:
     return os.path.join(os.path.realpath(parent), name)
 
 
-class _Libc:
+class _Libc(ctypes.CDLL):
     """The C library, with an ear at what releaser asks it."""
 
     def __init__(self, observer: Observer) -> None:
-        self._libc, self._observer = ctypes.CDLL(None, use_errno=True), observer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._libc, name)
+        super().__init__(None, use_errno=True)
+        self._observer = observer
 
     def syncfs(self, descriptor: int) -> int:
         if not self._observer.syncs(descriptor, "syncfs"):
             return 0
-        result = int(self._libc.syncfs(descriptor))
+        result = int(self["syncfs"](descriptor))
         if self._observer.disk is not None:
             self._observer.disk.all_is_synced()
         return result
 
     def renameat2(self, *args: Any) -> int:
-        self._observer.exchanges(os.fsdecode(args[1]), os.fsdecode(args[3]))
-        result = int(self._libc.renameat2(*args))
+        first, second = os.fsdecode(args[1]), os.fsdecode(args[3])
+        self._observer.exchanges(first, second)
+        result = int(self["renameat2"](*args))
         if self._observer.disk is not None and result == 0:
-            self._observer.disk.has_exchanged(os.fsdecode(args[1]), os.fsdecode(args[3]))
+            self._observer.disk.has_exchanged(first, second)
         return result
 
 
 def _observe_syncs(observer: Observer) -> None:
+    from releaser.system import files as durable
+
     real = os.fsync
 
     def fsync(file: Any) -> None:
@@ -285,10 +286,7 @@ def _observe_syncs(observer: Observer) -> None:
             observer.disk.is_synced(descriptor)
 
     os.fsync = fsync  # type: ignore[assignment]
-
-    from releaser.system import files as durable
-
-    durable._libc = lambda: _Libc(observer)  # type: ignore[assignment,return-value]
+    durable._libc = lambda: _Libc(observer)
 
 
 def _observe_programs(observer: Observer) -> None:

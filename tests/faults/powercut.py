@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.faults.observed import Fault, Point, started
 from tests.faults.scenes import Scenes
 from tests.support.guards import require
@@ -57,14 +59,12 @@ class Disk:
         while subprocess.run(["umount", self.place], check=False, capture_output=True).returncode != 0:
             if time.monotonic() > ends_at:
                 _do("umount", "--lazy", self.place)
-                message = f"{self.place} is still in use"
-                raise AssertionError(message)
+                pytest.fail(f"{self.place} is still in use")
             time.sleep(0.02)
         # A sandbox of another test has seen this mount, and keeps it until it ends; else it would be mounted once more.
         while subprocess.run(["losetup", "--associated", self.image], check=True, capture_output=True).stdout:
             if time.monotonic() > ends_at:
-                message = f"{self.image} is still mounted for somebody"
-                raise AssertionError(message)
+                pytest.fail(f"{self.image} is still mounted in another process")
             time.sleep(0.02)
 
     def boot(self) -> None:
@@ -99,17 +99,17 @@ class Disks:
     def _image(self, scene: str) -> tuple[SampleSite, Path]:
         if scene not in self._made:
             place = self._directory / str(len(self._made))
-            place.mkdir()
             site = self._scenes.copy(scene, place)
             site.remote.rename(place / "remote.git")
             site.remote.symlink_to(f"../{site.remote.name}")
-            image = place / "disk.img"
-            fresh = place / "mounted"
+            image, fresh = place / "disk.img", place / "mounted"
             fresh.mkdir()
             with image.open("wb") as file:
                 file.truncate(_SIZE)
             _do("mkfs.ext4", "-q", "-F", "-I", "256", image)
-            _fill(Disk(image, fresh), site.outer)
+            with _mounted(Disk(image, fresh)):  # `mkfs.ext4 -d` would cut times of change to whole seconds
+                _do("cp", "--archive", f"{site.outer}/.", fresh)
+                (fresh / "lost+found").rmdir()
             self._made[scene] = site, image
         return self._made[scene]
 
@@ -134,13 +134,6 @@ def _mounted(disk: Disk) -> Iterator[None]:
         _do("umount", "--lazy", base)
 
 
-def _fill(disk: Disk, source: Path) -> None:
-    """Copy a directory to the disk, times of change included (`mkfs.ext4 -d` cuts them to whole seconds)."""
-    with _mounted(disk):
-        _do("cp", "--archive", f"{source}/.", disk.place)
-        (disk.place / "lost+found").rmdir()
-
-
 def _settled(like: SampleSite, base: Path) -> SampleSite:
     """Return the site on the mounted disk, with all that lies elsewhere."""
     place = like.outer.parent
@@ -149,14 +142,7 @@ def _settled(like: SampleSite, base: Path) -> SampleSite:
             shutil.copytree(path, base / path.name, symlinks=True)
         elif path.suffix == ".passed":
             shutil.copyfile(path, base / path.name)
-    return SampleSite(
-        base,
-        outer=like.outer.name,
-        name=like.path.name,
-        link=os.path.relpath(like.link, like.path),
-        options=like.options,
-        uv_cache=Path(like.env["UV_CACHE_DIR"]),
-    )
+    return like.moved(base)
 
 
 def _do(*words: str | Path) -> None:

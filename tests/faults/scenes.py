@@ -1,4 +1,4 @@
-"""Sites in the states in which faults are made, each made once a session and then copied."""
+"""Sites in the states in which faults are made, each made once a session, of another one, and then copied."""
 
 import pickle
 import shutil
@@ -17,20 +17,21 @@ from tests.support.templates import Templates
 
 T = TypeVar("T")
 
-SETTINGS = {"health_check": "python manage.py check"}
 ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}
 UPDATED = {"alpha": "1.1.0", "beta": "1.0.0"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Scene:
     """A command on a site in some state, and what is to come of it, faults or not.
 
-    `told` matches the one mail that tells of it, after the next update at the latest; None when nobody is to be told
-    but the one who gave the command. `versions` are what is live after the next update.
+    The site is that of the scene `base`, or a new one, after `prepare`. `told` matches the one mail that tells of it,
+    after the next update at the latest; None when nobody is to be told but the one who gave the command. `versions` are
+    what is live after the next update.
     """
 
-    make: Callable[[SiteFactory], SampleSite]
+    base: str
+    prepare: Callable[[SampleSite], object]
     command: str
     code: int = 0
     told: str | None = None
@@ -38,78 +39,59 @@ class Scene:
     prunes: bool = False
 
 
-def _fresh(make_site: SiteFactory, *, venv: bool = True, culprits: str = "hold") -> SampleSite:
-    site = make_site(settings={**SETTINGS, "culprits": culprits}, venv=venv)
+def _new_package(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
-    return site
 
 
-def _bare(make_site: SiteFactory) -> SampleSite:
-    return _fresh(make_site, venv=False)
+def _with_venv(site: SampleSite) -> None:
+    site.make_venv()
 
 
-def _adopted(make_site: SiteFactory, culprits: str = "hold") -> SampleSite:
-    site = _fresh(make_site, culprits=culprits)
+def _adopted(site: SampleSite) -> None:
     site.releaser("init", check=0)
     site.push_from_elsewhere({"notes.txt": "pulled"})
-    return site
 
 
-def _updated(make_site: SiteFactory) -> SampleSite:
-    site = _adopted(make_site)
+def _updated(site: SampleSite) -> None:
     site.releaser("update", check=0)
-    return site
 
 
-def _prunable(make_site: SiteFactory) -> SampleSite:
-    site = _updated(make_site)
+def _prunable(site: SampleSite) -> None:
     for version in ("1.1.1", "1.1.2", "1.1.3"):
-        site.publish("alpha", version)
-        site.releaser("update", check=0)
+        site.update_to("alpha", version)
     site.write_dotenv({"RELEASER_KEEP": "1", "RELEASER_KEEP_WITHIN": "0d"})
-    return site
 
 
-def _without_git(make_site: SiteFactory) -> SampleSite:
-    site = _fresh(make_site)
+def _without_git(site: SampleSite) -> None:
     for place in (site.path / ".git", site.remote):
         shutil.rmtree(place)
     site.releaser("init", check=0)
-    return site
 
 
-def _red(make_site: SiteFactory) -> SampleSite:
-    site = _adopted(make_site, culprits="off")
+def _red(site: SampleSite) -> None:
+    site.write_dotenv({"RELEASER_CULPRITS": "off"})
     site.publish("alpha", "1.2.0", broken=True)
-    return site
 
 
-def _red_in_part(make_site: SiteFactory) -> SampleSite:
-    site = _adopted(make_site)
+def _red_in_part(site: SampleSite) -> None:
     site.publish("beta", "1.2.0", broken=True)
-    return site
 
 
-def _ill(make_site: SiteFactory) -> SampleSite:
-    """Make a site whose next commit breaks collectstatic; the package that comes with it is good."""
-    site = _adopted(make_site)
+def _ill(site: SampleSite) -> None:
+    """Let the next commit break collectstatic; the package that comes with it is good."""
     text = (site.path / "manage.py").read_text(encoding="utf-8")
     check = '    refuse_broken("collectstatic")\n'
     site.push_from_elsewhere({"manage.py": text.replace(check, check + "    return 1\n")})
-    return site
 
 
-def _ill_package(make_site: SiteFactory) -> SampleSite:
-    """Make a site without a new commit, whose newest package breaks collectstatic."""
-    site = _fresh(make_site)
+def _ill_package(site: SampleSite) -> None:
+    """Let the newest package break collectstatic; there is no new commit."""
     site.releaser("init", check=0)
     site.publish("alpha", "1.2.0", broken="collectstatic")
-    return site
 
 
-def _bundled(make_site: SiteFactory) -> SampleSite:
-    """Make a site that follows a channel, to which another host has published what it has updated to."""
-    site = _adopted(make_site)
+def _bundled(site: SampleSite) -> None:
+    """Let the site follow a channel, to which another host has published what it has updated to."""
     key, signers = make_key(site.outer)
     line = signers.read_text(encoding="utf-8")
     signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
@@ -124,43 +106,23 @@ def _bundled(make_site: SiteFactory) -> SampleSite:
         builder.releaser("bundle create", "--no-installer", "--sign", key, "-o", file, env=env, check=0)
         to = ("--to", site.outer / "channel", "--name", "production")
         builder.releaser("channel publish", file, "--sign", key, *to, check=0)
-    return site
 
 
+_NEWER = r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"
+_TAKEN_BACK = r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback"
+_GONE_BACK = r"\brolled back|switched to|(?s:releaser rollback.{1,80}had\s+made)"
 SCENES: Mapping[str, Scene] = {
-    "init": Scene(make=_fresh, command="init"),
-    "init without a venv": Scene(make=_bare, command="init"),
-    "update": Scene(make=_adopted, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
-    "update without git": Scene(make=_without_git, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
-    "update, tests fail": Scene(
-        make=_red, command="update", code=5, told=r"failed its tests|tests fail", versions=ORIGINAL
-    ),
-    "update, one held back": Scene(make=_red_in_part, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
-    "update, taken back": Scene(
-        make=_ill,
-        command="update",
-        code=6,
-        told=r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback",
-    ),
-    "update, package taken back": Scene(
-        make=_ill_package,
-        command="update",
-        code=6,
-        told=r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback",
-        versions=ORIGINAL,
-    ),
-    "rollback": Scene(
-        make=_updated,
-        command="rollback",
-        told=r"\brolled back|switched to|(?s:releaser rollback.{1,80}had\s+made)",
-        versions=ORIGINAL,
-    ),
-    "update from a channel": Scene(
-        make=_bundled,
-        command="update --from {outer}/channel/production",
-        told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0",
-    ),
-    "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),
+    "init without a venv": Scene("", _new_package, "init"),
+    "init": Scene("init without a venv", _with_venv, "init"),
+    "update": Scene("init", _adopted, "update", told=_NEWER),
+    "update without git": Scene("init", _without_git, "update", told=_NEWER),
+    "update, tests fail": Scene("update", _red, "update", 5, r"failed its tests|tests fail", ORIGINAL),
+    "update, one held back": Scene("update", _red_in_part, "update", told=_NEWER),
+    "update, taken back": Scene("update", _ill, "update", 6, _TAKEN_BACK),
+    "update, package taken back": Scene("init", _ill_package, "update", 6, _TAKEN_BACK, ORIGINAL),
+    "rollback": Scene("update", _updated, "rollback", told=_GONE_BACK, versions=ORIGINAL),
+    "update from a channel": Scene("update", _bundled, "update --from {outer}/channel/production", told=_NEWER),
+    "prune": Scene("rollback", _prunable, "prune", versions={"alpha": "1.1.3"}, prunes=True),
 }
 
 
@@ -174,7 +136,7 @@ class Scenes:
 
     def copy(self, name: str, base: Path) -> SampleSite:
         """Copy the site of a scene below `base`."""
-        return self.once(f"scene {name}", lambda: self._make(name)).copy(base)
+        return self.once(f"scene {name}", lambda: self._make(SCENES[name])).copy(base)
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """Return what `make` gives to the first worker that asks for it."""
@@ -187,9 +149,12 @@ class Scenes:
         made: T = self._made[what]
         return made
 
-    def _make(self, name: str) -> SampleSite:
+    def _make(self, scene: Scene) -> SampleSite:
         place = Path(tempfile.mkdtemp(dir=self._directory))
-        return SCENES[name].make(SiteFactory(place, self._templates))
+        settings = {"health_check": "python manage.py check"}
+        site = self.copy(scene.base, place) if scene.base else SiteFactory(place, self._templates)(settings=settings)
+        scene.prepare(site)
+        return site
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
-from tests.faults.invariants import Witness
+from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import Scenes
 from tests.faults.tally import Tallies
 from tests.support.commands import Finished
@@ -43,9 +43,9 @@ def test_a_candidate_that_fails_its_tests(scenes: Scenes, tmp_path: Path, tally:
         silent(finished)
         tested = [run.versions["alpha"] for run in site.manage_runs("test")]
         broken = witness.after_update(finished, told="tests fail", versions={"alpha": "1.0.0"})
-        broken += [] if tested.count("1.2.0") == 1 else [f"the candidate was tested on {tested}"]
-        broken += [] if link_as_it_is(site) == link else ["the link was moved"]
-        points.add(command="update", point=f"night {night}", broken=broken)
+        broken += unless(tested.count("1.2.0") == 1, f"the candidate was tested on {tested}")
+        broken += unless(link_as_it_is(site) == link, "the link was moved")
+        points.add("update", f"night {night}", broken)
     points.check()
 
 
@@ -68,9 +68,9 @@ def test_a_candidate_that_fails_its_health_check(
         finished = on_night(night, site)
         silent(finished)
         broken = witness.after_update(finished, told="health check failed", versions={"alpha": "1.0.0"})
-        broken += [] if link_as_it_is(site) == link else ["the link was moved"]
-        broken += [] if site.restarted_at() == restarted else ["the site was restarted"]
-        points.add(command="update", point=f"night {night}", broken=broken)
+        broken += unless(link_as_it_is(site) == link, "the link was moved")
+        broken += unless(site.restarted_at() == restarted, "the site was restarted")
+        points.add("update", f"night {night}", broken)
     assert notes.read_text(encoding="utf-8").split() == ["1.0.0", "1.2.0", "1.0.0"]
     points.check()
 
@@ -81,10 +81,5 @@ def test_the_nights_are_nights(scenes: Scenes, tmp_path: Path) -> None:
     site.releaser("update", check=0)
     site.publish("alpha", "1.2.0")
     on_night(40, site)
-    newest, earlier = (row["created_at"] for row in site.json("list")[:2])
-    assert days_between(earlier, newest) == 40
-
-
-def days_between(earlier: str, later: str) -> int:
-
-    return round((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds() / 86400)
+    newest, earlier = (datetime.fromisoformat(row["created_at"]) for row in site.json("list")[:2])
+    assert round((newest - earlier) / timedelta(days=1)) == 40

@@ -13,16 +13,13 @@ import pytest
 from tests.faults import powercut
 from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
-from tests.faults.powercut import Disk, Disks, cut_at
+from tests.faults.powercut import Disks, cut_at
 from tests.faults.scenes import SCENES, Scenes
 from tests.faults.stage import AKIN, SHARE_OF_AKIN, beginning_with
 from tests.faults.tally import Tallies
-from tests.support.sites import SampleSite
 
 TWICE = ("update", "rollback")  # scenes of which each kind of power cut comes at two points of the spread
 MOMENTS = 24  # at random, of a scene
-
-
 # Of scenes that have most of their points in common with others, each kind of power cut takes another share.
 KINDS = ("forget", "reorder", "all lost", "entries written")
 
@@ -36,6 +33,11 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool) -
     return [found[int(len(found) * (number + 0.5 + shift / len(KINDS)) / few)] for number in range(few)]
 
 
+def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
+    """Run the command of a scene once in a session, and return the points that it comes by."""
+    return scenes.once(f"points of {name}", lambda: points(scenes.copy(name, base / "recording"), SCENES[name].command))
+
+
 # What is not synced is lost
 
 
@@ -44,29 +46,16 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool) -
 def test_nothing_depends_on_what_was_not_synced(
     name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool, since: str
 ) -> None:
-    scene = SCENES[name]
+    command = SCENES[name].command
     tried = tally("power cut, unsynced data lost" if how == "forget" else "power cut, oldest unsynced change lost")
     found = beginning_with(points_of(scenes, name, tmp_path), since)
     for number, at in enumerate(spread(name, found, how, all_of_them=all_points)):
-        site = scenes.copy(name, fresh(tmp_path / str(number)))
+        site = scenes.copy(name, tmp_path / str(number))
         seen = Eyewitness.of(site, name)
-        ended = run_observed(site, scene.command, fault=Fault(at=at, how=how))
+        ended = run_observed(site, command, fault=Fault(at=at, how=how))
         assert ended.returncode == -signal.SIGKILL, f"{at} did not come: {ended}"
-        tried.add(command=scene.command, point=str(at), broken=seen.broken())
+        tried.add(command, str(at), seen.broken())
     tried.check()
-
-
-def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
-    """Run the command of a scene once in a session, and return the points that it comes by."""
-    return scenes.once(
-        f"points of {name}", lambda: points(scenes.copy(name, fresh(base / "recording")), SCENES[name].command)
-    )
-
-
-def fresh(directory: Path) -> Path:
-    """Make a directory."""
-    directory.mkdir(parents=True)
-    return directory
 
 
 # A real file system
@@ -77,69 +66,60 @@ UNFINISHED = ("write ", "sync-data ")
 ON_DISK = [name for name in SCENES if name not in ("update, one held back", "update without git")]
 
 
-@pytest.mark.parametrize("entries_written", [False, True], ids=["all-lost", "entries-written"])
+@pytest.mark.parametrize("kind", ["all lost", "entries written"])
 @pytest.mark.parametrize("name", ON_DISK)
 def test_a_power_cut_at_a_step_harms_nothing(
-    name: str,
-    entries_written: bool,
-    disks: Disks,
-    scenes: Scenes,
-    tmp_path: Path,
-    tally: Tallies,
-    all_points: bool,
-    since: str,
+    name: str, kind: str, disks: Disks, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool, since: str
 ) -> None:
+    """Releaser stands still at the point, while the power goes."""
+    command, entries_written = SCENES[name].command, kind == "entries written"
     tried = tally("power cut, ext4" + (", entries written" if entries_written else ""))
-    kind, found = "entries written" if entries_written else "all lost", points_of(scenes, name, tmp_path)
-    found = tuple(point for point in beginning_with(found, since) if not point.event.startswith(UNFINISHED))
+    found = beginning_with(points_of(scenes, name, tmp_path), since)
+    found = [point for point in found if not point.event.startswith(UNFINISHED)]
     for number, at in enumerate(spread(name, found, kind, all_of_them=all_points)):
         with disks.site(name, tmp_path / str(number)) as (site, disk):
-            broken = broken_by_cut(site, disk, name, at, entries_written=entries_written)
-        tried.add(command=SCENES[name].command, point=str(at), broken=broken)
+            seen = Eyewitness.of(site, name)
+            cut_at(site, disk, command, at=at, entries_written=entries_written)
+            tried.add(command, str(at), seen.broken())
     tried.check()
-
-
-def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries_written: bool) -> list[str]:
-    """Cut the power while releaser stands still at a point; name what does not hold afterwards."""
-    scene, seen = SCENES[name], Eyewitness.of(site, name)
-    cut_at(site, disk, scene.command, at=at, entries_written=entries_written)
-    return seen.broken()
 
 
 @pytest.mark.parametrize("name", ["update", "rollback", "init", "prune"])
 def test_a_power_cut_at_any_moment_harms_nothing(
     name: str, disks: Disks, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:
-    scene, tried = SCENES[name], tally("power cut, ext4, random moments")
+    command, tried = SCENES[name].command, tally("power cut, ext4, random moments")
     chance = random.Random(name)  # noqa: S311 - the same moments every time
     for number in range(MOMENTS if all_points else 1):
         seconds, entries_written = chance.uniform(0.1, 1.5), chance.random() < 0.5
         with disks.site(name, tmp_path / str(number)) as (site, disk):
             seen = Eyewitness.of(site, name)
-            with started(site, scene.command, fault=Fault()) as process:
+            with started(site, command, fault=Fault()) as process:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=seconds)
                 disk.cut(entries_written=entries_written)
             disk.boot()
-            broken = seen.broken()
-        tried.add(command=scene.command, point=f"after {seconds:.3f} s", broken=broken)
+            tried.add(command, f"after {seconds:.3f} s", seen.broken())
     tried.check()
 
 
-def test_a_cut_loses_what_was_not_synced_and_keeps_the_rest(disks: Disks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entries_written", [False, True])
+def test_a_cut_loses_what_was_not_synced_and_keeps_the_rest(
+    entries_written: bool, disks: Disks, tmp_path: Path
+) -> None:
     """The fault is a fault: what was synced is there, what was not is gone, or empty."""
-    for entries_written in (False, True):
-        with disks.site("update", tmp_path / str(entries_written)) as (site, disk):
-            with (site.outer / "synced").open("wb") as file:
-                file.write(b"data")
-                file.flush()
-                os.fsync(file.fileno())
-            (site.outer / "written").write_bytes(b"data")
-            disk.cut(entries_written=entries_written)
-            disk.boot()
-            assert (site.outer / "synced").read_bytes() == b"data"
-            assert (site.outer / "written").exists() == entries_written
-            assert not entries_written or (site.outer / "written").read_bytes() == b""
+    with disks.site("update", tmp_path / "disk") as (site, disk):
+        synced, written = site.outer / "synced", site.outer / "written"
+        with synced.open("wb") as file:
+            file.write(b"data")
+            file.flush()
+            os.fsync(file.fileno())
+        written.write_bytes(b"data")
+        disk.cut(entries_written=entries_written)
+        disk.boot()
+        assert synced.read_bytes() == b"data"
+        assert written.exists() == entries_written
+        assert not entries_written or written.read_bytes() == b""
 
 
 def test_an_image_is_whole_though_somebody_has_a_copy_of_the_mounts(
@@ -147,25 +127,21 @@ def test_an_image_is_whole_though_somebody_has_a_copy_of_the_mounts(
 ) -> None:
     """Bubblewrap has one for as long as it runs, and any other test may run it."""
     do, held = powercut._do, contextlib.ExitStack()
+    holder = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo; read end"]
 
     def doing(*words: str | Path) -> None:
         do(*words)
         if words[0] == "mount" and "loop" in words:
-            copy = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo; read end"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
+            copy = subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             held.callback(copy.communicate)
             assert copy.stdout is not None
             copy.stdout.readline()
 
     monkeypatch.setattr(powercut, "_do", doing)
-    directory = tmp_path / "images"
-    directory.mkdir()
-    with held, Disks(directory, scenes).site("prune", tmp_path / "disk") as (site, _):
+    (tmp_path / "images").mkdir()
+    with held, Disks(tmp_path / "images", scenes).site("prune", tmp_path / "disk") as (site, _):
         assert (site.path / "uv.lock").exists()
 
 
 def test_the_end_is_a_point(scenes: Scenes, tmp_path: Path) -> None:
-    assert points_of(scenes, "update", tmp_path)[-1] == Point(event=END)
+    assert points_of(scenes, "update", tmp_path)[-1] == Point(END)

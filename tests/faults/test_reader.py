@@ -22,48 +22,41 @@ FLIPS, SPREAD = 10_000, 500
 ENOUGH = 40  # readings, of which some begin on either side
 VERSIONS = "1.2.0", "1.3.0"
 
-# Resolves the link, and imports a package of the lock through it, as often as it can.
-RESOLVER = """\
-import importlib, json, os, sys, threading
-link, failures, seen, count, told = sys.argv[1], [], {}, 0, open(sys.argv[2], "wb", buffering=0)
+# Reads as often as it can: `once`, with the link in sys.argv[1], returns the versions that it sees.
+READING = """\
+import importlib, json, os, subprocess, sys, threading
+{once}
+failures, seen, count, told = [], set(), 0, open(sys.argv[2], "wb", buffering=0)
 stopped = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
-places = os.path.join(link, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
-sys.path.insert(0, places)
-sys.dont_write_bytecode = True
 print("ready", flush=True)
 while not stopped.is_set():
     count += told.write(b".")
     try:
-        os.stat(os.path.join(os.path.realpath(link, strict=True), "pyvenv.cfg"))
-        importlib.invalidate_caches()
-        sys.path_importer_cache.clear()
-        sys.modules.pop("alpha", None)
-        seen[importlib.import_module("alpha").__version__] = True
+        seen.add(once(sys.argv[1]))
     except Exception as error:
         failures.append(repr(error))
-print(json.dumps({"reads": count, "failures": failures, "seen": sorted(seen)}))
+print(json.dumps({{"reads": count, "failures": failures, "seen": sorted(seen)}}))
 """
-
-# Starts the live Python, which imports one package and, a moment later, another, as often as it can.
+# Resolves the link, and imports a package of the lock through it.
+RESOLVER = """\
+sys.path.insert(0, os.path.join(sys.argv[1], "lib", "python%d.%d" % sys.version_info[:2], "site-packages"))
+sys.dont_write_bytecode = True
+def once(link):
+    os.stat(os.path.join(os.path.realpath(link, strict=True), "pyvenv.cfg"))
+    importlib.invalidate_caches()
+    sys.path_importer_cache.clear()
+    sys.modules.pop("alpha", None)
+    return importlib.import_module("alpha").__version__
+"""
+# Starts the live Python, which imports one package and, a moment later, another.
 STARTER = """\
-import json, subprocess, sys, threading
-failures, seen, count, told = [], {}, 0, open(sys.argv[2], "wb", buffering=0)
-stopped = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
-print("ready", flush=True)
-while not stopped.is_set():
-    count += told.write(b".")
-    try:
-        program = "import alpha, time; time.sleep(0.005); import beta; print(alpha.__version__, beta.__version__)"
-        done = subprocess.run([sys.argv[1] + "/bin/python", "-c", program], capture_output=True, text=True)
-        if done.returncode:
-            failures.append(done.stderr)
-        else:
-            seen[done.stdout.strip()] = True
-    except OSError as error:
-        failures.append(repr(error))
-print(json.dumps({"reads": count, "failures": failures, "seen": sorted(seen)}))
+program = "import alpha, time; time.sleep(0.005); import beta; print(alpha.__version__, beta.__version__)"
+def once(link):
+    done = subprocess.run([link + "/bin/python", "-c", program], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout.strip()
 """
 
 
@@ -89,7 +82,7 @@ class Reader:
 def reading(site: SampleSite, program: str) -> Iterator[Reader]:
     """Start a reader of the live environment; wait until it reads."""
     told = site.outer.parent / "readings"
-    words = [sys.executable, "-c", program, str(site.link), str(told)]
+    words = [sys.executable, "-c", READING.format(once=program), str(site.link), str(told)]
     with subprocess.Popen(
         words, cwd=site.outer, env=site.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -140,5 +133,5 @@ def test_a_reader_through_thousands_of_flips(
     # Both, else it was not looking while the link moved; and no other, of which each would be a mixture of two.
     assert result["seen"] == [" ".join([version] * imports) for version in VERSIONS]
     for number in range(flips):  # each flip is a point; a failure of the reader is charged to one of them
-        points.add(command="flip", point=f"read {number}", broken=result["failures"][number : number + 1])
+        points.add("flip", f"read {number}", result["failures"][number : number + 1])
     points.check()

@@ -4,15 +4,16 @@ import contextlib
 import os
 import shutil
 import sys
-import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from tests.e2e.refusals import BUG_SIGN, small_file_system
-from tests.faults.invariants import Witness
+from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import SCENES, UPDATED, Scene, Scenes
 from tests.faults.tally import Tallies
 from tests.support.commands import Finished, run
@@ -71,34 +72,17 @@ def filled(site: SampleSite, kind: Kind, *, leave: int) -> Iterator[None]:
         ballast.unlink() if kind == "bytes" else shutil.rmtree(ballast)
 
 
-class LowWater(threading.Thread):
-    """Watches how much is free at the least."""
-
-    def __init__(self, site: SampleSite) -> None:
-        super().__init__()
-        self._site = site
-        self._stopped = threading.Event()
-        self.least = {kind: free(site, kind) for kind in KINDS}
-
-    def run(self) -> None:
-        while not self._stopped.wait(0.001):
-            self.least = {kind: min(least, free(self._site, kind)) for kind, least in self.least.items()}
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._stopped.set()
-        self.join()
-
-
 def needed(scenes: Scenes, name: str, base: Path) -> dict[Kind, int]:
     """Measure how many pages and inodes a command takes at its widest."""
     base.mkdir()
-    with on_small_disk(scenes, name, base) as site:
-        before, watch = {kind: free(site, kind) for kind in KINDS}, LowWater(site)
-        watch.start()
-        site.releaser(SCENES[name].command, check=0)
-        watch.stop()
-        return {kind: before[kind] - watch.least[kind] for kind in KINDS}
+    with on_small_disk(scenes, name, base) as site, ThreadPoolExecutor() as pool:
+        before = {kind: free(site, kind) for kind in KINDS}
+        least, run = {**before}, pool.submit(site.releaser, SCENES[name].command, check=0)
+        while not run.done():
+            least = {kind: min(least[kind], free(site, kind)) for kind in KINDS}
+            time.sleep(0.001)
+        run.result()
+        return {kind: before[kind] - least[kind] for kind in KINDS}
 
 
 def sizes(most: int, *, everything: bool) -> list[int]:
@@ -121,7 +105,7 @@ def test_a_disk_that_is_full_at_any_step(
             with on_small_disk(scenes, name, base) as site:
                 finished, broken = on_full_disk(site, scene, kind, leave=leave)
             codes.append(finished.returncode)
-            points.add(command=scene.command, point=f"{leave} {kind} of {most[kind]} left", broken=broken)
+            points.add(scene.command, f"{leave} {kind} of {most[kind]} left", broken)
     # A rollback has room of its own; all else should have had too little at least once.
     assert any(codes) == (name != "rollback"), codes
     for points in tallies.values():
@@ -134,15 +118,10 @@ def on_full_disk(site: SampleSite, scene: Scene, kind: Kind, *, leave: int) -> t
     with filled(site, kind, leave=leave):
         words: list[str | Path] = [sys.executable, "-c", WITHOUT_LOOKING, scene.command, "--project", site.path]
         finished = run(words, cwd=site.outer.parent.parent, env=site.environment())
-        broken = witness.at_once() + unfit(finished)
+        # It has ended in a way that people can understand.
+        fits = finished.returncode in CODES and not BUG_SIGN.search(finished.stdout + finished.stderr)
+        broken = witness.at_once() + unless(fits, f"it should have said what is wrong: {finished}")
     gone_back = scene.command == "rollback" and finished.returncode in (0, 7)
     versions = {"alpha": "1.0.0"} if gone_back else UPDATED
     told = r"^. site: (updated|recovered)" if scene.command == "update" else None
     return finished, broken + witness.after_update(site.releaser("update"), told=told, versions=versions)
-
-
-def unfit(finished: Finished) -> list[str]:
-    """See that a run has ended in a way that people can understand."""
-    if finished.returncode in CODES and not BUG_SIGN.search(finished.stdout + finished.stderr):
-        return []
-    return [f"it should have said what is wrong: {finished}"]

@@ -4,12 +4,13 @@ Nobody knows which of two that are started together comes first, so both orders 
 """
 
 import contextlib
+import glob
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from tests.e2e.refusals import script
 from tests.e2e.scenes import SECONDS, eventually, in_background
-from tests.faults.invariants import Witness
+from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import SCENES, Scenes
 from tests.faults.tally import Tallies
 from tests.support.commands import Finished, uv_executable
@@ -51,17 +52,12 @@ class Racer:
     finished: Finished
 
 
-def race(site: SampleSite, commands: Sequence[str], *args: str, apart: float) -> list[Racer]:
-    """Start commands one after the other, so many seconds apart, and let them all come to their end."""
-    with contextlib.ExitStack() as stack:
-        running = []
-        for number, command in enumerate(commands):
-            if number and apart:
-                time.sleep(apart)  # what the points differ in
-            running.append(stack.enter_context(in_background(site, command, *args)))
-        return [
-            Racer(command=name, pid=one.pid, finished=ended(one)) for name, one in zip(commands, running, strict=True)
-        ]
+def race(site: SampleSite, first: str, second: str, *args: str, apart: float) -> list[Racer]:
+    """Start two commands, so many seconds apart, and let both come to their end."""
+    with in_background(site, first, *args) as one:
+        time.sleep(apart)  # what the points differ in
+        with in_background(site, second, *args) as other:
+            return [Racer(first, one.pid, ended(one)), Racer(second, other.pid, ended(other))]
 
 
 def ended(process: subprocess.Popen[str]) -> Finished:
@@ -73,18 +69,16 @@ def broken_by(racers: Sequence[Racer], *, waits: bool) -> list[str]:
     """Name what two runs should not have said."""
     codes = [one.finished.returncode for one in racers]
     if waits:
-        return [] if codes == [0, 0] else [f"both should have done their work: {racers}"]
+        return unless(codes == [0, 0], f"both should have done their work: {racers}")
     if 0 not in codes or not {0, 8}.issuperset(codes):
         return [f"one should have done its work, the other ended with 0 or 8: {racers}"]
     if codes == [0, 0] and {one.command for one in racers} == {"update"}:
         return [f"two updates should not both have gone on: {racers}"]
     broken = []
     for loser, winner in (racers, racers[::-1]):
-        found = HELD_BY.search(loser.finished.stderr)
-        if loser.finished.returncode == 8 and (
-            found is None or found[1] != winner.command or found[2] != str(winner.pid)
-        ):
-            broken.append(f"`{loser.command}` should have named pid {winner.pid}: {loser.finished}")
+        named = HELD_BY.findall(loser.finished.stderr) == [(winner.command, str(winner.pid))]
+        if loser.finished.returncode == 8:
+            broken += unless(named, f"`{loser.command}` should have named pid {winner.pid}: {loser.finished}")
     return broken
 
 
@@ -99,13 +93,13 @@ def test_two_that_are_started_together(
         site.publish("alpha", "1.1.9")
         witness = Witness.of(site, may_go=[row["id"] for row in site.json("list")])
         waits, order = number % 2 == 1, ("update", other) if number % 4 < 2 else (other, "update")
-        racers = race(site, order, *(["--wait", "60"] if waits else []), apart=STAGGER * (number // 4 * 4) / rounds)
+        racers = race(site, *order, *(["--wait", "60"] if waits else []), apart=STAGGER * (number // 4 * 4) / rounds)
         broken = broken_by(racers, waits=waits) + witness.at_once()
         finished = site.releaser("update")
         both = other == "rollback" and not any(one.finished.returncode for one in racers)
         versions = None if both else {"alpha": "1.1.9"}  # it depends on which of them was the first
         broken += witness.after_update(finished, told=told, versions=versions)
-        points.add(command=f"update, {other}", point=f"round {number}", broken=broken)
+        points.add(f"update, {other}", f"round {number}", broken)
     points.check()
 
 
@@ -115,29 +109,19 @@ def test_two_that_are_started_together(
 def descendants(pid: int) -> set[int]:
     """Return the processes that a process has started, and theirs."""
     found: set[int] = set()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (parent := parent_of(int(entry.name))) is not None:
-            found |= {int(entry.name)} if parent == pid else set()
-    return found.union(*(descendants(child) for child in found))
-
-
-def parent_of(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-    except OSError:
-        return None
+    for task in glob.glob(f"/proc/{pid}/task/*/children"):  # noqa: PTH207 - it minds no process that ends meanwhile
+        with contextlib.suppress(OSError):  # it has ended
+            found |= {int(child) for child in Path(task).read_text(encoding="utf-8").split()}
+    return found.union(*map(descendants, found))
 
 
 def at_work(pids: set[int]) -> set[int]:
     """Return those of the processes that can still do something: a dying one has lost its files."""
-    return {pid for pid in pids if open_files(pid)}
-
-
-def open_files(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return []
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found |= {pid} if os.listdir(f"/proc/{pid}/fd") else set()
+    return found
 
 
 def kill_alone(process: subprocess.Popen[str]) -> set[int]:
@@ -160,7 +144,7 @@ def next_run(site: SampleSite, orphans: set[int]) -> tuple[Finished, list[str]]:
         finished = ended(update)
     if finished.returncode == 8 and not HELD_BY.search(finished.stderr):
         return finished, [f"nobody is named: {finished}"]
-    return finished, [f"processes {sorted(beside)} of the killed run went on beside the next one"] if beside else []
+    return finished, unless(not beside, f"processes {sorted(beside)} of the killed run went on beside the next one")
 
 
 def next_runs(site: SampleSite, orphans: set[int]) -> tuple[Finished, list[str]]:
@@ -174,7 +158,10 @@ def next_runs(site: SampleSite, orphans: set[int]) -> tuple[Finished, list[str]]
 
 def test_a_run_that_is_killed_at_any_time(scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool) -> None:
     points = tally("holder killed, next run at once")
-    took = seconds_of_an_update(scenes.copy("update", tmp_path / "measured"))
+    measured = scenes.copy("update", tmp_path / "measured")
+    began = time.monotonic()
+    measured.releaser("update", check=0)
+    took = time.monotonic() - began
     for number in spread(3, of=KILLS, everything=all_points):
         site = scenes.copy("update", tmp_path / str(number))
         witness = Witness.of(site)
@@ -183,14 +170,8 @@ def test_a_run_that_is_killed_at_any_time(scenes: Scenes, tmp_path: Path, tally:
             orphans = kill_alone(update)
         finished, broken = next_runs(site, orphans)
         broken += witness.after_update(finished, told=UPDATE.told, versions=UPDATE.versions)
-        points.add(command="update", point=f"after {number + 1}/{KILLS + 1}", broken=broken)
+        points.add("update", f"after {number + 1}/{KILLS + 1}", broken)
     points.check()
-
-
-def seconds_of_an_update(site: SampleSite) -> float:
-    began = time.monotonic()
-    site.releaser("update", check=0)
-    return time.monotonic() - began
 
 
 # Starts a program that is out of the reach of the signal which a child gets when its parent dies.
@@ -210,29 +191,22 @@ def test_what_a_killed_run_started_is_ended_by_the_next(
     site = scenes.copy("update", tmp_path / "site")
     witness, pids = Witness.of(site), tmp_path / "site" / "pids"
     linger = script(tmp_path / "linger", LINGER.format(pids=pids))
-    with ended_at_last(pids):
+    try:
         with in_background(site, "update", env=lingering(where, linger)) as update:
-            eventually(lambda: pids.exists() and len(processes_in(pids)) == 2, "the program")
+            eventually(lambda: len(processes_in(pids)) == 2, "the program")
             orphans = kill_alone(update)
         assert processes_in(pids) <= orphans
         finished, broken = next_run(site, orphans)
         broken += witness.after_update(finished, told=UPDATE.told, versions=UPDATE.versions)
-    points.add(command="update", point=f"while {where} hangs", broken=broken)
+    finally:  # nothing is left behind, also where releaser leaves it
+        for pid in at_work(processes_in(pids)):
+            os.kill(pid, signal.SIGKILL)
+    points.add("update", f"while {where} hangs", broken)
     points.check()
 
 
 def processes_in(pids: Path) -> set[int]:
-    return {int(pid) for pid in pids.read_text(encoding="utf-8").split()}
-
-
-@contextlib.contextmanager
-def ended_at_last(pids: Path) -> Iterator[None]:
-    """Leave nothing behind, also where releaser does."""
-    try:
-        yield
-    finally:
-        for pid in at_work(processes_in(pids) if pids.exists() else set()):
-            os.kill(pid, signal.SIGKILL)
+    return {int(pid) for pid in pids.read_text(encoding="utf-8").split()} if pids.exists() else set()
 
 
 def lingering(where: str, linger: Path) -> dict[str, str]:

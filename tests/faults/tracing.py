@@ -92,13 +92,11 @@ def require_strace() -> None:
 
 def changes(name: str, text: str) -> bool:
     """Tell whether a call, as strace prints it, changed something on a file system."""
-    if _FAILED.search(text):
+    if name in _OPENING and (not _OPENED_TO_CHANGE.search(text) or _DEVICE.search(text)):
         return False
-    if name in _OPENING:
-        return _OPENED_TO_CHANGE.search(text) is not None and not _DEVICE.search(text)
-    if name in _WRITING:
-        return _DESCRIPTOR.match(text) is not None and not _DEVICE.match(text)
-    return True
+    if name in _WRITING and (not _DESCRIPTOR.match(text) or _DEVICE.match(text)):
+        return False
+    return not _FAILED.search(text)
 
 
 def parsed(lines: Iterable[str]) -> Iterator[Call]:
@@ -164,17 +162,15 @@ def hit(
         finished = _run(site, words)
         seen = note.read_text(encoding="utf-8", errors="replace")
     calls = [line for line in seen.splitlines() if line.startswith(f"{at.name}(")]
-    return Hit(finished=finished, made=len(calls) >= number and _alike(calls[number - 1], at))
+    made = len(calls) >= number
+    if at.name in _OPENING:  # of which there are not always as many
+        made = made and _shape(calls[number - 1]) == _shape(at.text)
+    return Hit(finished=finished, made=made)
 
 
 def _is_counted_by_path(call: Call) -> bool:
     """Whether the call opens a file that has the same name in every run."""
     return call.name in _OPENING and call.nth > 0 and _OF_ONE_RUN.search(call.path) is None
-
-
-def _alike(line: str, call: Call) -> bool:
-    """Whether a line is about the same file; only calls that open files are not always as many."""
-    return call.name not in _OPENING or _shape(line) == _shape(call.text)
 
 
 def _shape(text: str) -> str:
@@ -207,16 +203,11 @@ def followed(
     words += ["--seccomp-bpf", "-e", f"trace={_TRACE},execve", *releaser_words(site, command, *args)]
     with contextlib.ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        env = site.environment({"PYTHONHASHSEED": "0"})
         process = subprocess.Popen(
-            words,
-            cwd=site.outer.parent,
-            env=site.environment({"PYTHONHASHSEED": "0"}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            pass_fds=(writing,),
-            start_new_session=True,
-        )
+            words, cwd=site.outer.parent, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            pass_fds=(writing,), start_new_session=True,
+        )  # fmt: skip
         stack.callback(_end, process)
         os.close(writing)
         lines = stack.enter_context(os.fdopen(reading, encoding="utf-8", errors="replace"))
