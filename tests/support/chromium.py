@@ -33,18 +33,14 @@ class Chromium:
         """Show a page in a window of so many CSS pixels, as on a phone; `scale` is how many dots make one."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._ask("Emulation.setEmulatedMedia", features=features)
-        self._ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=40, deviceScaleFactor=scale, mobile=width < 500
-        )
+        self._resize(width, 40, scale)
         self._ask("Page.navigate", url="about:blank")  # as the policy of the page before would count for this one, too
         self._ask("Page.setDocumentContent", frameId=self._frame, html=html)
 
     def visit(self, url: str, *, width: int, height: int, dark: bool = False) -> None:
         """Load an address in a window of this size, and wait until its scripts have run."""
         self.show("", width=width, dark=dark)
-        self._ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-        )
+        self._resize(width, height, 1)
         self._ask("Page.navigate", url=url)
         ends_at = time.monotonic() + 20
         while self.evaluate("document.readyState + location.href") != f"complete{url}" and time.monotonic() < ends_at:
@@ -60,6 +56,10 @@ class Chromium:
         options = {"quality": 50} if kind == "webp" else {}
         shot = self._ask("Page.captureScreenshot", format=kind, captureBeyondViewport=whole, **options)
         return base64.b64decode(shot["data"])
+
+    def _resize(self, width: int, height: int, scale: float) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
+        self._ask("Emulation.setDeviceMetricsOverride", **size)
 
     def _ask(self, method: str, **params: Any) -> dict[str, Any]:
         self._count += 1

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -113,8 +112,9 @@ def beside(
 
 def _run_forked(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> Finished:
     ends_at = time.monotonic() + timeout
-    with open(os.devnull, "rb") as nothing, _Pipe() as stdout, _Pipe() as stderr:
-        fork = Fork(words, cwd=cwd, env=env, files=[nothing.fileno(), stdout.into, stderr.into])
+    stdout, stderr = _Pipe(), _Pipe()
+    with open(os.devnull, "rb") as nothing, stdout.into, stderr.into:
+        fork = Fork(words, cwd=cwd, env=env, files=[nothing.fileno(), stdout.into.fileno(), stderr.into.fileno()])
         try:
             printed = [pipe.read(ends_at) for pipe in (stdout, stderr)]
             status = fork.wait(max(ends_at - time.monotonic(), 0.01))
@@ -132,26 +132,15 @@ class _Pipe:
     """A pipe that a thread reads to its end."""
 
     def __init__(self) -> None:
-        self._out, self.into = os.pipe()
+        self._out, into = os.pipe()
+        self.into = open(into, "wb", buffering=0)  # noqa: SIM115 - closed by `read`
         self._parts: list[bytes] = []
         self._thread = threading.Thread(target=self._read_all, daemon=True)
-
-    def __enter__(self) -> Self:
         self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.into >= 0:
-            os.close(self.into)
-            self.into = -1
 
     def _read_all(self) -> None:
         with open(self._out, "rb", buffering=0) as file:
-            while part := file.read(65536):
-                self._parts.append(part)
+            self._parts.extend(iter(lambda: file.read(65536), b""))
 
     @property
     def text(self) -> str:
@@ -160,7 +149,7 @@ class _Pipe:
 
     def read(self, ends_at: float) -> str:
         """Wait for the end, and return all; TimeoutError if it does not come in time."""
-        self._close()
+        self.into.close()
         self._thread.join(max(ends_at - time.monotonic(), 0.01))
         if self._thread.is_alive():
             raise TimeoutError

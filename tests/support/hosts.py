@@ -116,10 +116,8 @@ class Hosts:
     def inventory(self, *, away: str = "") -> str:
         """Return their lines of an inventory; at the port of one that is `away`, nobody listens."""
         options = f"-o UserKnownHostsFile={self.base}/known_hosts -o IdentityFile={self.base}/key -o IdentitiesOnly=yes"
-        lines = [
-            f"{one.name} ansible_user={one.user} ansible_port={1 if one.name == away else self.port}"
-            for one in self.all
-        ]
+        ports = {one: 1 if one.name == away else self.port for one in self.all}
+        lines = [f"{one.name} ansible_user={one.user} ansible_port={port}" for one, port in ports.items()]
         shared = {
             "ansible_host": "127.0.0.1",
             "ansible_ssh_common_args": f"'{options}'",
@@ -148,16 +146,8 @@ def made(count: int) -> Iterator[Hosts]:
             stack.callback(subprocess.call, ["userdel", one.user], stderr=subprocess.DEVNULL)
             stack.callback(subprocess.call, ["crontab", "-r", "-u", one.user], stderr=subprocess.DEVNULL)
             # Without PAM, nobody gets in whose password is locked; this one is none at all.
-            words: list[str | Path] = [
-                "useradd",
-                "--create-home",
-                "--home-dir",
-                one.home,
-                "--user-group",
-                "--password",
-                "*",
-            ]
-            subprocess.check_call([*words, "--shell", "/bin/sh", one.user])
+            home = ("--create-home", "--home-dir", one.home, "--shell", "/bin/sh")
+            subprocess.check_call(["useradd", *home, "--user-group", "--password", "*", one.user])
         keeper, port = kept_port()
         stack.enter_context(keeper)
         stack.enter_context(_server(base, str(sshd), port))

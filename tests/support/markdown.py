@@ -1,6 +1,7 @@
 """Reads the Markdown of the documentation: headings, sections, fenced blocks, tables, links."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +95,9 @@ class Page:
         return {section.title: section for section in self._sections() if section.level == level}
 
     def _sections(self) -> list[Section]:
-        lines, fenced = self.lines, _inside_fences(self.lines)
-        headings = [
-            (number, len(found["marks"]), found["text"].strip("`"))
-            for number, line in enumerate(lines)
-            if number not in fenced and (found := _HEADING.match(line))
-        ]
+        lines = self.lines
+        found = [(number, _HEADING.match(line)) for number, line in _prose(lines)]
+        headings = [(number, len(one["marks"]), one["text"].strip("`")) for number, one in found if one]
         sections = []
         for place, (number, level, title) in enumerate(headings):
             end = next((other for other, upto, _ in headings[place + 1 :] if upto <= level), len(lines))
@@ -132,14 +130,14 @@ def _split(lines: list[str]) -> tuple[str, tuple[Block, ...]]:
     return "".join(f"{line}\n" for line in prose), tuple(blocks)
 
 
-def _inside_fences(lines: list[str]) -> set[int]:
-    inside, found = False, set()
+def _prose(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Return the lines outside of fenced blocks, with their numbers from 0."""
+    inside = False
     for number, line in enumerate(lines):
-        if line.lstrip().startswith("```"):
-            inside = not inside
-        elif inside:
-            found.add(number)
-    return found
+        is_fence = line.lstrip().startswith("```")
+        if not (inside or is_fence):
+            yield number, line
+        inside ^= is_fence
 
 
 def _anchor(heading: str) -> str:

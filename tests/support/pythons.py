@@ -8,11 +8,9 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
-
-import pytest
 
 from tests.support.commands import git_executable, uv_executable
+from tests.support.guards import require
 from tests.support.sites import SampleSite
 
 SYSTEM = "/usr/bin/python3"
@@ -69,25 +67,16 @@ def _asked(path: Path) -> RealPython | None:
 
 def need_python(minor: str) -> RealPython:
     """Return the newest real interpreter of a minor version; skip without one, which CI must not be."""
-    found = next((one for one in real_pythons() if one.minor == minor), None)
-    if found is None:
-        _missing(f"no Python {minor} is installed")
-    return found
+    found = [one for one in real_pythons() if one.minor == minor]
+    require(found, f"no Python {minor} is installed")
+    return found[0]
 
 
 def need_two_patches() -> tuple[RealPython, RealPython]:
     """Return two real interpreters of one minor version, the older one first; skip without, which CI must not be."""
-    pairs = ((old, new) for new, old in itertools.combinations(real_pythons(), 2) if old.minor == new.minor)
-    found = next(pairs, None)
-    if found is None:
-        _missing("no two patch versions of one Python are installed")
-    return found
-
-
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    pairs = [(old, new) for new, old in itertools.combinations(real_pythons(), 2) if old.minor == new.minor]
+    require(pairs, "no two patch versions of one Python are installed")
+    return pairs[0]
 
 
 class Installation:
@@ -98,25 +87,20 @@ class Installation:
 
     def __init__(self, prefix: Path, python: RealPython) -> None:
         self.prefix = prefix
-        self.python = python
         (prefix / "bin").mkdir(parents=True)
         (prefix / "lib").mkdir()
-        self._install(python)
+        self.upgrade(python)
 
     @property
     def executable(self) -> Path:
         """The interpreter."""
         return self.prefix / "bin" / f"python{self.python.minor}"
 
-    def upgrade(self, python: RealPython) -> None:
-        """Put another version in the place of the one that is there, as a package manager does: by renames."""
-        self._install(python)
-
     def delete(self) -> None:
-        """Remove all of it."""
         shutil.rmtree(self.prefix)
 
-    def _install(self, python: RealPython) -> None:
+    def upgrade(self, python: RealPython) -> None:
+        """Put another version in the place of the one that is there, as a package manager does: by renames."""
         staging = self.prefix / "staging"
         self.python = python
         for alias in ("python", "python3"):

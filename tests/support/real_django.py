@@ -30,7 +30,8 @@ PLAIN_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
 BUCKET = "shop.storage.Bucket"
 # Most of the wheel's files, none of which the sites need: each release is copied, compiled and hashed file by file.
 _NEEDLESS = re.compile(
-    r"django/(contrib/(?!staticfiles/).+/|conf/locale/(?!en/).+/|db/backends/(mysql|oracle|postgresql)/|conf/\w+_template/)"
+    r"django/(contrib/(?!staticfiles/).+/|conf/locale/(?!en/).+/|db/backends/(mysql|oracle|postgresql)/|conf/\w+_template/"
+    r"|forms/(jinja2|templates)/)"
 )
 
 _MANAGE = """\
@@ -187,11 +188,9 @@ class Process:
                 return line.removeprefix("page:").strip()
 
     def __enter__(self) -> Process:
-        """Let it run."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
         self._process.kill()
         self._process.communicate()
 
@@ -207,19 +206,8 @@ def django_wheels(uv_cache: Path) -> Path:
 
 
 def _download(directory: Path) -> None:
-    words: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--only-binary",
-        ":all:",
-        "--dest",
-        directory,
-        DJANGO,
-    ]
-    finished = run(words, cwd=directory.parent, env=os.environ, timeout=300)
+    words = f"-m pip download --quiet --only-binary :all: --dest {directory} {DJANGO}".split()
+    finished = run([sys.executable, *words], cwd=directory.parent, env=os.environ, timeout=300)
     require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
     (wheel,) = directory.glob("django-*.whl")
     _leave_out_what_is_needless(wheel)
@@ -260,11 +248,9 @@ class DjangoFactory:
         """
         first = dotenv or {} if settings_text else {}
 
-        def make(factory: SiteFactory) -> SampleSite:
-            return self._make(factory, settings_text or settings(), first, migrated, options)
-
-        key = ("django", settings_text or settings(), repr(first), migrated, repr(options))
-        site = self._make_site.copied(key, make)
+        text = settings_text or settings()
+        key = ("django", text, repr(first), migrated, repr(options))
+        site = self._make_site.copied(key, lambda factory: self._make(factory, text, first, migrated, options))
         if dotenv and not settings_text:
             site.write_dotenv(dotenv)
         return DjangoSite(site)

@@ -19,17 +19,9 @@ from typing import Any, Literal
 from tests.support.serving import begin_reply, http_server, kept_port, reply
 
 Mood = Literal[
-    "is well",
-    "is gone",
-    "fails",
-    "hangs",
-    "hangs at a wheel",
-    "cuts a wheel",
-    "ends a wheel early",
-    "falsifies a wheel",
-    "trickles a wheel",
-    "is slow",
-]
+    "is well", "is gone", "fails", "hangs", "hangs at a wheel", "cuts a wheel", "ends a wheel early",
+    "falsifies a wheel", "trickles a wheel", "is slow",
+]  # fmt: skip
 # The simple repository API of the packaging specification; `no-cache`, as uv would else not ask again for ten minutes.
 _PAGE = {"Content-Type": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
 _FILE = {"Content-Type": "application/octet-stream", "Cache-Control": "no-cache"}

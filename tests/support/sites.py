@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+import pytest
+
 from releaser.site.settings import SPECS
 from tests.support import snapshots
 from tests.support.answers import mismatch
@@ -109,11 +111,9 @@ class SampleSite:
         try:
             answer = json.loads(finished.stdout)
         except ValueError as error:
-            message = f"releaser {command} --json printed no JSON ({error})\n{finished}"
-            raise AssertionError(message) from error
+            pytest.fail(f"releaser {command} --json printed no JSON ({error})\n{finished}")
         if wrong := mismatch(command, answer):
-            message = f"releaser {command} --json printed what its types do not say: {wrong}\n{finished}"
-            raise AssertionError(message)
+            pytest.fail(f"releaser {command} --json printed what its types do not say: {wrong}\n{finished}")
         return answer
 
     def git(self, *args: str | Path) -> str:
@@ -151,7 +151,6 @@ class SampleSite:
         return self.git("rev-parse", "HEAD")
 
     def push(self) -> None:
-        """Push the branch."""
         self.git("push", "--quiet")
 
     def adopt(self) -> None:
@@ -159,12 +158,13 @@ class SampleSite:
         self.make_venv()
         self.releaser("init", check=0)
 
-    def push_commit(self, message: str, files: Mapping[str, str] | None = None, *, lock: bool = False) -> None:
+    def push_commit(self, message: str, files: Mapping[str, str] | None = None, *, lock: bool = False) -> str:
         """Commit as `commit` does, with a fresh uv.lock if `lock`, and push."""
         if lock:
             self.uv("lock", "--quiet")
-        self.commit(message, files)
+        commit = self.commit(message, files)
         self.push()
+        return commit
 
     def push_from_elsewhere(
         self,
@@ -191,11 +191,11 @@ class SampleSite:
 
     def break_tests(self) -> str:
         """Commit and push tests that fail with whatever packages; return the commit."""
-        return self._change_tests(RED_TESTS, "Break the tests")
+        return self.push_commit("Break the tests", {TESTS: RED_TESTS})
 
     def mend_tests(self) -> str:
         """Commit and push the tests as they were; return the commit."""
-        return self._change_tests(self._original_tests, "Mend the tests")
+        return self.push_commit("Mend the tests", {TESTS: self._original_tests})
 
     def publish(
         self, name: str, version: str, *, broken: bool | Breakage = False, **options: Unpack[WheelOptions]
@@ -212,7 +212,6 @@ class SampleSite:
         self.releaser("update", check=0)
 
     def withdraw(self, name: str, version: str) -> None:
-        """Take a version off the index."""
         self.index.withdraw(name, version)
 
     def python(self, code: str) -> str:
@@ -264,7 +263,7 @@ class SampleSite:
         if not self._runs.exists():
             return []
         lines = self._runs.read_text(encoding="utf-8").splitlines()
-        runs = [_manage_run(ast.literal_eval(line)) for line in lines]
+        runs = [ManageRun(**run) for run in map(ast.literal_eval, lines)]
         return [run for run in runs if (run.argv[0] != "shell" if command is None else run.argv[:1] == (command,))]
 
     def passed_tests(self) -> list[dict[str, Any]]:
@@ -277,18 +276,18 @@ class SampleSite:
     def copy(self, base: Path) -> SampleSite:
         """Copy the site below another directory; links in it are relative, and a venv finds itself again there."""
         shutil.copytree(self.outer, base / self.outer.name, symlinks=True)
-        copied = SampleSite(
-            base,
-            outer=self.outer.name,
-            name=self.path.name,
-            link=os.path.relpath(self.link, self.path),
-            options=self.options,
-            uv_cache=Path(self.env["UV_CACHE_DIR"]),
-        )
+        copied = self.moved(base)
         record = Path(f"{self._runs}.passed")
         if record.exists():
             shutil.copyfile(record, f"{copied._runs}.passed")
         return copied
+
+    def moved(self, base: Path) -> SampleSite:
+        """Return the copy of the site that lies below another directory."""
+        link, uv_cache = os.path.relpath(self.link, self.path), Path(self.env["UV_CACHE_DIR"])
+        return SampleSite(
+            base, outer=self.outer.name, name=self.path.name, link=link, options=self.options, uv_cache=uv_cache
+        )
 
     def outbox_mails(self) -> list[EmailMessage]:
         """Return the mails that lie in the outbox, oldest first."""
@@ -324,11 +323,6 @@ class SampleSite:
     def _uv(self, directory: Path, *args: str | Path) -> Finished:
         env = self.environment({"UV_PROJECT_ENVIRONMENT": str(self.link)})
         return run([uv_executable(), *args], cwd=directory, env=env, check=0)
-
-    def _change_tests(self, text: str, message: str) -> str:
-        commit = self.commit(message, {TESTS: text})
-        self.push()
-        return commit
 
     def _clone_elsewhere(self) -> Path:
         """Return another server's clone, at the remote's main; `../index` leads to the same index there."""
@@ -440,7 +434,3 @@ def _broken_module(name: str, version: str, breakage: Breakage) -> str:
     if breakage == "import":
         lines.append(f'raise ImportError("{name} {version} cannot be imported")')
     return "\n".join(lines) + "\n"
-
-
-def _manage_run(fields: Mapping[str, Any]) -> ManageRun:
-    return ManageRun(**{**fields, "argv": tuple(fields["argv"])})

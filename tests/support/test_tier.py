@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,38 +28,24 @@ def first_time(name):
 def test_good():
     pass
 """
+
+
+def in_fixture(name: str, *lines: str) -> str:
+    """Return a test with a fixture of these lines."""
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"\n@pytest.fixture\ndef {name}():\n{body}\ndef test_with_{name}({name}):\n    pass\n"
+
+
 FLAKY = """
 def test_flaky():
     assert not first_time("flaky"), "too slow"
 """
-TEARDOWN = """
-@pytest.fixture
-def port():
-    yield
-    assert not first_time("port"), "port in use"
-
-def test_with_port(port):
-    pass
-"""
-SETUP = """
-@pytest.fixture
-def server():
-    assert not first_time("server"), "no server"
-
-def test_with_server(server):
-    pass
-"""
+TEARDOWN = in_fixture("port", "yield", 'assert not first_time("port"), "port in use"')
+SETUP = in_fixture("server", 'assert not first_time("server"), "no server"')
+RED_FIXTURE = in_fixture("broken", 'raise OSError("never there")')
 RED = """
 def test_red():
     assert not "red"
-"""
-RED_FIXTURE = """
-@pytest.fixture
-def broken():
-    raise OSError("never there")
-
-def test_with_broken(broken):
-    pass
 """
 # Passes in the company of others, fails at first, and is skipped later.
 SKIPPED_LATER = """
@@ -82,17 +68,16 @@ def test_interrupt():
     if first_time("interrupt"):
         raise KeyboardInterrupt
 """
-SIX = """
-@pytest.mark.parametrize("number", range(6))
-def test_one_of_six(number):
-    assert not first_time(f"six-{number}")
+MANY = """
+@pytest.mark.parametrize("number", range(21))
+def test_one_of_many(number):
+    assert not first_time(f"many-{number}")
 """
 OTHER_NAME = """
 @pytest.mark.parametrize("number", [os.getpid()])
 def test_other(number):
     assert False
 """
-MANY = SIX.replace("range(6)", "range(21)")
 
 
 @pytest.fixture
@@ -101,15 +86,16 @@ def tier(tmp_path: Path) -> Tier:
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_", "FLAKY_"))}
 
-    def ended(
-        *tests: str, words: tuple[str, ...] = ("-n", "2", "--dist", "worksteal"), file: Path | None = None
-    ) -> Finished:
+    def ended(*tests: str, words: Sequence[str] = ("-n", "2", "--dist", "worksteal"), **extra: str) -> Finished:
         for number, text in enumerate(tests):
             (tmp_path / f"test_{number}.py").write_text(SAMPLE + text, encoding="utf-8")
-        extra = {"FLAKY_TESTS": str(file)} if file else {}
         return run([sys.executable, TIER, "-p", "no:cacheprovider", *words], cwd=tmp_path, env={**env, **extra})
 
     return ended
+
+
+def verdicts(ended: Finished) -> list[str]:
+    return [line for line in ended.stdout.splitlines() if line.startswith(("FLAKY:", "FAILED TWICE:", "Once more"))]
 
 
 def test_a_green_tier_is_run_once(tier: Tier) -> None:
@@ -122,9 +108,11 @@ def test_what_passes_alone_is_flaky_and_fails_nothing(tier: Tier) -> None:
     ended = tier(FLAKY + SETUP, TEARDOWN)
     assert ended.returncode == 0, ended
     assert "1 failed, 3 passed, 2 errors in " in ended.stdout
-    assert "FLAKY: test_0.py::test_flaky, AssertionError: too slow\n" in ended.stdout
-    assert "FLAKY: test_0.py::test_with_server, AssertionError: no server\n" in ended.stdout
-    assert "FLAKY: test_1.py::test_with_port, AssertionError: port in use\n" in ended.stdout
+    assert {
+        "FLAKY: test_0.py::test_flaky, AssertionError: too slow",
+        "FLAKY: test_0.py::test_with_server, AssertionError: no server",
+        "FLAKY: test_1.py::test_with_port, AssertionError: port in use",
+    } <= {*verdicts(ended)}
     assert ended.stdout.endswith("3 flaky in this tier, 3 in this run; more than 5 fail it.\n")
 
 
@@ -133,7 +121,7 @@ def test_what_passes_alone_is_flaky_and_fails_nothing(tier: Tier) -> None:
 def test_what_fails_twice_fails_the_tier(tier: Tier, words: tuple[str, ...]) -> None:
     ended = tier(FLAKY + RED + RED_FIXTURE + SKIPPED_LATER, words=words)
     assert ended.returncode == 1, ended
-    assert [line for line in ended.stdout.splitlines() if line.startswith(("FLAKY:", "FAILED TWICE:"))] == [
+    assert [line for line in verdicts(ended) if not line.startswith("Once more")] == [
         "FAILED TWICE: test_0.py::test_red",
         "FAILED TWICE: test_0.py::test_skipped_later",
         "FAILED TWICE: test_0.py::test_with_broken",
@@ -145,32 +133,30 @@ def test_what_fails_twice_fails_the_tier(tier: Tier, words: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     ("tests", "words"),
     [
-        ((FLAKY, CRASH), ("-n", "2")),
-        ((FLAKY, COLLECTION), ("-n", "0", "--continue-on-collection-errors")),
-        ((FLAKY, INTERRUPT), ("-n", "0")),
-        ((FLAKY, RED), ("-n", "0", "-x")),
-        ((FLAKY, FLAKY), ("-n", "2", "-x")),
-        ((FLAKY,), ("--no-such-option",)),
-        ((MANY,), ("-n", "2")),
+        pytest.param((FLAKY, CRASH), ("-n", "2"), id="crash"),
+        pytest.param((FLAKY, COLLECTION), ("-n", "0", "--continue-on-collection-errors"), id="collection"),
+        pytest.param((FLAKY, INTERRUPT), ("-n", "0"), id="interrupt"),
+        pytest.param((FLAKY, RED), ("-n", "0", "-x"), id="x"),
+        pytest.param((FLAKY, FLAKY), ("-n", "2", "-x"), id="x in workers"),
+        pytest.param((FLAKY,), ("--no-such-option",), id="usage"),
+        pytest.param((MANY,), ("-n", "2"), id="many"),
     ],
-    ids=["crash", "collection that goes on", "interrupt", "x", "x in workers", "usage", "many"],
 )
 def test_what_a_second_run_cannot_judge_is_no_flaky_test(
     tier: Tier, tests: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     ended = tier(*tests, words=words)
     assert ended.returncode != 0
-    assert "FLAKY:" not in ended.stdout
-    assert "Once more" not in ended.stdout
+    assert verdicts(ended) == []
 
 
 @pytest.mark.slow
 def test_the_tiers_of_one_run_count_together(tier: Tier, tmp_path: Path) -> None:
     known = tmp_path / "flaky"
     known.write_text("FLAKY: a\nFLAKY: b\nFLAKY: c\n", encoding="utf-8")
-    assert tier(FLAKY + SETUP, file=known).returncode == 0
+    assert tier(FLAKY + SETUP, FLAKY_TESTS=str(known)).returncode == 0
     (tmp_path / "flaky.was-here").unlink()
-    ended = tier(FLAKY, file=known)
+    ended = tier(FLAKY, FLAKY_TESTS=str(known))
     assert ended.returncode == 1, ended
     assert ended.stdout.endswith("1 flaky in this tier, 6 in this run; more than 5 fail it.\n")
     assert known.read_text(encoding="utf-8").count("FLAKY: ") == 6

@@ -66,10 +66,11 @@ def show_help(argv: Sequence[str]) -> int:
 
 def shell(argv: Sequence[str]) -> int:
     """Execute the code behind -c (or --command) with what little of Django such code asks for."""
+    is_installed, app_config = settings().INSTALLED_APPS.__contains__, SimpleNamespace(ignore_patterns=[])
     option = next(position for position, word in enumerate(argv) if word in ("-c", "--command"))
     fakes: dict[str, dict[str, object]] = {
         "django": {},
-        "django.apps": {"apps": SimpleNamespace(is_installed=is_installed, get_app_config=app_config)},
+        "django.apps": {"apps": SimpleNamespace(is_installed=is_installed, get_app_config=lambda _: app_config)},
         "django.conf": {"settings": settings()},
         "django.core.exceptions": {"ImproperlyConfigured": LookupError},
         "django.contrib.staticfiles.storage": {"staticfiles_storage": SimpleNamespace(path=static_path)},
@@ -84,16 +85,6 @@ def shell(argv: Sequence[str]) -> int:
         sys.modules[name].__dict__.update(content)
     exec(argv[option + 1], {"__name__": "__main__"})  # noqa: S102 - this is what `shell -c` is for
     return 0
-
-
-def is_installed(name: str) -> bool:
-    """Tell whether the site has an app."""
-    return name in settings().INSTALLED_APPS
-
-
-def app_config(_: str) -> SimpleNamespace:
-    """Return what little of an app's configuration is asked for."""
-    return SimpleNamespace(ignore_patterns=[])
 
 
 def static_path(name: str) -> str:
@@ -144,8 +135,7 @@ class Migrations:
 
 def named_migrations() -> dict[str, Sequence[str]]:
     """Return the migrations that the code has, by app; of packages, only of those that have some."""
-    modules = {**installed(), "site": settings()}
-    found = {name: getattr(module, "MIGRATIONS", ()) for name, module in modules.items()}
+    found = {name: getattr(module, "MIGRATIONS", ()) for name, module in (installed() | {"site": settings()}).items()}
     return {app: names for app, names in found.items() if names or app == "site"}
 
 
@@ -161,10 +151,11 @@ def migrate(_: Sequence[str]) -> int:
 class Loader:
     """The migrations in the code of the site itself, and of its packages."""
 
+    migrated_apps: set[str]
+    disk_migrations: dict[tuple[str, str], SimpleNamespace]
+
     def __init__(self, _: object, *, load: bool) -> None:
         assert not load
-        self.migrated_apps: set[str] = set()
-        self.disk_migrations: dict[tuple[str, str], SimpleNamespace] = {}
 
     def load_disk(self) -> None:
         """Read the migrations that the code has."""
@@ -277,13 +268,8 @@ def note_run(argv: Sequence[str]) -> None:
     record = os.environ.get("SAMPLE_SITE_RUNS")
     if record is None:
         return
-    run = {
-        "argv": list(argv),
-        "prefix": sys.prefix,
-        "cwd": os.getcwd(),  # noqa: PTH109
-        "env": dict(os.environ),
-        "versions": versions(),
-    }
+    here, env = os.getcwd(), dict(os.environ)  # noqa: PTH109
+    run = {"argv": tuple(argv), "prefix": sys.prefix, "cwd": here, "env": env, "versions": versions()}
     with open(record, "a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(f"{run!r}\n")
 
