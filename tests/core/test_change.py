@@ -24,9 +24,7 @@ class Noted(Action):
     """An action that notes its calls, and fails in those that it is told."""
 
     def __init__(self, name: str, calls: list[str], fails: set[str]) -> None:
-        self.name = name
-        self.calls = calls
-        self.fails = fails
+        self.name, self.calls, self.fails = name, calls, fails
         self.error: type[Exception] = ToolError
         self.is_step = True
 
@@ -41,10 +39,7 @@ class Noted(Action):
         return {"name": self.name}
 
     def prepare(self, change: Change, deployment: Deployment) -> None:
-        try:
-            self._call("prepare")
-        except ToolError as error:
-            refuse("a", error.message, "")
+        self._call("prepare")
 
     def undo(self, change: Change) -> None:
         self._call("undo")
@@ -86,6 +81,24 @@ class Scene:
     def live_now(self) -> str | None:
         return store_of(self.site).live_id()
 
+    def entry(self) -> Entry | None:
+        return journal_of(self.site).read()
+
+    def recover(self) -> list[str]:
+        """Recover as the next run does; return the calls that this takes."""
+        self.calls.clear()
+        recover(Run(site=self.site, log=a_log()))
+        return self.calls
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    """Return a function that raises this, whatever it is given."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
 
 FORWARD = ["prepare two", "prepare one", "do for new: one", "do for new: two"]
 RESUMED = ["resume one", "resume two"]
@@ -108,10 +121,9 @@ def test_a_change_that_works_prepares_flips_and_does_the_rest(scene: Scene) -> N
     made = scene.change()
     assert scene.calls == FORWARD
     assert scene.live_now() == scene.other.id == made.release.id
-    entry = journal_of(scene.site).read()
-    assert entry == made.entry
-    assert entry is not None
-    assert (entry.done, entry.actions) == (("one", "two"), {name: {"name": name} for name in ("one", "two")})
+    assert scene.entry() == made.entry
+    assert made.entry.done == ("one", "two")
+    assert made.entry.actions == {name: {"name": name} for name in ("one", "two")}
 
 
 @pytest.mark.parametrize(
@@ -146,11 +158,7 @@ def test_without_a_previous_release_only_actions_with_a_record_are_undone(
 
 
 def test_a_program_that_fails_before_the_flip_stops_the_change(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        message = "no"
-        raise ToolError(message)
-
-    monkeypatch.setattr(scene.actions[0], "prepare", fail)
+    monkeypatch.setattr(scene.actions[0], "prepare", failing(ToolError("no")))
     with pytest.raises(BuildError, match="one could not be prepared: no"):  # which its caller undoes
         scene.change()
     assert scene.live_now() == scene.live.id
@@ -182,13 +190,7 @@ def test_a_run_that_is_killed_anywhere_is_ended_by_the_next_one(
 ) -> None:
     """Every action is undone, repeated, or done for the previous release, whatever it is."""
 
-    class KilledError(Exception):
-        pass
-
-    def kill(*_: object, **__: object) -> None:
-        raise KilledError
-
-    call: Callable[[Noted, str], None] = Noted._call
+    kill, call = failing(RuntimeError("killed")), Noted._call
 
     def killed(noted: Noted, what: str) -> None:
         call(noted, what)
@@ -201,39 +203,28 @@ def test_a_run_that_is_killed_anywhere_is_ended_by_the_next_one(
         patch.setattr(Noted, "_call", killed)
         if at == "flip":
             patch.setattr(change, "flip", kill)
-        with pytest.raises(KilledError):
+        with pytest.raises(RuntimeError, match="killed"):
             scene.change()
-    scene.calls.clear()
-    run = Run(site=scene.site, log=a_log())
-    recover(run)
-    assert scene.calls == calls
+    assert scene.recover() == calls
     assert scene.live_now() == getattr(scene, ends).id
-    entry = journal_of(scene.site).read()
+    entry = scene.entry()
     assert entry is None or entry.phase == "reporting"
-    scene.calls.clear()
-    recover(Run(site=scene.site, log=a_log()))
-    assert scene.calls == []
+    assert scene.recover() == []
 
 
 def test_an_action_may_refuse_to_go_on_with_a_change_that_was_cut_off(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        message = "cut off"
-        raise RuntimeError(message)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Change, "finish", broken)
+        patch.setattr(Change, "finish", failing(RuntimeError("cut off")))
         with pytest.raises(RuntimeError):
             scene.change()
-    entry = journal_of(scene.site).read()
-    scene.calls.clear()
+    entry = scene.entry()
     scene.fails.add("resume one")
     with pytest.raises(PreflightError, match="resume one"):
-        recover(Run(site=scene.site, log=a_log()))
-    assert (scene.calls, scene.live_now(), journal_of(scene.site).read()) == (["resume one"], scene.other.id, entry)
-    recover(Run(site=scene.site, log=a_log()))
-    assert scene.calls[1:] == [*RESUMED, *FORWARD[2:]]
+        scene.recover()
+    assert (scene.calls, scene.live_now(), scene.entry()) == (["resume one"], scene.other.id, entry)
+    assert scene.recover() == [*RESUMED, *FORWARD[2:]]
 
 
 def test_a_run_that_fails_undoes_what_keeps_the_site_down_and_nothing_else(scene: Scene) -> None:
@@ -246,19 +237,15 @@ def test_a_run_that_fails_undoes_what_keeps_the_site_down_and_nothing_else(scene
 
 
 def test_what_cannot_be_moved_back_is_left_to_the_next_run(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Change) -> None:
-        message = "read-only"
-        raise OSError(message)
-
     scene.fails.add("do for new: two")
     with monkeypatch.context() as patch:
-        patch.setattr(Change, "_restore_link", broken)
+        patch.setattr(Change, "_restore_link", failing(OSError("read-only")))
         with pytest.raises(IncompleteReturnError, match="read-only"):
             scene.change()
-    entry = journal_of(scene.site).read()
+    entry = scene.entry()
     assert entry is not None
     assert entry.phase == "reverting"
-    recover(Run(site=scene.site, log=a_log()))
+    scene.recover()
     assert scene.live_now() == scene.live.id
 
 
@@ -297,4 +284,4 @@ def test_what_is_due_is_done_again_and_what_follows_it(
 ) -> None:
     scene.fails.add(f"do for new: {fails}")
     assert do_actions(scene.site, scene.log, scene.live, due) == outcome
-    assert journal_of(scene.site).read() is None
+    assert scene.entry() is None

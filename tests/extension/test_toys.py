@@ -13,7 +13,11 @@ import pytest
 from tests.support.commands import Finished, run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.support.sites import SampleSite, SiteFactory
+
+pytestmark = pytest.mark.spawns
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,23 +29,35 @@ def with_toy(site: SampleSite, toy: str, *words: str, check: int = 0) -> Finishe
     return run(argv, cwd=site.outer, env={**site.env, "PYTHONPATH": str(ROOT)}, check=check)
 
 
-@pytest.mark.spawns
+def answer(site: SampleSite, toy: str, *words: str, check: int = 0) -> Any:
+    """Run such a command with --json, and return what it prints."""
+    return json.loads(with_toy(site, toy, *words, "--json", check=check).stdout)
+
+
+def steps(report: Mapping[str, Any]) -> dict[str, str]:
+    return {one["step"]: one["detail"] for one in report["steps"]}
+
+
+def candidate(site: SampleSite) -> str:
+    """Return the id of the one release that waits."""
+    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
+    return str(ready)
+
+
 def test_a_restart(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"restart": "ring:restarted"})
     site.publish("alpha", "1.1.0")
     refused = with_toy(site, "toy_restart", "update", check=3)
     assert "there is no bell" in refused.stderr
     (site.outer / "bell").touch()
-    report: dict[str, Any] = json.loads(with_toy(site, "toy_restart", "update", "--json").stdout)
-    steps = {one["step"]: one["detail"] for one in report["steps"]}
-    assert steps["restart"] == "rang the bell"
+    report = answer(site, "toy_restart", "update")
+    assert steps(report)["restart"] == "rang the bell"
     assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
     with_toy(site, "toy_restart", "rollback")
     assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
     assert "ring:FILE, or a command" in " ".join(with_toy(site, "toy_restart", "setup", "--help").stdout.split())
 
 
-@pytest.mark.spawns
 def test_an_action(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     first = site.live_id()
@@ -50,16 +66,15 @@ def test_an_action(make_site: SiteFactory) -> None:
     assert "there is no cache" in refused.stderr
     cache = site.outer / "cache"
     cache.touch()
-    report: dict[str, Any] = json.loads(with_toy(site, "toy_action", "update", "--json").stdout)
-    steps = {one["step"]: one["detail"] for one in report["steps"]}
-    assert (steps["purge the cache"], cache.read_text(encoding="utf-8")) == ("purged it", f"{site.live_id()}\n")
+    report = answer(site, "toy_action", "update")
+    assert steps(report)["purge the cache"] == "purged it"
+    assert cache.read_text(encoding="utf-8") == f"{site.live_id()}\n"
     cache.write_text(f"{first}\n", encoding="utf-8")
-    taken_back: dict[str, Any] = json.loads(with_toy(site, "toy_action", "rollback", "--json", check=6).stdout)
+    taken_back = answer(site, "toy_action", "rollback", check=6)
     assert "purge the cache failed: the cache is full" in taken_back["headline"]
     assert (site.live_id(), taken_back["live_changed"]) == (report["release"], False)
 
 
-@pytest.mark.spawns
 def test_a_gate(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.releaser("update", check=0)
@@ -68,67 +83,57 @@ def test_a_gate(make_site: SiteFactory) -> None:
     door.write_text("locked", encoding="utf-8")
     assert "Find the key." in with_toy(site, "toy_gate", "update", check=3).stderr
     door.write_text("closed", encoding="utf-8")
-    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    waits = answer(site, "toy_gate", "update")
     assert (waits["result"], waits["waits"], site.snapshot()) == ("no-changes", waits["headline"], before)
     assert waits["headline"].endswith(" is ready and waits: the door is closed")
     assert site.json("status")["last_success"] == good
-    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
+    ready = candidate(site)
     assert ready in waits["headline"]
     kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
     assert kept[ready] == "ready, and waits: the door is closed"
-    again: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert (again["headline"], {"build", "test"} & {one["step"] for one in again["steps"]}) == (
-        waits["headline"],
-        set(),
-    )
+    again = answer(site, "toy_gate", "update")
+    assert (again["headline"], {"build", "test"} & {*steps(again)}) == (waits["headline"], set())
     assert "the door is closed" in site.releaser("status").stdout
     site.publish("alpha", "1.1.1")
     site.env["RELEASER_KEEP_AT_LEAST"] = "0"
     with_toy(site, "toy_gate", "update")
-    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")  # in place of the first
+    ready = candidate(site)  # in place of the first
     door.unlink()
-    went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    went = answer(site, "toy_gate", "update")
     assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.1")
-    assert not {"build", "test"} & {one["step"] for one in went["steps"]}
+    assert not {"build", "test"} & {*steps(went)}
     door.write_text("locked", encoding="utf-8")
     assert "Find the key." in with_toy(site, "toy_gate", "rebuild", check=3).stderr
     assert site.live_id() == ready
     site.publish("alpha", "1.2.0")
     door.write_text("locked", encoding="utf-8")
-    forced: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--force", "--json").stdout)
+    forced = answer(site, "toy_gate", "update", "--force")
     assert (site.live_version("alpha"), "the door is locked" in str(forced["problems"])) == ("1.2.0", True)
 
 
-@pytest.mark.spawns
-def test_a_gate_lets_the_repair_of_a_damaged_site_pass_as_urgent(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.update_to("alpha", "1.1.0")
-    (site.outer / "door").write_text("closed until morning", encoding="utf-8")
+@pytest.mark.parametrize("door", ["closed", "closed until morning"])
+def test_a_gate_lets_the_repair_of_a_damaged_site_pass_as_urgent_or_the_run_says_that_it_is_down(
+    make_site: SiteFactory, door: str
+) -> None:
+    site = make_site.adopted("1.1.0")
+    (site.outer / "door").write_text(door, encoding="utf-8")
     damaged = site.live_id()
     shutil.rmtree(site.link.resolve() / "bin")
-    with_toy(site, "toy_gate", "update")
-    assert site.live_id() != damaged
+    report = answer(site, "toy_gate", "update")
+    if door == "closed":
+        assert report["headline"].endswith(" is ready and waits: the door is closed")
+        assert "nothing can run on the live release" in str(report["problems"])
+    else:
+        assert site.live_id() != damaged
 
 
-@pytest.mark.spawns
-def test_a_site_that_is_down_says_so_while_a_gate_lets_its_repair_wait(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.update_to("alpha", "1.1.0")
-    (site.outer / "door").write_text("closed", encoding="utf-8")
-    shutil.rmtree(site.link.resolve() / "bin")
-    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert waits["headline"].endswith(" is ready and waits: the door is closed")
-    assert "nothing can run on the live release" in str(waits["problems"])
-
-
-@pytest.mark.spawns
 def test_a_reporter(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     printed = site.outer / "printed"
     site.publish("alpha", "1.1.0")
     assert "there is no printer" in with_toy(site, "toy_reporter", "update", check=3).stderr
     (site.outer / "printer").touch()
-    report: dict[str, Any] = json.loads(with_toy(site, "toy_reporter", "update", "--json").stdout)
+    report = answer(site, "toy_reporter", "update")
     assert "notice: the printer has no paper" in str(report["problems"])
     assert not printed.exists()
     (site.outer / "paper").touch()
@@ -138,12 +143,11 @@ def test_a_reporter(make_site: SiteFactory) -> None:
     assert report["headline"] == lines[1]
     (site.outer / "jam").touch()
     site.publish("alpha", "1.2.0")
-    report = json.loads(with_toy(site, "toy_reporter", "update", "--json").stdout)
+    report = answer(site, "toy_reporter", "update")
     assert (report["result"], report["exit_code"], report["codes"]) == ("updated", 0, ["reporter-failed"])
     assert "RuntimeError: the paper is jammed" in str(report["problems"])
 
 
-@pytest.mark.spawns
 def test_a_source(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     artifact, first = site.outer / "artifact.lock", site.live_id()
@@ -160,7 +164,7 @@ def test_a_source(make_site: SiteFactory) -> None:
     assert (site.live_version("alpha"), site.lock_text()) == ("1.1.0", artifact.read_text(encoding="utf-8"))
     assert (site.head(), site.git("status", "--porcelain")) == (head, "M uv.lock"), "others publish it"
     assert with_toy(site, "toy_source", "update").stdout == ""
-    found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_source", "outdated", "--json").stdout)
+    found = answer(site, "toy_source", "outdated")
     kept = [(one["name"], one["next"], one["blocked_by"][0]["reason"]) for one in found]
     assert kept == [("alpha", None, "this site takes what the artifact has")]
     with_toy(site, "toy_source", "rollback")
@@ -172,20 +176,19 @@ def test_a_source(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.2.0"
 
 
-@pytest.mark.spawns
 def test_a_rule(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     for version in ("1.1.0", "1.2.0", "1.3.0"):
         site.publish("alpha", version)
     site.publish("beta", "1.1.0")
-    plan: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--dry-run", "--json").stdout)
+    plan = answer(site, "toy_rule", "update", "--dry-run")
     assert "alpha 1.3.0 would be skipped: 1.3.0 is odd" in plan["would"]
-    found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_rule", "outdated", "--json").stdout)
+    found = answer(site, "toy_rule", "outdated")
     assert [(one["name"], one["next"], [by["by"] for by in one["blocked_by"]]) for one in found] == [
         ("alpha", "1.2.0", ["odd"]),
         ("beta", None, ["odd"]),
     ]
-    report: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--json").stdout)
+    report = answer(site, "toy_rule", "update")
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.2.0", "1.0.0")
     told = [(one["name"], one["version"], one["by"], one["reason"]) for one in report["on_hold"]]
     assert told == [("alpha", "1.3.0", "odd", "1.3.0 is odd"), ("beta", "1.1.0", "odd", "1.1.0 is odd")]
@@ -201,7 +204,6 @@ def test_a_rule(make_site: SiteFactory) -> None:
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.3.0", "1.2.0")
 
 
-@pytest.mark.spawns
 def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.extension.test_toys import with_toy
+from tests.extension.test_toys import answer, candidate, steps, with_toy
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
@@ -19,19 +18,19 @@ def test_a_release_that_keeps_its_place_goes_live_although_there_is_something_ne
     site.publish("alpha", "1.1.0")
     door = site.outer / "door"
     door.write_text("closed until morning", encoding="utf-8")
-    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
+    waits = answer(site, "toy_gate", "update")
+    ready = candidate(site)
     site.publish("alpha", "1.2.0")
-    again: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    again = answer(site, "toy_gate", "update")
     assert again["headline"] == waits["headline"] == f"{ready} is ready and waits: the door is closed until morning"
     assert "a release is ready, and may go live" in with_toy(site, "toy_gate", "update", "--if-due", "--json").stdout
     site.releaser("hold", "alpha", check=0)
-    held: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    held = answer(site, "toy_gate", "update")
     assert (held["result"], held["waits"]) == ("no-changes", "")
     site.releaser("unhold", "alpha", check=0)
     door.unlink()
-    went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    went = answer(site, "toy_gate", "update")
     assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.0")
-    assert not {"build", "test"} & {one["step"] for one in went["steps"]}
+    assert not {"build", "test"} & {*steps(went)}
     with_toy(site, "toy_gate", "update")
     assert site.live_version("alpha") == "1.2.0"

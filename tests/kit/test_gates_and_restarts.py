@@ -1,6 +1,7 @@
 """Every gate lets a fit release pass, every restart method restarts or says why not; and how answers of gates count."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from releaser.report import Step
 from releaser.serving import restarts
 from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.command import Command
-from releaser.site.site import Site, find_site, open_site
+from releaser.site.site import find_site, open_site
 from tests.e2e.scenes import outer_snapshot
 from tests.site.fakes import with_settings
 from tests.support.logs import a_log
@@ -113,8 +114,7 @@ def test_gates_see_what_earlier_ones_found_out_about_the_changes(monkeypatch: py
     assert gates.ask("ready", case) is None
 
 
-@pytest.mark.parametrize(("may_wait", "force"), [*itertools.product((False, True), repeat=2)])
-@pytest.mark.parametrize("is_forcible", [False, True])
+@pytest.mark.parametrize(("is_forcible", "may_wait", "force"), [*itertools.product((False, True), repeat=3)])
 def test_what_is_wrong_lets_a_release_wait_although_it_is_forced_or_nothing_else_may_wait(
     monkeypatch: pytest.MonkeyPatch, *, is_forcible: bool, may_wait: bool, force: bool
 ) -> None:
@@ -170,34 +170,28 @@ def test_a_dry_run_says_what_could_be_forced_and_raises_the_rest(
             [*gates.foresee(case, force=force)]
 
 
-def site_with(root: Path, restart: Restart) -> Site:
-    """Open a project whose settings select a method; `passenger-config` and the program are there, and do nothing."""
-    (root / "tmp").mkdir()
-    (root / "bin").mkdir()
+def write_programs(place: Path, script: str) -> None:
     for name in ("passenger-config", "run"):
-        (root / "bin" / name).write_text("#!/bin/sh\necho Restarting\n", encoding="utf-8")
-        (root / "bin" / name).chmod(0o755)
-    opened = open_site(root, {"PATH": f"{root / 'bin'}:/usr/bin:/bin"})
-    words = (restart.word,) if restart.word else ("run", "now")
-    return with_settings(opened, restart=words, restart_file="tmp/restart.txt")
+        (place / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (place / name).chmod(0o755)
 
 
-METHODS = (*restarts.RESTARTS, Command())
-
-
-@pytest.mark.parametrize("restart", METHODS, ids=lambda one: one.word or "a command")
+@pytest.mark.parametrize("restart", [*restarts.RESTARTS, Command()], ids=lambda one: one.word or "a command")
 def test_a_restart_method_is_selected_checks_itself_without_an_effect_and_restarts(
     tmp_path: Path, restart: Restart
 ) -> None:
-    site = site_with(tmp_path, restart)
+    for name in ("tmp", "bin"):
+        (tmp_path / name).mkdir()
+    write_programs(tmp_path / "bin", "echo Restarting")
+    words = (restart.word,) if restart.word else ("run", "now")
+    opened = open_site(tmp_path, {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"})
+    site = with_settings(opened, restart=words, restart_file="tmp/restart.txt")
     assert type(restart_of(site)) is type(restart)
     assert [*restart.findings(site)] == []
     assert not (tmp_path / "tmp" / "restart.txt").exists()
     restart.restart(site, tmp_path, Step())
-    for name in ("passenger-config", "run"):
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-    (tmp_path / "tmp" / "restart.txt").unlink(missing_ok=True)
-    (tmp_path / "tmp").rmdir()
+    write_programs(tmp_path / "bin", "exit 1")
+    shutil.rmtree(tmp_path / "tmp")
     (tmp_path / "tmp").symlink_to("nowhere")
     if restart.word != "none":
         with pytest.raises(ToolError) as caught:
