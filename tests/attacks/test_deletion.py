@@ -114,50 +114,38 @@ def test_a_symlink_in_the_place_of_a_directory_is_not_followed(
 
 def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    own = site.state_dir / "logs" / "cron.log"
+    state, own = site.state_dir, site.state_dir / "logs" / "cron.log"
     own.write_text("theirs", encoding="utf-8")
     for number in range(40):
-        (site.state_dir / "logs" / f"20200101T0000{number:02}Z-1.log").touch()
-    for name in (".draft.new", ".project.json.new"):  # the second is a name of releaser's own, so it is put aside
-        (site.state_dir / name).mkdir()
-        (site.state_dir / name / "letter.txt").write_text("dear", encoding="utf-8")
-    letter = site.state_dir / ".letter.new"
-    letter.write_text("dear", encoding="utf-8")
-    theirs, left = site.state_dir / ".test-packages-mine.new", site.state_dir / ".live-copy.new"
-    theirs.mkdir()
-    (theirs / "notes.txt").write_text("dear", encoding="utf-8")
+        (state / "logs" / f"20200101T0000{number:02}Z-1.log").touch()
+    # The second is a name of releaser's own, so it is put aside.
+    letters = [state / name / "letter.txt" for name in (".draft.new", ".project.json.new", ".test-packages-mine.new")]
+    letters.append(state / ".letter.new")
+    for letter in letters:
+        letter.parent.mkdir(exist_ok=True)
+        letter.write_text("dear", encoding="utf-8")
+    left = state / ".live-copy.new"
     left.mkdir()
     (left / ".releaser").touch()
     silent(site.releaser("update"))
     (told,) = [one for one in site.json("history")[0]["steps"] if one["step"] == "clean up"]
-    assert (
-        told["detail"] == "deleted leftovers of an earlier run: .live-copy.new; 12 logs, because only the "
-        "newest 30 are kept"
-    )
-    assert (theirs / "notes.txt").read_text(encoding="utf-8") == "dear"
+    why = "12 logs, because only the newest 30 are kept"
+    assert told["detail"] == f"deleted leftovers of an earlier run: {left.name}; {why}"
     site.update_to("alpha", "1.1.0")
     assert own.read_text(encoding="utf-8") == "theirs"
     assert len(list(own.parent.glob("*.log"))) == 31
-    kept = [path.read_text(encoding="utf-8") for path in site.state_dir.rglob("letter.txt")]
-    assert kept == ["dear"] * 2
-    assert letter.read_text(encoding="utf-8") == "dear"
+    kept = [*state.rglob("letter.txt"), *state.rglob(".letter.new")]
+    assert [path.read_text(encoding="utf-8") for path in kept] == ["dear"] * 4
 
 
-def test_the_first_run_marks_the_directory_before_anything_else_and_one_that_is_cut_off_goes_on(
-    make_site: SiteFactory,
-) -> None:
+def test_a_state_directory_is_marked_before_anything_else_and_known_by_its_releases(make_site: SiteFactory) -> None:
+    """Also after the advice to delete `project.json` of a project that is gone."""
     site = make_site(venv=True)
     site.state_dir.mkdir(parents=True)
-    (site.state_dir / ".project.json.new").touch()  # all that a run had come to
+    (site.state_dir / ".project.json.new").touch()  # all that a run that was cut off had come to
     site.releaser("init", check=0)
-    assert (site.state_dir / "project.json").is_file()
     (release,) = (site.state_dir / "releases").iterdir()
     assert (release / ".releaser").is_file()
-
-
-def test_a_state_directory_that_has_lost_its_name_is_known_by_its_releases(make_site: SiteFactory) -> None:
-    """As after the advice to delete `project.json` of a project that is gone."""
-    site = make_site.adopted()
     (site.state_dir / "project.json").unlink()
     site.link.unlink()
     site.releaser("prune", check=0)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 _VARIABLE = "INTERRUPT_AT"
-_PATCHES = "WITHOUT_EXCHANGE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +68,8 @@ def interrupted(
     """Run releaser and let the signal `by` hit it at a point; without `exchange` the file system cannot exchange."""
     from tests.support.commands import run
 
-    env = {_VARIABLE: json.dumps([at.place, at.when, at.number, by]), _PATCHES: "" if exchange else "1"}
-    words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
-    return run(words, cwd=site.outer.parent, env=site.environment(env))
+    env = site.environment({_VARIABLE: json.dumps([at.place, at.when, at.number, by, exchange])})
+    return run(_words(site, command, args), cwd=site.outer.parent, env=env)
 
 
 @contextlib.contextmanager
@@ -79,13 +77,16 @@ def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[s
     """Start releaser, which stands still at a point until it gets SIGCONT; it is ended at the end of the block."""
     from tests.support.commands import beside
 
-    env = {_VARIABLE: json.dumps([at.place, at.when, at.number, "SIGSTOP"]), _PATCHES: ""}
-    words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
-    with beside(words, cwd=site.outer.parent, env=site.environment(env)) as process:
+    env = site.environment({_VARIABLE: json.dumps([at.place, at.when, at.number, "SIGSTOP", True])})
+    with beside(_words(site, command, args), cwd=site.outer.parent, env=env) as process:
         happened = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         assert happened is not None
         assert happened.si_code == os.CLD_STOPPED, f"releaser never came to {at}: {process.communicate()}"
         yield process
+
+
+def _words(site: SampleSite, command: str, args: tuple[str, ...]) -> list[str | Path]:
+    return [sys.executable, __file__, command, "--project", site.path, *args]
 
 
 def go_on(process: subprocess.Popen[str], code: int) -> str:
@@ -97,17 +98,13 @@ def go_on(process: subprocess.Popen[str], code: int) -> str:
 
 
 def _main() -> None:
-    place, when, number, name = json.loads(os.environ.pop(_VARIABLE))
-    if os.environ.pop(_PATCHES):
-        _patch("releaser.releases.release:exchange", lambda _: _cannot)
+    place, when, number, name, can_exchange = json.loads(os.environ.pop(_VARIABLE))
+    if not can_exchange:
+        _patch("releaser.releases.release:exchange", lambda _: lambda *_: False)
     _patch(place, lambda function: _ending(function, when, number, signal.Signals[name]))
     from releaser.__main__ import main
 
     main()
-
-
-def _cannot(*_: object) -> bool:
-    return False
 
 
 def _patch(place: str, change: Callable[[Any], Any]) -> None:

@@ -4,10 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.refusals import refused, small_file_system, unfit, without_override
 from tests.e2e.scenes import body, states
@@ -16,26 +13,22 @@ from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import LocalIndex
 
 
-@pytest.fixture
-def site(make_site: SiteFactory) -> SampleSite:
-    return make_site(venv=True)
-
-
-# The state directory
-
-
-def test_a_question_where_the_state_directory_is_a_file(make_site: SiteFactory) -> None:
+def test_a_state_directory_that_is_a_file_or_a_link_that_leads_nowhere(make_site: SiteFactory, tmp_path: Path) -> None:
     """A question says so too, and no more than that."""
-    site = make_site()
+    site = make_site(venv=True)
     file = site.path / "manage.py"
     for command in ("check", "status", "list", "history", "verify"):
         finished = site.releaser(command, check=3, env={"RELEASER_STATE_DIR": str(file)})
         assert f"{file} is not a directory" in finished.stderr
         assert "Correct `state_dir`." in finished.stderr
         assert "Traceback" not in finished.stderr
+    site.state_dir.parent.symlink_to(tmp_path / "gone" / "state")
+    refused(site).says("state_dir", site.state_dir, "cannot be used")
+    assert not (tmp_path / "gone").exists()
 
 
-def test_a_file_that_may_not_be_read(site: SampleSite) -> None:
+def test_a_file_that_may_not_be_read(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
     place = site.path / "uv.lock"
     place.chmod(0)
     refusal = refused(site, env={"RELEASER_ENVIRONMENT": "local"}, before=without_override())
@@ -57,39 +50,29 @@ def test_a_state_directory_on_another_mount_of_the_same_file_system(make_site: S
 # No space
 
 
-@pytest.fixture
-def small(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
-    """A site that has been adopted, on a file system that can be filled; its releases are small."""
+def test_too_few_free_bytes_and_space_that_runs_out_while_a_release_is_built(
+    tmp_path: Path, make_site: SiteFactory
+) -> None:
     with small_file_system(tmp_path / "small", size="90m", nr_inodes=20_000) as place:
         site = make_site(outer=f"{place.name}/outer", venv=True)
         site.env["TMPDIR"] = str(tmp_path)
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
-        yield site
-
-
-def fill(site: SampleSite, *, leave: int) -> Path:
-    """Take all bytes of the file system but `leave`."""
-    ballast = site.outer.parent / "ballast"
-    free = os.statvfs(site.outer)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
-    return ballast
-
-
-def test_too_few_free_bytes_and_space_that_runs_out_while_a_release_is_built(small: SampleSite, tmp_path: Path) -> None:
-    ballast = fill(small, leave=20_000_000)
-    for command in ("update", "check"):
-        refused(small, command=command).says_only("no space", "20 MB free", small.state_dir, "50 MB", "releaser prune")
-    ballast.unlink()
-    big = {"alpha/__init__.py": "", "alpha/big.txt": "x" * 120_000_000}
-    wheel = LocalIndex(tmp_path / "index").publish("alpha", "1.2.0", modules=big)
-    (small.index.path / wheel.name).symlink_to(wheel)
-    before = small.live_id()
-    refused(small, code=4).says_only("could not be built", "alpha", "No space left", "Make room")
-    assert (small.live_id(), small.releases()) == (before, [before])
-    small.withdraw("alpha", "1.2.0")
-    small.releaser("update", check=0)
+        ballast, free = place / "ballast", os.statvfs(place)
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - 20_000_000)
+        words = ("no space", "20 MB free", site.state_dir, "50 MB", "releaser prune")
+        for command in ("update", "check"):
+            refused(site, command=command).says_only(*words)
+        ballast.unlink()
+        big = {"alpha/__init__.py": "", "alpha/big.txt": "x" * 120_000_000}
+        wheel = LocalIndex(tmp_path / "index").publish("alpha", "1.2.0", modules=big)
+        (site.index.path / wheel.name).symlink_to(wheel)
+        before = site.live_id()
+        refused(site, code=4).says_only("could not be built", "alpha", "No space left", "Make room")
+        assert (site.live_id(), site.releases()) == (before, [before])
+        site.withdraw("alpha", "1.2.0")
+        site.releaser("update", check=0)
 
 
 # A disk that fills up after the flip
@@ -155,9 +138,3 @@ def test_a_new_release_that_fills_the_disk_stays_live_only_if_it_is_well(
         assert "alpha 1.0.0 → 1.1.1" in body(site)
         assert site.remote_head() == site.head()
         assert states(site)[new] == "live"
-
-
-def test_a_state_directory_behind_a_link_that_leads_nowhere(site: SampleSite, tmp_path: Path) -> None:
-    (site.outer / ".releaser").symlink_to(tmp_path / "gone" / "state")
-    refused(site).says("state_dir", site.state_dir, "cannot be used")
-    assert not (tmp_path / "gone").exists()

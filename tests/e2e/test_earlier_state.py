@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted
 from tests.support.earlier import blocks_as_before
 from tests.support.lockless import fill, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
 
-_MARKS = {"live": "good", "good": "good", "bad": "bad", "failed": "failed"}
+_MARKS = {"live": "good", "previous": "good", "good": "good", "rolled-back": "bad", "failed": "failed"}
 
 
 def as_before(site: SampleSite) -> None:
@@ -31,32 +30,40 @@ def as_before(site: SampleSite) -> None:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         del manifest["start_files"]
         (directory / "manifest.json").write_text(f"{json.dumps(manifest, indent=1)}\n", encoding="utf-8")
-    blocks_as_before(site)
 
 
 def one_of_each_kind(site: SampleSite) -> None:
     """Make a release of each kind: adopted, rolled back, failed, pinned, live, and one to go back to."""
+    site.releaser("hold", "gamma", "ask Ada", check=0)
     site.releaser("pin", site.live_id(), check=0)
     site.update_to("alpha", "1.2.0")
     site.update_to("beta", "1.1.0")
     site.releaser("rollback", check=0)
     site.publish("alpha", "1.3.0", broken=True)
     site.releaser("update", check=5)
-    as_before(site)
 
 
 def states(site: SampleSite) -> dict[str, tuple[str, bool]]:
     return {row["id"]: (row["state"].replace("previous", "good"), row["pinned"]) for row in site.json("list")}
 
 
+def kept_out(site: SampleSite) -> list[Any]:
+    status = site.json("status")
+    return [status[name] for name in ("on_hold", "failed_candidates", "commits_on_hold")]
+
+
 @pytest.mark.parametrize("first", ["rollback", "update"])
 def test_a_question_changes_nothing_and_all_goes_on_as_it_was(make_site: SiteFactory, first: str) -> None:
-    site = make_site.adopted("1.1.0", prepare=one_of_each_kind)
-    live, was, before = site.live_id(), states(site), site.snapshot()
+    packages = dict.fromkeys(["alpha", "beta", "gamma"], "1.0.0")
+    site = make_site.adopted("1.1.0", prepare=one_of_each_kind, packages=packages)
+    live, was, before, out = site.live_id(), states(site), site.snapshot(), kept_out(site)
+    assert [len(found) for found in out] == [3, 2, 0]
+    as_before(site)
+    blocks_as_before(site)
     files = {path: path.read_bytes() for path in site.state_dir.rglob("*.json")}
     assert sorted(state for state, _ in was.values()) == ["failed", "good", "good", "live", "rolled-back"]
     (pinned,) = [name for name, (_, is_pinned) in was.items() if is_pinned]
-    assert site.json("status")["problems"] == []
+    assert (site.json("status")["problems"], kept_out(site), states(site)) == ([], out, was)
     site.releaser("verify", "--all", check=0)
     assert site.snapshot() == before
     assert {path: path.read_bytes() for path in site.state_dir.rglob("*.json")} == files
@@ -74,103 +81,14 @@ def test_a_question_changes_nothing_and_all_goes_on_as_it_was(make_site: SiteFac
     ledger = json.loads((site.state_dir / "ledger.json").read_text(encoding="utf-8"))
     assert (ledger["marks"], ledger["pins"]) == ({}, [])
     assert {path.parent.name for path in site.state_dir.glob("releases/*/state.json")} == {*states(site)}
+    assert {"quarantine.json", "holds.json"}.isdisjoint(os.listdir(site.state_dir))
+    site.releaser("unhold", "gamma", check=0)
+    assert "gamma" not in [one["name"] for one in site.json("status")["on_hold"]]
+    assert {"alpha", "beta"} <= {one["name"] for one in site.json("status")["on_hold"]}
     now = states(site)
     site.releaser("unpin", pinned, check=0)
     assert "was lost" not in str(site.json("prune"))
     assert states(site) == {**now, pinned: (now[pinned][0], False)}
-    assert site.json("status")["problems"] == []
-
-
-def out(site: SampleSite) -> Any:
-    status = site.json("status")
-    return [status[name] for name in ("on_hold", "failed_candidates", "commits_on_hold", "waiting")]
-
-
-def held(site: SampleSite) -> list[tuple[str, str, str]]:
-    return sorted((one["name"], one["version"], one["by"]) for one in out(site)[0])
-
-
-def test_what_was_kept_out_stays_out_until_it_is_lifted(make_site: SiteFactory) -> None:
-    site = make_site.adopted(packages=dict.fromkeys(["alpha", "beta", "gamma"], "1.0.0"), files={"page.py": "1\n"})
-    site.releaser("hold", "gamma", "ask Ada", check=0)
-    site.publish("alpha", "1.1.0", broken=True)
-    site.publish("beta", "1.1.0")
-    site.publish("gamma", "1.1.0")
-    site.push_from_elsewhere({"page.py": "2\n"})
-    site.releaser("update", check=0)
-    site.releaser("rollback", check=0)
-    before = out(site)
-    assert [len(found) for found in before] == [3, 2, 1, 0]
-    blocks_as_before(site)
-    files = {"quarantine.json", "holds.json"}
-    assert files <= set(os.listdir(site.state_dir))
-    assert out(site) == before
-    assert "gamma is not on hold now" in site.releaser("unhold", "gamma").stderr
-    assert out(site) == [[one for one in before[0] if one["name"] != "gamma"], *before[1:]]
-    assert files.isdisjoint(os.listdir(site.state_dir))
-    site.releaser("hold", "gamma", check=0)
-    assert site.releaser("update").stdout == ""
-    versions = ("1.0.0", "1.0.0", "1.0.0")
-    assert tuple(site.live_version(name) for name in ("alpha", "beta", "gamma")) == versions
-    assert held(site) == [("alpha", "1.1.0", "tests"), ("beta", "1.1.0", "rollback"), ("gamma", "", "person")]
-    site.releaser("unhold", "gamma", check=0)
-    site.releaser("unhold", before[2][0]["commit"][:7], check=0)
-    site.releaser("unhold", "beta", check=0)
-    site.releaser("update", check=0)
-    assert [site.live_version(name) for name in ("alpha", "beta", "gamma")] == ["1.0.0", "1.1.0", "1.1.0"]
-    assert (site.path / "page.py").read_text(encoding="utf-8") == "2\n"
-    assert held(site) == [("alpha", "1.1.0", "tests")]
-
-
-def journal_as_before(site: SampleSite) -> None:
-    """Put the journal into the form in which each action had fields of its own."""
-    path = site.state_dir / "journal.json"
-    entry = json.loads(path.read_text(encoding="utf-8"))
-    flip, actions = entry["flip"] or {}, entry["actions"]
-    checkout, restart = actions.get("checkout", {}), actions.get("restart", {})
-    earlier = {
-        "version": 2,
-        "command": entry["command"],
-        "run_id": entry["run_id"],
-        "phase": entry["phase"],
-        "origin": flip.get("previous"),
-        "origin_link": flip.get("previous_link"),
-        "target": entry["release"],
-        "head_before": checkout.get("before"),
-        "head_after": checkout.get("after"),
-        "done": entry["done"],
-        "reason": flip.get("reason", ""),
-        "not_the_release": flip.get("not_the_release", False),
-        "flipped_at": flip.get("at"),
-        "boot": flip.get("boot", ""),
-        "was_used": restart.get("was_used", False),
-        "stays": flip.get("stays", False),
-        "collected": bool(actions.get("collectstatic", {}).get("ahead")),
-        "start": restart.get("start", []) if restart.get("stopped") else [],
-        "unreported": entry["unreported"],
-    }
-    path.write_text(f"{json.dumps(earlier, indent=1)}\n", encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("at", "ends"),
-    [
-        ("releaser.core.change:flip", "after"),
-        ("releaser.core.change:Change._restore_link", "before"),
-    ],
-)
-def test_a_run_that_the_earlier_version_was_cut_off_in_is_ended(make_site: SiteFactory, at: str, ends: str) -> None:
-    site = make_site.adopted(files={"page.py": "1\n"})
-    before, lock = site.live_id(), site.lock_text()
-    site.push_from_elsewhere({"page.py": "2\n"})
-    site.publish("alpha", "1.1.0", broken="collectstatic" if "restore" in at else False)
-    interrupted(site, "update", at=Point(place=at))
-    journal_as_before(site)
-    assert "cannot be read" not in str(site.json("status")["problems"])
-    assert "An earlier `releaser update`" in site.releaser("prune").stderr
-    assert (site.live_id() == before) is (ends == "before")
-    assert (site.lock_text() == lock) is (ends == "before")
-    assert (site.path / "page.py").read_text(encoding="utf-8") == ("1\n" if ends == "before" else "2\n")
     assert site.json("status")["problems"] == []
 
 

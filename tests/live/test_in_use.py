@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.e2e.scenes import eventually
+from tests.support.commands import console_script, run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import Templates
@@ -91,51 +91,25 @@ def site(templates: Templates) -> Iterator[SampleSite]:
         shutil.rmtree(base)
 
 
-def pure(site: SampleSite) -> User:
-    return User(site, PURE)
-
-
 def with_an_extension(site: SampleSite) -> User:
     """Some extension of the standard library stands for those that a site has; this copy lies in the release."""
-    ask = "import sys; print(next(path for path in sys.path if path.endswith('lib-dynload')))"
-    words = [str(site.link / "bin" / "python"), "-c", ask]
-    found = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-    source = min(Path(found).glob("_ctypes.*.so"))
+    source = next(Path(site.python("import sysconfig; print(sysconfig.get_path('stdlib'))")).glob("*/_ctypes.*.so"))
     place = site.link.resolve() / "extensions"
     place.mkdir()
     shutil.copy(source, place)
     return User(site, EXTENSION, place)
 
 
-def orphan(site: SampleSite) -> User:
-    return User(site, ORPHAN)
-
-
-def orphan_of_c(site: SampleSite) -> User:
-    return User(site, FORKED_BY_C)
-
-
-def daemon(site: SampleSite) -> User:
-    return User(site, DAEMON)
-
-
-def of_somebody_else(site: SampleSite) -> User:
-    return User(site, PURE, before=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
-
-
-def in_a_container(site: SampleSite) -> User:
-    """It shares the directory, but not the process table, with whoever runs releaser: see `prune`."""
-    return User(site, PURE, before=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"))
-
-
+ANOTHER_USER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")  # it shares the directory, not the processes
 KINDS: dict[str, Callable[[SampleSite], User]] = {
-    "pure Python": pure,
+    "pure Python": lambda site: User(site, PURE),
     "C extension": with_an_extension,
-    "forked, parent gone": orphan,
-    "forked by C, parent gone": orphan_of_c,
-    "daemon that closes its descriptors": daemon,
-    "another user's": of_somebody_else,
-    "in a container": in_a_container,
+    "forked, parent gone": lambda site: User(site, ORPHAN),
+    "forked by C, parent gone": lambda site: User(site, FORKED_BY_C),
+    "daemon that closes its descriptors": lambda site: User(site, DAEMON),
+    "another user's": lambda site: User(site, PURE, before=ANOTHER_USER),
+    "in a container": lambda site: User(site, PURE, before=CONTAINER),
 }
 
 
@@ -154,16 +128,23 @@ def test_releases_in_use_are_named_and_kept_until_their_users_end(site: SampleSi
         assert "-c import json" in seen[users["pure Python"].release][0]["command"]
         decided = verdicts(site)
         assert {release for release, action in decided.items() if action == "keep"} >= held
-        assert held - on_disk(site) == set(), "0 deleted"
+        assert held <= {*site.releases()}, "0 deleted"
         shown = site.releaser("show", users["pure Python"].release, check=0).stdout
         assert str(users["pure Python"].pid) in shown
-        elsewhere(site, "prune", "--json")
-        assert held <= on_disk(site), "what cannot be seen is not deleted either"
+        words: list[str | Path] = [
+            *CONTAINER,
+            console_script(),
+            "prune",
+            "--project",
+            site.path,
+        ]  # where none of them can be seen
+        run(words, cwd=site.path, env=site.environment(FEW), check=0)
+        assert held <= {*site.releases()}, "what cannot be seen is not deleted either"
     finally:
         for user in users.values():
             user.end()
     verdicts(site)
-    assert not held & on_disk(site)
+    assert not held & {*site.releases()}
 
 
 def started(site: SampleSite, kind: str, number: int) -> User:
@@ -182,21 +163,8 @@ def move_on(site: SampleSite, number: int) -> None:
     site.releaser("update", check=0, env={"RELEASER_KEEP": "100"})
 
 
-def on_disk(site: SampleSite) -> set[str]:
-    return {path.name for path in (site.state_dir / "releases").iterdir()}
-
-
 def verdicts(site: SampleSite) -> dict[str, str]:
     return {entry["release"]: entry["action"] for entry in site.json("prune", env=FEW)}
-
-
-def elsewhere(site: SampleSite, command: str, *args: str) -> Any:
-    """Run releaser where no process of this machine can be seen, as in a container."""
-    from tests.support.commands import console_script, run
-
-    words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", str(console_script()), command]
-    finished = run([*words, "--project", str(site.path), *args], cwd=site.path, env=site.environment(FEW), check=0)
-    return json.loads(finished.stdout)
 
 
 def test_what_executes_another_program_gives_its_lease_back(site: SampleSite) -> None:

@@ -1,33 +1,36 @@
-"""A release that is not what was sealed is told from one that is, and what differs is named."""
+"""A release that is not what was sealed is told from one that is: by a quick look, and by `verify` of every file."""
 
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from releaser.releases.contents import FILES, hash_of, observe, seal_files
+from releaser.errors import NoSuchReleaseError
+from releaser.locks.installed import Pin
+from releaser.releases import verify as module
+from releaser.releases.contents import FILES, hash_of, matches, observe, seal_files
 from releaser.releases.integrity import Defect, find_damage
 from releaser.releases.release import Release, write_manifest
+from releaser.releases.verify import compare_permissions, compare_with_lock, verify
+from releaser.site.site import Site
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 SITE = "lib/python3.11/site-packages"
-RECORD = """\
-alpha/__init__.py,sha256=x,0
-"alpha/a, b.txt",sha256=x,0
-alpha/data.json,sha256=x,0
-alpha/__pycache__/__init__.cpython-311.pyc,,
-../../../bin/alpha,sha256=x,0
-../../../../../outside,,
-/etc/hostname,,
-alpha-1.0.dist-info/RECORD,,
-alpha-1.0.dist-info/METADATA,,
-"""
+INFO = "alpha-1.0.dist-info"
+QUOTED = "alpha/a, b.txt"
+HASHED = ("alpha/__init__.py", QUOTED, "alpha/data.json", "alpha/bare.pyc")
+UNHASHED = (
+    "alpha/__pycache__/__init__.cpython-311.pyc", "../../../bin/alpha", "../../../../../outside", "/etc/hostname",
+    f"{INFO}/RECORD", f"{INFO}/METADATA",
+)  # fmt: skip
 
 
-def put(path: Path, text: str = "") -> None:
+def put(path: Path, text: str = "text") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
@@ -35,39 +38,74 @@ def put(path: Path, text: str = "") -> None:
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
     """A release with one package, sealed."""
-    made = on_paper(tmp_path, a_manifest())
-    venv = made.venv
-    for name in ("pyvenv.cfg", "bin/python3", "bin/alpha", f"{SITE}/site.pth"):
-        put(venv / name)
-    (venv / "bin" / "python").symlink_to("python3")
-    for name in ("__init__.py", "a, b.txt", "data.json"):
-        put(venv / SITE / "alpha" / name, "text")
-    put(venv / SITE / "alpha-1.0.dist-info" / "RECORD", RECORD)
-    put(venv / SITE / "alpha-1.0.dist-info" / "METADATA")
+    made = on_paper(tmp_path / "releases", a_manifest())
+    for name in ("pyvenv.cfg", "bin/python3", "bin/alpha"):
+        put(made.venv / name)
+    (made.venv / "bin" / "python").symlink_to("python3")
+    packages = made.venv / SITE
+    for name in ("site.pth", "_virtualenv.py", "old.egg-info/PKG-INFO", UNHASHED[0], f"{INFO}/METADATA"):
+        put(packages / name)
+    for name in HASHED:
+        put(packages / name, name * 20_000)  # more than is read at once
+    lines = [f'"{name}",{hash_of(str(packages / name))},1\n' for name in HASHED]
+    put(packages / INFO / "RECORD", "".join([*lines, *(f"{name},,\n" for name in UNHASHED)]))
     made.lock.write_bytes(LOCK)
     manifest = a_manifest(fingerprint=seal_files(str(made.directory)))
     write_manifest(made.directory, manifest)
-    return on_paper(tmp_path, manifest)
+    return on_paper(tmp_path / "releases", manifest)
 
 
-def found(release: Release) -> str:
+@pytest.fixture(autouse=True)
+def files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out of `verify` what needs a real venv and the settings of a site."""
+    for name in ("_check_start", "_check_lock", "_check_permissions"):
+        monkeypatch.setattr(module, name, lambda *_: ())
+
+
+def seen(release: Release) -> str:
+    """Return what a quick look says."""
     return str(find_damage(release) or "")
 
 
+def site_of(release: Release) -> Site:
+    state_dir = release.directory.parents[1]
+    project = SimpleNamespace(state_dir=state_dir, venv=state_dir / "none")
+    return cast("Site", SimpleNamespace(project=project, state_dir=state_dir, asks=True))
+
+
+def found(release: Release) -> list[str]:
+    """Return what the comparison of every file finds."""
+    looked: list[str] = []
+
+    def track(paths: list[str], name: str) -> Iterator[str]:
+        assert name == release.id
+        for path in paths:
+            looked.append(path)
+            yield path
+
+    (verified,) = verify(site_of(release), release.id, track=track)
+    assert len(set(looked)) == len(looked) >= verified.files
+    return sorted(f"{one.kind} {str(one.path).removeprefix(f'{SITE}/')}" for one in verified.problems)
+
+
 def test_what_counts_is_what_was_installed(release: Release) -> None:
-    assert find_damage(release) is None
     counted = {name.removeprefix(f"{SITE}/") for name in observe(str(release.venv))}
     assert counted == {
-        "pyvenv.cfg", "bin/python", "bin/python3", "bin/alpha", "site.pth", "alpha/__init__.py", "alpha/a, b.txt",
-        "alpha/data.json", "alpha-1.0.dist-info/RECORD", "alpha-1.0.dist-info/METADATA",
+        "pyvenv.cfg", "bin/python", "bin/python3", "bin/alpha", "site.pth", *HASHED[:3], f"{INFO}/RECORD",
+        f"{INFO}/METADATA",
     }  # fmt: skip
 
 
-def rewrite(path: Path) -> None:
-    """Change a file, but not its size."""
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.swapcase(), encoding="utf-8")
-    os.utime(path, ns=(1, 1))
+def rewrite(path: Path, unseen: bool = False) -> None:
+    """Change a file, but not its size; if it is to be `unseen`, not its time, either."""
+    status = path.stat()
+    path.write_text(path.read_text(encoding="utf-8").swapcase(), encoding="utf-8")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns) if unseen else (1, 1))
+
+
+def make(path: Path, put_there: Callable[[Path], object]) -> None:
+    path.unlink()
+    put_there(path)
 
 
 def relink(path: Path) -> None:
@@ -75,77 +113,139 @@ def relink(path: Path) -> None:
     path.symlink_to("alpha")
 
 
-def make_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
+def link(path: Path) -> None:
+    """Put a link to the same contents, which somebody else may change, in the place of a file."""
+    path.chmod(0o755)
+    path.rename(path.parents[5] / "elsewhere")
+    path.symlink_to(path.parents[5] / "elsewhere")
 
 
 def uninstall(venv: Path) -> None:
-    for name in ("alpha", "alpha-1.0.dist-info"):
+    for name in ("alpha", INFO):
         shutil.rmtree(venv / SITE / name)
 
 
 def lose_record_and_change(venv: Path) -> None:
-    (venv / SITE / "alpha-1.0.dist-info/RECORD").unlink()
+    (venv / SITE / INFO / "RECORD").unlink()
     rewrite(venv / SITE / "alpha/data.json")
 
 
-HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a module is rewritten": (lambda venv: rewrite(venv / SITE / "alpha/__init__.py"), "alpha/__init__.py is changed"),
-    "a quoted name": (lambda venv: (venv / SITE / "alpha/a, b.txt").unlink(), "alpha/a, b.txt is missing"),
-    "a .pth file is added": (lambda venv: put(venv / SITE / "evil.pth"), "evil.pth is added"),
-    "a .pth file without a RECORD": (lambda venv: put(venv / SITE / "site.pth", "x"), "site.pth is changed"),
-    "a module is added": (lambda venv: put(venv / SITE / "sitecustomize.py"), "sitecustomize.py is added"),
-    "a package is added": (lambda venv: put(venv / SITE / "beta-1.0.dist-info/RECORD", ""), "beta 1.0 added"),
-    "a package is removed": (uninstall, "alpha 1.0 removed"),
-    "a program is added": (lambda venv: put(venv / "bin/beta"), "bin/beta is added"),
-    "a program cannot be run": (lambda venv: (venv / "bin/alpha").chmod(0o400), "bin/alpha is changed"),
-    "a link leads elsewhere": (lambda venv: relink(venv / "bin/python"), "bin/python is changed"),
-    "a directory in its place": (lambda venv: make_directory(venv / "pyvenv.cfg"), "pyvenv.cfg is changed"),
-    "a RECORD is gone, and a file is changed": (
-        lose_record_and_change,
-        "alpha-1.0.dist-info/RECORD is missing, alpha/data.json is changed",
+def touch_what_has_no_hash(venv: Path) -> None:
+    for name in ("pyvenv.cfg", "bin/alpha"):
+        os.utime(venv / name)
+
+
+MODULE, DATA, SCRIPT, CONFIG = f"{SITE}/alpha/__init__.py", f"{SITE}/alpha/data.json", "bin/alpha", "pyvenv.cfg"
+# What is done to the venv, to which file, what a quick look sees of it, and what the comparison of every file calls it.
+HARMS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
+    "a rewritten module": (lambda venv: rewrite(venv / MODULE), "alpha/__init__.py", "changed", "changed"),
+    "an edit that shows in no time": (lambda venv: rewrite(venv / MODULE, True), "alpha/__init__.py", "", "changed"),
+    "a quoted name": (lambda venv: (venv / SITE / QUOTED).unlink(), QUOTED, "missing", "missing"),
+    "a .pth file is added": (lambda venv: put(venv / SITE / "evil.pth"), "evil.pth", "added", "unexpected"),
+    "a .pth file without a RECORD": (lambda venv: put(venv / SITE / "site.pth", "x"), "site.pth", "changed", "changed"),
+    "a module is added": (
+        lambda venv: put(venv / SITE / "six.py"),
+        "six.py",
+        "added",
+        "unexpected",
     ),
-    "the interpreter is gone": (lambda venv: (venv / "bin/python3").unlink(), "its interpreter is gone"),
-    "the venv is gone": (shutil.rmtree, "its venv is gone"),
-    "the lock is gone": (lambda venv: (venv / "../uv.lock").unlink(), "its uv.lock cannot be read"),
-    "the lock is another one": (lambda venv: (venv / "../uv.lock").write_text("x"), "its uv.lock has been changed"),
-    "byte code": (lambda venv: put(venv / SITE / "alpha/__pycache__/__init__.cpython-311.pyc", "x"), ""),
-    "a file that a site writes": (lambda venv: put(venv / SITE / "alpha/cache.json", "x"), ""),
-    "a file in the venv": (lambda venv: put(venv / ".lock", "x"), ""),
-    "the group may write": (lambda venv: (venv / "pyvenv.cfg").chmod(0o664), ""),
-    "outside": (lambda venv: put(venv / "../../outside", "x"), ""),
-    "a touch of what has no hash in a RECORD": (lambda venv: os.utime(venv / "pyvenv.cfg"), ""),
+    "byte code without a source": (lambda venv: put(venv / SITE / "x.pyc"), "x.pyc", "", "unexpected"),
+    "a data file is added": (lambda venv: put(venv / SITE / "alpha/x.json"), "alpha/x.json", "", "unexpected"),
+    "a program is added": (lambda venv: put(venv / "bin/beta"), "bin/beta", "added", "unexpected"),
+    "a program is changed": (lambda venv: put(venv / SCRIPT, "x"), SCRIPT, "changed", "changed"),
+    "a program is gone": (lambda venv: (venv / SCRIPT).unlink(), SCRIPT, "missing", "missing"),
+    "a program cannot be run": (lambda venv: (venv / SCRIPT).chmod(0o400), SCRIPT, "changed", "permissions"),
+    "it may be run": (lambda venv: (venv / CONFIG).chmod(0o755), CONFIG, "changed", "permissions"),
+    "others may not read it": (lambda venv: (venv / DATA).chmod(0o600), "alpha/data.json", "changed", "permissions"),
+    "a link leads elsewhere": (lambda venv: relink(venv / "bin/python"), "bin/python", "changed", "changed"),
+    "a directory in its place": (lambda venv: make(venv / DATA, Path.mkdir), "alpha/data.json", "changed", "changed"),
+    "a link in its place": (lambda venv: link(venv / DATA), "alpha/data.json", "changed", "changed"),
+    "a pipe in its place": (lambda venv: make(venv / DATA, os.mkfifo), "alpha/data.json", "changed", "changed"),
+    "a name outside": (lambda venv: os.link(venv / DATA, venv / "../../outside"), "alpha/data.json", "", "shared"),
 }
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_harm_is_named_and_what_a_site_does_at_run_time_is_none(release: Release, name: str) -> None:
-    harm, words = HARMS[name]
+def test_harm_to_a_file_is_named(release: Release, name: str) -> None:
+    harm, path, words, kind = HARMS[name]
     harm(release.venv)
-    assert words in found(release)
-    assert "more" not in found(release)
-    assert bool(found(release)) == bool(words)
+    assert seen(release) == (f"{path} is {words}" if words else "")
+    assert found(release) == [f"{kind} {path}"]
+
+
+HARMLESS: dict[str, Callable[[Path], object]] = {
+    "nothing": Path.exists,
+    "byte code": lambda venv: put(venv / SITE / UNHASHED[0], "x"),
+    "a file in the venv": lambda venv: put(venv / ".lock", "x"),
+    "the group may write": lambda venv: (venv / CONFIG).chmod(0o664),
+    "outside": lambda venv: put(venv / "../../outside", "x"),
+    "a touch": lambda venv: (venv / DATA).touch(),
+    "a touch of what has no hash": touch_what_has_no_hash,
+    "what was adopted with it": lambda venv: put(venv / SITE / "old.egg-info/PKG-INFO", "other"),
+    "two names within": lambda venv: (venv / "lib/again").hardlink_to(venv / SCRIPT),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_a_site_does_at_run_time_is_no_harm(release: Release, name: str) -> None:
+    HARMLESS[name](release.venv)
+    assert (seen(release), found(release)) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("harm", "words", "problems"),
+    [
+        (lambda venv: put(venv / SITE / "beta-1.0.dist-info/RECORD", ""), "beta 1.0 added", []),
+        (uninstall, "alpha 1.0 removed", []),
+        (lose_record_and_change, f"{INFO}/RECORD is missing, alpha/data.json is changed", None),
+        (lambda venv: put(venv / SITE / INFO / "RECORD", "x"), f"{INFO}/RECORD is changed", None),
+        (lambda venv: (venv / "bin/python3").unlink(), "its interpreter is gone (", ["missing bin/python3"]),
+        (shutil.rmtree, "its venv is gone (", []),
+        (lambda venv: (venv / "../uv.lock").unlink(), "its uv.lock cannot be read (", []),
+        (lambda venv: (venv / "../uv.lock").write_text("x"), "its uv.lock has been changed", []),
+    ],
+)
+def test_harm_to_a_package_or_to_all_is_named(
+    release: Release, harm: Callable[[Path], object], words: str, problems: list[str] | None
+) -> None:
+    harm(release.venv)
+    assert seen(release) == words or (words.endswith("(") and seen(release).startswith(words))
+    if problems is None:  # without its RECORD, nobody knows of the byte code that has no source
+        problems = [f"{'missing' if 'missing' in words else 'changed'} {INFO}/RECORD", "unexpected alpha/bare.pyc"]
+        problems = ["changed alpha/data.json"] * ("data" in words) + problems
+    assert found(release) == problems
+
+
+def test_one_that_is_deleted_meanwhile_is_said_to_be(release: Release) -> None:
+    def track(paths: list[str], name: str) -> list[str]:
+        assert paths
+        shutil.rmtree(release.directory)
+        return paths
+
+    with pytest.raises(NoSuchReleaseError, match=f"release {release.id} was deleted while it was being verified"):
+        verify(site_of(release), release.id, track=track)
+
+
+# What a quick look names, and how
 
 
 def test_only_the_first_files_are_named(release: Release) -> None:
     shutil.rmtree(release.venv / SITE / "alpha")
-    (release.venv / "bin/alpha").unlink()
-    assert found(release).endswith("and 1 more")
+    (release.venv / SCRIPT).unlink()
+    assert seen(release).endswith("and 1 more")
 
 
 def install(venv: Path, info: str, *files: str, text: str = "text") -> None:
     """Install a package."""
-    for name in files:
+    for name in (*files, f"{info}.dist-info/METADATA"):
         put(venv / SITE / name, text)
-    put(venv / SITE / f"{info}.dist-info/METADATA")
     names = [*files, f"{info}.dist-info/METADATA", f"{info}.dist-info/RECORD"]
     put(venv / SITE / f"{info}.dist-info/RECORD", "".join(f"{name},,\n" for name in names))
 
 
 def upgrade(venv: Path) -> None:
     uninstall(venv)
-    (venv / "bin/alpha").unlink()
+    (venv / SCRIPT).unlink()
     install(venv, "alpha-1.1", "alpha/__init__.py", "alpha/new.py", "../../../bin/alpha", text="other")
 
 
@@ -168,22 +268,21 @@ def install_many(venv: Path) -> None:
     [
         (upgrade, "alpha 1.0 → 1.1"),
         (upgrade_and_more, "alpha 1.0 → 1.1, new-x 9 added; common/of_beta.py is missing, site.pth is changed"),
-        (lambda venv: (venv / SITE / "alpha-1.0.dist-info").rename(venv / SITE / "alpha-2.dist-info"), "alpha 1.0 → 2"),
         (lambda venv: install(venv, "ALPHA-2"), "alpha 1.0 → 1.0, 2"),
         (install_many, ", ".join(f"p{number} 1 added" for number in range(8)) + " and 2 more"),
     ],
 )
 def test_whole_packages_are_told_as_that(tmp_path: Path, change: Callable[[Path], object], words: str) -> None:
     made = on_paper(tmp_path, a_manifest())
-    for name in ("bin/python", "pyvenv.cfg", f"{SITE}/site.pth"):
+    for name in ("bin/python", CONFIG, f"{SITE}/site.pth"):
         put(made.venv / name)
     install(made.venv, "alpha-1.0", "alpha/__init__.py", "alpha/old.py", "common/of_alpha.py", "../../../bin/alpha")
     install(made.venv, "beta-2.0", "common/of_beta.py")
     made.lock.write_bytes(LOCK)
     release = on_paper(tmp_path, a_manifest(fingerprint=seal_files(str(made.directory))))
-    assert found(release) == ""
+    assert seen(release) == ""
     change(release.venv)
-    assert found(release) == words
+    assert seen(release) == words
 
 
 def test_no_name_of_a_file_breaks_the_line() -> None:
@@ -192,29 +291,29 @@ def test_no_name_of_a_file_breaks_the_line() -> None:
 
 
 def test_a_copy_that_keeps_no_times_is_as_sound(release: Release, tmp_path: Path) -> None:
-    names = ("alpha/__init__.py", "alpha/a, b.txt", "alpha/data.json")
-    hashed = "".join(f'"{name}",{hash_of(str(release.venv / SITE / name))},4\n' for name in names)
-    put(release.venv / SITE / "alpha-1.0.dist-info" / "RECORD", hashed)
-    sealed = on_paper(tmp_path, a_manifest(fingerprint=seal_files(str(release.directory))))
-    shutil.copytree(sealed.directory, tmp_path / "copy" / release.id, copy_function=shutil.copy, symlinks=True)
-    copy = on_paper(tmp_path / "copy", sealed.manifest)
-    os.utime(copy.venv / SITE / "alpha/data.json", ns=(1, 1))
-    assert found(copy) == ""
-    rewrite(copy.venv / SITE / "alpha/__init__.py")
-    assert found(copy) == "alpha/__init__.py is changed"
-    copy.venv.joinpath("bin/alpha").chmod(0o700)
-    assert "bin/alpha is changed" in found(copy)
+    shutil.copytree(release.directory, tmp_path / "copy" / release.id, copy_function=shutil.copy, symlinks=True)
+    copy = on_paper(tmp_path / "copy", release.manifest)
+    os.utime(copy.venv / DATA, ns=(1, 1))
+    assert seen(copy) == ""
+    rewrite(copy.venv / MODULE)
+    assert seen(copy) == "alpha/__init__.py is changed"
+    copy.venv.joinpath(SCRIPT).chmod(0o700)
+    assert "bin/alpha is changed" in seen(copy)
 
 
 @pytest.mark.parametrize("text", [None, "garbage", "{}", '{"version": 2, "files": 3}', '{"version": 2, "files": {}}'])
-def test_without_the_list_of_files_damage_is_seen_but_not_named(release: Release, text: str | None) -> None:
-    if text is None:
-        (release.directory / FILES).unlink()
-    else:
+def test_without_the_list_of_files_damage_is_seen_but_not_named_and_hashes_still_tell(
+    release: Release, text: str | None
+) -> None:
+    (release.directory / FILES).unlink()
+    if text is not None:
         (release.directory / FILES).write_text(text, encoding="utf-8")
-    assert find_damage(release) is None
-    rewrite(release.venv / SITE / "alpha/__init__.py")
-    assert found(release) == "its files have been changed"
+    assert seen(release) == ""
+    unknown = ["unexpected old.egg-info/PKG-INFO", "unexpected site.pth"]
+    assert found(release) == unknown
+    rewrite(release.venv / MODULE)
+    assert seen(release) == "its files have been changed"
+    assert found(release) == ["changed alpha/__init__.py", *unknown]
 
 
 def test_two_thousand_files_take_no_time(tmp_path: Path) -> None:
@@ -226,3 +325,67 @@ def test_two_thousand_files_take_no_time(tmp_path: Path) -> None:
     began = time.process_time()
     assert len(observe(str(tmp_path / "venv"))) == 2_002
     assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_hashes_are_those_of_the_specification(tmp_path: Path, algorithm: str) -> None:
+    put(tmp_path / "file", "alpha\n")
+    hashed = hash_of(str(tmp_path / "file"), algorithm)
+    assert matches(str(tmp_path / "file"), f"{hashed}=")
+    if algorithm == "sha256":
+        assert hashed == "sha256=tqmNnOmi2RSSiPo99C03fD5Cc3r9za9xTjPAoQC1EGA"
+    put(tmp_path / "file", "beta\n")
+    assert not matches(str(tmp_path / "file"), hashed)
+
+
+# Versions, group and mode
+
+LOCKED = ("alpha", "beta", "of-linux", "site")
+PINS = (Pin("alpha", "1.0"), Pin("beta", "2.0.0"), Pin("of-linux", "3"))
+SOUND = {"alpha": "1.0", "beta": "2", "site": "0"}
+
+
+@pytest.mark.parametrize(
+    ("found", "sealed", "expected"),
+    [
+        (SOUND, SOUND, {}),
+        (SOUND, {}, {"of-linux": "it is not installed, and the lock says 3"}),
+        ({**SOUND, "alpha": "1.1"}, SOUND, {"alpha": "it is 1.1, and the lock says 1.0"}),
+        ({**SOUND, "alpha": "x"}, SOUND, {"alpha": "it is x, and the lock says 1.0"}),
+        ({"alpha": "1.0"}, SOUND, {"beta": "it is not installed, and the lock says 2.0.0"}),
+        ({**SOUND, "gamma": "1"}, SOUND, {"gamma": "1 is installed, and it is not in the lock"}),
+        ({**SOUND, "pip": "1"}, {**SOUND, "pip": "1"}, {}),
+    ],
+    ids=[
+        "what a marker keeps out is not missed", "unless nobody knows what was there", "another", "no version",
+        "one removed", "one added", "what was adopted with it",
+    ],
+)  # fmt: skip
+def test_versions_are_compared(found: dict[str, str], sealed: dict[str, str], expected: dict[str, str]) -> None:
+    said = compare_with_lock(PINS, found, sealed, locked=LOCKED)
+    assert {one.package: one.message for one in said} == expected
+
+
+def test_one_of_several_locked_versions_will_do() -> None:
+    pins = (Pin("Alpha_x", "1"), Pin("alpha-x", "2"))
+    assert list(compare_with_lock(pins, {"alpha-x": "2"}, {}, locked=["Alpha_x"])) == []
+    (one,) = compare_with_lock(pins, {"alpha-x": "3"}, {}, locked=["Alpha_x"])
+    assert one.message == "it is 3, and the lock says 1 or 2"
+
+
+def test_group_and_mode_are_compared(tmp_path: Path) -> None:
+    files = {"right": 0o664, "closed": 0o600, "program": 0o755, "open": 0o666}
+    for name, mode in files.items():
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "link").symlink_to("right")
+    there = {path.name: path.lstat() for path in tmp_path.iterdir()}
+    group = os.lstat(tmp_path / "right").st_gid
+    said = {one.path: one.message for one in compare_permissions(there, group=group, others=True, writable=True)}
+    assert said == {
+        "closed": "its mode is 600, and should be 664",
+        "open": "its mode is 666, and should be 664",
+        "program": "its mode is 755, and should be 775",
+    }
+    said = {one.path: one.message for one in compare_permissions(there, group=group + 1, others=True)}
+    assert said["link"] == f"it belongs to group {group}, and not to {group + 1}"

@@ -3,10 +3,7 @@
 import collections
 import contextlib
 import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,19 +126,6 @@ def test_a_release_that_comes_into_use_at_the_last_moment_is_kept_after_all_whic
 # What cannot be deleted
 
 
-@contextlib.contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Make a file or directory one that nobody may change or delete, root included."""
-    require(shutil.which("chattr"), "there is no chattr")
-    done = subprocess.run(["chattr", "+i", path], capture_output=True, text=True, check=False)
-    require(done.returncode == 0, f"no file can be made immutable here: {done.stderr}")
-    try:
-        yield
-    finally:
-        for place in (path, *path.parent.parent.parent.glob(f".doomed-*/venv/{path.name}")):
-            subprocess.run(["chattr", "-i", place], capture_output=True, check=False)
-
-
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Give a set of the names of files that resist deletion."""
@@ -220,22 +204,6 @@ def test_a_release_that_cannot_even_be_renamed_stays_what_it_is(
     found = releases.get(r1)
     assert found is not None
     assert (found.state, found.works()) == ("good", True)
-
-
-@pytest.mark.spawns
-def test_immutable_releases_and_files(releases: ReleaseStore) -> None:
-    *_, r3, r2, r1 = ids(releases)
-    inner = releases.path(r2) / "venv" / "inner"
-    inner.touch()
-    with immutable(releases.path(r1)), immutable(inner):
-        fared = pruned(releases)
-        assert "Operation not permitted" in fared[r1].error
-        assert "Operation not permitted" in fared[r2].error
-        assert not fared[r3].error
-        assert ids(releases)[-1] == r1
-        assert releases.half_removed() == (r2,)
-    assert not failures(pruned(releases).values())
-    assert len(os.listdir(releases.directory)) == 2
 
 
 def test_what_is_discarded_half_way_is_no_candidate_any_more(
