@@ -60,37 +60,32 @@ def test_times_may_be_of_toml_itself() -> None:
     assert times_of([{"name": "a", "wheels": [{"upload-time": "soon"}]}]) == {("a", "unknown"): None}
 
 
+OPEN = 'exclude-newer = "0001-01-01T00:00:00Z"\n'
+EARLY = 'timestamp = "0001-01-01T00:00:00Z"'
+
+
 @pytest.mark.parametrize(
-    ("options", "alpha", "beta"),
+    ("general", "packages", "alpha", "beta"),
     [
-        ("", None, None),
-        ('[options]\nexclude-newer = "2026-11-01T00:00:00Z"', THEN, THEN),
+        ("", "", None, None),
+        ('exclude-newer = "2026-11-01T00:00:00Z"', "", THEN, THEN),
+        (f'{OPEN}exclude-newer-span = "P1W"', "", NOW - timedelta(days=7), NOW - timedelta(days=7)),
+        # As uv writes `20 days ago`, and what releaser cannot read.
         (
-            '[options]\nexclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "P1W"',
-            NOW - timedelta(days=7),
-            NOW - timedelta(days=7),
-        ),
-        (  # as uv writes `20 days ago`, and what releaser cannot read
-            '[options]\nexclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "-P20DT1.5S"\n'
-            '[options.exclude-newer-package]\nbeta = { timestamp = "0001-01-01T00:00:00Z", span = "soon" }',
+            f'{OPEN}exclude-newer-span = "-P20DT1.5S"',
+            f'beta = {{ {EARLY}, span = "soon" }}',
             NOW - timedelta(days=20, seconds=1.5),
             None,
         ),
-        (
-            '[options]\nexclude-newer = "2026-11-01T00:00:00Z"\n[options.exclude-newer-package]\nbeta = false',
-            THEN,
-            None,
-        ),
-        (
-            "[options.exclude-newer-package]\n"
-            'alpha = { timestamp = "0001-01-01T00:00:00Z", span = "P1DT12H" }\nbeta = "2026-11-01T00:00:00Z"',
-            NOW - timedelta(hours=36),
-            THEN,
-        ),
+        ('exclude-newer = "2026-11-01T00:00:00Z"', "beta = false", THEN, None),
+        ("", f'alpha = {{ {EARLY}, span = "P1DT12H" }}', NOW - timedelta(hours=36), None),
+        ("", 'beta = "2026-11-01T00:00:00Z"', None, THEN),
     ],
 )
-def test_limits_of_the_project_are_read(options: str, alpha: datetime | None, beta: datetime | None) -> None:
-    found = uploads(options)
+def test_limits_of_the_project_are_read(
+    general: str, packages: str, alpha: datetime | None, beta: datetime | None
+) -> None:
+    found = uploads(f"[options]\n{general}\n[options.exclude-newer-package]\n{packages}")
     assert (found.own_limit("alpha"), found.own_limit("beta")) == (alpha, beta)
 
 

@@ -43,8 +43,7 @@ def test_a_publisher_is_known_or_something_is_told(
 
 
 def test_asked_about_are_the_files_from_indexes_that_could_be_installed() -> None:
-    lock = LockFile.parse(
-        b"""version = 1
+    text = """version = 1
 [[package]]
 name = "alpha"
 version = "1.1"
@@ -65,7 +64,7 @@ version = "1.0"
 source = { registry = "https://example.org/simple" }
 sdist = { url = "https://example.org/gamma-1.0.tar.gz", hash = "md5:55" }
 """
-    )
+    lock = LockFile.parse(text.encode())
     index = "https://example.org/simple"
     assert index_files(lock, group=None, default_groups=None, python="3.11.7") == (
         (index, "alpha", "1.1", "alpha-1.1-py3-none-any.whl", "22"),

@@ -31,15 +31,12 @@ class FakeTrials:
         self.again.append(part)
         return self.works(frozenset(part))
 
-    def passes(self, part: Part, *, without: Part = ()) -> bool | None:
-        assert not {*without}.intersection(part)
-        return self._try(part)
-
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
         self.whole.append(part)
         return self.passes(part, without=without)
 
-    def _try(self, part: Part) -> bool | None:
+    def passes(self, part: Part, *, without: Part = ()) -> bool | None:
+        assert not {*without}.intersection(part)
         if len(self.tried) >= self.limit:
             return None
         self.tried.append(part)
@@ -76,13 +73,10 @@ def test_if_nothing_passes_nothing_is_left() -> None:
     assert (result.kind, result.kept, result.undecided) == ("nothing_left", (), ())
 
 
-def test_a_suspect_at_the_end_that_is_one_is_found_in_two_runs() -> None:
+def test_a_suspect_at_the_end_is_found_in_two_runs_and_wrong_ones_cost_one() -> None:
     trials = broken_by("v")
     assert find_culprits(trials, ITEMS, suspects=1).culprits == ("v",)
     assert len(trials.tried) == 2
-
-
-def test_wrong_suspects_cost_one_run() -> None:
     for culprit in ITEMS[:20]:
         trials = broken_by(culprit)
         assert find_culprits(trials, ITEMS, suspects=2).culprits == (culprit,)
@@ -98,18 +92,20 @@ def test_of_two_that_break_only_together_one_is_left_out_and_both_are_named() ->
         assert REPEATED + len(trials.tried) <= 13
 
 
-def test_a_pair_is_named_beside_a_culprit_that_fails_alone() -> None:
-    trials = FakeTrials(lambda items: "c" not in items and not {"d", "v"} <= items)
+@pytest.mark.parametrize(
+    ("works", "culprits", "pairs"),
+    [
+        (lambda items: "c" not in items and not {"d", "v"} <= items, ("c", "v"), {"v": "d"}),
+        (lambda items: not {"d", "k", "v"} <= items, ("v",), {}),
+    ],
+    ids=["a pair and a culprit that fails alone", "three that break only together"],
+)
+def test_only_pairs_are_named(
+    works: Callable[[frozenset[str]], bool], culprits: tuple[str, ...], pairs: dict[str, str]
+) -> None:
+    trials = FakeTrials(works)
     result = find_culprits(trials, ITEMS)
-    assert result.culprits == ("c", "v")
-    assert find_pairs(trials, result) == {"v": "d"}
-
-
-def test_three_that_break_only_together_are_no_pair() -> None:
-    trials = FakeTrials(lambda items: not {"d", "k", "v"} <= items)
-    result = find_culprits(trials, ITEMS)
-    assert (result.kind, result.culprits) == ("found", ("v",))
-    assert find_pairs(trials, result) == {}
+    assert (result.kind, result.culprits, find_pairs(trials, result)) == ("found", culprits, pairs)
 
 
 def test_if_no_run_is_left_to_look_for_a_partner_there_is_none() -> None:
@@ -166,9 +162,9 @@ class CoinTrials(FakeTrials):
             return self.verdicts.get(part, part == ())
         return super().passes_again(part, without=without)
 
-    def _try(self, part: Part) -> bool | None:
+    def passes(self, part: Part, *, without: Part = ()) -> bool | None:
         if part not in self.verdicts:  # what is known is not tried again by a search
-            self.verdicts[part] = super()._try(part) is True
+            self.verdicts[part] = super().passes(part, without=without) is True
         return self.verdicts[part]
 
 

@@ -50,12 +50,6 @@ def parsed(value: str, directory: Path) -> Override:
     return found
 
 
-def a_package(directory: Path) -> Path:
-    directory.mkdir(parents=True)
-    (directory / "pyproject.toml").touch()
-    return directory
-
-
 def from_elsewhere(name: str = "alpha", extras: frozenset[str] = frozenset()) -> Override:
     return Override(name=name, extras=extras, url="https://example.org/new.whl")
 
@@ -63,17 +57,9 @@ def from_elsewhere(name: str = "alpha", extras: frozenset[str] = frozenset()) ->
 @pytest.mark.parametrize(
     ("value", "requirement"),
     [
-        (
-            "alpha @ https://example.org/alpha-2-py3-none-any.whl",
-            "alpha @ https://example.org/alpha-2-py3-none-any.whl",
-        ),
         ("alpha@https://example.org/alpha-2.tar.gz#sha256=00", "alpha @ https://example.org/alpha-2.tar.gz#sha256=00"),
         (" Al_pha.X [Fast, more]  @  http://example.org/a.whl ", "al-pha-x[fast,more] @ http://example.org/a.whl"),
-        ("alpha @ git+https://example.org/alpha@fix-cart", "alpha @ git+https://example.org/alpha@fix-cart"),
-        (
-            "alpha @ git+file:///srv/alpha@v2#subdirectory=python",
-            "alpha @ git+file:///srv/alpha@v2#subdirectory=python",
-        ),
+        ("alpha @ git+file:///srv/alpha@v2#subdirectory=p", "alpha @ git+file:///srv/alpha@v2#subdirectory=p"),
         ("alpha==2.0.0rc1", "alpha==2.0.0rc1"),
         ("alpha [fast] >= 2, < 3", "alpha[fast]<3,>=2"),
     ],
@@ -83,8 +69,10 @@ def test_a_requirement_is_taken(value: str, requirement: str, tmp_path: Path) ->
 
 
 def test_a_path_starts_at_the_directory_and_may_have_any_name(tmp_path: Path) -> None:
-    place = a_package(tmp_path / "work on ü;x" / "alpha")
-    (tmp_path / "cwd").mkdir()
+    place = tmp_path / "work on ü;x" / "alpha"
+    for directory in (place, tmp_path / "cwd"):
+        directory.mkdir(parents=True)
+    (place / "pyproject.toml").touch()
     for value in (f"alpha @ {place}", "alpha @ ../work on ü;x/alpha", f"alpha @ {place.as_uri()}"):
         assert parsed(value, tmp_path / "cwd").url == place.as_uri()
     (tmp_path / "alpha-2-py3-none-any.whl").touch()
@@ -97,19 +85,15 @@ def test_a_path_starts_at_the_directory_and_may_have_any_name(tmp_path: Path) ->
         ("", "is not a requirement", "NAME @ URL"),
         ("alpha", "nor a version", "NAME==VERSION"),
         ("../alpha", "is not a requirement", "NAME @ PATH"),
-        ("alpha == one.two", "is not a requirement", "NAME==VERSION"),
         ("alpha>=2 @ https://example.org/a.whl", "is not a requirement", "NAME @ URL"),
         ("alpha==2; python_version > '3'", "has a condition", "applies anyway"),
         ("alpha @ https://example.org/a.whl ; python_version > '3'", "has a condition", "applies anyway"),
-        ("alpha @ https://example.org/a b.whl", "is not a requirement", "NAME @ URL"),
-        ("alpha @ nowhere", "/nowhere, which does not exist", "git+https://"),
         ("alpha @ git@example.org:alpha.git", "which does not exist", "git+https://"),
         (f"alpha @ {'a' * 300}", "cannot be read: File name too long", "NAME @ PATH"),
         ("alpha @ a\0b", "embedded null", "NAME @ PATH"),
         ("alpha @ file://[::1/x", "cannot be read: Invalid IPv6 URL", "NAME @ URL"),
         ("alpha @ ~nobody-of-that-name/alpha", "cannot be read: Could not determine home", "NAME @ PATH"),
         ("alpha @ s3://bucket/alpha.whl", "s3://, which uv does not support", "https"),
-        ("alpha @ FILE:///no/where", "FILE://, which uv does not support", "file"),
         ("alpha @ .", "without pyproject.toml and setup.py", "from which the package can be built"),
     ],
 )

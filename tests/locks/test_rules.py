@@ -281,11 +281,7 @@ OLD = uploads(alpha_1_0=90, alpha_1_1=1, beta_1_0=90, beta_1_1=1)
         (WEEK, uploads(alpha_1_0=None), {}),
         (replace(WEEK, unknown="refuse"), uploads(alpha_1_0=None), {"*": ago(7), "alpha": None}),
         # A newer version without a time is in reach if such are taken.
-        (
-            WEEK,
-            uploads(alpha_1_0=90, alpha_1_1=None, new_2_0=None),
-            {"*": ago(7), "alpha": None, "new": None},
-        ),
+        (WEEK, uploads(alpha_1_0=90, alpha_1_1=None, new_2_0=None), {"*": ago(7), "alpha": None, "new": None}),
         (WEEK, uploads(alpha_1_0=90, alpha_0_9=None), {"*": ago(7), "alpha": ago(7)}),
         # A file of a version may have come later than the version.
         (

@@ -6,21 +6,9 @@ from packaging.version import Version
 from releaser.locks.versions import is_older
 
 VERSIONS = [
-    "0",
-    "1",
-    "1.0",
-    "1.0.0",
-    "1.0.1",
-    "1.1",
-    "1.10",
-    "1.9",
-    "2026.01",
-    "2026.1.1",
-    "1.0rc1",
-    "1.0.post1",
-    "2!0.1",
-    "1.0+local",
-]
+    "0", "1", "1.0", "1.0.0", "1.0.1", "1.1", "1.10", "1.9", "2026.01", "2026.1.1",
+    "1.0rc1", "1.0.post1", "2!0.1", "1.0+local",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -23,8 +23,6 @@ RECORDED: dict[str, Any] = {
             "description": None,
             "link": "https://example.org/CVE-2",
             "fix_versions": [],
-            "published": "2026-03-01T00:00:00Z",
-            "modified": "2026-03-02T00:00:00Z",
         },
         {
             "dependency": {"name": "alpha", "version": "1.0.0"},
@@ -35,21 +33,14 @@ RECORDED: dict[str, Any] = {
             "description": "At length: bad thing",
             "link": "https://example.org/GHSA-1",
             "fix_versions": ["1.1.0"],
-            "published": "2026-03-01T00:00:00Z",
-            "modified": "2026-03-02T00:00:00Z",
         },
     ],
     "adverse_statuses": [],
 }
 ALPHA = Vulnerability(
-    name="alpha",
-    version="1.0.0",
-    id="PYSEC-1",
-    aliases=("GHSA-1", "CVE-2026-1"),
-    summary="bad thing",
-    fixed=("1.1.0",),
-    link="https://example.org/GHSA-1",
-)
+    name="alpha", version="1.0.0", id="PYSEC-1", aliases=("GHSA-1", "CVE-2026-1"), summary="bad thing",
+    fixed=("1.1.0",), link="https://example.org/GHSA-1",
+)  # fmt: skip
 BETA = Vulnerability(name="beta", version="1.0.0", id="CVE-2", link="https://example.org/CVE-2")
 
 
@@ -73,15 +64,6 @@ def test_nothing_found_in_a_whole_answer_means_that_nothing_is_known() -> None:
     assert parse_audit(json.dumps(content), packages=5) == Audit(known=True)
 
 
-def _without(*keys: Any) -> str:
-    content: Any = copy.deepcopy(RECORDED)
-    part = content
-    for key in keys[:-1]:
-        part = part[key]
-    del part[keys[-1]]
-    return json.dumps(content)
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -89,12 +71,10 @@ def _without(*keys: Any) -> str:
         "<html>Please log in</html>",
         "{}",
         json.dumps(RECORDED)[:-20],
-        _without("vulnerabilities"),
-        _without("summary"),
-        _without("vulnerabilities", 0),
-        _without("vulnerabilities", 1, "dependency", "version"),
+        json.dumps(RECORDED | {"vulnerabilities": RECORDED["vulnerabilities"][:1]}),
         json.dumps(RECORDED | {"vulnerabilities": ["CVE-1", "CVE-2"]}),
         json.dumps(RECORDED | {"summary": {"audited_packages": 1, "vulnerabilities": 2}}),
+        json.dumps(RECORDED).replace('"version": "1.0.0"', '"edition": "1.0.0"'),
         "[" * 100_000,
     ],
 )

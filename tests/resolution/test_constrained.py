@@ -142,29 +142,20 @@ def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str,
     assert within(table, failed=failed(alpha=bad)).versions["alpha"] == expected
 
 
-BOTH = {"alpha": "1.0", "beta": "1.0"}
-AGES = {"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1}
-# Of `alpha`, 1.1 is old enough, and 2.0 and 2.1 are not; nor is 1.1 of `beta`.
-FIXABLE: dict[str, Any] = {
-    "offered": {"alpha": "1.0 1.1 2.0 2.1", "beta": "1.0 1.1"},
-    "locked": BOTH,
-    "ages": {"alpha 1.0": 90, "alpha 1.1": 90, "alpha 2.0": 2, "alpha 2.1": 1, "beta 1.0": 90, "beta 1.1": 2},
-}
+AB, ABC = {"alpha": "1.0 2.0", "beta": "1.0 1.1"}, {"alpha": "1.0 2.0", "beta": "1.0 1.1", "gamma": "1.0 1.1"}
+ONE = {"alpha": "1.0 2.0"}
+TWO = {"alpha": "1.0 2.0", "beta": "1.0 2.0"}
 PATCH, MINOR = Upgrade(level="patch"), Upgrade(level="minor")
-YOUNG = {"alpha 2.1": "age", "beta 1.1": "age"}
-BOUNDED: dict[str, Any] = {"offered": {"alpha": "0.9 1.0 1.5 2.0", "beta": "1.0 1.1"}, "locked": BOTH}
-NAMED: dict[str, Any] = {
-    "offered": {"alpha": "1.0 2.0", "beta": "1.0 1.1", "gamma": "1.0 1.1"},
-    "locked": BOTH | {"gamma": "1.0"},
-    "needs": {"alpha 2.0": {"beta": ">=1.1"}},
-}
-DEMANDING: dict[str, Any] = {
-    "offered": {"alpha": "1.0 2.0 2.1 3.0", "beta": "1.0 2.0"},
-    "locked": BOTH,
-    "project": {"alpha": ">=2,<3"},
-}
-ALL_OLD = {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
-ALPHA = frozenset({"alpha"})
+MINOR_BUT_BETA = Upgrade(level="minor", packages=(("beta", "all"),))
+AGES = {"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1}
+# Of alpha, 1.1 is old enough, and 2.0 and 2.1 are not; nor is 1.1 of beta.
+FIXABLE = {"alpha": "1.0 1.1 2.0 2.1", "beta": "1.0 1.1"}
+LATE = {"alpha 1.0": 90, "alpha 1.1": 90, "alpha 2.0": 2, "alpha 2.1": 1, "beta 1.0": 90, "beta 1.1": 2}
+YOUNG: dict[str, Any] = {"age": WEEK, "ages": LATE}
+NAMED: dict[str, Any] = {"needs": {"alpha 2.0": {"beta": ">=1.1"}}, "only": frozenset({"alpha"})}
+LOWERING: dict[str, Any] = {"locked": {"alpha": "1.0", "beta": "2.0"}, "needs": {"alpha 2.0": {"beta": "<2"}}}
+DEMANDING = {"alpha": "1.0 2.0 2.1 3.0", "beta": "1.0 2.0"}
+BOUNDED = {"alpha": "0.9 1.0 1.5 2.0", "beta": "1.0 1.1"}
 
 
 def limited(specifier: str) -> dict[str, Limit]:
@@ -175,105 +166,77 @@ def held(*names: str) -> tuple[Block, ...]:
     return tuple(Block(name=name, reason="waits", by="person") for name in names)
 
 
+def split(given: Mapping[str, Any], offered: Mapping[str, str]) -> tuple[Table, dict[str, Any]]:
+    """Return a table of what is offered, each package locked in 1.0 unless it is `given` otherwise, and the rules."""
+    own = {name: value for name, value in given.items() if name in Table.__dataclass_fields__}
+    rules = {name: value for name, value in given.items() if name not in own}
+    return Table(**{"offered": offered, "locked": dict.fromkeys(offered, "1.0"), **own}), rules
+
+
 @pytest.mark.parametrize(
-    ("table", "rules", "versions", "holds"),
+    ("offered", "given", "versions", "told"),
     [
         # What failed gives way, and all else comes in.
-        (
-            {"offered": {"alpha": "1.0 2.0", "beta": "1.0 1.1"}, "locked": BOTH},
-            {"failed": failed(alpha="2.0")}, {"alpha": "1.0", "beta": "1.1"}, None,
-        ),
+        (AB, {"failed": failed(alpha="2.0")}, "alpha 1.0, beta 1.1", None),
         # What is not live is bounded by what is bad alone, also if that is locked.
-        ({"offered": {"alpha": "1.0 2.0"}, "locked": {}}, {"failed": failed(alpha="2.0")}, {"alpha": "1.0"}, None),
-        (
-            {"offered": {"alpha": "1.0 2.0"}, "locked": {"alpha": "2.0"}},
-            {"live": {"alpha": "1.0"}, "failed": failed(alpha="2.0")}, {"alpha": "1.0"}, None,
-        ),
+        (ONE, {"locked": {}, "failed": failed(alpha="2.0")}, "alpha 1.0", None),
+        (ONE, {"locked": {"alpha": "2.0"}, "live": {"alpha": "1.0"}, "failed": failed(alpha="2.0")}, "alpha 1.0", None),
         # What is kept out is told.
-        (
-            {"offered": {"alpha": "1.0 2.0", "beta": "1.0 2.0"}, "locked": BOTH},
-            {"upgrade": Upgrade(level="minor", packages=(("beta", "all"),))},
-            {"alpha": "1.0", "beta": "2.0"}, {"alpha 2.0": "policy"},
-        ),
+        (TWO, {"upgrade": MINOR_BUT_BETA}, "alpha 1.0, beta 2.0", "alpha 2.0 policy"),
         # Only what is asked for comes in, with what it needs.
-        (NAMED, {"only": ALPHA}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}, None),
-        (NAMED, {"only": ALPHA, "held": held("beta")}, ALL_OLD, None),
-        (NAMED, {"only": ALPHA, "upgrade": Upgrade(packages=(("beta", "patch"),))}, ALL_OLD, None),
-        (NAMED, {"only": ALPHA, "failed": failed(beta="1.1")}, ALL_OLD, None),
+        (ABC, NAMED, "alpha 2.0, beta 1.1, gamma 1.0", None),
+        (ABC, {**NAMED, "held": held("beta")}, "alpha 1.0, beta 1.0, gamma 1.0", None),
+        (ABC, {**NAMED, "failed": failed(beta="1.1")}, "alpha 1.0, beta 1.0, gamma 1.0", None),
         (
-            NAMED, {"only": ALPHA, "fixes": {"gamma": "1.1"}, "age": Age(least=DAY, now=NOW)},
-            {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}, None,
+            ABC,
+            {**NAMED, "fixes": {"gamma": "1.1"}, "age": Age(least=DAY, now=NOW)},
+            "alpha 2.0, beta 1.1, gamma 1.0",
+            None,
         ),
         # A file of constraints bounds what comes in.
-        (BOUNDED, {"limits": limited("<2")}, {"alpha": "1.5", "beta": "1.1"}, {"alpha 2.0": "constraint"}),
+        (BOUNDED, {"limits": limited("<2")}, "alpha 1.5, beta 1.1", "alpha 2.0 constraint"),
         (
-            BOUNDED, {"limits": limited("<1.5"), "fixes": {"alpha": "1.5"}},
-            {"alpha": "1.0", "beta": "1.1"}, {"alpha 2.0": "constraint"},
+            BOUNDED,
+            {"limits": limited("<1.5"), "fixes": {"alpha": "1.5"}},
+            "alpha 1.0, beta 1.1",
+            "alpha 2.0 constraint",
         ),
-        (BOUNDED, {"limits": limited("==0.9")}, {"alpha": "0.9", "beta": "1.1"}, {"alpha 2.0": "constraint"}),
-        (
-            BOUNDED, {"limits": limited("==0.9"), "ignored": ("alpha",)},
-            {"alpha": "0.9", "beta": "1.1"}, {"alpha 2.0": "constraint"},
-        ),
-        (
-            BOUNDED, {"limits": limited("==0.9"), "only": frozenset({"beta"})},
-            {"alpha": "1.0", "beta": "1.1"}, {"alpha 2.0": "constraint"},
-        ),
-        (
-            BOUNDED, {"limits": limited("<2"), "held": held("alpha")},
-            {"alpha": "1.0", "beta": "1.1"}, {"alpha 2.0": "person"},
-        ),
-        (BOUNDED, {"limits": limited(">=1"), "upgrade": PATCH}, BOTH, {"alpha 2.0": "policy", "beta 1.1": "policy"}),
+        (BOUNDED, {"limits": limited("==0.9"), "ignored": ("alpha",)}, "alpha 0.9, beta 1.1", "alpha 2.0 constraint"),
+        (BOUNDED, {"limits": limited("<2"), "held": held("alpha")}, "alpha 1.0, beta 1.1", "alpha 2.0 person"),
         # Nothing goes down for another to go up, or for a fix to come in.
-        (
-            {
-                "offered": {"alpha": "1.0 2.0", "beta": "1.0 2.0"}, "locked": {"alpha": "1.0", "beta": "2.0"},
-                "needs": {"alpha 2.0": {"beta": "<2"}},
-            },
-            {}, {"alpha": "1.0", "beta": "2.0"}, {},
-        ),
-        (
-            {
-                "offered": {"alpha": "1.0 1.1", "beta": "1.0 2.0"}, "locked": {"alpha": "1.0", "beta": "2.0"},
-                "needs": {"alpha 1.1": {"beta": "<2"}},
-            },
-            {"upgrade": PATCH, "fixes": {"alpha": "1.1"}}, {"alpha": "1.0", "beta": "2.0"}, None,
-        ),
+        (TWO, LOWERING, "alpha 1.0, beta 2.0", ""),
+        (TWO, {**LOWERING, "upgrade": PATCH, "fixes": {"alpha": "2.0"}}, "alpha 1.0, beta 2.0", None),
         # What the project demands wins over policy and ignore.
-        (DEMANDING, {"upgrade": MINOR}, {"alpha": "2.1", "beta": "1.0"}, None),
-        (DEMANDING, {"ignored": ("*",)}, {"alpha": "2.1", "beta": "1.0"}, None),
+        (DEMANDING, {"project": {"alpha": ">=2,<3"}, "upgrade": MINOR}, "alpha 2.1, beta 1.0", None),
+        (DEMANDING, {"project": {"alpha": ">=2,<3"}, "ignored": ("*",)}, "alpha 2.1, beta 1.0", None),
         # What is too young waits, and an older version comes in.
-        (
-            {"offered": {"alpha": "1.0 1.1 1.2"}, "locked": {"alpha": "1.0"}, "ages": AGES},
-            {"age": WEEK}, {"alpha": "1.1"}, {"alpha 1.2": "age"},
-        ),
+        ({"alpha": "1.0 1.1 1.2"}, {"age": WEEK, "ages": AGES}, "alpha 1.1", "alpha 1.2 age"),
         # A fix comes in early, as exactly that version, and nothing younger with it.
-        (FIXABLE, {"age": WEEK, "upgrade": PATCH, "fixes": {"alpha": "2.0"}}, {"alpha": "2.0", "beta": "1.0"}, None),
-        (FIXABLE, {"age": WEEK, "upgrade": MINOR, "fixes": {"alpha": "2.0"}}, {"alpha": "2.0", "beta": "1.0"}, None),
-        (FIXABLE, {"age": WEEK, "fixes": {"alpha": "2.0"}}, {"alpha": "2.0", "beta": "1.0"}, YOUNG),
-        (
-            FIXABLE | {"offered": {"alpha": "1.0 1.1 2.0 2.0.1 2.1", "beta": "1.0"}},
-            {"age": WEEK, "upgrade": PATCH, "fixes": {"alpha": "2.0"}}, {"alpha": "2.0", "beta": "1.0"}, None,
-        ),
-        (
-            FIXABLE | {"offered": {"alpha": "1.0 1.1 2.1", "beta": "1.0"}},
-            {"age": WEEK, "fixes": {"alpha": "2.0"}}, {"alpha": "1.1", "beta": "1.0"}, None,
-        ),
+        (FIXABLE, {**YOUNG, "upgrade": PATCH, "fixes": {"alpha": "2.0"}}, "alpha 2.0, beta 1.0", None),
+        (FIXABLE, {**YOUNG, "upgrade": MINOR, "fixes": {"alpha": "2.0"}}, "alpha 2.0, beta 1.0", None),
+        (FIXABLE, {**YOUNG, "fixes": {"alpha": "2.0"}}, "alpha 2.0, beta 1.0", "alpha 2.1 age, beta 1.1 age"),
+        ({"alpha": "1.0 2.0 2.0.1"}, {"upgrade": PATCH, "fixes": {"alpha": "2.0"}}, "alpha 2.0", None),
+        ({"alpha": "1.0 1.1 2.1"}, {**YOUNG, "fixes": {"alpha": "2.0"}}, "alpha 1.1", None),
         # Another may come in anyway, and one that nobody has is no matter.
-        (FIXABLE, {"age": WEEK, "upgrade": MINOR, "fixes": {"alpha": "1.1"}}, {"alpha": "1.1", "beta": "1.0"}, None),
-        (FIXABLE, {"age": WEEK, "fixes": {"alpha": "2.0", "beta": "1.2"}}, {"alpha": "2.0", "beta": "1.0"}, YOUNG),
+        (FIXABLE, {**YOUNG, "upgrade": MINOR, "fixes": {"alpha": "1.1"}}, "alpha 1.1, beta 1.0", None),
+        (FIXABLE, {**YOUNG, "fixes": {"alpha": "2.0", "beta": "1.2"}}, "alpha 2.0, beta 1.0", None),
     ],
-)  # fmt: skip
+)
 def test_what_comes_in_and_what_is_told(
-    table: dict[str, Any], rules: dict[str, Any], versions: dict[str, str], holds: dict[str, str] | None
+    offered: dict[str, str], given: dict[str, Any], versions: str, told: str | None
 ) -> None:
-    made = Table(**table)
-    found = within(made, **rules)
-    assert found.versions == made.result == versions
-    if holds is not None:
-        assert {f"{one.name} {one.version}": one.by for one in found.holds} == holds
-    if "constraint" in (holds or {}).values() and "<2" in str(rules):
-        assert [one.reason for one in found.holds] == ["constrained by c.txt:3: alpha<2"]
+    table, rules = split(given, offered)
+    found = within(table, **rules)
+    assert found.versions == table.result
+    assert ", ".join(f"{name} {version}" for name, version in found.versions.items()) == versions
+    if told is not None:
+        assert ", ".join(f"{one.name} {one.version} {one.by}" for one in found.holds) == told
+
+
+def test_a_constraint_is_told_with_its_line() -> None:
+    table, _ = split({}, BOUNDED)
+    (told,) = within(table, limits=limited("<2")).holds
+    assert told.reason == "constrained by c.txt:3: alpha<2"
 
 
 @pytest.mark.parametrize("by", ["tests", "rollback"])
@@ -288,30 +251,30 @@ def test_a_constraint_bounds_a_package_of_which_a_version_has_failed(limit: str,
 
 
 @pytest.mark.parametrize(
-    ("table", "rules", "count"),
+    ("offered", "given", "count"),
     [
         # If all passes, nothing is asked twice.
-        ({"offered": {"alpha": "1.0 1.1"}}, {"failed": failed(alpha="1.0.5"), "upgrade": MINOR}, 1),
+        ("1.0 1.1", {"failed": failed(alpha="1.0.5"), "upgrade": MINOR}, 1),
         # If nothing comes in, one question is enough, and the times are taken out of the lock again.
-        ({"offered": {"alpha": "1.0"}, "ages": AGES}, {"age": WEEK}, 2),
-        ({"offered": {"alpha": "1.0 1.2"}, "ages": AGES}, {"age": WEEK}, 2),
+        ("1.0", {"age": WEEK, "ages": AGES}, 2),
+        ("1.0 1.2", {"age": WEEK, "ages": AGES}, 2),
         # A fix that nobody offers costs one question, and one within bounds, as that is what to keep.
-        ({"offered": {"alpha": "1.0 2.0"}}, {"upgrade": PATCH, "fixes": {"alpha": "1.1"}}, 3),
+        ("1.0 2.0", {"upgrade": PATCH, "fixes": {"alpha": "1.1"}}, 3),
     ],
 )
-def test_no_more_is_asked_than_is_needed(table: dict[str, Any], rules: dict[str, Any], count: int) -> None:
-    made = Table(locked={"alpha": "1.0"}, **table)
-    within(made, **rules)
-    assert len(made.asked) == count
+def test_no_more_is_asked_than_is_needed(offered: str, given: dict[str, Any], count: int) -> None:
+    table, rules = split(given, {"alpha": offered})
+    within(table, **rules)
+    assert len(table.asked) == count
     if "age" in rules:
         week = NOW - timedelta(days=7)
-        assert made.asked == [({}, {"*": week, "alpha": week}), ({}, {})]
+        assert table.asked == [({}, {"*": week, "alpha": week}), ({}, {})]
 
 
 def test_what_may_not_come_in_is_not_built_to_look_at_it() -> None:
-    table = Table(offered=dict.fromkeys(["alpha", "beta", "gamma"], "1.0 1.1"), locked=ALL_OLD)
-    found = within(table, held=held(*BOTH), sources=frozenset({"beta"}))
-    assert found.versions == {**BOTH, "gamma": "1.1"}
+    table, _ = split({}, dict.fromkeys(["alpha", "beta", "gamma"], "1.0 1.1"))
+    found = within(table, held=held("alpha", "beta"), sources=frozenset({"beta"}))
+    assert found.versions == {"alpha": "1.0", "beta": "1.0", "gamma": "1.1"}
     assert table.asked[0] == ({"alpha": "", "beta": "==1.0", "gamma": ""}, {})
     assert table.unbuilt[0] == {"alpha"}
     assert [(one.name, one.version, one.by) for one in found.holds] == [
@@ -376,7 +339,7 @@ def test_a_young_version_that_the_project_asks_for_is_waited_for() -> None:
 
 
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
-    table = Table(**FIXABLE)
+    table, _ = split({"ages": LATE}, FIXABLE)
     made = make_rules(locked=table.locked, live=table.locked, failed=failed(alpha="2.1"))
 
     def never() -> Mapping[str, str]:
@@ -408,7 +371,7 @@ def test_what_a_limit_hides_by_mistake_is_told_apart_from_what_is_kept_out(
 ) -> None:
     table = Table(
         offered={"alpha": "1.0 1.1", "beta": "1.0 1.1"},
-        locked=BOTH,
+        locked={"alpha": "1.0", "beta": "1.0"},
         needs={"beta 1.1": {"alpha": "<1"}},  # which uv sees, and does not choose
         ages={"alpha 1.0": 90, "alpha 1.1": 30, "beta 1.0": 90, "beta 1.1": 80},
         believed=None if believed is None else NOW - timedelta(days=believed),

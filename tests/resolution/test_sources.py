@@ -17,13 +17,7 @@ from releaser.site.site import Site, open_site
 from tests.support.s3 import S3, SECRET, Mood, s3_server
 
 WHEEL, SOURCE = "alpha-1.0-py3-none-any.whl", "beta_lib-2.0.tar.gz"
-HOSTILE = (
-    "notes.txt",
-    ".alpha-1.0-py3-none-any.whl",
-    "deeper/alpha-3.0-py3-none-any.whl",
-    "alpha-1.0 .tar.gz",
-    "-1.zip",
-)
+HOSTILE = ("notes.txt", f".{WHEEL}", "deeper/alpha-3.0-py3-none-any.whl", "alpha-1.0 .tar.gz", "-1.zip")
 pytestmark = pytest.mark.slow  # each asks in a process of its own, some until their time is up
 
 PYPROJECT = """
@@ -58,17 +52,17 @@ def s3(server: S3) -> S3:
     return server
 
 
-@pytest.fixture
-def site(s3: S3, tmp_path: Path) -> Site:
-    return shop(tmp_path, s3)
-
-
 def shop(tmp_path: Path, s3: S3, env: dict[str, str] | None = None, *, links: str = "", seconds: float = 30) -> Site:
     (tmp_path / "shop").mkdir(exist_ok=True)
     links = links or f"{MIRRORS}/{s3.bucket}/python"
     (tmp_path / "shop/pyproject.toml").write_text(PYPROJECT.format(links=links, bucket=s3.bucket, seconds=seconds))
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **(s3.env if env is None else env)}
     return open_site(tmp_path / "shop", environ)
+
+
+@pytest.fixture
+def site(s3: S3, tmp_path: Path) -> Site:
+    return shop(tmp_path, s3)
 
 
 def mirrored(site: Site) -> RunLog:
@@ -88,11 +82,6 @@ def files(site: Site, s3: S3) -> dict[str, str]:
 
 def said(log: RunLog) -> tuple[str, str]:
     return log.outcomes[-1].status, log.outcomes[-1].detail.partition(": ")[2]
-
-
-def make_old(site: Site, s3: S3, synced: str = "2020-01-01T00:00:00+00:00") -> None:
-    index = place(site, s3) / ".mirror.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "synced": synced}))
 
 
 def test_wheels_and_source_archives_come_once_and_nothing_else_does(site: Site, s3: S3) -> None:
@@ -148,15 +137,6 @@ def test_what_was_mirrored_is_used_while_s3_is_away(
     assert files(site, s3) == {WHEEL: WHEEL, SOURCE: SOURCE}
 
 
-def test_people_hear_of_a_mirror_that_is_old(site: Site, s3: S3) -> None:
-    mirrored(site)
-    make_old(site, s3)
-    s3.mood = "refuses"
-    (finding,) = mirrored(site).findings
-    assert finding.message.startswith(f"s3://{s3.bucket}/python: An error occurred (AccessDenied)")
-    assert "years ago is used" in finding.message
-
-
 def test_an_index_that_somebody_has_edited_deletes_nothing_elsewhere(site: Site, s3: S3, tmp_path: Path) -> None:
     mirrored(site)
     mine, index = tmp_path / "alpha-1.0.tar.gz", place(site, s3) / ".mirror.json"
@@ -176,19 +156,34 @@ def test_an_index_that_somebody_has_edited_deletes_nothing_elsewhere(site: Site,
     assert said(mirrored(site)) == ("ok", "2 new")
 
 
-@pytest.mark.parametrize("synced", ["2020-01-01T00:00:00", "soon", 3])
-def test_a_mirror_that_does_not_tell_when_it_was_complete_is_none(site: Site, s3: S3, synced: str) -> None:
+@pytest.mark.parametrize(
+    ("synced", "is_used"),
+    [("2020-01-01T00:00:00+00:00", True), ("2020-01-01T00:00:00", False), ("soon", False), (3, False)],
+)
+def test_people_hear_of_a_mirror_that_is_old_and_one_that_was_never_complete_is_none(
+    site: Site, s3: S3, synced: object, is_used: bool
+) -> None:
     mirrored(site)
-    make_old(site, s3, synced)
+    index = place(site, s3) / ".mirror.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "synced": synced}))
     s3.mood = "refuses"
-    with pytest.raises(ResolutionError, match="has not been mirrored completely yet: An error occurred"):
-        mirrored(site)
+    if not is_used:
+        with pytest.raises(ResolutionError, match="has not been mirrored completely yet: An error occurred"):
+            mirrored(site)
+        return
+    (finding,) = mirrored(site).findings
+    assert finding.message.startswith(f"s3://{s3.bucket}/python: An error occurred (AccessDenied)")
+    assert "years ago is used" in finding.message
 
 
-def test_a_download_that_is_cut_off_is_tried_again(site: Site, s3: S3) -> None:
+def test_a_download_that_is_cut_off_is_tried_again_and_an_empty_prefix_takes_nothing_away(site: Site, s3: S3) -> None:
     s3.mood = "cuts a file once"
     assert said(mirrored(site)) == ("ok", "2 new")
     assert s3.has_cut
+    for name in (WHEEL, SOURCE):
+        s3.delete(f"{s3.bucket}/python/{name}")
+    assert said(mirrored(site))[1].startswith("there are no wheels or source archives")
+    assert set(files(site, s3)) == {WHEEL, SOURCE}
 
 
 def test_a_source_that_never_came_whole_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, s3: S3) -> None:
@@ -200,24 +195,17 @@ def test_a_source_that_never_came_whole_ends_the_run_and_the_next_one_goes_on(tm
     assert said(mirrored(shop(tmp_path, s3))) == ("ok", "1 new")
 
 
-def test_an_empty_prefix_takes_nothing_away(site: Site, s3: S3) -> None:
-    mirrored(site)
-    for name in (WHEEL, SOURCE):
-        s3.delete(f"{s3.bucket}/python/{name}")
-    assert said(mirrored(site))[1].startswith("there are no wheels or source archives")
-    assert set(files(site, s3)) == {WHEEL, SOURCE}
-
-
-@pytest.mark.parametrize("older", ["variables", "file"])
-def test_credentials_are_found_under_their_older_names(s3: S3, tmp_path: Path, older: str) -> None:
+def test_credentials_are_found_under_their_older_names(s3: S3, tmp_path: Path) -> None:
     left = {name: value for name, value in s3.env.items() if "KEY" not in name and "REGION" not in name}
-    if older == "variables":
-        given = {"AWS_ACCESS_KEY": "older", "AWS_SECRET_KEY": SECRET, "EC2_REGION": "eu-west-1"}
-    else:
-        (tmp_path / "account").write_text(f"AWSAccessKeyId=older\nAWSSecretKey={SECRET}\n")
-        given = {"AWS_CREDENTIAL_FILE": str(tmp_path / "account"), "AWS_DEFAULT_REGION": "eu-west-1"}
-    mirrored(shop(tmp_path, s3, {**left, **given}))
-    assert (s3.accounts, s3.regions) == ({"older"}, {"eu-west-1"})
+    (tmp_path / "account").write_text(f"AWSAccessKeyId=older\nAWSSecretKey={SECRET}\n")
+    for given in (
+        {"AWS_ACCESS_KEY": "older", "AWS_SECRET_KEY": SECRET, "EC2_REGION": "eu-west-1"},
+        {"AWS_CREDENTIAL_FILE": str(tmp_path / "account"), "AWS_DEFAULT_REGION": "eu-west-1"},
+    ):
+        s3.accounts.clear()
+        s3.regions.clear()
+        mirrored(shop(tmp_path, s3, {**left, **given}))
+        assert (s3.accounts, s3.regions) == ({"older"}, {"eu-west-1"})
 
 
 def test_a_certificate_that_nobody_trusts_is_refused(s3: S3, tmp_path: Path) -> None:

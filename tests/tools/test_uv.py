@@ -8,12 +8,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.system.process import Runner
 from releaser.tools.uv import Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
-from releaser.tools.uv_arguments import (
-    local_export_arguments,
-    lock_arguments,
-    requirements_arguments,
-    sync_arguments,
-)
+from releaser.tools.uv_arguments import local_export_arguments, lock_arguments, requirements_arguments, sync_arguments
 from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 
@@ -65,48 +60,46 @@ def program(path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a uv beside releaser."""
-    found = program(tmp_path / "beside" / "uv")
-    monkeypatch.setattr("uv.find_uv_bin", lambda: str(found))
-    return found
-
-
 @pytest.mark.parametrize(
-    ("setting", "expected"),
-    [
-        (None, "path/uv"),
-        ("set/uv", "project/set/uv"),
-        ("./set/uv", "project/set/uv"),
-        ("/set/uv", None),
-        ("~/uv", "home/uv"),
-        ("uv-0.11", "path/uv-0.11"),
-        ("uv-9", None),
-        ("gone/uv", None),
-        ("set/", None),
+    ("setting", "environ", "expected"),
+    [  # the setting comes first, then the path, then the uv beside releaser
+        (None, {"PATH": "path"}, "path/uv"),
+        ("set/uv", {"PATH": "path"}, "project/set/uv"),
+        ("./set/uv", {"PATH": "path"}, "project/set/uv"),
+        ("/set/uv", {"PATH": "path"}, None),
+        ("~/uv", {"PATH": "path"}, "home/uv"),
+        ("uv-0.11", {"PATH": "path"}, "path/uv-0.11"),
+        ("uv-9", {"PATH": "path"}, None),
+        ("gone/uv", {"PATH": "path"}, None),
+        ("set/", {"PATH": "path"}, None),
+        (None, {"PATH": ""}, "beside/uv"),
+        (None, {"PATH": "nowhere"}, "beside/uv"),
+        (None, {}, "beside/uv"),
+        ("uv-9", {}, None),
+        # One of an activated venv or the project comes last.
+        (None, {"PATH": "env/bin", "VIRTUAL_ENV": "env"}, "beside/uv"),
+        (None, {"PATH": "project/.venv/bin"}, "beside/uv"),
+        (None, {"PATH": "env/bin:path", "VIRTUAL_ENV": "env"}, "path/uv"),
+        (None, {"PATH": "project/.venv/bin:path"}, "path/uv"),
     ],
 )
-def test_the_setting_comes_first_then_the_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, setting: str | None, expected: str | None
+def test_uv_is_looked_for_in_this_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None, environ: dict[str, str], expected: str | None
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("path/uv", "path/uv-0.11", "project/set/uv", "home/uv"):
+    names = ("path/uv", "path/uv-0.11", "project/set/uv", "home/uv", "beside/uv", "env/bin/uv", "project/.venv/bin/uv")
+    for name in names:
         program(tmp_path / name)
-    found = find_uv(setting, environ={"PATH": str(tmp_path / "path")}, project=tmp_path / "project")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("os.defpath", "/nowhere")
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "beside" / "uv"))
+    absolute = {
+        name: ":".join(f"{tmp_path}/{one}" for one in text.split(":")) for name, text in environ.items() if text
+    }
+    found = find_uv(setting, environ=absolute or environ, project=tmp_path / "project")
     assert found == (tmp_path / expected if expected else None)
 
 
-@pytest.mark.parametrize("environ", [{"PATH": ""}, {"PATH": "/nowhere"}, {}])
-def test_then_the_uv_beside_releaser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, environ: dict[str, str]
-) -> None:
-    monkeypatch.setattr("os.defpath", "/nowhere")
-    assert find_uv(None, environ=environ, project=tmp_path) == beside
-    assert find_uv("uv-9", environ=environ, project=tmp_path) is None
-
-
-def test_there_may_be_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_may_be_none_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def missing() -> str:
         raise FileNotFoundError
 
@@ -116,24 +109,12 @@ def test_there_may_be_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert find_uv(None, environ={"PATH": "/nowhere"}, project=tmp_path) is None
 
 
-def test_a_path_that_is_relative_is_taken_from_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path
-) -> None:
+def test_a_path_that_is_relative_is_taken_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uv.find_uv_bin", lambda: "/beside/uv")
     program(tmp_path / "bin" / "uv")
     monkeypatch.chdir(tmp_path)
-    environ = {"PATH": "bin"}
-    assert find_uv("uv", environ=environ, project=Path("/srv/site")) == tmp_path / "bin" / "uv"
-    assert find_uv(None, environ=environ, project=Path("/srv/site")) == beside
-
-
-@pytest.mark.parametrize("activated", [False, True])
-def test_one_of_an_activated_venv_or_the_project_comes_last(tmp_path: Path, beside: Path, *, activated: bool) -> None:
-    place = tmp_path / ("env" if activated else "project/.venv")
-    program(place / "bin" / "uv")
-    environ = {"PATH": f"{place}/bin:{tmp_path}/path"} | ({"VIRTUAL_ENV": str(place)} if activated else {})
-    assert find_uv(None, environ=environ, project=tmp_path / "project") == beside
-    other = program(tmp_path / "path" / "uv")
-    assert find_uv(None, environ=environ, project=tmp_path / "project") == other
+    assert find_uv("uv", environ={"PATH": "bin"}, project=Path("/srv/site")) == tmp_path / "bin" / "uv"
+    assert find_uv(None, environ={"PATH": "bin"}, project=Path("/srv/site")) == Path("/beside/uv")
 
 
 # What is asked, and the answers
