@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.refusals import script
 from tests.e2e.scenes import watched
 from tests.support import snapshots
-from tests.support.osv import Flaw, Mood, VulnerabilityService
+from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.sites import SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
@@ -53,54 +53,37 @@ def test_what_is_found_is_listed_and_ends_with_its_own_code(
         ],
     }
     assert site.json("audit", env={"RELEASER_AUDIT_IGNORE": "CVE-2026-1"})["vulnerabilities"] == []
+    service.flaws.clear()
+    finished = site.releaser("audit", check=0)
+    assert (finished.stdout, finished.stderr) == ("", f"{site.live_id()} has no known vulnerabilities\n")
     service.mood = "fails"
-    site.releaser("audit", check=UNKNOWN)
+    finished = site.releaser("audit", check=UNKNOWN)
+    assert finished.stdout == ""
+    assert "the query for known vulnerabilities of" in finished.stderr
+    service.questions.clear()
+    assert site.releaser("audit", "2001", check=9).stdout == ""
+    assert service.questions == []
     assert (site.snapshot(), snapshots.tree(site.state_dir)) == before, "asking changes nothing"
 
 
-def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    service.flaws.clear()
-    site = watched(make_site, service.url)
-    finished = site.releaser("audit", check=0)
-    assert (finished.stdout, finished.stderr) == ("", f"{site.live_id()} has no known vulnerabilities\n")
-    answer = site.json("audit")
-    assert (answer["known"], answer["vulnerabilities"]) == (True, [])
-
-
 def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: VulnerabilityService, dead_port: int) -> None:
-    """A service that fails in any way, none at all, a uv that cannot ask, a lock that cannot be read."""
+    """Other moods of the service are in tests/tools/test_uv_audit.py."""
     site = watched(make_site, service.url)
-    moods: dict[Mood, str] = {
-        "fails": "500", "talks nonsense": "decoding", "half": "/v1/vulns/", "hangs": "within 2 s"
-    }  # fmt: skip
-    for mood, why in moods.items():
-        service.mood = mood
-        started = time.monotonic()
-        limit = {"RELEASER_AUDIT_TIMEOUT": "2s" if mood == "hangs" else "30s"}
-        answer = site.json("audit", check=UNKNOWN, env=limit)
+
+    def reason(**settings: str) -> str:
+        answer = site.json("audit", check=UNKNOWN, env={f"RELEASER_{name}": value for name, value in settings.items()})
         assert (answer["known"], answer["vulnerabilities"]) == (False, [])
-        assert why in answer["reason"]
-        assert time.monotonic() - started < 60
-    words = site.releaser("audit", check=UNKNOWN, env={"RELEASER_AUDIT_TIMEOUT": "2s"})
-    assert words.stdout == ""
-    assert "the query for known vulnerabilities of" in words.stderr
-    for name, why in (
-        (f"http://127.0.0.1:{dead_port}", "refused"),
-        ("none", "the setting `vulnerability_service` is `none`"),
-    ):
-        assert why in site.json("audit", check=UNKNOWN, env={"RELEASER_VULNERABILITY_SERVICE": name})["reason"]
+        return str(answer["reason"])
+
+    service.mood = "hangs"
+    started = time.monotonic()
+    assert "within 2 s" in reason(AUDIT_TIMEOUT="2s")
+    assert time.monotonic() - started < 60
+    assert "refused" in reason(VULNERABILITY_SERVICE=f"http://127.0.0.1:{dead_port}")
+    assert "the setting `vulnerability_service` is `none`" in reason(VULNERABILITY_SERVICE="none")
     for complaint in ("unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"):
         old = script(site.outer / "old-uv", f'echo "error: {complaint}" >&2\nexit 2')
-        answer = site.json("audit", check=UNKNOWN, env={"RELEASER_UV": str(old)})
-        assert answer["reason"] == "this uv is too old for it"
+        assert reason(UV=str(old)) == "this uv is too old for it"
     for text in ("", "not a lock"):
         (site.link.resolve().parent / "uv.lock").write_text(text, encoding="utf-8")
-        assert "the lock of" in site.json("audit", check=UNKNOWN)["reason"]
-
-
-def test_there_must_be_such_a_release(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url})
-    site.releaser("audit", check=9)
-    site.releaser("init", check=0)
-    assert site.releaser("audit", "2001", check=9).stdout == ""
-    assert service.questions == []
+        assert "the lock of" in reason()

@@ -26,21 +26,14 @@ def test_it_is_told_who_asks_for_a_package_where_to_read_and_how_old_it_is(make_
     assert f'<a class="link" href="{CHANGELOG.replace("&", "&amp;")}">changelog</a>' in html
     assert "javascript" not in html + body(site)
     first = site.json("list")[-1]["id"]
-    for text in (
-        body(site),
-        site.releaser("show", site.live_id(), check=0).stdout,
-        site.releaser("diff", first, check=0).stdout,
-    ):
+    shown = (site.releaser(*words, check=0).stdout for words in (("show", site.live_id()), ("diff", first)))
+    for text in (body(site), *shown):
         lines = [" ".join(line.split()) for line in text.splitlines()]
         alpha = "alpha 1.0.0 1.1.0 minor 3 days the project"
         assert lines[lines.index(alpha) + 1] == CHANGELOG
         assert "deep 1.0.0 2.0.0 major alpha" in lines
-    manifest = site.state_dir / "releases" / site.live_id() / "manifest.json"
-    for changes in (
-        json.loads(manifest.read_text(encoding="utf-8"))["changes"],
-        site.json("show", site.live_id())["changes"],
-        site.json("diff", first),
-    ):
+    manifest = json.loads((site.state_dir / "releases" / site.live_id() / "manifest.json").read_text(encoding="utf-8"))
+    for changes in (manifest["changes"], site.json("show", site.live_id())["changes"], site.json("diff", first)):
         one, other = changes
         assert (one["direct"], one["through"], one["link"]) == (True, [], CHANGELOG)
         assert one["released"] == uploaded.isoformat(timespec="seconds")

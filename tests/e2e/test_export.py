@@ -31,17 +31,9 @@ def test_what_is_exported_is_what_the_release_has_and_others_install_it(make_sit
         assert (said.stdout, said.stderr) == ("", f"wrote {pylock}\n")
         assert outer_snapshot(site) == before
         requirements.write_text(text, encoding="utf-8")
-        pip: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--require-hashes",
-        ]
+        words = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
         where: list[str | Path] = ["--index-url", index.url, "--target", tmp_path / "there", "-r", requirements]
-        run([*pip, *where], cwd=tmp_path, env=site.env, check=0)
+        run([sys.executable, *words, *where], cwd=tmp_path, env=site.env, check=0)
         assert [*tmp_path.glob("there/alpha-1.1.0.dist-info")]
         run([uv_executable(), "venv", "-q", tmp_path / "venv"], cwd=tmp_path, env=site.env, check=0)
         install: list[str | Path] = ["pip", "install", "--dry-run", "--python", tmp_path / "venv", "-r", pylock]

@@ -1,46 +1,22 @@
 """The four kinds of uv project, where their packages come from, and what the live environment may be called."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import changed_files, states
+from tests.e2e.scenes import changed_files, edit_pyproject, states
 from tests.support.images import mounted, used
 from tests.support.layouts import SHARED_LIBRARY, common_library
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import Templates
 
 SCRATCH = "releaser-staging"
-KINDS: dict[str, dict[str, Any]] = {
-    "packaged": {"kind": "packaged"},
-    "workspace": {"kind": "workspace"},
-    "editable path": {"kind": "path", "editable": True},
-}
-# The modules that are imported as they lie in the live checkout.
-EDITABLE = {
+# The modules of each kind of project that are imported as they lie in the live checkout.
+KINDS = {
     "packaged": {"sample_site": "site/src/sample_site"},
     "workspace": {"one": "site/packages/one/src/one", "two": "site/packages/two/src/two"},
-    "editable path": {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"},
+    "path": {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"},
 }
-# The site's packages come from an index of flat files instead of a find-links directory.
-FLAT_INDEX = """\
-[project]
-name = "sample-site"
-version = "0.1.0"
-requires-python = ">=3.11"
-dependencies = ["alpha", "beta"]
-
-[dependency-groups]
-local = ["localtools"]
-
-[[tool.uv.index]]
-name = "wheels"
-url = "wheels"
-format = "flat"
-default = true
-"""
 
 
 def file_of(site: SampleSite, module: str) -> Path:
@@ -55,50 +31,38 @@ def files_that_mention(text: str, directory: Path) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-def there_and_back(site: SampleSite) -> None:
-    """Adopt the site, update one package, and roll back; each leaves what it should."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
+    site = make_site(kind=kind)
     site.releaser("init", check=0)
     first = site.live_id()
     assert site.live_version("alpha") == "1.0.0"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
-    assert (report["result"], report["previous"]) == ("updated", first), report
-    assert site.live_id() == report["release"]
+    assert (report["result"], report["previous"], report["release"]) == ("updated", first, site.live_id()), report
     assert site.live_version("alpha") == "1.1.0"
     assert (site.static_versions() or {})["alpha"] == "1.1.0"
-    assert site.git("status", "--porcelain") == ""
-    assert site.remote_head() == site.head()
+    assert (site.git("status", "--porcelain"), site.remote_head()) == ("", site.head())
     assert changed_files(site) == {"uv.lock"}
     second = site.lock_text()
     report = site.json("rollback")
-    assert (report["result"], report["release"]) == ("rolled-back", first), report
-    assert site.live_id() == first
+    assert (report["result"], report["release"], site.live_id()) == ("rolled-back", first, first), report
     assert site.live_version("alpha") == "1.0.0"
     assert site.lock_text() != second
     assert site.remote_head() == site.head()
     assert set(states(site).values()) == {"live", "rolled-back"}
-
-
-def see_that_a_member_gets_what_it_needs(site: SampleSite) -> None:
-    site.publish("gamma", "1.0.0")
-    member = site.path / "packages/two/pyproject.toml"
-    text = member.read_text(encoding="utf-8").replace('dependencies = ["one"]', 'dependencies = ["one", "gamma"]')
-    site.edit("packages/two/pyproject.toml", text)
-    site.push_commit("Need gamma", lock=True)
-    site.releaser("update", check=0)
-    assert site.live_version("gamma") == "1.0.0"
-    assert site.git("status", "--porcelain") == ""
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
-    site = make_site(**KINDS[kind])
-    there_and_back(site)
     assert files_that_mention(SCRATCH, site.state_dir / "releases") == []
     assert not list(site.outer.glob(f"*{SCRATCH}*"))
-    if kind == "workspace":
-        see_that_a_member_gets_what_it_needs(site)
-    for module, place in EDITABLE[kind].items():
+    if kind == "workspace":  # of which a member needs another package now
+        site.publish("gamma", "1.0.0")
+        member = site.path / "packages/two/pyproject.toml"
+        text = member.read_text(encoding="utf-8").replace('dependencies = ["one"]', 'dependencies = ["one", "gamma"]')
+        site.edit("packages/two/pyproject.toml", text)
+        site.push_commit("Need gamma", lock=True)
+        site.releaser("update", check=0)
+        assert site.live_version("gamma") == "1.0.0"
+        assert site.git("status", "--porcelain") == ""
+    for module, place in KINDS[kind].items():
         source = site.outer / place / "__init__.py"
         assert file_of(site, module) == source
         source.write_text("__version__ = 'edited'\n", encoding="utf-8")
@@ -126,8 +90,14 @@ def test_a_copied_path_dependency_is_in_the_next_release_as_it_is_then(make_site
 
 
 def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: SiteFactory) -> None:
-    site = make_site(index="inside", files={"pyproject.toml": FLAT_INDEX}, venv=True)
-    site.push_commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
+    site = make_site(index="inside", venv=True)
+    flat = '[[tool.uv.index]]\nname = "wheels"\nurl = "wheels"\nformat = "flat"\ndefault = true\n'
+    site.edit("pyproject.toml", edit_pyproject(site, '[tool.uv]\nno-index = true\nfind-links = ["wheels"]\n', flat))
+    site.edit(".gitignore", "__pycache__/\nstatic_out/\n")
+    site.uv("lock", "--quiet")
+    site.git("add", "--update")
+    site.git("commit", "--quiet", "--message", "Ignore less")
+    site.push()
     assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
@@ -139,41 +109,34 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: Si
 # Releases on a file system on which copies can share blocks: uv clones what it installs, unless it is told to copy
 
 
-MB = 1_000_000
-BULK = 60 * MB  # of a package
+BULK = 60_000_000  # of a package
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Iterator[SampleSite]:
-    """Make a site with a large package, with uv's cache on the same file system."""
-    with mounted(tmp_path_factory.mktemp("images") / "xfs", kind="xfs", size=480 * 1024 * 1024) as place:
-        made = SiteFactory(place, templates)(packages={"alpha": "1.0.0", "beta": "1.0.0", "bulk": "1.0.0"})
-        made.env["UV_CACHE_DIR"] = str(place / "cache")
-        made.releaser("init", check=0)
-        made.publish("bulk", "1.1.0", modules={"bulk/__init__.py": "", "bulk/data.txt": "x" * BULK})
-        made.releaser("update", check=0)
-        yield made
+def test_a_cloned_release_takes_what_differs_and_one_is_copied_where_that_is_set(
+    tmp_path: Path, templates: Templates
+) -> None:
+    with mounted(tmp_path / "xfs", kind="xfs", size=480 * 1024 * 1024) as place:
+        site = SiteFactory(place, templates)(packages={"alpha": "1.0.0", "beta": "1.0.0", "bulk": "1.0.0"})
+        site.env["UV_CACHE_DIR"] = str(place / "cache")
+        site.releaser("init", check=0)
+        site.publish("bulk", "1.1.0", modules={"bulk/__init__.py": "", "bulk/data.txt": "x" * BULK})
+        site.releaser("update", check=0)
 
+        before, free = used(site.outer), site.json("status")["free_bytes"]
+        site.update_to("alpha", "1.1.0")
+        assert site.live_version("alpha") == "1.1.0"
+        assert used(site.outer) - before < BULK / 2
+        assert free - site.json("status")["free_bytes"] < BULK / 2
+        live, earlier = site.json("list")[:2]
+        assert site.json("show", live["id"])["link_mode"] == "clone"
+        assert live["size_bytes"] == live["own_bytes"] > BULK
+        # Whatever is shared, a change in one release changes no other one.
+        data = next(Path(earlier["path"]).parent.glob("venv/lib/python3*/site-packages/bulk/data.txt"))
+        with data.open("r+b") as file:
+            file.write(b"y")
+        assert site.json("verify")["ok"]
+        assert not site.json("verify", earlier["id"], check=10)["ok"]
 
-def data_of(release: Path) -> Path:
-    return next(release.glob("venv/lib/python3*/site-packages/bulk/data.txt"))
-
-
-def test_a_cloned_release_takes_what_differs_and_one_is_copied_where_that_is_set(site: SampleSite) -> None:
-    before, free = used(site.outer), site.json("status")["free_bytes"]
-    site.update_to("alpha", "1.1.0")
-    assert site.live_version("alpha") == "1.1.0"
-    assert used(site.outer) - before < BULK / 2
-    assert free - site.json("status")["free_bytes"] < BULK / 2
-    live, earlier = site.json("list")[:2]
-    assert site.json("show", live["id"])["link_mode"] == "clone"
-    assert live["size_bytes"] == live["own_bytes"] > BULK
-    # Whatever is shared, a change in one release changes no other one.
-    with data_of(Path(earlier["path"]).parent).open("r+b") as file:
-        file.write(b"y")
-    assert site.json("verify")["ok"]
-    assert not site.json("verify", earlier["id"], check=10)["ok"]
-
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0, env={"RELEASER_LINK_MODE": "copy"})
-    assert site.json("show", site.live_id())["link_mode"] == "copy"
+        site.publish("alpha", "1.2.0")
+        site.releaser("update", check=0, env={"RELEASER_LINK_MODE": "copy"})
+        assert site.json("show", site.live_id())["link_mode"] == "copy"

@@ -1,10 +1,9 @@
 """A site may run on any supported Python, however its venv was made: it is adopted, updated twice, and rolled back."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -12,14 +11,7 @@ from tests.live.pair import interpreter
 from tests.support.commands import run, uv_executable
 from tests.support.lockless import UV_TABLE, fill, make_lockless
 from tests.support.pythons import SYSTEM
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Literal
-
-    from tests.support.sites import SampleSite, SiteFactory
-
-    Maker = Literal["uv", "venv"]
+from tests.support.sites import SampleSite, SiteFactory
 
 # What the live interpreter says of itself; on Python 3.10, `sys._base_executable` of a venv is what uv goes by.
 FACTS = """\
@@ -41,17 +33,6 @@ test_command = ["python", "-c", "import alpha"]
 """
 
 
-def site_on(make_site: SiteFactory, python: Path, maker: Maker, **options: Any) -> SampleSite:
-    """Make a site with a venv on this interpreter, which lies nowhere on PATH unless it is the system's."""
-    site = make_site(**SMALL | options)
-    words: list[str | Path] = [uv_executable(), "venv", "--quiet", "--python", python, site.link]
-    if maker == "venv":
-        words = [python, "-m", "venv", "--without-pip", site.link]
-    run(words, cwd=site.path, env=site.env, check=0)
-    site.uv("sync", "--quiet", "--frozen", "--group", "local")
-    return site
-
-
 def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
     """See that the live release is what it should be, on the very interpreter that the site began with."""
     said = json.loads(run([site.link / "bin" / "python", "-c", FACTS], cwd=site.outer, env=site.env, check=0).stdout)
@@ -68,9 +49,14 @@ def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize(("which", "maker"), [("3.8", "uv"), (SYSTEM, "venv")])
-def test_adopted_updated_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
-    python = interpreter(which)
-    site = site_on(make_site, python, maker)
+def test_adopted_updated_and_rolled_back(make_site: SiteFactory, which: str, maker: Literal["uv", "venv"]) -> None:
+    """Of these, only that of the system is on PATH."""
+    site, python = make_site(**SMALL), interpreter(which)
+    words: list[str | Path] = [uv_executable(), "venv", "--quiet", "--python", python, site.link]
+    if maker == "venv":
+        words = [python, "-m", "venv", "--without-pip", site.link]
+    run(words, cwd=site.path, env=site.env, check=0)
+    site.uv("sync", "--quiet", "--frozen", "--group", "local")
     site.releaser("init", check=0)
     see_that_it_runs(site, python, "1.0.0")
     site.update_to("alpha", "1.1.0")

@@ -23,7 +23,7 @@ requires-python = ">=3.11"
 dependencies = [
     "plain", "bounded<2", "future", "young", "limited", "free", "dated", "odd", "tied", "low<2", "common-lib",
     "forked<2; python_version<'3.13'", "forked>=2; python_version>='3.13'", "later",
-    "windows; sys_platform=='win32'", "own", "first",
+    "windows; sys_platform=='win32'", "own", "first", "capped",
 ]
 
 [dependency-groups]
@@ -32,6 +32,7 @@ prod = ["torn>=2", "absent"]
 
 [tool.releaser]
 min_age = "7d"
+constraints = "limits.txt"
 
 [tool.uv]
 index-url = "{url}"
@@ -78,7 +79,7 @@ class Offer:
 
 LOCKED = (
     *(Offer(name, "1.0.0", days=100) for name in ("plain", "bounded", "future", "young", "limited", "free", "dated")),
-    *(Offer(name, "1.0.0", days=100) for name in ("odd", "tied", "low", "later", "windows", "absent")),
+    *(Offer(name, "1.0.0", days=100) for name in ("odd", "tied", "low", "later", "windows", "absent", "capped")),
     *(Offer(name, version, days=100) for name in ("forked", "torn") for version in ("1.0.0", "2.0.0")),
     Offer("own", "1.0.0", place="own"),
     Offer("own", "1.5.0", days=100),
@@ -89,7 +90,9 @@ OFFERS = (
     Offer("plain", "1.1.0"),
     Offer("bounded", "1.5.0"),
     Offer("bounded", "2.0.0"),  # the project excludes it
-    Offer("future", "1.1.0", python=">=3.98"),
+    Offer("bounded", "2.1.0", python=">=3.98"),
+    Offer("future", "1.1.0"),
+    Offer("future", "2.0.0", python=">=3.98"),
     Offer("young", "1.1.0", days=1),
     Offer("limited", "1.1.0"),
     Offer("limited", "1.2.0", days=10),
@@ -110,11 +113,24 @@ OFFERS = (
     Offer("plain", "9.0.0", place="own"),
     Offer("first", "1.1.0", place="first"),
     Offer("first", "3.0.0"),
+    Offer("capped", "1.1.0"),
+    Offer("capped", "2.0.0"),
 )
-COMES = {
-    **dict.fromkeys(("plain", "limited", "free", "dated", "tied", "forked", "later", "own", "first"), "1.1.0"),
-    "bounded": "1.5.0", "torn": "1.1.0, 2.0.1", "common-lib": "1.1.0",
-}  # fmt: skip
+NEXT = (
+    "plain",
+    "future",
+    "limited",
+    "free",
+    "dated",
+    "tied",
+    "forked",
+    "later",
+    "own",
+    "first",
+    "capped",
+    "common-lib",
+)
+COMES = {**dict.fromkeys(NEXT, "1.1.0"), "bounded": "1.5.0", "torn": "1.1.0, 2.0.1"}
 
 
 def publish(site: SampleSite, index: SimpleIndex, offers: Sequence[Offer]) -> None:
@@ -160,6 +176,7 @@ def test_of_each_kind_of_lock_an_update_brings_what_was_said(make_site: SiteFact
         publish(site, index, LOCKED)
         commit_library(site, "1.0.0")
         write_pyproject(site, index, f"{datetime.now(UTC) - timedelta(days=40):%Y-%m-%dT%H:%M:%SZ}")
+        site.edit("limits.txt", "# why\ncapped<2\n")
         site.push_commit("Lock", lock=True)
         publish(site, index, OFFERS)
         commit_library(site, "1.1.0")
@@ -168,8 +185,23 @@ def test_of_each_kind_of_lock_an_update_brings_what_was_said(make_site: SiteFact
         assert {name: version.split(" (")[0] for name, version in said.items()} == COMES
         site.adopt()
         said, brought = answers(site)
-        assert said == brought == brought_by(site.json("update"))
+        report = site.json("update")
+        assert said == brought == brought_by(report)
+        (on_hold,) = [(one["by"], one["version"]) for one in report["on_hold"] if one["name"] == "capped"]
+        assert on_hold == ("constraint", "2.0.0")
         assert answers(site) == ({}, {})
+        blocks = {one["name"]: [(by["by"], by["reason"]) for by in one["blocked_by"]] for one in site.json("outdated")}
+        assert blocks["capped"] == [("constraint", "constrained by limits.txt:2: capped<2")]
+        python = site.python("import platform; print(platform.python_version())")
+        assert blocks["future"] == [("python", f"2.0.0 needs a newer Python than {python}")]
+        assert blocks["bounded"] == [
+            ("python", f"2.1.0 needs a newer Python than {python}; 2.0.0 is the newest for it"),
+            ("constraint", "the project requires bounded<2"),
+        ]
+        ((by, reason),) = blocks["young"]
+        assert (by, "it is 1 day old" in reason, "updates skip it until" in reason) == ("age", True, True)
+        site.uv("lock", "--check")  # which knows nothing of the constraints
+        assert site.git("status", "--porcelain") == ""
         publish(site, index, [Offer("windows", "1.1.0"), Offer("absent", "1.1.0")])
         assert answers(site) == ({}, {}), "nothing that is installed would change"
 
@@ -183,8 +215,11 @@ def test_of_each_kind_of_lock_an_update_brings_what_was_said(make_site: SiteFact
         warning = "WARNING releaser.resolution.resolve: odd 1.1.0: nothing blocks it, so this update should install it"
         assert warning in Path(report["log_file"]).read_text(encoding="utf-8")
 
-        site.push_commit("Ask for what nobody has", {"pyproject.toml": edit_pyproject(site, '"later"', '"later>=7"')})
-        site.releaser("update", "--dry-run", check=4)
+        site.push_commit("Go back", {"limits.txt": "capped==1.0.0\n"})
+        assert ("capped", "1.0.0") in [(one["name"], one["new"]) for one in site.json("update")["changes"]]
+        asks = edit_pyproject(site, '"capped"', '"capped>=1.1"')
+        site.push_commit("Ask for what the constraints exclude", {"pyproject.toml": asks})
+        assert "limits.txt:1: capped==1.0.0" in site.releaser("update", "--dry-run", check=4).stderr
         assert {one["next"] for one in site.json("outdated")} == {None}
 
 
