@@ -26,19 +26,15 @@ class Place:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.runner = Runner(environ=dict(os.environ))
-        key = base / "key"
+        base.mkdir(mode=0o755)
         keygen = partial(run, cwd=base, env=os.environ, check=0)
-        keygen(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "key", "-f", key])
+        keygen(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "key", "-f", base / "key"])
         (base / "data").write_bytes(DATA)
-        keygen(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "releaser-bundle", base / "data"])
-        self.signature = (base / "data.sig").read_bytes()
+        keygen(["ssh-keygen", "-q", "-Y", "sign", "-f", base / "key", "-n", "releaser-bundle", base / "data"])
         public = (base / "key.pub").read_text(encoding="utf-8")
-        self.texts = {
-            "signers": f'builder@example.org namespaces="releaser-bundle" {public}',
-            "revoked": "",
-            "sites": "first = ['/srv/x']\n",
-        }
+        signers = f'builder@example.org namespaces="releaser-bundle" {public}'
+        self.texts = {"signers": signers, "revoked": "", "sites": "first = ['/srv/x']\n"}
+        self.signers = self.make("signers", "good")
 
     def make(self, kind: str, directory: str) -> Path:
         """Write a file of that kind into a new directory, as root alone may write it."""
@@ -53,18 +49,20 @@ class Place:
         if kind == "sites":
             read_sites(file)
             return
-        signers = file if kind == "signers" else self.base / "good" / "signers"
-        trust = Trust(signers=signers, revoked=file if kind == "revoked" else None)
-        assert trust.verify(self.runner, DATA, self.signature) == "builder@example.org"
+        signers, revoked = (file, None) if kind == "signers" else (self.signers, file)
+        signature, runner = (self.base / "data.sig").read_bytes(), Runner(environ=dict(os.environ))
+        signer = Trust(signers=signers, revoked=revoked).verify(runner, DATA, signature)
+        assert signer == "builder@example.org"
 
 
 @pytest.fixture(scope="module")
 def place(people: People) -> Place:
-    base = people.base / "trust"
-    base.mkdir(mode=0o755)
-    found = Place(base)
-    found.make("signers", "good")
-    return found
+    return Place(people.base / "trust")
+
+
+def _open_to_the_team(path: Path, mode: int) -> None:
+    run(["chgrp", TEAM, path], cwd=path.parent, env=os.environ, check=0)
+    path.chmod(mode)
 
 
 def _link_by(owner: int, base: Path, target: Path, *, named: str) -> Path:
@@ -75,9 +73,8 @@ def _link_by(owner: int, base: Path, target: Path, *, named: str) -> Path:
 
 
 # How somebody else gets at the file, by what that makes of the path that is given to releaser.
-def group_writable(people: People, file: Path) -> Path:
-    run(["chgrp", TEAM, file], cwd=file.parent, env=os.environ, check=0)
-    file.chmod(0o664)
+def group_writable(_: People, file: Path) -> Path:
+    _open_to_the_team(file, 0o664)
     return file
 
 
@@ -86,9 +83,8 @@ def writable_and_sticky(_: People, file: Path) -> Path:
     return file
 
 
-def in_a_group_writable_directory(people: People, file: Path) -> Path:
-    run(["chgrp", TEAM, file.parent], cwd=file.parent, env=os.environ, check=0)
-    file.parent.chmod(0o775)
+def in_a_group_writable_directory(_: People, file: Path) -> Path:
+    _open_to_the_team(file.parent, 0o775)
     return file
 
 

@@ -1,9 +1,10 @@
 """Commands of a site at fixed points of a run: what they find, what their failure means, and what a kill leaves."""
 
+import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,21 @@ if (place / f"fails-{hook}").exists():
 class Hooked:
     """A site all of whose hooks note what they find."""
 
-    def __init__(self, make_site: SiteFactory, place: Path, hooks: Iterable[str] = HOOKS) -> None:
+    def __init__(self, make_site: SiteFactory, place: Path) -> None:
         self.place = place
         (place / "note.py").write_text(NOTE, encoding="utf-8")
         command = shlex.join([sys.executable, str(place / "note.py")])
-        dotenv = {f"RELEASER_{one.upper()}": f"{command} {one}" for one in hooks}
+        dotenv = {f"RELEASER_{one.upper()}": f"{command} {one}" for one in HOOKS}
         self.site: SampleSite = make_site.adopted(dotenv={**dotenv, "RELEASER_STAGING_OMIT": "made.txt"})
 
-    def fail(self, hook: str, *, really: bool = True) -> None:
-        file = self.place / f"fails-{hook}"
-        file.touch() if really else file.unlink()
+    @contextlib.contextmanager
+    def failing(self, *hooks: str) -> Iterator[None]:
+        files = [self.place / f"fails-{hook}" for hook in hooks]
+        for file in files:
+            file.touch()
+        yield
+        for file in files:
+            file.unlink()
 
     def notes(self) -> list[dict[str, Any]]:
         """Return what has been noted since this was asked last."""
@@ -98,8 +104,8 @@ def test_what_may_refuse_does_and_live_is_unchanged(hooked: Hooked) -> None:
     site, before = hooked.site, hooked.site.snapshot()
     site.publish("alpha", "1.1.0")
     for hook, code in (("before_build", 4), ("before_live", 5)):
-        hooked.fail(hook)
-        report = site.json("update", check=code)
+        with hooked.failing(hook):
+            report = site.json("update", check=code)
         assert f"{hook}: " in report["headline"]
         assert f"{hook} has its reasons" in report["headline"]
         assert f"{hook} was here" in report["output"]
@@ -107,7 +113,6 @@ def test_what_may_refuse_does_and_live_is_unchanged(hooked: Hooked) -> None:
         assert (site.snapshot(), report["live_changed"], len(site.releases())) == (before, False, 1)
         *_, last = hooked.notes()
         assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", code)
-        hooked.fail(hook, really=False)
     assert site.json("status")["failed_candidates"] == []
     site.releaser("update", check=0)  # nothing is held against the candidate
     assert site.live_version("alpha") == "1.1.0"
@@ -116,14 +121,13 @@ def test_what_may_refuse_does_and_live_is_unchanged(hooked: Hooked) -> None:
 def test_after_static_counts_as_collectstatic_does(hooked: Hooked) -> None:
     site, before = hooked.site, hooked.site.live_id()
     site.publish("alpha", "1.1.0")
-    hooked.fail("after_static")
-    report = site.json("update", check=6)
+    with hooked.failing("after_static"):
+        report = site.json("update", check=6)
     assert "collectstatic failed: after_static" in report["headline"]
     assert site.live_id() == before
     notes = hooked.notes()
-    assert [one["hook"] for one in notes] == [
-        "before_build", "before_live", "after_static", "after_static", "on_rollback", "on_failure"
-    ]  # fmt: skip
+    ran = ["before_build", "before_live", "after_static", "after_static", "on_rollback", "on_failure"]
+    assert [one["hook"] for one in notes] == ran
     back, failed = (one["report"] for one in notes[-2:])
     assert (back["result"], back["exit_code"], back["previous"]) == ("rolled-back", 6, before)
     assert back["headline"] in failed["headline"]
@@ -132,32 +136,34 @@ def test_after_static_counts_as_collectstatic_does(hooked: Hooked) -> None:
 
 def test_the_others_fail_without_an_effect_on_the_site(hooked: Hooked) -> None:
     site = hooked.site
-    for hook in ("after_live", "on_rollback", "on_failure"):
-        hooked.fail(hook)
     site.publish("alpha", "1.1.0")
-    report = site.json("update", check=7)
-    assert any("after_live failed" in problem and "stays live" in problem for problem in report["problems"])
-    assert site.live_version("alpha") == "1.1.0"
-    assert states(site)[site.live_id()] == "live"
-    hooked.ran()
-    report = site.json("update", check=7)  # it is due again, and nothing else is
-    assert hooked.ran() == ["after_live"]
-    hooked.fail("after_live", really=False)
-    report = site.json("update")
-    assert "after_live" in report["noted"]
-    assert (hooked.ran(), site.json("update")["result"]) == (["after_live"], "no-changes")
-    report = site.json("rollback")
-    assert any("on_rollback" in problem for problem in report["problems"])
-    hooked.ran()
-    site.publish("beta", "1.1.0", broken=True)
-    report = site.json("update", check=5)
-    assert any("on_failure" in problem for problem in report["problems"])
-    assert hooked.ran()[-1] == "on_failure"
+    with hooked.failing("on_rollback", "on_failure"):
+        with hooked.failing("after_live"):
+            report = site.json("update", check=7)
+            assert any("after_live failed" in problem and "stays live" in problem for problem in report["problems"])
+            assert site.live_version("alpha") == "1.1.0"
+            assert states(site)[site.live_id()] == "live"
+            hooked.ran()
+            site.releaser("update", check=7)  # it is due again, and nothing else is
+            assert hooked.ran() == ["after_live"]
+        report = site.json("update")
+        assert "after_live" in report["noted"]
+        assert (hooked.ran(), site.json("update")["result"]) == (["after_live"], "no-changes")
+        report = site.json("rollback")
+        assert any("on_rollback" in problem for problem in report["problems"])
+        hooked.ran()
+        site.publish("beta", "1.1.0", broken=True)
+        report = site.json("update", check=5)
+        assert any("on_failure" in problem for problem in report["problems"])
+        assert hooked.ran()[-1] == "on_failure"
 
 
-def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hooked: Hooked) -> None:
+def test_an_interrupted_run_has_failed_and_a_kill_lets_recovery_run_what_is_not_noted_as_done(hooked: Hooked) -> None:
     site = hooked.site
     site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=Point(place="releaser.gates.before_live:run_hook"), by="SIGTERM")
+    last = hooked.notes()[-1]
+    assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
     # The hooks before it, which other modules run: before_build, before_live, after_static.
     interrupted(site, "update", at=Point(place="releaser.actions.hooks:run_hook"))
     assert hooked.ran() == ["before_build", "before_live", "after_static", "after_live"]
@@ -165,13 +171,6 @@ def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hook
     assert hooked.ran() == ["after_live"]
     assert site.live_version("alpha") == "1.1.0"
     silent(site.releaser("update"))
-
-
-def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
-    hooked.site.publish("alpha", "1.1.0")
-    interrupted(hooked.site, "update", at=Point(place="releaser.gates.before_live:run_hook"), by="SIGTERM")
-    last = hooked.notes()[-1]
-    assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
 
 
 def test_migrations_that_a_hook_has_applied_are_not_told_as_missing(make_site: SiteFactory, tmp_path: Path) -> None:

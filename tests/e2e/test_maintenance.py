@@ -7,17 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import (
-    body,
-    in_background,
-    silent,
-    states,
-    wait_until_used,
-)
+from tests.e2e.scenes import body, in_background, silent, states, wait_until_used
 from tests.support.commands import console_script, run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory, variables
@@ -25,22 +18,14 @@ from tests.support.sites import SampleSite, SiteFactory, variables
 FEW = {"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0", "RELEASER_KEEP_FAILED": "0"}
 
 
-def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
-    """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
-    site = make_site.adopted(*versions, **options)
-    return site, site.releases()
-
-
 def on_disk(site: SampleSite) -> set[str]:
     return {path.name for path in (site.state_dir / "releases").iterdir()}
 
 
-# prune
-
-
 @pytest.mark.story
 def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) -> None:
-    site, (r1, r2, r3, r4) = with_releases(make_site, "1.1.0", "1.2.0", "1.3.0")
+    site = make_site.adopted("1.1.0", "1.2.0", "1.3.0")
+    r1, r2, r3, r4 = site.releases()
     site.publish("alpha", "2.0.0", broken=True)
     failed = site.json("update", check=5, env={"RELEASER_CULPRITS": "off"})["release"]
     for words in (["prune"], ["prune", "--dry-run"]):  # by a default in its place, more might go than was meant
@@ -48,27 +33,17 @@ def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) 
         assert "RELEASER_KEEP must be" in refused.stderr
     few = {**FEW, "RELEASER_KEEP": "1"}
     finished = site.releaser("prune", check=0, env=few)
-    lines = [line.split(maxsplit=2) for line in finished.stdout.splitlines()[1:]]
-    assert [(action, release) for action, release, _ in lines] == [
-        ("remove", failed),
-        ("keep", r4),
-        ("keep", r3),
-        ("remove", r2),
-        ("remove", r1),
-    ]
-    assert [reason for *_, reason in lines] == [
-        "failed, and `keep_failed` is 0",
-        "live",
-        "the release that a rollback goes to; was live until the last flip; the newest good one",
-        "good, but not the newest good one",
-        "good, but not the newest good one",
+    goes_to = "the release that a rollback goes to; was live until the last flip; the newest good one"
+    assert [line.split(maxsplit=2) for line in finished.stdout.splitlines()[1:]] == [
+        ["remove", failed, "failed, and `keep_failed` is 0"],
+        ["keep", r4, "live"],
+        ["keep", r3, goes_to],
+        ["remove", r2, "good, but not the newest good one"],
+        ["remove", r1, "good, but not the newest good one"],
     ]
     assert set(states(site)) == on_disk(site) == {r3, r4}
     site.releaser("rollback", check=0)
     assert site.live_id() == r3
-
-
-# What cannot be deleted
 
 
 @contextlib.contextmanager
@@ -87,7 +62,8 @@ def undeletable(place: Path) -> Iterator[None]:
 
 
 def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: SiteFactory) -> None:
-    site, (r1, _) = with_releases(make_site, "1.1.0", dotenv=variables(keep=0, keep_within=0))
+    site = make_site.adopted("1.1.0", dotenv=variables(keep=0, keep_within=0))
+    r1, _ = site.releases()
     with undeletable(site.state_dir / "releases" / r1):
         site.publish("alpha", "1.2.0")
         report = site.json("update")
@@ -106,14 +82,9 @@ def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: 
     assert not list((site.state_dir / "releases").glob(".*"))
 
 
-# The minimum age
-
-
-# pin
-
-
 def test_a_pinned_release_is_never_pruned_until_it_is_unpinned(make_site: SiteFactory) -> None:
-    site, (r1, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0")
+    site = make_site.adopted("1.1.0", "1.2.0")
+    r1, r2, r3 = site.releases()
     assert "is pinned now" in site.releaser("pin", r1, check=0).stderr
     silent(site.releaser("pin", r1))
     assert [row["id"] for row in site.json("list") if row["pinned"]] == [r1]
@@ -126,14 +97,12 @@ def test_a_pinned_release_is_never_pruned_until_it_is_unpinned(make_site: SiteFa
     assert on_disk(site) == {r2, r3}
 
 
-# run
-
-
 @pytest.mark.story
 def test_run_becomes_a_program_of_the_live_release_and_hands_options_and_the_exit_status_on(
     make_site: SiteFactory,
 ) -> None:
-    site, (_, r2) = with_releases(make_site, "1.1.0")
+    site = make_site.adopted("1.1.0")
+    _, r2 = site.releases()
     code = "import alpha, os, sys; print(alpha.__version__, sys.prefix, os.environ['VIRTUAL_ENV'], os.getcwd())"
     words: list[str | Path] = [console_script(), "run", "--project", site.path, "--", "python", "-c", code]
     said = run(words, cwd=site.outer, env=site.environment(), check=0).stdout.split()
@@ -151,7 +120,8 @@ def test_run_becomes_a_program_of_the_live_release_and_hands_options_and_the_exi
 
 
 def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(make_site: SiteFactory) -> None:
-    site, (r1,) = with_releases(make_site)
+    site = make_site.adopted()
+    (r1,) = site.releases()
     with in_background(site, "run", "--", "sleep", "600") as sleeper:
         wait_until_used(site, r1, sleeper.pid)
         assert site.json("status")["left_behind"] == []
@@ -176,6 +146,3 @@ def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(m
         sleeper.kill()
         sleeper.wait(timeout=60)
     assert site.json("status")["left_behind"] == []
-
-
-# The project lock

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
@@ -19,73 +18,42 @@ from releaser.pipelines.due import Timing, update_when_due
 from releaser.pipelines.session import Request
 from releaser.pipelines.update import update_site
 from releaser.releases.journal import Journal
-from releaser.report import RunReport
 from releaser.site.run_lock import LOCK
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
-from tests.support.serving import kept_port
 from tests.support.sites import SampleSite, SiteFactory
 
-# A daemon that answers with the version of alpha it runs on; `stop` and `start` note that they ran, and fail on demand.
+# `stop` and `start` note that they ran, and fail on demand; a daemon runs on the version of alpha that `start` finds.
 CONTROL = """\
-import contextlib, os, pathlib, signal, socket, subprocess, sys, time
-place, what, port = pathlib.Path(__file__).parent, sys.argv[1], int(sys.argv[2])
-pid = place / "pid"
+import os, pathlib, signal, subprocess, sys
+place, what = pathlib.Path(__file__).parent, sys.argv[1]
 with (place / "calls").open("a") as file:
     print(what, file=file)
 if (place / f"fails-{what}").exists():
     sys.exit(f"{what} has its reasons")
-if what == "stop":
-    if pid.exists():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid.read_text()), signal.SIGTERM)
-        while not socket.socket().connect_ex(("127.0.0.1", port)):
-            time.sleep(0.01)
-        pid.unlink()
-elif socket.socket().connect_ex(("127.0.0.1", port)):
-    words, quiet = ["python", place / "server.py", sys.argv[2]], subprocess.DEVNULL
-    pid.write_text(str(subprocess.Popen(words, start_new_session=True, stdout=quiet, stderr=quiet).pid))
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        time.sleep(0.01)
-"""
-SERVER = """\
-import sys
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer
-import alpha
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(500 if alpha.__version__ == "1.5.0" else 200)
-        self.end_headers()
-        self.wfile.write(alpha.__version__.encode())
-
-TCPServer.allow_reuse_address = True
-TCPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+pid, version = place / "pid", place / "version"
+if what == "start" and not pid.exists():
+    version.write_bytes(subprocess.check_output(["python", "-c", "import alpha; print(alpha.__version__)"]))
+    quiet = subprocess.DEVNULL
+    pid.write_text(str(subprocess.Popen(["sleep", "600"], start_new_session=True, stdout=quiet, stderr=quiet).pid))
+elif what == "stop" and pid.exists():
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    pid.unlink()
+    version.unlink()
 """
 
 
 class Service:
-    """A site that is a daemon of its own, which owns its port and cannot be restarted in place."""
+    """A site that is a daemon of its own, which cannot be restarted in place."""
 
     def __init__(self, make_site: SiteFactory, place: Path) -> None:
         self.place = place
-        self.keeper, number = kept_port()
-        port = str(number)
-        self.url = f"http://127.0.0.1:{port}/"
         (place / "control.py").write_text(CONTROL, encoding="utf-8")
-        (place / "server.py").write_text(SERVER, encoding="utf-8")
         command = [sys.executable, str(place / "control.py")]
-        self.site: SampleSite = make_site.adopted(
-            dotenv={
-                "RELEASER_STOP": shlex.join([*command, "stop", port]),
-                "RELEASER_START": shlex.join([*command, "start", port]),
-                "RELEASER_HEALTH_CHECK": self.url,
-                "RELEASER_HEALTH_RETRIES": "1",
-                "RELEASER_HEALTH_SECONDS": "0",
-            }
-        )
-        self.site.releaser("run", "--", *command, "start", port, check=0)
+        settings = {f"RELEASER_{what.upper()}": shlex.join([*command, what]) for what in ("stop", "start")}
+        health = {"RELEASER_HEALTH_CHECK": f"grep -v 1.5.0 {place}/version", "RELEASER_HEALTH_RETRIES": "1"}
+        self.site: SampleSite = make_site.adopted(dotenv={**settings, **health})
+        self.site.releaser("run", "--", *command, "start", check=0)
         self.calls()
 
     @property
@@ -93,19 +61,15 @@ class Service:
         return int((self.place / "pid").read_text(encoding="utf-8"))
 
     def answer(self) -> str:
-        """Ask the daemon on which version of alpha it runs; empty if nobody answers."""
-        with contextlib.suppress(OSError), urlopen(self.url, timeout=60) as reply:
-            return str(reply.read().decode())
-        return ""
+        """Return on which version of alpha the daemon runs; empty if it does not."""
+        file = self.place / "version"
+        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
-    def fail(self, what: str, *, really: bool = True) -> None:
-        file = self.place / f"fails-{what}"
-        file.touch() if really else file.unlink()
-
-    def updated_here(self) -> RunReport:
-        """Update the site in this process."""
-        request = Request(path=self.site.path, environ=self.site.environment(), command="update")
-        return update_when_due(request, Timing(), partial(update_site, force=False, follow=False))
+    @contextlib.contextmanager
+    def failing(self, what: str) -> Iterator[None]:
+        (self.place / f"fails-{what}").touch()
+        yield
+        (self.place / f"fails-{what}").unlink()
 
     def calls(self) -> list[str]:
         """Return which of the commands have run since this was asked last."""
@@ -121,7 +85,6 @@ def service(make_site: SiteFactory, tmp_path: Path) -> Iterator[Service]:
     yield made
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(made.pid, signal.SIGKILL)
-    made.keeper.close()
 
 
 @pytest.mark.story
@@ -149,17 +112,16 @@ def test_the_flip_lies_between_and_the_outage_is_measured_and_told(service: Serv
 def test_nothing_goes_live_if_the_service_cannot_be_stopped(service: Service) -> None:
     site, before = service.site, service.site.snapshot()
     site.publish("alpha", "1.1.0")
-    service.fail("stop")
-    report = site.json("update", check=3)
-    assert "stop has its reasons" in report["headline"]
-    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
-    assert (report["live_changed"], site.snapshot()) == (False, before)
-    service.fail("stop", really=False)
+    with service.failing("stop"):
+        report = site.json("update", check=3)
+        assert "stop has its reasons" in report["headline"]
+        assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+        assert (report["live_changed"], site.snapshot()) == (False, before)
     site.releaser("update", check=0)
     assert service.answer() == "1.1.0"
-    service.fail("stop")
-    report = site.json("rollback", check=7)  # which somebody needs in an emergency
-    assert any("stop has its reasons" in one for one in report["problems"])
+    with service.failing("stop"):
+        report = site.json("rollback", check=7)  # which somebody needs in an emergency
+        assert any("stop has its reasons" in one for one in report["problems"])
     assert site.live_version("alpha") == "1.0.0"
 
 
@@ -176,7 +138,8 @@ def test_a_disk_that_turns_read_only_leaves_it_running(service: Service, monkeyp
 
     service.site.publish("alpha", "1.5.0")
     monkeypatch.setattr(Change, "_roll_back_for", broken)
-    report = service.updated_here()
+    request = Request(path=service.site.path, environ=service.site.environment(), command="update")
+    report = update_when_due(request, Timing(), partial(update_site, force=False, follow=False))
     assert "the rollback is incomplete" in report.headline
     assert service.calls() == ["stop", "start"]
 
@@ -189,48 +152,46 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
     asked = step(report, "health check")["seconds"]  # it ran then
     assert 0 < report["outage_seconds"] < report["seconds"] - asked
     site.publish("alpha", "1.6.0")
-    service.fail("start")
-    report = site.json("update", check=6)
-    assert "start has its reasons" in report["headline"]
-    assert service.calls() == ["stop", "start", "stop", "start"]
-    stopped = [one for one in report["problems"] if "restart on the earlier release failed" in one]
-    assert "the service is stopped" in stopped[0]
-    assert "by hand" in stopped[0]
-    assert any("the service is stopped since" in one for one in site.json("status")["problems"])
-    assert site.live_version("alpha") == "1.0.0"
-    service.fail("start", really=False)
+    with service.failing("start"):
+        report = site.json("update", check=6)
+        assert "start has its reasons" in report["headline"]
+        assert service.calls() == ["stop", "start", "stop", "start"]
+        (stopped,) = (one for one in report["problems"] if "restart on the earlier release failed" in one)
+        assert "the service is stopped" in stopped
+        assert "by hand" in stopped
+        assert any("the service is stopped since" in one for one in site.json("status")["problems"])
+        assert site.live_version("alpha") == "1.0.0"
     site.releaser("update")  # which starts it first of all
     assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
 
 
-STOPPED = Point(place="releaser.actions.restart:run_hook")
-
-
 def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service) -> None:
     """Behind the flip, too: tests/kit/test_actions.py."""
-    service.site.publish("alpha", "1.1.0")
-    interrupted(service.site, "update", at=STOPPED, by="SIGTERM")  # which starts it itself
+    site, stopped = service.site, Point(place="releaser.actions.restart:run_hook")
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=stopped, by="SIGTERM")  # which starts it itself
     assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
-    assert interrupted(service.site, "update", at=STOPPED).returncode == -signal.SIGKILL
-    assert any("the service is stopped since" in one for one in service.site.json("status")["problems"])
-    report = service.site.json("init")  # changes nothing by itself
+    assert interrupted(site, "update", at=stopped).returncode == -signal.SIGKILL
+    assert any("the service is stopped since" in one for one in site.json("status")["problems"])
+    report = site.json("init")  # changes nothing by itself
     assert service.calls()[-1] == "start"
-    assert service.answer() == "1.0.0" == service.site.live_version("alpha")
+    assert service.answer() == "1.0.0" == site.live_version("alpha")
     assert report["outage_seconds"] > 0
-    assert service.site.json("init")["outage_seconds"] is None
+    assert site.json("init")["outage_seconds"] is None
     assert service.calls() == []
 
 
 def test_settings_that_come_with_code_find_it_running(service: Service) -> None:
     """The code that goes live has no `stop` any more, and later gets it again."""
     site = service.site
-    dotenv = (site.outer / ".env").read_text(encoding="utf-8")
-    stop, start = (next(one for one in dotenv.splitlines() if f"RELEASER_{name}=" in one) for name in ("STOP", "START"))
-    (site.outer / ".env").write_text(dotenv.replace(stop, "").replace(start, ""), encoding="utf-8")
+    lines = (site.outer / ".env").read_text(encoding="utf-8").splitlines()
+    moved = {one for one in lines if one.startswith(("RELEASER_STOP=", "RELEASER_START="))}
+    (site.outer / ".env").write_text("\n".join(one for one in lines if one not in moved), encoding="utf-8")
+    settings = (one.removeprefix("RELEASER_").partition("=") for one in moved)
+    table = "".join(f'{name.lower()} = "{value[1:-1]}"\n' for name, _, value in settings)
     plain = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    values = [one.split("=", 1)[1].strip("'") for one in (stop, start)]
-    table = f'\n[tool.releaser]\nstop = "{values[0]}"\nstart = "{values[1]}"\n'
-    for text, calls in ((plain + table, ["stop", "start"]), (plain, ["stop", "start"]), (plain + "# news\n", [])):
+    both, added = ["stop", "start"], f"{plain}\n[tool.releaser]\n{table}"
+    for text, calls in ((added, both), (plain, both), (f"{plain}# news\n", [])):
         site.push_from_elsewhere({"pyproject.toml": text})
         site.releaser("update", check=0)
         assert (service.calls(), service.answer()) == (calls, "1.0.0")

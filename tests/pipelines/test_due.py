@@ -46,13 +46,6 @@ def with_runs(site: Site, *runs: tuple[float, int], **settings: Any) -> Site:
     return replace(site, settings=replace(site.settings, **settings))
 
 
-def test_an_update_of_some_packages_puts_off_none(site: Site) -> None:
-    site = with_runs(site, (1, 0))
-    history = site.state_dir / HISTORY
-    history.write_text(history.read_text(encoding="utf-8").replace("{", '{"only": ["alpha"], '), encoding="utf-8")
-    assert not due.find_due(site, if_due=True).reason
-
-
 def in_hours(found: due.Due) -> float:
     return round((found.at - NOW) / timedelta(hours=1), 2)
 
@@ -81,19 +74,22 @@ def test_an_update_is_due_when_the_interval_has_passed(
     assert due.find_due(with_runs(site, *runs), if_due=False) == due.Due(at=NOW)
 
 
-def test_other_commands_and_what_cannot_be_read_do_not_count(site: Site) -> None:
-    site = with_runs(site)
-    lines = [{"command": "prune", "started_at": NOW.isoformat(), "exit_code": 0}, {"command": "update"}]
-    waited = {"command": "update", "started_at": NOW.isoformat(), "exit_code": 0, "due_at": NOW.isoformat()}
-    text = "".join(json.dumps(line) + "\n" for line in [*lines, waited])
-    (site.state_dir / HISTORY).write_text(text, encoding="utf-8")
-    assert due.find_due(site, if_due=True) == due.Due(at=NOW)
+def test_other_commands_updates_of_some_packages_and_what_cannot_be_read_do_not_count(site: Site) -> None:
+    site, now = with_runs(site), NOW.isoformat()
+    for line in ({"command": "prune"}, {"started_at": None}, {"due_at": now}, {"only": ["alpha"]}):
+        text = json.dumps({"command": "update", "started_at": now, "exit_code": 0, **line}) + "\n"
+        (site.state_dir / HISTORY).write_text(text, encoding="utf-8")
+        assert due.find_due(site, if_due=True) == due.Due(at=NOW)
+
+
+def window(first: float, last: float) -> Window:
+    """Return a window from now, in hours."""
+    local = NOW.astimezone().replace(tzinfo=None)
+    return Window.parse(f"{local + timedelta(hours=first):%H:%M}-{local + timedelta(hours=last):%H:%M}")
 
 
 def test_a_window_keeps_an_update_that_is_due_and_one_that_is_not(site: Site) -> None:
-    local = NOW.astimezone().replace(tzinfo=None)
-    closed = Window.parse(f"{local + timedelta(hours=2):%H:%M}-{local + timedelta(hours=3):%H:%M}")
-    open_now = Window.parse(f"{local - timedelta(hours=1):%H:%M}-{local + timedelta(hours=1):%H:%M}")
+    closed, open_now = window(2, 3), window(-1, 1)
     for if_due in (False, True):
         waiting = due.find_due(with_runs(site, (30, 0), window=(closed,)), if_due=if_due)
         assert (in_hours(waiting), "waits for the maintenance window, which opens" in waiting.reason) == (2, True)
@@ -172,22 +168,18 @@ def test_an_update_for_a_release_that_waits_begins_once_then_the_interval_counts
     waiting = SimpleNamespace(id="R", until=NOW - timedelta(hours=1))
     snapshot = SimpleNamespace(find_waiting=lambda: waiting, lifecycles={"R": waiting})
     monkeypatch.setattr(due, "store_of", lambda _: SimpleNamespace(snapshot=lambda: snapshot))
-    local = NOW.astimezone().replace(tzinfo=None)
-    closed = Window.parse(f"{local + timedelta(hours=6):%H:%M}-{local + timedelta(hours=7):%H:%M}")
-    assert bool(due.find_due(with_runs(site, *runs, window=(closed,)), if_due=True).reason) is not is_due
+    assert bool(due.find_due(with_runs(site, *runs, window=(window(6, 7),)), if_due=True).reason) is not is_due
 
 
 def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_say(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = NOW.astimezone().replace(tzinfo=None)
-    closed = Window.parse(f"{local + timedelta(hours=6):%H:%M}-{local + timedelta(hours=7):%H:%M}")
+    local, closed = NOW.astimezone().replace(tzinfo=None), window(6, 7)
     later = f"a release is ready, and may go live {local + timedelta(hours=3):%a %Y-%m-%d %H:%M}"
     for hours, reason in ((3, later), (-1, "")):
         at = NOW + timedelta(hours=hours)
         monkeypatch.setattr(due, "_when_ready", lambda _, at=at: at)
         for if_due in (False, True):
-            assert due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=if_due) == due.Due(
-                at=at, reason=reason
-            )
+            found = due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=if_due)
+            assert found == due.Due(at=at, reason=reason)
         assert due.find_due(with_runs(site, (30, 0)), if_due=True).reason == ""

@@ -233,9 +233,9 @@ def test_what_is_in_the_place_of_a_state_file_or_above_it(tmp_path: Path, monkey
 
 def test_nothing_that_is_put_aside_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    for number in (1, 2, 3):
-        path.write_text(str(number), encoding="utf-8")
-        assert put_aside(path).name == f"state.json.unreadable-{number}"
+    for number in ("1", "2", "3"):
+        path.write_text(number, encoding="utf-8")
+        assert put_aside(path) == tmp_path / f"state.json.unreadable-{number}"
     assert {one.read_text(encoding="utf-8") for one in tmp_path.iterdir()} == {"1", "2", "3"}
 
 

@@ -14,11 +14,6 @@ def mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
 
 
-@pytest.fixture
-def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-
-
 def test_a_new_file_gets_the_mode_of_the_umask_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
     file, before = tmp_path / "page.html", os.umask(0o027)
     try:
@@ -33,22 +28,20 @@ def test_a_new_file_gets_the_mode_of_the_umask_and_an_old_one_keeps_its_own(tmp_
     assert mode(file) == 0o600  # for its owner alone
 
 
-@pytest.mark.usefixtures("as_root")
-def test_root_leaves_no_file_that_all_can_write_or_that_sets_ids(tmp_path: Path) -> None:
-    file = tmp_path / "page.html"
+def test_root_leaves_no_file_that_all_can_write_or_that_sets_ids_nor_writes_into_a_directory_of_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    file, everybodys = tmp_path / "page.html", tmp_path / "all"
     file.touch()
     file.chmod(0o6777)
     write_named(file, b"1")
     assert mode(file) == 0o775
-
-
-@pytest.mark.usefixtures("as_root")
-def test_root_writes_nothing_into_a_directory_of_everybody(tmp_path: Path) -> None:
-    (tmp_path / "all").mkdir()
-    (tmp_path / "all").chmod(0o1777)
+    everybodys.mkdir()
+    everybodys.chmod(0o1777)
     with pytest.raises(PermissionError, match="all users can write"):
-        write_named(tmp_path / "all" / "page.html", b"1")
-    assert not [*(tmp_path / "all").iterdir()]
+        write_named(everybodys / "page.html", b"1")
+    assert not [*everybodys.iterdir()]
 
 
 def test_a_pipe_is_written_to_and_a_symlink_replaced(tmp_path: Path) -> None:

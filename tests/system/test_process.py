@@ -220,31 +220,26 @@ def test_memory_stays_bounded_whatever_a_program_prints() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "output", "at_the_end", "options"),
+    ("script", "said", "last", "stays"),
     [
-        ("sh -c 'sleep 1000 & wait' & echo begun; wait", "begun", "", {}),
-        ("trap '' TERM; echo deaf; while :; do sleep 1; done", "deaf", "", {}),
-        ("exec >&- 2>&-; sleep 1000", "", "", {}),
-        ("trap 'echo cleared >&9; exit' TERM; echo up; while :; do sleep 0.1; done", "up", "cleared\n", {}),
-        ("echo restarting; sleep 1000", "restarting", "", {"may_leave_service": True}),
+        ("sh -c 'sleep 1000 & wait' & echo begun; wait", "begun", "", False),
+        ("trap '' TERM; echo deaf; while :; do sleep 1; done", "deaf", "", False),
+        ("exec >&- 2>&-; sleep 1000", "", "", False),
+        ("trap 'echo cleared >&9; exit' TERM; echo up; while :; do sleep 0.1; done", "up", "cleared\n", False),
+        ("echo restarting; sleep 1000", "restarting", "", True),
+        ("trap '' TERM; echo deaf; while :; do sleep 1; done", "deaf", "", True),
     ],
-    ids=["a whole group", "deaf to the polite signal", "its output closed", "clears up", "a restart"],
+    ids=["a whole group", "deaf to the polite signal", "its output closed", "clears up", "a restart", "a deaf restart"],
 )
 def test_what_takes_too_long_is_ended(
-    runner: Runner,
-    lifeline: Lifeline,
-    monkeypatch: pytest.MonkeyPatch,
-    script: str,
-    output: str,
-    at_the_end: str,
-    options: dict[str, Any],
+    runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch, script: str, said: str, last: str, stays: bool
 ) -> None:
     if "deaf" in script:
         monkeypatch.setattr(process, "GRACE", 0.2)
-    error = failure(runner, lifeline.hold + script, timeout=1, **options)
+    error = failure(runner, lifeline.hold + script, timeout=1, may_leave_service=stays)
     assert (error.message, error.timed_out) == ("sh was still running after 1 s and was ended", True)
-    assert error.output.splitlines()[:1] == output.split()  # the shell may name what was terminated
-    assert lifeline.text_until_all_are_gone() == at_the_end
+    assert error.output.splitlines()[:1] == said.split()  # the shell may name what was terminated
+    assert lifeline.text_until_all_are_gone() == last
 
 
 def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lifeline: Lifeline) -> None:

@@ -11,8 +11,6 @@ import pytest
 from releaser.system import users
 from tests.support.guards import require
 
-NOBODY = 65534
-
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
@@ -36,11 +34,12 @@ def test_the_cache_of_a_user_without_a_home_is_deleted_by_that_user() -> None:
     """Root would be led elsewhere by what they exchange meanwhile."""
     require(os.geteuid() == 0, "only root can be another user")
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
-        os.chown(base, NOBODY, NOBODY)
+        nobody = 65534
+        os.chown(base, nobody, nobody)
         place = Path(base, "cache")
         for name in ("theirs", "roots"):
             (place / name / "a").mkdir(parents=True)
         for path in (place, place / "theirs", place / "theirs" / "a"):
-            os.chown(path, NOBODY, NOBODY)
-        users._remove_as(NOBODY, NOBODY, place)
+            os.chown(path, nobody, nobody)
+        users._remove_as(nobody, nobody, place)
         assert os.listdir(place) == ["roots"]

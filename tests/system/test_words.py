@@ -117,26 +117,22 @@ def test_control_characters_are_taken_out(dirty: str, clean: str) -> None:
     assert truncate(dirty) == clean.strip("\n")
 
 
-def test_hostile_output_is_cleaned_in_linear_time() -> None:
+def test_hostile_output_is_cleaned_in_linear_time_and_many_secrets_are_looked_for_in_little() -> None:
     begin = time.process_time()
     for unit in ("\x1b", "\x1b[", "\x1b]", "\x1b[0", "\x1bP", "\r", "\x1b "):
         truncate(unit * 100_000)
     assert time.process_time() - begin < 3
+    redactor = Redactor([f's3cret-{number}-&"' for number in range(100)])
+    begin = time.process_time()
+    redactor.clean("a line of a log, as any other\n" * 20_000)
+    assert time.process_time() - begin < 1
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("  two\nlines\t and\r\nmore ", "two lines and more"),
-        ("a\x00b\x1b[31mc\x85d\u2028e", "a bc d e"),
-        ("\udcff", "\ufffd"),
-        ("", ""),
-    ],
-)
-def test_one_line(text: str, line: str) -> None:
-    assert one_line(text) == line
-    assert one_line("x" * 100, limit=10) == "x" * 9 + "…"
-    assert one_line("x" * 10, limit=10) == "x" * 10
+def test_one_line() -> None:
+    assert one_line("  two\nlines\t and\r\nmore ") == "two lines and more"
+    assert one_line("a\x00b\x1b[31mc\x85d\u2028e") == "a bc d e"
+    assert [one_line("\udcff"), one_line("")] == ["\ufffd", ""]
+    assert [one_line("x" * 100, limit=10), one_line("x" * 10, limit=10)] == ["x" * 9 + "…", "x" * 10]
 
 
 def test_counts_are_in_the_singular_and_the_plural_and_of_many_names_the_first_few_are_named() -> None:
@@ -369,13 +365,6 @@ def test_what_programs_look_up_is_masked_in_urls_alone() -> None:
     }
 
 
-def test_many_secrets_are_looked_for_in_little_time() -> None:
-    redactor = Redactor([f's3cret-{number}-&"' for number in range(100)])
-    begin = time.process_time()
-    redactor.clean("a line of a log, as any other\n" * 20_000)
-    assert time.process_time() - begin < 1
-
-
 def test_columns_are_as_wide_as_they_must_be_and_lines_end_with_their_last_word() -> None:
     assert table([["a", "bb", ""], ["ccc", "d", ""], ["", "", "e"]]) == ["a    bb", "ccc  d", "         e"]
     assert table([]) == []
@@ -387,11 +376,12 @@ AUDIT = [
 ]
 
 
-@pytest.mark.parametrize("width", [120, 100, 80, 60, 40])
-def test_a_table_fits_and_loses_nothing(width: int) -> None:
-    lines = fit(AUDIT, width)
-    assert max(map(len, lines)) <= max(width, len(AUDIT[1][0]))
-    assert " ".join(lines).split() == [word for row in AUDIT for cell in row for word in cell.split()]
+def test_a_table_fits_and_loses_nothing() -> None:
+    words = [word for row in AUDIT for cell in row for word in cell.split()]
+    for width in (120, 100, 80, 60, 40):
+        lines = fit(AUDIT, width)
+        assert max(map(len, lines)) <= max(width, len(AUDIT[1][0]))
+        assert " ".join(lines).split() == words
 
 
 def test_what_leaves_no_room_for_the_others_goes_below_and_the_last_column_is_wrapped() -> None:

@@ -50,8 +50,7 @@ def test_a_password_goes_to_its_host_alone(tmp_path: Path) -> None:
 def test_what_is_cut_off_is_asked_for_again(tmp_path: Path) -> None:
     with served() as (host, asked):
         fetch(f"http://{host}/part", tmp_path / "file")
-        assert len(asked) == 3
-    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert (len(asked), (tmp_path / "file").read_bytes()) == (3, CONTENT)
 
 
 def test_the_hash_is_that_of_what_was_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,12 +181,6 @@ def test_a_bad_answer_is_told_in_time_with_the_beginning_of_the_page(name: str) 
     assert time.monotonic() - began < 20, "the client reads on after the deadline"
 
 
-def test_no_server_is_said_to_be_unreachable() -> None:
-    with server(OK) as gone:
-        pass
-    assert failure(gone.url).message == f"{gone.url} cannot be reached: [Errno 111] Connection refused"
-
-
 def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -239,7 +233,10 @@ def test_a_site_is_asked_through_a_unix_socket(tmp_path: Path, host: str | None)
     assert headers_of(site.requests[0])["Host"] == (host or "shop.example.org")
 
 
-def test_a_unix_socket_without_a_server_is_a_failure_like_any_other(tmp_path: Path) -> None:
+def test_a_server_that_is_gone_and_a_unix_socket_without_one_are_failures_like_any_other(tmp_path: Path) -> None:
+    with server(OK) as gone:
+        pass
+    assert failure(gone.url).message == f"{gone.url} cannot be reached: [Errno 111] Connection refused"
     path = str(tmp_path / "site.sock")
     said = f"http://localhost/ through {path} cannot be reached: [Errno"
     assert failure("http://localhost/", socket=path).message == f"{said} 2] No such file or directory"
