@@ -10,11 +10,13 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from dotenv import dotenv_values
 
 import releaser
 from releaser import errors
@@ -31,13 +33,8 @@ from tests.support.sites import SiteFactory
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [
-    Page(path=path)
-    for path in (
-        *map(ROOT.joinpath, ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
-        *sorted(DOCS.rglob("*.md")),
-    )
-]
+OF_THE_REPOSITORY = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = [Page(path=path) for path in (*OF_THE_REPOSITORY, *sorted(DOCS.rglob("*.md")))]
 EXCLUDED = re.search(r"(?m)^exclude_docs: \|\n((?:  /.+\n)+)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 assert EXCLUDED
 OFF_THE_SITE = tuple(f"docs{line.strip()}" for line in EXCLUDED[1].splitlines())
@@ -209,10 +206,6 @@ def _up_to_operator(words: list[str]) -> list[str]:
     return words[:end]
 
 
-def _subcommand(words: list[str]) -> str:
-    return next((word for word in words[1:] if not word.startswith("-")), "")
-
-
 def _parse(words: list[str]) -> None:
     """Let click parse a command line, without doing what it says. Raises UsageError."""
     if len(words) == 1:
@@ -284,10 +277,6 @@ def _table_of(block: Block) -> Any:
 
 
 def _dotenv(text: str) -> dict[str, str]:
-    from io import StringIO
-
-    from dotenv import dotenv_values
-
     return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
 
 
@@ -328,11 +317,8 @@ def test_every_field_in_a_json_example_is_one_of_the_answers() -> None:
 def _keys(content: Any) -> Iterator[str]:
     if isinstance(content, dict):
         yield from content
-        for value in content.values():
-            yield from _keys(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _keys(value)
+    for value in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _keys(value)
 
 
 @pytest.mark.spawns
@@ -372,13 +358,7 @@ def test_each_kind_of_subject_is_on_the_page_about_mails() -> None:
     titles = {re.sub(r"\W*(\w+).*", r"\1", title) for title in page.sections(2)}
     assert {"updated", "refused", "failed", "rolled", "FAILED", "interrupted"} <= titles & {*found}
     documented = titles | {words.split()[0] for words in code_words(page.prose)}
-    no_kind = {
-        "a",
-        "adopt",
-        "no",
-        "problem",
-        "The",
-    }  # two are problems; `adopt` is a command that sends no mail by itself
+    no_kind = {"a", "adopt", "no", "problem", "The"}  # problems, and `adopt`, a command that sends no mail by itself
     assert {*found} - no_kind <= documented
 
 
@@ -388,9 +368,8 @@ def test_each_kind_of_subject_is_on_the_page_about_mails() -> None:
 @pytest.mark.spawns
 def test_the_table_of_attacks_is_theirs() -> None:
     """If this fails: `make architecture`."""
-    assert (
-        subprocess.run([sys.executable, ROOT / "scripts" / "architecture.py", "--check"], check=False).returncode == 0
-    )
+    script = ROOT / "scripts" / "architecture.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
 
 
 def test_only_commands_have_types_of_answers() -> None:

@@ -49,10 +49,8 @@ def _references(content: Any) -> set[str]:
 def test_what_commands_print_is_what_their_schemas_say(make_site: SiteFactory) -> None:
     validator = pytest.importorskip("jsonschema").Draft202012Validator
     site = make_site.adopted("1.1.0", due="1.2.0")
-    answers = {"run": site.json("update")}
-    answers |= {
-        name: site.json(name) for name in ("list", "status", "history", "check", "config", "verify", "outdated")
-    }
+    asking = ("list", "status", "history", "check", "config", "verify", "outdated")
+    answers = {"run": site.json("update")} | {name: site.json(name) for name in asking}
     answers |= {"show": site.json("show", "live"), "diff": site.json("diff", "previous"), "prune": site.json("prune")}
     for name, answer in answers.items():
         validator(schemas()[name]).validate(answer)
@@ -78,12 +76,10 @@ def test_the_help_of_a_command_has_its_own_options_first(name: str) -> None:
         groups, text = option_groups(command, context), command.get_help(context)
     assert re.findall(r"(?m)^(Options|Many sites|Common options):$", text) == [*groups]
     assert [*groups] == [one for one in ("Options", "Many sites", "Common options") if one in groups]
-    shared = {
-        option for title in ("Many sites", "Common options") for one in groups.get(title, ()) for option in one.opts
-    }
-    assert shared <= {"--all", "--sites", "--site-group", "--jobs", "--dry-run", "--wait", "--project", "--json"} | {
-        "--verbose", "-v", "--quiet", "-q", "--help", "-h"
-    }  # fmt: skip
+    shared = {name for title in [*groups] if title != "Options" for one in groups[title] for name in one.opts}
+    many = {"--all", "--sites", "--site-group", "--jobs"}
+    common = {"--dry-run", "--wait", "--project", "--json", "--verbose", "-v", "--quiet", "-q", "--help", "-h"}
+    assert shared <= many | common
     assert "--project" in shared
     assert sum(map(len, groups.values())) == sum(isinstance(one, click.Option) for one in command.get_params(context))
     assert "--help" in groups["Common options"][-1].opts

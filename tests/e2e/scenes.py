@@ -7,7 +7,6 @@ import pty
 import select
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,31 +239,10 @@ def answers(*statuses: int) -> Callable[[], int]:
 
 
 @contextlib.contextmanager
-def endless_server(words: Sequence[bytes]) -> Iterator[str]:
-    """Serve on the loopback without ever finishing an answer: `words` are sent again and again; give the URL."""
-    stop = threading.Event()
+def endless_server(_: Sequence[bytes] = ()) -> Iterator[str]:
+    """Let clients connect on the loopback, and never answer; give the URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_never_finish, args=(listener, words, stop), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        finally:
-            stop.set()
-            thread.join()
-
-
-def _never_finish(listener: socket.socket, words: Sequence[bytes], stop: threading.Event) -> None:
-    listener.settimeout(0.05)
-    clients: list[socket.socket] = []
-    while not stop.wait(0.05):
-        with contextlib.suppress(TimeoutError):
-            clients.append(listener.accept()[0])
-        for client in clients:
-            for word in words:
-                with contextlib.suppress(OSError):
-                    client.sendall(word)
-    for client in clients:
-        client.close()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
 def eventually(happened: Callable[[], object], what: str) -> None:

@@ -104,30 +104,21 @@ def test_a_group_that_will_not_do_is_unfit(
     assert caught.value.advice
 
 
-@pytest.mark.parametrize(
-    ("setting", "files", "locked", "expected"),
-    [
-        (("tox", "-q"), ["run_tests.py", "manage.py"], {"pytest"}, ("tox", "-q")),
-        (None, ["run_tests.py", "manage.py"], {"pytest"}, ("python", "run_tests.py")),
-        (None, ["manage.py"], {"pytest"}, ("python", "manage.py", "test", "--noinput")),
-        (None, [], {"pytest", "alpha"}, ("python", "-m", "pytest")),
-    ],
-)
-def test_the_tests_are_found(
-    tmp_path: Path, setting: tuple[str, ...] | None, files: list[str], locked: set[str], expected: tuple[str, ...]
-) -> None:
-    for name in files:
-        (tmp_path / name).touch()
-    assert (
-        conventions.choose_test_command(Settings(test_command=setting), tmp_path, locked=frozenset(locked)) == expected
-    )
+def test_the_tests_are_found(tmp_path: Path) -> None:
+    def choose(*locked: str, **settings: Any) -> tuple[str, ...]:
+        return conventions.choose_test_command(Settings(**settings), tmp_path, locked=frozenset(locked))
 
-
-def test_a_project_without_tests_is_unfit(tmp_path: Path) -> None:
     (tmp_path / "manage.py").mkdir()
     with pytest.raises(PreflightError, match="no tests were found") as caught:
-        conventions.choose_test_command(Settings(), tmp_path, locked=frozenset({"alpha"}))
+        choose("alpha")
     assert "test_command" in caught.value.advice
+    assert choose("pytest", "alpha") == ("python", "-m", "pytest")
+    (tmp_path / "manage.py").rmdir()
+    (tmp_path / "manage.py").touch()
+    assert choose("pytest") == ("python", "manage.py", "test", "--noinput")
+    (tmp_path / "run_tests.py").touch()
+    assert choose("pytest") == ("python", "run_tests.py")
+    assert choose("pytest", test_command=("tox", "-q")) == ("tox", "-q")
 
 
 def files(directory: Path, count: int, number: int) -> None:
@@ -159,15 +150,13 @@ def test_the_group_may_be_set_and_must_exist(tmp_path: Path) -> None:
         conventions.choose_unix_group(Settings(unix_group="nobodys-group"), tmp_path)
 
 
-@pytest.mark.parametrize("number", [54321, 0])
-def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(os, "getegid", lambda: 1000)
-    monkeypatch.setattr(os, "getgroups", lambda: [1000, 1001])
-    monkeypatch.setattr(conventions, "find_commonest_group", lambda _: number)
-    name = "root" if number == 0 else "54321"
-    with pytest.raises(PreflightError, match=f"belong to group {name}, but this user is not a member of it"):
-        conventions.choose_unix_group(Settings(), tmp_path)
+def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("geteuid", 1000), ("getegid", 1000), ("getgroups", [1000, 1001])):
+        monkeypatch.setattr(os, name, lambda value=value: value)
+    for number, name in ((54321, "54321"), (0, "root")):
+        monkeypatch.setattr(conventions, "find_commonest_group", lambda _, number=number: number)
+        with pytest.raises(PreflightError, match=f"belong to group {name}, but this user is not a member of it"):
+            conventions.choose_unix_group(Settings(), tmp_path)
     monkeypatch.setattr(conventions, "find_commonest_group", lambda _: 1001)
     assert conventions.choose_unix_group(Settings(), tmp_path) == 1001
 

@@ -139,10 +139,9 @@ def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: li
     file = root / "pyproject.toml"
     assert f"Install Python 3.11 again, or a version that requires-python allows ({file}: '>=3.11" in said
     assert "requires-python allows no installed version." in said
-    raised = (
-        'set requires-python to ">=3.15,<3.16", run `uv lock`, commit and push that (`git pull` on this host), then'
-    )
-    assert (f"Or move the site to Python 3.15.0: {raised} run `releaser rebuild --python 3.15`" in said) == bool(listed)
+    raised = 'set requires-python to ">=3.15,<3.16", run `uv lock`, commit and push that (`git pull` on this host)'
+    move = f"Or move the site to Python 3.15.0: {raised}, then run `releaser rebuild --python 3.15`"
+    assert (move in said) == bool(listed)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +157,7 @@ def test_why_uv_cannot_look_for_any_is_said(root: Path, said: str, is_cache: boo
     environ = {**site.runner.environ, "HOME": "/home/ada"}
     told = refused(dataclasses.replace(site, runner=Uv(environ=environ, broken=broken)))
     assert "allows no installed version" not in told
-    assert "uv could not list the installed versions: uv failed: failed to" in told.replace(
-        "Failed to initialize", "failed to"
-    )
+    assert "uv could not list the installed versions: uv failed: failed to" in told.replace("Failed", "failed")
     assert ("UV_CACHE_DIR" in told) is is_cache
 
 
@@ -175,16 +172,12 @@ def test_what_somebody_asks_for_is_looked_at(root: Path) -> None:
     assert "Installed: Python 3.12.1, 3.13.0." in said
 
 
-@pytest.mark.parametrize(
-    ("pin", "matters"),
-    [
-        *((pin, False) for pin in ("3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12")),
-        *((pin, True) for pin in ("3.13", "3.12.2", "<3.12", "3.1", "pypy")),
-    ],
-)
-def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str, matters: bool) -> None:
-    against = PythonRequest(version=pin, source="environment: RELEASER_PYTHON") if matters else None
-    assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", against)
+def test_a_pin_that_is_for_another_one_matters(root: Path) -> None:
+    for pin in ("3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12"):
+        assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", None)
+    for pin in ("3.13", "3.12.2", "<3.12", "3.1", "pypy"):
+        against = PythonRequest(version=pin, source="environment: RELEASER_PYTHON")
+        assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", against)
 
 
 @pytest.mark.parametrize(
@@ -204,15 +197,12 @@ def test_a_newer_one_that_is_installed_is_found(root: Path, setting: str, versio
     assert find_newer_python(site, site.uv, version) == newer
 
 
-def test_latest_is_no_python_to_ask_for(root: Path) -> None:
+def test_latest_is_no_python_to_ask_for_and_a_range_that_cannot_be_read_admits_all(root: Path) -> None:
     site = site_of(root, setting="latest")
     assert find_request(site) is None
     (finding,) = site.findings
     assert "RELEASER_PYTHON must name a Python such as 3.13, or be removed" in finding.message
     assert "`releaser rebuild --python VERSION`" in finding.message
-
-
-def test_a_range_that_cannot_be_read_admits_all(root: Path) -> None:
     (root / "pyproject.toml").write_text('[project]\nname = "site"\nrequires-python = "new"\n', encoding="utf-8")
     assert admits(site_of(root), "2.7")
 

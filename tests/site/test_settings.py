@@ -35,23 +35,38 @@ def test_without_any_source_there_are_the_defaults(tmp_path: Path) -> None:
     assert (RetentionSettings.of(found).keep, found.settings.branch, found.settings.test_timeout) == (5, "main", 1800.0)
 
 
+TABLE, ENVIRONMENT = f"{PYPROJECT}: tool.releaser", "environment: RELEASER"
+
+
 @pytest.mark.parametrize(
-    ("table", "dotenv", "environ", "expected", "source"),
+    ("name", "table", "dotenv", "environ", "expected", "source"),
     [
-        ({"keep": 1}, "", {}, 1, f"{PYPROJECT}: tool.releaser.keep"),
-        ({}, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
-        ({}, "", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
-        ({"keep": 1}, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
-        ({"keep": 1}, "RELEASER_KEEP=2", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
-        ({"keep": 1}, "RELEASER_KEEP=\n", {"RELEASER_KEEP": "2"}, 2, "environment: RELEASER_KEEP"),
+        ("keep", 1, "", {}, 1, f"{TABLE}.keep"),
+        ("keep", None, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
+        ("keep", None, "", {"RELEASER_KEEP": "3"}, 3, f"{ENVIRONMENT}_KEEP"),
+        ("keep", 1, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
+        ("keep", 1, "RELEASER_KEEP=2", {"RELEASER_KEEP": "3"}, 3, f"{ENVIRONMENT}_KEEP"),
+        ("keep", 1, "RELEASER_KEEP=\n", {"RELEASER_KEEP": "2"}, 2, f"{ENVIRONMENT}_KEEP"),
+        # An empty variable in the file unsets what pyproject.toml says.
+        ("unix_group", "one", "RELEASER_UNIX_GROUP=\n", {}, None, None),
+        ("unix_group", "one", "RELEASER_UNIX_GROUP=''\n", {}, None, None),
+        ("unix_group", "one", "export RELEASER_UNIX_GROUP=   # none here\n", {}, None, None),
+        ("unix_group", "one", "RELEASER_UNIX_GROUP=two\n", {}, "two", ".env: RELEASER_UNIX_GROUP"),
+        ("admins", [["Ada", "ada@example.org"]], "ADMINS_JSON=\n", {}, (), None),
+        # In the same place, a name of its own wins over an alias.
+        ("smtp_host", None, "AUTO_UPDTR__EMAIL_HOST=old\nRELEASER_SMTP_HOST=new\n", {}, "new", "RELEASER_SMTP_HOST"),
+        ("smtp_host", None, "RELEASER_SMTP_HOST=new\nAUTO_UPDTR__EMAIL_HOST=old\n", {}, "new", "RELEASER_SMTP_HOST"),
+        ("smtp_host", None, "", {"AUTO_UPDTR__EMAIL_HOST": "old", "RELEASER_SMTP_HOST": "new"}, "new", "_SMTP_HOST"),
+        ("smtp_host", None, "RELEASER_SMTP_HOST=a\n", {"AUTO_UPDTR__EMAIL_HOST": "b"}, "b", "AUTO_UPDTR__EMAIL_HOST"),
     ],
 )
 def test_the_stronger_source_wins(
-    tmp_path: Path, table: dict[str, int], dotenv: str, environ: dict[str, str], expected: int, source: str
+    tmp_path: Path, name: str, table: Any, dotenv: str, environ: dict[str, str], expected: object, source: str | None
 ) -> None:
-    found = loaded(tmp_path, table, dotenv, environ)
-    assert (RetentionSettings.of(found).keep, found.problems) == (expected, ())
-    assert found.sources["keep"].endswith(source)
+    found = loaded(tmp_path, {name: table} if table else {}, dotenv, environ)
+    assert (getattr(found.settings, name), messages(found)) == (expected, [])
+    assert found.sources.get(name, "").endswith(source or "")
+    assert (name in found.sources) == (source is not None)
 
 
 ADA = Address(name="", address="ada@example.org")
@@ -72,21 +87,6 @@ def test_the_names_of_the_older_updater_hold(tmp_path: Path) -> None:
     assert {alias for spec in SPECS.values() for alias in spec.aliases} == {*ALIASES}
 
 
-@pytest.mark.parametrize(
-    ("dotenv", "environ", "expected"),
-    [
-        ("AUTO_UPDTR__EMAIL_HOST=old\nRELEASER_SMTP_HOST=new\n", {}, "new"),
-        ("RELEASER_SMTP_HOST=new\nAUTO_UPDTR__EMAIL_HOST=old\n", {}, "new"),
-        ("", {"AUTO_UPDTR__EMAIL_HOST": "old", "RELEASER_SMTP_HOST": "new"}, "new"),
-        ("RELEASER_SMTP_HOST=file\n", {"AUTO_UPDTR__EMAIL_HOST": "environment"}, "environment"),
-    ],
-)
-def test_a_name_of_its_own_wins_over_an_alias_in_the_same_place(
-    tmp_path: Path, dotenv: str, environ: dict[str, str], expected: str
-) -> None:
-    assert MailSettings.of(loaded(tmp_path, {}, dotenv, environ)).smtp_host == expected
-
-
 def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> None:
     found = loaded(
         tmp_path,
@@ -100,30 +100,6 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
     assert messages(found) == []
     assert [admin.name for admin in MailSettings.of(found).admins] == ["Ada", "Bob"]
     assert MailSettings.of(found).smtp_host is None
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("RELEASER_UNIX_GROUP=\n", None),
-        ("RELEASER_UNIX_GROUP=''\n", None),
-        ("export RELEASER_UNIX_GROUP=   # none here\n", None),
-        ("RELEASER_UNIX_GROUP=two\n", "two"),
-    ],
-)
-def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
-    tmp_path: Path, line: str, expected: str | None
-) -> None:
-    found = loaded(tmp_path, {"unix_group": "one", "keep": 1}, line)
-    assert messages(found) == []
-    assert found.settings.unix_group == expected
-    assert RetentionSettings.of(found).keep == 1
-    assert ("unix_group" in found.sources) == (expected is not None)
-
-
-def test_an_empty_alias_unsets_as_well(tmp_path: Path) -> None:
-    found = loaded(tmp_path, {"admins": [["Ada", "ada@example.org"]]}, "ADMINS_JSON=\n")
-    assert (messages(found), MailSettings.of(found).admins) == ([], ())
 
 
 # What is wrong
