@@ -1,6 +1,7 @@
 """Code that is only tried finds no secrets in its environment."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from releaser.system.environment import kind_of, of_git, of_uv
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.wheels import write_sdist
+from tests.support.wheels import build_sdist
 
 OWN = {"RELEASER_SMTP_PASSWORD": "letmein", "CREDENTIALS_DIRECTORY": "/run/credentials/it"}
 INDEX = {"UV_INDEX_MINE_USERNAME": "me", "UV_INDEX_MINE_PASSWORD": "letmein", "UV_GITHUB_TOKEN": "letmein"}
@@ -61,31 +62,11 @@ def test_a_candidate_finds_no_secret_and_a_restart_none_of_releaser(make_site: S
         assert (TOKENS.items() <= environ.items()) if of_live else not TOKENS.keys() & environ.keys(), word
 
 
-_BACKEND = """
-import os, pathlib, sys
-sys.argv = ["uv", "build"]
-{spy}
-def build_wheel(directory, settings=None, metadata=None):
-    from zipfile import ZipFile
-    info = "alpha-1.1.0.dist-info"
-    with ZipFile(pathlib.Path(directory, "alpha-1.1.0-py3-none-any.whl"), "w") as wheel:
-        wheel.writestr("alpha/__init__.py", "__version__ = '1.1.0'")
-        wheel.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: alpha\\nVersion: 1.1.0\\n")
-        wheel.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr(f"{{info}}/RECORD", "")
-    return "alpha-1.1.0-py3-none-any.whl"
-"""
-_OF_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-
-
 def test_a_build_backend_finds_no_secret(make_site: SiteFactory, tmp_path: Path) -> None:
     site, place = make_site.adopted(), tmp_path / "seen"
-    files = {
-        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
-        "pyproject.toml": f'{_OF_BACKEND}[project]\nname = "alpha"\nversion = "1.1.0"\n',
-        "backend.py": _BACKEND.format(spy=_SPY.format(place=str(place), link=str(site.link))),
-    }
-    write_sdist(site.index.path, "alpha", "1.1.0", files)
+    spy = _SPY.format(place=str(place), link=str(site.link))
+    first = f"import sys\nsys.argv = ['uv', 'build']\n{spy}"
+    build_sdist(site.index.path, "alpha", "1.1.0", mark=Path(os.devnull), first=first)
     site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
     assert site.live_version("alpha") == "1.1.0"
     for word, environ in seen_in(place):

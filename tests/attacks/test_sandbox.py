@@ -23,7 +23,7 @@ from tests.support.commands import Finished, run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import Templates
-from tests.support.wheels import write_sdist
+from tests.support.wheels import TELLING, write_sdist
 
 # Tries everything, and says what it could do. TARGETS is a JSON file of places, one of which is a process.
 ATTACK = """
@@ -48,25 +48,11 @@ TESTS = """
 def test_reach(packages):
     print("reached:", ",".join(reached(TARGETS)), flush=True)
 """
-# A build backend of a source release, without any dependency.
-BACKEND = """
-import zipfile
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    said = ",".join(reached(TARGETS))
-    name = "alpha-1.1.0-py3-none-any.whl"
-    files = {
-        "alpha/__init__.py": f"__version__ = '1.1.0'\\nREACHED = {said!r}\\n",
-        "alpha-1.1.0.dist-info/METADATA": "Metadata-Version: 2.2\\nName: alpha\\nVersion: 1.1.0\\n",
-        "alpha-1.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    }
-    files["alpha-1.1.0.dist-info/RECORD"] = "".join(f"{path},,\\n" for path in files)
-    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
-        for path, text in files.items():
-            wheel.writestr(path, text)
-    return name
-"""
 SOURCE = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+# A build backend of a source release, which writes into its module what it has reached.
+_WROTE = ("__version__ =", "REACHED = '\" + said + \"'; __version__ =")
+BACKEND = 'said = ",".join(reached(TARGETS))\n' + TELLING.format(mark=os.devnull, name="alpha", version="1.1.0")
+BACKEND = BACKEND.replace(*_WROTE)
 # What tests of sites do every day.
 HARMLESS = """
 import multiprocessing, os, socket, sqlite3, tempfile, threading
@@ -263,7 +249,7 @@ def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> 
         scene.site.commit("Build it", {"pyproject.toml": text})
     publish_source(scene, scene.aim(builds=True), metadata=metadata or "2.2")
     scene.releaser("update", sandbox=sandbox, check=None if sandbox == "off" else 0)
-    code = next(scene.newest().glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
+    code = next(scene.newest().glob("venv/lib/*/site-packages/alpha.py")).read_text(encoding="utf-8")
     reached = code.partition("REACHED = '")[2].partition("'")[0].split(",")
     assert (secrets(reached) == []) == (sandbox != "off")
     assert (scene.harm() == []) == (sandbox != "off")

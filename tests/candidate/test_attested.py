@@ -1,6 +1,5 @@
 """Which files indexes are asked about."""
 
-import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +10,12 @@ import pytest
 from releaser.candidate import attested
 from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.attested import verify_attestations
-from releaser.core.run import new_log
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.installed import IndexFile, index_files
+from releaser.locks.installed import IndexFile
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import Answer
 from releaser.site.supply import Supply
+from tests.support.logs import a_log
 
 LOCK = """version = 1
 [[package]]
@@ -46,36 +45,27 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
 ) -> None:
     (tmp_path / "uv.toml").write_text(uv, encoding="utf-8")
     before, after = (LockFile.parse((LOCK % (one, one, one)).encode()) for one in (1, 2))
-    listed, asked = list[str](), list[str]()
-
-    def index(*args: Any, **options: Any) -> tuple[IndexFile, ...]:
-        found = index_files(*args, **options)
-        listed.extend(one.file for one in found)
-        return found
+    asked = list[str]()
 
     def ask(_: Any, found: Iterable[IndexFile]) -> dict[IndexFile, Answer]:
         asked.extend(f".{one.file.rpartition('.')[2]}" for one in found)
         raise _AskedError
 
-    monkeypatch.setattr(attested, "index_files", index)
     monkeypatch.setattr(attested, "_ask", ask)
     monkeypatch.setattr(attested, "lock_of", lambda _: before)
     monkeypatch.setattr(attested, "default_groups", lambda _: None)
     monkeypatch.setattr(attested, "_can_verify", lambda: True)
-    site = SimpleNamespace(
-        settings=AttestationSettings(attestations=setting),
-        project=SimpleNamespace(root=tmp_path),
-        runner=SimpleNamespace(environ={}),
-        supply=Supply(),
-    )
+    settings, project = AttestationSettings(attestations=setting), SimpleNamespace(root=tmp_path)
+    runner = SimpleNamespace(environ={})
+    site = SimpleNamespace(settings=settings, project=project, runner=runner, supply=Supply())
     facts = SimpleNamespace(group=None, choice=SimpleNamespace(version="3.11.7"))
-    work: Any = SimpleNamespace(site=site, facts=facts, live=None, log=SimpleNamespace(step=_step))
+    work: Any = SimpleNamespace(site=site, facts=facts, live=None, log=a_log())
     if files:
         with pytest.raises(_AskedError):
             verify_attestations(work, after)
     else:
         assert verify_attestations(work, after) == {}
-    assert (asked, bool(listed)) == (files, bool(files))
+    assert asked == files
     monkeypatch.setattr(attested, "_can_verify", lambda: False)
     assert verify_attestations(work, after) == {}
     site.settings = AttestationSettings(attestations="require")
@@ -95,7 +85,7 @@ def test_what_is_unknown_is_asked_once(monkeypatch: pytest.MonkeyPatch, error: T
         raise error
 
     monkeypatch.setattr(attested, "_run_probe", fail)
-    log = new_log("update")
+    log = a_log()
     work: Any = SimpleNamespace(site=SimpleNamespace(runner=SimpleNamespace(remembered={})), log=log)
     file = IndexFile("https://example.org/simple", "alpha", "1", "alpha-1.tar.gz", "00")
     first, second = (attested._ask(work, [file]) for _ in range(2))
@@ -107,7 +97,3 @@ def test_the_trust_root_is_not_looked_for_where_tests_of_a_candidate_write(tmp_p
     places = SimpleNamespace(root=tmp_path / "elsewhere" / "staging", checkout=tmp_path / "outer" / "site")
     site: Any = SimpleNamespace(settings=AttestationSettings(attestations_root="../../keys/root.json"), project=places)
     assert attested._root(site) == tmp_path / "keys" / "root.json"
-
-
-def _step(_: str) -> contextlib.nullcontext[None]:
-    return contextlib.nullcontext()

@@ -25,22 +25,23 @@ NEW = "theme.0002_step"
 def test_pages_of_old_processes_keep_finding_their_files(make_django: DjangoFactory) -> None:
     django = make_django(settings(storage=MANIFEST_STORAGE))
     pages = {"1.0.0": django.page()}
+
+    def see_all_files() -> None:
+        for version, page in pages.items():
+            assert django.file(page).read_text(encoding="utf-8") == style(version)
+
     with Process(django) as old:
-        for version in ("1.1.0", "1.2.0"):
-            django.publish(version)
-            assert django.site.json("update")["result"] == "updated"
-            pages[version] = django.page()
-            assert old.page() == pages["1.0.0"]
-            for known, page in pages.items():
-                assert django.file(page).read_text(encoding="utf-8") == style(known)
-        assert len(set(pages.values())) == 3
+        django.publish("1.1.0")
+        assert django.site.json("update")["result"] == "updated"
+        pages["1.1.0"] = django.page()
+        assert old.page() == pages["1.0.0"] != pages["1.1.0"]
+        see_all_files()
         with Process(django) as newest:
-            assert collected(django, "rollback")  # as 1.2.0 has written the style sheet and the manifest over
-            assert django.page() == pages["1.1.0"]  # the manifest is that of what is live
-            assert newest.page() == pages["1.2.0"]
+            assert collected(django, "rollback")  # as 1.1.0 has written the style sheet and the manifest over
+            assert django.page() == pages["1.0.0"]  # the manifest is that of what is live
+            assert newest.page() == pages["1.1.0"]
         assert old.page() == pages["1.0.0"]
-    for known, page in pages.items():
-        assert django.file(page).read_text(encoding="utf-8") == style(known)
+    see_all_files()
 
 
 def collected(django: DjangoSite, *words: str) -> bool:

@@ -10,7 +10,7 @@ from tests.e2e.refusals import unfit
 from tests.e2e.scenes import body, edit_pyproject, silent
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.snapshots import tree
-from tests.support.wheels import build_sdist, build_wheel, write_sdist
+from tests.support.wheels import TELLING, build_sdist, build_wheel, write_sdist
 
 WRITES = """
 import os, sqlite3
@@ -115,19 +115,9 @@ def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Pat
 # Builds
 
 # Needs a package of the same directory to be built, and tells what it needs without a build.
-_BACKEND = """\
-import zipfile, pathlib, helper
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    with zipfile.ZipFile(pathlib.Path(directory, "gamma-1.0-py3-none-any.whl"), "w") as archive:
-        archive.writestr("gamma.py", "__version__ = '1.0'\\n")
-        archive.writestr("gamma-1.0.dist-info/METADATA", "Metadata-Version: 2.2\\nName: gamma\\nVersion: 1.0\\n")
-        archive.writestr("gamma-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
-        archive.writestr("gamma-1.0.dist-info/RECORD", "")
-    return "gamma-1.0-py3-none-any.whl"
-"""
 _GAMMA = {
     "pyproject.toml": '[build-system]\nrequires = ["helper"]\nbuild-backend = "own"\nbackend-path = ["."]\n',
-    "own.py": _BACKEND,
+    "own.py": "import helper\n" + TELLING.format(mark=os.devnull, name="gamma", version="1.0"),
     "PKG-INFO": "Metadata-Version: 2.2\nName: gamma\nVersion: 1.0\n",
 }
 

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from tests.e2e.scenes import body, outer_snapshot, silent, states, steps
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SiteFactory
 
 TWO_TESTS = "def test_one(packages):\n    pass\ndef test_two(packages):\n    pass\n"
 
@@ -83,6 +83,7 @@ POISONS = f"""\
 import pathlib, shutil, subprocess, sys
 import alpha, common
 def test_shop(packages):
+    pathlib.Path("litter.txt").touch()
     with open(common.__file__, "a") as file:  # in place, as an editor may do
         file.write("{POISON}\\n")
     program = shutil.which("prefix")
@@ -93,23 +94,6 @@ def test_shop(packages):
 """
 
 
-def poisoning(make_site: SiteFactory, tmp_path: Path, link_mode: str) -> SampleSite:
-    """Make a site whose tests write into their packages, and whose live venv has a program of its own."""
-    packages = {"alpha": "1.0.0", "beta": "1.0.0", "common": "1.0.0"}
-    site = make_site(packages=packages, files={"site_tests.py": POISONS})
-    site.env["UV_CACHE_DIR"] = str(tmp_path / "cache")
-    site.env["UV_LINK_MODE"] = link_mode
-    site.make_venv()
-    del site.env["UV_LINK_MODE"]
-    program = site.link / "bin" / "prefix"
-    program.write_text(f"#!{site.link}/bin/python\nimport sys\nprint(sys.prefix)\n", encoding="utf-8")
-    program.chmod(0o755)
-    site.releaser("init", check=0)
-    for name in ("beta", "alpha"):
-        site.publish(name, "2.0.0", broken=name == "alpha")
-    return site
-
-
 def poisoned(directory: Path) -> list[Path]:
     """Return the modules below a directory into which the tests have written."""
     found = {*directory.rglob("common*/**/*.py"), *directory.rglob("common.py")}
@@ -117,8 +101,26 @@ def poisoned(directory: Path) -> list[Path]:
 
 
 def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = poisoning(make_site, tmp_path, "copy")
-    live = site.live_id()
+    """Although the live venv has hard links into the cache, and a program that names it."""
+    packages = {"alpha": "1.0.0", "beta": "1.0.0", "common": "1.0.0"}
+    site = make_site(packages=packages, files={"site_tests.py": POISONS})
+    site.env |= {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_LINK_MODE": "hardlink"}
+    site.make_venv()
+    del site.env["UV_LINK_MODE"]
+    program = site.link / "bin" / "prefix"
+    program.write_text(f"#!{site.link}/bin/python\nimport sys\nprint(sys.prefix)\n", encoding="utf-8")
+    program.chmod(0o755)
+    site.releaser("init", check=0)
+    live, before = site.live_id(), outer_snapshot(site)
+    site.releaser("verify", "--tests", check=0)
+    assert outer_snapshot(site) == before
+    (tried,) = site.manage_runs("test")
+    assert tried.prefix != str(site.link.resolve())
+    assert tried.cwd != str(site.path)
+    assert not Path(tried.prefix).exists()
+
+    site.publish("beta", "2.0.0")
+    site.publish("alpha", "2.0.0", broken=True)
     report = site.json("update", check=5, env={"RELEASER_CULPRITS": "hold"})
     assert "test live release" in steps(report)
     assert (report["blame"], site.live_id()) == ("before", live)
@@ -129,23 +131,10 @@ def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(make_site
     assert poisoned(site.state_dir / "releases" / live) + poisoned(tmp_path / "cache") == []
     site.releaser("verify", live, check=0)
     assert list(site.state_dir.glob(".live-copy*")) == []
+
     dies = "\n    import os, signal\n    if 'live-copy' in sys.prefix: os.kill(os.getppid(), signal.SIGKILL)\n"
     site.push_commit("Die", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{dies}", 1)})
     site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_SANDBOX": "off"})  # else it would not reach releaser
     assert list(site.state_dir.glob(".live-copy*")) != []
     site.releaser("prune", check=0)
     assert list(site.state_dir.glob(".live-copy*")) == []
-
-
-def test_verify_tries_a_copy_and_touches_nothing_of_the_site(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = poisoning(make_site, tmp_path, "hardlink")
-    litters = "\n    pathlib.Path('litter.txt').write_text('')\n"
-    site.commit("UntrackedFiles", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{litters}", 1)})
-    before = outer_snapshot(site)
-    site.releaser("verify", "--tests", check=0)
-    (tried,) = site.manage_runs("test")
-    assert tried.prefix != str(site.link.resolve())
-    assert tried.cwd != str(site.path)
-    assert outer_snapshot(site) == before
-    assert poisoned(site.link.resolve()) + poisoned(tmp_path / "cache") == []
-    assert not Path(tried.prefix).exists()

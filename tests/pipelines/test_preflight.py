@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from releaser.checkout.checks import own_paths
-from releaser.errors import PreflightError, ToolError
+from releaser.errors import Findings, PreflightError, ToolError
 from releaser.pipelines.preflight import Scope, check
 from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
@@ -331,6 +331,17 @@ def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
         "git-dirty", "git-no-remote", "group-missing", "lock-missing", "not-a-venv",
         "requires-python-missing", "restart-file-missing", "setting-invalid", "uv-too-old",
     ]  # fmt: skip
+
+
+def test_findings_collect_what_fails_and_return_the_rest() -> None:
+    def fail() -> None:
+        message, output = "git failed", "hint: x\nfatal: the reason\n"
+        raise ToolError(message, output=output)
+
+    findings = Findings()
+    assert findings.attempt(len, "abc") == 3
+    assert findings.attempt(fail) is None
+    assert [one.message for one in findings] == ["git failed: the reason"]
 
 
 def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:
