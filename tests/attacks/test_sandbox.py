@@ -50,9 +50,9 @@ def test_reach(packages):
 """
 SOURCE = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 # A build backend of a source release, which writes into its module what it has reached.
-_WROTE = ("__version__ =", "REACHED = '\" + said + \"'; __version__ =")
-BACKEND = 'said = ",".join(reached(TARGETS))\n' + TELLING.format(mark=os.devnull, name="alpha", version="1.1.0")
-BACKEND = BACKEND.replace(*_WROTE)
+BACKEND = TELLING.format(mark=os.devnull, name="alpha", version="1.1.0").replace(
+    "__version__ =", "REACHED = '\" + ','.join(reached(TARGETS)) + \"'; __version__ ="
+)
 # What tests of sites do every day.
 HARMLESS = """
 import multiprocessing, os, socket, sqlite3, tempfile, threading

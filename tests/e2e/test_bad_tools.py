@@ -18,21 +18,6 @@ def test_no_git_at_all(make_site: SiteFactory, tmp_path: Path) -> None:
     refused(site, env=env).says(site.path, "git cannot be started", "No such file")
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("head -c 30000000 /dev/urandom", "not uv's answer"),
-        ("echo 'error: \033[31mred\033[0m' >&2; exit 1", "red"),
-    ],
-)
-def test_what_uv_prints_is_shown_safely_and_in_part(make_site: SiteFactory, text: str, words: str) -> None:
-    site = make_site()
-    refusal = refused(site, env={"RELEASER_UV": str(script(site.outer / "uv", text))})
-    refusal.says_only(words)
-    assert len(refusal.finished.stderr) < 2000
-    assert "\033" not in refusal.finished.stderr
-
-
 def test_no_python_fits(make_site: SiteFactory) -> None:
     site = make_site()
     text = edit_pyproject(site, 'requires-python = ">=3.11"', 'requires-python = ">=99"')

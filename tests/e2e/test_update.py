@@ -104,11 +104,9 @@ def test_the_mail_tells_what_changed_and_how_to_go_back(green: Green) -> None:
     (mail,) = site.outbox_mails()
     assert mail["subject"].startswith("✓ site: updated alpha 1.0.0 → 1.1.0 and 1 more")
     assert (mail["to"], mail["from"]) == ("Ada <ada@example.org>", "releaser@example.org")
-    text, html = body(site), body(site, kind="html")
-    for words in ("alpha    1.0.0  1.1.0  minor", "beta     1.0.0  2.0.0  major"):
-        assert words in text
-        name, old, new, bump = words.split()
-        assert all(found in html for found in (f">{name}<", f"{old} → {new}", f">{bump}<"))
+    text = body(site)
+    assert "beta     1.0.0  2.0.0  major" in text
+    assert "1.0.0 → 2.0.0" in body(site, kind="html")
     (attached,) = mail.iter_attachments()
     assert attached.get_filename() == "uv.lock.diff"
     assert f"releaser rollback --project {site.path}" in text
