@@ -35,14 +35,14 @@ def test_a_restart_file_that_leads_out_of_the_site_is_not_touched(make_site: Sit
 def test_the_git_and_uv_of_an_activated_venv_are_not_used(make_site: SiteFactory, tmp_path: Path, place: str) -> None:
     site = make_site.adopted()
     venv, marker = (site.link if place == ".venv" else tmp_path / place), tmp_path / "started"
+    (venv / "bin").mkdir(parents=True, exist_ok=True)
     for name in ("git", "uv"):
         program = venv / "bin" / name
-        program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; exit 1\n", encoding="utf-8")
         program.chmod(0o755)
     activated = {"PATH": f"{venv}/bin:{site.env['PATH']}", "VIRTUAL_ENV": str(venv)}
-    for words in (["check"], ["status"], ["outdated"]):
-        site.releaser(*words, check=0, env=activated)
+    for command in ("check", "status", "outdated"):
+        site.releaser(command, check=0, env=activated)
     assert not marker.exists()
 
 
@@ -55,7 +55,7 @@ def test_a_tool_that_only_an_activated_venv_has_is_named(make_site: SiteFactory,
     assert f"git: {program} (in an activated venv or the project: PATH has no other)" in finished.stderr
 
 
-@pytest.mark.parametrize("words", [["--version"], ["list"], ["status"]])
+@pytest.mark.parametrize("words", [["--version"], ["status"]])
 def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is_in_the_current_directory(
     make_site: SiteFactory, words: list[str]
 ) -> None:

@@ -1,8 +1,5 @@
 """`upgrade = "none"`: production builds what staging has tested and pushed, as git has it, and upgrades nothing."""
 
-from __future__ import annotations
-
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,26 +9,28 @@ from tests.e2e.test_several_hosts import second_host
 from tests.support.sites import SampleSite, SiteFactory
 
 
-def follow(site: SampleSite, base: Path) -> SampleSite:
-    """Return another host of the same remote that follows it."""
-    other = second_host(site, base, "local")
-    site.make_venv()
-    other.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_GROUP": "local"})
-    for host in (site, other):
-        host.releaser("init", check=0)
+@pytest.fixture
+def staging(make_site: SiteFactory) -> SampleSite:
+    return make_site.adopted()
+
+
+@pytest.fixture
+def production(staging: SampleSite, tmp_path: Path) -> SampleSite:
+    """Another host of the same remote, which follows it."""
+    other = second_host(staging, tmp_path / "production")
+    other.write_dotenv({"RELEASER_UPGRADE": "none"})
     return other
 
 
-def share(staging: SampleSite, production: SampleSite) -> None:
-    shutil.copytree(staging.index.path, production.index.path, dirs_exist_ok=True)
+def publish(hosts: tuple[SampleSite, ...], *names: str, version: str = "1.1.0") -> None:
+    for host in hosts:
+        for name in names:
+            host.publish(name, version)
 
 
 @pytest.mark.story
-def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFactory, tmp_path: Path) -> None:
-    staging = make_site()
-    production = follow(staging, tmp_path / "production")
-    staging.publish("alpha", "1.1.0")
-    share(staging, production)
+def test_production_follows_what_staging_has_tested_and_pushed(staging: SampleSite, production: SampleSite) -> None:
+    publish((staging, production), "alpha")
     silent(production.releaser("update"))  # nothing in git, whatever the index has
     assert production.live_version("alpha") == "1.0.0"
     (found,) = production.json("outdated")
@@ -40,12 +39,11 @@ def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFa
     assert "upgrades no package" in refused
     assert "uv lock --upgrade-package" in refused
     staging.releaser("update", check=0)
-    staging.publish("beta", "2.0.0")
-    share(staging, production)
+    publish((staging, production), "beta", version="2.0.0")
     plan = production.json("update", "--dry-run")
-    assert [(one["name"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0")]
     report = production.json("update")
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.1.0")]
+    for answer in (plan, report):
+        assert [(one["name"], one["new"]) for one in answer["changes"]] == [("alpha", "1.1.0")]
     assert production.lock_text() == staging.lock_text()
     assert production.head() == staging.remote_head() == staging.head()
     assert production.git("status", "--porcelain") == ""
@@ -54,28 +52,23 @@ def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFa
 
 
 def test_a_lock_that_is_not_committed_yet_is_asked_about_as_it_is(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0", dotenv={"RELEASER_UPGRADE": "none"})
+    site = make_site.adopted("1.1.0", dotenv={"RELEASER_UPGRADE": "none"}, due="1.2.0")
     site.git("rm", "--quiet", "--cached", "uv.lock")
     site.git("commit", "--quiet", "--message", "Forget the lock")
-    site.publish("alpha", "1.2.0")
     (found,) = site.json("outdated")
     assert found["latest"] == "1.2.0"
 
 
 def test_a_rollback_is_not_undone_by_following_and_nothing_of_it_is_pushed(
-    make_site: SiteFactory, tmp_path: Path
+    staging: SampleSite, production: SampleSite
 ) -> None:
-    staging = make_site()
-    production = follow(staging, tmp_path / "production")
-    staging.publish("alpha", "1.1.0")
-    share(staging, production)
+    publish((staging, production), "alpha")
     for site in (staging, production):
         site.releaser("update", check=0)
     remote = staging.remote_head()
     production.releaser("rollback", check=0)
     assert (production.live_version("alpha"), staging.remote_head()) == ("1.0.0", remote)
     silent(production.releaser("update"))
-    assert production.live_version("alpha") == "1.0.0"
     staging.push_from_elsewhere({"notes.txt": "new code with the same lock"})
     assert "alpha 1.1.0 was rolled back" in production.releaser("update", check=4).stderr
     assert production.live_version("alpha") == "1.0.0"
@@ -84,21 +77,16 @@ def test_a_rollback_is_not_undone_by_following_and_nothing_of_it_is_pushed(
     assert production.head() == staging.remote_head()
     production.releaser("rollback", check=0)
     staging.push_from_elsewhere({"notes.txt": "code with which alpha is well"})
-    staging.publish("beta", "1.1.0")
-    share(staging, production)
+    publish((staging, production), "beta")
     staging.releaser("update", check=0)
     production.releaser("update", check=0)
     assert (production.live_version("alpha"), production.live_version("beta")) == ("1.1.0", "1.1.0")
 
 
 def test_what_does_not_fit_or_is_held_or_fails_here_leaves_live_as_it_was(
-    make_site: SiteFactory, tmp_path: Path
+    staging: SampleSite, production: SampleSite
 ) -> None:
-    staging = make_site()
-    production = follow(staging, tmp_path / "production")
-    staging.publish("alpha", "1.1.0")
-    staging.publish("beta", "1.1.0")
-    share(staging, production)
+    publish((staging, production), "alpha", "beta")
     staging.releaser("update", check=0)
     production.releaser("hold", "alpha", "prints upside down", check=0)
     said = production.releaser("update", check=4).stderr

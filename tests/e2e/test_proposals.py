@@ -17,35 +17,38 @@ PLACE = f"origin/{BRANCH}"
 class Reviewed:
     """A site that proposes, and a clone of somebody who reviews that."""
 
-    def __init__(self, make_site: SiteFactory, place: Path) -> None:
-        self.place = place
-        self.site: SampleSite = make_site.adopted(dotenv={"RELEASER_UPGRADE": "none"})
-
-    def git(self, *words: str) -> str:
-        """Run git in a clone of the remote as it is now; pushes go there."""
-        clone = self.place / "review"
-        shutil.rmtree(clone, ignore_errors=True)
-        self.site.git("clone", "--quiet", str(self.site.remote), str(clone))
+    def __init__(self, site: SampleSite, clone: Path) -> None:
+        self.site, self.clone = site, clone
+        site.git("clone", "--quiet", site.remote, clone)
         for name in ("user.name", "user.email"):
-            self.site.git("-C", str(clone), "config", name, "ada@example.org")
-        for one in " ".join(words).split(" ; "):
-            said = self.site.git("-C", str(clone), *one.split())
-        return said
+            self.git(f"config {name} ada@example.org")
+
+    def git(self, *commands: str) -> None:
+        """Run git in the clone, at the remote as it is now; pushes go there."""
+        for command in ("fetch --quiet --prune", "checkout --quiet -B main origin/main", *commands):
+            self.site.git("-C", self.clone, *command.split())
+
+    def merge(self, *, how: str = "--no-ff -m Merged", deletes: bool = False) -> None:
+        self.git(f"merge --quiet {how} {PLACE}", f"push --quiet origin HEAD:main {f':{BRANCH}' if deletes else ''}")
 
     def tip(self) -> str:
         """Return the commit that is proposed; empty for none."""
-        return self.site.git("ls-remote", str(self.site.remote), f"refs/heads/{BRANCH}").partition("\t")[0]
+        return self.site.git("ls-remote", self.site.remote, f"refs/heads/{BRANCH}").partition("\t")[0]
 
 
 @pytest.fixture
-def reviewed(make_site: SiteFactory, tmp_path: Path) -> Reviewed:
-    return Reviewed(make_site, tmp_path)
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site that proposes upgrades, for which there is one."""
+    return make_site.adopted(dotenv={"RELEASER_UPGRADE": "none"}, due="1.1.0")
 
 
-def test_a_proposal_does_not_go_live_because_a_record_is_lost(reviewed: Reviewed) -> None:
-    site, live = reviewed.site, reviewed.site.live_id()
-    site.publish("alpha", "1.1.0")
-    proposed = site.json("propose")["release"]
+@pytest.fixture
+def reviewed(site: SampleSite, tmp_path: Path) -> Reviewed:
+    return Reviewed(site, tmp_path / "review")
+
+
+def test_a_proposal_does_not_go_live_because_a_record_is_lost(site: SampleSite) -> None:
+    live, proposed = site.live_id(), site.json("propose")["release"]
     (site.state_dir / "ledger.json").unlink()
     shutil.rmtree(site.state_dir / "releases" / live)
     for command in (["prune"], ["update"], ["propose"], ["rollback", proposed]):
@@ -59,7 +62,6 @@ def test_a_proposal_does_not_go_live_because_a_record_is_lost(reviewed: Reviewed
 
 def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_merged(reviewed: Reviewed) -> None:
     site, before, head = reviewed.site, reviewed.site.snapshot(), reviewed.site.remote_head()
-    site.publish("alpha", "1.1.0")
     assert f"1 package change would be tested and proposed on {BRANCH}" in site.releaser("propose", "--dry-run").stdout
     silent(site.releaser("update"))
     report = site.json("propose")
@@ -82,7 +84,7 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert (quiet["result"], reviewed.tip()) == ("no-changes", tip)
     assert not {"build", "test", "push"} & {*steps(quiet)}
     assert f"proposed on {PLACE}" in site.releaser("propose", "--dry-run").stdout
-    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    reviewed.merge(deletes=True)
     early = site.json("propose")  # before the update
     assert (early["result"], "Run `releaser update` first" in early["headline"]) == ("no-changes", True)
     merged = site.json("update")
@@ -102,7 +104,6 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     reviewed: Reviewed,
 ) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
     site.releaser("propose", check=0)
     first = reviewed.tip()
     site.publish("beta", "1.1.0")
@@ -116,13 +117,13 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     second = reviewed.tip()
     assert site.git("log", "-1", "--format=%P", second) == site.remote_head()
     assert second != first
-    reviewed.git(f"merge --quiet --squash {PLACE} ; commit --quiet -m Squashed ; push --quiet origin HEAD:main")
+    reviewed.git(f"merge --quiet --squash {PLACE}", "commit --quiet -m Squashed", "push --quiet origin HEAD:main")
     report = site.json("update")
     assert not {"build", "test"} & {*steps(report)}
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
     site.publish("alpha", "1.2.0")
     site.releaser("propose", check=0)
-    reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
+    reviewed.merge(how="--ff-only")
     site.push_from_elsewhere({"notes.txt": "other code"})  # with which it was not tested
     report = site.json("update")
     assert {"build", "test"} <= {*steps(report)}
@@ -131,7 +132,6 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
 
 def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
     declined = site.json("propose")["release"]
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
     for _ in range(2):
@@ -140,7 +140,9 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
     state = json.loads((site.state_dir / "releases" / declined / "state.json").read_text(encoding="utf-8"))
     assert state["waits"] == ""  # nothing keeps it from being pruned
     assert site.json("propose", "--force")["result"] == "proposed"
-    reviewed.git(f"checkout --quiet {BRANCH} ; commit --quiet --allow-empty -m Mine ; push --quiet origin {BRANCH}")
+    reviewed.git(
+        f"checkout --quiet -B {BRANCH} {PLACE}", "commit --quiet --allow-empty -m Mine", f"push --quiet origin {BRANCH}"
+    )
     theirs = reviewed.tip()
     report = site.json("propose")
     assert any(theirs[:12] in one and "--delete" in one for one in report["problems"])
@@ -155,9 +157,8 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
 
 def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_proposed(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
     site.releaser("propose", check=0)
-    reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
+    reviewed.merge(how="--ff-only")
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
     site.releaser("update", check=0)
@@ -172,7 +173,6 @@ def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_pro
 
 def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
     reviewed.git("push --quiet origin HEAD:refs/heads/releaser")
     assert any("the branch `releaser`" in one for one in site.json("propose", check=4)["problems"])
     reviewed.git("push --quiet origin :releaser")
@@ -184,9 +184,11 @@ def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> N
     assert site.json("propose")["result"] == "proposed"
 
 
-def test_tests_that_fail_let_nothing_be_proposed(reviewed: Reviewed) -> None:
+def test_tests_that_fail_let_nothing_be_proposed_nor_does_a_level_that_is_too_low(reviewed: Reviewed) -> None:
     site, before = reviewed.site, reviewed.site.snapshot()
-    site.publish("alpha", "1.1.0", broken=True)
+    site.withdraw("alpha", "1.1.0")
+    site.publish("alpha", "2.0.0", broken=True)
+    silent(site.releaser("propose", env={"RELEASER_UPGRADE": "minor"}))
     report = site.json("propose", check=5)
     assert (report["blame"], reviewed.tip(), site.snapshot()) == ("update", "", before)
 
@@ -202,9 +204,8 @@ def test_tests_that_fail_let_nothing_be_proposed(reviewed: Reviewed) -> None:
     ],
     ids=str,
 )
-def test_a_kill_leaves_live_alone_and_the_next_run_proposes(reviewed: Reviewed, at: Point) -> None:
-    site, before = reviewed.site, reviewed.site.snapshot()
-    site.publish("alpha", "1.1.0")
+def test_a_kill_leaves_live_alone_and_the_next_run_proposes(site: SampleSite, at: Point) -> None:
+    before = site.snapshot()
     interrupted(site, "propose", at=at)
     assert site.snapshot()["(link)"] == before["(link)"]
     report = site.json("propose")
@@ -214,21 +215,17 @@ def test_a_kill_leaves_live_alone_and_the_next_run_proposes(reviewed: Reviewed, 
     silent(site.releaser("propose"))
 
 
-def test_it_needs_git_to_push_and_a_release_that_is_live(reviewed: Reviewed, make_site: SiteFactory) -> None:
-    report = reviewed.site.json("propose", check=3, env={"RELEASER_GIT_PUSH": "false"})
+def test_it_needs_git_to_push_and_a_release_that_is_live(site: SampleSite, make_site: SiteFactory) -> None:
+    report = site.json("propose", check=3, env={"RELEASER_GIT_PUSH": "false"})
     assert any("needs `git_pull` and `git_push`" in one for one in report["problems"])
-    assert "releaser init" in make_site(outer="other").releaser("propose", check=3).stderr
-
-
-def test_the_setting_of_earlier_versions_says_what_to_do_instead(reviewed: Reviewed) -> None:
-    said = reviewed.site.releaser("update", check=3, env={"RELEASER_PUBLISH": "branch"}).stderr
-    assert "RELEASER_PUBLISH is 'branch', but releaser no longer has this setting" in said
+    said = site.releaser("update", check=3, env={"RELEASER_PUBLISH": "branch"}).stderr
+    assert "releaser no longer has this setting" in said
     assert "releaser propose" in said
+    assert "releaser init" in make_site(outer="other").releaser("propose", check=3).stderr
 
 
 def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
     proposed = site.json("propose")["release"]
     path = site.state_dir / "releases" / proposed / "state.json"
     state = json.loads(path.read_text(encoding="utf-8"))
@@ -237,7 +234,7 @@ def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed:
     assert f"proposed on {PLACE}" in site.json("status")["proposal"]
     silent(site.releaser("propose"))
     assert json.loads(path.read_text(encoding="utf-8"))["waits"] == f"proposed on {PLACE}"
-    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    reviewed.merge(deletes=True)
     assert site.json("update")["release"] == proposed
     known = site.state_dir / "proposal.json"
     found = json.loads(known.read_text(encoding="utf-8"))
@@ -251,18 +248,10 @@ def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_sinc
     site = reviewed.site
     site.edit(".git/info/exclude", "/local.toml\n")
     site.edit("local.toml", "x = 1\n")
-    site.publish("alpha", "1.1.0")
     proposed = site.json("propose")["release"]
     site.edit("local.toml", "x = 2\n")
-    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    reviewed.merge(deletes=True)
     merged = site.json("update")
     assert (merged["result"], site.live_version("alpha")) == ("updated", "1.1.0")
     assert merged["release"] != proposed
     assert {"build", "test"} <= {*steps(merged)}
-
-
-def test_the_level_of_upgrades_comes_from_the_setting(reviewed: Reviewed) -> None:
-    site = reviewed.site
-    site.publish("alpha", "2.0.0")
-    silent(site.releaser("propose", env={"RELEASER_UPGRADE": "minor"}))
-    assert site.json("propose")["result"] == "proposed"

@@ -1,21 +1,20 @@
 """Updates during which releaser itself is installed again, as an administrator does who upgrades it beside cron."""
 
+import contextlib
 import subprocess
 import sys
 import sysconfig
-import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.scenes import MEETING_TESTS, body, meeting
+from tests.support.commands import beside
 from tests.support.sites import SampleSite, SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SECONDS = 60
-# The tests of the site wait until releaser has been replaced.
-WAITS = "touch ../at-tests; while [ ! -e ../go ]; do sleep 0.05; done"
 
 
 @pytest.fixture(scope="module")
@@ -35,75 +34,44 @@ def installed(wheel: Path, tmp_path: Path) -> Path:
     venv.create(place)
     needed = place / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages" / "needed.pth"
     needed.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-    install(wheel, place)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install"]
+    options = ("--quiet", "--no-deps", "--no-index", "--force-reinstall", "--disable-pip-version-check")
+    subprocess.run([*pip, *options, wheel], check=True, capture_output=True)
     return place
 
 
-def install(wheel: Path, place: Path) -> None:
-    options = ("--quiet", "--no-deps", "--no-index", "--force-reinstall", "--disable-pip-version-check")
-    words: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        place / "bin" / "python",
-        "install",
-        *options,
-        wheel,
-    ]
-    subprocess.run(words, check=True, capture_output=True)
-
-
-def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
-    ends_at = time.monotonic() + SECONDS
-    while not file.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < ends_at, f"no {file}"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def site(make_site: SiteFactory) -> Iterator[SampleSite]:
-    """A site with something newer, whose tests wait."""
-    site = make_site.adopted(settings={"test_command": ["sh", "-c", WAITS]}, due="1.1.0")
-    yield site
-    (site.outer / "go").touch()
-
-
-def update(site: SampleSite, installed: Path, **env: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def update(site: SampleSite, installed: Path, *, code: int, **env: str) -> Iterator[None]:
+    """Update, and be in the block while a program of the site waits; see how the update ends."""
     words: list[str | Path] = [installed / "bin" / "releaser", "update", "--project", site.path]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd="/", env={**site.env, **env}, text=True, stdout=pipe, stderr=pipe)
+    with meeting() as met, beside(words, cwd=site.outer, env={**site.env, **met.env, **env}) as running:
+        with met.kept_waiting():
+            yield
+        told = running.communicate(timeout=60)
+        assert running.returncode == code, told
+        assert code == 0 or "releaser was upgraded during this run" in told[1]
 
 
-def test_an_update_goes_on_while_another_version_of_releaser_is_installed(site: SampleSite, installed: Path) -> None:
+def test_an_update_goes_on_while_another_version_of_releaser_is_installed(
+    make_site: SiteFactory, installed: Path
+) -> None:
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, due="1.1.0")
     (package,) = installed.glob("lib/*/site-packages/releaser")
-    with update(site, installed) as running:
-        wait_for(site.outer / "at-tests", running)
+    with update(site, installed, code=0):
         for file in package.rglob("*.*"):  # what takes other arguments, has other names, asks other questions
             if file.suffix in (".py", ".j2"):
                 file.write_text("raise TypeError('of another version')\n{{ other }}\n", encoding="utf-8")
-        (site.outer / "go").touch()
-        told = running.communicate(timeout=SECONDS)
-    assert running.returncode == 0, told
     assert site.live_version("alpha") == "1.1.0"
     assert site.git("status", "--porcelain") == ""
-    mail = site.outbox_mails()[-1].get_body(("plain",))
-    assert mail is not None
-    assert "alpha" in mail.get_content()
+    assert "alpha" in body(site)
 
 
 def test_an_update_whose_releaser_is_replaced_before_it_changes_anything_says_so(
     make_site: SiteFactory, installed: Path
 ) -> None:
-    site = make_site.adopted(due="1.1.0")
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, due="1.1.0")
     before = site.snapshot()
     (init,) = installed.glob("lib/*/site-packages/releaser/__init__.py")
-    with update(site, installed, RELEASER_HEALTH_CHECK=f"sh -c '{WAITS}'") as running:
-        wait_for(site.outer / "at-tests", running)
+    with update(site, installed, code=3, RELEASER_HEALTH_CHECK=f"{sys.executable} run_tests.py"):
         init.write_text('__version__ = "999.0.0"\n', encoding="utf-8")
-        (site.outer / "go").touch()
-        _, said = running.communicate(timeout=SECONDS)
-    assert running.returncode == 3, said
-    assert "releaser was upgraded during this run" in said
     assert site.snapshot() == before

@@ -61,6 +61,7 @@ def changing(directory: Path) -> Iterator[None]:
 @pytest.mark.story
 def test_a_site_without_git_is_updated_rebuilt_and_goes_back(make_site: SiteFactory) -> None:
     site = without_git(make_site(venv=True))
+    site.write_dotenv({"RELEASER_REQUIREMENTS_EXPORT": "requirements.txt"})
     (site.path / "index.html").write_text("hello", encoding="utf-8")
     before = site.lock_text()
     site.releaser("check", check=0)
@@ -74,6 +75,7 @@ def test_a_site_without_git_is_updated_rebuilt_and_goes_back(make_site: SiteFact
     assert not {"fetch", "choose commit", "move checkout", "commit", "push"} & {*steps(report)}
     assert "alpha    1.0.0  1.1.0" in body(site)
     assert (site.live_version("alpha"), site.lock_text()) != ("1.0.0", before)
+    assert "alpha==1.1.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
     silent(site.releaser("update"))
     assert {row["commit"] for row in site.json("list")} == {None}
     shown = site.json("show", second)
@@ -156,25 +158,6 @@ def test_the_tests_get_a_copy_and_nothing_goes_live_that_was_edited_meanwhile(ma
         "app/large.bin", "app/link", "app/small.bin", "app/uv.lock", "away", "media",
         "app/large.bin", "app/link", "away", "media",
     ]  # fmt: skip
-
-
-def test_a_requirements_file_of_somebody_is_left_alone(make_site: SiteFactory) -> None:
-    site = without_git(make_site(venv=True))
-    site.write_dotenv({"RELEASER_REQUIREMENTS_EXPORT": "requirements.txt"})
-    export = site.path / "requirements.txt"
-    export.write_text("# by hand\n", encoding="utf-8")
-    for version, is_theirs in (("1.1.0", True), ("1.2.0", False), ("1.3.0", True)):
-        site.publish("alpha", version)
-        report = site.json("update", check=7 if is_theirs else 0)
-        text = export.read_text(encoding="utf-8")
-        assert report["result"] == "updated"
-        if is_theirs:
-            assert text.endswith("# by hand\n")
-            assert any("was not exported by releaser, or was edited since" in one for one in report["problems"])
-            export.unlink()
-        else:
-            assert f"alpha=={version}" in text
-            export.write_text(f"{text}# by hand\n", encoding="utf-8")
 
 
 def test_a_repository_above_that_ignores_the_project_is_refused(tmp_path: Path) -> None:

@@ -190,16 +190,6 @@ def test_the_remote_of_a_branch(tmp_path: Path) -> None:
         assert git.remote("main") == expected, (remotes, configured)
 
 
-def test_a_fetch_moves_nothing(repository: Repository, elsewhere: Repository) -> None:
-    before = repository.call("rev-parse", "HEAD")
-    theirs = elsewhere.commit({"code.py": "two"})
-    elsewhere.call("push", "--quiet")
-    assert repository.git.remote_commit("origin", "main") == theirs
-    assert repository.git.fetch("origin", "main") == theirs
-    assert repository.git.state().head == before
-    assert (repository.path / "code.py").read_text(encoding="utf-8") == "one"
-
-
 def test_a_branch_that_the_remote_lacks_and_a_remote_that_is_gone(repository: Repository) -> None:
     assert repository.git.remote_commit("origin", "live") is None
     with pytest.raises(ToolError) as caught:
@@ -235,16 +225,21 @@ def test_what_asks_for_credentials_is_told_apart(output: str, expected: str) -> 
 # Moving forward and back
 
 
-def test_a_fast_forward_moves_branch_and_files(repository: Repository, elsewhere: Repository) -> None:
-    before = repository.call("rev-parse", "HEAD")
+def test_a_fetch_moves_nothing_and_a_fast_forward_branch_and_files(
+    repository: Repository, elsewhere: Repository
+) -> None:
+    git, before = repository.git, repository.call("rev-parse", "HEAD")
     theirs = elsewhere.commit({"code.py": "two", "new.py": ""})
     elsewhere.call("push", "--quiet")
-    repository.git.fast_forward(repository.git.fetch("origin", "main"))
-    assert repository.git.state() == CheckoutState(branch="main", head=theirs, dirty=(), untracked=())
+    assert git.remote_commit("origin", "main") == theirs
+    assert git.fetch("origin", "main") == theirs
+    assert (git.state().head, (repository.path / "new.py").exists()) == (before, False)
+    git.fast_forward(theirs)
+    assert git.state() == CheckoutState(branch="main", head=theirs, dirty=(), untracked=())
     assert (repository.path / "new.py").exists()
-    assert repository.git.changed_since_parting(theirs, before) == {"code.py", "new.py"}
-    repository.git.reset_keep(before)
-    assert repository.git.state() == CheckoutState(branch="main", head=before, dirty=(), untracked=())
+    assert git.changed_since_parting(theirs, before) == {"code.py", "new.py"}
+    git.reset_keep(before)
+    assert git.state() == CheckoutState(branch="main", head=before, dirty=(), untracked=())
     assert not (repository.path / "new.py").exists()
 
 

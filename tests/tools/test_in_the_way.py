@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -169,16 +169,16 @@ def test_a_move_loses_nothing_that_git_does_not_track(
 # What git forgets, hides, or cannot name
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Case:
-    """Both commits, and what a person does: takes tracked paths away, ignores some, tells git something, writes."""
+    """Both commits, what git ignores, and what a person has, after taking a path away or telling git something."""
 
-    here: Mapping[str, str] = field(default_factory=dict)
-    there: Mapping[str, str] = field(default_factory=dict)
-    gone: str = ""
-    ignored: str = ""
-    git: str = ""
+    here: Mapping[str, str]
+    there: Mapping[str, str]
+    ignored: str
     mine: Mapping[str, str]
+    gone: str = ""
+    git: str = ""
 
     def __call__(self, checkout: Checkout) -> None:
         checkout.has(self.here, self.there)
@@ -258,63 +258,45 @@ def repository_below_directory_that_becomes_file(checkout: Checkout) -> None:
 
 
 UPLOADS = {"uploads/keep": MINE, "media": "->uploads"}
-PHOTO, CONF = {"media/2026/photo.jpg": MINE}, {"conf": MINE}
+PHOTO, CONF, CONF_1, CONF_2 = {"media/2026/photo.jpg": MINE}, {"conf": MINE}, {"conf": "1"}, {"conf": "2"}
 HIDDEN, SKIPPED = "update-index --assume-unchanged conf", "update-index --skip-worktree conf"
+BIG = {"big/conf": MINE, "big/more": MINE}
 CASES: dict[str, Callable[[Checkout], None]] = {
-    "an ignored name with a newline": Case(
-        there={'a\nb "c"/d': GITS}, ignored="a*", mine={'a\nb "c"/d': MINE}
-    ),
-    "an ignored name that is not UTF-8": Case(
-        there={NOT_UTF8: GITS}, ignored="caf*", mine={NOT_UTF8: MINE}
-    ),
+    "an ignored name with a newline": Case({}, {'a\nb "c"/d': GITS}, "a*", {'a\nb "c"/d': MINE}),
+    "an ignored name that is not UTF-8": Case({}, {NOT_UTF8: GITS}, "caf*", {NOT_UTF8: MINE}),
     "a directory became a link to uploads": Case(
-        here={"media/keep": "1"}, there={"media/keep": "2"}, gone="media", ignored="media uploads", mine=UPLOADS
+        {"media/keep": "1"}, {"media/keep": "2"}, "media uploads", UPLOADS, gone="media"
     ),
     "a directory became a link to uploads, and is removed": Case(
-        here={"media/keep": "1"}, gone="media", ignored="media uploads", mine=UPLOADS
+        {"media/keep": "1"}, {}, "media uploads", UPLOADS, gone="media"
     ),
-    "a file became a directory, and is removed": Case(
-        here={"media": "1"}, gone="media", ignored="media/", mine=PHOTO
-    ),
-    "a file became a directory, and changes": Case(
-        here={"media": "1"}, there={"media": "2"}, gone="media", ignored="media/", mine=PHOTO
-    ),
-    "removed from the index, and changes": Case(
-        here={"conf": "1"}, there={"conf": "2"}, ignored="conf", git="rm -q --cached conf", mine=CONF
-    ),
-    "removed from the index, and there": Case(
-        here={"conf": "1"}, ignored="conf", git="rm -q --cached conf", mine=CONF
-    ),
+    "a file became a directory, and is removed": Case({"media": "1"}, {}, "media/", PHOTO, gone="media"),
+    "a file became a directory, and changes": Case({"media": "1"}, {"media": "2"}, "media/", PHOTO, gone="media"),
+    "removed from the index, and changes": Case(CONF_1, CONF_2, "conf", CONF, git="rm -q --cached conf"),
+    "removed from the index, and there": Case(CONF_1, {}, "conf", CONF, git="rm -q --cached conf"),
     "removed from the index, and becomes a directory": Case(
-        here={"conf": "1"}, there={"conf/x": "2"}, ignored="conf", git="rm -q --cached conf", mine=CONF
+        CONF_1, {"conf/x": "2"}, "conf", CONF, git="rm -q --cached conf"
     ),
     "a directory removed from the index becomes a file": Case(
-        here={"conf/a": "1", "conf/b": "1"}, there={"conf": "2"}, ignored="conf", git="rm -q --cached -r conf",
-        mine={"conf/a": MINE},
+        {"conf/a": "1", "conf/b": "1"}, CONF_2, "conf", {"conf/a": MINE}, git="rm -q --cached -r conf"
     ),
-    "assumed unchanged, and changes": Case(here={"conf": "1"}, there={"conf": "2"}, git=HIDDEN, mine=CONF),
-    "assumed unchanged, and removed": Case(here={"conf": "1"}, git=HIDDEN, mine=CONF),
-    "skipped, and changes": Case(here={"conf": "1"}, there={"conf": "2"}, git=SKIPPED, mine=CONF),
-    "skipped, and removed": Case(here={"conf": "1"}, git=SKIPPED, mine=CONF),
+    "assumed unchanged, and changes": Case(CONF_1, CONF_2, "", CONF, git=HIDDEN),
+    "assumed unchanged, and removed": Case(CONF_1, {}, "", CONF, git=HIDDEN),
+    "skipped, and changes": Case(CONF_1, CONF_2, "", CONF, git=SKIPPED),
+    "skipped, and removed": Case(CONF_1, {}, "", CONF, git=SKIPPED),
     "a sparse checkout with files of its own": Case(
-        here={"big/conf": "1"}, there={"big/conf": "2", "big/more": GITS}, ignored="big",
-        git="sparse-checkout set --no-cone /code", mine={"big/conf": MINE, "big/more": MINE},
+        {"big/conf": "1"}, {"big/conf": "2", "big/more": GITS}, "big", BIG, git="sparse-checkout set --no-cone /code"
     ),
-    "a link to the outside above": Case(
-        there={"media/a/b": GITS}, ignored="media", mine={"../srv/a/b": MINE, "media": "->../srv"}
-    ),
-    "a dangling link above": Case(
-        there={"media/a/b": GITS}, ignored="media", mine={"media": "->/nowhere/at/all"}
-    ),
+    "a link to the outside above": Case({}, {"media/a/b": GITS}, "media", {"../srv/a/b": MINE, "media": "->../srv"}),
+    "a dangling link above": Case({}, {"media/a/b": GITS}, "media", {"media": "->/nowhere/at/all"}),
     "a directory of caches becomes a file": Case(
-        here={"pkg/a.py": "1"}, there={"pkg": GITS}, ignored="*.pyc", mine={"pkg/__pycache__/a.pyc": MINE}
+        {"pkg/a.py": "1"}, {"pkg": GITS}, "*.pyc", {"pkg/__pycache__/a.pyc": MINE}
     ),
     "a directory becomes a link": Case(
-        here={"pkg/a.py": "1", "real/a.py": "1"}, there={"pkg": "->real", "real/a.py": "1"}, ignored="*.db",
-        mine={"pkg/site.db": MINE},
+        {"pkg/a.py": "1", "real/a.py": "1"}, {"pkg": "->real", "real/a.py": "1"}, "*.db", {"pkg/site.db": MINE}
     ),
     "two levels change places": Case(
-        here={"a/b/c": "1"}, there={"a": "1", "b/a": "2"}, ignored="*.log b", mine={"a/b/x.log": MINE, "b/a": MINE}
+        {"a/b/c": "1"}, {"a": "1", "b/a": "2"}, "*.log b", {"a/b/x.log": MINE, "b/a": MINE}
     ),
     "a new file that is staged, and there": staged_new_file_that_is_there_too,
     "a socket": socket_at_path,
@@ -322,7 +304,7 @@ CASES: dict[str, Callable[[Checkout], None]] = {
     "a directory becomes a submodule": directory_becomes_submodule,
     "a repository at the place of a submodule": nested_repository_at_a_submodules_place,
     "a repository below a directory that becomes a file": repository_below_directory_that_becomes_file,
-}  # fmt: skip
+}
 
 
 def look(place: Path) -> str | bytes:
