@@ -2,9 +2,7 @@
 
 import dataclasses
 import datetime
-import importlib
 import os
-import pkgutil
 import sys
 import time
 from contextlib import suppress
@@ -14,21 +12,17 @@ from typing import Any
 
 import msgspec
 
-import releaser
 from releaser.__main__ import main
 from releaser.releases.release import manifest_type
-from tests.support.commands import Finished
+from tests.support.commands import Finished, run
+from tests.support.forks import import_all
 from tests.support.sites import SampleSite
 
 _VARIABLE = "SECONDS_LATER"
-# These run in the Python of a site.
-_NOT_IMPORTED = ("releaser.__main__", "releaser.tools.django_probe", "releaser.releases.startup._releaser_pin")
 
 
 def at_another_time(site: SampleSite, shift: datetime.timedelta, command: str, *args: str) -> Finished:
     """Run releaser with its clock ahead by `shift`, which may be negative."""
-    from tests.support.commands import run
-
     words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
     env = site.environment({_VARIABLE: str(shift.total_seconds())})
     return run(words, cwd=site.outer.parent, env=env)
@@ -52,9 +46,8 @@ def _main() -> None:
     time.time = lambda: real_time() + later
     time.time_ns = lambda: real_time_ns() + int(later * 1e9)
     msgspec.json.Decoder(manifest_type())  # made at run time of the classes of all capabilities
-    for info in pkgutil.walk_packages(releaser.__path__, "releaser."):
-        if info.name not in _NOT_IMPORTED:
-            _read_clock_of(importlib.import_module(info.name), Later)
+    for module in import_all():
+        _read_clock_of(module, Later)
     main()
 
 

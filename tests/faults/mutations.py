@@ -3,10 +3,8 @@
 Applied by the script that starts releaser; releaser itself has no such switch.
 """
 
-import importlib
 import inspect
 import os
-import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +14,13 @@ from typing import Any
 
 from filelock import FileLock
 
-import releaser
 from releaser.pipelines import recovery
 from releaser.releases.journal import Entry, Journal
 from releaser.site import run_lock
 from releaser.system import files as durable
 from releaser.system.process import Runner
 from releaser.tools import django, git, git_reader
+from tests.support.forks import import_all
 
 _WRITE = Journal.write
 STATE = ".releaser/site"
@@ -62,9 +60,7 @@ def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> No
     if not takes_any and [name.lstrip("_") for name in ours] != [*theirs]:
         message = f"{function.__qualname__} takes {[*theirs]}, and what is put in its place {[*ours]}"
         raise TypeError(message)
-    for module in pkgutil.walk_packages(releaser.__path__, "releaser."):
-        if module.name != "releaser.__main__":
-            importlib.import_module(module.name)
+    import_all()
     for name, loaded in list(sys.modules.items()):
         if name.startswith("releaser"):
             for key, value in list(vars(loaded).items()):

@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 _LOCALE = "C.UTF-8"
@@ -108,7 +109,10 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 def _serve(place: str, told: int) -> None:
     """Answer requests until standard input is closed: the id of the process at once, its status at its end."""
-    _import_all()
+    import_all()
+    for name in _USED_LATE:
+        importlib.import_module(name)
+    importlib.import_module("releaser.reporting.mail").templates()
     gc.collect()
     gc.freeze()  # what each run shares is neither looked through nor copied by it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -134,15 +138,12 @@ def _serve(place: str, told: int) -> None:
                 _tell_end(*key.data)
 
 
-def _import_all() -> None:
+def import_all() -> list[ModuleType]:
+    """Import all of releaser that its own interpreter runs."""
     import releaser
 
-    for module in pkgutil.walk_packages(releaser.__path__, "releaser."):
-        if not module.name.endswith(_FOR_OTHERS):
-            importlib.import_module(module.name)
-    for name in _USED_LATE:
-        importlib.import_module(name)
-    importlib.import_module("releaser.reporting.mail").templates()
+    names = [one.name for one in pkgutil.walk_packages(releaser.__path__, "releaser.")]
+    return [importlib.import_module(name) for name in names if not name.endswith(_FOR_OTHERS)]
 
 
 def _tell_end(pid: int, connection: socket.socket) -> None:
