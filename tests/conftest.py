@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import gc
+import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
 ATTACKS = Path(__file__).parent / "attacks"
-# Minutes each; first, as a worker that comes to one of them last works on alone.
+# Minutes each; each worker begins with one, as who comes to one of them last works on alone.
 LONGEST = ("test_fleet.py", "test_web_servers.py", "test_dist.py", "test_sequences.py", "test_kill_first_lock.py")
 END_TO_END = (Path(__file__).parent / "e2e", ATTACKS)
 
@@ -31,9 +32,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-nights", action="store_true", help="rewrite tests/e2e/nights.txt")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Mark what is slow, leave out what is not to be run, and let each worker begin with what takes longest."""
+    _mark_and_choose(config, items)
+    yield  # `-m` and `-k` leave out more
+    items[:] = longest_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Put each of the longest modules at the beginning of the part of a worker; each gets as many tests in a row."""
+    ordered = [item for item in items if item.path.name not in LONGEST]
+    for number, name in enumerate(LONGEST):
+        place = number % workers * len(items) // workers
+        while 0 < place < len(ordered) and ordered[place - 1].path == ordered[place].path:
+            place += 1  # no module is torn apart
+        ordered[place:place] = [item for item in items if item.path.name == name]
+    return ordered
+
+
+def _mark_and_choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)

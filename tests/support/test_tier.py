@@ -1,12 +1,16 @@
 """A test that fails, and passes when it is run once more alone, is flaky and fails no tier; nothing else is."""
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from tests.conftest import LONGEST, longest_first
 from tests.support.commands import Finished, run
 
 Tier = Callable[..., Finished]
@@ -166,3 +170,16 @@ def test_a_test_that_is_not_found_again_has_failed(tier: Tier) -> None:
     ended = tier(OTHER_NAME, words=())
     assert ended.returncode == 1, ended
     assert "FLAKY:" not in ended.stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_each_worker_begins_with_a_module_that_takes_minutes(workers: int) -> None:
+    names = [f"test_{number // 10}.py" for number in range(1000)]
+    for number, name in enumerate(LONGEST):
+        names[900 + number : 900 + number] = [name] * 3
+    items = [cast("pytest.Item", SimpleNamespace(path=Path(name))) for name in names]
+    found = [item.path.name for item in longest_first(items, workers)]
+    assert sorted(found) == sorted(names)
+    assert len([*itertools.groupby(found)]) == 100 + len(LONGEST), "no module is torn apart"
+    parts = [number * len(found) // workers for number in range(min(workers, len(LONGEST)))]
+    assert all({*found[part : part + 26]} & {*LONGEST} for part in parts)
