@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from releaser.answers import OnHold, RunBrief
+from releaser.answers import OnHold
 from releaser.commands.many import DEFAULT
 from releaser.commands.queries import verify
 from releaser.fleet import many_sites
@@ -21,7 +21,7 @@ from releaser.site.run_lock import Holder
 from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.system.files import encode_state, plain
 from releaser.system.process import Finished, Runner
-from tests.reporting.makers import STATUS
+from tests.reporting.makers import BRIEF, STATUS
 
 SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
 
@@ -76,13 +76,12 @@ def test_secrets_of_whoever_starts_it_are_for_the_summary_alone(name: str, value
     assert is_secret(name, value) is is_one
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
+@pytest.mark.parametrize("number", ["1.5", "NaN", "-Infinity", "1e400"])
 def test_an_answer_with_a_number_that_is_none_is_no_answer(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     done = Finished(argv=(), returncode=0, stdout=f'{{"a": {number}}}', stderr="", output="", seconds=0)
     monkeypatch.setattr(Runner, "run", lambda *_, **__: done)
-    assert ManySites(SITES, jobs=1, environ={})._run(("status",), SITES[0], as_json=True).answer is None
-    done = replace(done, stdout='{"a": 1.5}')
-    assert ManySites(SITES, jobs=1, environ={})._run(("status",), SITES[0], as_json=True).answer == {"a": 1.5}
+    answer = ManySites(SITES, jobs=1, environ={})._run(("status",), SITES[0], as_json=True).answer
+    assert answer == ({"a": 1.5} if number == "1.5" else None)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +110,7 @@ def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answe
     assert why_not_well(SiteAnswer(site="/srv/first", exit_code=code, answer=answer)) == why
 
 
-RAN = RunBrief(
-    command="update", run_id="1", started_at="2026-11-20T03:12:00+00:00", seconds=1.0, result="updated", exit_code=0,
-    headline="evil",
-)  # fmt: skip
+RAN = replace(BRIEF, result="updated", headline="evil")
 SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
 
 

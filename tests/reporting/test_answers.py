@@ -51,13 +51,11 @@ OVERRIDES = ("alpha @ file:///srv/alpha", "beta==2")
         ({"processes": (USER,)}, ["", "PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]),
         ({"overrides": OVERRIDES}, ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]),
         ({"changes": CHANGES}, ["", *TABLE]),
-        (
-            {"steps": (Outcome(step="build", status="ok", seconds=6.04, detail="B"),)},
-            ["", "STEP   STATUS  TIME", "build  ok      6.0 s  B"],
-        ),
+        ({"steps": (Outcome(step="build", status="ok", seconds=6.04, detail="B"),)}, ["", "STEP   STATUS  TIME",
+            "build  ok      6.0 s  B"]),
         ({"test_output": "one\ntwo\n"}, ["", "end of the test output:", "  one", "  two"]),
     ],
-)
+)  # fmt: skip
 def test_below_the_facts_of_a_release_is_what_else_there_is(facts: dict[str, Any], lines: list[str]) -> None:
     assert release_text(replace(DETAILS, **facts))[17:] == lines
 

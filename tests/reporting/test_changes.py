@@ -102,12 +102,10 @@ def left(*flaws: Vulnerability, **facts: Any) -> list[str]:
     [
         (SecuritySection(), []),  # there was no query
         (SecuritySection(audit="known"), []),
-        (
-            SecuritySection(audit="unknown", audit_reason="no answer within 20 s"),
-            ["Known vulnerabilities:", "  Not known: no answer within 20 s."],
-        ),
+        (SecuritySection(audit="unknown", audit_reason="no answer within 20 s"),
+            ["Known vulnerabilities:", "  Not known: no answer within 20 s."]),
     ],
-)
+)  # fmt: skip
 def test_it_is_said_if_nothing_is_known_and_why(section: SecuritySection, lines: list[str]) -> None:
     assert security_text(UPDATED.with_section(section)) == lines
 
@@ -117,24 +115,14 @@ def test_it_is_said_if_nothing_is_known_and_why(section: SecuritySection, lines:
     [
         (FLAW, {}, "CVE-1 of alpha 1.0 (not fixed in any version yet)"),
         (replace(FLAW, link="javascript:alert(1)"), {}, "CVE-1 of alpha 1.0 (not fixed in any version yet)"),
-        (
-            KNOWN,
-            {},
-            "PYSEC-1 (CVE-7) of alpha 1.0: Bad (not fixed in any version yet) https://example.org/1",
-        ),
+        (KNOWN, {}, "PYSEC-1 (CVE-7) of alpha 1.0: Bad (not fixed in any version yet) https://example.org/1"),
         (FIXABLE, {"on_hold": (HELD,)}, "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is on hold: the shop needs it)"),
-        (
-            FIXABLE,
-            {"on_hold": (replace(HELD, name="beta"),)},
-            "CVE-1 of alpha 1.0 (fixed in 1.1; `releaser outdated` shows what blocks it)",
-        ),
-        (
-            FIXABLE,
-            {"changes": (NEWER,), "live_changed": False},
-            "CVE-1 of alpha 1.0 (fixed in 1.1, which this run could not make live)",
-        ),
+        (FIXABLE, {"on_hold": (replace(HELD, name="beta"),)},
+            "CVE-1 of alpha 1.0 (fixed in 1.1; `releaser outdated` shows what blocks it)"),
+        (FIXABLE, {"changes": (NEWER,), "live_changed": False},
+            "CVE-1 of alpha 1.0 (fixed in 1.1, which this run could not make live)"),
     ],
-)
+)  # fmt: skip
 def test_what_stays_has_its_known_names_and_what_keeps_the_fix_out(
     flaw: Vulnerability, facts: dict[str, Any], line: str
 ) -> None:

@@ -9,7 +9,7 @@ from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import getaddresses
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,26 +78,13 @@ def html_of(report: RunReport) -> str:
     return content(arrived(report), "html")
 
 
-class Reader(HTMLParser):
-    """Collects what a browser would show, and which elements there are."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: set[str] = set()
-        self.shown = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, _attrs: Any) -> None:
-        self.elements.add(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.shown += data
-
-
 def both(report: RunReport) -> tuple[str, str]:
     """Give the text, and what is shown of the HTML."""
-    return text_of(report), Reader(html_of(report)).shown
+    return text_of(report), without_tags(html_of(report))
+
+
+def without_tags(html: str) -> str:
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def assert_in_order(text: str, *parts: str) -> None:
@@ -144,7 +131,7 @@ def decoded(words: str) -> str:
 
 
 def test_a_mail_goes_through_a_real_server_and_the_outbox(smtp_server: MailServer, tmp_path: Path) -> None:
-    people = [Address(name=f"Jürgen, der {number}.", address=f"j{number}@example.org") for number in range(20)]
+    people = [Address(name=f"Jürgen, der {number}.", address=f"j{number}@example.org") for number in range(60)]
     server, outbox = SmtpServer(host=smtp_server.host, port=smtp_server.port), Outbox(tmp_path)
     message = compose(replace(QUIET, headline="Größe"), sender="Releaser <r@example.org>", recipients=people)
     outbox.put(message, queued=True)
@@ -199,56 +186,31 @@ WAY_BACK = "releaser rollback"
     ("report", "said", "unsaid"),
     [
         (QUIET, ["Nothing to update."], NOT_SO),
-        (
-            UPDATED,
-            ["web1", "mysite", "/srv/mysite", "20260102-030405", "2026-01-02 03:04:05+00:00", "1 min 15 s"],
-            ["that are not live", "Release (not live)", "Warning", "Updates skip"],
-        ),
-        (
-            UPDATED.with_section(SKIPPED),
-            ["Warning: Nothing was restarted (switched off): running processes stay on the earlier release until"],
-            [],
-        ),
+        (UPDATED, ["web1", "mysite", "/srv/mysite", "20260102-030405", "2026-01-02 03:04:05+00:00", "1 min 15 s"],
+            ["that are not live", "Release (not live)", "Warning", "Updates skip"]),
+        (UPDATED.with_section(SKIPPED),
+            ["Warning: Nothing was restarted (switched off): running processes stay on the earlier release until"], []),
         (UPDATED.with_section(replace(SKIPPED, outage_seconds=1.0)), [], ["Nothing was restarted"]),
         (replace(UPDATED, live_changed=False).with_section(SKIPPED), [], ["Nothing was restarted", "Warning"]),
-        (
-            replace(NOT_RESTARTED, problems=(*NOT_RESTARTED.problems, *TWO_PROBLEMS)),
+        (replace(NOT_RESTARTED, problems=(*NOT_RESTARTED.problems, *TWO_PROBLEMS)),
             ["and 2 more, but the site was not restarted",
-             "Warning: The site was not restarted. Restart it now. Nothing to touch.", "Problems", "nearly full"],
-            [],
-        ),
+            "Warning: The site was not restarted. Restart it now. Nothing to touch.", "Problems", "nearly full"], []),
         (NOT_RESTARTED, ["Warning: The site was not restarted."], ["Problems"]),
         (replace(UPDATED, previous=None), ["The live release changed to r2."], [WAY_BACK]),
-        (
-            replace(UPDATED, path="/srv/my site's"),
-            ["The live release changed from r1 to r2.", "releaser rollback --project '/srv/my site'\"'\"'s'"],
-            [],
-        ),
+        (replace(UPDATED, path="/srv/my site's"), ["The live release changed from r1 to r2.",
+            "releaser rollback --project '/srv/my site'\"'\"'s'"], []),
         (WENT_BACK, ["releaser rollback r2 --project /srv/mysite"], []),
         (BROKEN, ["The live release is unchanged.", "Package changes that are not live"], [WAY_BACK]),
-        (
-            replace(BROKEN, release="r2", previous="r1"),
-            ["The live release is unchanged: r1.", "Live release"],
-            ["Previous release"],
-        ),
+        (replace(BROKEN, release="r2", previous="r1"), ["The live release is unchanged: r1.", "Live release"],
+            ["Previous release"]),
         (replace(BROKEN, live_differs=True), ["was changed, but not by releaser; see the problems."], ["unchanged"]),
-        (
-            ROLLED_BACK,
-            ["Release r2 went live and was rolled back; r1 is live again.", "What to do: Read the output",
-             "releaser update --force", "Release (not live)"],
-            ["unchanged", WAY_BACK],
-        ),
+        (ROLLED_BACK, ["Release r2 went live and was rolled back; r1 is live again.", "What to do: Read the output",
+            "releaser update --force", "Release (not live)"], ["unchanged", WAY_BACK]),
         (replace(ROLLED_BACK, release=None, previous=None), ["the previous release is live again."], []),
-        (
-            replace(ROLLED_BACK, answers=ILL_BEFORE),
-            ["r1 is live again. The previous release fails its health check, too: look at the site."],
-            [],
-        ),
-        (
-            replace(ROLLED_BACK, command="rollback", release="r1", previous="r2"),
-            ["The site was switched to r1 and back to r2, which is live again.", "releaser list"],
-            ["rolled back"],
-        ),
+        (replace(ROLLED_BACK, answers=ILL_BEFORE),
+            ["r1 is live again. The previous release fails its health check, too: look at the site."], []),
+        (replace(ROLLED_BACK, command="rollback", release="r1", previous="r2"),
+            ["The site was switched to r1 and back to r2, which is live again.", "releaser list"], ["rolled back"]),
         *(
             (
                 replace(STILL_LIVE, command=command, advice="Repair the disk."),
@@ -257,29 +219,17 @@ WAY_BACK = "releaser rollback"
             )
             for command in ("update", "rollback")
         ),
-        (
-            replace(UPDATED, problems=TWO_PROBLEMS),
-            ["git push failed: ! [remote rejected]", "What to do: Look at the remote. Push by hand.", "nearly full"],
-            [],
-        ),
+        (replace(UPDATED, problems=TWO_PROBLEMS), ["git push failed: ! [remote rejected]",
+            "What to do: Look at the remote. Push by hand.", "nearly full"], []),
         (replace(UPDATED, changes=(DJANGO,)), ["fixes CVE-2026-1", "changed because of wagtail"], []),
-        (
-            replace(UPDATED, on_hold=(*MANY_HELD, HELD)),
+        (replace(UPDATED, on_hold=(*MANY_HELD, HELD)),
             ["23 versions (p0 2.0, p1 2.0, p2 2.0, p3 2.0, p4 2.0 and 18 more): rolled back to r1",
-             "celery 5.9: was backed out on Monday"],
-            [],
-        ),
-        (
-            replace(UPDATED, on_hold=(HELD,)).with_section(CulpritsSection(culprits=("celery 5.9",))),
-            ["Updates try celery 5.9 again when the code changes. To try now:", "releaser update --force"],
-            [],
-        ),
-        (
-            replace(BROKEN, log_file="/var/log/1.log", advice="Fix the tests.", recovered="A;\nb.", noted="It."),
-            ["/var/log/1.log", "Fix the tests.", "Repair of an interrupted run", "A; b.",
-             "Since the last run:", "It."],
-            [],
-        ),
+            "celery 5.9: was backed out on Monday"], []),
+        (replace(UPDATED, on_hold=(HELD,)).with_section(CulpritsSection(culprits=("celery 5.9",))),
+            ["Updates try celery 5.9 again when the code changes. To try now:", "releaser update --force"], []),
+        (replace(BROKEN, log_file="/var/log/1.log", advice="Fix the tests.", recovered="A;\nb.", noted="It."),
+            ["/var/log/1.log", "Fix the tests.", "Repair of an interrupted run", "A; b.", "Since the last run:", "It."],
+            []),
     ],
 )  # fmt: skip
 def test_both_parts_say_what_is_so_and_nothing_else(
@@ -305,16 +255,12 @@ AGAIN = "The site runs on the previous release again"
         (ROLLED_BACK, f"{AGAIN}."),
         (replace(ROLLED_BACK, answers=ILL_BEFORE), f"{AGAIN}, which fails its health check, too. Act now."),
         (STILL_LIVE, "The site runs on a release that failed. Act now."),
-        (
-            replace(BROKEN, live_differs=True),
-            "The live release or the checkout was changed, but not by releaser; see the problems.",
-        ),
-        (
-            replace(UPDATED, pulled=TWO_COMMITS),
-            "The site runs on r2 now. a-longer-name 1.0 (new), gone 3.0 (removed); 2 new commits",
-        ),
+        (replace(BROKEN, live_differs=True),
+            "The live release or the checkout was changed, but not by releaser; see the problems."),
+        (replace(UPDATED, pulled=TWO_COMMITS),
+            "The site runs on r2 now. a-longer-name 1.0 (new), gone 3.0 (removed); 2 new commits"),
     ],
-)
+)  # fmt: skip
 def test_a_list_of_mails_shows_the_consequence_for_the_site(report: RunReport, line: str) -> None:
     found = re.findall(r'<body>\s*<div class="preheader" style="display: none[^>]*>(.*?)</div>', html_of(report))
     assert found == [line]
@@ -436,18 +382,9 @@ def test_a_rollback_lists_what_updates_skip_now() -> None:
 
 
 def test_the_steps_with_their_times() -> None:
-    steps = (
-        Outcome(step="build", status="ok", detail="59 packages", seconds=3.04),
-        Outcome(step="run the tests", status="failed", detail="exit code 1", seconds=754.6),
-        Outcome(step="flip", status="skipped"),
-    )
+    steps = (Outcome(step="flip", status="skipped"), Outcome(step="test", status="failed", detail="red", seconds=754.6))
     text, shown = both(replace(BROKEN, steps=steps))
-    assert (
-        "Step           Status   Time         Detail\n"
-        "build          ok       3.0 s        59 packages\n"
-        "run the tests  failed   12 min 35 s  exit code 1\n"
-        "flip           skipped  0.0 s\n"
-    ) in text
+    assert "Step  Status   Time         Detail\nflip  skipped  0.0 s\ntest  failed   12 min 35 s  red\n" in text
     assert "12 min 35 s" in shown
 
 
@@ -456,11 +393,8 @@ def test_the_end_of_the_output_is_seen_and_the_rest_unfolds() -> None:
     assert "<summary>85 lines before</summary><pre>\nline 0\n" in html
     assert "<pre>\nline 85\n" in html
     assert "lines before" not in html_of(replace(BROKEN, output="a\nb"))
-
-
-def test_the_output_is_cleaned_and_capped_again_and_keeps_its_lines() -> None:
-    output = "the first line\n" + "\x1b[31mnoise\x1b[0m\n" * 50_000 + "\0def f():\n    return 1\n\n  <- here"
-    for body in both(replace(BROKEN, output=output)):
+    long = "the first line\n" + "\x1b[31mnoise\x1b[0m\n" * 50_000 + "\0def f():\n    return 1\n\n  <- here"
+    for body in both(replace(BROKEN, output=long)):
         assert "the first line" in body
         assert "def f():\n    return 1\n\n  <- here" in body
         assert "cut ...]" in body
@@ -473,24 +407,19 @@ def test_the_output_is_cleaned_and_capped_again_and_keeps_its_lines() -> None:
 
 def test_package_changes_are_a_table_and_in_html_groups() -> None:
     text, shown = both(UPDATED)
-    assert (
-        "Package changes\n---------------\n"
-        "Package        Old    New  Size\n"
-        "django         5.1.2  5.2  minor\n"
-        "a-longer-name  -      1.0  added\n"
-        "gone           3.0    -    removed\n"
-    ) in text
+    rows = [
+        "django         5.1.2  5.2  minor",
+        "a-longer-name  -      1.0  added",
+        "gone           3.0    -    removed",
+    ]
+    assert "\n".join(["Package changes", "-" * 15, "Package        Old    New  Size", *rows]) in text
     for row in ("django 5.1.2 → 5.2 minor", "a-longer-name - → 1.0 added", "gone 3.0 → - removed"):
         assert row in " ".join(shown.split())
     assert "Other packages" not in shown
     downgrade = Change(name="pillow", old="11.1", new="11.0", bump="minor", direct=True)
-    grouped = Reader(html_of(replace(UPDATED, changes=(*CHANGES[1:], downgrade, DJANGO)))).shown
-    assert_in_order(
-        " ".join(grouped.partition("Package changes")[2].split()),
-        "Security fixes django 5.1.2 → 5.2",
-        "Direct dependencies pillow 11.1 ↓ 11.0",
-        "Other packages a-longer-name",
-    )
+    grouped = without_tags(html_of(replace(UPDATED, changes=(*CHANGES[1:], downgrade, DJANGO))))
+    groups = ("Security fixes django 5.1.2 → 5.2", "Direct dependencies pillow 11.1 ↓ 11.0", "Other packages a-long")
+    assert_in_order(" ".join(grouped.partition("Package changes")[2].split()), *groups)
 
 
 @pytest.mark.parametrize(
@@ -644,9 +573,9 @@ def test_a_package_name_stays_in_its_row(evil: str) -> None:
 
 def test_markup_is_escaped_in_html_and_left_as_it_is_in_text_and_is_no_template() -> None:
     script = "<script>alert('x')</script>&amp;"
-    text, reader = text_of(everything_is(script)), Reader(html_of(everything_is(script)))
-    assert "script" not in reader.elements
-    assert reader.shown.count(script) >= 20
+    text, html = text_of(everything_is(script)), html_of(everything_is(script))
+    assert "<script" not in html
+    assert without_tags(html).count(script) >= 20
     assert text.count(script) >= 20
     assert "&lt;" not in text
     for body in both(everything_is("{{ 7 * 7 }}{% raw %}")):
@@ -654,13 +583,10 @@ def test_markup_is_escaped_in_html_and_left_as_it_is_in_text_and_is_no_template(
         assert "49" not in body
 
 
-def test_no_dirt_gets_through_anywhere() -> None:
+def test_no_dirt_gets_through_anywhere_and_enormous_facts_make_no_enormous_mail() -> None:
     message = arrived(everything_is("a\0b\x1b[31mred\x1b[0m\udcff\ud800a\u2028b\x85c\x1b]0;t\x07"))
     for kind in ("plain", "html"):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", content(message, kind))
-
-
-def test_enormous_facts_make_no_enormous_mail() -> None:
     huge = replace(everything_is("x" * 100_000), path="/srv/mysite", changes=CHANGES)
     assert len(composed(replace(huge, problems=findings("m\n" * 100_000, advice="a" * 10**5)))) < 400_000
 

@@ -41,15 +41,10 @@ ADD_ADMIN, ADD_OTHER = "`releaser setup --admin ADDRESS", "`releaser setup --set
         (FOR_BOTH, SOURCES, True, IN_OTHER_FILE, ADD_OTHER),
         (FOR_UPDATER_ADMINS, SOURCES, False, IN_OTHER_FILE, ADD_OTHER),
         (FOR_ADMINS, {}, False, "the setting `admins` names", ADD_ADMIN),
-        (
-            FOR_ADMINS,
-            {"admins": "environment: ADMINS_JSON"},
-            False,
-            "`ADMINS_JSON` in the environment names",
-            ADD_ADMIN,
-        ),
+        (FOR_ADMINS, {"admins": "environment: ADMINS_JSON"}, False, "`ADMINS_JSON` in the environment names",
+            ADD_ADMIN),
     ],
-)
+)  # fmt: skip
 def test_the_footer_names_the_setting_its_file_and_the_command(
     settings: MailSettings, sources: dict[str, str], own: bool, place: str, command: str
 ) -> None:

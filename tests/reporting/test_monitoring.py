@@ -44,22 +44,14 @@ def ago(**age: float) -> RunBrief:
     [
         ({"problems": ("its Python is gone",)}, CRITICAL, "its Python is gone", "check"),
         ({"live": None}, CRITICAL, "no release is live", "init"),
-        (
-            {"last_deployment": replace(BRIEF, exit_code=5, headline="red")},
-            WARNING,
-            "the last update ended with exit code 5: red",
-            "history -n 5",
-        ),
+        ({"last_deployment": replace(BRIEF, exit_code=5, headline="red")}, WARNING,
+            "the last update ended with exit code 5: red", "history -n 5"),
         ({"blocked": "all failed"}, WARNING, "updates cannot go live: all failed", "outdated"),
         ({"last_success": ago(days=3)}, WARNING, "the last successful update was 3 d ago", "update"),
         ({"last_success": ago(days=8)}, CRITICAL, "the last successful update was 8 d ago", "update"),
         ({"last_success": ago(days=9), **WEEKLY}, WARNING, "the last successful update was 9 d ago", "update"),
-        (
-            {"last_success": None, "live_age_seconds": 9 * 86400.0},
-            CRITICAL,
-            "the last successful update was 9 d ago",
-            "update",
-        ),
+        ({"last_success": None, "live_age_seconds": 9 * 86400.0}, CRITICAL, "the last successful update was 9 d ago",
+            "update"),
         ({"last_success": None, "live_age_seconds": None}, CRITICAL, "no update has succeeded yet", "update"),
         ({"vulnerable": 1}, WARNING, "1 package with known vulnerabilities", "audit"),
         ({"interrupted": True}, WARNING, "a run was interrupted", "update"),
@@ -69,14 +61,10 @@ def ago(**age: float) -> RunBrief:
         ({"left_behind": (OLD,)}, WARNING, "1 process of an earlier release", "status"),
         ({"failing_live_tests": RED}, WARNING, "the tests of the live release fail: 1 failed", "check --tests"),
         ({"not_restarted": "no server"}, WARNING, "updates restart nothing: see `releaser check`", "check"),
-        (
-            {"drift": DriftAnswer(packages=(), files=())},
-            WARNING,
-            "packages or files of the live release were changed",
-            "verify",
-        ),
+        ({"drift": DriftAnswer(packages=(), files=())}, WARNING, "packages or files of the live release were changed",
+            "verify"),
     ],
-)
+)  # fmt: skip
 def test_monitoring_alerts_about_each_problem(facts: dict[str, Any], level: Service, text: str, command: str) -> None:
     status = replace(WELL, **facts)
     assert [*find_alarms(status, usual_ages(status), NOW)] == [Alarm(level=level, text=text, command=command)]
@@ -85,21 +73,14 @@ def test_monitoring_alerts_about_each_problem(facts: dict[str, Any], level: Serv
 @pytest.mark.parametrize(
     ("facts", "text", "command"),
     [
-        (
-            {"on_hold": (DJANGO, PILLOW)},
-            "updates skip django 6.0, pillow 12: the tests fail with them",
-            "outdated",
-        ),
-        (
-            {"on_hold": (replace(DJANGO, by="rollback"),)},
-            "updates skip django 6.0: the site was rolled back with it",
-            "outdated",
-        ),
+        ({"on_hold": (DJANGO, PILLOW)}, "updates skip django 6.0, pillow 12: the tests fail with them", "outdated"),
+        ({"on_hold": (replace(DJANGO, by="rollback"),)}, "updates skip django 6.0: the site was rolled back with it",
+            "outdated"),
         ({"commits_on_hold": (COMMIT,)}, "1 commit on hold: Sell tea", "status"),
         ({"waiting_reason": "X is ready and waits"}, "X is ready and waits", "status"),
         ({"vulnerable": None}, "the live release was not checked for known vulnerabilities", "audit"),
     ],
-)
+)  # fmt: skip
 def test_what_may_last_for_months_is_for_the_page_alone(facts: dict[str, Any], text: str, command: str) -> None:
     status = replace(WELL, **facts)
     assert [*find_open_questions(status)] == [Alarm(level=WARNING, text=text, command=command)]
@@ -127,18 +108,12 @@ def test_a_site_is_well_without_a_reason_to_act(facts: dict[str, Any]) -> None:
     ("facts", "state", "said"),
     [
         ({}, Service.OK, "B is live"),
-        (
-            {"mails_pending": 2, "push_pending": True},
-            WARNING,
-            "a commit has not been pushed; 2 mails waiting to be sent",
-        ),
-        (
-            {"problems": ("its Python is gone", "and more"), "interrupted": True},
-            CRITICAL,
-            "its Python is gone; and more",
-        ),
+        ({"mails_pending": 2, "push_pending": True}, WARNING,
+            "a commit has not been pushed; 2 mails waiting to be sent"),
+        ({"problems": ("its Python is gone", "and more"), "interrupted": True}, CRITICAL,
+            "its Python is gone; and more"),
     ],
-)
+)  # fmt: skip
 def test_the_line_of_a_nagios_plugin_names_the_worst_alone(facts: dict[str, Any], state: Service, said: str) -> None:
     assert nagios(replace(WELL, **facts), usual_ages(WELL), now=NOW) == (
         state,

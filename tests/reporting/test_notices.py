@@ -1,6 +1,5 @@
 """Notices and pings, sent to real servers that behave well or badly; none of them holds up or fails a run."""
 
-import contextlib
 import email
 import hashlib
 import hmac
@@ -78,172 +77,161 @@ def give(patch: pytest.MonkeyPatch, seconds: float) -> None:
 
 def test_a_reporter_that_raises_something_else_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = a_site(tmp_path, webhook="http://127.0.0.1:9/hook")
-    content = Mock(side_effect=ZeroDivisionError("division by zero"))
-    with monkeypatch.context() as patch:
-        patch.setattr(webhook.Webhook, "content", content)
-        report, lost = notices.keep(site, REPORT.with_section(MailSection(mailed=True)))
+    monkeypatch.setattr(webhook.Webhook, "content", Mock(side_effect=ZeroDivisionError("division by zero")))
+    report, lost = notices.keep(site, REPORT.with_section(MailSection(mailed=True)))
     (problem,) = report.problems
     assert (problem.code, report.exit_code, lost) == ("reporter-failed", REPORT.exit_code, {})
     assert not MailSection.of(report).mailed
     assert "ZeroDivisionError: division by zero" in problem.message
 
 
-class TestWebhook:
-    def test_it_gets_the_report_signed(self, tmp_path: Path, server: Server) -> None:
-        site = a_site(tmp_path, webhook=f"{server.url}/in?x=1", webhook_secret=SECRET)
-        assert told(site) == REPORT
-        ((path, headers, body),) = server.got
-        assert (path, headers["content-type"]) == ("/in?x=1", "application/json")
-        assert json.loads(body)["headline"] == REPORT.headline
-        stamp, signature = (part.partition("=")[2] for part in headers["x-releaser-signature"].split(","))
-        assert abs(time.time() - int(stamp)) < 60
-        assert signature == hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-        assert waiting(site) == 0
-
-    @pytest.mark.parametrize(
-        ("status", "said"),
-        [
-            (500, "answered 500"),
-            (302, "answered 302"),
-            (404, "answered 404"),
-            (0, "no answer within 2 s"),
-            (1, "cannot be"),
-        ],
-    )
-    def test_what_is_not_taken_waits_for_the_next_run(
-        self, tmp_path: Path, server: Server, status: int, said: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        site, server.status = a_site(tmp_path, webhook=f"{server.url}/hooks/t0ken4you"), status
-        with monkeypatch.context() as patch:
-            give(patch, 2.0 if "within" in said else 60.0)
-            began = time.monotonic()
-            report = told(site)
-            assert time.monotonic() - began < 20
-        (problem,) = report.problems
-        assert said in problem.message
-        assert "t0ken4you" not in problem.message
-        assert report.exit_code == 0
-        assert waiting(site) == 1
-        assert {path for path, _, _ in server.got} == {"/hooks/t0ken4you"}  # no redirect is followed
-        server.status, server.got = 200, []
-        assert notices.send(site, QUIET, {}) == QUIET
-        assert (json.loads(server.got[0][2])["headline"], waiting(site)) == (REPORT.headline, 0)
-
-    def test_the_oldest_goes_first_and_one_that_is_refused_holds_up_no_other(
-        self, tmp_path: Path, server: Server
-    ) -> None:
-        site, server.status = a_site(tmp_path, webhook=server.url), 400
-        for run in ("1", "2", "3"):
-            notices.keep(site, replace(REPORT, run_id=run))
-        notices.send(site, QUIET, {})
-        assert [json.loads(body)["run_id"] for _, _, body in server.got] == ["1", "2", "3"]
-        server.status, server.got = 503, []
-        notices.send(site, QUIET, {})
-        assert len(server.got) == 1  # a server that is ill is not asked again
-
-    def test_a_notice_that_is_old_is_dropped(
-        self, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        site, server.status = a_site(tmp_path, webhook=server.url), 500
-        monkeypatch.setattr(notices, "_KEPT", 0.0)
-        assert told(site).problems
-        assert waiting(site) == 0
-
-    def test_it_is_sent_although_the_outbox_cannot_keep_it(self, tmp_path: Path, server: Server) -> None:
-        site = a_site(tmp_path, webhook=server.url)
-        site.project.outbox.parent.mkdir(parents=True)
-        site.project.outbox.write_text("in the way")
-        told(site)
-        assert len(server.got) == 1
-
-    def test_a_notice_is_no_mail_about_the_run(self, tmp_path: Path, server: Server) -> None:
-        site = a_site(tmp_path, webhook=server.url)
-        notices.keep(site, REPORT)
-        outbox = Outbox(site.project.outbox)
-        assert not outbox.has_reported(REPORT.run_id)
-        (file,) = (outbox.path / "new").iterdir()
-        assert server.url not in email.message_from_bytes(file.read_bytes()).as_string()
-
-    def test_no_secret_of_the_site_goes_along(self, tmp_path: Path, server: Server) -> None:
-        site = a_site(tmp_path, webhook=server.url, webhook_secret=SECRET)
-        told(site, replace(REPORT, headline=f"it said {SECRET}"))
-        assert SECRET not in server.got[0][2].decode()
-        told(a_site(tmp_path, webhook=server.url))
-        assert "x-releaser-signature" not in server.got[1][1]
+# --- the webhook; that a notice waits until it is taken is in tests/kit ---
 
 
-class TestPing:
-    def test_an_update_says_when_it_begins_and_how_it_ends(self, tmp_path: Path, server: Server) -> None:
-        site = a_site(tmp_path, ping_url=f"{server.url}/ping/uu1d/?a=b")
-        log = tmp_path / "core.run.log"
-        log.write_text("begin" + "." * 20_000 + "end")
-        notices.ping(site, "update")
-        notices.ping(site, "update", REPORT)
-        notices.ping(site, "update", replace(REPORT, exit_code=5, log_file=str(log)))
-        notices.ping(site, "update", replace(REPORT, exit_code=3, log_file=""))
-        notices.ping(site, "rollback", REPORT)
-        notices.ping(site, "update", replace(REPORT, exit_code=8))
-        assert [path for path, _, _ in server.got] == [
-            "/ping/uu1d/start?a=b", "/ping/uu1d?a=b", "/ping/uu1d/fail?a=b", "/ping/uu1d/fail?a=b"
-        ]  # fmt: skip
-        *_, with_log, without = (body.decode() for _, _, body in server.got)
-        assert (len(with_log), with_log[-3:], without) == (10_000, "end", f"{REPORT.headline}\n\n")
-
-    @pytest.mark.parametrize("status", [0, 1, 500])
-    def test_nothing_becomes_of_its_failure(
-        self, tmp_path: Path, server: Server, status: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(notices, "_PING_SECONDS", 0.5)
-        server.status, began = status, time.monotonic()
-        notices.ping(a_site(tmp_path, ping_url=server.url), "update", REPORT)
-        assert time.monotonic() - began < 20
-        assert waiting(a_site(tmp_path)) == 0
+def test_it_gets_the_report_signed_and_no_secret_of_the_site(tmp_path: Path, server: Server) -> None:
+    site = a_site(tmp_path, webhook=f"{server.url}/in?x=1", webhook_secret=SECRET)
+    report = replace(REPORT, headline=f"it said {SECRET}")
+    assert told(site, report) == report
+    ((path, headers, body),) = server.got
+    assert (path, headers["content-type"]) == ("/in?x=1", "application/json")
+    assert json.loads(body)["headline"] == "it said ***"
+    stamp, signature = (part.partition("=")[2] for part in headers["x-releaser-signature"].split(","))
+    assert abs(time.time() - int(stamp)) < 60
+    assert signature == hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    told(a_site(tmp_path, webhook=server.url))
+    assert "x-releaser-signature" not in server.got[1][1]
+    assert waiting(site) == 0
 
 
-@pytest.mark.spawns
-class TestServices:
-    """By Apprise, as it is installed: its service `json`, to a server of our own."""
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(500, "answered 500"), (302, "answered 302"), (404, "answered 404"), (0, "within 2 s"), (1, "cannot be")],
+)
+def test_whatever_it_answers_a_run_does_not_fail_and_follows_no_redirect(
+    tmp_path: Path, server: Server, status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, server.status = a_site(tmp_path, webhook=f"{server.url}/hooks/t0ken4you"), status
+    give(monkeypatch, 2.0 if "within" in said else 60.0)
+    began = time.monotonic()
+    report = told(site)
+    assert time.monotonic() - began < 20
+    (problem,) = report.problems
+    assert said in problem.message
+    assert "t0ken4you" not in problem.message
+    assert (report.exit_code, waiting(site)) == (0, 1)
+    assert {path for path, _, _ in server.got} == {"/hooks/t0ken4you"}
 
-    @pytest.fixture(autouse=True)
-    def _enough_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("apprise")
-        give(monkeypatch, 20.0)
 
-    def test_each_gets_the_result_and_what_to_do_and_only_the_one_that_failed_is_tried_again(
-        self, tmp_path: Path, server: Server, dead_port: int
-    ) -> None:
-        host = server.url.removeprefix("http://")
-        site = a_site(tmp_path, notify=f"json://{host}/in,json://u:passw0rd1@127.0.0.1:{dead_port}/t0ken4us")
-        failed = replace(REPORT, exit_code=5, result="refused", live_changed=False, advice="Look at it.")
-        (problem,) = told(site, failed).problems
-        assert "json:// of `notify`" in problem.message
-        assert "passw0rd1" not in problem.message
-        assert "t0ken4us" not in problem.message
-        (sent,) = (json.loads(body) for _, _, body in server.got)
-        assert (sent["title"], sent["type"]) == (subject(failed), "failure")
-        assert "Look at it." in sent["message"]
-        assert waiting(site) == 1
-        notices.send(site, QUIET, {})
-        assert (len(server.got), waiting(site)) == (1, 1)
+def test_the_oldest_goes_first_and_one_that_is_refused_holds_up_no_other(tmp_path: Path, server: Server) -> None:
+    site, server.status = a_site(tmp_path, webhook=server.url), 400
+    for run in ("1", "2", "3"):
+        notices.keep(site, replace(REPORT, run_id=run))
+    notices.send(site, QUIET, {})
+    assert [json.loads(body)["run_id"] for _, _, body in server.got] == ["1", "2", "3"]
+    server.status, server.got = 503, []
+    notices.send(site, QUIET, {})
+    assert len(server.got) == 1  # a server that is ill is not asked again
 
-    def test_one_that_hangs_is_ended(self, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        server.status = 0
-        give(monkeypatch, 2.0)
-        (problem,) = told(a_site(tmp_path, notify=f"json://{server.url.removeprefix('http://')}")).problems
-        assert "was ended" in problem.message
 
-    def test_a_service_that_apprise_does_not_know(self, tmp_path: Path) -> None:
-        (problem,) = told(a_site(tmp_path, notify="nonsense://x")).problems
-        assert "nonsense:// of `notify` did not accept the notice" in problem.message
+def test_a_notice_that_is_old_is_dropped(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, server.status = a_site(tmp_path, webhook=server.url), 500
+    monkeypatch.setattr(notices, "_KEPT", 0.0)
+    assert told(site).problems
+    assert waiting(site) == 0
+
+
+def test_it_is_sent_although_the_outbox_cannot_keep_it(tmp_path: Path, server: Server) -> None:
+    site = a_site(tmp_path, webhook=server.url)
+    site.project.outbox.parent.mkdir(parents=True)
+    site.project.outbox.write_text("in the way")
+    told(site)
+    assert len(server.got) == 1
+
+
+def test_a_notice_is_no_mail_about_the_run(tmp_path: Path, server: Server) -> None:
+    site = a_site(tmp_path, webhook=server.url)
+    notices.keep(site, REPORT)
+    outbox = Outbox(site.project.outbox)
+    assert not outbox.has_reported(REPORT.run_id)
+    (file,) = (outbox.path / "new").iterdir()
+    assert server.url not in email.message_from_bytes(file.read_bytes()).as_string()
+
+
+# --- pings ---
+
+
+def test_an_update_says_when_it_begins_and_how_it_ends(tmp_path: Path, server: Server) -> None:
+    site = a_site(tmp_path, ping_url=f"{server.url}/ping/uu1d/?a=b")
+    log = tmp_path / "core.run.log"
+    log.write_text("begin" + "." * 20_000 + "end")
+    notices.ping(site, "update")
+    notices.ping(site, "update", REPORT)
+    notices.ping(site, "update", replace(REPORT, exit_code=5, log_file=str(log)))
+    notices.ping(site, "update", replace(REPORT, exit_code=3, log_file=""))
+    notices.ping(site, "rollback", REPORT)
+    notices.ping(site, "update", replace(REPORT, exit_code=8))
+    fails = "/ping/uu1d/fail?a=b"
+    assert [path for path, _, _ in server.got] == ["/ping/uu1d/start?a=b", "/ping/uu1d?a=b", fails, fails]
+    *_, with_log, without = (body.decode() for _, _, body in server.got)
+    assert (len(with_log), with_log[-3:], without) == (10_000, "end", f"{REPORT.headline}\n\n")
+
+
+@pytest.mark.parametrize("status", [0, 1, 500])
+def test_nothing_becomes_of_a_ping_that_fails(
+    tmp_path: Path, server: Server, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_PING_SECONDS", 0.5)
+    server.status, began = status, time.monotonic()
+    notices.ping(a_site(tmp_path, ping_url=server.url), "update", REPORT)
+    assert time.monotonic() - began < 20
+    assert waiting(a_site(tmp_path)) == 0
+
+
+# --- services, by Apprise as it is installed: its service `json`, to a server of our own ---
+
+
+def test_each_gets_the_result_and_what_to_do_and_only_the_one_that_failed_is_tried_again(
+    tmp_path: Path, server: Server, dead_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("apprise")
+    give(monkeypatch, 20.0)
+    host = server.url.removeprefix("http://")
+    site = a_site(tmp_path, notify=f"json://{host}/in,json://u:passw0rd1@127.0.0.1:{dead_port}/t0ken4us")
+    failed = replace(REPORT, exit_code=5, result="refused", live_changed=False, advice="Look at it.")
+    (problem,) = told(site, failed).problems
+    assert "json:// of `notify`" in problem.message
+    assert "passw0rd1" not in problem.message
+    assert "t0ken4us" not in problem.message
+    (sent,) = (json.loads(body) for _, _, body in server.got)
+    assert (sent["title"], sent["type"]) == (subject(failed), "failure")
+    assert "Look at it." in sent["message"]
+    assert waiting(site) == 1
+    notices.send(site, QUIET, {})
+    assert (len(server.got), waiting(site)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "seconds", "said"),
+    [("json", 2.0, "was ended"), ("nonsense", 20.0, "nonsense:// of `notify` did not accept the notice")],
+)
+def test_a_service_that_hangs_is_ended_and_one_that_apprise_does_not_know_is_said(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, scheme: str, seconds: float, said: str
+) -> None:
+    pytest.importorskip("apprise")
+    server.status = 0
+    give(monkeypatch, seconds)
+    (problem,) = told(a_site(tmp_path, notify=f"{scheme}://{server.url.removeprefix('http://')}")).problems
+    assert said in problem.message
+
+
+# --- settings ---
 
 
 def test_what_is_missing_is_said_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apprise, "_LIBRARY", "nothing_of_that_name")
-    site = a_site(tmp_path, notify="ntfy://x/y", webhook_secret=SECRET)
-    said = [str(one) for one in reporters.findings(site)]
+    said = [str(one) for one in reporters.findings(a_site(tmp_path, notify="ntfy://x/y", webhook_secret=SECRET))]
     assert "webhook is not" in said[0]
     assert "venv-releaser[notify]" in said[1]
-    assert list(reporters.findings(a_site(tmp_path))) == []
 
 
 def test_secrets_in_the_urls_are_masked(tmp_path: Path) -> None:
@@ -270,5 +258,4 @@ def test_a_test_tries_everything(tmp_path: Path, server: Server, dead_port: int)
     assert "cannot be reached" in ping.problem
     assert json.loads(server.got[0][2])["test"] is True
     assert notices.try_all(a_site(tmp_path)) == ()
-    with contextlib.suppress(FileNotFoundError):
-        assert waiting(site) == 0
+    assert waiting(site) == 0

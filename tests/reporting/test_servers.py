@@ -111,14 +111,18 @@ def test_the_login_is_that_of_netrc(tmp_path: Path, url: str) -> None:
     assert SEEN == [("/good", None)]  # over http, everybody on the way could read it
 
 
+def forged(**facts: object) -> bytes:
+    return json.dumps({**json.loads(GOOD), **facts}).encode()
+
+
 BAD: dict[str, bytes] = {
     "no JSON": b"<html>",
     "another JSON": b"[]",
     "a status": json.dumps(FINE.answer, default=plain).encode(),
-    "no time": json.dumps({**json.loads(GOOD), "at": "never"}).encode(),
-    "a time without a zone": json.dumps({**json.loads(GOOD), "at": "2026-11-23T09:00:00"}).encode(),
-    "sites of another type": json.dumps({**json.loads(GOOD), "sites": {"a": 1}}).encode(),
-    "a site without a path": json.dumps({**json.loads(GOOD), "sites": [{"exit_code": 0}]}).encode(),
+    "no time": forged(at="never"),
+    "a time without a zone": forged(at="2026-11-23T09:00:00"),
+    "sites of another type": forged(sites={"a": 1}),
+    "a site without a path": forged(sites=[{"exit_code": 0}]),
     "deep": GOOD.replace(b'"answer": {', b'"answer": ' + b'{"a": ' * 100_000, 1),
     "a large number": GOOD.replace(b'"exit_code": 0', b'"exit_code": 1' + b"0" * 5000, 1),
     "no text": b"\xff\xfe",

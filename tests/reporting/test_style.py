@@ -29,16 +29,14 @@ def test_a_line_breaks_at_blanks_and_no_command_is_cut_that_fits(line: str, line
 @pytest.mark.parametrize(
     ("text", "html"),
     [
-        (
-            "(https://a.example/?b=1&c=2),",
-            '(<a href="https://a.example/?b=1&amp;c=2">https://a.example/?b=1&amp;c=2</a>),',
-        ),
+        ("(https://a.example/?b=1&c=2),",
+            '(<a href="https://a.example/?b=1&amp;c=2">https://a.example/?b=1&amp;c=2</a>),'),
         ("https://me:secret@a.example/; javascript:alert(1)", "https://me:secret@a.example/; javascript:alert(1)"),
         ("`releaser hold <x>` <b>", "<code>releaser hold &lt;x&gt;</code> &lt;b&gt;"),
         ("20260101T030405Z-2 is live", '<span class="id">20260101T030405Z-2</span> is live'),
         ("aaaaaaaaaaaa..bbbbbbbbbbbb", '<span class="id">aaaaaaaaaaaa</span>..<span class="id">bbbbbbbbbbbb</span>'),
     ],
-)
+)  # fmt: skip
 def test_addresses_are_links_commands_are_code_and_ids_are_small(text: str, html: str) -> None:
     assert str(add_links(text)) == html
 

@@ -58,27 +58,21 @@ def breaking(*tests: str) -> RunReport:
         (replace(QUIET, exit_code=7), "! mysite: problem"),
         (UPDATED, "✓ mysite: updated django 5.1.2 → 5.2 and 2 more"),
         (replace(UPDATED, changes=(CHANGES[0], DOWNGRADE)), "✓ mysite: updated pillow 11.1 ↓ 11.0 and 1 more"),
-        (
-            replace(UPDATED, changes=(DOWNGRADE, replace(CHANGES[0], fixes=("CVE-2026-1",)))),
-            "✓ mysite: updated django 5.1.2 → 5.2 and 1 more",
-        ),
+        (replace(UPDATED, changes=(DOWNGRADE, replace(CHANGES[0], fixes=("CVE-2026-1",)))),
+            "✓ mysite: updated django 5.1.2 → 5.2 and 1 more"),
         (replace(UPDATED, changes=CHANGES[1:2]), "✓ mysite: updated a-longer-name 1.0 (new)"),
         (replace(UPDATED, changes=CHANGES[2:]), "✓ mysite: updated gone 3.0 (removed)"),
         (replace(UPDATED, changes=(), pulled=TWO_COMMITS), "✓ mysite: updated 2 new commits"),
         (replace(UPDATED, changes=()), "✓ mysite: updated"),
         (NEW_DJANGO, "✓ mysite: updated django 5.1.2 → 5.2"),
-        (
-            replace(NEW_DJANGO, result="updated-not-restarted", exit_code=7),
-            "! mysite: updated, not restarted, django 5.1.2 → 5.2",
-        ),
+        (replace(NEW_DJANGO, result="updated-not-restarted", exit_code=7),
+            "! mysite: updated, not restarted, django 5.1.2 → 5.2"),
         (solved(replace(UPDATED, changes=()), "tests"), "✓ mysite: updated, solved"),
         (without(UPDATED, "a 2"), "! mysite: updated, a 2 on hold, django 5.1.2 → 5.2 and 2 mo…"),
         (without(NEW_DJANGO, "a 2", "b 3"), "! mysite: updated, 2 on hold, django 5.1.2 → 5.2"),
         (UPDATED.with_section(FIXED), "✓ mysite: updated, security fix, django 5.1.2 → 5.2 and 2 m…"),
-        (
-            replace(UPDATED, exit_code=7, problems=findings("git push failed")),
-            "! mysite: updated, problem, django 5.1.2 → 5.2 and 2 more",
-        ),
+        (replace(UPDATED, exit_code=7, problems=findings("git push failed")),
+            "! mysite: updated, problem, django 5.1.2 → 5.2 and 2 more"),
         (replace(UPDATED, exit_code=7, live_changed=False, problems=findings("no push")), "! mysite: no push"),
         (replace(UPDATED, live_changed=False, changes=()), "✓ mysite: adopted"),
         (replace(UPDATED, rebuilt="Python 3.11.7 is 3.11.9", changes=()), "✓ mysite: rebuilt, Python 3.11.7 is 3.11.9"),
@@ -91,16 +85,12 @@ def breaking(*tests: str) -> RunReport:
         (replace(BROKEN, changes=CHANGES[2:]), "✗ mysite: refused, the removal of gone breaks the tests"),
         (replace(BROKEN, changes=(), pulled=TWO_COMMITS), "✗ mysite: refused, 2 new commits break the tests"),
         (replace(BROKEN, blame="before"), "✗ mysite: refused, tests fail without the update too"),
-        (
-            replace(BROKEN, command="rebuild", blame="before"),
-            "✗ mysite: rebuild refused, tests fail without the update too",
-        ),
+        (replace(BROKEN, command="rebuild", blame="before"),
+            "✗ mysite: rebuild refused, tests fail without the update too"),
         (replace(BROKEN, blame="", steps=failed("migrations")), "✗ mysite: refused, migrations not applied"),
         (replace(BROKEN, steps=failed("django check")), "✗ mysite: refused, one of 3 packages breaks django check"),
-        (
-            replace(BROKEN, blame="before", steps=failed("test live release")),
-            "✗ mysite: refused, tests of the live release fail",
-        ),
+        (replace(BROKEN, blame="before", steps=failed("test live release")),
+            "✗ mysite: refused, tests of the live release fail"),
         (replace(BROKEN, result="failed", exit_code=4, steps=failed("resolve")), "✗ mysite: failed at resolve"),
         (replace(BROKEN, result="failed", exit_code=1), "✗ mysite: failed, a bug in releaser"),
         (replace(BROKEN, exit_code=130, steps=failed("test")), "✗ mysite: interrupted"),
@@ -117,13 +107,10 @@ def breaking(*tests: str) -> RunReport:
         (replace(WENT_BACK, result="failed", exit_code=4), "✗ mysite: rollback failed at build"),
         (replace(REFUSED, headline="b is checked out", problems=()), "✗ mysite: refused, b is checked out"),
         (replace(REFUSED, headline="/srv/mysite/uv.lock is bad"), "✗ mysite: refused, uv.lock is bad"),
-        (
-            replace(REFUSED, problems=(*REFUSED.problems, *findings("a"))),
-            "✗ mysite: refused, the tree is not clean: x",
-        ),
+        (replace(REFUSED, problems=(*REFUSED.problems, *findings("a"))), "✗ mysite: refused, the tree is not clean: x"),
         (replace(REFUSED, headline="2 problems found", problems=findings("a", "b")), "✗ mysite: refused, 2 problems"),
     ],
-)
+)  # fmt: skip
 def test_it_begins_with_the_outcome(report: RunReport, said: str) -> None:
     assert subject(replace(report, host="")) == said
 

@@ -39,15 +39,12 @@ def test_systemd_reads_the_units_as_they_are_meant(tmp_path: Path, name: str, us
     units = a_job(Path("/srv/stuff", name), user).units({"HOME": "/home/ada"})
     for path, text in units.items():
         (tmp_path / path.name).write_text(text)
-    files = [str(tmp_path / path.name) for path in units]
-    words = ["systemd-analyze", "verify", "--man=no", *files]
+    words = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / path.name) for path in units)]
     finished = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
     assert not [line for line in finished.stderr.splitlines() if "releaser-" in line], finished.stderr
-    when = next(
-        line for line in units[next(path for path in units if path.suffix == ".timer")].splitlines() if "Cal" in line
-    )
-    subprocess.run(["systemd-analyze", "calendar", when.partition("=")[2]], capture_output=True, check=True)
+    (when,) = re.findall(r"(?m)^OnCalendar=(.*)$", "".join(units.values()))
+    subprocess.run(["systemd-analyze", "calendar", when], capture_output=True, check=True)
 
 
 def test_the_service_of_the_system_is_the_one_that_comes_with_releaser(tmp_path: Path) -> None:
@@ -60,51 +57,43 @@ def test_the_service_of_the_system_is_the_one_that_comes_with_releaser(tmp_path:
     assert 'ReadWritePaths=/srv/shop_stuff "-/home/a b/.cache/uv"\n' in service
 
 
+JOB = a_job(Path("/srv/stuff/shop"))
+
+
 def test_units_are_written_once_and_enabled_and_removed(tmp_path: Path) -> None:
-    systemd, job = systemd_of(tmp_path), a_job(Path("/srv/stuff/shop"))
-    systemd.install(job)
-    assert (tmp_path / "asked").read_text().splitlines() == ["--user daemon-reload", f"--user enable --now {job.timer}"]
-    assert not systemd.would_change(job)
-    place = tmp_path / "config/systemd/user"
-    assert sorted(path.name for path in place.iterdir()) == [f"{job.name}.service", job.timer]
-    systemd.remove(job)
+    systemd, place = systemd_of(tmp_path), tmp_path / "config/systemd/user"
+    systemd.install(JOB)
+    assert (tmp_path / "asked").read_text().splitlines() == ["--user daemon-reload", f"--user enable --now {JOB.timer}"]
+    assert not systemd.would_change(JOB)
+    assert sorted(path.name for path in place.iterdir()) == [f"{JOB.name}.service", JOB.timer]
+    systemd.remove(JOB)
     assert not [*place.iterdir()]
-    assert f"--user disable --now {job.timer}" in (tmp_path / "asked").read_text()
+    assert f"--user disable --now {JOB.timer}" in (tmp_path / "asked").read_text()
 
 
 def test_a_unit_that_somebody_has_edited_stays(tmp_path: Path) -> None:
-    systemd, job = systemd_of(tmp_path), a_job(Path("/srv/stuff/shop"))
-    systemd.install(job)
-    file = tmp_path / "config/systemd/user" / job.timer
+    systemd, file = systemd_of(tmp_path), tmp_path / "config/systemd/user" / JOB.timer
+    systemd.install(JOB)
     file.write_text(edited := file.read_text().replace("03:07", "05:00"))
     with pytest.raises(PreflightError, match="changed by hand"):
-        systemd.install(job)
+        systemd.install(JOB)
     assert file.read_text() == edited
 
 
 def test_what_systemd_refuses_leaves_nothing(tmp_path: Path) -> None:
-    systemd, job = systemd_of(tmp_path, fails_at="enable"), a_job(Path("/srv/stuff/shop"))
     with pytest.raises(PreflightError, match=r"not installed: systemctl failed .*: no bus"):
-        systemd.install(job)
+        systemd_of(tmp_path, fails_at="enable").install(JOB)
     assert not [*(tmp_path / "config/systemd/user").iterdir()]
 
 
-def test_without_a_bus_of_the_user_it_says_how_to_get_one(tmp_path: Path) -> None:
-    systemd, job = (
-        systemd_of(tmp_path, says="Failed to connect to bus: No medium found"),
-        a_job(Path("/srv/stuff/shop")),
-    )
+@pytest.mark.parametrize("of_user", [True, False])
+def test_without_a_bus_of_the_user_it_says_how_to_get_one(tmp_path: Path, of_user: bool) -> None:
+    systemd = systemd_of(tmp_path, says="Failed to connect to bus: No medium found")
     with pytest.raises(PreflightError) as error:
-        systemd.install(job)
-    for words in (
-        "sudo loginctl enable-linger $USER",
-        "XDG_RUNTIME_DIR=/run/user/$(id -u)",
-        "releaser schedule cron --i",
-    ):
-        assert words in error.value.advice
-    with pytest.raises(PreflightError) as error:
-        replace(systemd, of_user=False).install(job)
-    assert "enable-linger" not in error.value.advice
+        replace(systemd, of_user=of_user).install(JOB)
+    assert "releaser schedule cron --install" in error.value.advice
+    for words in ("loginctl enable-linger $USER", "XDG_RUNTIME_DIR=/run/user/$(id -u)"):
+        assert (words in error.value.advice) is of_user
 
 
 def test_a_path_that_no_unit_can_name_is_refused() -> None:
