@@ -112,12 +112,10 @@ class Pair:
         (place / f"late-1+{name}.dist-info").mkdir()
         metadata = f"Metadata-Version: 2.1\nName: late\nVersion: 1+{name}\n"
         (place / f"late-1+{name}.dist-info" / "METADATA").write_text(metadata, encoding="utf-8")
-        for shebang, script in (
-            (self.venv(name) / "bin" / "python", "probe"),
-            (self.link / "bin" / "python", "adopted"),
-        ):
-            (self.venv(name) / "bin" / script).write_text(f"#!{shebang}\n{SCRIPT}", encoding="utf-8")
-            (self.venv(name) / "bin" / script).chmod(0o755)
+        for venv, script in ((self.venv(name), "probe"), (self.link, "adopted")):
+            program = self.venv(name) / "bin" / script
+            program.write_text(f"#!{venv / 'bin' / 'python'}\n{SCRIPT}", encoding="utf-8")
+            program.chmod(0o755)
         if pinned:
             startup.put_into(self.venv(name))
 
@@ -142,16 +140,18 @@ class Pair:
             said = process.stdout.readline()
             assert said == "ready\n", said + process.stderr.read()
             self.flip("b")
-            out, err = process.communicate("\n", timeout=WAIT)
-        assert (process.returncode, err) == (0, "")
-        return dict(json.loads(out))
+            return dict(json.loads(_answer(process, "\n")))
 
     def said(self, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
         """Run a program to its end, and return what it printed; it has to succeed and to print no error."""
         with self.start(*words, env=env) as process:
-            out, err = process.communicate("", timeout=WAIT)
-        assert (process.returncode, err) == (0, "")
-        return out
+            return _answer(process, "")
+
+
+def _answer(process: subprocess.Popen[str], typed: str) -> str:
+    out, err = process.communicate(typed, timeout=WAIT)
+    assert (process.returncode, err) == (0, "")
+    return out
 
 
 def whole(facts: Mapping[str, Any], pair: Pair, name: str) -> None:

@@ -70,6 +70,7 @@ ACTS: dict[str, Callable[[ReleaseStore, int], object]] = {
     "built": built,
     "failed": lambda store, number: built(store, number, tests="failed"),
     "live": live,
+    "adopted": lambda store, number: live(store, number, tests="not run"),
     "broken": lambda store, number: live(store, number, works=False),
     "go": of(go_to),
     "withdraw": of(lambda store, name: store.record_withdrawn(store.find(name))),
@@ -158,6 +159,7 @@ def test_a_damaged_manifest_costs_one_release_and_not_the_others(store: ReleaseS
         ("built 1", "candidate"),
         ("failed 1", "failed"),
         ("live 1, unlink", "good"),
+        ("adopted 1, unlink", "good"),
         ("live 1, withdraw 1, unlink", "rolled-back"),
         ("failed 1, go 1, unlink", "failed"),
         ("live 1, live 2, withdraw 1, pin 2, go 1", "live, good*"),
@@ -170,12 +172,6 @@ def test_the_state_is_what_the_record_says_and_live_is_what_the_link_says(
     tell(store, story)
     assert known(store) == state
     assert [one.live for one in store.all()[::-1]] == ["live" in one for one in state.split(", ")]
-
-
-def test_an_adopted_release_without_tests_is_good(store: ReleaseStore) -> None:
-    live(store, 1, tests="not run")
-    store.link.unlink()
-    assert known(store) == "good"
 
 
 # Finding one
@@ -368,26 +364,16 @@ def test_a_directory_that_is_deleted_meanwhile_is_nobody_elses(
     assert store.foreign() == ()
 
 
-def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
-    release = live(store, 1)
-    (release.directory / "manifest.json").unlink()
-    assert store.incomplete() == ()
-
-
 # Removing
 
 
-def test_a_removed_release_is_gone_and_forgotten(store: ReleaseStore) -> None:
+def test_a_removed_release_is_gone_and_forgotten_and_the_live_one_is_not_removed(store: ReleaseStore) -> None:
     tell(store, "live 1, live 2, pin 1")
+    (two,) = ids(2)
     for _ in range(2):  # once more, after a crash in between
-        store.remove(*ids(1))
-        assert sorted(entry.name for entry in store.directory.iterdir()) == ids(2)
-        assert (list(store.ledger().activations), sorted(store.ledger().named)) == (ids(2), ids(2))
-
-
-def test_the_live_release_is_not_removed(store: ReleaseStore) -> None:
-    release = live(store, 1)
-    assert str(store.remove(release.id)[release.id]).endswith(f"it is live: '{release.id}'")
+        assert str(store.remove(*ids(1, 2))[two]).endswith(f"it is live: '{two}'")
+        assert sorted(entry.name for entry in store.directory.iterdir()) == [two]
+        assert (list(store.ledger().activations), sorted(store.ledger().named)) == ([two], [two])
     assert known(store) == "live"
 
 
@@ -518,10 +504,11 @@ def test_a_record_that_cannot_be_read_is_one_that_is_lost(store: ReleaseStore, t
     assert ([*store.find_unreadable_records()], restored(store)) == ([], [])
 
 
-def test_a_release_that_has_lost_its_manifest_keeps_its_record(store: ReleaseStore) -> None:
+def test_a_live_release_that_has_lost_its_manifest_is_no_rubbish_and_keeps_its_record(store: ReleaseStore) -> None:
     tell(store, "live 1, pin 1")
     release, before = store.find("live"), store.snapshot().lifecycles
     (release.directory / "manifest.json").unlink()
+    assert store.incomplete() == ()
     assert store.complete(release.manifest).pinned
     assert store.snapshot().lifecycles == before
 
