@@ -18,18 +18,21 @@ from tests.support.sites import SampleSite, SiteFactory
 OTHERS = 1  # a group, and a user, that every host has
 
 
-def open_up(site: SampleSite, *, way: str) -> list[Path]:
-    """Let others write the venv, as umask 002 does with the group of a web server; return what they may write."""
+def give(path: Path, way: str) -> None:
+    """Let others write a file or directory: its user, its group, or everybody."""
+    if way == "user":
+        os.chown(path, OTHERS, -1)
+    else:
+        os.chown(path, -1, OTHERS)
+        path.chmod(path.stat().st_mode | (stat.S_IWOTH if way == "everybody" else stat.S_IWGRP))
+
+
+def open_up(site: SampleSite, *, way: str) -> None:
+    """Let others write the venv, as umask 002 does with the group of a web server."""
     require(os.geteuid() == 0 and grp.getgrgid(OTHERS), "root gives files to a group")
     packages = next(site.link.resolve().glob("lib/python*/site-packages"))
-    places = [packages, packages / "alpha", packages / "alpha" / "__init__.py"]
-    for one in places:
-        if way == "user":
-            os.chown(one, OTHERS, -1)
-        else:
-            os.chown(one, -1, OTHERS)
-            one.chmod(one.stat().st_mode | (stat.S_IWOTH if way == "everybody" else stat.S_IWGRP))
-    return places
+    for one in (packages, packages / "alpha", packages / "alpha" / "__init__.py"):
+        give(one, way)
 
 
 @pytest.mark.parametrize(("way", "may"), [("group", False), ("everybody", False), ("group", True)])
@@ -92,19 +95,15 @@ def test_an_access_control_list_counts_as_others(tmp_path: Path) -> None:
     ]
 
 
-def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> Path:
+def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> None:
     """Put a file into the live venv that leaves a mark whenever its Python starts."""
     place = next(site.link.resolve().glob("lib/python*/site-packages")) / name
     place.parent.mkdir(exist_ok=True)
     code = f"import pathlib, sys; pathlib.Path({str(mark)!r}).write_text(repr(sys.orig_argv))\n"
     place.write_text(code, encoding="utf-8")
     for one in {place, place.parent} if "/" in name else {place}:
-        if way == "user":
-            os.chown(one, OTHERS, -1)
-        elif way != "owner":
-            os.chown(one, -1, OTHERS)
-            one.chmod(one.stat().st_mode | (stat.S_IWOTH if way == "everybody" else stat.S_IWGRP))
-    return place
+        if way != "owner":
+            give(one, way)
 
 
 @pytest.mark.parametrize(

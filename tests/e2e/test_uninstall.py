@@ -230,10 +230,13 @@ def test_a_symlink_that_somebody_changes_meanwhile_stays(
     assert not [*tmp_path.glob(".*.new")]
 
 
-def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_moved_back(
+def test_what_somebody_puts_there_meanwhile_is_kept_and_named_and_the_schedule_is_said_to_be_gone(
     make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The new entry cannot be moved back, either."""
     site = make_site.adopted()
+    crontab = crontab_of(site, "# mine\n")
+    site.releaser("schedule", "cron", "--install", check=0)
     calls: list[Path] = []
 
     def only_once(first: Path, second: Path) -> bool:
@@ -248,25 +251,9 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_mo
     monkeypatch.setattr(uninstall, "exchange", only_once)
     monkeypatch.setattr(uninstall, "leave_directory", at_work)
     report = uninstall.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
-    theirs = site.state_dir / LIVE_COPY
+    theirs, said = site.state_dir / LIVE_COPY, " ".join(map(str, report.problems))
     assert report.exit_code != 0
-    assert any(f"the new entry could not be moved back, and is now {theirs}" in str(one) for one in report.problems)
-    assert len(calls) == 2
-    assert os.readlink(theirs) == "theirs"
-
-
-def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_the_schedule(
-    make_site: SiteFactory,
-) -> None:
-    site = make_site.adopted()
-    programs = crontab_of(site, "").parent
-    site.releaser("schedule", "cron", "--install", check=0)
-    other = site.outer / "other"
-    other.symlink_to(os.readlink(site.link))
-    (programs / "cp").write_text(f'#!/bin/sh\n/bin/cp "$@" && /bin/ln -sfn {other} {site.link}\n')
-    (programs / "cp").chmod(0o755)
-    said = site.releaser("uninstall", "--yes").stderr
-    assert "it was changed meanwhile" in said
+    assert f"it was changed meanwhile; the new entry could not be moved back, and is now {theirs}" in said
     assert "the schedule was removed, so no updates start now" in said
-    assert os.readlink(site.link) == str(other)
-    assert not (programs / "crontab.text").exists()
+    assert len(calls) == 2
+    assert (os.readlink(theirs), crontab.read_text()) == ("theirs", "# mine\n")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import eventually
 from tests.support.commands import console_script, run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
@@ -165,20 +164,3 @@ def move_on(site: SampleSite, number: int) -> None:
 
 def verdicts(site: SampleSite) -> dict[str, str]:
     return {entry["release"]: entry["action"] for entry in site.json("prune", env=FEW)}
-
-
-def test_what_executes_another_program_gives_its_lease_back(site: SampleSite) -> None:
-    program = SAY + "input(); import os; os.execvp('sleep', ['sleep', '600'])"
-    user = User(site, program)
-    user.wait_until_ready()
-    (row,) = site.json("list")
-    assert row["in_use_by"] == [user.pid]
-    assert user.process.stdin is not None
-    user.process.stdin.write("go\n")
-    user.process.stdin.flush()
-    try:
-        eventually(lambda: site.json("list")[0]["in_use_by"] == [], "the end of its use")
-        assert user.process.poll() is None
-    finally:
-        user.process.kill()
-        user.process.communicate()

@@ -341,3 +341,20 @@ def test_processes_are_found_where_the_kernel_names_another_device_or_another_pr
         reused = {place: [os.getpid()] for place in leases.read_file_locks()}
         assert leases.holders(str(pair.release("a")), lambda: reused) == [process.pid]
         process.communicate("\n", timeout=60)
+
+
+def test_what_executes_another_program_gives_its_lease_back(pair: Pair) -> None:
+    program = "import os; print('ready', flush=True); input(); os.execvp('sleep', ['sleep', '600'])"
+    release = str(pair.release("a"))
+    with pair.start(".venv/bin/python", "-c", program) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            process.stdout.readline()
+            assert leases.holders(release) == [process.pid]
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            eventually(lambda: leases.holders(release) == [], "the end of its use")
+            assert process.poll() is None
+        finally:
+            process.kill()

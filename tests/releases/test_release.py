@@ -1,17 +1,14 @@
 """One release: its name, its manifest, what it tells of itself."""
 
 import json
-from dataclasses import MISSING, fields
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, manifest_type, new_id, write_manifest
-from releaser.system.files import UnreadableStateError, read_state
-from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
-
-REQUIRED = [one.name for one in fields(Manifest) if one.default is MISSING and one.default_factory is MISSING]
+from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, manifest_type, new_id, write_manifest
+from releaser.system.files import read_state
+from tests.releases.makers import NOW, a_manifest, on_paper
 
 
 @pytest.mark.parametrize(
@@ -38,15 +35,6 @@ def test_times_are_written_in_utc(tmp_path: Path) -> None:
     assert found is not None
     assert found.created_at == NOW
     assert found.created_at.tzinfo == UTC
-
-
-@pytest.mark.parametrize("key", REQUIRED)
-def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
-    content = as_stored(a_manifest())
-    del content[key]
-    (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(UnreadableStateError, match=key):
-        read_state(tmp_path / MANIFEST, manifest_type())
 
 
 def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:
