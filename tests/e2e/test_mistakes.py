@@ -1,11 +1,18 @@
-"""Mistakes of people: a wrong directory, a project that is not adopted, a misspelt word; and what to do about them."""
+"""Mistakes of people: a wrong directory or call, a project that is not adopted, a misspelt word; what to do."""
 
+import json
+import re
+import sys
 from pathlib import Path
 
+import pytest
+
 from releaser.site.settings import FIRST_FAILED_VARIABLE
+from tests.e2e.refusals import everything, refused, seem_no_bug
 from tests.support import snapshots
-from tests.support.commands import console_script, run
+from tests.support.commands import Finished, console_script, run
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer
 
 INIT = "what to do: Run `releaser init` to adopt the project."
 COMMANDS = (
@@ -196,3 +203,133 @@ def test_a_dry_run_says_that_a_release_would_wait(make_site: SiteFactory) -> Non
     said = site.releaser("update --dry-run", env=env, check=0).stdout
     assert "would wait once it is built: /srv/first did not end well" in said
     assert "would wait" not in site.releaser("update --dry-run --force", env=env, check=0).stdout
+
+
+# Wrong calls
+
+
+WRONG_USAGE: list[tuple[tuple[str, ...], str]] = [
+    (("updaet",), "updaet"),
+    (("update", "--colour"), "--colour"),
+    (("update", "now"), "now"),
+    (("update", "--project"), "--project"),
+    (("update", "--project", ""), "--project"),
+    (("list", "--project="), "--project"),
+    (("update", "--wait", "-1"), "--wait"),
+    (("update", "--wait", "soon"), "soon"),
+    (("update", "--from", ""), "is not a valid channel name"),
+    (("update", "--from", "/srv/shop", "alpha"), "NAME cannot be combined with --from"),
+    (("update", "-v", "-q"), "--verbose cannot be combined with --quiet"),
+    (("show",), "RELEASE"),
+    (("diff",), "A"),
+    (("pin",), "RELEASE"),
+    (("run",), "COMMAND"),
+    (("history", "-n", "0"), "-n"),
+    (("init", "--with", "alpha==1.0.0"), "--with needs --from-venv or --from-requirements"),
+    (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "names no version"),
+    (("init", "--from-venv", "~nobody-of-that-name/venv"), "does not exist"),
+    (
+        ("init", "--from-venv", ".venv", "--with", "a @ git+https://kitty:s3cret@example.org/a.git"),
+        "git would store",
+    ),
+]
+
+
+def test_wrong_usage(make_site: SiteFactory) -> None:
+    site = make_site()
+    before = everything(site)
+    for words, shown in WRONG_USAGE:
+        finished = run([console_script(), *words], cwd=site.path, env=site.env, check=2)
+        assert finished.stdout == ""
+        assert shown in finished.stderr
+        assert re.match(r"releaser: [^\n]+\n  what to do: [^\n]+\n\Z", finished.stderr)
+        assert "s3cret" not in finished.stderr
+        seem_no_bug(finished)
+    assert not site.state_dir.exists()
+    assert everything(site) == before
+
+
+def test_a_directory_that_is_gone_or_of_nobody(make_site: SiteFactory) -> None:
+    """The whole path of the project is all that is needed then."""
+    site = make_site()
+    begin = "import os, sys; os.mkdir('x'); os.chdir('x'); os.rmdir('../x'); os.execv(sys.argv[1], sys.argv[1:])"
+    nowhere: list[str | Path] = [sys.executable, "-c", begin, console_script()]
+    for words in (["status"], ["list"], ["list", "--json"], ["run", "true"], ["update", "--project", "site"]):
+        finished = run([*nowhere, *words], cwd=site.outer, env=site.env, check=3)
+        assert finished.stdout == ""
+        assert "the current directory was deleted, so releaser cannot find the project" in finished.stderr
+        seem_no_bug(finished)
+    run([*nowhere, "list", "--project", site.path], cwd=site.outer, env=site.env, check=0)
+    unknown = [console_script(), "status", "--project", "~nobody-of-that-name/site"]
+    assert "home directory" in run(unknown, cwd=site.outer, env=site.env, check=3).stderr
+
+
+@pytest.mark.story
+def test_a_project_that_is_not_there_is_mailed_to_the_admins_of_releaser_unless_its_path_was_typed(
+    make_site: SiteFactory, tmp_path: Path, smtp_server: MailServer, dead_port: int
+) -> None:
+    site, gone, people = make_site(), tmp_path / "gone" / "shop", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON"
+    server = {"AUTO_UPDTR__EMAIL_FROM": "updater@example.org", "AUTO_UPDTR__EMAIL_HOST": smtp_server.host}
+    root = {people: '[["Root","root@example.org"]]'}
+
+    def call(command: str, project: Path, **env: str) -> Finished:
+        words: list[str | Path] = [console_script(), *command.split(), "--project", project]
+        finished = run(words, cwd=site.path, env=site.environment(server | env), check=3)
+        assert "\x1b" not in finished.stderr
+        assert "does not exist\n  what to do: Correct --project or RELEASER_PROJECT." in finished.stderr
+        seem_no_bug(finished)
+        return finished
+
+    port = str(smtp_server.port)
+    for command in ("init", "prune", "check", "list", "status"):
+        assert call(command, gone, AUTO_UPDTR__EMAIL_HOST_PORT=port, **root).stdout == ""
+    call("update", tmp_path / "\x1b[2Jsite")
+    assert smtp_server.messages == []
+    assert "mail: sent to root@example.org" in call("update", gone, AUTO_UPDTR__EMAIL_HOST_PORT=port, **root).stderr
+    (mail,) = smtp_server.messages
+    assert (mail.recipients, mail.sender) == (("root@example.org",), "updater@example.org")
+    assert "shop" in mail.message["Subject"]
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert str(gone) in body.get_content()
+    assert not gone.parent.exists()
+    # Neither wrong settings nor a dead mail server change what is wrong first of all.
+    nobody = {people: "root"}
+    for env, said in ((nobody, people), (root | {"AUTO_UPDTR__EMAIL_HOST_PORT": str(dead_port)}, str(dead_port))):
+        finished = call("update --json", tmp_path / "shop", **env)
+        assert said in finished.stderr
+        report = json.loads(finished.stdout)
+        assert (report["result"], report["exit_code"], report["live_changed"]) == ("refused", 3, False)
+        missing = f"project {tmp_path / 'shop'} does not exist. Correct --project or RELEASER_PROJECT."
+        assert missing in report["problems"]
+        assert (tmp_path / ".releaser").exists() == (env is not nobody), "a mail that could not be sent is kept"
+
+
+def make_everything_wrong(site: SampleSite) -> None:
+    site.git("switch", "--quiet", "--create", "feature/main")
+    site.git("remote", "set-url", "origin", "../gone.git")
+    site.edit("uv.lock", "garbage\n")
+    site.edit("notes.txt", "mine\n")
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.replace('requires-python = ">=3.11"\n', "").replace('prod = ["prodtools"]', "prod = 3")
+    site.edit("pyproject.toml", text + "[tool.releaser]\nkep = 3\nuv = '/nowhere/uv'\n")
+    site.write_dotenv({"ADMINS_JSON": "Ada", "RELEASER_ENVIRONMENT": "production"})
+
+
+@pytest.mark.story
+def test_all_problems_are_in_one_report(make_site: SiteFactory) -> None:
+    site = make_site()
+    make_everything_wrong(site)
+    for command in ("check", "update"):
+        refusal = refused(site, command=command, env={"RELEASER_UNIX_GROUP": "nobody-of-that-name"})
+        refusal.says(site.path / "pyproject.toml", "tool.releaser.kep")
+        refusal.says(site.outer / ".env", "ADMINS_JSON")
+        refusal.says(site.path / "pyproject.toml", "requires-python")
+        refusal.says(site.path / "uv.lock", "not a valid lock")
+        refusal.says("/nowhere/uv", "`uv`")
+        refusal.says("`prod`", "is not a list")
+        refusal.says("nobody-of-that-name")
+        refusal.says("the checkout is on feature/main, not main")
+        refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
+        refusal.says("origin", "does not appear to be a git repository")
+        assert len(refusal.problems) == 10

@@ -85,21 +85,8 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     by_mail_server(site, smtp_server)
     site.git("switch", "--quiet", "--create", "master")
     site.git("push", "--quiet", "--set-upstream", "origin", "master")
-    answers = [
-        "",
-        "prod",
-        "local",
-        "",
-        "",
-        " ",
-        "none",
-        "ada@example.org, bob@example.org",
-        "127.0.0.1",
-        "corn",
-        "",
-        "y",
-    ]
-    status, said = on_terminal(site, "setup", typed="".join(f"{one}\n" for one in answers))
+    mails = "none\nada@example.org, bob@example.org\n127.0.0.1\n"
+    status, said = on_terminal(site, "setup", typed=f"\nprod\nlocal\n\n\n \n{mails}corn\n\ny\n")
     assert status == 0, said
     assert "Detected: the checkout is on master.\r\nBranch that goes live [master]: " in said
     assert "Did you mean production?" in said
