@@ -260,7 +260,7 @@ def test_a_directory_that_is_gone_or_of_nobody(make_site: SiteFactory) -> None:
         assert "the current directory was deleted, so releaser cannot find the project" in finished.stderr
         seem_no_bug(finished)
     run([*nowhere, "list", "--project", site.path], cwd=site.outer, env=site.env, check=0)
-    unknown = [console_script(), "status", "--project", "~nobody-of-that-name/site"]
+    unknown: list[str | Path] = [console_script(), "status", "--project", "~nobody-of-that-name/site"]
     assert "home directory" in run(unknown, cwd=site.outer, env=site.env, check=3).stderr
 
 
