@@ -1,8 +1,7 @@
 """Packages that have nothing to install for some Python."""
 
-import json
-
 import pytest
+import tomlkit
 
 from releaser.locks.installed import find_unbuildable, has_build, tags_of
 from releaser.locks.lock import LockFile
@@ -14,16 +13,7 @@ PURE = "pkg-1.0-py3-none-any.whl"
 
 def lock_with(**package: object) -> LockFile:
     entry = {"name": "pkg", "version": "1.0", "source": {"registry": "https://index.example.org/simple"}, **package}
-    lines = [f"{key} = {_toml(value)}" for key, value in entry.items()]
-    return LockFile.parse("\n".join(["version = 1", "[[package]]", *lines]).encode())
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
+    return LockFile.parse(tomlkit.dumps({"version": 1, "package": [entry]}).encode())
 
 
 def lacks(lock: LockFile, python: str) -> bool:

@@ -124,6 +124,16 @@ CASES = {
         settings={"upgrade": "minor"},
         refused=('`upgrade = "minor"` excludes it', 'add `alpha = "all"` to the table'),
     ),
+    "a hold on what it needs refuses": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
+        held=("beta",),
+        refused=(
+            "beta would go from 1.0.0 to 1.1.0 (the lock or another package requires it), and beta is on hold by you",
+        ),
+    ),
+    "`ignore` refuses": Case(CAPPED, settings={"ignore": "alph*"}, refused=("`ignore` names it", "from `ignore`")),
+    "an age refuses": Case({**CAPPED, "alpha 2.0.0": File(FOR_NEW, days=1)}, refused=("`min_age_packages`",)),
     "a constraint refuses": Case(
         CAPPED, settings={"constraints": "limits.txt"}, refused=("constrained by limits.txt:1: alpha<2",)
     ),

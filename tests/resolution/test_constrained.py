@@ -146,6 +146,7 @@ AB, ABC = {"alpha": "1.0 2.0", "beta": "1.0 1.1"}, {"alpha": "1.0 2.0", "beta": 
 ONE = {"alpha": "1.0 2.0"}
 TWO = {"alpha": "1.0 2.0", "beta": "1.0 2.0"}
 PATCH, MINOR = Upgrade(level="patch"), Upgrade(level="minor")
+BETA_PATCH = Upgrade(packages=(("beta", "patch"),))
 MINOR_BUT_BETA = Upgrade(level="minor", packages=(("beta", "all"),))
 AGES = {"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1}
 # Of alpha, 1.1 is old enough, and 2.0 and 2.1 are not; nor is 1.1 of beta.
@@ -186,6 +187,7 @@ def split(given: Mapping[str, Any], offered: Mapping[str, str]) -> tuple[Table, 
         # Only what is asked for comes in, with what it needs.
         (ABC, NAMED, "alpha 2.0, beta 1.1, gamma 1.0", None),
         (ABC, {**NAMED, "held": held("beta")}, "alpha 1.0, beta 1.0, gamma 1.0", None),
+        (ABC, {**NAMED, "upgrade": BETA_PATCH}, "alpha 1.0, beta 1.0, gamma 1.0", None),
         (ABC, {**NAMED, "failed": failed(beta="1.1")}, "alpha 1.0, beta 1.0, gamma 1.0", None),
         (
             ABC,
