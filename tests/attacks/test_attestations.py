@@ -14,6 +14,7 @@ from tests.support.sites import SampleSite, SiteFactory
 
 EVIL = {"alpha/__init__.py": "__version__ = '1.1.0'\nEVIL = True\n"}
 OWN = "example/alpha"
+ROOT = {"RELEASER_ATTESTATIONS_ROOT": "../root.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Served:
 
     def require(self) -> None:
         """Let attestations be required."""
-        self.site.write_dotenv({"RELEASER_ATTESTATIONS": "require", "RELEASER_ATTESTATIONS_ROOT": "../root.json"})
+        self.site.write_dotenv({"RELEASER_ATTESTATIONS": "require", **ROOT})
 
     def refused(self) -> str:
         """Let an update be refused; return why."""
@@ -42,13 +43,19 @@ class Served:
         assert self.site.live_id() == live
         return finished.stderr
 
+    def attested(self) -> tuple[str, list[str]]:
+        """Update; return what is said of attestations, and what is a problem."""
+        report = self.site.json("update")
+        assert report["result"] == "updated"
+        return next(one["detail"] for one in report["steps"] if one["step"] == "attestations"), report["problems"]
+
 
 @pytest.fixture
 def served(make_site: SiteFactory) -> Iterator[Served]:
     """A site of which alpha 1.0.0 is live, which its own repository has published."""
     site, sigstore = make_site(venv=True), Sigstore()
     (site.outer / "root.json").write_text(json.dumps(sigstore.root), encoding="utf-8")
-    site.write_dotenv({"RELEASER_ATTESTATIONS_ROOT": "../root.json"})
+    site.write_dotenv(ROOT)
     with serving(site.index.path) as index:
         from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
@@ -57,93 +64,71 @@ def served(make_site: SiteFactory) -> Iterator[Served]:
         yield Served(site=site, index=index, sigstore=sigstore)
 
 
-def attested(site: SampleSite, *args: str) -> tuple[str, list[str]]:
-    """Update; return what is said of attestations, and what is a problem."""
-    report = site.json("update", *args)
-    assert report["result"] == "updated"
-    return next(one["detail"] for one in report["steps"] if one["step"] == "attestations"), report["problems"]
-
-
 def test_what_its_repository_has_published_comes_in_and_is_remembered(served: Served) -> None:
     served.index.provenance.clear()  # what is live was not attested, so that nothing but memory can tell afterwards
     served.publish("1.1.0", OWN)
-    assert attested(served.site) == ("1 of 1 package attested", [])
+    assert served.attested() == ("1 of 1 package attested", [])
     served.index.provenance.clear()
     served.publish("1.2.0")
-    assert "no longer has an attestation; it was published by example/alpha (GitHub, publish.yml)" in str(
-        attested(served.site)[1]
-    )
+    lost = "no longer has an attestation; it was published by example/alpha (GitHub, publish.yml)"
+    assert lost in str(served.attested()[1])
 
 
 def test_an_index_that_strips_attestations_is_told_of_and_refused_where_they_are_required(served: Served) -> None:
+    """What a search for culprits builds several times is told once."""
     served.publish("1.1.0")
-    assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 no longer has an attestation" in str(attested(served.site)[1])
+    served.site.publish("beta", "1.1.0", broken=True)
+    told, problems = served.attested()
+    assert told == "0 of 2 packages attested"
+    lost = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 no longer has an attestation"
+    assert [lost in one for one in problems].count(True) == 1
+    assert served.site.live_version("beta") == "1.0.0"
     served.require()
     served.publish("1.2.0")
     assert "`releaser accept alpha`" in served.refused()
     served.site.releaser("accept", "alpha", check=0)
-    assert attested(served.site) == ("0 of 1 package attested", [])
+    assert served.attested() == ("0 of 1 package attested", [])
     served.publish("1.3.0")
-    assert attested(served.site)[1] == []
+    assert served.attested()[1] == []
 
 
-def test_what_a_search_for_culprits_builds_several_times_is_told_once(served: Served) -> None:
-    served.publish("1.1.0")
-    served.site.publish("beta", "1.1.0", broken=True)
-    told, problems = attested(served.site)
-    assert told == "0 of 2 packages attested"
-    assert ["of alpha 1.1.0 no longer has an attestation" in one for one in problems].count(True) == 1
-    assert served.site.live_version("beta") == "1.0.0"
-
-
-def test_another_file_under_the_attestation_of_the_true_one_is_refused(served: Served) -> None:
+def test_attestations_that_do_not_verify_are_refused(served: Served) -> None:
     served.publish("1.1.0", OWN)
-    served.site.index.publish("alpha", "1.1.0", modules=EVIL)
+    served.site.index.publish("alpha", "1.1.0", modules=EVIL)  # under the attestation of the true one
     assert "has an attestation that does not verify: its attestations are for another file" in served.refused()
 
-
-def test_an_attestation_that_somebody_else_has_signed_is_refused_where_one_is_required(served: Served) -> None:
-    wheel = served.publish("1.1.0")
-    served.index.provenance[wheel.name] = Sigstore().provenance(wheel, OWN)
-    dotenv = {"RELEASER_ATTESTATIONS_ROOT": "../root.json"}
-    served.require()
-    said = served.refused()
-    assert "the publisher of alpha 1.1.0 could not be determined: Verification failed" in said
-    assert "root.json may be outdated; or pypi-attestations" in said
-    served.site.write_dotenv(dotenv)  # else keys that have changed would hold up all that mends security
-    assert attested(served.site)[0].startswith("0 of 1 package attested; unknown: alpha 1.1.0: Verification failed")
-
-
-def test_an_attestation_with_the_signature_of_something_else_is_refused(served: Served) -> None:
-    wheel = served.publish("1.1.0", OWN)
+    wheel = served.publish("1.1.1", OWN)  # with the signature of something else
     envelope = served.index.provenance[wheel.name]["attestation_bundles"][0]["attestations"][0]["envelope"]
     envelope["signature"] = "AAAA"
     said = served.refused()
     assert "has an attestation that does not verify: Verification failed: DSSE: invalid signature" in said
     assert "An outdated `attestations_root` or version of pypi-attestations may be the cause." in said
 
-
-def test_an_attestation_of_another_repository_under_the_name_of_its_own_is_refused(served: Served) -> None:
-    wheel = served.publish("1.1.0", "evil/alpha")
+    wheel = served.publish("1.1.2", "evil/alpha")  # of another repository under the name of its own
     served.index.provenance[wheel.name]["attestation_bundles"][0]["publisher"]["repository"] = OWN
     assert "has an attestation that does not verify: Verification failed" in served.refused()
 
-
-def test_another_publisher_is_refused_until_somebody_accepts_it(served: Served) -> None:
-    served.publish("1.1.0", "evil/alpha")
+    served.publish("1.1.3", "evil/alpha")  # of another publisher, until somebody accepts it
     dry, said = served.site.releaser("update", "--dry-run", check=0).stdout, served.refused()
-    assert "packages differ from those of the live release: alpha 1.1.0 is now published by evil/alpha" in dry
-    assert "alpha 1.1.0 is now published by evil/alpha (GitHub, publish.yml) (before: example/alpha" in said
+    assert "packages differ from those of the live release: alpha 1.1.3 is now published by evil/alpha" in dry
+    assert "alpha 1.1.3 is now published by evil/alpha (GitHub, publish.yml) (before: example/alpha" in said
     served.site.releaser("accept", "alpha", check=0)
-    assert attested(served.site) == ("1 of 1 package attested", [])
+    assert served.attested() == ("1 of 1 package attested", [])
     served.publish("1.2.0", "Evil/Alpha", workflow="release.yml")
-    assert attested(served.site) == ("1 of 1 package attested", [])
+    assert served.attested() == ("1 of 1 package attested", [])
 
 
-def test_an_index_that_does_not_answer_holds_up_nothing_but_what_must_be_attested(served: Served) -> None:
-    wheel = served.publish("1.1.0", OWN)
-    served.index.provenance[wheel.name] = None
+def test_what_cannot_be_determined_holds_up_nothing_but_what_must_be_attested(served: Served) -> None:
+    wheel = served.publish("1.1.0")
+    served.index.provenance[wheel.name] = Sigstore().provenance(wheel, OWN)  # which somebody else has signed
     served.require()
-    assert "the publisher of alpha 1.1.0 could not be determined: 127.0.0.1" in served.refused()
-    served.site.write_dotenv({"RELEASER_ATTESTATIONS_ROOT": "../root.json"})
-    assert attested(served.site)[1] == []
+    said = served.refused()
+    assert "the publisher of alpha 1.1.0 could not be determined: Verification failed" in said
+    assert "root.json may be outdated; or pypi-attestations" in said
+    served.site.write_dotenv(ROOT)  # else keys that have changed would hold up all that mends security
+    assert served.attested()[0].startswith("0 of 1 package attested; unknown: alpha 1.1.0: Verification failed")
+    served.index.provenance[served.publish("1.2.0", OWN).name] = None  # the index does not answer
+    served.require()
+    assert "the publisher of alpha 1.2.0 could not be determined: 127.0.0.1" in served.refused()
+    served.site.write_dotenv(ROOT)
+    assert served.attested()[1] == []

@@ -2,13 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.scenes import edit_pyproject
-from tests.support.simple_index import SimpleIndex, serving
+from tests.support.simple_index import serving
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import write_sdist
 
@@ -52,66 +49,54 @@ def build_wheel(directory, settings=None, metadata=None):
 """
 
 
-class Scene:
-    """A site that takes a source release from an index with a password; uv can find the password in some place."""
-
-    def __init__(self, site: SampleSite, index: SimpleIndex, mark: Path) -> None:
-        self.site, self.index, self.mark = site, index, mark
-
-    def offer(self, version: str, *, looks: bool) -> None:
-        backend = _BACKEND.format(place=str(self.mark), version=version, password=PASSWORD, looks=looks)
-        write_sdist(self.site.index.path, "alpha", version, {"pyproject.toml": _OF_BACKEND, "backend.py": backend})
-
-    def keep(self, place: str) -> dict[str, str]:
-        """Keep the password in a place, and return the variables that are needed for it."""
-        home = Path(self.site.env["HOME"])
-        if place == "variable":
-            return {"UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": PASSWORD, "UV_GITHUB_TOKEN": PASSWORD}
-        if place == "netrc":
-            (home / ".netrc").write_text(f'machine 127.0.0.1 login me password "{PASSWORD}"\n', encoding="utf-8")
-            (home / ".netrc").chmod(0o600)
-        else:
-            self.site.uv("auth", "login", self.index.url, "--username", "me", "--password", PASSWORD)
-        return {}
-
-    def shut_in(self) -> dict[str, str | None]:
-        """Let what is built write nothing but what it has found."""
-        return {"RELEASER_SANDBOX": "bwrap", "RELEASER_TEST_WRITABLE": str(self.mark.parent), "SAMPLE_SITE_RUNS": None}
-
-    def looked(self) -> list[tuple[list[str], bool]]:
-        return [tuple(json.loads(line)) for line in self.mark.read_text(encoding="utf-8").splitlines()]
+def offer(site: SampleSite, version: str, *, mark: Path, looks: bool) -> None:
+    backend = _BACKEND.format(place=str(mark), version=version, password=PASSWORD, looks=looks)
+    write_sdist(site.index.path, "alpha", version, {"pyproject.toml": _OF_BACKEND, "backend.py": backend})
 
 
-@pytest.fixture
-def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
+def keep(site: SampleSite, place: str, url: str) -> dict[str, str]:
+    """Keep the password in a place, and return the variables that are needed for it."""
+    if place == "variable":
+        return {"UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": PASSWORD, "UV_GITHUB_TOKEN": PASSWORD}
+    if place == "netrc":
+        netrc = Path(site.env["HOME"], ".netrc")
+        netrc.write_text(f'machine 127.0.0.1 login me password "{PASSWORD}"\n', encoding="utf-8")
+        netrc.chmod(0o600)
+    else:
+        Path(site.env["HOME"], ".netrc").unlink()
+        site.uv("auth", "login", url, "--username", "me", "--password", PASSWORD)
+    return {}
+
+
+def test_a_build_does_not_find_the_password_of_its_index(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site(venv=True, packages={"beta": "1.0"}, dependencies=["beta"])
     Path(site.env["HOME"], ".config", "tool").mkdir(parents=True)
+    mark = tmp_path / "notes" / "mark"
+    mark.parent.mkdir()
+    # What is built can write nothing but what it has found.
+    site.env |= {"RELEASER_SANDBOX": "bwrap", "RELEASER_TEST_WRITABLE": str(mark.parent)}
+    del site.env["SAMPLE_SITE_RUNS"]
     with serving(site.index.path) as index:
-        (tmp_path / "notes").mkdir()
-        scene = Scene(site, index, tmp_path / "notes" / "mark")
         site.publish("helper", "1.0")
-        scene.offer("1.0", looks=False)
+        offer(site, "1.0", mark=mark, looks=False)
         settings = f'[[tool.uv.index]]\nname = "my-own"\nurl = "{index.url}"\ndefault = true'
         text = edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', settings)
         site.edit("pyproject.toml", text.replace('"beta"', '"beta", "alpha"'))
         site.push_commit("Take packages from a server", lock=True)
         site.uv("sync", "--quiet", "--group", "local")
         site.releaser("init", check=0)
-        yield scene
-
-
-@pytest.mark.parametrize("place", ["variable", "netrc", "store"])
-def test_a_build_does_not_find_the_password_of_its_index(scene: Scene, place: str) -> None:
-    site = scene.site
-    scene.offer("1.1", looks=True)
-    more = scene.keep(place)
-    scene.index.login = f"me:{PASSWORD}"
-    reading, writing = os.pipe()
-    os.write(writing, b"for somebody else")
-    site.releaser("update", check=0, env={**more, **scene.shut_in()})
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        assert pipe.read() == b"for somebody else"
-    assert site.live_version("alpha") == "1.1"
-    assert scene.looked()
-    assert all(not found and tool for found, tool in scene.looked()), scene.looked()
+        index.login = f"me:{PASSWORD}"
+        for place, version in (("variable", "1.1"), ("netrc", "1.2"), ("store", "1.3")):
+            offer(site, version, mark=mark, looks=True)
+            env = keep(site, place, index.url)
+            reading, writing = os.pipe()
+            os.write(writing, b"for somebody else")
+            site.releaser("update", check=0, env=env)
+            os.close(writing)
+            with open(reading, "rb") as pipe:
+                assert pipe.read() == b"for somebody else"
+            assert site.live_version("alpha") == version
+            looked = [json.loads(line) for line in mark.read_text(encoding="utf-8").splitlines()]
+            assert looked
+            assert all(not found and tool for found, tool in looked), looked
+            mark.unlink()

@@ -18,27 +18,12 @@ LOCK = 'version = 1\nrequires-python = ">=3.8"\n[[package]]\nname = "site"\nvers
 SECONDS = 60.0  # that a call may take, where uv would wait for five minutes
 
 
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary directory that everybody may write."""
-    place = tmp_path / "shared"
-    place.mkdir()
-    place.chmod(0o1777)
-    monkeypatch.setattr("tempfile.tempdir", str(place))
-    return place
-
-
-def hold_all(stack: ExitStack, shared: Path) -> list[str]:
-    """Lock all the files that uv has left there, as a stranger does who has made them first."""
-    files = [*shared.glob("uv-*.lock")]
-    for file in files:
-        fcntl.flock(stack.enter_context(file.open()), fcntl.LOCK_EX)
-    return [file.name for file in files]
-
-
-def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, shared: Path) -> None:
-    tree, venv = tmp_path / "tree", tmp_path / "venv"
-    tree.mkdir()
+def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, venv, shared = tmp_path / "tree", tmp_path / "venv", tmp_path / "shared"
+    for place in (tree, shared):
+        place.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
     (tree / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
     (tree / "uv.lock").write_text(LOCK, encoding="utf-8")
     environ = clean_environment(tmp_path, tmp_path / "cache") | {"TMPDIR": str(shared)}
@@ -48,7 +33,10 @@ def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, shared: Path) -> Non
     where = {**environ, "UV_PROJECT_ENVIRONMENT": str(venv)}
     subprocess.run(at_first, cwd=tree, env=where, check=True, capture_output=True)
     with ExitStack() as stack:
-        assert hold_all(stack, shared)
+        files = [*shared.glob("uv-*.lock")]
+        assert files
+        for file in files:  # as a stranger does who has made them first
+            fcntl.flock(stack.enter_context(file.open()), fcntl.LOCK_EX)
         uv = Uv(runner=Runner(environ=environ), executable=uv_executable(), timeout=SECONDS)
         uv.sync(tree, venv, words, python=python)
     assert {path.name for path in shared.iterdir() if not path.name.startswith("uv-")} == set()
