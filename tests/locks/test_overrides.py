@@ -186,6 +186,6 @@ def test_it_is_seen_whether_uv_has_taken_an_override() -> None:
     taken = [from_elsewhere("beta"), exact]
     for override in taken:
         assert not_taken([override], LOCK) == ()
-    others = (from_elsewhere("alpha"), from_elsewhere("shop-parts"), from_elsewhere("gamma"))
-    others += (other, Override(name="beta", specifier="==1.0"))
-    assert not_taken([*taken, *others], LOCK) == others
+    others = [from_elsewhere(name) for name in ("alpha", "shop-parts", "gamma")]
+    others += [other, Override(name="beta", specifier="==1.0")]
+    assert not_taken([*taken, *others], LOCK) == tuple(others)
