@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,33 +16,46 @@ from tests.support.guards import require
 from tests.support.sites import SampleSite
 from tests.support.templates import Templates
 
-# What nothing here does, and why.
-NOT_TRANSLATED = {
-    "Type": "how systemd waits for the program",
-    "KillMode": "how systemd ends it",
-    "TimeoutStopSec": "how systemd ends it",
-    "RemoveIPC": "what systemd deletes after the last process of the user",
-    "SystemCallArchitectures": "libseccomp refuses other architectures anyway",
+
+def empty(*places: str) -> list[str]:
+    words = ("--perms", "1777", "--tmpfs")
+    return [word for place in places if os.path.isdir(place) for word in (*words, place)]
+
+
+def read_only(*places: str) -> list[str]:
+    return [word for place in places for word in ("--ro-bind-try", place, place)]
+
+
+# What bubblewrap, and setpriv in it, do for an option; what is done by nothing here has None, and why.
+MOUNTS = {
+    "ProtectSystem=strict": ["--ro-bind", "/", "/", "--bind", "/proc", "/proc"],
+    "ProtectHome=read-only": read_only("/home", "/root", "/run/user"),
+    "PrivateTmp=yes": empty("/tmp", "/var/tmp"),
+    "PrivateDevices=yes": ["--dev", "/dev"],
+    "ProtectControlGroups=yes": read_only("/sys/fs/cgroup"),
+    "ProtectKernelModules=yes": empty("/usr/lib/modules"),
 }
-SECCOMP = (
-    "SystemCallFilter",
-    "SystemCallErrorNumber",
-    "RestrictAddressFamilies",
-    "RestrictNamespaces",
-    "LockPersonality",
-    "RestrictRealtime",
-)
-READ_ONLY = {
-    "ProtectControlGroups": ("/sys/fs/cgroup",),
-    "ProtectHome": ("/home", "/root", "/run/user"),
+BECOMES = {
+    "NoNewPrivileges=yes": ["--no-new-privs"],
+    "CapabilityBoundingSet=": ["--bounding-set=-all", "--inh-caps=-all"],
 }
-EMPTY = {"ProtectKernelModules": ("/usr/lib/modules",), "PrivateTmp": ("/tmp", "/var/tmp")}
-BY_WORDS = {
-    ("PrivateDevices", "yes"): ("mounts", "--dev", "/dev"),
-    ("NoNewPrivileges", "yes"): ("become", "--no-new-privs"),
-    ("CapabilityBoundingSet", ""): ("become", "--bounding-set=-all", "--inh-caps=-all"),
+FILTERS = {
+    "SystemCallFilter": None,  # the calls
+    "RestrictAddressFamilies": None,  # the families
+    "RestrictNamespaces": None,  # the namespaces
+    "SystemCallErrorNumber": "EPERM",
+    "LockPersonality": "yes",
+    "RestrictRealtime": "yes",
 }
-PREVENTED = ("ProtectClock",)  # by the filter, no capabilities, and /dev
+NOT_HERE = {
+    "Type=oneshot": "how systemd waits for the program",
+    "User=deploy": "the test has a user of its own",
+    "KillMode=mixed": "how systemd ends it",
+    "TimeoutStopSec=5min": "how systemd ends it",
+    "RemoveIPC=yes": "what systemd deletes after the last process of the user",
+    "SystemCallArchitectures=native": "libseccomp refuses other architectures anyway",
+    "ProtectClock=yes": "prevented by the filter, no capabilities, and /dev",
+}
 # Says what the tests of a candidate cannot write, and how its system is seen.
 TESTS = """
 import os
@@ -57,44 +69,28 @@ def test_reach(packages):
 """
 
 
-@dataclass
 class Sandbox:
-    """The arguments of bubblewrap, in the order in which they have to be."""
+    """What the options of the unit say, as arguments of bubblewrap and setpriv and as a filter of system calls."""
 
-    mounts: list[str] = field(default_factory=lambda: ["--ro-bind", "/", "/", "--bind", "/proc", "/proc"])
-    writable: list[str] = field(default_factory=list)
-    become: list[str] = field(default_factory=list)
-    filters: dict[str, list[str]] = field(default_factory=dict)
-
-    def take(self, name: str, value: str, places: dict[str, str]) -> None:
-        """Do what one option says; the test fails for one that is not known here."""
-        if name in NOT_TRANSLATED:
-            return
-        if name in SECCOMP:
-            self.filters[name] = value.split()
-        elif name in READ_ONLY and value in ("yes", "read-only"):
-            self.mounts += [word for place in READ_ONLY[name] for word in ("--ro-bind-try", place, place)]
-        elif name in EMPTY and value == "yes":
-            self.mounts += [
-                word for place in EMPTY[name] if os.path.isdir(place) for word in ("--perms", "1777", "--tmpfs", place)
-            ]
-        elif name == "ReadWritePaths":
-            for word in value.split():
-                place = re.sub("|".join(places), lambda found: places[found[0]], word.removeprefix("-"))
-                self.writable += ["--bind-try" if word.startswith("-") else "--bind", place, place]
-        elif (name, value) in BY_WORDS:
-            getattr(self, BY_WORDS[name, value][0]).extend(BY_WORDS[name, value][1:])
-        elif not ((name in PREVENTED and value == "yes") or (name, value) == ("ProtectSystem", "strict")):
-            pytest.fail(f"{UNIT.name}: {name}={value} is not translated here")
+    def __init__(self, places: dict[str, str]) -> None:
+        service = UNIT.read_text(encoding="utf-8").partition("[Service]\n")[2]
+        lines = [line for line in service.splitlines() if line and not line.startswith("#")]
+        options = dict(line.split("=", 1) for line in lines)
+        self.command, writable = options.pop("ExecStart"), options.pop("ReadWritePaths").split()
+        self.filters = {name: options.pop(name) for name in FILTERS}
+        assert all(wanted in (None, self.filters[name]) for name, wanted in FILTERS.items())
+        known = {f"{name}={value}" for name, value in options.items()}
+        assert known == {*MOUNTS, *BECOMES, *NOT_HERE}, "an option is not translated here"
+        self.mounts, self.become = ([word for words in table.values() for word in words] for table in (MOUNTS, BECOMES))
+        self.writable = list[str]()
+        for word in writable:
+            place = re.sub("|".join(places), lambda found: places[found[0]], word.removeprefix("-"))
+            self.writable += ["--bind-try" if word.startswith("-") else "--bind", place, place]
 
     def run(self, words: list[str | Path], env: dict[str, str], *beside: str) -> Finished:
         """Run a command of the site's user in it."""
-        families = self.filters["RestrictAddressFamilies"]
-        assert self.filters["LockPersonality"] == ["yes"]
-        assert (self.filters["RestrictRealtime"], self.filters["SystemCallErrorNumber"]) == (["yes"], ["EPERM"])
-        filtered = seccomp.filter_file(
-            self.filters["SystemCallFilter"], families, namespaces=self.filters["RestrictNamespaces"]
-        )
+        calls, families, namespaces = (self.filters[name].split() for name in [*FILTERS][:3])
+        filtered = seccomp.filter_file(calls, families, namespaces=namespaces)
         try:
             os.set_inheritable(filtered, True)
             user = [f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups", *self.become]
@@ -122,15 +118,8 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
     env = {**environment_of(ADA, site), **outside, "TMPDIR": "/tmp"}
     env.pop("SAMPLE_SITE_RUNS")
     places = {"/srv/%i_stuff": str(site.outer), "/home/deploy/.cache/uv": env["UV_CACHE_DIR"]}
-    sandbox, command = Sandbox(), ""
-    service = UNIT.read_text(encoding="utf-8").partition("[Service]\n")[2]
-    for line in service.splitlines():
-        name, _, value = line.partition("=")
-        if name == "ExecStart":
-            command = value
-        elif line and not line.startswith("#") and name != "User":
-            sandbox.take(name, value, places)
-    assert command == "/opt/releaser/bin/releaser update --project /srv/%i_stuff/%i"
+    sandbox = Sandbox(places)
+    assert sandbox.command == "/opt/releaser/bin/releaser update --project /srv/%i_stuff/%i"
     beside = ("--ro-bind", str(everybodys), str(everybodys))  # stands for /opt/releaser
     Path(env["UV_CACHE_DIR"]).mkdir()
     os.chown(env["UV_CACHE_DIR"], ADA, GROUP)
