@@ -40,6 +40,8 @@ class Capability(Frozen):
     #: Functions that add to the venv of a candidate after its packages: each gets the site and the venv, and raises
     #: BuildError, ToolError and OSError.
     additions: Names = ()
+    #: Subclasses of `Confinement`, of which the first counts.
+    confinements: Names = ()
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
@@ -80,6 +82,7 @@ CAPABILITIES = (
     Capability(
         name="sandbox",
         settings=("sandbox.settings.SandboxSettings",),
+        confinements=("candidate.confined.Sandboxed",),
         checks=("candidate.sandbox.sandbox_findings",),
     ),
     Capability(

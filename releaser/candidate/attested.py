@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.attestation_settings import AttestationSettings
-from releaser.candidate.install import only_built
+from releaser.candidate.build_limits import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.origins import Answer, Judgement, OriginFacts, Publisher, judge

@@ -10,9 +10,8 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.checkout.untracked import weigh
 from releaser.errors import BuildError, Finding, ToolError, how_to_set
 from releaser.releases.journal import note, read_notes
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from releaser.candidate.git_sources import Fetched
+    from releaser.core.confinement import Purpose
     from releaser.report import RunLog
     from releaser.site.site import Site
 
@@ -43,7 +43,6 @@ _LARGE = 500_000_000  # bytes, of a file
 _FEW = 500  # files
 #: Directories in which writes are not reported.
 _IGNORED_DIRECTORIES = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
-Purpose = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 
 
@@ -136,8 +135,6 @@ def sandbox_of(
     of the staging tree, and the files that control uv. Raises ToolError if that is impossible.
     """
     bubblewrap = bubblewrap_of(site)
-    if what != "builds":
-        mark_tried(site)
     if bubblewrap is None or not site.tree.is_staged:
         yield Sandbox()
         return
@@ -349,16 +346,6 @@ def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
         path.symlink_to(os.fsdecode(content))
     else:
         path.write_bytes(content)
-
-
-def keep_from_live_data(site: Site) -> None:
-    """Make a new staging tree without links to the live checkout, if the sandbox that the links need does not work.
-
-    Raises BuildError.
-    """
-    if site.tree.carried.needs_sandbox and bubblewrap_of(site) is None:
-        mark_tried(site)
-        renew_tree(site)
 
 
 def advice_on(site: Site, output: str) -> str:

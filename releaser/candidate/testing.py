@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADD_TESTS, ADVICE, NONE_RUN, TEST, failing_tests
-from releaser.candidate.sandbox import advice_on, report_discarded_files, report_missing_sandbox
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
+from releaser.core.confinement import confinement
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, how_to_set
 from releaser.releases.blocks import FailedTestsSection, block_candidate, change_blocks
 from releaser.releases.integrity import usable
@@ -70,7 +70,7 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; store their output."""
-    report_missing_sandbox(work.site, work.log)
+    confinement().before_tests(work.site, work.log)
     due = list_trials(work.site, work.facts)
     if after is not None:
         due = due[due.index(after) + 1 :]
@@ -78,7 +78,7 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
         for trial in due:
             result = _try(work, candidate, trial)
             outputs.write(result.output + "\n")
-            report_discarded_files(work.site, work.log)
+            confinement().after_tests(work.site, work.log)
             if not result.passed:
                 return result
     return None
@@ -220,7 +220,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
             "before": f"{NONE_RUN}, and none ran on the live release",
         }.get(blame, f"{NONE_RUN}, so releaser cannot check the release")
         return message, ADD_TESTS
-    advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
+    advice = f"{ADVICE} " if result.proves_nothing else confinement().advice(work.site, result.output)
     if result.timed_out:
         advice = f"If the tests need longer, {how_to_set('test_timeout', '1h')}. "
     next_try = words.again

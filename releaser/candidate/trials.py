@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.install import sync
+from releaser.candidate.install import keep_from_live_data, sync
 from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
-from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
+from releaser.core.confinement import confinement
 from releaser.errors import BuildError, ReleaserError, SandboxError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import MADE, is_marked
@@ -110,7 +110,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     with install_test_packages(site, venv, lock, scratch=scratch) as extra_venv:
         try:
             with (
-                sandbox_of(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
+                confinement().inside(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
                 _watching(sandbox, trial.command) as (watched, end),
             ):
                 finished = run_inside(site, venv, trial.command, extra_venv=extra_venv, sandbox=watched)

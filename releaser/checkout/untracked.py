@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.checkout.output import declared_places
 from releaser.checkout.staging_settings import StagingSettings
+from releaser.core.confinement import confinement
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.reporting.hook_settings import BuildSettings
 from releaser.resolution.version_settings import VersionSettings
-from releaser.sandbox.bubblewrap import Bubblewrap
-from releaser.sandbox.choice import INSTALL, find_sandbox
 from releaser.site.space import Need, find_lacks
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -40,7 +39,7 @@ _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv rea
 _IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
-_INSTALL = f"{INSTALL}, so that tests can read all files, and releaser discards their changes"
+_TO_READ = "so that tests can read all files, and releaser discards their changes"
 
 Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
 
@@ -52,7 +51,7 @@ class Way(Frozen):
     links: bool
     #: Why nothing is linked, and the advice; the reason is empty if paths are linked.
     reason: str = ""
-    remedy: str = _INSTALL
+    remedy: str = ""
 
 
 def way_into_tree(site: Site) -> Way:
@@ -60,8 +59,8 @@ def way_into_tree(site: Site) -> Way:
     if BuildSettings.of(site).before_build is not None:
         reason = "`before_build` runs without a sandbox, and could write to it"
         return Way(links=False, reason=reason, remedy="Let `before_build` install its dependencies")
-    found = find_sandbox(site)
-    return Way(links=True) if isinstance(found, Bubblewrap) else Way(links=False, reason=found)
+    reason = confinement().why_not(site)
+    return Way(links=not reason, reason=reason, remedy=f"{confinement().remedy}, {_TO_READ}")
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:

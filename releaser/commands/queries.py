@@ -41,15 +41,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     """Check the site, and print the result. Raises PreflightError with the problems."""
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.output import ADD_TESTS, NONE_RUN
-    from releaser.candidate.sandbox import (
-        describe_discarded_files,
-        describe_sandbox,
-        list_discarded_files,
-        sandbox_warnings,
-    )
-    from releaser.candidate.sandbox_probe import try_sandbox
     from releaser.candidate.try_release import try_live
     from releaser.checkout.untracked import skipped_warnings
+    from releaser.core.confinement import confinement
     from releaser.pipelines.adopt import find_dropped_packages, find_open_venv, find_unsynced
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
@@ -67,16 +61,16 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         *list_unfinished(site),
         *site.exposed,
         *mail_warnings(site),
-        *sandbox_warnings(site),
+        *confinement().warnings(site),
         *find_dropped_packages(site),
         *unrestarted_warnings(site),
         *skipped_warnings(site),
     )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
-    sandbox = describe_sandbox(site)
+    sandbox = confinement().describe(site)
     if sandbox and not ctx.output.json:
         ctx.output.note(f"sandbox for tests and builds: {sandbox}")
-    tried = try_sandbox(site) if tries else ()
+    tried = confinement().probe(site) if tries else ()
     if tried and not ctx.output.json:
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
@@ -92,9 +86,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     try:
         if tests:
             failed = try_live(site)
-            warnings += ctx.warn(
-                [describe_discarded_files(outside.values())] if (outside := list_discarded_files(site)) else []
-            )
+            warnings += ctx.warn(filter(None, [confinement().describe_writes(site)]))
             if failed:
                 advice = {True: ADD_TESTS, False: "Read the output of the tests."}
                 raise PreflightError(

@@ -34,6 +34,13 @@ class Resolution(Frozen):
 ResolveAgain = Callable[[FailedVersions], Resolution]
 
 
+class KeptVersions(Frozen):
+    """A lock to start from, and the findings about its packages."""
+
+    lock: LockFile
+    findings: tuple[Finding, ...] = ()
+
+
 class Wanted(Frozen):
     """The request that a source answers."""
 

@@ -1,15 +1,21 @@
-"""The commit that an update makes live."""
+"""The commit that an update makes live, and why it may have to rebuild the live release."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.errors import Finding
 from releaser.site.site import Pulled
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.releases.blocks import StoredBlock
+    from releaser.releases.release import Release
     from releaser.tools.git_state import Commit
+
+_WRITERS = (
+    "releaser builds a new release from its lock. Check who changed it: `uv sync` and `pip` write to the live venv."
+)
 
 
 class Target(Frozen):
@@ -36,3 +42,19 @@ class Target(Frozen):
     def pulled(self) -> Pulled | None:
         """The commits that change the code; None without any."""
         return Pulled(old=self.head, new=self.commit, count=len(self.commits)) if self.brings_code else None
+
+
+class RebuildReason(Frozen):
+    """Why the live release has to be rebuilt."""
+
+    release: Release
+    reason: str
+    #: True if the release itself was changed, and not only its Python or the settings.
+    is_damaged: bool
+    #: True if nothing can run on it, so that the site is down.
+    is_down: bool = False
+
+    def describe_damage(self) -> Finding:
+        """Return the finding for a live release that is rebuilt because it was changed."""
+        message = f"the live release {self.release.id} is damaged: {self.reason}"
+        return Finding("release-damaged", message, _WRITERS)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.answers import Schedule
+from releaser.core.confinement import confinement
 from releaser.errors import ToolError, UsageError, refuse
-from releaser.sandbox.settings import SandboxSettings
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, admit, name_of
 from releaser.site.setting_files import MAIL_VARIABLES, find_mail_settings, write_mail_settings
@@ -218,7 +218,7 @@ def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None
 def _places(site: Site) -> list[str]:
     """Return the directories that updates of a site write: around the checkout, and elsewhere."""
     project, found = site.project, [site.project.outer]
-    places = [project.state_dir, project.venv.parent, *(Path(path) for path in SandboxSettings.of(site).test_writable)]
+    places = [project.state_dir, project.venv.parent, *(Path(path) for path in confinement().writable(site))]
     with contextlib.suppress(ToolError):
         layout = site.git.layout
         places += [layout.top.parent, layout.common_directory]

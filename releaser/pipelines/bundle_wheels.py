@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import WHEELS, Target
 from releaser.bundles.wheels import LockedWheel, find_metadata, pack_installed, select_wheels
-from releaser.candidate.lock_builds import build_within_limits, lock_sandbox
+from releaser.candidate.build_limits import build_within_limits
+from releaser.core.confinement import confinement
 from releaser.errors import ToolError, refuse
 from releaser.releases.release import Release, lock_of
 from releaser.site.conventions import needed_groups
@@ -154,7 +155,7 @@ def _pack_requirements(
 def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[str, ...]:
     """Return the further build requirements that the backend of a package names. Raises ToolError."""
     place = tree / own.place
-    with lock_sandbox(site, tree, python) as sandbox:
+    with confinement().locking(site, tree, python) as sandbox:
         words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / path) for path in own.paths)]
         env = {**site.runner.neutral, **dict(sandbox.variables)}
         finished = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, sandbox=sandbox)

@@ -24,8 +24,8 @@ from releaser.answers import (
 from releaser.candidate.audit_settings import OFF, AuditSettings
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import failing_live_tests
-from releaser.candidate.sandbox import runs_without_sandbox
 from releaser.checkout.move import CHECKOUT
+from releaser.core.confinement import confinement
 from releaser.core.follow_up import read_pending
 from releaser.core.run import name_run
 from releaser.errors import (
@@ -272,7 +272,7 @@ def status(site: Site) -> Status:
         failing_live_tests=failing_live_tests(project.state_dir, live),
         blocked=_why_blocked(runs),
         not_restarted=str(find_unrestarted(site) or ""),
-        without_sandbox=runs_without_sandbox(site),
+        without_sandbox=confinement().was_missing(site),
         problems=tuple(problems),
         on_hold=_answers(OnHold, (*blocks.by("rollback"), *blocks.by("person", "tests"))),
         failed_candidates=_answers(FailedCandidate, blocks.candidates),
@@ -421,7 +421,6 @@ def outdated(site: Site) -> OutdatedReport:
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
     from releaser.candidate.audit import audit_release, is_asked
-    from releaser.candidate.lock_builds import lock_builds
     from releaser.resolution.outdated import find_outdated
 
     def find_fixes() -> Mapping[str, str]:
@@ -430,4 +429,4 @@ def outdated(site: Site) -> OutdatedReport:
             return {}
         return audit_release(site, site.uv.executable, live).fixes()
 
-    return find_outdated(site, lock_builds(site), find_fixes=find_fixes)
+    return find_outdated(site, confinement().lock_builds(site), find_fixes=find_fixes)

@@ -10,7 +10,7 @@ import socket
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
-from releaser.candidate.sandbox import describe_access
+from releaser.core.confinement import confinement
 from releaser.errors import PreflightError, ToolError, UsageError
 from releaser.pipelines.setup import NONE, choose_scheduler, find_default, make_edits, read_answer
 from releaser.serving.health_settings import ask_page, health_findings
@@ -170,7 +170,7 @@ def introduce(site: Site, name: str) -> Iterator[str]:
 
 def _describe_tests(site: Site) -> Iterator[str]:
     """Yield lines about what the tests can touch on this host."""
-    yield describe_access(site)
+    yield confinement().describe_access(site)
     given = site.runner.site_variables
     files: dict[str, Mapping[str, str]] = {
         str(path): read_variables(path).values for path in (site.project.outer / ".env", site.project.checkout / ".env")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
+from releaser.core.source import KeptVersions
 from releaser.errors import Finding, ResolutionError, ToolError
 from releaser.locks.installed import Pin, has_build, list_installed, list_unbuildable, tags_of, versions_for
 from releaser.locks.limits import exclude_newer
@@ -39,13 +40,6 @@ if TYPE_CHECKING:
 _ROUNDS = 6  # questions to uv, if its answers have no build, either
 _OWN_MOVE = "the project requires another version there"
 _BY_OTHERS = "the lock or another package requires it"
-
-
-class KeptVersions(Frozen):
-    """A lock with the installed versions for the Python of a run, and the findings about changed packages."""
-
-    lock: LockFile
-    findings: tuple[Finding, ...] = ()
 
 
 def needs_keeping(work: Workspace) -> bool:

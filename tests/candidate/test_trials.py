@@ -72,7 +72,7 @@ def test_a_sandbox_that_cannot_be_made_proves_nothing(monkeypatch: pytest.Monkey
     for name in ("keep_from_live_data", "mark_tried"):
         monkeypatch.setattr(trials, name, lambda *_: None)
     monkeypatch.setattr(trials, "install_test_packages", lambda *_, **__: nullcontext(None))
-    monkeypatch.setattr(trials, "sandbox_of", fail)
+    monkeypatch.setattr(trials, "confinement", lambda: SimpleNamespace(inside=fail))
     site: Any = SimpleNamespace(tree=SimpleNamespace(is_staged=False))
     with pytest.raises(BuildError, match="the tests could not be run: no temporary directory can be made"):
         trials.run_trial(site, TESTS, tmp_path, tmp_path / "uv.lock")

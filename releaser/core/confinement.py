@@ -1,0 +1,96 @@
+"""The interface of a confinement: it keeps the tests and builds of a candidate away from the live site."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Literal
+
+from releaser.capabilities import make
+from releaser.system.process import Attempt, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from releaser.errors import Finding
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+    from releaser.tools.uv import LockBuilds
+
+Purpose = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
+
+
+class Confinement:
+    """This one confines nothing: tests and builds may do what the user may. Subclasses override what they do."""
+
+    #: What to do for a host where `why_not` has a reason.
+    remedy = ""
+
+    def works(self, site: Site) -> bool:
+        """Return if tests and builds are confined here. Raises BuildError if the settings require it."""
+        return False
+
+    def inside(self, site: Site, venv: Path, *others: Path, what: Purpose = "tests") -> AbstractContextManager[Sandbox]:
+        """Return a sandbox that may write to `venv`, `others` and the staging tree. Raises ToolError at the end."""
+        return contextlib.nullcontext(Sandbox())
+
+    def locking(self, site: Site, tree: Path, python: Path) -> AbstractContextManager[Sandbox]:
+        """Return a sandbox for a uv that builds packages to make a lock in `tree`. Raises ToolError."""
+        return contextlib.nullcontext(Sandbox())
+
+    def lock_builds(self, site: Site) -> LockBuilds | None:
+        """Return how uv builds packages to learn their dependencies; None if it builds them as always."""
+
+    def sync(self, site: Site, venv: Path, run: Callable[..., None], words: Sequence[str]) -> None:
+        """Install into a new venv by `run`, which takes the arguments of uv and a sandbox. Raises ToolError."""
+        run(words)
+
+    def before_tests(self, site: Site, log: RunLog) -> None:
+        """Report, before tests, what they are not kept from."""
+
+    def after_tests(self, site: Site, log: RunLog) -> None:
+        """Report, after tests, what they were kept from."""
+
+    def advice(self, site: Site, output: str) -> str:
+        """Return what to do if the confinement made tests fail, by their output; empty if it did not."""
+        return ""
+
+    def describe(self, site: Site) -> str:
+        """Name the confinement for `releaser check`; empty without one."""
+        return ""
+
+    def describe_access(self, site: Site) -> str:
+        """Say, before the tests of a site first run, which files and services of this host they can change."""
+        return "The tests run without a sandbox: they can write to every file that this user can write to."
+
+    def why_not(self, site: Site) -> str:
+        """Return why tests and builds are not confined here; empty if they are."""
+        return "there is no sandbox"
+
+    def writable(self, site: Site) -> tuple[str, ...]:
+        """Return the paths that the settings let tests and builds write, besides their own."""
+        return ()
+
+    def describe_writes(self, site: Site) -> str:
+        """Say where the tests of this run wrote, and what became of that; empty if it is nothing or not known."""
+        return ""
+
+    def probe(self, site: Site) -> tuple[Attempt, ...]:
+        """Try what tests could reach, and return the results."""
+        return ()
+
+    def warnings(self, site: Site) -> tuple[Finding, ...]:
+        """Return warnings for `releaser check`."""
+        return ()
+
+    def was_missing(self, site: Site) -> bool:
+        """Return if the last tests should have been confined, and were not."""
+        return False
+
+
+@functools.cache
+def confinement() -> Confinement:
+    """Return the confinement of tests and builds."""
+    return next(iter(make("confinements")), Confinement())

@@ -1,0 +1,112 @@
+"""Why the live release has to be rebuilt: it is damaged, or its Python or a setting has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import seal
+from releaser.candidate.testing import build, run_tests
+from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
+from releaser.checkout.pull import as_checked_out
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
+from releaser.core.change import Deployment
+from releaser.core.confinement import confinement
+from releaser.core.gate import Case
+from releaser.core.target import RebuildReason
+from releaser.core.run import Run, Workspace, new_log
+from releaser.errors import BuildError, Finding, refuse
+from releaser.gates import ask, examine, foresee
+from releaser.locks.installed import find_unbuildable, installed_key
+from releaser.locks.origins import OriginFacts
+from releaser.pipelines.deploy import deploy
+from releaser.pipelines.preflight import Scope, check_unmoved, preflight
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases import leases
+from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
+from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
+from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
+from releaser.releases.store import ReleaseStore, store_of
+from releaser.releases.venv import VenvFacts, executable_of
+from releaser.report import Plan, RunLog, RunReport
+from releaser.resolution.another_python import KeptVersions, keep_installed, needs_keeping
+from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
+from releaser.resolution.sources import mirror_sources
+from releaser.site.conventions import default_groups
+from releaser.site.pythons import Choice, find_request, minor
+from releaser.system.frozen import Frozen
+from releaser.system.temporary import temporary_directory
+from releaser.tools.uv import uninstallable_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.core.target import Target
+    from releaser.site.site import Site, SiteFacts
+
+_PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
+
+
+def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> RebuildReason | None:
+    """Return why the live release has to be rebuilt; None if it need not be. Raises PreflightError."""
+    refuse_unreadable_live(live)
+    if live is None:
+        return None
+    found = find_live_damage(live)
+    if found is not None and found.kind == "gone" and live.works():  # the failure may be temporary
+        time.sleep(_PAUSE)
+        found = find_live_damage(live)
+    if reason := explain_rebuild(site, live, found):
+        is_built = found is None and live.manifest.origin == "built"
+        is_damaged = not is_built and not has_lost_python(live, found)
+        is_down = found is not None and found.fatal
+        return RebuildReason(release=live, reason=reason, is_damaged=is_damaged, is_down=is_down)
+    request, built_with = find_request(site), live.manifest.python
+    if request is None or request.admits(built_with) or minor(choice.version) == minor(built_with):
+        return None
+    reason = f"{request.name} is {request.version!r}, but it was built with Python {built_with}"
+    return RebuildReason(release=live, reason=reason, is_damaged=False)
+
+
+def refuse_unreadable_live(live: Release | None) -> None:
+    """Refuse if the interpreter of the live release is hidden from releaser, but not gone. Raises PreflightError.
+
+    It is hidden if it does not start here, while processes run on its file, which is not deleted.
+    """
+    if live is None or live.works() or not os.path.isdir(live.venv):
+        return
+    time.sleep(_PAUSE)
+    if live.works():
+        return
+    interpreter = VenvFacts.of(live.manifest).interpreter
+    executable = interpreter.executable if interpreter is not None else executable_of(live.venv / "bin" / "python")
+    running = [pid for pid in leases.holders(str(live.directory)) if leases.executable(pid) == executable]
+    if not running:
+        return
+    count = "1 process runs" if len(running) == 1 else f"{len(running)} processes run"
+    message = (
+        f"releaser cannot see the interpreter of the live release {live.id} ({executable}), but {count} on it:"
+        f" {', '.join(map(str, running))}"
+    )
+    advice = (
+        "Nothing was changed. A sandbox, a mount or permissions hide that file: give releaser access to it. To "
+        "build with"
+        " another interpreter, run `releaser rebuild`."
+    )
+    refuse("interpreter-hidden", message, advice)
+
+
+def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
+    """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
+    if reason := explain_need_to_rebuild(live, found):
+        return reason
+    # Only the setting counts: releaser's own choice may change with the disk.
+    wanted, built_with = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
+    if wanted is None or not built_with or wanted == built_with:
+        return ""
+    return f"`link_mode` is {wanted}, but it was built with {built_with}"

@@ -1,0 +1,193 @@
+"""Workspaces for candidates, and building a release from a lock as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import seal
+from releaser.candidate.testing import build, run_tests
+from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
+from releaser.checkout.pull import as_checked_out
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
+from releaser.core.change import Deployment
+from releaser.core.confinement import confinement
+from releaser.capabilities import gather
+from releaser.core.source import KeptVersions
+from releaser.core.gate import Case
+from releaser.core.run import Run, Workspace, new_log
+from releaser.errors import BuildError, Finding, refuse
+from releaser.gates import ask, examine, foresee
+from releaser.locks.installed import find_unbuildable, installed_key
+from releaser.locks.origins import OriginFacts
+from releaser.pipelines.deploy import deploy
+from releaser.pipelines.preflight import Scope, check_unmoved, preflight
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases import leases
+from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
+from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
+from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
+from releaser.releases.store import ReleaseStore, store_of
+from releaser.releases.venv import VenvFacts, executable_of
+from releaser.report import Plan, RunLog, RunReport
+from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
+from releaser.resolution.sources import mirror_sources
+from releaser.site.conventions import default_groups
+from releaser.site.pythons import Choice, find_request, minor
+from releaser.system.frozen import Frozen
+from releaser.system.temporary import temporary_directory
+from releaser.tools.uv import uninstallable_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from releaser.locks.lock import LockFile
+
+    from releaser.core.target import Target
+    from releaser.site.site import Site, SiteFacts
+
+def is_repair(live: Release | None) -> bool:
+    """True if a rebuild may repair the site: the live release is missing or damaged."""
+    return live is None or find_live_damage(live) is not None
+
+
+def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:
+    """Ask the gates, before a staging tree is made, whether a release may be begun. Raises their refusals."""
+    examine("begun", _case_before(run.site, run.log, facts), force=force)
+
+
+def _case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
+    work = workspace_of(site, log, facts)
+    return Case(work=work, lock=facts.lock, may_wait=False, is_repair=is_repair(work.live))
+
+
+def starting_lock(work: Workspace, lock: LockFile) -> KeptVersions:
+    """Return the lock to start from: `lock`, unless a capability changes it. Raises ResolutionError and PreflightError."""
+    kept = KeptVersions(lock=lock)
+    for start in gather("starting_locks"):
+        found = start(work, kept.lock)
+        kept = KeptVersions(lock=found.lock, findings=(*kept.findings, *found.findings))
+    return kept
+
+
+def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
+    """Return a workspace for the code of `site`, which may be a staging tree."""
+    return Workspace(
+        site=site,
+        log=log,
+        facts=facts,
+        before=facts,
+        live=store_of(site).live(),
+        examine_lock=lambda work, lock: examine("locked", Case(work=work, lock=lock)),
+    )
+
+
+@contextlib.contextmanager
+def open_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[Workspace]:
+    """Yield a workspace with the code that is checked out, in a temporary directory."""
+    with temporary_directory() as base:
+        target = as_checked_out(take_snapshot(site, records=False))
+        yield workspace_aside(see_aside(site, base), log, facts, target)
+
+
+def workspace_aside(seen: Site, log: RunLog, facts: SiteFacts, target: Target) -> Workspace:
+    """Return a workspace next to the repository of `see_aside`. Raises BuildError and PreflightError."""
+    return _workspace_in(stage_aside(seen, log, target, whole=target.moves), log, facts, aside=True)
+
+
+def _workspace_in(tree: Site, log: RunLog, facts: SiteFacts, *, aside: bool = False) -> Workspace:
+    mirror_sources(tree, log, aside=aside)
+    return workspace_of(tree, log, replace(facts, uv=replace(facts.uv, lock_builds=confinement().lock_builds(tree))))
+
+
+# Building from a lock as it is
+
+
+@contextlib.contextmanager
+def open_workspace(
+    site: Site, log: RunLog, facts: SiteFacts, target: Target, *, whole: bool = True
+) -> Iterator[Workspace]:
+    """Yield the workspace for candidates, in a staging tree of a commit; a failure undoes the work of the run.
+
+    Unless `whole`, the tree only has the files for resolving, see `staging_tree`.
+    """
+    tree = staging_tree(site, log, target.commit, pulled=target.pulled, whole=whole)
+    with undo_on_failure(site, log), tree as inside:
+        yield _workspace_in(inside, log, facts)
+
+
+def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Deployment, CheckoutSnapshot]:
+    """Build, test and seal a release from the lock of the checkout; return its deployment, and the snapshot to compare.
+
+    Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
+    """
+    site, log, snapshot = run.site, run.log, take_snapshot(run.site)
+    run.find_changes = partial(find_changes, site, snapshot)
+    target = as_checked_out(snapshot)
+    with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
+        release, case = build_as_locked(work, force=force)
+        wait = ask("ready", case, force=force)
+        if wait is not None and wait.error is not None:
+            store_of(site).record_waiting(release, wait.reason)  # its error says what to do with the release
+            raise wait.error
+    return Deployment(release=release, target=target), snapshot
+
+
+def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
+    """Build, test and seal a release from the lock of the staging tree; return it with its case for the gates.
+
+    No version is skipped. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
+    which names the packages without a build for this Python, PreflightError and ResolutionError.
+    """
+    kept = starting_lock(work, read_made_lock(work.site.project.root))
+    work = work.starting_from(kept.lock)
+    work.log.note(*kept.findings)
+    resolution = resolve_as_locked(work, kept.lock)
+    work.log.learn(changes=resolution.diff)
+    groups, python = default_groups(work.site), work.facts.choice.version
+    if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):
+        raise _unbuildable(missing, python)
+    # A person wants the release now.
+    case = Case.of(work, resolution, may_wait=False, is_repair=is_repair(work.live))
+    examine("resolved", case, force=force)
+    try:
+        candidate = build(work, resolution)
+    except BuildError as error:
+        if failed := uninstallable_packages(error.output):
+            raise _unbuildable(failed, python, output=error.output) from error
+        raise
+    run_tests(work, candidate)
+    case = replace(case, venv=candidate.venv)
+    return seal(work, candidate, tests="passed", facts=examine("tested", case, force=force)), case
+
+
+def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
+    count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
+    message = f"{count} no build for Python {python}: {', '.join(packages)}"
+    advice = "Run `releaser update` first: newer versions may have a build. Or stay on the present Python."
+    return BuildError(message, advice, output=output)
+
+
+def describe_python(choice: Choice) -> list[Finding]:
+    """Return findings if the Python of the site is gone, or the requested one is not installed."""
+    problems = []
+    if choice.instead_of:
+        message = (
+            f"Python {minor(choice.instead_of)} is no longer installed. The site now runs on Python "
+            f"{choice.version}, with"
+            " which its tests pass"
+        )
+        advice = "The site stays on that version. To change it, run `releaser rebuild --python VERSION`."
+        problems.append(Finding("python-gone", message=message, advice=advice))
+    if request := choice.against:
+        source = f"{request.source} is {request.version!r}"
+        message = f"{source}, which is not installed; the site now runs on Python {choice.version}"
+        advice = f"Set it to {minor(choice.version)!r}, or remove it. Until then, updates are refused."
+        problems.append(Finding("python-not-installed", message=message, advice=advice))
+    return problems
+
+
