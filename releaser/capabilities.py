@@ -35,6 +35,18 @@ class Capability(Frozen):
     checks_of_django: Names = ()
     rules: Names = ()
     sources: Names = ()
+    #: Functions that may change the lock from which an update starts: each gets a workspace and the lock, and returns
+    #: `KeptVersions`.
+    starting_locks: Names = ()
+    #: Functions that build a candidate that passes its tests, from a workspace, a resolution and what resolves again;
+    #: the first counts.
+    searches: Names = ()
+    #: Functions that return why the live release has to be rebuilt, from a site, the choice of its Python and the
+    #: release; and functions that refuse to touch that release now.
+    rebuild_reasons: Names = ()
+    guards: Names = ()
+    #: Subclasses of `Adopter`.
+    adopters: Names = ()
     #: Functions that return the supply of a site whose settings name a source; None for any other site.
     supplies: Names = ()
     #: Functions that add to the venv of a candidate after its packages: each gets the site and the venv, and raises
@@ -102,11 +114,19 @@ CAPABILITIES = (
     Capability(
         name="search for what breaks the tests",
         settings=("candidate.culprit_settings.CulpritSettings",),
+        searches=("candidate.build_and_test.build_and_test",),
         reported=("locks.bisect.CulpritsSection",),
     ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
     ),
+    Capability(name="another Python", starting_locks=("resolution.another_python.keep_installed",)),
+    Capability(
+        name="damaged releases",
+        rebuild_reasons=("pipelines.damage.find_rebuild_reason",),
+        guards=("pipelines.damage.refuse_unreadable_live",),
+    ),
+    Capability(name="adoption", adopters=("pipelines.adopt.Venvs",)),
     Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),

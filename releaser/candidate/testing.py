@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADD_TESTS, ADVICE, NONE_RUN, TEST, failing_tests
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
+from releaser.capabilities import gather
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
 from releaser.core.confinement import confinement
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
     from releaser.core.run import Workspace
-    from releaser.core.source import Resolution
+    from releaser.core.source import Resolution, ResolveAgain
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
     from releaser.site.site import Site
@@ -66,6 +67,18 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
     if failed is not None:
         raise note_failure(work, candidate, failed, find_blame(work, failed)).error()
     renew_tree(work.site)  # the next steps run without a sandbox
+
+
+def make_candidate(work: Workspace, resolution: Resolution, again: ResolveAgain | None) -> Candidate:
+    """Return a candidate that passes its tests; `again` resolves once more, with the holds of that moment.
+
+    A capability may leave out what breaks the tests. Raises TestsFailedError and BuildError.
+    """
+    for make in gather("searches"):
+        return cast("Candidate", make(work, resolution, again))
+    candidate = build(work, resolution)
+    run_tests(work, candidate)
+    return candidate
 
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:

@@ -10,6 +10,7 @@ from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.core.run import Workspace
+    from releaser.errors import Finding
     from releaser.locks.blocks import Block
     from releaser.locks.lock import Change, LockFile
     from releaser.report import RunLog

@@ -26,6 +26,13 @@ class CulpritsSection(Section):
     #: Found by this run, such as `alpha 1.1.0`.
     culprits: tuple[str, ...] = ()
 
+    def in_headline(self) -> str:
+        """Say how many upgrades are on hold, and which."""
+        if not self.culprits:
+            return ""
+        them = "it" if len(self.culprits) == 1 else "them"
+        return f", {len(self.culprits)} on hold because the tests fail with {them} ({', '.join(self.culprits)})"
+
 
 class Trials(Protocol):
     """Tries parts of the items; each verdict is None if no further trial is possible."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.results import mark_good
+from releaser.core.adoption import Adopter
 from releaser.core.run import close_journal
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import Pin, groups_in, installed_key, list_installed
@@ -135,6 +136,22 @@ def venv_kind(site: Site) -> Found:
     if not link.is_symlink():
         return "directory"
     return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
+
+
+class Venvs(Adopter):
+    """Adopts a venv, or what a person's symlink leads to."""
+
+    def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
+        return venv_kind(site) != "adopted" and adopt(site, log, facts) is not None
+
+    def put_away(self, site: Site, log: RunLog) -> None:
+        adopt_as_release(site, log, None, "directory")
+
+    def plan(self, site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
+        return plan_adoption(site, log, facts, base)
+
+    def complete(self, site: Site, log: RunLog, entry: Entry) -> None:
+        complete_adoption(site, log, entry)
 
 
 def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import seal
-from releaser.candidate.testing import build, run_tests
-from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
-from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import see_aside, stage_aside, staging_tree
-from releaser.core.change import Deployment
-from releaser.core.confinement import confinement
-from releaser.core.gate import Case
 from releaser.core.target import RebuildReason
-from releaser.core.run import Run, Workspace, new_log
-from releaser.errors import BuildError, Finding, refuse
-from releaser.gates import ask, examine, foresee
-from releaser.locks.installed import find_unbuildable, installed_key
-from releaser.locks.origins import OriginFacts
-from releaser.pipelines.deploy import deploy
-from releaser.pipelines.preflight import Scope, check_unmoved, preflight
-from releaser.pipelines.recovery import undo_on_failure
-from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.errors import refuse
 from releaser.releases import leases
-from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
 from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
-from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
-from releaser.releases.store import ReleaseStore, store_of
+from releaser.releases.release import Release
 from releaser.releases.venv import VenvFacts, executable_of
-from releaser.report import Plan, RunLog, RunReport
-from releaser.resolution.another_python import KeptVersions, keep_installed, needs_keeping
-from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
-from releaser.resolution.sources import mirror_sources
-from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, find_request, minor
-from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory
-from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.core.target import Target
-    from releaser.site.site import Site, SiteFacts
+    from releaser.site.site import Site
 
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
 

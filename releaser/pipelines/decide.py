@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from releaser.capabilities import gather
 from releaser.core.source import Wanted
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
@@ -17,11 +18,12 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from releaser.core.run import Workspace
     from releaser.core.source import Resolution, Source
-    from releaser.core.target import Target
+    from releaser.core.target import RebuildReason, Target
     from releaser.errors import Finding
     from releaser.locks.lock import Change
-    from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.blocks import StoredBlock
+    from releaser.releases.release import Release
+    from releaser.site.pythons import Choice
     from releaser.site.site import Site
 
     Following = Literal["stays", "moves", "restores"]
@@ -61,6 +63,18 @@ class Goal(Frozen):
     def is_repair(self) -> bool:
         """True if the live release is damaged, which may be why the site fails its health check."""
         return self.rebuild is not None and self.rebuild.is_damaged
+
+
+def refuse_unusable_live(live: Release | None) -> None:
+    """Refuse to change a live release about which releaser cannot decide now. Raises PreflightError."""
+    for guard in gather("guards"):
+        guard(live)
+
+
+def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> RebuildReason | None:
+    """Return why the live release has to be rebuilt; None if it need not be. Raises PreflightError."""
+    reasons = (find(site, choice, live) for find in gather("rebuild_reasons"))
+    return next(filter(None, reasons), None)
 
 
 def decide(work: Workspace, rebuild: RebuildReason | None, *, force: bool, source: Source | None = None) -> Goal:

@@ -11,13 +11,13 @@ from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, see_aside
 from releaser.checkout.taken_back import blocks_after
+from releaser.core.adoption import plan_adoption
 from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
-from releaser.pipelines.adopt import plan_adoption
-from releaser.pipelines.decide import Goal, changes_of, choose_following, explain_no_retry
+from releaser.pipelines.decide import Goal, changes_of, choose_following, explain_no_retry, refuse_unusable_live
 from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.rebuild import refuse_unreadable_live, workspace_aside
 from releaser.pipelines.update import case_of, choose_goal, note_target
+from releaser.pipelines.workspaces import workspace_aside
 from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import refuse_moved
@@ -63,7 +63,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
     if any(disk.state_findings(site.project)):  # such as a state directory of another project
         check(site)
     refuse_moved(store)
-    refuse_unreadable_live(store.live())
+    refuse_unusable_live(store.live())
     facts = preflight(site, log, Scope(asks=()))
     with temporary_directory() as base:
         known = site.git.reference(SEEN)

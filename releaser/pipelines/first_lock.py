@@ -26,8 +26,8 @@ from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.adopt import find_open_venv, venv_kind
 from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
-from releaser.pipelines.rebuild import open_aside, open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.workspaces import open_aside, open_workspace
 from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.first_lock import FirstLockRequest, Survey, differences, make_first_lock, survey
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group

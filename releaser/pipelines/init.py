@@ -16,9 +16,9 @@ from releaser.errors import (
 from releaser.pipelines.adopt import adopt, find_dropped_packages, find_open_venv, find_unsynced, venv_kind
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.rebuild import ask_before, build_from_checkout
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.workspaces import ask_before, build_from_checkout
 from releaser.releases.release import Release, find_moved_link, flip
 from releaser.releases.store import store_of
 from releaser.report import Plan, RunLog, RunReport

@@ -19,8 +19,8 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import decide
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
-from releaser.pipelines.rebuild import open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.workspaces import open_workspace
 from releaser.releases.release import ADOPT, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in

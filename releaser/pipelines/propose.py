@@ -16,12 +16,12 @@ from releaser.checkout.publish import SEEN, commit_message
 from releaser.checkout.pull import choose_target, fetch
 from releaser.core.run import close_journal
 from releaser.errors import BuildError, Finding, ToolError, refuse
-from releaser.pipelines.decide import decide, explain_no_retry
+from releaser.pipelines.decide import decide, explain_no_retry, find_rebuild_reason, refuse_unusable_live
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.rebuild import find_rebuild_reason, open_workspace, refuse_unreadable_live
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.pipelines.update import examine_target, make_release, reason_not_to_build
+from releaser.pipelines.workspaces import open_workspace
 from releaser.releases.acceptance import DeviationError, foresee_refusal, note_refusals
 from releaser.releases.proposal import BRANCH, Proposal, ProposalSection, note_proposal, read_proposal
 from releaser.releases.release import ADOPT, refuse_moved
@@ -90,7 +90,7 @@ def _find_live(site: Site) -> Release:
             "Set both to true.",
         )
     live = store_of(site).live()
-    refuse_unreadable_live(live)
+    refuse_unusable_live(live)
     return live or refuse("nothing-live", "no release is live, so no upgrade can be proposed", ADOPT)
 
 

@@ -1,51 +1,38 @@
-"""`rebuild`: why the live release has to be rebuilt, and building a release from a lock as it is."""
+"""`rebuild`: builds the live release again, and flips to it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import seal
-from releaser.candidate.testing import build, run_tests
-from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
-from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import see_aside, stage_aside, staging_tree
-from releaser.core.change import Deployment
-from releaser.core.confinement import confinement
-from releaser.core.gate import Case
-from releaser.core.run import Run, Workspace, new_log
-from releaser.errors import BuildError, Finding, refuse
-from releaser.gates import ask, examine, foresee
+from releaser.core.run import Run, new_log
+from releaser.core.source import KeptVersions
+from releaser.errors import refuse
+from releaser.gates import foresee
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.locks.origins import OriginFacts
+from releaser.pipelines.damage import explain_rebuild
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
-from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases import leases
-from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
-from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
+from releaser.pipelines.workspaces import (
+    ask_before,
+    build_from_checkout,
+    case_before,
+    describe_python,
+    open_aside,
+    workspace_of,
+)
+from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal
+from releaser.releases.integrity import find_live_damage
 from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.releases.venv import VenvFacts, executable_of
-from releaser.report import Plan, RunLog, RunReport
-from releaser.resolution.another_python import KeptVersions, keep_installed, needs_keeping
-from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
-from releaser.resolution.sources import mirror_sources
+from releaser.report import Plan, RunReport
+from releaser.resolution.another_python import keep_installed, needs_keeping
+from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import default_groups
-from releaser.site.pythons import Choice, find_request, minor
-from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory
-from releaser.tools.uv import uninstallable_packages
+from releaser.site.pythons import minor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.core.target import Target
     from releaser.site.site import Site, SiteFacts
 
 
@@ -120,7 +107,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     else:
         lines.append(f"{site.project.venv.name} would lead to the new release if its tests pass")
     lines += [finding.message for finding in kept.findings]
-    lines += foresee(_case_before(site, new_log("rebuild"), facts), force=force)
+    lines += foresee(case_before(site, new_log("rebuild"), facts), force=force)
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
 
 
@@ -132,5 +119,3 @@ def _plan_lock(site: Site, facts: SiteFacts) -> KeptVersions:
         return KeptVersions(lock=facts.lock)
     with open_aside(site, log, facts) as work:
         return keep_installed(work, facts.lock)
-
-

@@ -16,6 +16,7 @@ from releaser.candidate.results import list_introduced_by, make_commit_block, ma
 from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
+from releaser.core.adoption import complete_adoption
 from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
@@ -112,8 +113,6 @@ def _continue(change: Change) -> str:
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
-        from releaser.pipelines.adopt import complete_adoption  # slow to import
-
         complete_adoption(site, log, entry)
         return "was adopting the project; this is finished or undone now"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))

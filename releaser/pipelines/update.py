@@ -7,9 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import seal
-from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.results import try_live_release
-from releaser.candidate.testing import live_passes_again
+from releaser.candidate.testing import live_passes_again, make_candidate
 from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
@@ -17,6 +16,7 @@ from releaser.checkout.publish import files_due, publish_lock, push_what_is_due,
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_reverted_versions
+from releaser.core.adoption import adopt_venv
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
 from releaser.core.follow_up import attempt, read_pending
 from releaser.core.gate import Case, Wait
@@ -24,28 +24,27 @@ from releaser.core.run import Run, Workspace, close_journal
 from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
-from releaser.locks.bisect import CulpritsSection
-from releaser.pipelines.adopt import adopt, venv_kind
-from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, explain_no_retry, say_what_blocks
+from releaser.pipelines.decide import (
+    Goal,
+    changes_of,
+    choose_following,
+    decide,
+    explain_no_retry,
+    find_rebuild_reason,
+    refuse_unusable_live,
+    say_what_blocks,
+)
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.rebuild import (
-    RebuildReason,
-    describe_damage,
-    describe_python,
-    find_rebuild_reason,
-    open_workspace,
-    refuse_unreadable_live,
-)
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
+from releaser.pipelines.workspaces import describe_python, open_workspace, starting_lock
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.blocks import change_blocks
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
-from releaser.resolution.another_python import keep_installed
 from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
 from releaser.site.committed import committed_lock
@@ -55,6 +54,7 @@ from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
     from releaser.core.source import Source
+    from releaser.core.target import RebuildReason
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
@@ -77,13 +77,13 @@ def update_site(
     """
     run.log.learn(only=tuple(sorted(only)))
     refuse_moved(run.store)
-    refuse_unreadable_live(run.store.live())
+    refuse_unusable_live(run.store.live())
     retry_failed_actions(run.site, run.log)  # such as a restart that failed in an earlier run
     snapshot = take_snapshot(run.site)
     facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
     remote_head = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
-    adopted = adopt_venv(run.site, run.log, facts)
+    adopted = adopt_first(run.site, run.log, facts)
     committed = publish_what_is_due(run.site, run.log, facts, remote_head)
     snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
     run.find_changes = partial(find_changes, run.site, snapshot)
@@ -149,9 +149,9 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     return PipelineResult(result="no-changes", headline=headline)
 
 
-def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that is no release yet the first release; return whether there was one."""
-    if venv_kind(site) == "adopted" or adopt(site, log, facts) is None:
+def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
+    """Make a venv that is no release yet the first release; return if there was one."""
+    if not adopt_venv(site, log, facts):
         return False
     log.add(ConventionsSection(chosen=find_conventions(site, lock=facts.lock)))
     return True
@@ -186,7 +186,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):
         work = work.starting_from(committed_lock(work.site))
     try:
-        kept = keep_installed(work, work.facts.lock)
+        kept = starting_lock(work, work.facts.lock)
     except ReleaserError as error:
         _report_unusable_live(work.log, rebuild, error.message)
         raise
@@ -238,7 +238,7 @@ def make_release(goal: Goal) -> Release:
     examine("begun", case, force=goal.wanted.force)
     complete_tree(work.site, work.log)
     if goal.rebuild is not None and goal.is_repair:
-        work.log.note(describe_damage(goal.rebuild))
+        work.log.note(goal.rebuild.describe_damage())
     work.log.note(*goal.moved)
     try:
         examine("resolved", case, force=goal.wanted.force)
@@ -250,7 +250,7 @@ def make_release(goal: Goal) -> Release:
             prepare_tree(work.site, work.log)  # for the static files, which may be among its output
             work.log.add(MigrationsSection(migrations=MigrationFacts.of(ready.manifest).migrations))
             return ready
-        candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
+        candidate = make_candidate(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
         release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))
     except ReleaserError as error:
@@ -312,11 +312,9 @@ def _report_unusable_live(log: RunLog, rebuild: RebuildReason | None, reason: st
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     rebuild, count = goal.rebuild, len(release.manifest.changes)
     changed = f"{plural(count, 'package')} changed" if count else "no package changed"
-    pulled, culprits = log.learned.pulled, CulpritsSection.of(log).culprits
+    changed += "".join(section.in_headline() for section in log.sections.values())
+    pulled = log.learned.pulled
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
-    if culprits:
-        culprits_named = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
-        changed += f", {len(culprits)} on hold because the tests fail with {culprits_named}"
     if rebuild is None:
         return f"updated to {release.id}: {changed}{with_commits}"
     if not rebuild.is_damaged:

@@ -21,8 +21,8 @@ from releaser.pipelines.bundle_install import (
     refuse_lack,
     trust_of,
 )
+from releaser.pipelines.damage import explain_rebuild
 from releaser.pipelines.due import Timing, plan_when_due, update_when_due
-from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.blocks import BLOCKS, read_blocks

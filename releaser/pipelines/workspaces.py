@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import seal
 from releaser.candidate.testing import build, run_tests
+from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.change import Deployment
 from releaser.core.confinement import confinement
-from releaser.capabilities import gather
-from releaser.core.source import KeptVersions
 from releaser.core.gate import Case
-from releaser.core.run import Run, Workspace, new_log
-from releaser.errors import BuildError, Finding, refuse
-from releaser.gates import ask, examine, foresee
-from releaser.locks.installed import find_unbuildable, installed_key
-from releaser.locks.origins import OriginFacts
-from releaser.pipelines.deploy import deploy
-from releaser.pipelines.preflight import Scope, check_unmoved, preflight
+from releaser.core.run import Run, Workspace
+from releaser.core.source import KeptVersions
+from releaser.errors import BuildError, Finding
+from releaser.gates import ask, examine
+from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.recovery import undo_on_failure
-from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases import leases
-from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
-from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
-from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
-from releaser.releases.store import ReleaseStore, store_of
-from releaser.releases.venv import VenvFacts, executable_of
-from releaser.report import Plan, RunLog, RunReport
-from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
+from releaser.releases.acceptance import note_refusals
+from releaser.releases.integrity import find_live_damage
+from releaser.releases.release import Release
+from releaser.releases.store import store_of
+from releaser.report import RunLog
+from releaser.resolution.resolve import read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
 from releaser.site.conventions import default_groups
-from releaser.site.pythons import Choice, find_request, minor
-from releaser.system.frozen import Frozen
+from releaser.site.pythons import Choice, minor
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from releaser.locks.lock import LockFile
 
     from releaser.core.target import Target
+    from releaser.locks.lock import LockFile
     from releaser.site.site import Site, SiteFacts
+
 
 def is_repair(live: Release | None) -> bool:
     """True if a rebuild may repair the site: the live release is missing or damaged."""
@@ -57,16 +49,17 @@ def is_repair(live: Release | None) -> bool:
 
 def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:
     """Ask the gates, before a staging tree is made, whether a release may be begun. Raises their refusals."""
-    examine("begun", _case_before(run.site, run.log, facts), force=force)
+    examine("begun", case_before(run.site, run.log, facts), force=force)
 
 
-def _case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
+def case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
+    """Return the case of a release that is rebuilt, before anything is built."""
     work = workspace_of(site, log, facts)
     return Case(work=work, lock=facts.lock, may_wait=False, is_repair=is_repair(work.live))
 
 
 def starting_lock(work: Workspace, lock: LockFile) -> KeptVersions:
-    """Return the lock to start from: `lock`, unless a capability changes it. Raises ResolutionError and PreflightError."""
+    """Return the lock to start from: `lock`, unless a capability changes it. Raises ResolutionError."""
     kept = KeptVersions(lock=lock)
     for start in gather("starting_locks"):
         found = start(work, kept.lock)
@@ -189,5 +182,3 @@ def describe_python(choice: Choice) -> list[Finding]:
         advice = f"Set it to {minor(choice.version)!r}, or remove it. Until then, updates are refused."
         problems.append(Finding("python-not-installed", message=message, advice=advice))
     return problems
-
-

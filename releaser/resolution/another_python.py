@@ -22,7 +22,6 @@ from releaser.resolution.resolve import TreeResolver, read_made_lock
 from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
-from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution
 

@@ -30,6 +30,10 @@ class Section(Frozen):
         """Return the section for the report. `clean` makes one line of a text, without secrets."""
         return self
 
+    def in_headline(self) -> str:
+        """Return what belongs in the headline of an update, beginning with a comma; usually nothing."""
+        return ""
+
 
 class Facts(Frozen):
     """The facts of one capability about a release. They are fields of its manifest; each has a default."""

@@ -9,15 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from releaser.core.target import RebuildReason
 from releaser.errors import PreflightError
-from releaser.pipelines.rebuild import (
-    RebuildReason,
-    describe_damage,
-    describe_python,
-    find_rebuild_reason,
-    refuse_unadopted,
-    refuse_unreadable_live,
-)
+from releaser.pipelines.damage import find_rebuild_reason, refuse_unreadable_live
+from releaser.pipelines.rebuild import refuse_unadopted
+from releaser.pipelines.workspaces import describe_python
 from releaser.releases.integrity import find_damage, has_lost_python
 from releaser.releases.lease import take
 from releaser.releases.release import Release
@@ -43,7 +39,7 @@ def store(tmp_path: Path) -> ReleaseStore:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Do not wait, and collect how long it would have been."""
     found: list[float] = []
-    monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", found.append)
+    monkeypatch.setattr("releaser.pipelines.damage.time.sleep", found.append)
     return found
 
 
@@ -102,7 +98,7 @@ def test_what_somebody_has_changed_is_told(store: ReleaseStore) -> None:
     found = found_reason(store)
     assert found is not None
     assert found.is_damaged
-    assert describe_damage(found).message == f"the live release {release.id} is damaged: its uv.lock has been changed"
+    assert found.describe_damage().message == f"the live release {release.id} is damaged: its uv.lock has been changed"
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -188,7 +184,7 @@ def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
 def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = release_on(tmp_path, OURS)
     with in_use(release):
-        monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
+        monkeypatch.setattr("releaser.pipelines.damage.time.sleep", lambda _: lead_to(release, OURS))
         refuse_unreadable_live(release)
-        monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", pytest.fail)
+        monkeypatch.setattr("releaser.pipelines.damage.time.sleep", pytest.fail)
         refuse_unreadable_live(release)  # nothing is asked of what is there
