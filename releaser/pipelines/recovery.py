@@ -19,6 +19,7 @@ from releaser.checkout.staging import remove_staging_trees
 from releaser.core.adoption import complete_adoption
 from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
+from releaser.core.telling import teller
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
@@ -71,7 +72,7 @@ def recover(run: Run) -> None:
         change.resume()
         # This run reports what that run did not, unless its mail is in the outbox.
         is_unreported = entry.run_id != run.log.run_id and bool(entry.unreported)
-        if is_unreported and not _is_in_outbox(run.site, entry):
+        if is_unreported and not teller().has_told(run.site, entry.run_id):
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
@@ -90,13 +91,6 @@ def recover(run: Run) -> None:
         close_journal(run.site, run.log)
 
 
-def _is_in_outbox(site: Site, entry: Entry) -> bool:
-    """True if the outbox has the mail about the run that wrote an entry."""
-    from releaser.reporting.outbox import Outbox  # slow to import
-
-    return Outbox(site.project.outbox).has_reported(entry.run_id)
-
-
 def _continue(change: Change) -> str:
     """Finish or undo one change; return the sentence for the report."""
     site, log, entry = change.site, change.log, change.entry
@@ -105,7 +99,7 @@ def _continue(change: Change) -> str:
         reason = change.flip.reason
         fails_before = change.roll_back()  # even if part of it is done already
         _record_rollback(change, reason, fails_before=fails_before)
-        if _is_in_outbox(site, entry):  # that run could not finish or record the rollback
+        if teller().has_told(site, entry.run_id):  # that run could not finish or record the rollback
             return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
         return f"had been partly rolled back ({reason}); the rollback is complete now"
     if entry.phase == "committing" and is_flipped(change):

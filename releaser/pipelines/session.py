@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import traceback
 from dataclasses import field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
-from releaser.core.run import Run, new_log, run_log
+from releaser.core.run import Run, clean_problems, new_log, run_log
+from releaser.core.telling import teller
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -27,20 +31,22 @@ from releaser.errors import (
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.integrity import find_damage
-from releaser.releases.journal import Journal
-from releaser.report import Result, RunReport
-from releaser.reporting import notices, notify
-from releaser.reporting.lock_alert import report_long_holder
+from releaser.releases.journal import Journal, MailSection, add_to_history
+from releaser.report import Result, RunLog, RunReport
 from releaser.site import disk, run_lock
+from releaser.site.loading import load
+from releaser.site.ownership import Ownership
+from releaser.site.settings import this_host
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, foreign, prepare
 from releaser.system import signals
 from releaser.system.frozen import Frozen
+from releaser.system.process import Runner
 from releaser.system.reserve import keep_reserve
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 
 logger = logging.getLogger(__name__)
@@ -92,7 +98,7 @@ def run_session(
     try:
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:
-        return notify.about_missing_project(request.path, request.environ, log, error, mails=request.mails)
+        return _report_missing_project(request, log, error)
     log.clean = site.redactor.line
     if request.listener.shows_progress:
         site.runner.watch = request.listener.printed
@@ -115,7 +121,7 @@ def run_session(
         if report.is_slip:
             log_file.unlink(missing_ok=True)
             report = replace(report, log_file="")
-    notices.ping(run.site, request.command, report)
+    teller().ended(run.site, request.command, report)
     return report
 
 
@@ -163,7 +169,7 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
 
 def _report_without_state_dir(request: Request, run: Run, error: PreflightError) -> RunReport:
     report = _report_failure(run, error)
-    return notify.finish_without_state(run.site, report) if request.mails else report
+    return teller().tell_without_state(run.site, report) if request.mails else report
 
 
 def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
@@ -172,7 +178,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
-            if request.mails and (sentence := report_long_holder(run.site, run.log.started_at)):
+            if request.mails and (sentence := teller().tell_of_long_holder(run.site, run.log.started_at)):
                 run.log.note(Finding("lock-held", sentence))
             return _report_failure(run, error)
         except OSError as error:
@@ -191,9 +197,55 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             # Repairs and automatic rollbacks are mailed, whichever command comes first.
             reports = request.mails or report.has_news_from_before or report.is_automatic_rollback
             try:
-                return notify.finish(run.site, run.log, report, mails=reports)
+                return _add_to_history(run.site, teller().tell(run.site, run.log, report, mails=reports))
             finally:
                 keep_reserve(run.site.state_dir, _written_by_git(run.site))
+
+
+def _add_to_history(site: Site, report: RunReport) -> RunReport:
+    """Write the history; return the report, with the problem if that failed."""
+    try:
+        with signals.defer_interrupts():
+            add_to_history(site.state_dir, report)
+    except OSError as error:
+        problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
+    except (KeyboardInterrupt, Interrupted):
+        problem = Finding("interrupted", "interrupted at the end of the run", "")
+    else:
+        return report
+    section = replace(MailSection.of(report), mailed=False)
+    exit_code = report.exit_code or ExitCode.FOLLOW_UP
+    return replace(report, problems=(*report.problems, problem), exit_code=exit_code).with_section(section)
+
+
+def _report_missing_project(request: Request, log: RunLog, error: PreflightError) -> RunReport:
+    """Report that there is no such project; if the run may mail, also to releaser's own administrators.
+
+    Ignores a `.env` that others than the owner of the path may have written.
+    """
+    root = Path(os.path.realpath(os.path.expanduser(request.path)))  # noqa: PTH111 - an unknown `~user` stays
+    trusting = Ownership.of_missing(root)
+    believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
+    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=request.environ)
+    redactor = Redactor(loaded.secrets)
+    report = RunReport(
+        command=log.command,
+        project=root.name,
+        path=str(root),
+        host=this_host(),
+        run_id=log.run_id,
+        started_at=log.started_at,
+        seconds=round((datetime.now(UTC) - log.started_at).total_seconds(), 3),
+        result="refused",
+        exit_code=error.exit_code,
+        headline=redactor.line(error.message),
+        problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
+        advice=error.advice,
+    )
+    if not request.mails:
+        return report
+    runner = Runner(environ=request.environ, redactor=redactor)
+    return teller().tell_of_missing_project(report, loaded, trusting, runner)
 
 
 def _written_by_git(site: Site) -> int:
@@ -216,7 +268,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             with contextlib.suppress(ToolError):  # preflight reports problems of git
                 if run.site.project.has_git:  # otherwise its repository is in the claimed state directory
                     run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
-            notices.ping(run.site, run.log.command)
+            teller().began(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
             with never_left_stopped(run):
                 recover(run)

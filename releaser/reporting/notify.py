@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.capabilities import gather
-from releaser.core.run import clean_problems
-from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
-from releaser.releases.journal import MailSection, add_to_history, journal_of, note, read_notes
+from releaser.core.telling import Teller, add_sections, drop_journal
+from releaser.errors import ExitCode, Finding, Interrupted
+from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
@@ -26,12 +25,9 @@ from releaser.reporting.threads import (
     with_solved,
 )
 from releaser.site.addresses import MailSettings
-from releaser.site.loading import load
 from releaser.site.ownership import Ownership
 from releaser.site.project import Project
-from releaser.site.settings import this_host
 from releaser.system import signals
-from releaser.system.files import UnreadableStateError
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import Redactor
@@ -42,13 +38,46 @@ if TYPE_CHECKING:
 
     from releaser.reporting.outbox import Carrier
     from releaser.site.addresses import Address
+    from releaser.site.loading import Loaded
+    from releaser.site.ownership import Ownership
     from releaser.site.site import Site
 
 _LOST = "lost"
 
 
+class Post(Teller):
+    """Tells by mail, by notices and by pings."""
+
+    def began(self, site: Site, command: str) -> None:
+        notices.ping(site, command)
+
+    def ended(self, site: Site, command: str, report: RunReport) -> None:
+        notices.ping(site, command, report)
+
+    def tell(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
+        return finish(site, log, report, mails=mails)
+
+    def tell_without_state(self, site: Site, report: RunReport) -> RunReport:
+        return finish_without_state(site, report)
+
+    def tell_of_missing_project(
+        self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
+    ) -> RunReport:
+        return tell_of_missing_project(report, loaded, trusting, runner)
+
+    def tell_of_long_holder(self, site: Site, now: datetime) -> str:
+        from releaser.reporting.lock_alert import report_long_holder  # for a run that may not begin
+
+        return report_long_holder(site, now)
+
+    def has_told(self, site: Site, run_id: str) -> bool:
+        from releaser.reporting.outbox import Outbox  # slow to import
+
+        return Outbox(site.project.outbox).has_reported(run_id)
+
+
 def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
-    """Mail a report that is worth it, send mails that are due, write the history; return the report with the results.
+    """Mail a report that is worth it, and send mails that are due; return the report with the results.
 
     An interrupt waits for the mail and for the additions of capabilities to the report.
 
@@ -78,32 +107,21 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                     close_threads(report, site.state_dir)
             was_lost = MailSection.of(report).mail == _LOST
             if not was_lost:
-                _drop_journal_if_reported(site, log)
+                drop_journal(site, log)
         if mails:
             report = notices.send(site, post.send(report), lost)
             if was_lost and MailSection.of(report).mail != _LOST:
                 close_threads(report, site.state_dir)
-                _drop_journal_if_reported(site, log)
+                drop_journal(site, log)
     except (KeyboardInterrupt, Interrupted):
         problem = Finding("interrupted", "interrupted while mails were being sent", _next_run_sends(outbox))
         report = _with_problem(report, problem)
-    try:
-        with signals.defer_interrupts():
-            add_to_history(site.state_dir, report)
-    except OSError as error:
-        problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
-        report = _with_problem(report, problem)
-    except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, Finding("interrupted", "interrupted at the end of the run", ""))
     return report
 
 
 def _with_sections(site: Site, report: RunReport) -> RunReport:
     """Add the sections of capabilities, if there is anything to report, and the solved problems."""
-    report = report_unknown_once(site, report)
-    for add in gather("sections") if report.noteworthy else ():
-        report = add(site, report)
-    return with_solved(site, report)
+    return with_solved(site, add_sections(site, report_unknown_once(site, report)))
 
 
 def finish_without_state(site: Site, report: RunReport) -> RunReport:
@@ -122,39 +140,17 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     return post.send(post.keep(report))
 
 
-def about_missing_project(
-    path: Path, environ: Mapping[str, str], log: RunLog, error: PreflightError, *, mails: bool
-) -> RunReport:
-    """Report that there is no such project; with `mails`, also to releaser's own administrators, if possible.
+def tell_of_missing_project(report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
+    """Mail to releaser's own administrators that there is no such project, if possible.
 
     Nothing is created for a path that may be a typo: without a mail server the mail goes into an outbox only where
-    releaser already keeps state for such a project. Ignores a `.env` that others than the owner of the path may have
-    written, and keeps no mail where another user could have put a symlink.
+    releaser already keeps state for such a project. Keeps no mail where another user could have put a symlink.
     """
-    root = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - an unknown `~user` stays
-    trusting = Ownership.of_missing(root)
-    believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
-    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=environ)
-    settings = MailSettings.of(loaded)
-    redactor = Redactor(loaded.secrets | {settings.smtp_password or ""})
-    report = RunReport(
-        command=log.command,
-        project=root.name,
-        path=str(root),
-        host=this_host(),
-        run_id=log.run_id,
-        started_at=log.started_at,
-        seconds=round((datetime.now(UTC) - log.started_at).total_seconds(), 3),
-        result="refused",
-        exit_code=error.exit_code,
-        headline=redactor.line(error.message),
-        problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
-        advice=error.advice,
-    )
+    root, settings = Path(report.path), MailSettings.of(loaded)
     outbox = Project.at(root, state_dir=loaded.settings.state_dir, venv=loaded.settings.venv).outbox
     recipients = settings.own_recipients
-    post = _Post.of(settings, recipients, outbox, root, Runner(environ=environ, redactor=redactor))
-    if not mails or not recipients or (post.carrier is None and not os.path.isdir(outbox.parent)):
+    post = _Post.of(settings, recipients, outbox, root, runner)
+    if not recipients or (post.carrier is None and not os.path.isdir(outbox.parent)):
         return report
     top = outbox
     while not top.exists() and not top.parent.exists():
@@ -284,16 +280,6 @@ def _introduction(site: Site, report: RunReport) -> str:
         f"New commits on the branch `{site.branch}` go live each night if the tests pass, even without any package"
         " change. To stop that, run `releaser setup --set git_pull=false`."
     )
-
-
-def _drop_journal_if_reported(site: Site, log: RunLog) -> None:
-    """Drop the journal, if only the report was due."""
-    with contextlib.suppress(UnreadableStateError, OSError):
-        journal = journal_of(site)
-        entry = journal.read()
-        ours = entry is not None and entry.phase == "reporting" and entry.run_id == log.run_id
-        if ours or log.closed:
-            journal.drop()
 
 
 def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:

@@ -83,7 +83,7 @@ class Loaded(Frozen):
     settings: Settings
     problems: tuple[Finding, ...]
     sources: Mapping[str, str]
-    #: The secrets in the `.env`.
+    #: The secrets in the `.env`, and the password of the mail server.
     secrets: frozenset[str] = field(repr=False)
     #: Findings for secrets that every user of this host can read, or that are too short to be masked.
     exposed: tuple[Finding, ...]
@@ -145,7 +145,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
         settings=AllSettings(**chosen),
         problems=tuple(problems),
         sources=sources,
-        secrets=secrets,
+        secrets=secrets | frozenset(filter(None, [chosen.get("smtp_password")])),
         exposed=tuple(
             filter(None, (bare(env_file, file), *(readable_by_all(path) for path, one in exposing if path and one)))
         ),

@@ -1,0 +1,80 @@
+"""The interface of a teller: it brings the report of a run to people."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING
+
+from releaser.capabilities import gather, make
+from releaser.releases.journal import journal_of
+from releaser.system.files import UnreadableStateError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from releaser.report import RunLog, RunReport
+    from releaser.site.loading import Loaded
+    from releaser.site.ownership import Ownership
+    from releaser.site.site import Site
+    from releaser.system.process import Runner
+
+
+class Teller:
+    """This one tells nobody. Subclasses override what they do."""
+
+    def began(self, site: Site, command: str) -> None:
+        """Tell that a run begins. Never raises."""
+
+    def ended(self, site: Site, command: str, report: RunReport) -> None:
+        """Tell that a run has ended. Never raises."""
+
+    def tell(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
+        """Tell a report that is worth it, if the run `mails`; return the report with what came of that.
+
+        It calls `add_sections`, and `drop_journal` once nothing can lose the report.
+        """
+        report = add_sections(site, report)
+        drop_journal(site, log)
+        return report
+
+    def tell_without_state(self, site: Site, report: RunReport) -> RunReport:
+        """Tell the report of a run without a usable state directory."""
+        return report
+
+    def tell_of_missing_project(
+        self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
+    ) -> RunReport:
+        """Tell that there is no project at `report.path`, with the settings that count there."""
+        return report
+
+    def tell_of_long_holder(self, site: Site, now: datetime) -> str:
+        """Tell, once, that the project lock is held for long; return why that failed, or an empty text."""
+        return ""
+
+    def has_told(self, site: Site, run_id: str) -> bool:
+        """Return if nothing can lose the report of a run any more."""
+        return False
+
+
+@functools.cache
+def teller() -> Teller:
+    """Return what brings reports to people."""
+    return next(iter(make("tellers")), Teller())
+
+
+def add_sections(site: Site, report: RunReport) -> RunReport:
+    """Add the sections of capabilities, if there is anything to report."""
+    for add in gather("sections") if report.noteworthy else ():
+        report = add(site, report)
+    return report
+
+
+def drop_journal(site: Site, log: RunLog) -> None:
+    """Drop the journal, if only the report was due."""
+    with contextlib.suppress(UnreadableStateError, OSError):
+        journal = journal_of(site)
+        entry = journal.read()
+        ours = entry is not None and entry.phase == "reporting" and entry.run_id == log.run_id
+        if ours or log.closed:
+            journal.drop()
