@@ -35,6 +35,9 @@ class Capability(Frozen):
     checks_of_django: Names = ()
     rules: Names = ()
     sources: Names = ()
+    #: Functions that prepare a staging tree before uv resolves in it: each gets the site in that tree, the log, and
+    #: `aside`, which is true in a dry run.
+    preparers: Names = ()
     #: Functions that may change the lock from which an update starts: each gets a workspace and the lock, and returns
     #: `KeptVersions`.
     starting_locks: Names = ()
@@ -166,6 +169,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="packages from S3",
+        preparers=("resolution.sources.mirror_sources",),
         settings=("resolution.version_settings.S3Settings",),
         checks_of_others=("resolution.sources.source_findings",),
     ),

@@ -28,7 +28,6 @@ from releaser.releases.release import Release
 from releaser.releases.store import store_of
 from releaser.report import RunLog
 from releaser.resolution.resolve import read_made_lock, resolve_as_locked
-from releaser.resolution.sources import mirror_sources
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, minor
 from releaser.system.temporary import temporary_directory
@@ -93,7 +92,8 @@ def workspace_aside(seen: Site, log: RunLog, facts: SiteFacts, target: Target) -
 
 
 def _workspace_in(tree: Site, log: RunLog, facts: SiteFacts, *, aside: bool = False) -> Workspace:
-    mirror_sources(tree, log, aside=aside)
+    for prepare in gather("preparers"):
+        prepare(tree, log, aside=aside)
     return workspace_of(tree, log, replace(facts, uv=replace(facts.uv, lock_builds=confinement().lock_builds(tree))))
 
 
