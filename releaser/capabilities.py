@@ -38,8 +38,7 @@ class Capability(Frozen):
     #: Functions that prepare a staging tree before uv resolves in it: each gets the site in that tree, the log, and
     #: `aside`, which is true in a dry run.
     preparers: Names = ()
-    #: Functions that may change the lock from which an update starts: each gets a workspace and the lock, and returns
-    #: `KeptVersions`.
+    #: Subclasses of `StartingLock`.
     starting_locks: Names = ()
     #: Functions that build a candidate that passes its tests, from a workspace, a resolution and what resolves again;
     #: the first counts.
@@ -120,12 +119,12 @@ CAPABILITIES = (
         name="search for what breaks the tests",
         settings=("candidate.culprit_settings.CulpritSettings",),
         searches=("candidate.build_and_test.build_and_test",),
-        reported=("locks.bisect.CulpritsSection",),
+        reported=("locks.blocks.CulpritsSection",),
     ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
     ),
-    Capability(name="another Python", starting_locks=("resolution.another_python.keep_installed",)),
+    Capability(name="another Python", starting_locks=("resolution.another_python.AnotherPython",)),
     Capability(
         name="damaged releases",
         rebuild_reasons=("pipelines.damage.find_rebuild_reason",),

@@ -14,14 +14,13 @@ from releaser.candidate.testing import block_candidate_of, first_failure
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import (
-    CulpritsSection,
     SearchResult,
     find_culprits,
     find_culprits_and_needed,
     find_needed,
     find_pairs,
 )
-from releaser.locks.blocks import Block
+from releaser.locks.blocks import Block, CulpritsSection
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.locks.versions import normalize_name

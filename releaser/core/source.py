@@ -42,6 +42,18 @@ class KeptVersions(Frozen):
     findings: tuple[Finding, ...] = ()
 
 
+class StartingLock(ABC):
+    """What may change the lock from which an update or a rebuild starts."""
+
+    @abstractmethod
+    def applies(self, work: Workspace) -> bool:
+        """True if the lock may change; then it is made in a staging tree."""
+
+    @abstractmethod
+    def make(self, work: Workspace, lock: LockFile) -> KeptVersions:
+        """Return the lock to start from, made in the staging tree. Raises ResolutionError and PreflightError."""
+
+
 class Wanted(Frozen):
     """The request that a source answers."""
 

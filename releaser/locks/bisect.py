@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.system.frozen import Frozen
-from releaser.system.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,20 +17,6 @@ Part = tuple[str, ...]
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # numbers of parts to divide the items into, to find a part without which the others pass
-
-
-class CulpritsSection(Section):
-    """The upgrades that break the tests."""
-
-    #: Found by this run, such as `alpha 1.1.0`.
-    culprits: tuple[str, ...] = ()
-
-    def in_headline(self) -> str:
-        """Say how many upgrades are on hold, and which."""
-        if not self.culprits:
-            return ""
-        them = "it" if len(self.culprits) == 1 else "them"
-        return f", {len(self.culprits)} on hold because the tests fail with {them} ({', '.join(self.culprits)})"
 
 
 class Trials(Protocol):

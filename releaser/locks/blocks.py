@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 
 class Block(Frozen):
@@ -28,3 +29,17 @@ class Block(Frozen):
     def __post_init__(self) -> None:
         if self.by == "activation":  # as earlier versions wrote it
             object.__setattr__(self, "by", "rollback")
+
+
+class CulpritsSection(Section):
+    """The upgrades that break the tests."""
+
+    #: Found by this run, such as `alpha 1.1.0`.
+    culprits: tuple[str, ...] = ()
+
+    def in_headline(self) -> str:
+        """Say how many upgrades are on hold, and which."""
+        if not self.culprits:
+            return ""
+        them = "it" if len(self.culprits) == 1 else "them"
+        return f", {len(self.culprits)} on hold because the tests fail with {them} ({', '.join(self.culprits)})"

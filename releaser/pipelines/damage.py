@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from releaser.core.target import RebuildReason
 from releaser.errors import refuse
+from releaser.pipelines.workspaces import explain_rebuild
 from releaser.releases import leases
-from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage, has_lost_python
+from releaser.releases.integrity import find_live_damage, has_lost_python
 from releaser.releases.release import Release
 from releaser.releases.venv import VenvFacts, executable_of
 from releaser.site.pythons import Choice, find_request, minor
@@ -67,14 +68,3 @@ def refuse_unreadable_live(live: Release | None) -> None:
         " another interpreter, run `releaser rebuild`."
     )
     refuse("interpreter-hidden", message, advice)
-
-
-def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
-    """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
-    if reason := explain_need_to_rebuild(live, found):
-        return reason
-    # Only the setting counts: releaser's own choice may change with the disk.
-    wanted, built_with = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
-    if wanted is None or not built_with or wanted == built_with:
-        return ""
-    return f"`link_mode` is {wanted}, but it was built with {built_with}"

@@ -10,7 +10,6 @@ from releaser.errors import refuse
 from releaser.gates import foresee
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.locks.origins import OriginFacts
-from releaser.pipelines.damage import explain_rebuild
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -18,8 +17,11 @@ from releaser.pipelines.workspaces import (
     ask_before,
     build_from_checkout,
     case_before,
+    changes_lock,
     describe_python,
+    explain_rebuild,
     open_aside,
+    starting_lock,
     workspace_of,
 )
 from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal
@@ -27,7 +29,6 @@ from releaser.releases.integrity import find_live_damage
 from releaser.releases.release import ADOPT, Release, lock_of, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Plan, RunReport
-from releaser.resolution.another_python import keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
@@ -115,7 +116,7 @@ def _plan_lock(site: Site, facts: SiteFacts) -> KeptVersions:
     """Return the lock to build from. If it differs from uv.lock, it is made in the temporary directory."""
     log = new_log("rebuild")
     work = workspace_of(site, log, facts)
-    if not needs_keeping(work):
+    if not changes_lock(work):
         return KeptVersions(lock=facts.lock)
     with open_aside(site, log, facts) as work:
-        return keep_installed(work, facts.lock)
+        return starting_lock(work, facts.lock)

@@ -21,10 +21,10 @@ from releaser.pipelines.bundle_install import (
     refuse_lack,
     trust_of,
 )
-from releaser.pipelines.damage import explain_rebuild
 from releaser.pipelines.due import Timing, plan_when_due, update_when_due
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult, Request
+from releaser.pipelines.workspaces import explain_rebuild
 from releaser.releases.blocks import BLOCKS, read_blocks
 from releaser.releases.channels import CHANNELS, Seen, SeenChannels
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, usable

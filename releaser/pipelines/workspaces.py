@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import seal
 from releaser.candidate.testing import build, run_tests
-from releaser.capabilities import gather
+from releaser.capabilities import gather, make
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import see_aside, stage_aside, staging_tree
@@ -23,9 +23,10 @@ from releaser.gates import ask, examine
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.releases.acceptance import note_refusals
-from releaser.releases.integrity import find_live_damage
+from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage
 from releaser.releases.release import Release
 from releaser.releases.store import store_of
+from releaser.releases.venv import VenvFacts
 from releaser.report import RunLog
 from releaser.resolution.resolve import read_made_lock, resolve_as_locked
 from releaser.site.conventions import default_groups
@@ -57,12 +58,18 @@ def case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
     return Case(work=work, lock=facts.lock, may_wait=False, is_repair=is_repair(work.live))
 
 
+def changes_lock(work: Workspace) -> bool:
+    """True if a run may start from another lock than that of the checkout or commit."""
+    return any(start.applies(work) for start in make("starting_locks"))
+
+
 def starting_lock(work: Workspace, lock: LockFile) -> KeptVersions:
     """Return the lock to start from: `lock`, unless a capability changes it. Raises ResolutionError."""
     kept = KeptVersions(lock=lock)
-    for start in gather("starting_locks"):
-        found = start(work, kept.lock)
-        kept = KeptVersions(lock=found.lock, findings=(*kept.findings, *found.findings))
+    for start in make("starting_locks"):
+        if start.applies(work):
+            made = start.make(work, kept.lock)
+            kept = KeptVersions(lock=made.lock, findings=(*kept.findings, *made.findings))
     return kept
 
 
@@ -182,3 +189,14 @@ def describe_python(choice: Choice) -> list[Finding]:
         advice = f"Set it to {minor(choice.version)!r}, or remove it. Until then, updates are refused."
         problems.append(Finding("python-not-installed", message=message, advice=advice))
     return problems
+
+
+def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
+    """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
+    if reason := explain_need_to_rebuild(live, found):
+        return reason
+    # Only the setting counts: releaser's own choice may change with the disk.
+    wanted, built_with = site.settings.link_mode, VenvFacts.of(live.manifest).link_mode
+    if wanted is None or not built_with or wanted == built_with:
+        return ""
+    return f"`link_mode` is {wanted}, but it was built with {built_with}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
-from releaser.locks.bisect import CulpritsSection
+from releaser.locks.blocks import CulpritsSection
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection
 from releaser.releases.journal import MailSection

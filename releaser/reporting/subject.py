@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
-from releaser.locks.bisect import CulpritsSection
+from releaser.locks.blocks import CulpritsSection
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import FailedTestsSection
 from releaser.releases.journal import MailSection

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from releaser.core.source import KeptVersions
+from releaser.core.source import KeptVersions, StartingLock
 from releaser.errors import Finding, ResolutionError, ToolError
 from releaser.locks.installed import Pin, has_build, list_installed, list_unbuildable, tags_of, versions_for
 from releaser.locks.limits import exclude_newer
@@ -39,6 +39,16 @@ if TYPE_CHECKING:
 _ROUNDS = 6  # questions to uv, if its answers have no build, either
 _OWN_MOVE = "the project requires another version there"
 _BY_OTHERS = "the lock or another package requires it"
+
+
+class AnotherPython(StartingLock):
+    """Keeps the installed versions on another Python."""
+
+    def applies(self, work: Workspace) -> bool:
+        return needs_keeping(work)
+
+    def make(self, work: Workspace, lock: LockFile) -> KeptVersions:
+        return keep_installed(work, lock)
 
 
 def needs_keeping(work: Workspace) -> bool:

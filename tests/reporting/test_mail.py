@@ -16,8 +16,7 @@ from typing import Any, cast
 import pytest
 
 from releaser.errors import Finding
-from releaser.locks.bisect import CulpritsSection
-from releaser.locks.blocks import Block
+from releaser.locks.blocks import Block, CulpritsSection
 from releaser.locks.lock import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.releases.blocks import FailedTestsSection, HoldsSection
