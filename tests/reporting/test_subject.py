@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from releaser.locks.bisect import CulpritsSection
+from releaser.locks.blocks import CulpritsSection
 from releaser.locks.lock import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.releases.blocks import FailedTestsSection
