@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.untracked import weigh
 from releaser.errors import BuildError, Finding, ToolError, how_to_set
 from releaser.releases.journal import note, read_notes
@@ -135,6 +136,8 @@ def sandbox_of(
     of the staging tree, and the files that control uv. Raises ToolError if that is impossible.
     """
     bubblewrap = bubblewrap_of(site)
+    if what != "builds":
+        mark_tried(site)
     if bubblewrap is None or not site.tree.is_staged:
         yield Sandbox()
         return

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build_limits import only_built
 from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.sandbox import sandbox_of
-from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.venv import executable_of
@@ -68,7 +67,6 @@ def sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Seq
                 env = {**site.runner.neutral, **dict(sandbox.variables)}
                 site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, sandbox=sandbox)
     if others is not words:
-        mark_tried(site)
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)
 
