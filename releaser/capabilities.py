@@ -66,8 +66,8 @@ class Capability(Frozen):
     reported: Names = ()
     #: Classes of facts about a release, whose fields are keys of its manifest.
     sealed: Names = ()
-    #: Subclasses of `Teller`, of which the first counts.
-    tellers: Names = ()
+    #: Subclasses of `Announcer`, of which the first counts.
+    announcers: Names = ()
     #: Functions that act at the end of a run, while it has the lock: each gets the run and its report, and returns the
     #: report, perhaps with another step.
     endings: Names = ()
@@ -230,7 +230,7 @@ CAPABILITIES = (
         reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
     ),
-    Capability(name="telling", tellers=("reporting.notify.Post",)),
+    Capability(name="announcements", announcers=("reporting.notify.Post",)),
     Capability(name="notices", checks=("reporting.reporters.findings",)),
     Capability(
         name="webhook",

@@ -23,8 +23,7 @@ from terminal_pictures import errors, terminals  # noqa: E402
 
 from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
-from releaser.locks.bisect import CulpritsSection  # noqa: E402
-from releaser.locks.blocks import Block  # noqa: E402
+from releaser.locks.blocks import Block, CulpritsSection  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability  # noqa: E402
 from releaser.releases.blocks import FailedTestsSection, HoldsSection  # noqa: E402

@@ -1,4 +1,4 @@
-"""Installs a venv in the sandbox: wheels first, through uv's cache, and then what has to be built."""
+"""Installs a venv in the sandbox: wheels first, through uv's cache, and then packages that need a build."""
 
 from __future__ import annotations
 

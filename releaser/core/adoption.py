@@ -1,4 +1,4 @@
-"""The interface of an adopter: it makes a venv that somebody else has made the first release of a project."""
+"""The interface of an adopter: it turns a venv that a person has built into the first release of a project."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Adopter(ABC):
-    """A way to adopt what is at the place of the symlink to the live release."""
+    """Adopts a venv, or another file, at the place of the symlink to the live release."""
 
     @abstractmethod
     def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
-        """Make a venv that is no release yet the first release; return if there was one. Raises BuildError."""
+        """Make a venv that is no release yet the first release; true if there was one. Raises BuildError."""
 
     @abstractmethod
     def put_away(self, site: Site, log: RunLog) -> None:
@@ -37,7 +37,7 @@ class Adopter(ABC):
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that is no release yet the first release; return if there was one. Raises BuildError."""
+    """Make a venv that is no release yet the first release; true if there was one. Raises BuildError."""
     return any(adopter.adopt(site, log, facts) for adopter in make("adopters"))
 
 

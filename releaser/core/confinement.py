@@ -23,13 +23,13 @@ Purpose = Literal["tests", "builds", "own builds"]  # the last are those of the 
 
 
 class Confinement:
-    """This one confines nothing: tests and builds may do what the user may. Subclasses override what they do."""
+    """This one confines nothing: tests and builds have the rights of the user. Subclasses override methods."""
 
-    #: What to do for a host where `why_not` has a reason.
+    #: The advice for a host for which `why_not` gives a reason.
     remedy = ""
 
     def works(self, site: Site) -> bool:
-        """Return if tests and builds are confined here. Raises BuildError if the settings require it."""
+        """True if tests and builds are confined here. Raises BuildError if the settings require it."""
         return False
 
     def inside(self, site: Site, venv: Path, *others: Path, what: Purpose = "tests") -> AbstractContextManager[Sandbox]:
@@ -48,10 +48,10 @@ class Confinement:
         run(words)
 
     def before_tests(self, site: Site, log: RunLog) -> None:
-        """Report, before tests, what they are not kept from."""
+        """Report, before tests run, a protection that they lack."""
 
     def after_tests(self, site: Site, log: RunLog) -> None:
-        """Report, after tests, what they were kept from."""
+        """Report, after tests ran, the changes that were prevented."""
 
     def advice(self, site: Site, output: str) -> str:
         """Return what to do if the confinement made tests fail, by their output; empty if it did not."""
@@ -74,11 +74,11 @@ class Confinement:
         return ()
 
     def describe_writes(self, site: Site) -> str:
-        """Say where the tests of this run wrote, and what became of that; empty if it is nothing or not known."""
+        """Say where the tests of this run wrote outside of the staging tree; empty if they did not."""
         return ""
 
     def probe(self, site: Site) -> tuple[Attempt, ...]:
-        """Try what tests could reach, and return the results."""
+        """Try to reach files and services of this host, and return the results."""
         return ()
 
     def warnings(self, site: Site) -> tuple[Finding, ...]:
@@ -86,7 +86,7 @@ class Confinement:
         return ()
 
     def was_missing(self, site: Site) -> bool:
-        """Return if the last tests should have been confined, and were not."""
+        """True if the last tests should have been confined, and were not."""
         return False
 
 

@@ -43,7 +43,7 @@ class KeptVersions(Frozen):
 
 
 class StartingLock(ABC):
-    """What may change the lock from which an update or a rebuild starts."""
+    """Changes the lock from which an update or a rebuild starts."""
 
     @abstractmethod
     def applies(self, work: Workspace) -> bool:

@@ -17,9 +17,9 @@ from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
 from releaser.core.adoption import complete_adoption
+from releaser.core.announcing import announcer
 from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
-from releaser.core.telling import teller
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
@@ -72,7 +72,7 @@ def recover(run: Run) -> None:
         change.resume()
         # This run reports what that run did not, unless its mail is in the outbox.
         is_unreported = entry.run_id != run.log.run_id and bool(entry.unreported)
-        if is_unreported and not teller().has_told(run.site, entry.run_id):
+        if is_unreported and not announcer().has_announced(run.site, entry.run_id):
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
@@ -99,7 +99,7 @@ def _continue(change: Change) -> str:
         reason = change.flip.reason
         fails_before = change.roll_back()  # even if part of it is done already
         _record_rollback(change, reason, fails_before=fails_before)
-        if teller().has_told(site, entry.run_id):  # that run could not finish or record the rollback
+        if announcer().has_announced(site, entry.run_id):  # that run could not finish or record the rollback
             return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
         return f"had been partly rolled back ({reason}); the rollback is complete now"
     if entry.phase == "committing" and is_flipped(change):

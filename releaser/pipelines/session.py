@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
+from releaser.core.announcing import announcer
 from releaser.core.run import Run, clean_problems, new_log, run_log
-from releaser.core.telling import teller
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -121,7 +121,7 @@ def run_session(
         if report.is_slip:
             log_file.unlink(missing_ok=True)
             report = replace(report, log_file="")
-    teller().ended(run.site, request.command, report)
+    announcer().ended(run.site, request.command, report)
     return report
 
 
@@ -169,7 +169,7 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
 
 def _report_without_state_dir(request: Request, run: Run, error: PreflightError) -> RunReport:
     report = _report_failure(run, error)
-    return teller().tell_without_state(run.site, report) if request.mails else report
+    return announcer().announce_without_state(run.site, report) if request.mails else report
 
 
 def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
@@ -178,7 +178,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
-            if request.mails and (sentence := teller().tell_of_long_holder(run.site, run.log.started_at)):
+            if request.mails and (sentence := announcer().announce_long_holder(run.site, run.log.started_at)):
                 run.log.note(Finding("lock-held", sentence))
             return _report_failure(run, error)
         except OSError as error:
@@ -197,7 +197,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             # Repairs and automatic rollbacks are mailed, whichever command comes first.
             reports = request.mails or report.has_news_from_before or report.is_automatic_rollback
             try:
-                return _add_to_history(run.site, teller().tell(run.site, run.log, report, mails=reports))
+                return _add_to_history(run.site, announcer().announce(run.site, run.log, report, mails=reports))
             finally:
                 keep_reserve(run.site.state_dir, _written_by_git(run.site))
 
@@ -245,7 +245,7 @@ def _report_missing_project(request: Request, log: RunLog, error: PreflightError
     if not request.mails:
         return report
     runner = Runner(environ=request.environ, redactor=redactor)
-    return teller().tell_of_missing_project(report, loaded, trusting, runner)
+    return announcer().announce_missing_project(report, loaded, trusting, runner)
 
 
 def _written_by_git(site: Site) -> int:
@@ -268,7 +268,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             with contextlib.suppress(ToolError):  # preflight reports problems of git
                 if run.site.project.has_git:  # otherwise its repository is in the claimed state directory
                     run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
-            teller().began(run.site, run.log.command)
+            announcer().began(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
             with never_left_stopped(run):
                 recover(run)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.core.telling import Teller, add_sections, drop_journal
+from releaser.core.announcing import Announcer, add_sections, drop_journal
 from releaser.errors import ExitCode, Finding, Interrupted
 from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _LOST = "lost"
 
 
-class Post(Teller):
-    """Tells by mail, by notices and by pings."""
+class Post(Announcer):
+    """Announces by mail, by notices and by pings."""
 
     def began(self, site: Site, command: str) -> None:
         notices.ping(site, command)
@@ -54,23 +54,23 @@ class Post(Teller):
     def ended(self, site: Site, command: str, report: RunReport) -> None:
         notices.ping(site, command, report)
 
-    def tell(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
+    def announce(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
         return finish(site, log, report, mails=mails)
 
-    def tell_without_state(self, site: Site, report: RunReport) -> RunReport:
+    def announce_without_state(self, site: Site, report: RunReport) -> RunReport:
         return finish_without_state(site, report)
 
-    def tell_of_missing_project(
+    def announce_missing_project(
         self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
     ) -> RunReport:
-        return tell_of_missing_project(report, loaded, trusting, runner)
+        return announce_missing_project(report, loaded, trusting, runner)
 
-    def tell_of_long_holder(self, site: Site, now: datetime) -> str:
+    def announce_long_holder(self, site: Site, now: datetime) -> str:
         from releaser.reporting.lock_alert import report_long_holder  # for a run that may not begin
 
         return report_long_holder(site, now)
 
-    def has_told(self, site: Site, run_id: str) -> bool:
+    def has_announced(self, site: Site, run_id: str) -> bool:
         from releaser.reporting.outbox import Outbox  # slow to import
 
         return Outbox(site.project.outbox).has_reported(run_id)
@@ -140,7 +140,7 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     return post.send(post.keep(report))
 
 
-def tell_of_missing_project(report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
+def announce_missing_project(report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
     """Mail to releaser's own administrators that there is no such project, if possible.
 
     Nothing is created for a path that may be a typo: without a mail server the mail goes into an outbox only where

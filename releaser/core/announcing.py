@@ -1,4 +1,4 @@
-"""The interface of a teller: it brings the report of a run to people."""
+"""The interface of an announcer: it brings the report of a run to people."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 
-class Teller:
-    """This one tells nobody. Subclasses override what they do."""
+class Announcer:
+    """This one announces nothing. Subclasses override the methods that they need."""
 
     def began(self, site: Site, command: str) -> None:
-        """Tell that a run begins. Never raises."""
+        """Announce that a run begins. Never raises."""
 
     def ended(self, site: Site, command: str, report: RunReport) -> None:
-        """Tell that a run has ended. Never raises."""
+        """Announce that a run has ended. Never raises."""
 
-    def tell(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
-        """Tell a report that is worth it, if the run `mails`; return the report with what came of that.
+    def announce(self, site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
+        """Announce a report that is worth it, if the run `mails`; return the report with the result of that.
 
         It calls `add_sections`, and `drop_journal` once nothing can lose the report.
         """
@@ -38,29 +38,29 @@ class Teller:
         drop_journal(site, log)
         return report
 
-    def tell_without_state(self, site: Site, report: RunReport) -> RunReport:
-        """Tell the report of a run without a usable state directory."""
+    def announce_without_state(self, site: Site, report: RunReport) -> RunReport:
+        """Announce the report of a run without a usable state directory."""
         return report
 
-    def tell_of_missing_project(
+    def announce_missing_project(
         self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
     ) -> RunReport:
-        """Tell that there is no project at `report.path`, with the settings that count there."""
+        """Announce that there is no project at `report.path`, with the settings that count there."""
         return report
 
-    def tell_of_long_holder(self, site: Site, now: datetime) -> str:
-        """Tell, once, that the project lock is held for long; return why that failed, or an empty text."""
+    def announce_long_holder(self, site: Site, now: datetime) -> str:
+        """Announce, once, that the project lock is held for long; return why that failed, or an empty text."""
         return ""
 
-    def has_told(self, site: Site, run_id: str) -> bool:
-        """Return if nothing can lose the report of a run any more."""
+    def has_announced(self, site: Site, run_id: str) -> bool:
+        """True if the report of a run is sent, or waits where a crash cannot delete it."""
         return False
 
 
 @functools.cache
-def teller() -> Teller:
-    """Return what brings reports to people."""
-    return next(iter(make("tellers")), Teller())
+def announcer() -> Announcer:
+    """Return the announcer of all runs."""
+    return next(iter(make("announcers")), Announcer())
 
 
 def add_sections(site: Site, report: RunReport) -> RunReport:
