@@ -14,14 +14,13 @@ from tests.support.sites import RED_TESTS, TESTS, SampleSite, SiteFactory
 #: What a commit brings that is to leave a mark outside of the staging tree. Its tests fail.
 WRITES = "import pathlib\ntry:\n    pathlib.Path({mark!r}).write_text('out')\nexcept OSError:\n    pass\n" + RED_TESTS
 IGNORED = "made\n.venv\n__pycache__/\n"
-PUSHED = {
-    "before_build": 'before_build = ["sh", "evil.sh"]',
-    "before_live": 'before_live = ["sh", "evil.sh"]',
-    "uv": 'uv = "./evil-uv"',
-    "python": 'python = "./evil-python"',
-    "sandbox": 'sandbox = "off"',
-    "test_writable": "test_writable = [{place}]",
-}
+PUSHED = """\
+before_build = ["sh", "before-build"]
+uv = "./evil-uv"
+python = "./evil-python"
+sandbox = "off"
+test_writable = [{place}]
+"""
 
 
 def push(site: SampleSite, lines: str, files: dict[str, str]) -> str:
@@ -35,30 +34,27 @@ def as_program(name: str, mark: Path, program: str | None) -> str:
     return f"#!/bin/sh\necho {name} > {shlex.quote(str(mark))}\n{goes_on}\n"
 
 
-@pytest.mark.parametrize("name", PUSHED)
+@pytest.mark.parametrize("passes", [False, True])
 def test_a_push_runs_nothing_outside_of_the_sandbox_before_it_is_live(
-    make_site: SiteFactory, tmp_path: Path, name: str
+    make_site: SiteFactory, tmp_path: Path, passes: bool
 ) -> None:
-    """Its tests fail; where the command would run after them, they pass."""
+    """Its tests fail, and write; where the command would run after them, they pass."""
     site, place = make_site.adopted(), tmp_path / "theirs"
     place.mkdir()
     site.write_dotenv({"RELEASER_TEST_WRITABLE": None})  # which the samples have, to record what was run
     del site.env["SAMPLE_SITE_RUNS"]
-    mark, passes = place / "mark", name == "before_live"
-    files = {
-        "evil.sh": as_program(name, mark, None),
-        "evil-uv": as_program(name, mark, shutil.which("uv", path=site.env["PATH"])),
-        "evil-python": as_program(name, mark, shutil.which("python3")),
-    }
-    if not passes:
-        files[TESTS] = WRITES.format(mark=str(mark)) if name in ("sandbox", "test_writable") else RED_TESTS
-    clone = site._clone_elsewhere()
-    for one in ("evil-uv", "evil-python"):  # git keeps that they can be started
-        (clone / one).touch(mode=0o755)
-    push(site, PUSHED[name].format(place=f'"{place}"'), files)
+    mark, clone = place / "mark", site._clone_elsewhere()
+    programs = {"evil-uv": shutil.which("uv", path=site.env["PATH"]), "evil-python": shutil.which("python3")}
+    files = {name: as_program(name, mark, programs.get(name)) for name in (*programs, "before-build", "before-live")}
+    for name in programs:  # git keeps that they can be started
+        (clone / name).touch(mode=0o755)
+    if passes:
+        push(site, 'before_live = ["sh", "before-live"]', files)
+    else:
+        push(site, PUSHED.format(place=f'"{place}"'), {**files, TESTS: WRITES.format(mark=str(mark))})
     before = site.live_id()
     finished = site.releaser("update")
-    assert not mark.exists(), f"{name}: {finished}"
+    assert not mark.exists(), f"{mark.read_text(encoding='utf-8')}: {finished}"
     assert finished.returncode == (0 if passes else 5), finished
     assert (site.live_id() == before) is not passes
 

@@ -31,16 +31,16 @@ def test_a_restart_file_that_leads_out_of_the_site_is_not_touched(make_site: Sit
     assert (theirs.stat().st_mtime, site.live_id()) == (0, live)
 
 
-@pytest.mark.parametrize("place", ["env", ".venv"])
-def test_the_git_and_uv_of_an_activated_venv_are_not_used(make_site: SiteFactory, tmp_path: Path, place: str) -> None:
-    site = make_site.adopted()
-    venv, marker = (site.link if place == ".venv" else tmp_path / place), tmp_path / "started"
-    (venv / "bin").mkdir(parents=True, exist_ok=True)
-    for name in ("git", "uv"):
-        program = venv / "bin" / name
-        program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; exit 1\n", encoding="utf-8")
-        program.chmod(0o755)
-    activated = {"PATH": f"{venv}/bin:{site.env['PATH']}", "VIRTUAL_ENV": str(venv)}
+def test_the_git_and_uv_of_an_activated_venv_are_not_used(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Neither those of the site's own venv, nor those of another one."""
+    site, marker, other = make_site.adopted(), tmp_path / "started", tmp_path / "env"
+    for venv in (site.link, other):
+        (venv / "bin").mkdir(parents=True, exist_ok=True)
+        for name in ("git", "uv"):
+            program = venv / "bin" / name
+            program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; exit 1\n", encoding="utf-8")
+            program.chmod(0o755)
+    activated = {"PATH": f"{site.link}/bin:{other}/bin:{site.env['PATH']}", "VIRTUAL_ENV": str(other)}
     for command in ("check", "status", "outdated"):
         site.releaser(command, check=0, env=activated)
     assert not marker.exists()

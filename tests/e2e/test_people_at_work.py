@@ -139,7 +139,7 @@ def test_nothing_goes_live_if_somebody_was_at_work(make_site: SiteFactory, act: 
     assert act in MAKES_A_COMMIT or site.head() == before
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("act", "at"), [*itertools.product(ACTS, AFTER_THE_GUARD)])
 def test_what_somebody_does_after_the_guard_stays(make_site: SiteFactory, act: str, at: str) -> None:
     site = make_site.adopted(prepare=due)

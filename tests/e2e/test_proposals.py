@@ -155,22 +155,6 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
     assert site.json("propose")["result"] == "proposed"
 
 
-def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_proposed(reviewed: Reviewed) -> None:
-    site = reviewed.site
-    site.releaser("propose", check=0)
-    reviewed.merge(how="--ff-only")
-    site.releaser("update", check=0)
-    site.releaser("rollback", check=0)
-    site.releaser("update", check=0)
-    report = site.json("propose")
-    assert any("nothing is proposed" in one for one in report["problems"])
-    silent(site.releaser("propose"))
-    assert "nothing is proposed" in site.json("status")["proposal"]
-    site.releaser("update", "--force", check=0)
-    silent(site.releaser("propose"))
-    assert site.json("status")["proposal"] == ""
-
-
 def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> None:
     site = reviewed.site
     reviewed.git("push --quiet origin HEAD:refs/heads/releaser")
@@ -224,7 +208,10 @@ def test_it_needs_git_to_push_and_a_release_that_is_live(site: SampleSite, make_
     assert "releaser init" in make_site(outer="other").releaser("propose", check=3).stderr
 
 
-def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed: Reviewed) -> None:
+def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged_and_after_its_rollback_none_is_made(
+    reviewed: Reviewed,
+) -> None:
+    """That nothing is proposed, as the lock of the branch was rolled back, is said once."""
     site = reviewed.site
     proposed = site.json("propose")["release"]
     path = site.state_dir / "releases" / proposed / "state.json"
@@ -236,6 +223,15 @@ def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed:
     assert json.loads(path.read_text(encoding="utf-8"))["waits"] == f"proposed on {PLACE}"
     reviewed.merge(deletes=True)
     assert site.json("update")["release"] == proposed
+    for command in ("rollback", "update"):
+        site.releaser(command, check=0)
+    report = site.json("propose")
+    assert any("nothing is proposed" in one for one in report["problems"])
+    silent(site.releaser("propose"))
+    assert "nothing is proposed" in site.json("status")["proposal"]
+    site.releaser("update", "--force", check=0)
+    silent(site.releaser("propose"))
+    assert site.json("status")["proposal"] == ""
     known = site.state_dir / "proposal.json"
     found = json.loads(known.read_text(encoding="utf-8"))
     known.write_text(json.dumps({**found, "done": True}, indent=1), encoding="utf-8")
