@@ -1,21 +1,16 @@
 """What others could add, each in a file of its own, goes through a real update without a change of releaser."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support.commands import Finished, run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.spawns
 

@@ -1,15 +1,9 @@
 """A release that a gate keeps is the next to go live."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.extension.test_toys import answer, candidate, steps, with_toy
-
-if TYPE_CHECKING:
-    from tests.support.sites import SiteFactory
+from tests.support.sites import SiteFactory
 
 
 @pytest.mark.spawns

@@ -1,21 +1,15 @@
 """An action that releaser does not have: it purges a cache in front of the site after each flip, there and back."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from releaser.core import change
 from releaser.core.action import Action
+from releaser.core.change import Change, Deployment
 from releaser.errors import Finding, ToolError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from releaser.core.change import Change, Deployment
-    from releaser.releases.journal import Record
-    from releaser.report import Step
-    from releaser.site.site import Site
+from releaser.releases.journal import Record
+from releaser.report import Step
+from releaser.site.site import Site
 
 
 class Toy(Action):

@@ -1,16 +1,10 @@
 """A gate that releaser does not have: a release goes live only while the door is open."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from releaser import gates
-from releaser.core.gate import Case, Gate, Refusal, Wait
+from releaser.core.gate import Case, Gate, Refusal, Verdict, Wait
 from releaser.errors import Finding, PreflightError
-
-if TYPE_CHECKING:
-    from releaser.core.gate import Verdict
 
 
 class Toy(Gate):

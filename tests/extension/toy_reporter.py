@@ -1,22 +1,16 @@
 """A reporter that releaser does not have: it prints each notice into a file beside the project."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from email.message import EmailMessage
+from pathlib import Path
 
 from releaser.core.reporter import Reporter
 from releaser.errors import Finding, MailError
+from releaser.report import RunReport
 from releaser.reporting import reporters
+from releaser.site.site import Site
 from releaser.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from email.message import EmailMessage
-    from pathlib import Path
-
-    from releaser.report import RunReport
-    from releaser.site.site import Site
 
 
 class Printer(Frozen):

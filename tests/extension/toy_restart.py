@@ -1,20 +1,14 @@
 """A restart method that releaser does not have: it writes the path of the live release into a file of the site."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from releaser.core.restart import Restart
 from releaser.errors import Finding
+from releaser.report import Step
 from releaser.serving import restarts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from releaser.report import Step
-    from releaser.site.site import Site
+from releaser.site.site import Site
 
 
 class Toy(Restart):

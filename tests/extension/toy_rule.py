@@ -1,15 +1,8 @@
 """A rule for versions that releaser does not have: minor versions with an odd number are for development only."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from releaser.locks import rules
-from releaser.locks.rules import Rule
+from releaser.locks.rules import Rule, Wanted
 from releaser.locks.versions import parse_version
-
-if TYPE_CHECKING:
-    from releaser.locks.rules import Wanted
 
 
 class Toy(Rule):

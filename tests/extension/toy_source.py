@@ -1,21 +1,15 @@
 """A source that releaser does not have: the lock comes from a file beside the project, as an artifact of a registry."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from releaser import sources
+from releaser.core.run import Workspace
 from releaser.errors import ResolutionError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.site import site as sites
+from releaser.site.site import Site
 from releaser.site.supply import Supply
 from releaser.sources.locked import Locked
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from releaser.core.run import Workspace
-    from releaser.site.site import Site
 
 
 def _artifact(site: Site) -> Path:

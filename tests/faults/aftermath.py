@@ -1,22 +1,16 @@
 """What comes after a fault: what must hold at once, and the next update, after which all must be well."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import pytest
 
 from tests.faults.invariants import Witness, unless
-from tests.faults.scenes import SCENES, UPDATED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.faults.scenes import Scene
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
+from tests.faults.scenes import SCENES, UPDATED, Scene
+from tests.support.commands import Finished
+from tests.support.sites import SampleSite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +32,7 @@ class Eyewitness:
     link: str
 
     @classmethod
-    def of(cls, site: SampleSite, name: str) -> Eyewitness:
+    def of(cls, site: SampleSite, name: str) -> Self:
         """Look at the site before the fault."""
         scene = SCENES[name]
         rows = site.json("prune", "--dry-run") if scene.prunes else []

@@ -11,8 +11,6 @@ releaser's public commands.
 - I6: the next update works without anybody's help.
 """
 
-from __future__ import annotations
-
 import base64
 import csv
 import hashlib
@@ -20,19 +18,15 @@ import os
 import re
 import time
 import tomllib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 from tests.e2e.scenes import unfolded
 from tests.support import snapshots
-from tests.support.commands import git_executable, run
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite
+from tests.support.commands import Finished, git_executable, run
+from tests.support.sites import SampleSite
 
 _GOOD = frozenset({"live", "previous", "good"})
 _DYING = 20.0  # seconds in which what was orphaned by a kill may still be dying
@@ -57,7 +51,7 @@ class Witness:
     may_go: Collection[str] = ()
 
     @classmethod
-    def of(cls, site: SampleSite, *, may_go: Collection[str] = ()) -> Witness:
+    def of(cls, site: SampleSite, *, may_go: Collection[str] = ()) -> Self:
         """Look at a site before a fault."""
         rows = site.json("list") if site.state_dir.exists() else []
         good = {row["id"]: snapshots.digest(Path(row["path"])) for row in rows if row["state"] in _GOOD}

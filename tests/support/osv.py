@@ -3,21 +3,17 @@
 The form: https://google.github.io/osv.dev/api/ (`POST /v1/querybatch`, `GET /v1/vulns/ID`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Literal, Self
 
 from packaging.version import Version
 
 from tests.support.serving import http_server, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from http.server import BaseHTTPRequestHandler
 
 # What it does; "half" answers the first question, and then fails.
 Mood = Literal["is well", "fails", "hangs", "talks nonsense", "half"]
@@ -78,7 +74,7 @@ class VulnerabilityService:
         self.url = ""  # while it serves
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[VulnerabilityService]:
+    def serving(self) -> Iterator[Self]:
         """Serve until the end of the block."""
         with http_server(self._serve) as url:
             self.url = f"{url}/"

@@ -1,28 +1,22 @@
 """A sample site with the real Django: a shop, and a theme that is a package of its own."""
 
-from __future__ import annotations
-
 import os
 import re
 import select
 import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from filelock import FileLock
 
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.guards import require
+from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import build_wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.support.commands import Finished
-    from tests.support.sites import SampleSite, SiteFactory
 
 DJANGO = "django==5.2.8"
 MANIFEST_STORAGE = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
@@ -187,7 +181,7 @@ class Process:
             if line.startswith("page:"):
                 return line.removeprefix("page:").strip()
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
