@@ -122,3 +122,9 @@ def test_no_connection_outlives_its_server() -> None:
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert asked.wait(20)
         assert len({*os.listdir("/proc/self/fd")} - before) <= 1  # that of the client
+
+
+def test_the_mutations_of_the_faults_can_be_made_those_outside_of_a_spread_as_well() -> None:
+    """A function that takes other arguments by now is named at once."""
+    script = "from tests.faults.mutations import MUTATIONS\nfor one in MUTATIONS:\n    one.patch()\n"
+    run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=os.environ, check=0)
