@@ -205,9 +205,15 @@ def followed(
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         env = site.environment({"PYTHONHASHSEED": "0"})
         process = subprocess.Popen(
-            words, cwd=site.outer.parent, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            pass_fds=(writing,), start_new_session=True,
-        )  # fmt: skip
+            words,
+            cwd=site.outer.parent,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
         stack.callback(_end, process)
         os.close(writing)
         lines = stack.enter_context(os.fdopen(reading, encoding="utf-8", errors="replace"))
