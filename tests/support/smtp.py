@@ -224,7 +224,7 @@ def meeting_server(meet: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> I
 
     async def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, asyncio.CancelledError):  # it has gone, or the server ends
                 await meet(writer)
         finally:
             writer.transport.abort()
