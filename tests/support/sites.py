@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import pytest
+from msgspec import ValidationError, convert
 
+from releaser.answers import RUN, all_answers
 from releaser.site.settings import SPECS
+from releaser.system.files import plain
 from tests.support import snapshots
-from tests.support.answers import mismatch
 from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
 from tests.support.layouts import SHARED_LIBRARY, SiteOptions
 from tests.support.templates import REMOTE, write_files
@@ -112,7 +114,7 @@ class SampleSite:
             answer = json.loads(finished.stdout)
         except ValueError as error:
             pytest.fail(f"releaser {command} --json printed no JSON ({error})\n{finished}")
-        if wrong := mismatch(command, answer):
+        if wrong := _mismatch(command, answer):
             pytest.fail(f"releaser {command} --json printed what its types do not say: {wrong}\n{finished}")
         return answer
 
@@ -427,6 +429,29 @@ def _text(value: object) -> str:
 
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "\\'") + "'"
+
+
+def _mismatch(command: str, answer: Any) -> str:
+    """Say in which way an answer is none of those that the command gives; empty if it is one."""
+    told = [{**run, "output": ""} for run in answer] if command == "history" else answer
+    reasons = [] if command in all_answers() else ["releaser/answers.py does not name it, and it is no run"]
+    for kind in all_answers().get(command, RUN):
+        try:
+            read = convert(told, kind)
+        except ValidationError as error:
+            reasons.append(f"not {kind}: {error}")
+        else:
+            again = json.loads(json.dumps(read, default=plain))
+            if again == told:
+                return ""
+            reasons.append(f"not {kind}: it has other fields: {_difference(told, again)}")
+    return "; ".join(reasons)
+
+
+def _difference(told: Any, again: Any) -> str:
+    if isinstance(told, list):
+        return next((_difference(*pair) for pair in zip(told, again, strict=True) if pair[0] != pair[1]), "")
+    return ", ".join(sorted(key for key in {**told, **again} if told.get(key, ...) != again.get(key, ...)))
 
 
 def _broken_module(name: str, version: str, breakage: Breakage) -> str:
