@@ -33,7 +33,7 @@ PAGES = [
 
 # What a block holds that is not run, and why.
 NOT_RUN = {
-    r"pip install|pipx|uv tool install": "tests/e2e/test_packaging.py and test_dist.py install it without the network",
+    r"pip install|pipx|uv tool install": "tests/e2e/test_dist.py installs it without the network",
     r"^make ": "it takes minutes, and CI runs it in its own right",
     r"pytest|strace": "it takes minutes, and `make faults-spread` does it",
     r"update --all$|report --all ": "it needs /etc/releaser/sites.toml; tests/e2e/test_many_sites.py names another one",
@@ -191,7 +191,7 @@ def test_each_shell_example_runs(
 
 @pytest.mark.network
 def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, uv_cache: Path, tmp_path: Path) -> None:
-    """All of its blocks in one shell, except for the installation; tests/e2e/test_packaging.py has that."""
+    """All of its blocks in one shell, except for the installation; tests/e2e/test_dist.py has that."""
     home = tmp_path / "home"
     env = {**os.environ, **clean_environment(home, uv_cache)}
     (home / "releaser-env" / "bin").mkdir(parents=True)
@@ -206,9 +206,8 @@ def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, u
     assert text.count("8025") == 2 * text.count("mail & sleep 2\n") == 2
     script = text.replace("8025", str(port)).replace("mail & sleep 2\n", f"mail & {listens}\n")
     with keeper:
-        finished = run(
-            ["bash", "-c", script], cwd=home, env=env | {"PATH": f"{programs}:{env['PATH']}"}, timeout=600, check=0
-        )
+        env["PATH"] = f"{programs}:{env['PATH']}"
+        finished = run(["bash", "-c", script], cwd=home, env=env, timeout=600, check=0)
     assert re.search(r"update +updated +0 ", finished.stdout), finished
     mails = [message_from_bytes(path.read_bytes(), policy=default) for path in (home / "mails" / "new").iterdir()]
     assert any("updated" in mail["Subject"] for mail in mails)

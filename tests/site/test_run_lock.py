@@ -26,8 +26,6 @@ NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 SECONDS = 60.0
 HOLD = """\
 import sys
-import threading
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from releaser.site import run_lock
@@ -81,15 +79,12 @@ def test_the_lock_can_be_taken_again_and_again_by_the_group_too(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / run_lock.LOCK).stat().st_mode) == 0o660
 
 
-def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
+def test_a_note_tells_who_holds_it_until_the_run_ends_or_fails(tmp_path: Path) -> None:
     assert (run_lock.holder(tmp_path), run_lock.find_running(tmp_path)) == (None, None)
     with run_lock.acquire(tmp_path, command="update", now=NOW):
         expected = Holder(pid=os.getpid(), command="update", since="2026-11-20T06:12:00+00:00")
         assert run_lock.holder(tmp_path) == run_lock.find_running(tmp_path) == expected
     assert (run_lock.holder(tmp_path), run_lock.find_running(tmp_path)) == (None, None)
-
-
-def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), run_lock.acquire(tmp_path, command="update", now=NOW):
         raise KeyboardInterrupt
     assert run_lock.find_running(tmp_path) is None
