@@ -1,7 +1,7 @@
 """Updates during which releaser itself is installed again, as an administrator does who upgrades it beside cron."""
 
 import contextlib
-import subprocess
+import shutil
 import sys
 import sysconfig
 import venv
@@ -10,33 +10,22 @@ from pathlib import Path
 
 import pytest
 
+import releaser
+from tests.e2e.refusals import script
 from tests.e2e.scenes import MEETING_TESTS, body, meeting
 from tests.support.commands import beside
 from tests.support.sites import SampleSite, SiteFactory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of releaser as it is here."""
-    place = tmp_path_factory.mktemp("wheel")
-    build = "import sys, hatchling.build as backend; backend.build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, place], cwd=REPOSITORY, check=True, capture_output=True)
-    (built,) = place.glob("*.whl")
-    return built
-
 
 @pytest.fixture
-def installed(wheel: Path, tmp_path: Path) -> Path:
-    """A venv that releaser is installed in; what it needs is that of the tests."""
+def installed(tmp_path: Path) -> Path:
+    """A venv with a copy of releaser; what that needs is that of the tests."""
     place = tmp_path / "installed"
     venv.create(place)
-    needed = place / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages" / "needed.pth"
-    needed.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install"]
-    options = ("--quiet", "--no-deps", "--no-index", "--force-reinstall", "--disable-pip-version-check")
-    subprocess.run([*pip, *options, wheel], check=True, capture_output=True)
+    packages = place / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+    (packages / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    shutil.copytree(Path(releaser.__file__).parent, packages / "releaser")
+    script(place / "bin" / "releaser", f'exec {place}/bin/python -P -m releaser "$@"')
     return place
 
 

@@ -10,6 +10,7 @@ import pytest
 from releaser.locks.lock import LockFile
 from releaser.locks.versions import is_older
 from tests.e2e.scenes import body, silent
+from tests.e2e.test_several_hosts import second_host
 from tests.support.commands import git_executable, run
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -122,9 +123,7 @@ def yesterday(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
     """Two hosts on which alpha 1.1.0 has been live since last night, to be copied."""
     place = tmp_path_factory.mktemp("yesterday")
     staging = make_scene(packages=PACKAGES, files={"site_tests.py": TESTS}, venv=True)
-    production = staging.copy(place / "production")
-    production.git("remote", "set-url", "origin", staging.remote)
-    shutil.rmtree(production.outer / "remote.git")
+    production = second_host(staging, place / "production")
     clone = place / "developer" / "site"
     clone.parent.mkdir()
     shutil.copytree(staging.index.path, clone.parent / staging.index.path.name)
@@ -132,8 +131,7 @@ def yesterday(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
     found = Hosts(staging=staging, production=production, clone=clone)
     found.develop("config", "user.name", "Developer")
     found.develop("config", "user.email", "developer@example.org")
-    for name, host in found.by_name.items():
-        host.git("config", "user.name", name)
+    for host in found.both:
         host.releaser("init", check=0)
     found.do("alpha 1.1.0")
     found.night()
@@ -144,7 +142,8 @@ def yesterday(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def hosts(yesterday: Hosts, tmp_path: Path) -> Hosts:
     """Those hosts, with a remote of their own."""
-    staging, production = yesterday.staging.copy(tmp_path), yesterday.production.copy(tmp_path / "production")
+    staging = yesterday.staging.copy(tmp_path)
+    production = yesterday.production.copy(tmp_path / "production")
     clone = tmp_path / "developer" / "site"
     shutil.copytree(yesterday.clone.parent, clone.parent, symlinks=True)
     found = Hosts(staging=staging, production=production, clone=clone)

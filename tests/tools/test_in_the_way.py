@@ -76,33 +76,28 @@ def a_directory(place: Path) -> None:
 
 
 def an_empty_directory(place: Path) -> None:
-    place.mkdir(parents=True)
+    place.mkdir()
 
 
 def a_file(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"a person's file")
 
 
 def an_empty_file(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
     place.touch()
 
 
 def a_symlink(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to("/srv/uploads")
 
 
 def a_symlink_to_a_directory(place: Path) -> None:
     there = place.parents[1] / "elsewhere"
     a_directory(there)
-    place.parent.mkdir(exist_ok=True)
     place.symlink_to(there)
 
 
 def a_pipe(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(place)
 
 
@@ -152,6 +147,7 @@ def test_a_move_loses_nothing_that_git_does_not_track(
     there, mine = PLACES[place]
     checkout.has({}, there)
     checkout.ignore("media")
+    (checkout.path / mine).parent.mkdir(exist_ok=True)
     kind(checkout.path / mine)
     before = photograph(tmp_path)
     refusal = checkout.move(way)
