@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -47,45 +46,42 @@ def state_of(host: SampleSite) -> object:
     return host.snapshot(), host.live_id(), host.releases(), sorted(map(str, (host.state_dir / "bundles").rglob("*")))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Built:
-    """A site with two releases beyond the first, a bundle of each, and the delta between them."""
+    """A site with releases beyond the first, a bundle of each, the deltas between them, and who may sign."""
 
-    site: SampleSite
-    key: Path
-    signers: Path
-    full: tuple[Path, Path]
-    delta: Path
-    releases: tuple[str, str]
-    #: The site as it was before, on a host of its own.
-    before: SampleSite
+    def __init__(self, make_scene: SiteFactory, base: Path, *versions: str) -> None:
+        self.key, self.signers = make_key(base)
+        line = self.signers.read_text(encoding="utf-8")
+        self.signers.write_text(line.replace('-bundle"', '-bundle,releaser-channel"'), encoding="utf-8")
+        self.site = site = make_scene(outer=base.name, venv=True, settings={"bundle_include": ["media"]})
+        (site.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
+        site.releaser("init", check=0)
+        #: The site as it was before, on a host of its own.
+        self.before = host_of(site, base / "before", self.signers)
+        site.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(self.signers)})
+        (site.path / "media" / "small").mkdir(parents=True)
+        (site.path / "media" / "logo.txt").write_text("a logo\n", encoding="utf-8")
+        (site.path / "media" / "small" / "logo.txt").touch()
+        self.releases, self.bundles, self.deltas = list[str](), list[Path](), list[Path]()
+        for version in versions:
+            site.edit("code.py", f"VERSION = {version!r}\n")
+            site.push_commit(f"for {version}")
+            site.update_to("alpha", version)
+            self.releases.append(site.live_id())
+            self.bundles.append(self.bundle(base / f"{version}.bundle"))
+            if len(self.bundles) > 1:
+                self.deltas.append(self.bundle(base / f"{version}.delta", "--base", self.bundles[-2]))
+
+    def bundle(self, file: Path, *words: str | Path, installer: bool = False) -> Path:
+        """Write a signed bundle."""
+        without = [] if installer else ["--no-installer"]
+        self.site.releaser("bundle create", *words, "--sign", self.key, *without, "-o", file, check=0)
+        return file
 
 
 @pytest.fixture(scope="module")
 def built(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    base = tmp_path_factory.mktemp("bundles")
-    key, signers = make_key(base)
-    site = make_scene(outer="bundled", venv=True, settings={"bundle_include": ["media"]})
-    (site.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
-    site.releaser("init", check=0)
-    before = host_of(site, base / "before", signers)
-    (site.path / "media").mkdir(exist_ok=True)
-    (site.path / "media" / "logo.txt").write_text("a logo\n", encoding="utf-8")
-    (site.path / "media" / "small").mkdir()
-    (site.path / "media" / "small" / "logo.txt").touch()
-    files, releases = [], []
-    for number, version in enumerate(("1.1.0", "1.2.0"), 1):
-        site.publish("alpha", version)
-        site.releaser("update", check=0)
-        releases.append(site.live_id())
-        files.append(base / f"{number}.bundle")
-        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", files[-1], check=0)
-    delta = base / "delta.bundle"
-    site.releaser("bundle create", "--sign", key, "--base", files[0], "--no-installer", "-o", delta, check=0)
-    return Built(
-        site=site, key=key, signers=signers, full=(files[0], files[1]), delta=delta,
-        releases=(releases[0], releases[1]), before=before,
-    )  # fmt: skip
+    return Built(make_scene, tmp_path_factory.mktemp("bundles"), "1.1.0", "1.2.0")
 
 
 @pytest.fixture
@@ -93,19 +89,22 @@ def host(built: Built, tmp_path: Path) -> SampleSite:
     return built.before.copy(tmp_path / "host")
 
 
-def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(built: Built, host: SampleSite) -> None:
-    would = host.releaser("bundle install", "--dry-run", built.full[0], check=0).stdout
+def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(
+    built: Built, host: SampleSite, tmp_path: Path
+) -> None:
+    """What is older than what is live, or was tampered with, is refused, and nothing has changed."""
+    would = host.releaser("bundle install", "--dry-run", built.bundles[0], check=0).stdout
     assert "without a network, test it, and make it live" in would
     assert host.live_version("alpha") == "1.0.0"
     (host.path / "media").mkdir()
     (host.path / "media" / "logo.txt").symlink_to("gone")  # of somebody here
     (host.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
-    refused = host.json("bundle install", built.delta, check=3)["problems"][0]
+    refused = host.json("bundle install", built.deltas[0], check=3)["problems"][0]
     assert refused.startswith("this delta needs ")
     assert "wheels/beta-" in refused
     assert "Install the full bundle" in refused
 
-    report = host.json("bundle install", built.full[0])
+    report = host.json("bundle install", built.bundles[0])
     assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
     status = host.json("status")
@@ -113,8 +112,8 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     assert (host.path / "media" / "logo.txt").is_symlink()
     assert "the bundle's file did not replace it" in str(report["problems"])
     (host.path / "media" / "logo.txt").unlink()
-    assert built.delta.stat().st_size < built.full[1].stat().st_size / 2
-    report = host.json("bundle install", built.delta)
+    assert built.deltas[0].stat().st_size < built.bundles[1].stat().st_size / 2
+    report = host.json("bundle install", built.deltas[0])
     assert (report["result"], host.live_version("alpha")) == ("updated", "1.2.0")
     assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
     assert host.lock_text() == built.site.lock_text()
@@ -122,11 +121,23 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     assert host.git("status", "--porcelain", "--untracked-files=no") == ""
     made = json.loads((host.state_dir / "releases" / host.live_id() / "manifest.json").read_text(encoding="utf-8"))
     assert made["bundle"]["release"] == built.releases[1]
-    assert host.json("bundle install", built.full[1])["result"] == "no-changes"
-    told = host.json("bundle install", built.full[0], check=3)["problems"][0]
-    assert "is older than the live release" in told
+    assert host.json("bundle install", built.bundles[1])["result"] == "no-changes"
+
+    shutil.copytree(built.site.index.path, host.index.path, dirs_exist_ok=True)
+    host.publish("beta", "1.1.0")
+    for own in (False, True):
+        if own:  # what is live, no bundle has brought
+            host.releaser("update", env={"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false"}, check=0)
+        refused = host.json("bundle install", built.bundles[0], check=3)["problems"][0]
+        assert "is older than the live release" in refused
+    before, tampered = state_of(host), tmp_path / "tampered.bundle"
+    assert host.live_version("beta") == "1.1.0"
+    # tests/pipelines/test_tampered_bundles.py has every way to do that.
+    tampered.write_bytes(built.bundles[1].read_bytes().replace(b"a logo\n", b"A logo\n"))
+    assert "is damaged" in host.json("bundle install", tampered, check=3)["problems"][0]
+    assert state_of(host) == before
     host.releaser("rollback", check=0)
-    assert host.live_version("alpha") == "1.1.0"
+    assert (host.live_version("alpha"), host.live_version("beta")) == ("1.2.0", "1.0.0")
 
 
 def test_nobody_is_asked_whatever_the_settings_name(built: Built, host: SampleSite) -> None:
@@ -139,7 +150,7 @@ def test_nobody_is_asked_whatever_the_settings_name(built: Built, host: SampleSi
     }
     told = host.releaser("check", env=env, check=3).stderr
     assert ("limits.txt cannot be read" in told, "no remote" in told, "`sources`" in told) == (True, True, True)
-    report = host.json("bundle install", built.full[0], env=env)
+    report = host.json("bundle install", built.bundles[0], env=env)
     assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert (report["audit"], report["audit_reason"]) == ("", "")
     assert not {"attestations", "push"} & {one["step"] for one in report["steps"]}
@@ -151,17 +162,16 @@ def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> 
     os.utime(unused, (0, 0))
     on_another_disk = tempfile.mkdtemp(dir="/dev/shm" if str(tmp_path).startswith("/tmp") else "/tmp")
     built.site.git("gc", "--quiet")  # which packs again what a bundle of git would take as it is
-    built.site.releaser(
-        "bundle create", built.releases[1], "--sign", built.key, "--no-installer", "-o", again,
-        env={"TMPDIR": on_another_disk}, check=0,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(built.site.env, "TMPDIR", on_another_disk)
+        built.bundle(again, built.releases[1])
     shutil.rmtree(on_another_disk)
     assert not unused.exists()
-    assert again.read_bytes() == built.full[1].read_bytes()
+    assert again.read_bytes() == built.bundles[1].read_bytes()
     shown = built.site.json("bundle show", again)
     assert (shown["release"], shown["signer"]) == (built.releases[1], None)
     assert built.site.json("bundle verify", again, "--signers", built.signers)["signer"] == "builder@example.org"
-    difference = built.site.json("bundle diff", *built.full)
+    difference = built.site.json("bundle diff", *built.bundles)
     assert [(one["name"], one["old"], one["new"]) for one in difference["changes"]] == [("alpha", "1.1.0", "1.2.0")]
     assert difference["new_bytes"] < 100_000
 
@@ -178,8 +188,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     (dead / "code.bundle").touch()  # as a killed run leaves it
     foreign.symlink_to(home)
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
-    file = tmp_path / "whole.bundle"
-    built.site.releaser("bundle create", "--sign", built.key, "-o", file, check=0)
+    file = built.bundle(tmp_path / "whole.bundle", installer=True)
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     assert any(one.startswith("tools/uv-") for one in names)
@@ -228,24 +237,19 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
 
 
 def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Built, host: SampleSite) -> None:
-    trusted = {"RELEASER_BUNDLE_SIGNERS": str(built.signers)}
-    host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
-    report = host.json("bundle install", built.full[0], check=5)
+    red = {"RELEASER_TEST_COMMAND": "false", "RELEASER_BUNDLE_SIGNERS": str(built.signers)}
+    host.write_dotenv(red)
+    report = host.json("bundle install", built.bundles[0], check=5)
     assert (report["result"], host.live_version("alpha")) == ("refused", "1.0.0")
-    host.write_dotenv(
-        {"RELEASER_TEST_COMMAND": "false", "RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0", **trusted}
-    )
     failed = host.outer / "failed"
-    hook = {"RELEASER_ON_FAILURE": f"touch {failed}"}
-    report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6, env=hook)
-    assert failed.exists()
-    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.0.0")
-    host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
+    ill = {"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0", "RELEASER_ON_FAILURE": f"touch {failed}"}
+    report = host.json("bundle install", built.bundles[0], "--tests", "never", "--force", check=6, env=ill)
+    assert (report["result"], host.live_version("alpha"), failed.exists()) == ("rolled-back", "1.0.0", True)
     (elsewhere := host.outer / "elsewhere").mkdir()
     shutil.rmtree(host.path / "media")
     (host.path / "media").symlink_to(elsewhere)
     (host.path / ".git" / "info" / "exclude").write_text("/media\n", encoding="utf-8")
-    report = host.json("bundle install", built.full[0], "--tests", "never", "--force")
+    report = host.json("bundle install", built.bundles[0], "--tests", "never", "--force")
     assert (list(elsewhere.iterdir()), "a symlink or a file is in the way" in str(report["problems"])) == ([], True)
     assert (report["result"], host.live_version("alpha")) == ("updated", "1.1.0")
     assert "The tests were skipped here; they passed" in report["noted"]
@@ -266,17 +270,16 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
     def healthy(before: str, text: str) -> dict[str, str]:
         return {"RELEASER_HEALTH_CHECK": f"sh {check} {before} {text}", "RELEASER_HEALTH_RETRIES": "0"}
 
-    report = host.json("bundle install", built.full[0], env=healthy("1.0.0", "nothing"), check=6)
+    report = host.json("bundle install", built.bundles[0], env=healthy("1.0.0", "nothing"), check=6)
     assert (report["result"], logo.exists()) == ("rolled-back", False)
-    host.json("bundle install", built.full[0], "--force", env=healthy("1.0.0", "logo"))
+    host.json("bundle install", built.bundles[0], "--force", env=healthy("1.0.0", "logo"))
     assert logo.read_text(encoding="utf-8") == "a logo\n"
 
     media = built.site.path / "media" / "logo.txt"
     media.write_text("another logo\n", encoding="utf-8")
     try:
         built.site.releaser("rebuild", check=0)
-        other = host.outer / "other.bundle"
-        built.site.releaser("bundle create", "--sign", built.key, "--no-installer", "-o", other, check=0)
+        other = built.bundle(host.outer / "other.bundle")
     finally:
         media.write_text("a logo\n", encoding="utf-8")
         built.site.releaser("rollback", check=0)
@@ -297,13 +300,9 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
     )
     (host.path / "media").rename(host.outer / "aside")
     (host.path / "media").write_text("in the way", encoding="utf-8")
-    signers, channel = host.outer / "signers", host.outer / "channel"
-    line = built.signers.read_text(encoding="utf-8")
-    signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
-    trusted = {"RELEASER_BUNDLE_SIGNERS": str(signers)}
     host.write_dotenv(trusted)
-    words = ("--to", channel, "--name", "production", "--sign", built.key)
-    built.site.releaser("channel publish", other, *words, env=trusted, check=0)
+    words = ("--to", channel := host.outer / "channel", "--name", "production", "--sign", built.key)
+    built.site.releaser("channel publish", other, *words, check=0)
     report = host.json("update", "--from", f"{channel}/production", "--force")
     assert (report["result"], "in the way" in str(report["problems"])) == ("updated", True)
     (host.path / "media").unlink()
@@ -311,37 +310,19 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
     assert logo.read_text(encoding="utf-8") == "another logo\n"
 
 
-def test_a_tampered_or_an_older_bundle_is_refused_and_nothing_has_changed(
-    built: Built, host: SampleSite, tmp_path: Path
-) -> None:
-    """tests/pipelines/test_tampered_bundles.py has every way to tamper with one."""
-    host.releaser("bundle install", built.full[1], check=0)
-    before, tampered = state_of(host), tmp_path / "tampered.bundle"
-    tampered.write_bytes(built.full[1].read_bytes().replace(b"a logo\n", b"A logo\n"))
-    refused = host.json("bundle install", tampered, check=3)["problems"][0]
-    assert "is damaged" in refused
-    assert state_of(host) == before
-    shutil.copytree(built.site.index.path, host.index.path, dirs_exist_ok=True)
-    host.publish("beta", "1.1.0")
-    host.releaser("update", env={"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false"}, check=0)
-    assert host.live_version("beta") == "1.1.0"  # which no bundle has brought
-    refused = host.json("bundle install", built.full[0], check=3)["problems"][0]
-    assert "is older than the live release" in refused
-
-
 def test_the_settings_of_a_site_or_of_one_to_be_say_which_signatures_count(
     built: Built, host: SampleSite, tmp_path: Path
 ) -> None:
     """tests/pipelines/test_tampered_bundles.py has what else can be wrong with a signature."""
     public = built.key.with_suffix(".pub")
-    install = partial(host.releaser, "bundle install", built.full[0], "--dry-run")
+    install = partial(host.releaser, "bundle install", built.bundles[0], "--dry-run")
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(built.signers), "RELEASER_BUNDLE_REVOKED": str(public)})
     assert f"its key is revoked in {public}" in install(check=3).stderr
     beside = tmp_path / "new" / "shop"  # where no project is yet, but the settings of one
     beside.parent.mkdir()
     settings = f"RELEASER_BUNDLE_SIGNERS={built.signers}\nRELEASER_BUNDLE_REVOKED={public}\n"
     (beside.parent / ".env").write_text(settings, encoding="utf-8")
-    told = host.releaser("bundle install", built.full[0], "--into", beside, check=3).stderr
+    told = host.releaser("bundle install", built.bundles[0], "--into", beside, check=3).stderr
     assert "its key is revoked" in told
     assert [one.name for one in beside.parent.iterdir()] == [".env"]
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": None})

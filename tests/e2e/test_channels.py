@@ -20,14 +20,11 @@ from releaser.bundles.places import open_place
 from releaser.errors import PreflightError, ResolutionError
 from releaser.system.temporary import PREFIX
 from tests.e2e.scenes import eventually, in_background, steps
-from tests.e2e.test_bundles import host_of, state_of
+from tests.e2e.test_bundles import Built, state_of
 from tests.extension.test_toys import with_toy
 from tests.support.s3 import s3_server
 from tests.support.serving import Quiet, handler_server, http_server, reply
-from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
-
-VERSIONS = ("1.1.0", "1.2.0", "1.3.0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +39,8 @@ class Place:
         return f"{self.at}/{name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A site with three releases, a bundle of each, the deltas between them, and who may sign."""
-
-    site: SampleSite
-    key: Path
-    signers: Path
-    bundles: tuple[Path, ...]
-    deltas: tuple[Path, ...]
-    #: The site as it was before, on a host of its own.
-    before: SampleSite
+class Published(Built):
+    """A site that publishes its bundles on channels."""
 
     def channel(self, action: str, *words: str | Path, env: dict[str, str] | None = None, check: int = 0) -> Any:
         """Run a command about channels, and return what it answers; where it is refused, what it says."""
@@ -67,29 +55,7 @@ class Published:
 
 @pytest.fixture(scope="module")
 def published(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    base = tmp_path_factory.mktemp("channels")
-    key, signers = make_key(base)
-    line = signers.read_text(encoding="utf-8")
-    signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
-    site = make_scene(outer="published", venv=True)
-    site.releaser("init", check=0)
-    before = host_of(site, base / "before", signers)
-    site.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(signers)})
-    bundles, deltas = list[Path](), list[Path]()
-    for number, version in enumerate(VERSIONS):
-        site.publish("alpha", version)
-        site.edit("code.py", f"VERSION = {version!r}\n")
-        site.push_commit(f"for {version}")
-        site.releaser("update", check=0)
-        bundles.append(base / f"{number}.bundle")
-        create = partial(site.releaser, "bundle create", "--sign", key, "--no-installer", check=0)
-        create("-o", bundles[-1])
-        if number:
-            deltas.append(base / f"{number}.delta")
-            create("--base", bundles[-2], "-o", deltas[-1])
-    return Published(
-        site=site, key=key, signers=signers, bundles=tuple(bundles), deltas=tuple(deltas), before=before
-    )  # fmt: skip
+    return Published(make_scene, tmp_path_factory.mktemp("channels"), "1.1.0", "1.2.0", "1.3.0")
 
 
 @pytest.fixture
@@ -104,6 +70,11 @@ def place(tmp_path: Path) -> Place:
 
 def follow(host: SampleSite, channel: str, *words: str, place: Place | None = None, check: int = 0) -> Any:
     return host.json("update", "--from", channel, *words, env=dict(place.env) if place else {}, check=check)
+
+
+def see_that_nothing_is_left_out(host: SampleSite) -> None:
+    status = host.json("status")
+    assert (status["on_hold"], status["failed_candidates"], status["commits_on_hold"]) == ([], [], [])
 
 
 @pytest.mark.spawns
@@ -160,7 +131,7 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     published: Published, host: SampleSite, place: Place, tmp_path: Path
 ) -> None:
     to = ("--at", place.to)
-    other, late = (host.copy(tmp_path / name) for name in ("other", "late"))
+    other = host.copy(tmp_path / "other")
     published.publish(0, place, name="staging")
     published.channel("promote", "staging", "production", *to)
     follow(host, place / "production")
@@ -193,8 +164,7 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     assert "rolled back from" in report["headline"]
     assert host.json("status")["last_success"]["run_id"] == report["run_id"]
     assert "build" not in [one["step"] for one in report["steps"]]
-    status = host.json("status")
-    assert (status["on_hold"], status["failed_candidates"], status["commits_on_hold"]) == ([], [], [])
+    see_that_nothing_is_left_out(host)
     report = follow(other, place / "production")  # it never had that release
     assert (report["command"], report["result"], other.live_version("alpha")) == ("update", "updated", "1.1.0")
     for one in (host, other):
@@ -205,62 +175,44 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     published.publish(1, place)
     assert "build" not in steps(follow(host, place / "production"))  # which goes forward here
     assert host.live_version("alpha") == "1.2.0"
+    published.channel("rollback", "production", *to)
+    env = {"RELEASER_HEALTH_CHECK": "grep -q 1.2.0 code.py", "RELEASER_HEALTH_RETRIES": "0"}
+    report = host.json("update", "--from", place / "production", env=env, check=6)
+    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.2.0")
+    assert "on hold" not in report["advice"]
+    see_that_nothing_is_left_out(host)
     published.publish(2, place)
-    for one in (host, other, late):
+    for one in (host, other):
         assert follow(one, place / "production")["result"] == "updated"
         assert one.live_version("alpha") == "1.3.0"
-    assert len({one.lock_text() for one in (host, other, late)}) == 1
+    assert host.lock_text() == other.lock_text()
 
 
 def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the_first_look(
     published: Published, host: SampleSite, place: Place
 ) -> None:
     """As of a host that goes first, to which somebody else brings the bundle before the channel points to it."""
-    late, production = host.copy(host.outer.parent / "late"), place / "production"
+    production = place / "production"
     published.publish(0, place)
     host.releaser("bundle install", published.bundles[1], check=0)
-    for _ in range(2):
-        assert "was installed here; to go back to" in str(follow(host, production, "--dry-run")["would"])
-        report = follow(host, production)
-        assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.2.0")
-        published.publish(0, place)  # for another month
+    assert "was installed here; to go back to" in str(follow(host, production, "--dry-run")["would"])
     module = next((host.path / ".venv").glob("lib/python3*/site-packages/alpha/__init__.py"))
     good = module.read_bytes()
-    module.write_bytes(good + b"# edited")
-    report = follow(host, production)
-    assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.2.0")
-    assert "must be rebuilt" in str(report["problems"])
+    for is_edited in (False, True):
+        report = follow(host, production)
+        assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.2.0")
+        assert ("must be rebuilt" in str(report["problems"])) == is_edited
+        published.publish(0, place)  # for another month
+        module.write_bytes(good + b"# edited")
     module.write_bytes(good)
-
-    follow(late, production)
-    late.releaser("bundle install", published.bundles[1], check=0)
     published.publish(1, place)
-    late.releaser("rollback", check=0)
-    report = follow(late, production)
-    assert (report["result"], late.live_version("alpha")) == ("no-changes", "1.1.0")
-    assert "is skipped: rolled back to" in report["headline"]
-    assert follow(late, production, "--force")["result"] == "updated"
-    assert late.live_version("alpha") == "1.2.0"
     assert follow(host, production)["headline"].endswith("is live")
-    published.channel("rollback", "production", "--at", place.to)
-    for one in (host, late):
-        assert follow(one, production)["result"] == "updated"
-        assert one.live_version("alpha") == "1.1.0"
-
-
-def test_a_way_back_that_fails_is_told_as_a_rollback_and_leaves_nothing_out(
-    published: Published, host: SampleSite, place: Place
-) -> None:
-    for number in (0, 1):
-        published.publish(number, place)
-        follow(host, place / "production")
-    published.channel("rollback", "production", "--at", place.to)
-    env = {"RELEASER_HEALTH_CHECK": "grep -q 1.2.0 code.py", "RELEASER_HEALTH_RETRIES": "0"}
-    report = host.json("update", "--from", place / "production", env=env, check=6)
-    assert (report["result"], host.live_version("alpha")) == ("rolled-back", "1.2.0")
-    assert "on hold" not in report["advice"]
-    status = host.json("status")
-    assert (status["on_hold"], status["failed_candidates"], status["commits_on_hold"]) == ([], [], [])
+    host.releaser("rollback", check=0)
+    report = follow(host, production)
+    assert (report["result"], host.live_version("alpha")) == ("no-changes", "1.0.0")
+    assert "is skipped: rolled back to" in report["headline"]
+    assert follow(host, production, "--force")["result"] == "updated"
+    assert host.live_version("alpha") == "1.2.0"
 
 
 def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody_asks(
@@ -281,7 +233,6 @@ def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody
     host.write_dotenv({**trusted, "RELEASER_TEST_COMMAND": "grep -q 1.1.0 code.py"})
     published.publish(2, place)
     assert follow(host, place / "production", check=5)["result"] == "refused"
-    assert follow(host, place / "production")["result"] == "no-changes"
     host.write_dotenv(trusted)
     assert follow(host, place / "production")["result"] == "no-changes"
     assert follow(host, place / "production", "--force")["result"] == "updated"
@@ -463,26 +414,20 @@ def locks_of(pid: int) -> str:
     return "".join(line for line in lines if f" {pid} " in line)
 
 
-@pytest.mark.parametrize(("how", "remote"), [("unsigned", "reachable"), ("channel", "gone")])
-def test_a_rollback_goes_back_before_the_commits_that_a_bundle_brought(
-    published: Published, host: SampleSite, place: Place, how: str, remote: str
-) -> None:
+def test_a_rollback_goes_back_before_the_commits_that_a_bundle_brought(published: Published, host: SampleSite) -> None:
     """Nobody need push them, whether the remote can be asked or not; a person's own commit still is kept from loss."""
-    url = published.site.remote if remote == "reachable" else host.outer / "gone.git"
-    host.git("remote", "add", "origin", url)
+    host.git("remote", "add", "origin", published.site.remote)
     host.git("update-ref", "refs/remotes/origin/main", "HEAD")
     before, live = host.head(), host.live_id()
-    if how == "channel":
-        published.publish(0, place)
-        follow(host, place / "production")
-    else:
-        host.releaser("bundle install", "--unsigned", published.bundles[0], check=0)
+    host.releaser("bundle install", "--unsigned", published.bundles[0], check=0)
     brought = host.head()
     assert (host.live_version("alpha"), (host.path / "code.py").exists()) == ("1.1.0", True)
     mine = host.commit("Mine", {"mine.txt": ""})
-    refused = host.releaser("rollback", check=3).stderr
-    assert f"1 commit is only in this checkout, the newest of them {mine[:12]} (Mine)" in refused
-    assert ("git remote origin cannot be read" in refused) == (remote == "gone")
+    for is_gone in (False, True):
+        host.git("remote", "set-url", "origin", host.outer / "gone.git" if is_gone else published.site.remote)
+        refused = host.releaser("rollback", check=3).stderr
+        assert f"1 commit is only in this checkout, the newest of them {mine[:12]} (Mine)" in refused
+        assert ("git remote origin cannot be read" in refused) == is_gone
     host.git("reset", "--quiet", "--keep", brought)
     host.releaser("rollback", check=0)
     assert (host.head(), host.live_id(), host.live_version("alpha")) == (before, live, "1.0.0")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 import releaser
 from releaser.site.location import LOOKED
-from tests.e2e.scenes import MEETING_TESTS, SECONDS, meeting
+from tests.e2e.scenes import MEETING_TESTS, SECONDS, eventually, meeting
 from tests.support.commands import Finished, console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -37,14 +36,6 @@ def forget(site: SampleSite) -> None:
     """Let it be due again, as on the next day."""
     (site.state_dir / LOOKED).unlink()
     (site.state_dir / "history.jsonl").unlink()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that happens in the background."""
-    by = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < by
-        time.sleep(0.05)
 
 
 @pytest.mark.story
@@ -107,7 +98,7 @@ def test_a_network_that_hangs_keeps_no_program_from_starting(make_site: SiteFact
         with server.accept()[0]:  # takes the question, and never answers it
             assert start(site).stdout == "1.0.0\n"
             assert looks(site) == []
-    until(lambda: looks(site) == [4])
+    eventually(lambda: looks(site) == [4], "the end of the update")
 
 
 def test_an_update_goes_on_without_the_program_and_holds_nothing_of_it(make_site: SiteFactory) -> None:
@@ -125,7 +116,7 @@ def test_an_update_goes_on_without_the_program_and_holds_nothing_of_it(make_site
                 os.killpg(process.pid, 1)
         with met.kept_waiting():
             assert start(site).stdout == "1.0.0\n"  # another start does not look as well
-    until(lambda: looks(site) == [0])
+    eventually(lambda: looks(site) == [0], "the end of the update")
     assert start(site).stdout == "1.1.0\n"
 
 
@@ -163,15 +154,8 @@ def test_what_a_program_becomes_does_not_look_again(make_site: SiteFactory) -> N
 def test_exec_hands_everything_to_the_program(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.releaser("exec", "--", "sh", "-c", "exit 42", check=42)
-    words = [
-        str(console_script()),
-        "exec",
-        "--project",
-        str(site.path),
-        "sh",
-        "-c",
-        "echo $0 $$ $PWD; cat; yes | head -c 2",
-    ]
+    script = "echo $0 $$ $PWD; cat; yes | head -c 2"
+    words = [str(console_script()), "exec", "--project", str(site.path), "sh", "-c", script]
     with subprocess.Popen(
         words, cwd=site.outer, env=site.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,

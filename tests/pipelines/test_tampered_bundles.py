@@ -25,6 +25,8 @@ from releaser.system.process import Runner
 from tests.support.commands import clean_environment
 from tests.support.signing import make_key
 
+pytestmark = pytest.mark.slow  # ssh-keygen, several times in each
+
 COMMIT = "1234567890abcdef" * 2 + "12345678"
 WHEEL, LOGO = "wheels/alpha-1.2.0-py3-none-any.whl", "include/media/logo.txt"
 LOCK = b"""version = 1

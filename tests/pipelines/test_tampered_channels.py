@@ -23,6 +23,8 @@ from releaser.system.files import write_state
 from tests.pipelines.test_tampered_bundles import trusting
 from tests.support.signing import make_key
 
+pytestmark = pytest.mark.slow  # ssh-keygen, several times in each
+
 LATER, PAST = "2999-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00"
 Edit = Callable[[Any], object]
 
