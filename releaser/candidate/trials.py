@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
     from releaser.system.process import Finished, Sandbox
 
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
 _TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # a variable for `_releaser_pin.py`, and its directory
@@ -109,12 +112,11 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as extra_venv:
         try:
-            with (
-                confinement().inside(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
-                _watching(sandbox, trial.command) as (watched, end),
-            ):
-                finished = run_inside(site, venv, trial.command, extra_venv=extra_venv, sandbox=watched)
-                is_cut_off = end.is_missing
+            try:
+                finished, is_cut_off = _run_confined(site, venv, trial, extra_venv)
+            except SandboxError as error:  # such as a mount that vanished meanwhile: a new sandbox lists them again
+                logger.warning("%s; trying a new sandbox", error.message)
+                finished, is_cut_off = _run_confined(site, venv, trial, extra_venv)
         except SandboxError as error:  # which proves nothing about the tests
             message = f"{trial.name} could not be run: {error.message}"
             raise BuildError(message, error.advice) from error
@@ -124,6 +126,19 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         return TrialResult(trial=trial, reason=_CUT_OFF, output=truncate(finished.output))
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
     return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
+
+
+def _run_confined(site: Site, venv: Path, trial: Trial, extra_venv: Path | None) -> tuple[Finished, bool]:
+    """Run the command of a trial in a new sandbox; also return if the tests were cut off.
+
+    Raises ToolError, and SandboxError if the sandbox cannot be made.
+    """
+    with (
+        confinement().inside(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
+        _watching(sandbox, trial.command) as (watched, end),
+    ):
+        finished = run_inside(site, venv, trial.command, extra_venv=extra_venv, sandbox=watched)
+        return finished, end.is_missing
 
 
 def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -> TrialResult:

@@ -1,9 +1,9 @@
 """What is said of packages with which a trial has failed, and what counts as a failure to build."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -64,18 +64,29 @@ def test_a_signal_is_told_as_one_also_in_the_sandbox() -> None:
     assert trials._not_passed(site, CHECK, failed).reason == "python failed (ended by SIGSEGV)"
 
 
-def test_a_sandbox_that_cannot_be_made_proves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(*_: object) -> NoReturn:
-        message = "no temporary directory can be made: No space left on device"
-        raise SandboxError(message, "Check free space, and TMPDIR.")
+@pytest.mark.parametrize(("failures", "passes"), [(0, True), (1, True), (2, False)])
+def test_a_sandbox_is_made_once_more_and_one_that_cannot_be_made_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: int, passes: bool
+) -> None:
+    """As when a file system is unmounted after the sandbox has listed it."""
+    left = [failures]
+
+    def inside(*_: object) -> AbstractContextManager[Sandbox]:
+        left[0] -= 1
+        if left[0] >= 0:
+            message = "a mount vanished"
+            raise SandboxError(message, "Run it again.")
+        return nullcontext(Sandbox())
 
     for name in ("keep_from_live_data", "mark_tried"):
         monkeypatch.setattr(trials, name, lambda *_: None)
     monkeypatch.setattr(trials, "install_test_packages", lambda *_, **__: nullcontext(None))
-    monkeypatch.setattr(trials, "confinement", lambda: SimpleNamespace(inside=fail))
+    monkeypatch.setattr(trials, "confinement", lambda: SimpleNamespace(inside=inside))
+    monkeypatch.setattr(trials, "run_inside", lambda *_, **__: SimpleNamespace(output="Ran 1 test in 0.1s\n\nOK\n"))
     site: Any = SimpleNamespace(tree=SimpleNamespace(is_staged=False))
-    with pytest.raises(BuildError, match="the tests could not be run: no temporary directory can be made"):
-        trials.run_trial(site, TESTS, tmp_path, tmp_path / "uv.lock")
+    expected = nullcontext() if passes else pytest.raises(BuildError, match="could not be run: a mount vanished")
+    with expected:
+        assert trials.run_trial(site, TESTS, tmp_path, tmp_path / "uv.lock").passed
 
 
 # Builds that write into the staging tree
