@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.action import Action
 from releaser.errors import ToolError
-from releaser.serving.checks import static_findings
+from releaser.serving.static_checks import static_findings
 from releaser.serving.static_files import COLLECT, are_in_place, collect_ahead, collectstatic, restore_static_files
 from releaser.site.django_settings import StaticSettings
 

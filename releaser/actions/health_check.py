@@ -8,9 +8,9 @@ from releaser.actions.restart import RESTART
 from releaser.core.action import Action
 from releaser.errors import ToolError
 from releaser.report import HealthCheckResult
-from releaser.serving.checks import question
 from releaser.serving.health import RestartCheck, ask_until_well
 from releaser.serving.health_settings import HealthSettings
+from releaser.serving.live_health import question
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
 

@@ -14,7 +14,7 @@ from releaser.errors import Finding, ToolError
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.reporting.hook_settings import HookSettings
-from releaser.serving.checks import manage
+from releaser.serving.manage import manage
 from releaser.site.django_settings import MigrationFacts, MigrationSettings, MigrationsSection
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen

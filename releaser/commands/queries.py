@@ -237,7 +237,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
     from releaser.releases.verify import to_error
     from releaser.releases.verify import verify as ask
     from releaser.reporting.text import sound_text, verified_text
-    from releaser.serving.checks import live_findings
+    from releaser.serving.live_health import live_findings
 
     if release and every:
         refuse_both("--all", "a release")

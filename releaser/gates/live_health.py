@@ -5,8 +5,8 @@ from __future__ import annotations
 from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import PreflightError, ToolError
 from releaser.releases.integrity import usable
-from releaser.serving.checks import ask_live_site, unhealthy_finding
 from releaser.serving.health_settings import HealthSettings
+from releaser.serving.live_health import ask_live_site, unhealthy_finding
 
 
 class LiveHealth(Gate):

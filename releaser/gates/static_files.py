@@ -7,7 +7,7 @@ from pathlib import Path
 
 from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import Findings, PreflightError
-from releaser.serving.checks import asks_django, can_collect, check_static_files
+from releaser.serving.static_checks import asks_django, can_collect, check_static_files
 from releaser.serving.static_files import Collected
 
 

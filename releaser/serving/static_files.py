@@ -17,7 +17,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook
-from releaser.serving.checks import manage
+from releaser.serving.manage import manage
 from releaser.site.django_settings import StaticSettings
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen

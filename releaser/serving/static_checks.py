@@ -1,80 +1,23 @@
-"""Checks of a site before a change: its health, and where its static files go."""
+"""The obstacles to collectstatic, found before a change."""
 
 from __future__ import annotations
 
 import os
-import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, Findings, ToolError, how_to_set
-from releaser.serving.health_settings import HealthSettings, guess_url
-from releaser.site.django_settings import CheckSettings, StaticSettings
-from releaser.system.venv_environment import inside
-from releaser.tools.django import Manage, StaticFiles, is_django
-from releaser.tools.web import is_url, until_good
+from releaser.site.django_settings import StaticSettings
+from releaser.tools.django import StaticFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from releaser.site.site import Site
 
-PATIENCE = 60.0  # seconds for Django to start and to answer
-_FORCED = ("update", "rebuild")  # commands that continue with --force
-_TRIES = 3  # at most, as the live site is not just starting
+from releaser.serving.manage import manage
+
 _OTHERWISE = f"or {how_to_set('collectstatic', 'off')}"
-
-
-def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
-    """Return a function that runs the health check once, a command in `venv`; the function returns a line.
-
-    It raises ToolError if the check fails.
-    """
-    settings = HealthSettings.of(site)
-    if is_url(check):
-        return settings.asks_url(check)
-    words = shlex.split(check)
-
-    def ask() -> str:
-        env = inside(venv, site.runner.live_environ)
-        site.runner.run(words, cwd=site.project.root, env=env, timeout=settings.health_timeout)
-        return f"{words[0]} passed"
-
-    return ask
-
-
-def ask_live_site(site: Site, health_check: str) -> str:
-    """Run the health check on the live site, with a few tries at most. Raises ToolError if it fails."""
-    patience = HealthSettings.of(site).patience()
-    ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
-    return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
-
-
-def unhealthy_finding(error: ToolError, health_check: str, command: str) -> Finding:
-    """Make the finding that the live site fails its health check before a command changed anything."""
-    way_on = f"; to continue anyway, run `releaser {command} --force`" if command in _FORCED else ""
-    meant = f"{guess} " if (guess := guess_url(health_check)) else ""
-    return Finding(
-        "live-unhealthy",
-        f"the live site fails its health check: {error.message}",
-        f"{meant}Repair the site, or correct `health_check` and the `health_` settings{way_on}.",
-        output=error.output,
-    )
-
-
-def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
-    """Check the health of the live site, if it has a health check and a venv."""
-    check = HealthSettings.of(site).health_check
-    if check is None or not os.path.exists(site.project.venv / "bin" / "python"):
-        return
-    try:
-        ask_live_site(site, check)
-    except ToolError as error:
-        yield unhealthy_finding(error, check, command)
-
-
-# Static files, checked before a change
 
 
 def check_static_files(site: Site, findings: Findings) -> str:
@@ -99,23 +42,6 @@ def asks_django(site: Site) -> bool:
     """True if static files have to be checked, and a Django exists to ask."""
     python = site.project.venv / "bin" / "python"
     return StaticSettings.of(site).asks(site.project.root) and os.path.exists(python)
-
-
-def settings_without_django(site: Site) -> Iterator[Finding]:
-    """Find settings that make no sense in a project without manage.py."""
-    root = site.project.root
-    wanted = {
-        "collectstatic": StaticSettings.of(site).collectstatic == "on",
-        "django_check": CheckSettings.of(site).django_check != "off",
-    }
-    for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
-        message = f"`{setting}` is on, but {root} has no manage.py"
-        yield Finding("manage-py-missing", message, f"Set `{setting}` to off, or add manage.py.")
-
-
-def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
-    """Return the site's manage.py, run by the interpreter of `venv`."""
-    return Manage(runner=site.runner, project=site.project.root, venv=venv, timeout=timeout)
 
 
 def static_findings(site: Site, venv: Path, *, compares: bool = False) -> Iterator[Finding]:
