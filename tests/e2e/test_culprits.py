@@ -34,7 +34,6 @@ def held(report: Mapping[str, Any]) -> dict[str, str]:
     return {one["name"]: one["version"] for one in report["on_hold"]}
 
 
-@pytest.mark.story
 def test_what_breaks_the_tests_or_cannot_be_built_is_held_back_and_the_rest_goes_live(make_site: SiteFactory) -> None:
     """Of `a` and `c`, that work only apart, one is held back."""
     names = "abcdefgh"
