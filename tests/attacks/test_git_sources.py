@@ -17,7 +17,6 @@ from tests.e2e.test_group_use import base_python, script_of
 from tests.support.commands import run, uv_executable
 from tests.support.guards import require
 from tests.support.serving import Quiet, handler_server
-from tests.support.sites import SampleSite
 from tests.support.templates import Templates
 from tests.support.wheels import write_sdist
 
@@ -58,7 +57,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
             wheel.writestr(path, text)
     return name
 """
-REACHED = "import theme, plain; print(theme.REACHED + plain.REACHED)"
+BY_GIT = ("theme", "motif", "frame")
 
 
 class WithPassword(Quiet, http.server.SimpleHTTPRequestHandler):
@@ -76,28 +75,29 @@ class WithPassword(Quiet, http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Path]:
-    """Make a repository with a package."""
+def repositories(tmp_path: Path) -> Iterator[Path]:
+    """Make a directory of repositories, each with a package."""
     place = Path("/var/tmp") / f"git-sources-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o755)
-    (place / "pyproject.toml").write_text(PROJECT.format(name="theme"), encoding="utf-8")
-    (place / "backend.py").write_text(BACKEND.format(name="theme"), encoding="utf-8")
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Begin"]):
-        run([*GIT, place, *words], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=0)
-    run([*GIT, place, "update-server-info"], cwd=tmp_path, env=os.environ, check=0)
+    for name in BY_GIT:
+        (place / name).mkdir(mode=0o755, parents=True)
+        (place / name / "pyproject.toml").write_text(PROJECT.format(name=name), encoding="utf-8")
+        (place / name / "backend.py").write_text(BACKEND.format(name=name), encoding="utf-8")
+        for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Begin"]):
+            run([*GIT, place / name, *words], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=0)
+        run([*GIT, place / name, "update-server-info"], cwd=tmp_path, env=os.environ, check=0)
+    place.chmod(0o755)
     yield place
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("way", ["ssh", "http", "http with the password in the URL"])
-def test_a_package_is_built_without_what_it_was_fetched_with(
-    people: People, templates: Templates, everybodys: Path, repository: Path, way: str
+def test_packages_are_built_without_what_they_were_fetched_with(
+    people: People, templates: Templates, everybodys: Path, repositories: Path
 ) -> None:
-    """So is every other one, such as one from an index, which the same run of uv builds."""
+    """By ssh, by a stored password, by one in the URL; so is one from an index, which the same run of uv builds."""
     settings = Path("/etc/ssh/ssh_config.d")
     require(shutil.which("ssh") and shutil.which("bwrap") and settings.is_dir(), "ssh and bubblewrap are needed")
-    site = a_site(people, templates, everybodys, way.replace(" ", "-"))
+    site = a_site(people, templates, everybodys, "git-sources")
     write_sdist(site.index.path, "plain", "1.0", {
         "PKG-INFO": "Metadata-Version: 2.2\nName: plain\nVersion: 1.0\n",
         "pyproject.toml": PROJECT.format(name="plain"),
@@ -110,32 +110,29 @@ def test_a_package_is_built_without_what_it_was_fetched_with(
         for name in (".ssh/id", ".netrc", ".git-credentials", ".gnupg/id", "Maildir/mail"):
             (home / name).parent.mkdir(exist_ok=True)
             (home / name).write_text("secret", encoding="utf-8")
-        if way == "http":
-            (home / ".git-credentials").write_text(f"http://ada:secret@{where}\n", encoding="utf-8")
+        (home / ".git-credentials").write_text(f"http://ada:secret@{where}\n", encoding="utf-8")
         (home / ".gitconfig").write_text("[credential]\nhelper = store\n[safe]\ndirectory = *\n", encoding="utf-8")
         run(["chown", "-R", OWNER, home], cwd=people.base, env=os.environ, check=0)
         env = {
             **people.environment(OWNER, site),
             "RELEASER_SANDBOX": "bwrap",
             "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig",
+            "GIT_SSH_COMMAND": str(script(people.base / "ssh-command", SSH)),
         }
-        if way == "ssh":
-            env["GIT_SSH_COMMAND"] = str(script(people.base / "ssh-command", SSH))
-        login = "ada:secret@" if "URL" in way else ""
-        url = f"ssh://git@localhost{repository}" if way == "ssh" else f"http://{login}{where}{repository}/.git"
-        update(people, site, url, env)
-    assert site.live_version("theme") == "1.0"
-    assert site.python(REACHED) == "[]"
-
-
-def update(people: People, site: SampleSite, url: str, env: dict[str, str]) -> None:
-    """Let a site of the owner's ask for both packages, and update it."""
-    source = f'\n[tool.uv.sources]\ntheme = {{ git = "{url}" }}\n'
-    text = edit_pyproject(site, '"alpha"', '"alpha", "theme", "plain"') + source
-    (site.path / "pyproject.toml").write_text(text, encoding="utf-8")
-    people.run_as(OWNER, uv_executable(), "lock", "--directory", site.path, env=env, check=0)
-    people.run_as(OWNER, *GIT, site.path, "commit", "--quiet", "-am", "Use them", env=env, check=0)
-    become = ["setpriv", f"--reuid={OWNER}", f"--regid={people.of(OWNER).pw_gid}", "--init-groups"]
-    words: list[str | Path] = [base_python(), script_of(site), "update", "--project", site.path]
-    prefix = ["unshare", "--mount", "sh", "-c", WITH_SETTINGS_OF_THE_SYSTEM, "sh", *become]
-    run([*prefix, *words], cwd=Path("/"), env=env, check=0)
+        sources = {
+            "theme": f"ssh://git@localhost{repositories}/theme",
+            "motif": f"http://{where}{repositories}/motif/.git",
+            "frame": f"http://ada:secret@{where}{repositories}/frame/.git",
+        }
+        lines = "".join(f'{name} = {{ git = "{url}" }}\n' for name, url in sources.items())
+        text = edit_pyproject(site, '"alpha"', '"alpha", "theme", "motif", "frame", "plain"')
+        site.edit("pyproject.toml", f"{text}\n[tool.uv.sources]\n{lines}")
+        people.run_as(OWNER, uv_executable(), "lock", "--directory", site.path, env=env, check=0)
+        people.run_as(OWNER, *GIT, site.path, "commit", "--quiet", "-am", "Use them", env=env, check=0)
+        become = ["setpriv", f"--reuid={OWNER}", f"--regid={people.of(OWNER).pw_gid}", "--init-groups"]
+        words: list[str | Path] = [base_python(), script_of(site), "update", "--project", site.path]
+        prefix = ["unshare", "--mount", "sh", "-c", WITH_SETTINGS_OF_THE_SYSTEM, "sh", *become]
+        run([*prefix, *words], cwd=Path("/"), env=env, check=0)
+    for name in (*BY_GIT, "plain"):
+        assert site.live_version(name) == "1.0"
+        assert site.python(f"import {name}; print({name}.REACHED)") == "[]"
