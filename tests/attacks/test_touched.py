@@ -14,43 +14,24 @@ from tests.support.sites import SiteFactory
 
 # While it is tested, alpha changes what another package has installed.
 ALPHA = """\
-import os, pathlib, py_compile, sys
+import os, pathlib
 __version__ = "1.1.0"
-there = pathlib.Path(__file__).parents[1]
-beta = there / "beta" / "__init__.py"
-before = beta.stat()
+beta = pathlib.Path(__file__).parents[1] / "beta" / "__init__.py"
 if pathlib.Path("site_tests.py").exists() and "releaser-" in os.getcwd():
-    {harm}
+    beta.write_text(beta.read_text() + "# harm")
 """
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
 def test_what_tests_change_of_what_was_installed_does_not_go_live(make_site: SiteFactory, sandbox: str) -> None:
     site = make_site.adopted()
-    harm = "beta.write_text(beta.read_text() + '# harm')"
-    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA.format(harm=harm)})
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA})
     live = site.live_id()
     report = site.json("update", check=5, env={"RELEASER_SANDBOX": sandbox})
     assert (report["blame"], site.live_id()) == ("update", live)
     assert "changed installed files: " in report["headline"]
     held = [(one["name"], one["version"]) for one in site.json("status")["on_hold"]]
     assert held == [("alpha", "1.1.0")]
-
-
-def test_byte_code_that_tests_have_written_does_not_go_live(make_site: SiteFactory) -> None:
-    """Python would take it for that of its source, as it has its time and size."""
-    site = make_site.adopted()
-    harm = (
-        "import importlib.util; other = pathlib.Path('other.py'); "
-        "other.write_bytes(b'HARM = 1'.ljust(before.st_size)); os.utime(other, ns=(0, before.st_mtime_ns)); "
-        "py_compile.compile('other.py', importlib.util.cache_from_source(str(beta)))"
-    )
-    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA.format(harm=harm)})
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-    assert [*site.link.glob("lib/*/site-packages/alpha/__pycache__/*.pyc")]
-    for file in site.link.glob("lib/*/site-packages/beta/__pycache__/*.pyc"):
-        assert b"HARM" not in file.read_bytes()
 
 
 MODULE, RECORD = "beta/__init__.py", "beta-1.dist-info/RECORD"
@@ -61,6 +42,14 @@ def of_the_same_look(packages: Path) -> None:
     before = module.stat()
     module.write_bytes(b"VALUE = 2\n")
     os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def as_byte_code_of(packages: Path, name: str) -> None:
+    """Compile another source that looks like that of the module: Python would take it for the module's."""
+    module, other = packages / name, packages.parents[3] / "other.py"
+    other.write_bytes(b"VALUE = 2\n")
+    os.utime(other, ns=(0, module.stat().st_mtime_ns))
+    py_compile.compile(str(other), importlib.util.cache_from_source(str(module)))
 
 
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -75,7 +64,8 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "program": (lambda packages: (packages.parents[2] / "bin/planted").touch(), "bin/planted"),
     "nothing": (lambda packages: os.utime(packages / MODULE, ns=(1, 1)), ""),
     "data": (lambda packages: (packages / "beta/cache.json").touch(), ""),
-    "byte code": (lambda packages: py_compile.compile(str(packages / MODULE)), ""),
+    "new byte code": (lambda packages: as_byte_code_of(packages, MODULE), ""),
+    "changed byte code": (lambda packages: as_byte_code_of(packages, "beta/other.py"), ""),
 }
 
 
@@ -84,15 +74,19 @@ def test_each_change_of_what_was_installed_is_found_but_no_data_and_byte_code_is
     tmp_path: Path, what: str
 ) -> None:
     harm, path = HARM[what]
-    packages = tmp_path / "lib" / "python3.11" / "site-packages"
-    for name in (MODULE, "beta-1.dist-info/WHEEL", "../../../bin/python"):
+    packages = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    names = (MODULE, "beta/other.py", "beta-1.dist-info/WHEEL")
+    for name in (*names, "../../../bin/python"):
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
         (packages / name).write_text("VALUE = 1\n", encoding="utf-8")
-    recorded = [f"{name},{hash_of(str(packages / name))},1" for name in (MODULE, "beta-1.dist-info/WHEEL")]
+    py_compile.compile(str(packages / "beta/other.py"))
+    recorded = [f"{name},{hash_of(str(packages / name))},1" for name in names]
     (packages / RECORD).write_text("\n".join([*recorded, f"{RECORD},,"]), encoding="utf-8")
-    installed = note_installed(tmp_path)
+    installed = note_installed(tmp_path / "venv")
     assert installed.find_touched() == []
     harm(packages)
     touched = installed.find_touched()
     assert touched == ([path if path.startswith("bin/") else f"lib/python3.11/site-packages/{path}"] if path else [])
-    assert not Path(importlib.util.cache_from_source(str(packages / MODULE))).exists()
+    kept = [*packages.glob("beta/__pycache__/*")]
+    assert len(kept) == (what != "changed byte code")
+    assert not [file for file in kept if "__init__" in file.name]

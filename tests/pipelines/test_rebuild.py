@@ -4,7 +4,6 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -140,51 +139,41 @@ def test_without_any_release_there_is_nothing_to_rebuild(tmp_path: Path) -> None
         refuse_unadopted(ReleaseStore(state_dir=tmp_path, link=tmp_path / ".venv"))
 
 
-# An interpreter that cannot be seen is gone only if no process runs on it any more
-
-
-def release_on(tmp_path: Path, executable: str) -> Release:
-    """Make a live release that was sealed on an interpreter which its venv does not lead to any more."""
-    was = Interpreter(executable=executable, version="3.12.1", implementation="cpython", abi="", build="", seen={})
+@pytest.mark.parametrize(
+    ("sealed_on", "is_used", "appears", "is_refused"),
+    [
+        (OURS, False, False, False),
+        (OURS, True, False, True),
+        ("/nowhere/python3.12", True, False, False),  # as a program that has inherited the lease, before it was removed
+        (OURS, True, True, False),  # at the second look
+    ],
+)
+def test_an_interpreter_that_cannot_be_seen_is_gone_only_if_no_process_runs_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed_on: str, is_used: bool, appears: bool, is_refused: bool
+) -> None:
+    was = Interpreter(executable=sealed_on, version="3.12.1", implementation="cpython", abi="", build="", seen={})
     store = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / ".venv")
     release = live(store, 1, interpreter=was)
     lead_to(release, "/nowhere/python3.12")
-    return release
+    pauses: list[float] = []
 
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if appears:
+            lead_to(release, OURS)
 
-@contextlib.contextmanager
-def in_use(release: Release) -> Iterator[None]:
-    held = take(str(release.directory))
-    try:
-        yield
-    finally:
-        os.close(held)
-
-
-def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[float]) -> None:
-    release = release_on(tmp_path, OURS)
-    refuse_unreadable_live(release)
-    assert pauses == [1.0]
+    monkeypatch.setattr("releaser.pipelines.damage.time.sleep", pause)
     refuse_unreadable_live(None)
-    with in_use(release), pytest.raises(PreflightError) as caught:
+    with contextlib.ExitStack() as stack:
+        if is_used:
+            stack.callback(os.close, take(str(release.directory)))
+        refused = stack.enter_context(pytest.raises(PreflightError)) if is_refused else None
         refuse_unreadable_live(release)
-    message = f"releaser cannot see the interpreter of the live release {release.id} ({OURS}), but 1 process runs"
-    assert caught.value.message == f"{message} on it: {os.getpid()}"
-    assert "Nothing was changed" in caught.value.advice
-    assert "`releaser rebuild`" in caught.value.advice
-
-
-def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
-    """As a program that has inherited the lease, while the interpreter was removed."""
-    release = release_on(tmp_path, "/nowhere/python3.12")
-    with in_use(release):
-        refuse_unreadable_live(release)
-
-
-def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = release_on(tmp_path, OURS)
-    with in_use(release):
-        monkeypatch.setattr("releaser.pipelines.damage.time.sleep", lambda _: lead_to(release, OURS))
-        refuse_unreadable_live(release)
-        monkeypatch.setattr("releaser.pipelines.damage.time.sleep", pytest.fail)
-        refuse_unreadable_live(release)  # nothing is asked of what is there
+        if appears:
+            refuse_unreadable_live(release)  # nothing is asked of what is there
+    assert pauses == [1.0]
+    if refused is not None:
+        message = f"releaser cannot see the interpreter of the live release {release.id} ({OURS}), but 1 process runs"
+        assert refused.value.message == f"{message} on it: {os.getpid()}"
+        assert "Nothing was changed" in refused.value.advice
+        assert "`releaser rebuild`" in refused.value.advice
