@@ -19,7 +19,7 @@ from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
 from releaser.site.site import Site
 from releaser.system.files import load_state, put_aside
-from tests.releases.makers import a_manifest, go_to, live
+from tests.releases.makers import a_manifest, live, tell
 from tests.support.logs import a_log
 
 FIRST, SECOND = a_manifest(1).id, a_manifest(2).id
@@ -82,9 +82,8 @@ def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_vers
     store: ReleaseStore, site: Site, is_cut_off: bool
 ) -> None:
     """Beside it lies a file of holds, which stay. A run that put the quarantine aside may have been cut off then."""
-    good, bad, log = store.live_id() or "", live(store, 3), a_log()
-    go_to(store, good)
-    store.record_withdrawn(bad)
+    tell(store, "live 3, go 2, withdraw 3")
+    log = a_log()
     hold = {"name": "gamma", "by": "person", "reason": "wait", "at": "2026-11-20T06:00:00+00:00"}
     (store.state_dir / "holds.json").write_text(json.dumps({"version": 2, "entries": [hold]}), encoding="utf-8")
     (store.state_dir / "quarantine.json").write_text("{", encoding="utf-8")
@@ -95,7 +94,7 @@ def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_vers
         replace_unreadable(site, log)
     blocks = read_blocks(store.state_dir)
     assert [(one.name, one.version) for one in blocks.failed] == [("alpha", "1.1")]
-    assert [one.release for one in blocks.candidates] == [bad.id]
+    assert [one.release for one in blocks.candidates] == [a_manifest(3).id]
     assert [one.name for one in blocks.held] == ["gamma"]
     assert "rolled back releases was lost; it was rebuilt from the releases" in log.findings[-1].message
     assert (store.state_dir / "quarantine.json.unreadable-1").exists()

@@ -1,20 +1,23 @@
 """Releases made up for tests: on paper, or in a directory."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from releaser.locks.lock import Change
 from releaser.releases.lifecycle import Lifecycle
 from releaser.releases.release import Manifest, Release, State, manifest_type
 from releaser.releases.store import ReleaseStore
-from releaser.system.files import encode_state
+from releaser.system.files import encode_state, remove_tree
 
 LOCK = b"version = 1\n"
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
@@ -94,3 +97,60 @@ def user(directory: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.communicate("\n" if process.poll() is None else None, timeout=60)
+
+
+WRITE_RECORD = "releaser.releases.store.Lifecycle.write"
+WRITE_LEDGER = "releaser.releases.store.write_state"
+
+
+@contextlib.contextmanager
+def refusing(function: str, error: int) -> Iterator[None]:
+    """Let a function fail with an error of the system."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(error, "no")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(function, refuse)
+        yield
+
+
+def of(act: Callable[[ReleaseStore, str], object]) -> Callable[[ReleaseStore, int], object]:
+    return lambda store, number: act(store, a_manifest(number).id)
+
+
+ACTS: dict[str, Callable[[ReleaseStore, int], object]] = {
+    "built": built,
+    "failed": lambda store, number: built(store, number, tests="failed"),
+    "live": live,
+    "adopted": lambda store, number: live(store, number, tests="not run"),
+    "broken": lambda store, number: live(store, number, works=False),
+    "go": of(go_to),
+    "withdraw": of(lambda store, name: store.record_withdrawn(store.find(name))),
+    "pin": of(lambda store, name: store.pin(store.find(name), on=True)),
+    "unpin": of(lambda store, name: store.pin(store.find(name), on=False)),
+    "remove": of(lambda store, name: store.remove(name)),
+    "delete": of(lambda store, name: remove_tree(store.path(name))),
+    "lose record": of(lambda store, name: (store.path(name) / "state.json").unlink()),
+    "lose ledger": lambda store, _: (store.state_dir / "ledger.json").unlink(),
+    "unlink": lambda store, _: store.link.unlink(),
+    "restore": lambda store, _: [*store.restore_records()],
+}
+
+
+def tell(store: ReleaseStore, story: str) -> None:
+    """Let a story happen, such as `live 1, live 2, withdraw 2, go 1`.
+
+    Before an act, `~` says that nobody may write into the releases, as where they belong to another user, and `!` that
+    the ledger cannot be written, which the act has to say.
+    """
+    for act in story.split(", "):
+        verb = act.strip("~! 0123456789")
+        number = int(act.rpartition(verb)[2] or 0)
+        with contextlib.ExitStack() as how:
+            if act.startswith("~"):
+                how.enter_context(refusing(WRITE_RECORD, errno.EACCES))
+            if act.startswith("!"):
+                how.enter_context(pytest.raises(OSError, match="no"))
+                how.enter_context(refusing(WRITE_LEDGER, errno.ENOSPC))
+            ACTS[verb](store, number)

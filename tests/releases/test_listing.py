@@ -12,7 +12,7 @@ import pytest
 from releaser.releases import listing
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import plain
-from tests.releases.makers import NOW, a_manifest, built, go_to, live
+from tests.releases.makers import NOW, a_manifest, built, live, tell
 
 
 @pytest.fixture
@@ -29,16 +29,6 @@ def rows(store: ReleaseStore) -> list[dict[str, Any]]:
 
 def states(store: ReleaseStore) -> list[str]:
     return [row["state"] for row in rows(store)]
-
-
-def every_state(store: ReleaseStore) -> None:
-    for number in (1, 2, 3, 4):
-        live(store, number)
-    store.record_withdrawn(store.find(a_manifest(2).id))
-    store.pin(store.find(a_manifest(1).id), on=True)
-    built(store, 5, tests="failed", changes=())
-    built(store, 6, works=False)
-    go_to(store, a_manifest(3).id)
 
 
 def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
@@ -75,7 +65,7 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
 
 
 def test_what_is_no_release_is_no_row(store: ReleaseStore) -> None:
-    every_state(store)
+    tell(store, "live 1, live 2, live 3, live 4, withdraw 2, pin 1, failed 5, built 6, go 3")
     assert states(store) == ["candidate", "failed", "good", "live", "rolled-back", "previous"]
     (store.directory / "notes").touch()
     (store.directory / "empty").mkdir()
@@ -111,9 +101,7 @@ def test_a_renamed_directory_without_a_manifest_has_the_time_of_the_directory(st
 
 
 def test_people_get_short_cells(store: ReleaseStore) -> None:
-    live(store, 1)
-    built(store, 2, tests="failed")
-    store.pin(store.find(a_manifest(2).id), on=True)
+    tell(store, "live 1, failed 2, pin 2")
     now = a_manifest(2).created_at.timestamp() + 90
     assert [row.cells(now) for row in listing.rows(store)] == [
         ["", "20261122T061200Z", "failed, pinned", "1 min", "3.11.7", "1", "1 KB", "400 B", "-", "-"],

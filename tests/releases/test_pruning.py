@@ -28,7 +28,7 @@ from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
 from releaser.system import files
 from releaser.system.files import encode_state, link_text, remove_tree, write_state
-from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live, user
+from tests.releases.makers import LOCK, NOW, a_manifest, go_to, tell, user
 from tests.support.guards import require
 from tests.support.logs import a_log
 
@@ -40,8 +40,7 @@ LATER = NOW + timedelta(days=3650)
 def releases(tmp_path: Path) -> ReleaseStore:
     """Make five releases: a live one, the way back, and three that are to go."""
     found = empty(tmp_path)
-    for number in range(1, 6):
-        live(found, number)
+    tell(found, "live 1, live 2, live 3, live 4, live 5")
     return found
 
 
@@ -233,8 +232,7 @@ def test_files_of_another_user() -> None:
     anybody, site = 65534, 12345
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         releases = empty(Path(name))
-        for number in range(1, 5):
-            live(releases, number)
+        tell(releases, "live 1, live 2, live 3, live 4")
         *_, r2, r1 = ids(releases)
         foreign = releases.path(r2) / "venv" / "cache"
         foreign.mkdir()

@@ -16,7 +16,7 @@ from releaser.releases.lifecycle import Lifecycle, digest_of
 from releaser.releases.release import Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree
-from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
+from tests.releases.makers import NOW, WRITE_RECORD, a_manifest, as_stored, built, live, refusing, tell
 
 
 @pytest.fixture
@@ -44,63 +44,6 @@ def known(store: ReleaseStore) -> str:
 
 def restored(store: ReleaseStore) -> list[str]:
     return [name for name, _ in store.restore_records()]
-
-
-WRITE_RECORD = "releaser.releases.store.Lifecycle.write"
-WRITE_LEDGER = "releaser.releases.store.write_state"
-
-
-@contextlib.contextmanager
-def refusing(function: str, error: int) -> Iterator[None]:
-    """Let a function fail with an error of the system."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(error, "no")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(function, refuse)
-        yield
-
-
-def of(act: Callable[[ReleaseStore, str], object]) -> Callable[[ReleaseStore, int], object]:
-    return lambda store, number: act(store, a_manifest(number).id)
-
-
-ACTS: dict[str, Callable[[ReleaseStore, int], object]] = {
-    "built": built,
-    "failed": lambda store, number: built(store, number, tests="failed"),
-    "live": live,
-    "adopted": lambda store, number: live(store, number, tests="not run"),
-    "broken": lambda store, number: live(store, number, works=False),
-    "go": of(go_to),
-    "withdraw": of(lambda store, name: store.record_withdrawn(store.find(name))),
-    "pin": of(lambda store, name: store.pin(store.find(name), on=True)),
-    "unpin": of(lambda store, name: store.pin(store.find(name), on=False)),
-    "remove": of(lambda store, name: store.remove(name)),
-    "delete": of(lambda store, name: remove_tree(store.path(name))),
-    "lose record": of(lambda store, name: (store.path(name) / "state.json").unlink()),
-    "lose ledger": lambda store, _: (store.state_dir / "ledger.json").unlink(),
-    "unlink": lambda store, _: store.link.unlink(),
-    "restore": lambda store, _: restored(store),
-}
-
-
-def tell(store: ReleaseStore, story: str) -> None:
-    """Let a story happen, such as `live 1, live 2, withdraw 2, go 1`.
-
-    Before an act, `~` says that nobody may write into the releases, as where they belong to another user, and `!` that
-    the ledger cannot be written, which the act has to say.
-    """
-    for act in story.split(", "):
-        verb = act.strip("~! 0123456789")
-        number = int(act.rpartition(verb)[2] or 0)
-        with contextlib.ExitStack() as how:
-            if act.startswith("~"):
-                how.enter_context(refusing(WRITE_RECORD, errno.EACCES))
-            if act.startswith("!"):
-                how.enter_context(pytest.raises(OSError, match="no"))
-                how.enter_context(refusing(WRITE_LEDGER, errno.ENOSPC))
-            ACTS[verb](store, number)
 
 
 # What there is
