@@ -181,6 +181,7 @@ def test_a_release_waits_for_its_new_migrations(
     assert not AppliedMigrations.is_forcible, "`--force` applies none either"
     scene.live = None  # before the first release
     assert AppliedMigrations().judge(Case(work=work, lock=EMPTY, venv=scene.candidate.venv)) is None
+    assert migrations.find_new(work, scene.candidate.venv) == (answer.get("unapplied", ()) if setting != "off" else ())
 
 
 # Once a release is live
