@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.support.commands import run
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import Templates
+
+OTHERS = "# mine\n\nMAILTO=ada@example.org\n  5 4 * * *  echo 100\\%\n"
 
 
 @pytest.fixture(scope="module")
@@ -28,43 +31,46 @@ def owned(people: People, templates: Templates, everybodys: Path) -> SampleSite:
     return site
 
 
-OTHERS = "# mine\n\nMAILTO=ada@example.org\n  5 4 * * *  echo 100\\%\n"
-
-
-def test_the_line_is_in_the_crontab_of_the_owner_once_whoever_asks(people: People, owned: SampleSite) -> None:
+@pytest.fixture
+def crontab(people: People) -> Iterator[Callable[..., str]]:
+    """The program, for the crontab of the owner, with lines of the owner's; their crontab is empty at the end."""
     require(shutil.which("crontab"), "cron is not installed")
 
-    def crontab(*words: str, text: str | None = None) -> str:
+    def call(*words: str, text: str | None = None) -> str:
         env = {"PATH": "/usr/bin:/bin"}
         return run(["crontab", "-u", OWNER, *words], cwd=people.base, env=env, input=text).stdout
 
-    crontab("-", text=OTHERS)
-    before = crontab("-l")
-    planned = people.by(OWNER, owned, "schedule", "cron", "--install", "--dry-run", check=0)
-    assert crontab("-l") == before == OTHERS
-    people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
+    call("-", text=OTHERS)
+    yield call
+    call("-r")
+
+
+def test_the_line_is_in_the_crontab_of_the_owner_once_whoever_asks(
+    people: People, owned: SampleSite, crontab: Callable[..., str]
+) -> None:
+    def cron(name: str, *words: str, check: int = 0) -> str:
+        return people.by(name, owned, "schedule", "cron", *words, check=check).stdout
+
+    planned = cron(OWNER, "--install", "--dry-run")
+    assert crontab("-l") == OTHERS
+    cron(OWNER, "--install")
     line = crontab("-l").removeprefix(OTHERS)
-    assert line.strip() in planned.stdout
-    printed = people.by(OWNER, owned, "schedule", "cron", check=0).stdout
-    assert printed == line
-    again = json.loads(people.by("root", owned, "schedule", "cron", "--install", "--json", check=0).stdout)
+    assert line.strip() in planned
+    assert cron(OWNER) == line
+    again = json.loads(cron("root", "--install", "--json"))
     assert (crontab("-l"), again["changed"]) == (OTHERS + line, False)
-    people.by(STRANGER, owned, "schedule", "cron", "--install", check=3)
-    people.by("root", owned, "schedule", "cron", "--remove", check=0)
+    cron(STRANGER, "--install", check=3)
+    cron("root", "--remove")
     assert crontab("-l") == OTHERS
     crontab("-r")
-    people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
-    people.by(OWNER, owned, "schedule", "cron", "--remove", check=0)
+    cron(OWNER, "--install")
+    cron(OWNER, "--remove")
     assert not crontab("-l")
 
 
-def test_mail_settings_of_the_line_move_to_where_commands_by_hand_find_them(people: People, owned: SampleSite) -> None:
-    require(shutil.which("crontab"), "cron is not installed")
-
-    def crontab(*words: str, text: str | None = None) -> str:
-        env = {"PATH": "/usr/bin:/bin"}
-        return run(["crontab", "-u", OWNER, *words], cwd=people.base, env=env, input=text).stdout
-
+def test_mail_settings_of_the_line_move_to_where_commands_by_hand_find_them(
+    people: People, owned: SampleSite, crontab: Callable[..., str]
+) -> None:
     line = people.by(OWNER, owned, "schedule", "cron", check=0).stdout
     *when, command = line.split(" ", 5)
     settings = "RELEASER_SMTP_HOST=mail.example.org RELEASER_SMTP_PASSWORD='correct horse'"
@@ -82,20 +88,21 @@ def test_mail_settings_of_the_line_move_to_where_commands_by_hand_find_them(peop
     assert "correct horse" not in planned
     people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
     assert crontab("-l") == OTHERS + line
-    assert env_file.read_text() == (
-        f"{before}RELEASER_SMTP_HOST='mail.example.org'\nRELEASER_SMTP_PASSWORD='correct horse'\n"
-    )
-    crontab("-r")
+    moved = "RELEASER_SMTP_HOST='mail.example.org'\nRELEASER_SMTP_PASSWORD='correct horse'\n"
+    assert env_file.read_text() == before + moved
     env_file.write_text(before)
 
 
 def test_units_are_those_of_the_owner_or_of_the_system_for_root(people: People, owned: SampleSite) -> None:
-    by_root = json.loads(people.by("root", owned, "schedule", "systemd", "--json", check=0).stdout)
+    def units(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(people.by(name, owned, "schedule", "systemd", "--json", check=0).stdout)
+        return found
+
+    by_root, own = units("root"), units(OWNER)
     service = next(text for path, text in by_root["units"].items() if path.endswith(".service"))
     assert all(path.startswith("/etc/systemd/system/releaser-") for path in by_root["units"])
     assert f"User={OWNER}\n" in service
     assert f"ReadWritePaths={owned.outer} -" in service
-    own = json.loads(people.by(OWNER, owned, "schedule", "systemd", "--json", check=0).stdout)
     assert all(path.startswith(f"{people.of(OWNER).pw_dir}/.config/systemd/user/") for path in own["units"])
     assert not any("User=" in text for text in own["units"].values())
     assert "loginctl enable-linger" in " ".join(own["advice"])
