@@ -65,7 +65,7 @@ faults-spread: $(READY) ## Make every fault at a spread of points
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
 	$(BIN)/python -m pytest $(WORKERS) tests/faults/test_mutations.py $(ARGS)
 
-check: $(READY) lint types imports test ## What must be green before a commit
+check: $(READY) lint types imports measure test ## What must be green before a commit
 
 lint: $(READY) ## Style and common mistakes
 	$(BIN)/ruff check .

@@ -150,7 +150,7 @@ MAILS = {
     ).with_section(FailedTestsSection(failed_tests=(f"test_basket ({HELD.tests[0]})",))),
     "held-back": replace(
         UPDATED, changes=(PILLOW,), on_hold=(HELD,),
-        headline=f"updated to {NEW}: 1 package changed, 1 on hold because the tests fail with it (django 6.0)",
+        headline=f"updated to {NEW}: 1 package changed, 1 on hold because the tests fail with django 6.0",
         pulled=None, commits=(),
     ).with_section(CulpritsSection(culprits=("django 6.0",))),
     "rolled-back": replace(

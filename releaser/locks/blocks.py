@@ -39,7 +39,5 @@ class CulpritsSection(Section):
 
     def in_headline(self) -> str:
         """Say how many upgrades are on hold, and which."""
-        if not self.culprits:
-            return ""
-        them = "it" if len(self.culprits) == 1 else "them"
-        return f", {len(self.culprits)} on hold because the tests fail with {them} ({', '.join(self.culprits)})"
+        named = ", ".join(self.culprits)
+        return named and f", {len(self.culprits)} on hold because the tests fail with {named}"
