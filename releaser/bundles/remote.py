@@ -129,7 +129,11 @@ class Web(Frozen):
     ) -> HTTPResponse:
         place = f"{self.url}/{quote(name)}"
         login = credentials_for(place, self.environ, {})
-        return ask(place, login=login, method=method, body=body, headers=headers or {}, only_tls=True)
+        try:
+            return ask(place, login=login, method=method, body=body, headers=headers or {}, only_tls=True)
+        except HTTPError as error:
+            error.close()  # it has a connection; callers ask for its code alone
+            raise
 
 
 class S3(Frozen):

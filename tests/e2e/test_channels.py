@@ -1,6 +1,7 @@
 """Channels: signed pointers to bundles, which hosts follow by `update --from`, forward and back."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -343,9 +344,9 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
         assert not target.exists()
     found.fetch("a.bundle", target, sha256=digest, size=6)
     assert target.read_bytes() == b"bundle"
-    if kind == "directory":
-        with pytest.raises(ResolutionError, match="No such file"):
-            found.fetch("missing.bundle", target, sha256=digest, size=6)
+    with pytest.raises(ResolutionError, match="(?i)no such file|not found|NoSuchKey"):
+        found.fetch("missing.bundle", target, sha256=digest, size=6)
+    gc.collect()  # a connection that is still open then is a warning, and an error
     if kind == "s3":
         with pytest.raises(ResolutionError, match="NoSuchBucket"):
             open_place("s3://nowhere/shop", os.environ).read("a.channel", 100)
