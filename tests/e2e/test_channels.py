@@ -344,7 +344,7 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
         assert not target.exists()
     found.fetch("a.bundle", target, sha256=digest, size=6)
     assert target.read_bytes() == b"bundle"
-    with pytest.raises(ResolutionError, match="(?i)no such file|not found|NoSuchKey"):
+    with pytest.raises(ResolutionError, match=r"(?i)no such file|not found|NoSuchKey"):
         found.fetch("missing.bundle", target, sha256=digest, size=6)
     gc.collect()  # a connection that is still open then is a warning, and an error
     if kind == "s3":
