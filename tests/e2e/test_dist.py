@@ -94,7 +94,8 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: P
 
 def test_what_is_not_committed_is_not_made_and_what_the_demo_does_not_run_with_gets_no_checksums(clone: Path) -> None:
     (clone / "scripts" / "demo").write_text("exit 1\n", encoding="utf-8")
-    assert "changes that are not committed" in make(clone).stderr
+    refused = make(clone)
+    assert (refused.returncode, "changes that are not committed" in refused.stderr) == (1, True)
     assert not (clone / "dist").exists()
     commit(clone)
     made = make(clone)
