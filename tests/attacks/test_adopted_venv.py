@@ -36,7 +36,7 @@ def open_up(site: SampleSite, *, way: str) -> None:
 
 
 @pytest.mark.parametrize(("way", "may"), [("group", False), ("everybody", False), ("group", True)])
-def test_it_is_closed_and_that_is_told_unless_its_group_may_write_it(
+def test_it_is_closed_and_reported_unless_its_group_may_write_it(
     make_site: SiteFactory, way: str, *, may: bool
 ) -> None:
     site = make_site(venv=True, settings={"group_writable": may})
@@ -70,7 +70,7 @@ def test_a_venv_behind_a_symlink_or_with_files_of_another_user_is_refused(
     site.releaser("init", check=0)
 
 
-def test_a_file_that_is_exchanged_for_a_symlink_is_not_opened_to_anybody(tmp_path: Path) -> None:
+def test_a_file_that_is_exchanged_for_a_symlink_is_opened_to_no_user(tmp_path: Path) -> None:
     """Who may write in the venv can exchange a file at any moment; what is elsewhere keeps its mode."""
     key, link = tmp_path / "key", tmp_path / "link"
     key.touch(mode=0o600)

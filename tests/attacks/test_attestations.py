@@ -1,4 +1,4 @@
-"""What an index tells of who published a file is verified, and what differs from before does not come in unnoticed."""
+"""The publisher that an index names for a file is verified, and a change of publisher is reported."""
 
 import json
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def served(make_site: SiteFactory) -> Iterator[Served]:
         yield Served(site=site, index=index, sigstore=sigstore)
 
 
-def test_what_its_repository_has_published_comes_in_and_is_remembered(served: Served) -> None:
+def test_releases_of_its_repository_are_accepted_and_remembered(served: Served) -> None:
     served.index.provenance.clear()  # what is live was not attested, so that nothing but memory can tell afterwards
     served.publish("1.1.0", OWN)
     assert served.attested() == ("1 of 1 package attested", [])
@@ -74,7 +74,7 @@ def test_what_its_repository_has_published_comes_in_and_is_remembered(served: Se
     assert lost in str(served.attested()[1])
 
 
-def test_an_index_that_strips_attestations_is_told_of_and_refused_where_they_are_required(served: Served) -> None:
+def test_an_index_that_strips_attestations_is_reported_and_refused_where_they_are_required(served: Served) -> None:
     """What a search for culprits builds several times is told once."""
     served.publish("1.1.0")
     served.site.publish("beta", "1.1.0", broken=True)

@@ -1,4 +1,4 @@
-"""The build backend of a source release that may not come in never runs, whoever asks what there is."""
+"""The build backend of a refused source release never runs, whichever command asks for versions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -82,7 +82,7 @@ ALL = (*KINDS, *(f"{kind}source" for kind in KINDS), "bringer", "goodsource", "b
 
 
 @pytest.mark.parametrize("names", [ALL])
-def test_what_may_not_come_in_is_not_built_and_what_may_is(scene: Scene) -> None:
+def test_a_refused_package_is_not_built_and_a_permitted_one_is(scene: Scene) -> None:
     """Be it of a package that comes as source always, or for the first time; what builds it may not be young either."""
     site = scene.site
     site.env |= {"RELEASER_UPGRADE_PACKAGES": "far*=minor", "RELEASER_IGNORE": "ignored*"}

@@ -1,4 +1,4 @@
-"""uv's cache is trusted, and what somebody has changed there is named by `releaser verify`."""
+"""uv's cache is trusted, and `releaser verify` names files that were changed there."""
 
 from pathlib import Path
 

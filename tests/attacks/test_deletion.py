@@ -46,7 +46,7 @@ def seen(place: Path) -> dict[str, tuple[int, str]]:
 @pytest.mark.parametrize(
     ("lay_out", "by_symlink"), [(of_capistrano, False), (of_documents, True), (of_nx, False), (of_nx, True)]
 )
-def test_a_directory_of_somebody_else_is_no_state_directory(
+def test_a_directory_of_another_user_is_no_state_directory(
     make_site: SiteFactory, tmp_path: Path, lay_out: Callable[[Path], None], *, by_symlink: bool
 ) -> None:
     place = tmp_path / "theirs"
@@ -65,7 +65,7 @@ def test_a_directory_of_somebody_else_is_no_state_directory(
 
 
 @pytest.mark.parametrize("by_symlink", [False, True])
-def test_what_others_put_among_the_releases_stays_and_is_told(make_site: SiteFactory, *, by_symlink: bool) -> None:
+def test_files_of_others_among_the_releases_stay_and_are_reported(make_site: SiteFactory, *, by_symlink: bool) -> None:
     site = make_site.adopted()
     theirs = site.outer.parent / "theirs"
     of_documents(theirs)
@@ -154,7 +154,7 @@ def test_a_state_directory_is_marked_before_anything_else_and_known_by_its_relea
 
 
 @pytest.mark.parametrize("kind", ["a directory", "a symlink", "a file"])
-def test_what_lies_where_a_staging_tree_would_be_is_kept_and_told(
+def test_files_at_the_place_of_a_staging_tree_are_kept_and_reported(
     make_site: SiteFactory, tmp_path: Path, kind: str
 ) -> None:
     site = make_site.adopted()

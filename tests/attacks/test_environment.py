@@ -89,7 +89,7 @@ def test_tests_get_the_secrets_that_are_named_and_say_what_they_lack(make_site: 
 @pytest.mark.parametrize(
     "name", ["RELEASER_KEEP", "UV_CACHE_DIR", "PATH", "GIT_CONFIG_GLOBAL", "CSRF_TOKENS", "PIP_INDEX_URL"]
 )
-def test_what_is_no_secret_is_not_taken_for_one(name: str) -> None:
+def test_a_variable_that_is_no_secret_is_not_taken_for_one(name: str) -> None:
     assert kind_of(name, "https://index.example.org/simple") is None
 
 

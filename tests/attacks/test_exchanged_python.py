@@ -1,4 +1,4 @@
-"""A Python that somebody has put into a release is not started, by whatever command."""
+"""No command starts a Python that was put into a release."""
 
 import itertools
 import os

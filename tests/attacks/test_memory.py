@@ -80,7 +80,7 @@ def test_files_that_are_read_whole_have_a_limit(tmp_path: Path, stream: str) -> 
 # Files
 
 
-def test_a_file_is_read_up_to_the_limit_and_what_is_larger_is_not_taken_for_missing(tmp_path: Path) -> None:
+def test_a_file_is_read_up_to_the_limit_and_a_larger_one_is_not_taken_for_missing(tmp_path: Path) -> None:
     assert len(read_file(sparse(tmp_path / "fits", LARGEST))) == LARGEST
     large = sparse(tmp_path / "large", LARGEST + 1)
     for read in (read_file, read_if_there):

@@ -1,4 +1,4 @@
-"""What comes from another index, or under a known name as another file, does not come in before somebody accepts it."""
+"""A package from another index, or another file of a known version, is refused until a person accepts it."""
 
 import contextlib
 import shutil
@@ -33,7 +33,7 @@ def refused(site: SampleSite, command: str = "update") -> str:
     return finished.stderr
 
 
-def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
+def test_another_file_of_the_same_version_is_refused_until_a_person_accepts_it(
     index_of: tuple[SampleSite, SimpleIndex],
 ) -> None:
     site, index = index_of
@@ -60,7 +60,7 @@ def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
         assert site.json("update")["result"] == "no-changes"
 
 
-def test_what_is_accepted_is_that_file_and_no_other(index_of: tuple[SampleSite, SimpleIndex]) -> None:
+def test_a_person_accepts_that_file_and_no_other(index_of: tuple[SampleSite, SimpleIndex]) -> None:
     site, _ = index_of
     site.index.publish("alpha", "1.0.0", modules=EVIL)
     refused(site)
@@ -91,7 +91,7 @@ def test_a_package_from_another_of_the_indexes_is_refused(make_site: SiteFactory
         assert site.live_version("alpha") == "9.0.0"
 
 
-def test_an_index_that_somebody_has_committed_with_its_lock_is_taken(index_of: tuple[SampleSite, SimpleIndex]) -> None:
+def test_an_index_that_was_committed_with_its_lock_is_accepted(index_of: tuple[SampleSite, SimpleIndex]) -> None:
     served, _ = index_of
     with serving(served.index.path) as mirror:
         lines = (served.path / "pyproject.toml").read_text(encoding="utf-8").splitlines()
@@ -135,7 +135,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     assert "No package waits to be accepted." in finished.stderr
 
 
-def test_a_wheel_that_becomes_a_source_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_wheel_that_becomes_a_source_release_is_reported(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.adopted()
     build_sdist(site.index.path, "beta", "1.1.0", mark=tmp_path / "mark")
     (problem,) = site.json("update")["problems"]

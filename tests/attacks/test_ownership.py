@@ -1,4 +1,4 @@
-"""Nothing of a site is read, and nothing run, by anybody but its owner, whom root becomes."""
+"""Only the owner of a site reads its files and runs its code; root becomes that user."""
 
 import contextlib
 import os
@@ -168,9 +168,7 @@ def test_a_releaser_that_the_owner_cannot_start_is_said(people: People, owned: S
 
 
 @pytest.mark.parametrize("name", [".env", "state", "journal.json", "manifest.json", "mail", "environment_file"])
-def test_what_somebody_else_has_written_is_not_believed(
-    people: People, owned: SampleSite, mark: Path, name: str
-) -> None:
+def test_a_file_of_another_user_is_not_believed(people: People, owned: SampleSite, mark: Path, name: str) -> None:
     places = {
         ".env": owned.outer / ".env",
         "state": owned.state_dir,
@@ -215,7 +213,7 @@ def test_a_dotenv_that_a_stranger_has_linked_is_not_read(people: People, owned: 
     os.chown(place, people.of(OWNER).pw_uid, people.of(OWNER).pw_gid)
 
 
-def test_members_of_the_group_that_the_owner_let_in_work_on_a_site_and_nobody_else(
+def test_members_of_the_group_that_the_owner_permits_work_on_a_site_and_no_other_user(
     people: People, templates: Templates, everybodys: Path
 ) -> None:
     site = a_site(people, templates, everybodys, "shared", group=TEAM)

@@ -17,7 +17,7 @@ __all__ = ["mark"]
 
 
 @pytest.mark.parametrize("leads_to", ["/usr", "/usr/gone", None])
-def test_a_dotenv_beside_what_is_no_project_is_not_read(
+def test_a_dotenv_next_to_a_directory_that_is_no_project_is_not_read(
     people: People, owned: SampleSite, mark: Path, leads_to: str | None
 ) -> None:
     stranger = people.of(STRANGER)
@@ -36,7 +36,7 @@ def test_a_dotenv_beside_what_is_no_project_is_not_read(
     assert (marks(mark), (home / ".releaser").exists()) == ("", False)
 
 
-def test_a_project_that_somebody_else_has_made_where_everybody_writes_is_not_run(
+def test_a_project_of_another_user_in_a_shared_directory_is_not_run(
     people: People, owned: SampleSite, mark: Path
 ) -> None:
     place = people.base / "tmp"

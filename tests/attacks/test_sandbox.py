@@ -208,7 +208,7 @@ EVERYTHING = "checkout,empty,git passwords,hooks,key,keys,kill,live venv,mail,ne
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
-def test_tests_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
+def test_tests_reach_only_their_own_files(scene: Scene, sandbox: str) -> None:
     scene.commit(scene.aim() + TESTS)
     scene.site.publish("alpha", "1.1.0")
     scene.releaser("update", sandbox=sandbox, check=None if sandbox == "off" else 0)
@@ -240,7 +240,7 @@ def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
 
 
 @pytest.mark.parametrize("sandbox", ["off", "bwrap with no-binary-package", "auto of 2.1"])
-def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, sandbox: str) -> None:
+def test_builds_reach_only_their_own_files(scene: Scene, sandbox: str) -> None:
     sandbox, _, metadata = sandbox.partition(" of ")
     sandbox, _, setting = sandbox.partition(" with ")
     if setting:  # which `--no-build` does not overrule

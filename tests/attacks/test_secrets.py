@@ -97,7 +97,7 @@ def test_a_dotenv_in_the_checkout_that_everybody_may_write_keeps_updates_away(si
         site.releaser(*words, check=0)
 
 
-def test_secrets_that_every_user_can_read_are_told(make_site: SiteFactory) -> None:
+def test_secrets_that_every_user_can_read_are_reported(make_site: SiteFactory) -> None:
     base = Path(tempfile.mkdtemp(prefix="open-"))  # pytest's own directories are for one user alone
     base.chmod(0o755)
     try:

@@ -56,7 +56,7 @@ def test_a_tool_that_only_an_activated_venv_has_is_named(make_site: SiteFactory,
 
 
 @pytest.mark.parametrize("words", [["--version"], ["status"]])
-def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is_in_the_current_directory(
+def test_neither_the_command_nor_python_with_its_option_for_that_imports_from_the_current_directory(
     make_site: SiteFactory, words: list[str]
 ) -> None:
     site = make_site.adopted()

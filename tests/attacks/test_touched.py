@@ -1,4 +1,4 @@
-"""What goes live is what was installed, whatever the tests of a candidate have changed in its venv."""
+"""A release goes live as it was installed, even if its tests have changed its venv."""
 
 import importlib.util
 import os

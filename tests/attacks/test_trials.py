@@ -27,7 +27,7 @@ MANAGE, EDITED = "site/manage.py", "edited during this run, and not tested: mana
         ("update of nothing", BETA, "beta/__init__.py is changed"),  # by the tests of the live release
     ],
 )
-def test_tests_that_change_the_live_site_are_told(
+def test_tests_that_change_the_live_site_are_reported(
     make_site: SiteFactory, command: str, pattern: str, told: str
 ) -> None:
     site = make_site.adopted("1.1.0")

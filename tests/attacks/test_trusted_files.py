@@ -126,7 +126,7 @@ WAYS = (
 
 @pytest.mark.parametrize("kind", ["signers", "revoked", "sites"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_file_that_somebody_else_could_have_written_is_refused(
+def test_a_file_that_another_user_could_have_written_is_refused(
     people: People, place: Place, way: Callable[[People, Path], Path], kind: str
 ) -> None:
     file = place.make(kind, f"{way.__name__}-{kind}")
