@@ -90,7 +90,9 @@ def test_a_release_is_taken_back_beside_what_was_uploaded_meanwhile(make_site: S
 
 @pytest.mark.spread(3)
 @pytest.mark.parametrize(
-    ("name", "kind"), [("uv.lock", a_directory), ("media", a_directory), ("static", a_file)], ids=str
+    ("name", "kind"),
+    [("uv.lock", a_directory), ("media", a_directory), ("static", a_file)],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 @pytest.mark.parametrize("first", ["update", "rollback", "prune", "rebuild", "init"])
 def test_a_run_that_was_cut_off_never_wedges_a_site(
