@@ -21,6 +21,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "spawns: starts programs or sends mail, which unit tests may not")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests whose names differ in each process, so that workers cannot agree which tests there are."""
+    unnamed = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if unnamed:
+        message = f"give these rows a name by `ids`: {', '.join(unnamed)}"
+        raise pytest.UsageError(message)
+
+
 @pytest.fixture(autouse=True)
 def no_accidents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a unit test fail when it starts a program or opens a mail connection."""

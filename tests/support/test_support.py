@@ -9,9 +9,12 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.support import guards
 from tests.support.commands import clean_environment, run
 from tests.support.guards import forbid, require
 from tests.support.serving import hang, http_server
@@ -128,3 +131,10 @@ def test_the_mutations_of_the_faults_can_be_made_those_outside_of_a_spread_as_we
     """A function that takes other arguments by now is named at once."""
     script = "from tests.faults.mutations import MUTATIONS\nfor one in MUTATIONS:\n    one.patch()\n"
     run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=os.environ, check=0)
+
+
+def test_a_row_without_a_name_is_refused() -> None:
+    rows: Any = [SimpleNamespace(nodeid="test_x[a]"), SimpleNamespace(nodeid=f"test_x[{forbid}]")]
+    guards.pytest_collection_modifyitems(rows[:1])
+    with pytest.raises(pytest.UsageError, match="give these rows a name"):
+        guards.pytest_collection_modifyitems(rows)
