@@ -388,7 +388,7 @@ OWN_RUN = 'mount -t tmpfs none /run && exec "$@"'
 
 OUTSIDE = (
     "/run/crio/crio.sock", "/run/screen/S-ada/1.pts-0", "/run/fail2ban/fail2ban.sock", "/run/snapd.socket",
-    "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-0/default", "/tmp/own.sock",
+    "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-4711/default", "/tmp/own.sock",
     "HOME/.docker/run/docker.sock", "HOME/tmux", "HOME/library/own.sock", "/usr/own.sock", "/etc/own.sock",
 )  # fmt: skip
 DATABASES = ["/run/postgresql/.s.PGSQL.5432", "/run/mysqld/mysqld.sock", "/tmp/.s.PGSQL.54329"]
@@ -406,10 +406,23 @@ def test_what_runs_programs_outside_is_out_of_reach_and_databases_are_not(tmp_pa
         said = run([*words, *paths], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=0).stdout
     finally:
         for path in map(Path, paths):
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # it is a directory of the host
-                path.parent.rmdir()
+            if not path.is_relative_to("/run"):  # outside of the test, that is the host's own
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is a directory of the host
+                    path.parent.rmdir()
     assert said.split() == DATABASES
+
+
+def test_without_the_network_a_program_has_a_loopback_of_its_own() -> None:
+    """That a service of the host is out of its reach then, `releaser check --sandbox` tries."""
+    runner, bubblewrap = working_bubblewrap()
+    code = (
+        "import socket\n"
+        "with socket.create_server(('127.0.0.1', 0)) as own: socket.create_connection(own.getsockname()).close()\n"
+    )
+    needed = (Path(sys.prefix), Path(sys.executable))  # which may lie in /tmp
+    with bubblewrap.sandbox(Bounds(writable=(), hidden=(), needed=needed, network=False)) as sandbox:
+        runner.run([sys.executable, "-c", code], cwd=Path("/"), timeout=60, sandbox=sandbox)
 
 
 # `releaser check --sandbox` tries what code in the sandbox can reach, and says so also where no sandbox works
