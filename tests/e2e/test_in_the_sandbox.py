@@ -12,20 +12,23 @@ from tests.support.sites import SampleSite, SiteFactory
 from tests.support.snapshots import tree
 from tests.support.wheels import TELLING, build_sdist, build_wheel, write_sdist
 
-WRITES = """
+DELETES = """
 import os, sqlite3
 from pathlib import Path
 
-def test_that_writes(packages):
-    for place in ("../logs/site.log", "../written", os.path.expanduser("~/.rc"), "/var/tmp/releaser-written"):
-        with open(place, "a") as file:
-            file.write("x")
-    Path("../new").mkdir()
+def test_that_deletes(packages):
     for upload in Path("media").rglob("*.jpg"):
         upload.unlink()
     if Path("db.sqlite3").exists():
         with sqlite3.connect("db.sqlite3") as database:
             database.execute("delete from orders")
+"""
+WRITES = f"""{DELETES}
+def test_that_writes(packages):
+    for place in ("../logs/site.log", "../written", os.path.expanduser("~/.rc"), "/var/tmp/releaser-written"):
+        with open(place, "a") as file:
+            file.write("x")
+    Path("../new").mkdir()
     assert getattr(packages["alpha"], "BROKEN", None) != "test"
 """
 
@@ -38,18 +41,24 @@ def adopted(make_site: SiteFactory, tests: str) -> SampleSite:
     return site
 
 
+def put_data(site: SampleSite) -> None:
+    """Give the site uploads, more than would be copied, and a database, which git ignores."""
+    uploads = site.path / "media" / "2026"
+    uploads.mkdir(parents=True)
+    for number in range(700):
+        (uploads / f"{number}.jpg").write_bytes(b"a person's photo")
+    with contextlib.closing(sqlite3.connect(site.path / "db.sqlite3")) as database, database:
+        database.execute("create table orders (what text)")
+        database.executemany("insert into orders values (?)", [("x" * 1000,)] * 2000)
+
+
 def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_once(make_site: SiteFactory) -> None:
     """As sites with their logs beside the checkout do: no update fails for that, and no log gets lines of tests."""
     site = adopted(make_site, "def test_it(packages):\n    assert True\n")
     log = site.outer / "logs" / "site.log"
     log.parent.mkdir()
     log.write_text("live\n", encoding="utf-8")
-    data = site.path / "media" / "2026"
-    data.mkdir(parents=True)
-    for number in range(700):  # more than would be copied
-        (data / f"{number}.jpg").write_bytes(b"a person's photo")
-    with contextlib.closing(sqlite3.connect(site.path / "db.sqlite3")) as database, database:
-        database.executescript("create table orders (what text); insert into orders values ('tea')")
+    put_data(site)
     before = tree(site.path, skip=(".git",))
     site.push_from_elsewhere({"site_tests.py": WRITES})
     report = site.json("update")
@@ -76,6 +85,20 @@ def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_onc
     assert any("write outside of the staging tree" in one for one in answer["warnings"])
     assert answer["sandbox"] == "bubblewrap (files that it writes outside of the staging tree are discarded)"
     assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
+
+
+def test_without_a_sandbox_no_command_lets_tests_delete_live_data(make_site: SiteFactory) -> None:
+    site = adopted(make_site, DELETES)
+    site.write_dotenv({"RELEASER_SANDBOX": "off", "RELEASER_TEST_WRITABLE": None})
+    put_data(site)
+    before = {name: what for name, what in tree(site.path).items() if name.startswith(("media/", "db."))}
+    assert len(before) > 700
+    site.publish("alpha", "1.1.0")
+    for words in (["update"], ["verify", "--tests"], ["check", "--tests"]):
+        site.releaser(*words, check=0)
+        now = tree(site.path)
+        assert [name for name in before if now.get(name) != before[name]] == [], words
+    assert site.live_version("alpha") == "1.1.0"
 
 
 def test_a_file_is_copied_unless_it_is_large_and_a_kill_leaves_no_layers(make_site: SiteFactory) -> None:

@@ -22,8 +22,11 @@ from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
     exchange,
+    hash_of_file,
     load_state,
     put_aside,
+    read_end,
+    read_file,
     read_state,
     remove_tree,
     replace_file,
@@ -229,6 +232,18 @@ def test_what_is_in_the_place_of_a_state_file_or_above_it(tmp_path: Path, monkey
     monkeypatch.setattr(durable, "read_file", refuse)
     with pytest.raises(PermissionError):
         load_state(tmp_path / "state.json", FULL)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A reader of a pipe would wait, and one of a device find no end."""
+    place = tmp_path / "state.json"
+    os.mkfifo(place) if kind == "a pipe" else place.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_file(place)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_end(place, most=9)
+    assert hash_of_file(place) is None
 
 
 def test_nothing_that_is_put_aside_is_lost(tmp_path: Path) -> None:
