@@ -202,7 +202,8 @@ def test_what_people_and_projects_set_for_git_changes_no_code(root: Path) -> Non
     site = site_at(root, HOME=str(home), GIT_DIR="/nowhere", **hooks)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(root / "listener.py"))  # the whole path may be too long for a socket
-        record_code(site)
+    before = {path: path.lstat().st_mtime_ns for path in (root, *root.rglob("*"))}
+    record_code(site)
     assert {*texts, "linked.py", "uv.lock"} <= recorded(site)
     assert not {"listener.py", "pipe.py"} & recorded(site)
     with staging_tree(site, new_log("update"), site.git.commit("HEAD")) as there:
@@ -211,6 +212,7 @@ def test_what_people_and_projects_set_for_git_changes_no_code(root: Path) -> Non
         assert not [name for name in (*texts, "linked.py") if (place / name).samefile(root / name)]
         inside = subprocess.run(["git", "-C", place, "rev-parse"], capture_output=True, check=False)
         assert inside.returncode, "the site has no repository, so its tests find none"
+    assert {path: path.lstat().st_mtime_ns for path in (root, *root.rglob("*"))} == before
     assert not (home / "was-run").exists()
     assert ask(site, "log", "--format=%an <%ae>").startswith("releaser <releaser@")
     assert ask(site, "remote") == ""

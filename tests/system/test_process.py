@@ -180,13 +180,19 @@ def test_secrets_reach_neither_output_nor_error_nor_log_and_what_is_parsed_is_wh
 # How much comes back
 
 
-def test_of_a_long_output_the_beginning_and_the_end_are_kept(runner: Runner) -> None:
+def test_of_a_long_output_the_beginning_and_the_end_are_kept_and_less_of_it_is_logged(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """30 logs are kept, each of which has all programs of a run."""
+    caplog.set_level(logging.DEBUG, logger="releaser")
     code = "import sys; sys.stdout.write('first\\n' + 'x' * 20_000_000 + '\\nlast\\n')"
     text = run(runner, python(code)).stdout
     assert re.fullmatch(r"first\nx+\n\[\.\.\. \d+ bytes cut \.\.\.\]\nx+\nlast\n", text)
     assert len(text) < 2 * process.KEPT_HEAD + process.KEPT_TAIL + 100
     (marker,) = (line for line in text.splitlines() if line.startswith("[... "))
     assert int(marker.split()[1]) == 20_000_012 - (len(text) - len(marker) - 2)
+    assert "characters cut" in caplog.text
+    assert 2 * process.LOGGED < len(caplog.text) < 2 * process.LOGGED + 1000
 
 
 def test_a_secret_that_is_cut_in_two_is_left_out() -> None:

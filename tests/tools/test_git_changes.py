@@ -93,10 +93,10 @@ def test_half_a_merge_is_undone_whole_however_far_it_came(repository: TwoCommits
 
 def test_what_is_not_from_the_merge_stays(repository: TwoCommits) -> None:
     mine = {"deep/er/added": "mine\n", "note": "", "other": "mine\n"}
-    write_files(repository.path, mine)
+    write_files(repository.path, {**mine, "kept": "new\n"})  # git had written one file
     (repository.path / "link").symlink_to("note")
     repository.git.undo_half_merge(repository.before, repository.after)
-    assert repository.texts(*mine) == [*mine.values()]
+    assert repository.texts(*mine, "kept") == [*mine.values(), "old\n"]
     assert (repository.path / "link").readlink() == Path("note")
 
 
