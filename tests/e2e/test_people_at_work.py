@@ -127,8 +127,8 @@ def gone_forward(site: SampleSite) -> None:
     site.releaser("update", check=0)
 
 
-@pytest.mark.spread(3)
-@pytest.mark.parametrize(("act", "at"), [*zip(ACTS, itertools.cycle(BEFORE_THE_GUARD), strict=False)])
+@pytest.mark.spread(4)
+@pytest.mark.parametrize(("act", "at"), [*itertools.product(ACTS, BEFORE_THE_GUARD)])
 def test_nothing_goes_live_if_somebody_was_at_work(make_site: SiteFactory, act: str, at: str) -> None:
     site = make_site.adopted(prepare=due)
     before, live = site.head(), site.live_id()
