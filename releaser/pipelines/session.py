@@ -197,23 +197,34 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             # Repairs and automatic rollbacks are mailed, whichever command comes first.
             reports = request.mails or report.has_news_from_before or report.is_automatic_rollback
             try:
-                return _add_to_history(run.site, announcer().announce(run.site, run.log, report, mails=reports))
+                return _announce(run, report, mails=reports)
             finally:
                 keep_reserve(run.site.state_dir, _written_by_git(run.site))
 
 
-def _add_to_history(site: Site, report: RunReport) -> RunReport:
-    """Write the history; return the report, with the problem if that failed."""
+def _announce(run: Run, report: RunReport, *, mails: bool) -> RunReport:
+    """Announce a report and write the history; return the report, with the problems of both.
+
+    The history has every run, even if an interrupt arrives while the announcer returns.
+    """
+    interrupted = Finding("interrupted", "interrupted at the end of the run", "")
+    try:
+        report = announcer().announce(run.site, run.log, report, mails=mails)
+    except (KeyboardInterrupt, Interrupted):
+        report = _with_problem(report, interrupted)
     try:
         with signals.defer_interrupts():
-            add_to_history(site.state_dir, report)
+            add_to_history(run.site.state_dir, report)
     except OSError as error:
         problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
+        return _with_problem(report, problem)
     except (KeyboardInterrupt, Interrupted):
-        problem = Finding("interrupted", "interrupted at the end of the run", "")
-    else:
-        return report
-    section = replace(MailSection.of(report), mailed=False)
+        return _with_problem(report, interrupted)
+    return report
+
+
+def _with_problem(report: RunReport, problem: Finding) -> RunReport:
+    section = replace(MailSection.of(report), mailed=False)  # the mail does not have the problem
     exit_code = report.exit_code or ExitCode.FOLLOW_UP
     return replace(report, problems=(*report.problems, problem), exit_code=exit_code).with_section(section)
 
