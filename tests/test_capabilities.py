@@ -13,10 +13,13 @@ from releaser.candidate.output import TestFacts
 from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
 from releaser.commands.elsewhere.base import Elsewhere
 from releaser.core.action import Action
+from releaser.core.adoption import Adopter
+from releaser.core.announcing import Announcer
+from releaser.core.confinement import Confinement
 from releaser.core.gate import Gate
 from releaser.core.reporter import Reporter
 from releaser.core.restart import Restart
-from releaser.core.source import Source
+from releaser.core.source import Source, StartingLock
 from releaser.locks.origins import OriginFacts
 from releaser.locks.rules import Rule
 from releaser.releases import release
@@ -46,6 +49,10 @@ KINDS = {
     "reporters": Reporter,
     "reported": Section,
     "sealed": Facts,
+    "confinements": Confinement,
+    "announcers": Announcer,
+    "adopters": Adopter,
+    "starting_locks": StartingLock,
 }
 
 

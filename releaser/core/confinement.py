@@ -26,7 +26,7 @@ class Confinement:
     """This one confines nothing: tests and builds have the rights of the user. Subclasses override methods."""
 
     #: The advice for a host for which `why_not` gives a reason.
-    remedy = ""
+    remedy = "Use a version of releaser that has a sandbox"
 
     def works(self, site: Site) -> bool:
         """True if tests and builds are confined here. Raises BuildError if the settings require it."""
@@ -44,7 +44,10 @@ class Confinement:
         """Return how uv builds packages to learn their dependencies; None if it builds them as always."""
 
     def sync(self, site: Site, venv: Path, run: Callable[..., None], words: Sequence[str]) -> None:
-        """Install into a new venv by `run`, which takes the arguments of uv and a sandbox. Raises ToolError."""
+        """Install into a new venv by `run`, which takes the arguments of uv and a sandbox. Raises ToolError.
+
+        An override calls `mark_tried` before code may write to the staging tree, which is then made again.
+        """
         run(words)
 
     def before_tests(self, site: Site, log: RunLog) -> None:

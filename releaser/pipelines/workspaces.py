@@ -140,8 +140,8 @@ def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Dep
 def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     """Build, test and seal a release from the lock of the staging tree; return it with its case for the gates.
 
-    No version is skipped. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
-    which names the packages without a build for this Python, PreflightError and ResolutionError.
+    No version is skipped. A capability may change the lock, such as to keep versions on another Python. Raises
+    BuildError, which names the packages without a build for this Python, PreflightError and ResolutionError.
     """
     kept = starting_lock(work, read_made_lock(work.site.project.root))
     work = work.starting_from(kept.lock)

@@ -1,4 +1,4 @@
-"""The end of a run: sends the mail about it and mails that are still due, and writes the history."""
+"""Announces runs: sends the mail about a run, mails that are still due, notices and pings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from releaser.reporting.threads import (
     with_solved,
 )
 from releaser.site.addresses import MailSettings
-from releaser.site.ownership import Ownership
 from releaser.site.project import Project
 from releaser.system import signals
 from releaser.system.frozen import Frozen
