@@ -134,7 +134,7 @@ def _run_confined(site: Site, venv: Path, trial: Trial, extra_venv: Path | None)
     Raises ToolError, and SandboxError if the sandbox cannot be made.
     """
     with (
-        confinement().inside(site, venv, *([extra_venv] if extra_venv else [])) as sandbox,
+        confinement().inside(site, venv, *filter(None, [extra_venv])) as sandbox,
         _watching(sandbox, trial.command) as (watched, end),
     ):
         finished = run_inside(site, venv, trial.command, extra_venv=extra_venv, sandbox=watched)

@@ -39,7 +39,6 @@ _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv rea
 _IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
-_TO_READ = "so that tests can read all files, and releaser discards their changes"
 
 Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
 
@@ -60,7 +59,8 @@ def way_into_tree(site: Site) -> Way:
         reason = "`before_build` runs without a sandbox, and could write to it"
         return Way(links=False, reason=reason, remedy="Let `before_build` install its dependencies")
     reason = confinement().why_not(site)
-    return Way(links=not reason, reason=reason, remedy=f"{confinement().remedy}, {_TO_READ}")
+    remedy = f"{confinement().remedy}, so that tests can read all files, and releaser discards their changes"
+    return Way(links=not reason, reason=reason, remedy=remedy)
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather, make
-from releaser.releases.journal import journal_of
+from releaser.errors import ExitCode
+from releaser.releases.journal import MailSection, journal_of
 from releaser.system.files import UnreadableStateError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from releaser.errors import Finding
     from releaser.report import RunLog, RunReport
     from releaser.site.loading import Loaded
     from releaser.site.ownership import Ownership
@@ -68,6 +71,13 @@ def add_sections(site: Site, report: RunReport) -> RunReport:
     for add in gather("sections") if report.noteworthy else ():
         report = add(site, report)
     return report
+
+
+def add_problem(report: RunReport, problem: Finding) -> RunReport:
+    """Add a problem of the end of a run, which its mail does not have, so that the report is printed in any case."""
+    problems, exit_code = (*report.problems, problem), report.exit_code or ExitCode.FOLLOW_UP
+    mail = replace(MailSection.of(report), mailed=False)
+    return replace(report, problems=problems, exit_code=exit_code).with_section(mail)
 
 
 def drop_journal(site: Site, log: RunLog) -> None:

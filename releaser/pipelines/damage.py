@@ -63,8 +63,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
         f" {', '.join(map(str, running))}"
     )
     advice = (
-        "Nothing was changed. A sandbox, a mount or permissions hide that file: give releaser access to it. To "
-        "build with"
-        " another interpreter, run `releaser rebuild`."
+        "Nothing was changed. A sandbox, a mount or permissions hide that file: give releaser access to it. To build"
+        " with another interpreter, run `releaser rebuild`."
     )
     refuse("interpreter-hidden", message, advice)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
-from releaser.core.announcing import announcer
+from releaser.core.announcing import add_problem, announcer
 from releaser.core.run import Run, clean_problems, new_log, run_log
 from releaser.errors import (
     BuildError,
@@ -31,7 +31,7 @@ from releaser.errors import (
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.integrity import find_damage
-from releaser.releases.journal import Journal, MailSection, add_to_history
+from releaser.releases.journal import Journal, add_to_history
 from releaser.report import Result, RunLog, RunReport
 from releaser.site import disk, run_lock
 from releaser.site.loading import load
@@ -211,22 +211,16 @@ def _announce(run: Run, report: RunReport, *, mails: bool) -> RunReport:
     try:
         report = announcer().announce(run.site, run.log, report, mails=mails)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, interrupted)
+        report = add_problem(report, interrupted)
     try:
         with signals.defer_interrupts():
             add_to_history(run.site.state_dir, report)
     except OSError as error:
-        problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
-        return _with_problem(report, problem)
+        message = f"the history cannot be written: {error}"
+        return add_problem(report, Finding("history-unwritable", message, "Check state_dir."))
     except (KeyboardInterrupt, Interrupted):
-        return _with_problem(report, interrupted)
+        return add_problem(report, interrupted)
     return report
-
-
-def _with_problem(report: RunReport, problem: Finding) -> RunReport:
-    section = replace(MailSection.of(report), mailed=False)  # the mail does not have the problem
-    exit_code = report.exit_code or ExitCode.FOLLOW_UP
-    return replace(report, problems=(*report.problems, problem), exit_code=exit_code).with_section(section)
 
 
 def _report_missing_project(request: Request, log: RunLog, error: PreflightError) -> RunReport:
@@ -368,5 +362,5 @@ def _report_bug(run: Run, error: Exception) -> RunReport:
     logger.error("bug in releaser\n%s", traceback.format_exc())
     headline = f"internal error: {type(error).__name__}: {error}"
     advice = f"Please report this bug, with the traceback in {run.log_file}. The next run recovers first."
-    run.log.note(Finding("bug", message=headline, advice=advice))
+    run.log.note(Finding("bug", headline, advice))
     return run.report(result="failed", exit_code=ExitCode.BUG, headline=headline, advice=advice)

@@ -306,7 +306,7 @@ def _report_unusable_live(log: RunLog, rebuild: RebuildReason | None, reason: st
     message = f"nothing can run on the live release {rebuild.release.id}: {rebuild.reason}"
     fate = "waits" if waits else "has failed"
     advice = f"Its replacement {fate} ({reason}). Correct that, or run `releaser rebuild`."
-    log.note(Finding("live-cannot-run", message=message, advice=advice))
+    log.note(Finding("live-cannot-run", message, advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:

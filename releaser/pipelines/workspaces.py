@@ -177,17 +177,16 @@ def describe_python(choice: Choice) -> list[Finding]:
     problems = []
     if choice.instead_of:
         message = (
-            f"Python {minor(choice.instead_of)} is no longer installed. The site now runs on Python "
-            f"{choice.version}, with"
-            " which its tests pass"
+            f"Python {minor(choice.instead_of)} is no longer installed. The site now runs on Python {choice.version},"
+            " with which its tests pass"
         )
         advice = "The site stays on that version. To change it, run `releaser rebuild --python VERSION`."
-        problems.append(Finding("python-gone", message=message, advice=advice))
+        problems.append(Finding("python-gone", message, advice))
     if request := choice.against:
         source = f"{request.source} is {request.version!r}"
         message = f"{source}, which is not installed; the site now runs on Python {choice.version}"
         advice = f"Set it to {minor(choice.version)!r}, or remove it. Until then, updates are refused."
-        problems.append(Finding("python-not-installed", message=message, advice=advice))
+        problems.append(Finding("python-not-installed", message, advice))
     return problems
 
 

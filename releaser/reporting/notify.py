@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.core.announcing import Announcer, add_sections, drop_journal
+from releaser.core.announcing import Announcer, add_problem, add_sections, drop_journal
 from releaser.errors import ExitCode, Finding, Interrupted
 from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
@@ -113,8 +113,8 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 close_threads(report, site.state_dir)
                 drop_journal(site, log)
     except (KeyboardInterrupt, Interrupted):
-        problem = Finding("interrupted", "interrupted while mails were being sent", _next_run_sends(outbox))
-        report = _with_problem(report, problem)
+        message = "interrupted while mails were being sent"
+        report = add_problem(report, Finding("interrupted", message, _next_run_sends(outbox)))
     return report
 
 
@@ -216,7 +216,7 @@ class _Post(Frozen):
         except OSError as error:
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
             unkept = Finding("mail-failed", problem, "Check free space and permissions.")
-            return _with_problem(_with_mail(report, mail=_LOST), unkept)
+            return add_problem(_with_mail(report, mail=_LOST), unkept)
         why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
         return _with_mail(report, mail=f"kept in {path} ({why})")
 
@@ -238,7 +238,7 @@ class _Post(Frozen):
             report = _with_mail(report, mail=f"sent to {to}{by}", mailed=True)
         if result.problem:
             problem = self.redactor.clean(f"mail: {result.problem}")
-            return _with_problem(report, Finding("mail-failed", problem, _next_run_sends(self.outbox)))
+            return add_problem(report, Finding("mail-failed", problem, _next_run_sends(self.outbox)))
         return report
 
 
@@ -287,11 +287,6 @@ def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
 
 def _footer(report: RunReport, settings: MailSettings, sources: Mapping[str, str], root: Path) -> tuple[str, ...]:
     return explain_recipients(settings, sources, root, own=report.exit_code == ExitCode.BUG)
-
-
-def _with_problem(report: RunReport, problem: Finding) -> RunReport:
-    problems, exit_code = (*report.problems, problem), report.exit_code or ExitCode.FOLLOW_UP
-    return _with_mail(replace(report, problems=problems, exit_code=exit_code), mailed=False)
 
 
 def _with_mail(report: RunReport, **facts: Any) -> RunReport:
