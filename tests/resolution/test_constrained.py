@@ -205,6 +205,18 @@ def split(given: Mapping[str, Any], offered: Mapping[str, str]) -> tuple[Table, 
         ),
         (BOUNDED, {"limits": limited("==0.9"), "ignored": ("alpha",)}, "alpha 0.9, beta 1.1", "alpha 2.0 constraint"),
         (BOUNDED, {"limits": limited("<2"), "held": held("alpha")}, "alpha 1.0, beta 1.1", "alpha 2.0 person"),
+        (
+            BOUNDED,
+            {"limits": limited("==0.9"), "only": frozenset({"beta"})},
+            "alpha 1.0, beta 1.1",
+            "alpha 2.0 constraint",
+        ),
+        (
+            BOUNDED,
+            {"limits": limited(">=1"), "upgrade": PATCH},
+            "alpha 1.0, beta 1.0",
+            "alpha 2.0 policy, beta 1.1 policy",
+        ),
         # Nothing goes down for another to go up, or for a fix to come in.
         (TWO, LOWERING, "alpha 1.0, beta 2.0", ""),
         (TWO, {**LOWERING, "upgrade": PATCH, "fixes": {"alpha": "2.0"}}, "alpha 1.0, beta 2.0", None),
