@@ -15,6 +15,7 @@ from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
 from releaser.site.conventions import find_excluded_groups
 from releaser.system.files import write_new_file
+from releaser.system.process import in_new_sandbox
 from releaser.system.words import first_few
 from releaser.tools.uv_arguments import local_export_arguments, local_install_arguments, sync_arguments
 
@@ -58,8 +59,12 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
     mark_tried(site)
-    with confinement().inside(site, venv, what="own builds") as sandbox:
-        build_within_limits(site, lambda limits: uv.run([*words, *limits], tree=tree, sandbox=sandbox))
+
+    def build() -> None:
+        with confinement().inside(site, venv, what="own builds") as sandbox:
+            build_within_limits(site, lambda limits: uv.run([*words, *limits], tree=tree, sandbox=sandbox))
+
+    in_new_sandbox(build)
     _refuse_built_files(site, before)
 
 

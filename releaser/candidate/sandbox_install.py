@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build_limits import only_built
@@ -10,6 +11,7 @@ from releaser.candidate.sandbox import sandbox_of
 from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.venv import executable_of
+from releaser.system.process import in_new_sandbox
 from releaser.tools.uv import packages_to_build
 from releaser.tools.uv_arguments import COMPILED, NOT_LOCAL, exclude_arguments
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from releaser.candidate.git_sources import Fetched
     from releaser.site.site import Site
 
 
@@ -55,20 +58,25 @@ def sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Seq
     lock = LockFile.read(site.project.lock)
     missing = _sync_wheels(run, others, {*lock.without_wheels, *only_built(site, lock)})
     python = executable_of(venv / "bin" / "python")  # now, as a build could change the symlink
-    if missing or compiling:
-        with (
-            fetch_sources(site, site.project.root, of=missing) as fetched,
-            sandbox_of(site, venv, what="builds", fetched=fetched) as sandbox,
-        ):
+
+    def build(fetched: Fetched) -> None:
+        with sandbox_of(site, venv, what="builds", fetched=fetched) as sandbox:
             if missing:
                 run(others, sandbox=sandbox)
             if compiling:  # uv takes longer, and its Python runs code of the venv at start
                 command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
                 env = {**site.runner.neutral, **dict(sandbox.variables)}
                 site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, sandbox=sandbox)
-    if others is not words:
+
+    def build_own() -> None:
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)
+
+    if missing or compiling:
+        with fetch_sources(site, site.project.root, of=missing) as fetched:
+            in_new_sandbox(partial(build, fetched))
+    if others is not words:
+        in_new_sandbox(build_own)
 
 
 def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:

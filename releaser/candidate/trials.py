@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import shutil
@@ -28,7 +27,7 @@ from releaser.site.django_settings import CheckSettings
 from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
-from releaser.system.process import describe_status
+from releaser.system.process import describe_status, in_new_sandbox
 from releaser.system.temporary import TEST_PACKAGES, temporary_directory
 from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
     from releaser.system.process import Finished, Sandbox
 
-
-logger = logging.getLogger(__name__)
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
 _TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # a variable for `_releaser_pin.py`, and its directory
@@ -112,11 +109,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as extra_venv:
         try:
-            try:
-                finished, is_cut_off = _run_confined(site, venv, trial, extra_venv)
-            except SandboxError as error:  # such as a mount that vanished meanwhile: a new sandbox lists them again
-                logger.warning("%s; trying a new sandbox", error.message)
-                finished, is_cut_off = _run_confined(site, venv, trial, extra_venv)
+            finished, is_cut_off = in_new_sandbox(lambda: _run_confined(site, venv, trial, extra_venv))
         except SandboxError as error:  # which proves nothing about the tests
             message = f"{trial.name} could not be run: {error.message}"
             raise BuildError(message, error.advice) from error

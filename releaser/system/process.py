@@ -87,6 +87,19 @@ class Attempt(Frozen):
     reached: bool
 
 
+def in_new_sandbox(run: Callable[[], R]) -> R:
+    """Call `run`, which opens a sandbox and runs a program in it; call it once more if that sandbox did not start.
+
+    A mount of the host may vanish after a sandbox has listed it; a new one lists the mounts again. `run` must not do
+    harm the second time. Raises the errors of `run`, and SandboxError if the second sandbox does not start.
+    """
+    try:
+        return run()
+    except SandboxError as error:
+        logger.warning("%s; trying a new sandbox", error.message)
+        return run()
+
+
 class Finished(Frozen):
     """A program that ended: its decoded output, and its duration in seconds.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError, how_to_set
 from releaser.system.environment import find_program, of_uv
 from releaser.system.frozen import Frozen
+from releaser.system.process import in_new_sandbox
 from releaser.system.temporary import temporary_directory
 from releaser.tools.certificates import certificate_advice
 from releaser.tools.uv_credentials import for_uv_alone
@@ -157,8 +158,12 @@ class Uv(Frozen):
                 if not isinstance(resolved, NoSolution) or _NO_SYMLINK not in resolved.output:
                     return resolved
         python = Path(words[words.index("--python") + 1])  # each resolution has this option
-        with builds.sandbox(tree, python) as sandbox:
-            return self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
+
+        def resolve() -> Finished | NoSolution:
+            with builds.sandbox(tree, python) as sandbox:
+                return self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
+
+        return in_new_sandbox(resolve)
 
     def compile(self, tree: Path, *words: str | Path) -> Finished | NoSolution:
         """Run `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""

@@ -1,13 +1,16 @@
 """Driving uv: its arguments as data, where it is found, what is made of its answers."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from releaser.errors import ToolError
-from releaser.system.process import Runner
-from releaser.tools.uv import Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
+from releaser.errors import SandboxError, ToolError
+from releaser.system.process import Runner, Sandbox
+from releaser.tools.uv import LockBuilds, Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
 from releaser.tools.uv_arguments import local_export_arguments, lock_arguments, requirements_arguments, sync_arguments
 from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
@@ -123,6 +126,26 @@ def test_a_path_that_is_relative_is_taken_from_here(tmp_path: Path, monkeypatch:
 def asking(answers: dict[str, str | ToolError], environ: dict[str, str] | None = None) -> tuple[Uv, FakeRunner]:
     runner = FakeRunner(environ=environ or {"PATH": "/bin"}, answers=answers)
     return Uv(runner=runner, executable=UV, timeout=60), runner
+
+
+@pytest.mark.parametrize(("failures", "locks"), [(0, True), (1, True), (2, False)])
+def test_a_sandbox_for_builds_is_made_once_more_if_it_does_not_start(failures: int, locks: bool) -> None:
+    """As when a file system is unmounted after the sandbox has listed it."""
+    left = [failures]
+
+    @contextlib.contextmanager
+    def sandbox(_: Path, python: Path) -> Iterator[Sandbox]:
+        left[0] -= 1
+        if left[0] >= 0:
+            message = f"a mount vanished before {python} started"
+            raise SandboxError(message, "Run it again.")
+        yield Sandbox()
+
+    driver, runner = asking({"uv lock": ""})
+    driver = replace(driver, lock_builds=LockBuilds(nothing=None, sandbox=sandbox))
+    with contextlib.nullcontext() if locks else pytest.raises(SandboxError, match="vanished"):
+        driver._lock(["lock", "--python", "/usr/bin/python3"], TREE, timeout=60)
+    assert len(runner.asked) == locks
 
 
 def test_the_version_is_understood_and_what_is_not_uvs_answer_is_refused() -> None:
