@@ -1,4 +1,4 @@
-"""Nothing of a release that failed its tests is ever started, by whatever command."""
+"""No command starts a program of a release that failed its tests."""
 
 import os
 import shutil

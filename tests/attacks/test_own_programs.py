@@ -1,4 +1,4 @@
-"""releaser never takes the programs by which it decides what to trust from a venv, whatever PATH says.
+"""releaser never takes the programs by which it decides what to trust from a venv, even if PATH names one.
 
 An activated venv, that of a release, any other with a `pyvenv.cfg` and relative directories come first on PATH here.
 Packages there bring a `bwrap` that shuts nothing in, an `ssh-keygen` to which every signature is good, and an `ssh`.

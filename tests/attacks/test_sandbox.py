@@ -1,4 +1,4 @@
-"""What a candidate's tests and builds can reach: of what they write outside of their own trees, nothing stays."""
+"""The reach of a candidate's tests and builds: no file stays that they write outside of their own trees."""
 
 import contextlib
 import json
@@ -282,7 +282,7 @@ def working_bubblewrap(*places: Path) -> tuple[Runner, Bubblewrap]:
     return runner, cast("Bubblewrap", found)
 
 
-def test_what_runs_at_the_same_time_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_at_the_same_time_have_separate_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two builds, such as those of two sites of one user, cannot change what the other one installs from."""
     runner, bubblewrap = working_bubblewrap()
     with contextlib.ExitStack() as stack:
@@ -413,16 +413,19 @@ def test_what_runs_programs_outside_is_out_of_reach_and_databases_are_not(tmp_pa
     assert said.split() == DATABASES
 
 
-def test_without_the_network_a_program_has_a_loopback_of_its_own() -> None:
-    """That a service of the host is out of its reach then, `releaser check --sandbox` tries."""
+def test_without_the_network_a_program_reaches_only_its_own_loopback() -> None:
+    """`releaser check --sandbox` tries that it does not reach a service of the host."""
     runner, bubblewrap = working_bubblewrap()
     code = (
         "import socket\n"
         "with socket.create_server(('127.0.0.1', 0)) as own: socket.create_connection(own.getsockname()).close()\n"
+        "print('reached')\n"
     )
     needed = (Path(sys.prefix), Path(sys.executable))  # which may lie in /tmp
     with bubblewrap.sandbox(Bounds(writable=(), hidden=(), needed=needed, network=False)) as sandbox:
-        runner.run([sys.executable, "-c", code], cwd=Path("/"), timeout=60, sandbox=sandbox)
+        assert (
+            runner.run([sys.executable, "-c", code], cwd=Path("/"), timeout=60, sandbox=sandbox).stdout == "reached\n"
+        )
 
 
 # `releaser check --sandbox` tries what code in the sandbox can reach, and says so also where no sandbox works
