@@ -226,11 +226,11 @@ CAPABILITIES = (
     Capability(
         name="mail",
         settings=("site.addresses.MailSettings",),
-        state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES", "reporting.lock_alert.SEEN"),
+        state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES"),
         reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
     ),
-    Capability(name="announcements", announcers=("reporting.notify.Post",)),
+    Capability(name="announcements", state=("reporting.lock_alert.SEEN",), announcers=("reporting.notify.Post",)),
     Capability(name="notices", checks=("reporting.reporters.findings",)),
     Capability(
         name="webhook",

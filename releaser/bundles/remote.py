@@ -216,7 +216,7 @@ class S3(Frozen):
         """Return the result of a request to S3, within some seconds. Raises ResolutionError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        from releaser.tools.s3_mirror import connect
+        from releaser.tools.s3 import connect
 
         where = f"s3://{self.bucket}/{self.prefix}{name}"
         try:

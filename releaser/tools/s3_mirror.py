@@ -28,20 +28,14 @@ from typing import Any
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from releaser.system.files import only_files, read_file
+from releaser.tools.s3 import AT_ONCE, connect
 
 INDEX = ".mirror.json"
 _PART = ".part-"  # the name of an incomplete file begins with it
-_AT_ONCE = 8  # downloads
 _LARGEST = 4 * 1024**3  # bytes of a file
 _MOST = 20_000  # files of a source
 _SPARE = 64 * 1024**2  # bytes to leave free on the file system
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*", re.ASCII)
-# Older names of variables, by the name that boto3 knows.
-_OLDER = {
-    "AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY",
-    "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_KEY",
-    "AWS_DEFAULT_REGION": "EC2_REGION",
-}
 Entry = dict[str, Any]
 
 
@@ -187,21 +181,6 @@ def _reason(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def connect() -> Any:
-    """Return a client for S3, with the credentials that boto3 finds."""
-    for name, older in _OLDER.items():
-        if not os.environ.get(name) and os.environ.get(older):
-            os.environ[name] = os.environ[older]
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=5, read_timeout=15, retries={"mode": "standard", "max_attempts": 3},
-        max_pool_connections=_AT_ONCE, user_agent_extra="releaser",
-    )  # fmt: skip
-    return boto3.client("s3", config=config)
-
-
 def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
     """List the files, then download some at a time; results go to `done`, whose reader alone changes the answers."""
     jobs: queue.SimpleQueue[tuple[Mirror, str, Entry] | None] = queue.SimpleQueue()
@@ -226,7 +205,7 @@ def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
             mirror.answer["error"] = ""
         except Exception as error:  # noqa: BLE001 - as above
             mirror.answer["error"] = _reason(error)
-    for _ in range(_AT_ONCE):
+    for _ in range(AT_ONCE):
         jobs.put(None)
         threading.Thread(target=download, daemon=True).start()
 
@@ -238,7 +217,7 @@ def main() -> None:
     mirrors = [Mirror(client, source, f"no answer within {question['seconds']:g} s") for source in question["sources"]]
     threading.Thread(target=_work, args=(mirrors, done), daemon=True).start()
     ended = 0
-    while ended < _AT_ONCE:
+    while ended < AT_ONCE:
         try:
             found = done.get(timeout=max(deadline - time.monotonic(), 0.01))
         except queue.Empty:

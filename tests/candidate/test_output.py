@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from releaser.candidate.culprits import suspects
 from releaser.candidate.output import (
     CUT_SHORT,
     NONE_RUN,
@@ -142,46 +141,6 @@ ValueError: no such paper
 
 FAILED (failures=1)
 """
-NAMES = ("django", "celery", "paper-printer", "python-dateutil", "six", "pillow")
-
-
-@pytest.fixture
-def venv(tmp_path: Path) -> Path:
-    """Make what the metadata of a venv looks like."""
-    for name, module in {"Paper_Printer": "printing", "python-dateutil": "dateutil", "six": "six.py"}.items():
-        info = tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-        file = module if module.endswith(".py") else f"{module}/__init__.py"
-        (info / "RECORD").write_text(f"{file},,\n../../../bin/{name},,\n{info.name}/RECORD,,\n", encoding="utf-8")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("output", "found"),
-    [
-        (TRACEBACK.format(module="printing"), ("paper-printer",)),  # known by its files
-        (TRACEBACK.format(module="dateutil"), ("python-dateutil",)),
-        (TRACEBACK.format(module="six.py"), ("six",)),
-        (TRACEBACK.format(module="elsewhere"), ()),
-        ("ModuleNotFoundError: No module named 'dateutil.tz'", ()),  # known by its name
-        ("ModuleNotFoundError: No module named 'dateutil'", ("python-dateutil",)),
-        ("AssertionError: celery is too slow", ("celery",)),
-        ("AssertionError: Pillow 12.0.", ("pillow",)),
-        ("AssertionError: no salad", ()),
-        ("django celery pillow six", ()),  # a crowd is no hint
-    ],
-)
-def test_a_package_is_known_by_its_files_or_its_name(venv: Path, output: str, found: tuple[str, ...]) -> None:
-    assert suspects(output, venv, NAMES) == found
-
-
-def test_garbage_for_metadata_is_no_hint(venv: Path) -> None:
-    for file in venv.rglob("METADATA"):
-        file.write_bytes(b"\xff\0garbage")
-    for file in venv.rglob("RECORD"):
-        file.write_bytes(b"\xff,\0")
-    assert suspects(TRACEBACK.format(module="printing"), venv, NAMES) == ()
 
 
 @pytest.mark.parametrize(

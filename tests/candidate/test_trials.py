@@ -1,4 +1,4 @@
-"""What is said of packages with which a trial has failed, and what counts as a failure to build."""
+"""What is said of packages with which a trial has failed."""
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from releaser.candidate import build_and_test, trials
-from releaser.candidate.build_and_test import Builder
+from releaser.candidate import trials
 from releaser.candidate.install import _refuse_built_files
 from releaser.candidate.trials import Trial, TrialResult
 from releaser.errors import BuildError, SandboxError, ToolError
@@ -30,20 +29,6 @@ CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manag
 )
 def test_a_fault_is_told_in_a_few_words(trial: Trial, reason: str, facts: dict[str, Any], words: str) -> None:
     assert TrialResult(**{"trial": trial, "reason": reason, "output": "", **facts}).fault == words
-
-
-def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    def describe(*_: object) -> None:
-        message = "it cannot be described"
-        raise BuildError(message)
-
-    monkeypatch.setattr(build_and_test, "try_to_build", lambda *_: SimpleNamespace(venv=None, lock=None))
-    monkeypatch.setattr(build_and_test, "describe_changes_of", describe)
-    site = SimpleNamespace(settings=SimpleNamespace(test_groups=()))
-    self: Any = SimpleNamespace(work=SimpleNamespace(site=site))
-    resolution: Any = None
-    with pytest.raises(BuildError, match="cannot be described"):
-        Builder.build(self, resolution)
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])

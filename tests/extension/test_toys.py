@@ -106,43 +106,6 @@ def test_a_gate(make_site: SiteFactory) -> None:
     assert (site.live_version("alpha"), "the door is locked" in str(forced["problems"])) == ("1.2.0", True)
 
 
-@pytest.mark.parametrize("door", ["closed", "closed until morning"])
-def test_a_gate_lets_the_repair_of_a_damaged_site_pass_as_urgent_or_the_run_says_that_it_is_down(
-    make_site: SiteFactory, door: str
-) -> None:
-    site = make_site.adopted("1.1.0")
-    (site.outer / "door").write_text(door, encoding="utf-8")
-    damaged = site.live_id()
-    shutil.rmtree(site.link.resolve() / "bin")
-    report = answer(site, "toy_gate", "update")
-    if door == "closed":
-        assert report["headline"].endswith(" is ready and waits: the door is closed")
-        assert "nothing can run on the live release" in str(report["problems"])
-    else:
-        assert site.live_id() != damaged
-
-
-def test_a_reporter(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    printed = site.outer / "printed"
-    site.publish("alpha", "1.1.0")
-    assert "there is no printer" in with_toy(site, "toy_reporter", "update", check=3).stderr
-    (site.outer / "printer").touch()
-    report = answer(site, "toy_reporter", "update")
-    assert "notice: the printer has no paper" in str(report["problems"])
-    assert not printed.exists()
-    (site.outer / "paper").touch()
-    with_toy(site, "toy_reporter", "update")
-    lines = printed.read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 2  # of the run that was refused, too
-    assert report["headline"] == lines[1]
-    (site.outer / "jam").touch()
-    site.publish("alpha", "1.2.0")
-    report = answer(site, "toy_reporter", "update")
-    assert (report["result"], report["exit_code"], report["codes"]) == ("updated", 0, ["reporter-failed"])
-    assert "RuntimeError: the paper is jammed" in str(report["problems"])
-
-
 def test_a_source(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     artifact, first = site.outer / "artifact.lock", site.live_id()
