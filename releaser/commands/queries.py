@@ -50,7 +50,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.serving.servers import unrestarted_warnings
     from releaser.site.conventions import find_conventions
-    from releaser.site.in_force import RULES
+    from releaser.site.in_force import COUNTED_ONCE_LIVE
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)
@@ -75,12 +75,12 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
     if not ctx.output.json:
-        ctx.output.note(f"settings that a new commit changes only once it is live: {', '.join(RULES)}")
+        ctx.output.note(f"settings that a new commit changes only once it is live: {', '.join(COUNTED_ONCE_LIVE)}")
     known: dict[str, Any] = {
         "damage": damage,
         "chosen": found,
         "sandbox": sandbox,
-        "counted_once_live": tuple(RULES),
+        "counted_once_live": COUNTED_ONCE_LIVE,
         "tried": tried,
     }
     try:

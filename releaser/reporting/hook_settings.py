@@ -1,6 +1,8 @@
 """Settings: commands that releaser runs at certain points."""
 
-from releaser.site.declaring import Part
+from dataclasses import field
+
+from releaser.site.declaring import Part, once_live
 from releaser.site.values import Command, Limit, PathsInside
 
 
@@ -8,17 +10,17 @@ class BuildSettings(Part):
     """The command before each build, and its output."""
 
     #: A command that runs in each staging tree before a candidate is built there.
-    before_build: Command | None = None
+    before_build: Command | None = once_live(default=None)
     #: The untracked files and directories that `before_build` makes. They are part of the release; in the checkout,
     #: each is a symlink through `.venv`. Earlier files there move to `output/` in the state directory.
-    build_output: PathsInside = ()
+    build_output: PathsInside = field(default=(), metadata={"in_force_with": "before_build"})
 
 
 class HookSettings(Part):
     """Commands that releaser runs at certain points."""
 
     #: A command that runs before a tested candidate goes live; if it fails, the candidate does not.
-    before_live: Command | None = None
+    before_live: Command | None = once_live(default=None)
     #: A command that runs once a new release is live and well; if it fails, the release stays live.
     after_live: Command | None = None
     #: A command that runs at the end of a run that did not make its release live.

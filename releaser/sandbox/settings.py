@@ -1,19 +1,26 @@
 """The settings of the sandbox."""
 
-from typing import Literal
+from dataclasses import field
+from typing import Any, Literal
 
-from releaser.site.declaring import Part
+from releaser.site.declaring import Part, intersect
 from releaser.site.values import FilePaths
+
+_STRICTER = ("off", "auto", "bwrap")
+
+
+def _choose_stricter(live: str, own: str, _: Any) -> str:
+    return max(live, own, key=_STRICTER.index)
 
 
 class SandboxSettings(Part):
     """The settings of the sandbox: access of tests and builds."""
 
     #: The sandbox for tests and builds: `auto` uses bubblewrap where it works, `bwrap` requires it.
-    sandbox: Literal["auto", "bwrap", "off"] = "auto"
+    sandbox: Literal["auto", "bwrap", "off"] = field(default="auto", metadata={"in_force": _choose_stricter})
     #: Files and directories in which changes by tests and builds stay; they must exist.
-    test_writable: FilePaths = ()
+    test_writable: FilePaths = field(default=(), metadata={"in_force": intersect})
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
-    test_sockets: FilePaths = ()
+    test_sockets: FilePaths = field(default=(), metadata={"in_force": intersect})
     #: Let tests use the network. Otherwise, each test run has only a private loopback interface.
-    test_network: bool = True
+    test_network: bool = field(default=True, metadata={"in_force": lambda live, own, _: live and own})

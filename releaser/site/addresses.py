@@ -128,7 +128,7 @@ class MailSettings(Part):
     #: The password for the mail server. It is never shown.
     smtp_password: Line | None = secret(default=None)
     #: A file that contains only the password for the mail server.
-    smtp_password_file: FilePath | None = None
+    smtp_password_file: FilePath | None = field(default=None, metadata={"in_force": lambda live, own, _: live or own})
     #: The encryption of the connection to the mail server. Except with `none`, the certificate is checked.
     smtp_security: Literal["none", "starttls", "tls"] | None = None
     #: The program that sends mails if `smtp_host` is not set: a path, a name on PATH, or `none` for no program.

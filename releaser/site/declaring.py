@@ -4,9 +4,11 @@ The types with their parsers are at the end of values.py. A module that declares
 evaluation of annotations.
 """
 
+import os
+from collections.abc import Callable
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from releaser.system.frozen import Frozen
 
@@ -14,8 +16,25 @@ if TYPE_CHECKING:
     from releaser.site.loading import Loaded
     from releaser.site.site import Site
 
+#: Returns the value in force for a commit that is not live, from the live value, that of the commit, and the default.
+Rule = Callable[[Any, Any, Any], Any]
+
+
+def unless_reverted(live: Any, own: Any, default: Any) -> Any:
+    """Return the live value, unless the commit sets the default."""
+    return own if own == default else live
+
+
+def intersect(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> tuple[str, ...]:
+    """Return the commit's values that the live site has too, or that are paths below such a value."""
+    known = [*map(os.path.normpath, live)]
+    return tuple(setting for setting in own if any(f"{os.path.normpath(setting)}/".startswith(f"{k}/") for k in known))
+
+
 #: Declares a setting that is never shown.
 secret = partial(field, repr=False, metadata={"secret": True})
+#: Declares a setting that affects programs outside the sandbox: until a commit is live, it can only revert it.
+once_live = partial(field, metadata={"in_force": unless_reverted})
 
 
 class Part(Frozen):

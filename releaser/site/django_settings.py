@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from releaser.site.declaring import Part
+from releaser.site.declaring import Part, once_live
 from releaser.site.values import Command, Limit
 from releaser.system.sections import Facts, Section
 
@@ -17,7 +17,7 @@ class StaticSettings(Part):
     collectstatic_timeout: Limit = 600.0
     #: A command that runs right after collectstatic, for example to compress files; its failure counts as a failure
     #: of collectstatic.
-    after_static: Command | None = None
+    after_static: Command | None = once_live(default=None)
 
     def asks(self, root: Path) -> bool:
         """True if Django is asked for static files, in a project at `root`."""

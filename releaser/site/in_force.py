@@ -6,63 +6,18 @@ a setting, that counts at once, so that it can correct an earlier commit; additi
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.system.frozen import Frozen
 
-_STRICTER = ("off", "auto", "bwrap")
-_VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # anything else may be a path in the commit
-
-#: Returns the value that counts, from the value of the live site, the value of the commit, and the default.
-Rule = Callable[[Any, Any, Any], Any]
-
-
-def _unless_reverted(live: Any, own: Any, default: Any) -> Any:
-    return own if own == default else live
-
-
-def _intersect(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
-    """Keep the values that the live site has too, or that are paths below such a value."""
-    known = [*map(os.path.normpath, live)]
-    return tuple(setting for setting in own if any(f"{os.path.normpath(setting)}/".startswith(f"{k}/") for k in known))
-
-
-def _choose_stricter(live: str, own: str, _: Any) -> Any:
-    return max(live, own, key=_STRICTER.index)
-
-
-def _accept_version(live: Any, own: Any, _: Any) -> Any:
-    return own if own is None or _VERSION.fullmatch(own) else live
-
-
-#: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
-RULES: Mapping[str, Rule] = {
-    # Programs that run outside the sandbox, before the commit is live.
-    "before_build": _unless_reverted,
-    "build_output": _unless_reverted,
-    "before_live": _unless_reverted,
-    "after_static": _unless_reverted,
-    "uv": _unless_reverted,
-    "python": _accept_version,
-    "git_hooks": _unless_reverted,
-    # Variables such as LD_PRELOAD reach programs outside the sandbox.
-    "environment_file": _unless_reverted,
-    # The limits of the sandbox.
-    "sandbox": _choose_stricter,
-    "test_writable": _intersect,
-    "test_sockets": _intersect,
-    "test_network": lambda live, own, _: live and own,
-    "test_environment": _intersect,
-    "smtp_password_file": lambda live, own, _: live or own,
-}
-#: Settings that count if the setting of their command does.
-_WITH_COMMANDS = {"build_output": "before_build"}
+#: The rules of the settings that a commit cannot change for its own build and tests.
+_RULES = {name: spec.in_force for name, spec in SPECS.items() if spec.in_force is not None}
+_FOLLOWERS = {name: spec.in_force_with for name, spec in SPECS.items() if spec.in_force_with}
+#: All settings that a commit changes only once it is live.
+COUNTED_ONCE_LIVE = tuple(sorted((*_RULES, *_FOLLOWERS)))
 
 
 class Waiting(Frozen):
@@ -85,14 +40,14 @@ class InForce(Frozen):
     def of(cls, live: Settings, own: Settings) -> InForce:
         """Return the settings in force for a commit with the settings `own`, while the site has the settings `live`."""
         counts = {
-            name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in RULES.items()
+            name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in _RULES.items()
         }
-        for name, command in _WITH_COMMANDS.items():
-            counts[name] = getattr(own if counts[command] == getattr(own, command) else live, name)
+        for name, leader in _FOLLOWERS.items():
+            counts[name] = getattr(own if counts[leader] == getattr(own, leader) else live, name)
         waiting = tuple(
-            Waiting(name=name, wanted=_spelled(name, getattr(own, name)), counts=_spelled(name, value))
-            for name, value in counts.items()
-            if value != getattr(own, name)
+            Waiting(name=name, wanted=_spelled(name, getattr(own, name)), counts=_spelled(name, counts[name]))
+            for name in COUNTED_ONCE_LIVE
+            if counts[name] != getattr(own, name)
         )
         return cls(settings=replace(own, **counts), own=own, waiting=waiting)
 

@@ -1,12 +1,13 @@
 """All settings, with their purposes, defaults and types."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal, get_args
 
 from releaser.capabilities import gather
 from releaser.site import values
-from releaser.site.declaring import Part
+from releaser.site.declaring import Part, Rule, intersect, once_live, unless_reverted
 from releaser.site.values import (
     Command,
     FilePath,
@@ -29,6 +30,11 @@ HOOKS: tuple[Hook, ...] = get_args(Hook)
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 #: In this variable, the other sites of `update --all` get the name of a first site that did not end well, and why.
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
+_VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # any other Python may be a path in the commit
+
+
+def _accept_version(live: str | None, own: str | None, _: Any) -> str | None:
+    return own if own is None or _VERSION.fullmatch(own) else live
 
 
 class Spec(Frozen):
@@ -38,6 +44,10 @@ class Spec(Frozen):
     default: Any
     aliases: tuple[str, ...] = ()
     secret: bool = False
+    #: Chooses the value for the build and the tests of a commit that is not live; None for that of the commit.
+    in_force: Rule | None = None
+    #: Another setting. Until the commit is live, its own value counts only if its value of that setting does.
+    in_force_with: str = ""
 
 
 class Settings(Frozen):
@@ -58,19 +68,21 @@ class Settings(Frozen):
     #: The path of the symlink to the live release.
     venv: Name = ".venv"
     #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
-    environment_file: FilePath | None = None
+    environment_file: FilePath | None = once_live(default=None)  # LD_PRELOAD reaches programs outside the sandbox
     #: The uv program, 0.12 or newer, as an absolute path.
-    uv: FilePath | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__UV_PATH",)})
+    uv: FilePath | None = field(
+        default=None, metadata={"aliases": ("AUTO_UPDTR__UV_PATH",), "in_force": unless_reverted}
+    )
     #: The time limit of all locking in one run, and of each other call of uv.
     uv_timeout: Limit = 1800.0
     #: The Python of releases, as for `uv --python`. It must already be installed.
-    python: Interpreter | None = None
+    python: Interpreter | None = field(default=None, metadata={"in_force": _accept_version})
     #: The largest upgrade of a package; `none` deploys the committed lock, and upgrades nothing.
     upgrade: Literal["all", "minor", "patch", "none"] = "all"
     #: The command that runs the project's tests.
     test_command: Command | None = None
     #: Variables to pass to tests, builds and other programs of the site although they look like secrets.
-    test_environment: Ids = ()
+    test_environment: Ids = field(default=(), metadata={"in_force": intersect})
     #: The dependency groups that only the tests need, and that do not go live.
     test_groups: Ids = ()
     #: The time limit of one run of the tests.
@@ -84,7 +96,7 @@ class Settings(Frozen):
     #: Push releaser's commits of `uv.lock`; never by force.
     git_push: bool = True
     #: Let git run hooks, filters and other configured commands when releaser calls it.
-    git_hooks: bool = False
+    git_hooks: bool = once_live(default=False)
     #: The time limit of each call of git.
     git_timeout: Limit = 300.0
     #: The URL of a service for known vulnerabilities with the API of OSV; `none` for no service.
