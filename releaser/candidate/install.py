@@ -15,7 +15,7 @@ from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
 from releaser.site.conventions import find_excluded_groups
 from releaser.system.files import write_new_file
-from releaser.system.process import in_new_sandbox
+from releaser.system.process import NO_SANDBOX, in_new_sandbox
 from releaser.system.words import first_few
 from releaser.tools.uv_arguments import local_export_arguments, local_install_arguments, sync_arguments
 
@@ -71,7 +71,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
 def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path) -> None:
     """Run `uv sync` into `venv`, which does not exist yet. Raises ToolError."""
 
-    def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
+    def run(words: Sequence[str], *, sandbox: Sandbox = NO_SANDBOX) -> None:
         def within(limits: list[str]) -> None:
             site.uv.sync(site.project.root, venv, [*words, *limits], python=python, sandbox=sandbox)
 

@@ -14,7 +14,7 @@ from releaser.sandbox.bubblewrap import without_symlinks
 from releaser.sandbox.choice import bubblewrap_of
 from releaser.sandbox.settings import SandboxSettings
 from releaser.system.environment import builds_in_place, package_places
-from releaser.system.process import Sandbox
+from releaser.system.process import NO_SANDBOX
 from releaser.tools.uv import LockBuilds
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.site.site import Site
+    from releaser.system.process import Sandbox
 
 
 @contextlib.contextmanager
@@ -32,7 +33,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     """
     bubblewrap, lock = bubblewrap_of(site), tree / "uv.lock"
     if bubblewrap is None:
-        yield Sandbox()
+        yield NO_SANDBOX
         return
     mark_tried(site)
     before = {path: look_at(path) for path in (tree / ".git", *(tree / name for name in OF_UV)) if path != lock}

@@ -23,7 +23,7 @@ from releaser.sandbox.sockets import find_named, is_of_manager, list_listening
 from releaser.site.addresses import MailSettings
 from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_if_there
-from releaser.system.process import Sandbox
+from releaser.system.process import NO_SANDBOX, Sandbox
 from releaser.system.words import first_few
 from releaser.tools.code_files import SMALL
 
@@ -139,7 +139,7 @@ def sandbox_of(
     if what != "builds":
         mark_tried(site)
     if bubblewrap is None or not site.tree.is_staged:
-        yield Sandbox()
+        yield NO_SANDBOX
         return
     tree, project, python = site.git.layout.top, site.project, venv / "bin" / "python"
     writable = (*(() if what == "builds" else (tree,)), venv, *others)

@@ -27,8 +27,8 @@ from releaser.site.django_settings import CheckSettings
 from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
-from releaser.system.process import describe_status, in_new_sandbox
-from releaser.system.temporary import TEST_PACKAGES, temporary_directory
+from releaser.system.process import NO_SANDBOX, describe_status, in_new_sandbox
+from releaser.system.temporary import TEST_PACKAGES
 from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
-_TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # a variable for `_releaser_pin.py`, and its directory
+_TEST_RUN = "_RELEASER_TEST_RUN"  # a variable for `_releaser_pin.py`
 _CUT_OFF = "Python ended before the tests did, with status 0, as by `os._exit(0)`; let `test_command` end by sys.exit"
 
 
@@ -164,13 +164,7 @@ def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbo
         return
     with contextlib.ExitStack() as stack:
         try:
-            if sandbox.outside:
-                place = Path(sandbox.outside, _END)
-                place.mkdir()
-                seen = os.path.join(dict(sandbox.variables)["TMPDIR"], _END)
-            else:
-                place = stack.enter_context(temporary_directory())
-                seen = str(place)
+            place, seen = stack.enter_context(sandbox.shared_directory())
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
             raise SandboxError(message, "Check free space, and TMPDIR.") from error
@@ -193,12 +187,9 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
 
 
 def run_inside(
-    site: Site, venv: Path, words: Sequence[str], *, extra_venv: Path | None = None, sandbox: Sandbox | None = None
+    site: Site, venv: Path, words: Sequence[str], *, extra_venv: Path | None = None, sandbox: Sandbox
 ) -> Finished:
-    """Run a command of the project with a venv, and with the packages of `extra_venv`. Raises ToolError.
-
-    With a `sandbox`, the limit is `test_timeout`, else 60 s.
-    """
+    """Run a command of the project with a venv, and with the packages of `extra_venv`. Raises ToolError."""
     first, *others = words
     program = str(venv / "bin" / "python") if first == "python" else first
     env = inside(venv, site.runner.site_environ, extra_venv=extra_venv)
@@ -207,10 +198,10 @@ def run_inside(
     return site.runner.run(
         [program, *others],
         cwd=site.project.root,
-        env={**env, **dict(sandbox.variables if sandbox else ())},
-        timeout=site.settings.test_timeout if sandbox else 60.0,
+        env={**env, **dict(sandbox.variables)},
+        timeout=site.settings.test_timeout,
         merge=True,
-        sandbox=sandbox if is_there else None,
+        sandbox=sandbox if is_there else NO_SANDBOX,
     )
 
 

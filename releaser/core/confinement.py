@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import make
-from releaser.system.process import Attempt, Sandbox
+from releaser.system.process import NO_SANDBOX, Attempt, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,11 +34,11 @@ class Confinement:
 
     def inside(self, site: Site, venv: Path, *others: Path, what: Purpose = "tests") -> AbstractContextManager[Sandbox]:
         """Return a sandbox that may write to `venv`, `others` and the staging tree. Raises ToolError at the end."""
-        return contextlib.nullcontext(Sandbox())
+        return contextlib.nullcontext(NO_SANDBOX)
 
     def locking(self, site: Site, tree: Path, python: Path) -> AbstractContextManager[Sandbox]:
         """Return a sandbox for a uv that builds packages to make a lock in `tree`. Raises ToolError."""
-        return contextlib.nullcontext(Sandbox())
+        return contextlib.nullcontext(NO_SANDBOX)
 
     def lock_builds(self, site: Site) -> LockBuilds | None:
         """Return how uv builds packages to learn their dependencies; None if it builds them as always."""

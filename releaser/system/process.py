@@ -24,12 +24,12 @@ from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import LARGEST, sync_file_system
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import file_of
+from releaser.system.temporary import file_of, temporary_directory
 from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ LOGGED = 100_000  # characters that are logged of each end of the output
 
 
 class Sandbox(Frozen):
-    """The arguments in front of a command, and the variables, that shut a program in.
+    """The arguments in front of a command, and the variables, that shut a program in; without any, nothing is shut in.
 
     The arguments are those of `prefix`, those that `view` returns at each start, and those of `suffix`.
     """
@@ -66,6 +66,20 @@ class Sandbox(Frozen):
         reports = ("--json-status-fd", str(status)) if self.outside else ()
         return *self.prefix[:1], *reports, *self.prefix[1:], *self.view(), *self.suffix
 
+    def descriptors(self, status: int) -> tuple[int, ...]:
+        """Return the descriptors that the arguments of `enter` use."""
+        return (status,) if self.outside else ()
+
+    @contextlib.contextmanager
+    def shared_directory(self) -> Iterator[tuple[Path, str]]:
+        """Yield a directory that programs in the sandbox reach, and its path for them. Raises OSError."""
+        if self.outside:
+            place = Path(tempfile.mkdtemp(dir=self.outside))  # deleted with the sandbox
+            yield place, os.path.join(dict(self.variables)["TMPDIR"], place.name)
+            return
+        with temporary_directory() as place:
+            yield place, str(place)
+
     def check_start(self, finished: Finished, status: bytes) -> None:
         """Raise SandboxError if the command that `enter` began did not start, by the `status` from bubblewrap.
 
@@ -76,6 +90,9 @@ class Sandbox(Frozen):
             message = f"the sandbox could not be started: {error_line(finished.output)}"
             advice = "Run `releaser check --sandbox` to test the sandbox, then run the command again."
             raise SandboxError(message, advice, returncode=finished.returncode, output=finished.output)
+
+
+NO_SANDBOX = Sandbox()
 
 
 class Attempt(Frozen):
@@ -184,7 +201,7 @@ class Runner:
         whole: bool = False,
         most: int = LARGEST,
         umask: int = -1,
-        sandbox: Sandbox | None = None,
+        sandbox: Sandbox = NO_SANDBOX,
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
@@ -199,7 +216,6 @@ class Runner:
         or, with `check`, ends with another status than 0; and SandboxError if the sandbox does not start it, twice.
         """
         words = tuple(os.fspath(word) for word in argv)
-        sandbox = sandbox or Sandbox()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # a service gets no marks, not even inherited ones
@@ -224,7 +240,7 @@ class Runner:
                 with signals.Adoption.starting() as own:
                     process = self._start(
                         (*sandbox.enter(writer.fileno()), *words),
-                        pass_fds=(writer.fileno(),) if sandbox.outside else (),
+                        pass_fds=sandbox.descriptors(writer.fileno()),
                         cwd=cwd,
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,

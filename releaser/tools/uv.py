@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError, how_to_set
 from releaser.system.environment import find_program, of_uv
 from releaser.system.frozen import Frozen
-from releaser.system.process import in_new_sandbox
+from releaser.system.process import NO_SANDBOX, in_new_sandbox
 from releaser.system.temporary import temporary_directory
 from releaser.tools.certificates import certificate_advice
 from releaser.tools.uv_credentials import for_uv_alone
@@ -170,7 +170,7 @@ class Uv(Frozen):
         return self._lock(["pip", "compile", *map(str, words)], tree, timeout=self.timeout)
 
     def sync(
-        self, tree: Path, venv: Path, words: Sequence[str], *, python: Path, sandbox: Sandbox | None = None
+        self, tree: Path, venv: Path, words: Sequence[str], *, python: Path, sandbox: Sandbox = NO_SANDBOX
     ) -> None:
         """Install from the lock of `tree` into `venv`, which is made if missing, with the arguments `words`.
 
@@ -182,7 +182,7 @@ class Uv(Frozen):
             message = f"{self.executable} sync left no environment at {venv}"
             raise ToolError(message, f"Install uv again, or {how_to_set('uv', '/path/to/uv')}.", output=finished.output)
 
-    def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox | None = None) -> str:
+    def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox = NO_SANDBOX) -> str:
         """Return the output of any other command, for the project in `tree`. Raises ToolError."""
         return self._run(words, cwd=tree, sandbox=sandbox).stdout
 
@@ -238,7 +238,7 @@ class Uv(Frozen):
         self.runner.remembered.setdefault(_about_version(python), version)
 
     def _resolve(
-        self, words: Sequence[str], *, cwd: Path, timeout: float | None = None, sandbox: Sandbox | None = None
+        self, words: Sequence[str], *, cwd: Path, timeout: float | None = None, sandbox: Sandbox = NO_SANDBOX
     ) -> Finished | NoSolution:
         try:
             finished = self._run(words, cwd=cwd, timeout=timeout, sandbox=sandbox)
@@ -257,22 +257,22 @@ class Uv(Frozen):
         cwd: Path,
         variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
-        sandbox: Sandbox | None = None,
+        sandbox: Sandbox = NO_SANDBOX,
     ) -> Finished:
-        apart = sandbox is not None and bool(sandbox.outside)
+        apart = bool(sandbox.outside)  # builds have their own temporary directory
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes, builds=apart)
         if words[0] == "python":  # uv starts the interpreters on PATH, and an activated venv may be that of the site
             outside = (word for word in env.get("PATH", "").split(":") if not os.path.lexists(f"{word}/../pyvenv.cfg"))
             env["PATH"] = ":".join(name for name in outside if not self.runner.distrust(os.path.dirname(name)))
         env |= {**self.variables, **(variables or {})}
-        if sandbox is not None and apart:  # no build may write to the cache that others install from
+        if apart:  # no build may write to the cache that others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit = self.timeout if timeout is None else timeout
         is_question = words[0] == "--version" or "find" in words[1:2]
         try:
             with contextlib.ExitStack() as stack:
-                if not is_question and not (sandbox is not None and sandbox.outside):  # such a sandbox has its own
+                if not (is_question or apart):
                     env["TMPDIR"] = _make_temporary(stack)
                 env, asked = stack.enter_context(for_uv_alone(env, cwd, sandbox))
                 whole = words[0] == "export"  # other output is short, or may come from a build

@@ -13,14 +13,12 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
 from releaser.system.environment import all_settings_of_uv, without
 from releaser.system.files import read_if_there
-from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,15 +32,14 @@ _SITE = re.compile(r"https?://[^/?#\s\"'<>@]+")
 
 
 @contextlib.contextmanager
-def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) -> Iterator[tuple[dict[str, str], bytes]]:
+def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox) -> Iterator[tuple[dict[str, str], bytes]]:
     """Yield the environment of uv without passwords of indexes, and the content of its standard input, which has them.
 
     A sandbox hides files with passwords from builds; then the passwords in these files take the same way.
     """
     logins = _of_variables(env, tree)
     kept = without(env, "index")
-    outside = sandbox.outside if sandbox is not None else ""
-    if outside:
+    if sandbox.outside:
         logins = {**_of_files(env, tree), **logins}
         kept |= {"NETRC": os.devnull, "UV_CREDENTIALS_DIR": os.path.join(kept["TMPDIR"], "uv-credentials")}
     if not logins:
@@ -51,7 +48,7 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
     own = Path(env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config"))
     with contextlib.ExitStack() as stack:
         try:
-            place = Path(mkdtemp(dir=outside)) if outside else stack.enter_context(temporary_directory())
+            place, seen = stack.enter_context(sandbox.shared_directory())
             (place / "uv").mkdir()
             (place / "uv" / "uv.toml").symlink_to("/proc/self/fd/0")
             for name in os.listdir(own) if os.access(own, os.R_OK) else ():
@@ -60,8 +57,7 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
             raise ToolError(message, "Check free space, and TMPDIR.") from error
-        inside = os.path.join(kept["TMPDIR"], place.name) if outside else str(place)
-        yield kept | {"XDG_CONFIG_HOME": inside}, _configuration(own / "uv" / "uv.toml", logins)
+        yield kept | {"XDG_CONFIG_HOME": seen}, _configuration(own / "uv" / "uv.toml", logins)
 
 
 def _configuration(own: Path, logins: Mapping[str, Login]) -> bytes:

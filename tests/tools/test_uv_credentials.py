@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.system.process import Sandbox
+from releaser.system.process import NO_SANDBOX, Sandbox
 from releaser.tools.uv_credentials import for_uv_alone
 
 INDEX = '[[tool.uv.index]]\nname = "my-own"\nurl = "https://index.example.org/simple"\n'
@@ -18,8 +18,8 @@ STORE = '[[credential]]\nservice = "https://b.example.org/"\nusername = "me"\nsc
 def handed(tmp_path: Path, environ: Mapping[str, str], *, isolated: bool = True) -> tuple[dict[str, str], list[str]]:
     """Return the environment of uv, and the URLs in what it finds on its standard input."""
     env = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), **environ}
-    sandbox = Sandbox(prefix=("true",), outside=str(tmp_path)) if isolated else None
-    with for_uv_alone(env, tmp_path, sandbox) as (found, given):
+    sandbox = Sandbox(prefix=("true",), variables=(("TMPDIR", str(tmp_path)),), outside=str(tmp_path))
+    with for_uv_alone(env, tmp_path, sandbox if isolated else NO_SANDBOX) as (found, given):
         config = Path(found["XDG_CONFIG_HOME"], "uv", "uv.toml") if given else None
         assert config is None or os.readlink(config) == "/proc/self/fd/0"
         return found, [one["url"] for one in tomllib.loads(given.decode()).get("index", [])]
