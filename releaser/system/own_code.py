@@ -9,8 +9,9 @@ import releaser
 from releaser.errors import refuse
 from releaser.system.files import read_file
 
+# Those of a capability that are not in these packages are imported by modules that are.
 _PACKAGES = (
-    "actions", "candidate", "checkout", "core", "gates", "locks", "releases", "reporting", "resolution", "sandbox",
+    "actions", "candidate", "checkout", "core", "gates", "locks", "releases", "reporting", "resolution",
     "serving", "site", "sources", "system", "tools"
 )  # fmt: skip
 # Modules of other projects that are imported only when needed.

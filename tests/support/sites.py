@@ -47,8 +47,8 @@ _DOTENV = {
     "RELEASER_VULNERABILITY_SERVICE": "none",  # else the network would be asked
     "RELEASER_TEST_WRITABLE": "../..",  # in the sandbox, as by default, but free to record beside the site what was run
 }
-if "health_seconds" not in SPECS:  # the capability is left out
-    del _DOTENV["RELEASER_HEALTH_SECONDS"]
+for _gone in {"health_seconds", "test_writable"} - SPECS.keys():  # the capability is left out
+    del _DOTENV[f"RELEASER_{_gone.upper()}"]
 
 
 @dataclass(frozen=True, kw_only=True)
