@@ -185,6 +185,7 @@ def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
     assert "RELEASER_QUIET_MOON must be a phase of the moon (it is 'blue moon')" in wrong
     (site.outer / ".env").write_text("RELEASER_QUIET_MOON='full moon'\n", encoding="utf-8")
     assert "it is full moon" in call("update", check=3).stderr
+    assert "quiet_moon" in json.loads(call("check", "--json", check=3).stdout)["counted_once_live"]
     assert call("config", "quiet_moon").stdout == "full moon\n"
     described = json.loads(call("config", "--schema").stdout)["properties"]["quiet_moon"]
     assert described["description"].endswith("is updated. A phase of the moon, such as `full moon`.")

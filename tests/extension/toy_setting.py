@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from releaser.errors import Finding
-from releaser.site.declaring import Part
+from releaser.site.declaring import Part, once_live
 from releaser.site.values import kind, pattern, refuse
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class MoonSettings(Part):
     """The moon."""
 
     #: The phase of the moon in which nothing is updated.
-    quiet_moon: Phase | None = None
+    quiet_moon: Phase | None = once_live(default=None)
 
     def is_quiet(self, phase: int) -> bool:
         """Whether nothing is updated in this phase."""

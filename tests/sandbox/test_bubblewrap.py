@@ -1,4 +1,4 @@
-"""Bubblewrap: which sockets of the host are reached from a sandbox, and which are covered."""
+"""The sandbox: which sockets of the host are reached from it, and what happens if it cannot be made."""
 
 import pkgutil
 import socket
@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from releaser import sandbox
+from releaser.sandbox.layers import Layer, mounting
 from releaser.sandbox.sockets import find_named, is_of_database, is_of_manager, list_covered, list_reached
+from releaser.system.process import Runner, Sandbox
 
 DATABASES = [
     "/run/postgresql/.s.PGSQL.5432", "/var/run/postgresql/.s.PGSQL.5433", "/tmp/.s.PGSQL.5432",
@@ -74,3 +76,12 @@ def test_a_run_loads_the_sandbox_before_an_upgrade_can_replace_its_files() -> No
     modules = {one.name for one in pkgutil.walk_packages(sandbox.__path__, "releaser.sandbox.")}
     assert modules
     assert modules <= {*loaded}
+
+
+def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(tmp_path: Path) -> None:
+    sandbox = Sandbox(begin=mounting([Layer(place="/nowhere", base=str(tmp_path / "0"))]))
+    runner = Runner(environ={"PATH": "/usr/bin:/bin"})
+    finished = runner.run(["touch", "mark"], cwd=tmp_path, timeout=60, sandbox=sandbox, check=False)
+    assert finished.returncode == 1
+    assert finished.output.startswith("The sandbox cannot be made: ")
+    assert not (tmp_path / "mark").exists()

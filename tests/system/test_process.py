@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from releaser.errors import Interrupted, ToolError
-from releaser.sandbox import layers
 from releaser.system import process, signals
 from releaser.system.process import Finished, Runner, describe_status
 from releaser.system.venv_environment import inside, neutral
@@ -398,15 +397,6 @@ def test_a_program_ends_with_a_releaser_that_is_killed(lifeline: Lifeline, optio
         assert lifeline.line() == "up"
         releaser.kill()
     assert lifeline.text_until_all_are_gone() == said
-
-
-def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(runner: Runner, tmp_path: Path) -> None:
-    layer = layers.Layer(place="/nowhere", base=str(tmp_path / "0"))
-    sandbox = process.Sandbox(begin=layers.mounting([layer]))
-    finished = run(runner, ["touch", "mark"], cwd=tmp_path, sandbox=sandbox, check=False)
-    assert finished.returncode == 1
-    assert finished.output.startswith("The sandbox cannot be made: ")
-    assert not (tmp_path / "mark").exists()
 
 
 # What of the environment reaches the programs that releaser starts
