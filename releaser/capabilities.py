@@ -47,7 +47,7 @@ class Capability(Frozen):
     #: release; and functions that refuse to touch that release now.
     rebuild_reasons: Names = ()
     guards: Names = ()
-    #: Subclasses of `Adopter`.
+    #: Subclasses of `Adopter`, of which the first counts.
     adopters: Names = ()
     #: Functions that return the supply of a site whose settings name a source; None for any other site.
     supplies: Names = ()

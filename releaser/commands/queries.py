@@ -43,8 +43,8 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.candidate.output import ADD_TESTS, NONE_RUN
     from releaser.candidate.try_release import try_live
     from releaser.checkout.untracked import skipped_warnings
+    from releaser.core.adoption import adopter
     from releaser.core.confinement import confinement
-    from releaser.pipelines.adopt import find_dropped_packages, find_open_venv, find_unsynced
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
@@ -62,7 +62,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         *site.exposed,
         *mail_warnings(site),
         *confinement().warnings(site),
-        *find_dropped_packages(site),
+        *adopter().find_dropped_packages(site),
         *unrestarted_warnings(site),
         *skipped_warnings(site),
     )
@@ -92,7 +92,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
                 raise PreflightError(
                     *(Finding("live-fails", one.message, advice[NONE_RUN in one.message]) for one in failed)
                 )
-        beside = (*find_unsynced(site), *find_open_venv(site))
+        beside = (*adopter().find_unsynced(site), *adopter().find_open(site))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
     except PreflightError as error:
         if ctx.output.json:

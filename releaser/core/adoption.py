@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+import functools
+import os
+from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import make
+from releaser.releases.store import store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from releaser.errors import Finding
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
 
+Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
-class Adopter(ABC):
-    """Adopts a venv, or another file, at the place of the symlink to the live release."""
 
-    @abstractmethod
+class Adopter:
+    """This one adopts nothing. Subclasses override all methods."""
+
+    def find_open(self, site: Site) -> Iterable[Finding]:
+        """Yield a finding if others can write a venv to adopt, and releaser may not change that."""
+        return ()
+
+    def find_unsynced(self, site: Site) -> Iterable[Finding]:
+        """Yield a finding if a venv to adopt lacks locked packages, or has other versions of them."""
+        return ()
+
+    def find_dropped_packages(self, site: Site) -> Iterable[Finding]:
+        """Yield a finding for packages of a venv to adopt that the next release will lack."""
+        return ()
+
     def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
         """Make a venv that is no release yet the first release; true if there was one. Raises BuildError."""
+        return False
 
-    @abstractmethod
     def put_away(self, site: Site, log: RunLog) -> None:
         """Make a directory in the place of the symlink a release, so that a symlink can take its place again."""
 
-    @abstractmethod
     def plan(self, site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
         """Return the release that `adopt` would make, with its files below `base`; None without one."""
+        return None
 
-    @abstractmethod
     def complete(self, site: Site, log: RunLog, entry: Entry) -> None:
         """Finish or undo an adoption that was cut off, by its entry in the journal."""
 
 
-def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that is no release yet the first release; true if there was one. Raises BuildError."""
-    return any(adopter.adopt(site, log, facts) for adopter in make("adopters"))
+@functools.cache
+def adopter() -> Adopter:
+    """Return the adopter of all sites."""
+    return next(iter(make("adopters")), Adopter())
 
 
-def plan_adoption(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
-    """Return the release that an update would adopt first, with its files below `base`; None without one."""
-    return next(filter(None, (adopter.plan(site, log, facts, base) for adopter in make("adopters"))), None)
-
-
-def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
-    """Finish or undo an adoption that was cut off, by its entry in the journal."""
-    for adopter in make("adopters"):
-        adopter.complete(site, log, entry)
-
-
-def put_away_venv(site: Site, log: RunLog) -> None:
-    """Make a directory in the place of the symlink a release, so that a symlink can take its place again."""
-    for adopter in make("adopters"):
-        adopter.put_away(site, log)
+def venv_kind(site: Site) -> Found:
+    """Return the kind of file at `.venv`; `unsealed` is a live release that has lost its manifest."""
+    link = site.project.venv
+    if store_of(site).live() is not None:
+        return "adopted"
+    if store_of(site).live_id() is not None and (link / "pyvenv.cfg").is_file():
+        return "unsealed"
+    if not os.path.lexists(link):
+        return "nothing"
+    if not link.is_symlink():
+        return "directory"
+    return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from releaser.candidate.results import mark_good
-from releaser.core.adoption import Adopter
+from releaser.core.adoption import Adopter, venv_kind
 from releaser.core.run import close_journal
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import Pin, groups_in, installed_key, list_installed
@@ -24,12 +23,11 @@ from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import VenvFacts, ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
-from releaser.serving.restarts import restart_of
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.ownership import close_to_others, find_open, name_of
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start, look_at_start_files
-from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_file_system
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from releaser.core.adoption import Found
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
 
@@ -75,128 +74,131 @@ def _look_at_venv(site: Site) -> _ToAdopt | None:
     return _ToAdopt(found=versions_in(venv), lock=lock, group=group, pins=pins, python=python)
 
 
-def find_unsynced(site: Site) -> Iterator[Finding]:
-    """Yield a finding if the venv lacks locked packages, or has other versions of them."""
-    seen = _look_at_venv(site)
-    if seen is None:
-        return
-    compared = compare_with_lock(seen.pins, seen.found, {}, locked=seen.found)
-    if differences := [f"{one.package}: {one.message}" for one in compared]:
-        more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
-        sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
-        message = f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}"
-        yield Finding(
-            "venv-unsynced",
-            message,
-            f"To install the locked versions, run `{sync}`. To adopt the venv as it is, run `releaser init --force`.",
-        )
-
-
-def find_dropped_packages(site: Site) -> Iterator[Finding]:
-    """Yield a finding for packages of the venv that the next release will lack.
-
-    They are locked only for groups that do not go live.
-    """
-    seen = _look_at_venv(site)
-    if seen is None:
-        return
-    live, leading = {pin.name for pin in seen.pins}, dict[str, list[str]]()
-    for group in sorted(groups_in(seen.lock)):
-        pins = list_installed(seen.lock, group=group, default_groups=(), python=seen.python)
-        for name in {pin.name for pin in pins} - live:
-            leading.setdefault(name, []).append(f"`{group}`")
-    named: dict[str, list[str]] = {}
-    for name, version in sorted(seen.found.items()):
-        if name in leading:
-            named.setdefault(" and ".join(leading[name]), []).append(f"{name} {version}")
-    if named:
-        listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
-        message = f"these packages in {site.project.venv.name} will not be in the next release: {listed}"
-        yield Finding(
-            "packages-left-out",
-            message,
-            "Add the packages that the site needs to its dependencies, or to a group that goes live.",
-        )
-
-
 _UNPINNED = "Later releases have no such limit. Until then, do not run `releaser prune` while old processes run."
 _UNSYNCED = "It is adopted as it is. Updates install the versions in uv.lock."
-Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
-
-
-def venv_kind(site: Site) -> Found:
-    """Return the kind of file at `.venv`; `unsealed` is a live release that has lost its manifest."""
-    link = site.project.venv
-    if store_of(site).live() is not None:
-        return "adopted"
-    if store_of(site).live_id() is not None and (link / "pyvenv.cfg").is_file():
-        return "unsealed"
-    if not os.path.lexists(link):
-        return "nothing"
-    if not link.is_symlink():
-        return "directory"
-    return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
 
 
 class Venvs(Adopter):
     """Adopts a venv, or what a person's symlink leads to."""
 
+    def find_open(self, site: Site) -> Iterator[Finding]:
+        """Yield a finding if others can write a venv to adopt, and releaser may not change that."""
+        kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
+        owner = os.stat(site.project.root).st_uid
+        found = _find_open_files(site) if kind in ("directory", "symlink") else {}
+        foreign = [path for path in found if os.path.lexists(path) and os.lstat(path).st_uid != owner]
+        if not found or (kind == "directory" and not foreign):
+            return
+        place = shlex.quote(venv)
+        take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
+        advice = "Code in the venv runs as the owner of the site. Make a new venv; or check the files, then run"
+        yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
+
+    def find_unsynced(self, site: Site) -> Iterator[Finding]:
+        """Yield a finding if the venv lacks locked packages, or has other versions of them."""
+        seen = _look_at_venv(site)
+        if seen is None:
+            return
+        compared = compare_with_lock(seen.pins, seen.found, {}, locked=seen.found)
+        if differences := [f"{one.package}: {one.message}" for one in compared]:
+            more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
+            sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
+            message = f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}"
+            adopt_it = "To adopt the venv as it is, run `releaser init --force`."
+            yield Finding("venv-unsynced", message, f"To install the locked versions, run `{sync}`. {adopt_it}")
+
+    def find_dropped_packages(self, site: Site) -> Iterator[Finding]:
+        """Yield a finding for packages of the venv that the next release will lack.
+
+        They are locked only for groups that do not go live.
+        """
+        seen = _look_at_venv(site)
+        if seen is None:
+            return
+        live, leading = {pin.name for pin in seen.pins}, dict[str, list[str]]()
+        for group in sorted(groups_in(seen.lock)):
+            pins = list_installed(seen.lock, group=group, default_groups=(), python=seen.python)
+            for name in {pin.name for pin in pins} - live:
+                leading.setdefault(name, []).append(f"`{group}`")
+        named: dict[str, list[str]] = {}
+        for name, version in sorted(seen.found.items()):
+            if name in leading:
+                named.setdefault(" and ".join(leading[name]), []).append(f"{name} {version}")
+        if named:
+            listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
+            message = f"these packages in {site.project.venv.name} will not be in the next release: {listed}"
+            yield Finding(
+                "packages-left-out",
+                message,
+                "Add the packages that the site needs to its dependencies, or to a group that goes live.",
+            )
+
     def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
-        return venv_kind(site) != "adopted" and adopt(site, log, facts) is not None
+        """Make a venv, or the target of a person's symlink, the first release; true if there was one.
+
+        The release gets the lock of the checkout. The venv only gets the start-up module, and other users can no longer
+        write it. Raises BuildError.
+        """
+        what = venv_kind(site)
+        if what not in ("directory", "symlink", "unsealed"):
+            return False
+        if what != "unsealed":
+            _keep_others_out(site, log)
+            log.note(*(replace(one, advice=_UNSYNCED) for one in self.find_unsynced(site)))
+            log.note(*self.find_dropped_packages(site))
+        with log.step("adopt") as step:
+            try:
+                release = adopt_as_release(site, log, facts.group, what)
+            except OSError as error:
+                message = f"{site.project.venv} could not be adopted: {error}"
+                raise BuildError(message, "Nothing was changed. Check permissions and free space.") from error
+            step.says(f"{site.project.venv.name} is now {release.id}")
+        return True
 
     def put_away(self, site: Site, log: RunLog) -> None:
         adopt_as_release(site, log, None, "directory")
 
     def plan(self, site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
-        return plan_adoption(site, log, facts, base)
+        """Return the release that an update would adopt first, with the facts for the plan; None without one."""
+        if venv_kind(site) not in ("directory", "symlink", "unsealed"):
+            return None
+        directory = base / "adopted"
+        directory.mkdir()
+        (directory / "uv.lock").write_bytes(facts.lock.data)
+        (directory / "venv").symlink_to(site.project.venv)
+        manifest = Manifest(
+            id="adopted",
+            sequence=0,
+            created_at=log.started_at,
+            origin="adopted",
+            python=version_in(directory / "venv") or "unknown",
+            group=facts.group,
+            lock_sha256=facts.lock.sha256,
+            dependencies_key=site.pyproject.dependencies_key(),
+            code_key="",
+            commit=None,
+            previous=None,
+            tests="not run",
+            changes=(),
+        ).with_facts(VenvFacts(interpreter=ask_if_possible(site.runner, site.project.venv)))
+        return Release(place=str(directory), manifest=manifest, state="live")
 
     def complete(self, site: Site, log: RunLog, entry: Entry) -> None:
-        complete_adoption(site, log, entry)
-
-
-def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
-    """Make a venv, or the target of a person's symlink, the first release; return the live release, None without one.
-
-    The release gets the lock of the checkout. The venv only gets the start-up module, and other users can no longer
-    write it. Raises BuildError and PreflightError.
-    """
-    what = venv_kind(site)
-    if what in ("directory", "symlink"):
-        _keep_others_out(site, log)
-    exclude(site, facts)
-    if what not in ("directory", "symlink", "unsealed"):
-        return store_of(site).live()
-    if what != "unsealed":
-        log.note(*(replace(one, advice=_UNSYNCED) for one in find_unsynced(site)))
-        log.note(*find_dropped_packages(site))
-    with log.step("adopt") as step:
-        try:
-            release = adopt_as_release(site, log, facts.group, what)
-        except OSError as error:
-            message = f"{site.project.venv} could not be adopted: {error}"
-            raise BuildError(message, "Nothing was changed. Check permissions and free space.") from error
-        step.says(f"{site.project.venv.name} is now {release.id}")
-    return release
-
-
-def find_open_venv(site: Site) -> Iterator[Finding]:
-    """Yield a finding if others can write a venv to adopt, and releaser may not change that."""
-    kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
-    owner = os.stat(site.project.root).st_uid
-    found = _find_open_files(site) if kind in ("directory", "symlink") else {}
-    foreign = [path for path in found if os.path.lexists(path) and os.lstat(path).st_uid != owner]
-    if not found or (kind == "directory" and not foreign):
-        return
-    place = shlex.quote(venv)
-    take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
-    advice = "Code in the venv runs as the owner of the site. Make a new venv; or check the files, then run"
-    yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
+        """Finish an adoption that was cut off, or forget it if the venv was not moved yet."""
+        name = entry.release or ""
+        link, venv = site.project.venv, store_of(site).path(name) / "venv"
+        if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
+            link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
+        if store_of(site).live_id() == name:
+            release = store_of(site).get(name)
+            if release is None:
+                _complete(site, log, name, group=None)
+            else:
+                _mark(site, release)  # the crash hit between the manifest and the record
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:
-    """Remove other users' write access to a venv to adopt. Raises PreflightError if releaser may not."""
-    if findings := [*find_open_venv(site)]:
-        raise PreflightError(*findings)
+    """Remove other users' write access to a venv to adopt."""
     found = _find_open_files(site)
     for path in found:
         close_to_others(path, os.stat(site.project.root).st_uid)
@@ -299,87 +301,3 @@ def _mark(site: Site, release: Release) -> None:
         store_of(site).record_withdrawn(release)
     else:
         mark_good(site, release)
-
-
-def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
-    """Finish an adoption that was cut off, or forget it if the venv was not moved yet."""
-    name = entry.release or ""
-    link, venv = site.project.venv, store_of(site).path(name) / "venv"
-    if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
-        link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
-    if store_of(site).live_id() == name:
-        release = store_of(site).get(name)
-        if release is None:
-            _complete(site, log, name, group=None)
-        else:
-            _mark(site, release)  # the crash hit between the manifest and the record
-
-
-def exclude(site: Site, facts: SiteFacts) -> None:
-    """Hide releaser's files in the work tree from `git status`, in this clone only.
-
-    `.venv/` in .gitignore does not match a symlink. Raises BuildError.
-    """
-    if not site.project.has_git:
-        return
-    project, top, restart_file = site.project, facts.checkout.layout.top, restart_of(site).restart_file(site)
-    places = [project.venv, project.state_dir]
-    if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
-        places.append(restart_file)
-    wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
-    path = facts.checkout.layout.common_directory / "info" / "exclude"
-    try:
-        present = read_text(path, errors="surrogateescape") if path.exists() else ""
-        missing = [line for line in wanted if line not in present.splitlines()]
-        if missing:
-            path.parent.mkdir(exist_ok=True)
-            separator = "" if not present or present.endswith("\n") else "\n"
-            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(separator + "\n".join(missing) + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # recovery of an adoption after a power cut does not repeat this
-            sync_directory(path.parent)
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise BuildError(message, f"Give this user write access to {path}.") from error
-
-
-def _pattern(path: str) -> str:
-    """Return a gitignore(5) pattern that matches only this path."""
-    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
-    text = literal.rstrip(" ")
-    return f"/{text}" + "\\ " * (len(literal) - len(text))
-
-
-def _is_known_to_git(site: Site, path: Path) -> bool:
-    name = os.path.relpath(path, site.project.root)
-    try:
-        return site.git.ignores(name) or name in site.git.tracked_files()
-    except ToolError:
-        return True
-
-
-def plan_adoption(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
-    """Return the release that an update would adopt first, with the facts for the plan; None without one."""
-    if venv_kind(site) not in ("directory", "symlink", "unsealed"):
-        return None
-    directory = base / "adopted"
-    directory.mkdir()
-    (directory / "uv.lock").write_bytes(facts.lock.data)
-    (directory / "venv").symlink_to(site.project.venv)
-    manifest = Manifest(
-        id="adopted",
-        sequence=0,
-        created_at=log.started_at,
-        origin="adopted",
-        python=version_in(directory / "venv") or "unknown",
-        group=facts.group,
-        lock_sha256=facts.lock.sha256,
-        dependencies_key=site.pyproject.dependencies_key(),
-        code_key="",
-        commit=None,
-        previous=None,
-        tests="not run",
-        changes=(),
-    ).with_facts(VenvFacts(interpreter=ask_if_possible(site.runner, site.project.venv)))
-    return Release(place=str(directory), manifest=manifest, state="live")

@@ -11,7 +11,7 @@ from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, see_aside
 from releaser.checkout.taken_back import blocks_after
-from releaser.core.adoption import plan_adoption
+from releaser.core.adoption import adopter
 from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
 from releaser.pipelines.decide import Goal, changes_of, choose_following, explain_no_retry, refuse_unusable_live
@@ -75,7 +75,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
             seen, log, take_snapshot(site, records=False), facts, remote_head, force=force, follow=follow
         )
         work = workspace_aside(seen, log, facts, target)
-        live = work.live or plan_adoption(site, log, facts, base)
+        live = work.live or adopter().plan(site, log, facts, base)
         yield replace(work, live=live, blocks=blocks_after(seen, target, read_blocks(site.state_dir))), target
 
 

@@ -18,12 +18,12 @@ from releaser.checkout.checks import CheckoutSnapshot, refuse_changes, take_snap
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, push_what_is_due
 from releaser.checkout.pull import as_checked_out
+from releaser.core.adoption import adopter, venv_kind
 from releaser.core.follow_up import note_due
 from releaser.core.run import Run, new_log
 from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
-from releaser.pipelines.adopt import find_open_venv, venv_kind
 from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -135,7 +135,7 @@ def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Ques
         message = f"{venv} is already a venv, but --from-venv names another one"
         findings.append(Finding("venv-exists", message, f"Use --from-venv {venv}, or move that venv away."))
     site = replace(
-        site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *find_open_venv(site))
+        site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *adopter().find_open(site))
     )
     python = str(found.installed.python) if found.installed is not None else None
     return check(site, None, Scope(asks=asks, lock=LockFile(data=b"", versions=found.versions), python=python))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import mark_good
-from releaser.errors import (
-    Finding,
-    PreflightError,
-    refuse,
-)
-from releaser.pipelines.adopt import adopt, find_dropped_packages, find_open_venv, find_unsynced, venv_kind
+from releaser.core.adoption import adopter, venv_kind
+from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
@@ -23,8 +20,10 @@ from releaser.releases.release import Release, find_moved_link, flip
 from releaser.releases.store import store_of
 from releaser.report import Plan, RunLog, RunReport
 from releaser.reporting.mail_setup import warnings
+from releaser.serving.restarts import restart_of
 from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import ConventionsSection, find_conventions
+from releaser.system.files import read_text, sync_directory
 
 if TYPE_CHECKING:
     from releaser.core.run import Run
@@ -56,11 +55,12 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         advice = "Restart the site unless you have done so."
         return PipelineResult(result="updated", headline=headline, advice=advice)
     if what != "adopted":
-        differences = () if force else find_unsynced(run.site)
-        if findings := (*find_open_venv(run.site), *differences):
+        differences = () if force else adopter().find_unsynced(run.site)
+        if findings := (*adopter().find_open(run.site), *differences):
             raise PreflightError(*findings)
     run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
-    release = adopt(run.site, run.log, facts)
+    adopt(run.site, run.log, facts)
+    release = run.store.live()
     if release is not None:
         ask_before(run, facts, force=True)
     if what == "adopted" and release is not None:
@@ -73,6 +73,17 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     run.log.set_releases(release, None)
     headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
     return PipelineResult(result="updated", headline=headline, advice="" if what == "nothing" else _RESTART)
+
+
+def adopt(site: Site, log: RunLog, facts: SiteFacts) -> bool:
+    """Make a venv that is no release yet the first release; true if there was one. Hides releaser's files from git.
+
+    Raises PreflightError and BuildError.
+    """
+    if findings := (*adopter().find_open(site),):
+        raise PreflightError(*findings)
+    exclude(site, facts)
+    return adopter().adopt(site, log, facts)
 
 
 def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
@@ -89,7 +100,8 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
         message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]} and cannot be the live release"
         refuse("release-never-live", message, f"Run `releaser rollback {store.live_by_record()}`.")
     if live is None:
-        live = adopt(site, log, facts)
+        adopt(site, log, facts)
+        live = store.live()
         if live is None:
             raise PreflightError(find_moved_link(store) or Finding("not-a-venv", f"{link} does not lead to a venv"))
         mark_good(site, live)
@@ -97,12 +109,56 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     return live
 
 
+def exclude(site: Site, facts: SiteFacts) -> None:
+    """Hide releaser's files in the work tree from `git status`, in this clone only.
+
+    `.venv/` in .gitignore does not match a symlink. Raises BuildError.
+    """
+    if not site.project.has_git:
+        return
+    project, top, restart_file = site.project, facts.checkout.layout.top, restart_of(site).restart_file(site)
+    places = [project.venv, project.state_dir]
+    if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
+        places.append(restart_file)
+    wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
+    path = facts.checkout.layout.common_directory / "info" / "exclude"
+    try:
+        present = read_text(path, errors="surrogateescape") if path.exists() else ""
+        missing = [line for line in wanted if line not in present.splitlines()]
+        if missing:
+            path.parent.mkdir(exist_ok=True)
+            separator = "" if not present or present.endswith("\n") else "\n"
+            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(separator + "\n".join(missing) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # recovery of an adoption after a power cut does not repeat this
+            sync_directory(path.parent)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise BuildError(message, f"Give this user write access to {path}.") from error
+
+
+def _pattern(path: str) -> str:
+    """Return a gitignore(5) pattern that matches only this path."""
+    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
+    text = literal.rstrip(" ")
+    return f"/{text}" + "\\ " * (len(literal) - len(text))
+
+
+def _is_known_to_git(site: Site, path: Path) -> bool:
+    name = os.path.relpath(path, site.project.root)
+    try:
+        return site.git.ignores(name) or name in site.git.tracked_files()
+    except ToolError:
+        return True
+
+
 def plan_init(site: Site, *, force: bool = False) -> Plan:
     """Say what adopting the project would do; `force` accepts any venv. Raises PreflightError."""
-    differences = tuple(find_unsynced(site))
-    beside = (*find_open_venv(site), *(() if force else differences))
+    differences = tuple(adopter().find_unsynced(site))
+    beside = (*adopter().find_open(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
-    findings = (*differences, *find_dropped_packages(site))
+    findings = (*differences, *adopter().find_dropped_packages(site))
     return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in findings), _adoption(site)))
 
 

@@ -16,7 +16,7 @@ from releaser.candidate.results import list_introduced_by, make_commit_block, ma
 from releaser.capabilities import state_files
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
-from releaser.core.adoption import complete_adoption
+from releaser.core.adoption import adopter
 from releaser.core.announcing import announcer
 from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
@@ -107,7 +107,7 @@ def _continue(change: Change) -> str:
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
-        complete_adoption(site, log, entry)
+        adopter().complete(site, log, entry)
         return "was adopting the project; this is finished or undone now"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
     failed = next(

@@ -12,7 +12,7 @@ from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
-from releaser.core.adoption import put_away_venv
+from releaser.core.adoption import adopter
 from releaser.core.change import Deployment, do_ahead, find_problems
 from releaser.core.target import Target
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
@@ -98,7 +98,7 @@ def roll_back(
         raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
-        put_away_venv(run.site, run.log)
+        adopter().put_away(run.site, run.log)
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
         comes_with = (

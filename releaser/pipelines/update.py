@@ -16,7 +16,7 @@ from releaser.checkout.publish import files_due, publish_lock, push_what_is_due,
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_reverted_versions
-from releaser.core.adoption import adopt_venv
+from releaser.core.adoption import venv_kind
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
 from releaser.core.follow_up import attempt, read_pending
 from releaser.core.gate import Case, Wait
@@ -35,6 +35,7 @@ from releaser.pipelines.decide import (
     say_what_blocks,
 )
 from releaser.pipelines.deploy import deploy
+from releaser.pipelines.init import adopt
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
@@ -151,7 +152,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
 
 def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
     """Make a venv that is no release yet the first release; return if there was one."""
-    if not adopt_venv(site, log, facts):
+    if venv_kind(site) == "adopted" or not adopt(site, log, facts):
         return False
     log.add(ConventionsSection(chosen=find_conventions(site, lock=facts.lock)))
     return True

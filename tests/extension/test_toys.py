@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import Finished, run
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 pytestmark = pytest.mark.spawns
 
@@ -40,7 +40,7 @@ def candidate(site: SampleSite) -> str:
 
 
 def test_a_restart(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"restart": "ring:restarted"})
+    site = make_site.adopted(dotenv=variables(restart="ring:restarted"))
     site.publish("alpha", "1.1.0")
     refused = with_toy(site, "toy_restart", "update", check=3)
     assert "there is no bell" in refused.stderr
