@@ -253,6 +253,7 @@ CAPABILITIES = (
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
     ),
+    Capability(name="logs", commands=("commands.logs",), answers=("commands.logs.ANSWERS",)),
     Capability(name="shell completion", commands=("commands.shells",), answers=("commands.shells.ANSWERS",)),
     Capability(
         name="releases",

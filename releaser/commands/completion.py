@@ -23,25 +23,25 @@ def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
     """Complete the id of a release, newest first, or its name once a letter of it is written."""
     from releaser.releases.store import store_of
 
-    site = _own_site(ctx)
+    site = own_site(ctx)
     names = ("live", "previous") if incomplete else ()
-    return _matching((*(one.id for one in store_of(site).all()), *names) if site else (), incomplete)
+    return matching((*(one.id for one in store_of(site).all()), *names) if site else (), incomplete)
 
 
 def settings(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a setting."""
     from releaser.site.settings import SPECS
 
-    return _matching(SPECS, incomplete)
+    return matching(SPECS, incomplete)
 
 
 def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a locked package."""
     from releaser.locks.lock import LockFile
 
-    site = _own_site(ctx)
+    site = own_site(ctx)
     try:
-        return _matching(sorted(LockFile.read(site.project.lock).names) if site else (), incomplete)
+        return matching(sorted(LockFile.read(site.project.lock).names) if site else (), incomplete)
     except ReleaserError:
         return []
 
@@ -50,23 +50,24 @@ def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     """Complete the name of something on hold, for `unhold`."""
     from releaser.releases.blocks import read_blocks
 
-    site = _own_site(ctx)
-    return _matching(read_blocks(site.state_dir).names if site else (), incomplete)
+    site = own_site(ctx)
+    return matching(read_blocks(site.state_dir).names if site else (), incomplete)
 
 
 def complete_asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a package that waits for `accept`."""
     from releaser.releases.blocks import read_blocks
 
-    site = _own_site(ctx)
-    return _matching((one.name for one in read_blocks(site.state_dir).asked) if site else (), incomplete)
+    site = own_site(ctx)
+    return matching((one.name for one in read_blocks(site.state_dir).asked) if site else (), incomplete)
 
 
-def _matching(words: Iterable[str], incomplete: str) -> list[str]:
+def matching(words: Iterable[str], incomplete: str) -> list[str]:
+    """Return the words with this beginning."""
     return [word for word in words if word.startswith(incomplete)]
 
 
-def _own_site(ctx: click.Context) -> Site | None:
+def own_site(ctx: click.Context) -> Site | None:
     """Return the site that the command line names; None if it does not exist, or belongs to another user."""
     from releaser.site.site import find_site
 

@@ -172,8 +172,12 @@ LOGS_FILE = StateFile(name=LOGS, delete=_delete_logs)
 def new_log(command: str, listener: Listener | None = None) -> RunLog:
     """Return the log of a run that begins now; without a listener, for single steps outside of a run."""
     now = datetime.now(UTC)
-    run_id = f"{now:{_RUN_TIME}}-{os.getpid()}"
-    return RunLog(listener or Silence(), command=command, run_id=run_id, started_at=now)
+    return RunLog(listener or Silence(), command=command, run_id=run_id_of(now, os.getpid()), started_at=now)
+
+
+def run_id_of(began: datetime, pid: int) -> str:
+    """Return the id of a run, from its start in UTC and its process."""
+    return f"{began:{_RUN_TIME}}-{pid}"
 
 
 def name_run(command: str, run_id: str) -> str:

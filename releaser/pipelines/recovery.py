@@ -25,7 +25,7 @@ from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
 from releaser.releases.blocks import change_blocks, read_blocks
-from releaser.releases.journal import Entry, journal_of
+from releaser.releases.journal import Entry, journal_of, making_runs, read_history
 from releaser.releases.release import DOOMED, Release, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.report import RunLog
+    from releaser.site.project import Project
     from releaser.site.site import Site
 
 
@@ -315,7 +316,7 @@ def sweep(site: Site, log: RunLog) -> None:
     for anybodys in (None, ROOMY):
         with contextlib.suppress(OSError):
             sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them
-    old = _delete_old_logs(site.project.logs)
+    old = _delete_old_logs(site.project)
     if deleted or old:
         with log.step("clean up") as step:
             left = f"leftovers of an earlier run: {', '.join(deleted)}" if deleted else ""
@@ -345,11 +346,14 @@ def _is_left(site: Site, temporary: Path) -> bool:
     return target in map(str, state_files()) or any(os.path.lexists(place / target) for place in places)
 
 
-def _delete_old_logs(directory: Path) -> int:
-    """Delete all logs but the newest `KEPT_LOGS`; return how many went."""
-    logs = [path for path in directory.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
+def _delete_old_logs(project: Project) -> int:
+    """Delete all logs but the newest `KEPT_LOGS` and those of the runs that made releases; return how many went."""
+    logs = [path for path in project.logs.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
     old = sorted(logs, key=lambda log: log.name, reverse=True)[KEPT_LOGS:]
     with contextlib.suppress(OSError):
+        made = making_runs(read_history(project.state_dir)) if old else {}
+        kept = {run.get("run_id") for release, run in made.items() if (project.releases / release).is_dir()}
+        old = [log for log in old if log.stem not in kept]
         for old_log in old:
             old_log.unlink(missing_ok=True)
     return len(old)

@@ -46,7 +46,7 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import Blocks, StoredBlock, read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, without_python
-from releaser.releases.journal import Journal, read_history, read_notes
+from releaser.releases.journal import Journal, making_runs, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
@@ -128,14 +128,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
     """Return all facts about one release. Raises NoSuchReleaseError."""
     store = store_of(replace(site, asks=False))
     found = store.find(release)
-    runs = [
-        entry
-        for entry in read_history(site.state_dir)
-        if entry.get("release") == found.id
-        and entry.get("command") in ("update", "init", "rebuild", "update --override")
-        and entry.get("steps")
-    ]
-    run = (read_as(_MakingRun, runs[-1]) if runs else None) or _MakingRun()
+    run = read_as(_MakingRun, making_runs(read_history(site.state_dir)).get(found.id, {})) or _MakingRun()
     users, damage = users_of(found), find_damage(found)
     return ReleaseDetails(
         **plain(found.manifest),

@@ -6,6 +6,7 @@ With the journal, another run can finish or undo the change. If notes are lost, 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from releaser.system.files import (
     plain,
     read_end,
     read_state,
+    replace_file,
     state_mode,
     sync_directory,
     write_state,
@@ -35,6 +37,7 @@ from releaser.system.state_files import StateFile, require_file
 from releaser.system.uptime import boot_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from releaser.report import RunLog, RunReport
@@ -251,7 +254,12 @@ def note(state_dir: Path, **changes: Any) -> None:
 # The history: one JSON object a line, one line a run, oldest first
 
 _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
+_KEPT_HISTORY = 6 << 20  # bytes that are kept when a history becomes larger than that
 _LONGEST_RUN = 1 << 20  # bytes; the report of an update of 1,000 packages has some 0.2 MiB
+# The kind of a run, by which questions look for the newest: values of fields, and fields that may be empty.
+_VALUES_OF_KIND = ("command", "result", "exit_code", "audit")
+_FACTS_OF_KIND = ("only", "due_at", "blocked", "waits", "live_changed")
+_MAKING = ("update", "init", "rebuild", "update --override", "bundle install")
 _NOT_IN_HISTORY = ("output",)  # it is in the log and, for tests, in the release
 
 # Results and fields in the history of earlier versions.
@@ -300,6 +308,30 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
         os.close(descriptor)
     if is_new:
         sync_directory(state_dir)
+    if size > _LARGEST_HISTORY:
+        try:
+            _shorten_history(state_dir)
+        except OSError as error:  # the next run tries again
+            logger.warning("the history cannot be shortened: %s", error)
+
+
+def _shorten_history(state_dir: Path) -> None:
+    """Replace the history by its newest runs, and the older runs that questions look for. Raises OSError.
+
+    These are the newest run of each kind, and the oldest run of each command about each release that is kept.
+    """
+    runs = list(_runs_in(read_end(state_dir / HISTORY, _LARGEST_HISTORY + _LONGEST_RUN)))
+    kinds, makers = dict[str, int](), dict[str, int]()
+    for number, (_, run) in enumerate(runs):
+        values, facts = map(run.get, _VALUES_OF_KIND), (bool(run.get(name)) for name in _FACTS_OF_KIND)
+        kinds.setdefault(str((*values, *facts)), number)
+        if run.get("steps") and os.path.isdir(state_dir / "releases" / str(run.get("release"))):
+            makers[f"{run.get('release')} {run.get('command')}"] = number
+    wanted = dict.fromkeys((*kinds.values(), *makers.values(), *range(len(runs))))
+    sizes = itertools.accumulate(len(runs[number][0]) + 1 for number in wanted)
+    chosen = [number for number, size in zip(wanted, sizes, strict=True) if size <= _KEPT_HISTORY]
+    lines = [runs[number][0] for number in sorted(chosen, reverse=True)]
+    replace_file(state_dir / HISTORY, b"\n".join([*lines, b""]), private=True)
 
 
 def read_history(state_dir: Path) -> list[dict[str, Any]]:
@@ -311,7 +343,16 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
         data = read_end(state_dir / HISTORY, _LARGEST_HISTORY)
     except (FileNotFoundError, IsADirectoryError, IrregularFileError):
         return []
-    found = []
+    return [_in_words_of_now(run) for _, run in _runs_in(data)]
+
+
+def making_runs(runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the run that made each release, by the id of the release, from runs that are newest first."""
+    return {str(run.get("release")): run for run in runs if run.get("command") in _MAKING and run.get("steps")}
+
+
+def _runs_in(data: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield each readable run and its line, newest first."""
     for line in reversed(data.split(b"\n")):  # splitlines() would also split at other characters of Unicode
         if len(line) > _LONGEST_RUN:
             continue
@@ -320,8 +361,7 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):
-            found.append(_in_words_of_now(content))
-    return found
+            yield line, content
 
 
 def _in_words_of_now(run: dict[str, Any]) -> dict[str, Any]:

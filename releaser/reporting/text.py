@@ -216,14 +216,14 @@ def _word(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-HISTORY = ("WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT")
+HISTORY = ("RUN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT")
 
 
 def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return a row for each run."""
     return [
         [
-            str(run.get("started_at", ""))[:19].replace("T", " "),
+            str(run.get("run_id", "")),
             " ".join([str(run.get("command", "")), *map(str, run.get("only") or ())]),
             *(str(run.get(key, "")) for key in ("result", "exit_code")),
             elapsed(float(run.get("seconds") or 0)),

@@ -134,9 +134,9 @@ def test_history_and_list_and_status_after_all_that_can_happen(make_site: SiteFa
     ]
     assert all(run["seconds"] > 0 and datetime.fromisoformat(run["started_at"]) for run in runs)
     heading, *lines = site.releaser("history", check=0).stdout.splitlines()
-    assert " ".join(heading.split()) == "WHEN (UTC) COMMAND RESULT CODE TIME WHAT"
+    assert " ".join(heading.split()) == "RUN (UTC) COMMAND RESULT CODE TIME WHAT"
     assert len(lines) == 6
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +refused +5 +\d+\.\d s +the tests failed", lines[0])
+    assert re.match(r"\d{8}T\d{6}Z-\d+  update +refused +5 +\d+\.\d s +the tests failed", lines[0])
     assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
     assert len(site.json("history", "--number", "2")) == 2
     status = site.json("status")

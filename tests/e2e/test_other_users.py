@@ -60,6 +60,7 @@ def test_a_colleague_does_not_miss_mails_logs_and_settings_that_are_closed(site:
         ("releases", ["list", "--json"], "cannot be read"),
         ("ledger.json", ["status"], "cannot be read"),
         ("history.jsonl", ["history"], "cannot be read by this user"),
+        ("logs", ["logs"], "cannot be read by this user"),
     ],
 )
 def test_what_a_colleague_may_not_read_is_one_line(site: SampleSite, closed: str, words: list[str], said: str) -> None:

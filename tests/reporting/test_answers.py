@@ -61,12 +61,12 @@ def test_below_the_facts_of_a_release_is_what_else_there_is(facts: dict[str, Any
 
 
 def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
-    run = plain(replace(BRIEF, result="updated", seconds=75.04, headline="updated to B"))
+    run = plain(replace(BRIEF, run_id="20261120T061200Z-123", result="updated", seconds=75.04, headline="updated to B"))
     assert table([HISTORY, *history_rows([run, {}, {"seconds": None, "exit_code": 3}])]) == [
-        "WHEN (UTC)           COMMAND  RESULT   CODE  TIME        WHAT",
-        "2026-11-20 06:12:00  update   updated  0     1 min 15 s  updated to B",
-        "                                             0.0 s",
-        "                                       3     0.0 s",
+        "RUN (UTC)             COMMAND  RESULT   CODE  TIME        WHAT",
+        "20261120T061200Z-123  update   updated  0     1 min 15 s  updated to B",
+        "                                              0.0 s",
+        "                                        3     0.0 s",
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from releaser.locks.blocks import Block
+from releaser.releases import journal
 from releaser.releases.journal import HISTORY, add_to_history, read_history, report_as_json
 from releaser.report import Outcome
 from releaser.system.files import plain
@@ -78,3 +79,77 @@ def test_a_history_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Pa
     assert ids(tmp_path) == []
     with pytest.raises(IsADirectoryError):
         written(tmp_path, "1")
+
+
+# A run is small here, and so are the limits.
+NIGHT: dict[str, object] = {
+    "command": "update",
+    "result": "no-changes",
+    "exit_code": 0,
+    "release": "r1",
+    "steps": [{"step": "resolve"}],
+}
+OLD: dict[str, dict[str, object]] = {
+    "the newest good update": {"result": "updated"},
+    "an update that could not go live": {"exit_code": 4, "result": "failed", "blocked": "alpha failed"},
+    "an update of one package": {"only": ["alpha"]},
+    "an audit": {"audit": "known", "vulnerabilities": []},
+    "the audit that failed": {"audit": "unknown", "audit_reason": "no network"},
+    "a rollback": {"command": "rollback", "result": "rolled-back", "live_changed": True},
+    "an update that waits": {"due_at": "2026-11-20T03:00:00+00:00"},
+    "the build of a release that is kept": {"command": "rebuild", "release": "kept"},
+}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_LARGEST_HISTORY", 16_000)
+    monkeypatch.setattr(journal, "_KEPT_HISTORY", 12_000)
+    monkeypatch.setattr(journal, "_LONGEST_RUN", 4_000)
+
+
+def grown(directory: Path, runs: list[dict[str, object]]) -> None:
+    """Write runs, oldest first, and let one more run make the history too large."""
+    lines = [json.dumps({"run_id": f"{number:05}", **run}) for number, run in enumerate(runs)]
+    (directory / HISTORY).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    written(directory, "last")
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("what", OLD)
+def test_a_large_history_loses_no_run_that_a_question_looks_for(tmp_path: Path, what: str) -> None:
+    (tmp_path / "releases" / "kept").mkdir(parents=True)
+    grown(tmp_path, [NIGHT, NIGHT | OLD[what] | {"run_id": "old"}, *[NIGHT] * 138])
+    kept = ids(tmp_path)
+    assert (kept[0], kept[-1]) == ("last", "old")
+    assert (tmp_path / HISTORY).stat().st_size <= 12_000
+    newest = kept[1:-1]
+    assert newest == [f"{number:05}" for number in range(139, 139 - len(newest), -1)]
+    assert len(newest) > 60
+
+
+@pytest.mark.usefixtures("small")
+def test_the_history_never_grows_beyond_its_limit_and_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    long = {"headline": "x" * 1_000}
+    for number in range(60):
+        grown(tmp_path, [*read_history(tmp_path)[::-1], {"number": number, **long, "result": f"result {number}"}])
+        assert (tmp_path / HISTORY).stat().st_size < 16_000 + 4_000
+    assert ids(tmp_path)[0] == "last"
+    assert (tmp_path / HISTORY).stat().st_mode & 0o777 == 0o640
+    (tmp_path / "outside").mkdir()
+    grown(tmp_path, [{"release": "../outside", "result": ["no", {}], "only": 5, "steps": "x"}, *[NIGHT] * 140])
+    assert ids(tmp_path)[0] == "last"
+
+
+@pytest.mark.usefixtures("small")
+def test_a_history_that_cannot_be_shortened_still_gets_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal, "replace_file", refuse)
+    grown(tmp_path, [NIGHT] * 140)
+    assert ids(tmp_path)[0] == "last"
+    assert "the history cannot be shortened" in caplog.text
