@@ -1,4 +1,4 @@
-"""Makes what a release of releaser consists of, in dist/: source, wheel, SBOM, constraints, and their checksums.
+"""Makes what a release of releaser consists of, in dist/: source, wheel, Debian package, SBOM, constraints, checksums.
 
 The checksums are written once the demo has run with the wheel and with the source, installed with the constraints.
 
@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from debian import make_package
+
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CONSTRAINTS = "constraints.txt"
@@ -33,6 +35,7 @@ def main() -> None:
     """Build everything again, and check it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--unchecked", action="store_true", help="write the checksums without any demo")
+    parser.add_argument("--no-debian", action="store_true", help="make no Debian package, whose wheels are downloaded")
     options = parser.parse_args()
     commit, seconds = _run("git", "log", "-1", "--format=%H %ct").split()
     if _run("git", "status", "--porcelain", "--untracked-files=no"):
@@ -48,6 +51,10 @@ def main() -> None:
             shutil.copyfile(tree / name, DIST / name)
             sbom = json.dumps(make_sbom(tree / name, version=version, at=at), indent=2)
             (DIST / f"venv_releaser-{version}{extra}.cdx.json").write_text(f"{sbom}\n", encoding="utf-8")
+        if shutil.which("dpkg-deb") and not options.no_debian:
+            make_package(tree, next(DIST.glob("*.whl")), DIST, seconds)
+        else:
+            print("dist: no Debian package is made: dpkg-deb makes one", file=sys.stderr)
     if not options.unchecked:
         with ThreadPoolExecutor() as pool:
             list(pool.map(check, (*DIST.glob("*.whl"), *DIST.glob("*.tar.gz"))))

@@ -30,10 +30,11 @@ def clone(tmp_path: Path) -> Path:
     """Return a clone of this repository, with what makes a release as it is here, committed or not."""
     place = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, place], check=True)
-    for name in ("pyproject.toml", "scripts/demo", "scripts/dist.py"):
+    for name in ("pyproject.toml", "scripts/demo", "scripts/dist.py", "scripts/debian.py"):
         shutil.copyfile(REPOSITORY / name, place / name)
-    shutil.copytree(REPOSITORY / "share", place / "share", dirs_exist_ok=True)
-    subprocess.run(["git", "add", "share"], cwd=place, check=True)
+    for name in ("share", "scripts/debian"):
+        shutil.copytree(REPOSITORY / name, place / name, dirs_exist_ok=True)
+    subprocess.run(["git", "add", "share", "scripts"], cwd=place, check=True)
     pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
     (place / "constraints.txt").write_text(f"# No package is named here.\n\n{pinned}", encoding="utf-8")
     commit(place)
@@ -79,6 +80,7 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: P
     for kind in ("-py3-none-any.whl", ".tar.gz"):
         assert f"the demo has run with venv_releaser-{__version__}{kind}" in made.stderr
     first = {file.name: file.read_bytes() for file in (clone / "dist").iterdir()}
+    assert any(re.fullmatch(rf"venv-releaser_{re.escape(__version__)}_\w+\.deb", name) for name in first)
     env = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "GIT_CONFIG_GLOBAL": str(config)}
     assert make(other, "--unchecked", umask=0o077, **env).returncode == 0
     assert {file.name: file.read_bytes() for file in (other / "dist").iterdir()} == first
@@ -98,14 +100,14 @@ def test_what_is_not_committed_is_not_made_and_what_the_demo_does_not_run_with_g
     assert (refused.returncode, "changes that are not committed" in refused.stderr) == (1, True)
     assert not (clone / "dist").exists()
     commit(clone)
-    made = make(clone)
+    made = make(clone, "--no-debian")
     assert made.returncode == 1
     assert "dist: the demo fails with venv_releaser-" in made.stderr
     assert not (clone / "dist" / "SHA256SUMS").exists()
 
 
 def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
-    assert make(clone, "--unchecked").returncode == 0
+    assert make(clone, "--unchecked", "--no-debian").returncode == 0
     for extra in ("", "-attestations", "-notify", "-prometheus", "-s3"):
         file = clone / f"constraints{extra}.txt"
         sbom = json.loads((clone / "dist" / f"venv_releaser-{__version__}{extra}.cdx.json").read_text(encoding="utf-8"))

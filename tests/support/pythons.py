@@ -72,6 +72,14 @@ def need_python(minor: str) -> RealPython:
     return found[0]
 
 
+def need_other_python() -> RealPython:
+    """Return a real interpreter of another minor version than the system's; skip without, which CI must not be."""
+    system = _asked(Path(SYSTEM))
+    found = [one for one in real_pythons() if system and one.minor != system.minor]
+    require(found, "only one minor version of Python is installed")
+    return found[0]
+
+
 def need_two_patches() -> tuple[RealPython, RealPython]:
     """Return two real interpreters of one minor version, the older one first; skip without, which CI must not be."""
     pairs = [(old, new) for new, old in itertools.combinations(real_pythons(), 2) if old.minor == new.minor]

@@ -1,0 +1,147 @@
+"""The Debian package: installed, used and removed by apt-get, in a copy of the system that has no network."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from releaser import __version__
+from tests.e2e.test_group_use import base_python
+from tests.support import snapshots
+from tests.support.commands import run
+from tests.support.debian import DebianCopy, debian_copy
+from tests.support.guards import other_file_system
+from tests.support.pythons import RealPython, need_other_python
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import Templates
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = REPOSITORY / "scripts"
+PROGRAM = "/opt/venv-releaser/venv/bin/releaser"
+TIMERS = "/etc/systemd/system/timers.target.wants"
+
+
+@pytest.fixture(scope="module")
+def debian() -> ModuleType:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return importlib.import_module("debian")
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def package(debian: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the package of what is here, committed or not."""
+    dist = tmp_path_factory.mktemp("dist")
+    words: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", dist]
+    subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True)
+    (wheel,) = dist.iterdir()
+    made: Path = debian.make_package(REPOSITORY, wheel, dist, "1")
+    return made
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that everybody may enter, inside and outside of the copy of the system."""
+    place = Path(tempfile.mkdtemp(prefix="debian-", dir=other_file_system(Path("/"))))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def system(shared: Path) -> Iterator[DebianCopy]:
+    with debian_copy(shared) as made:
+        made.run("useradd", "--create-home", "deploy")
+        made.run("rm", "-f", "/var/lib/man-db/auto-update")  # man-db would look at each page of this system
+        yield made
+
+
+@pytest.fixture
+def site(shared: Path, system: DebianCopy, templates: Templates) -> SampleSite:
+    """A site of the user deploy."""
+    made = SiteFactory(shared, templates)(settings={"python": base_python()})
+    system.run("chown", "-R", "deploy:deploy", shared)
+    made.env |= {"PATH": "/usr/bin:/bin", "HOME": "/home/deploy", "UV_CACHE_DIR": "/home/deploy/.cache/uv"}
+    return made
+
+
+def package_with_python(python: RealPython, place: Path) -> Path:
+    """Make a package that brings another python3, as Debian's python3-minimal does in a newer Debian."""
+    root = place / "newer-python"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/bin/python3").symlink_to(python.executable)
+    fields = (
+        "Package: newer-python\nVersion: 1\nArchitecture: all\nMaintainer: Ada <ada@example.org>\nDescription: newer\n"
+    )
+    (root / "DEBIAN/control").write_text(fields, encoding="utf-8")
+    words: list[str | Path] = ["dpkg-deb", "--root-owner-group", "--build", root, place]
+    run(words, cwd=place, env=os.environ, check=0)
+    return place / "newer-python_1_all.deb"
+
+
+@pytest.mark.network
+def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state(
+    system: DebianCopy, package: Path, site: SampleSite, shared: Path, debian: ModuleType
+) -> None:
+    def by_deploy(*words: str | Path) -> str:
+        become = ("setpriv", "--reuid=deploy", "--regid=deploy", "--init-groups")
+        return system.run(*become, *words, env=site.env).stdout
+
+    apt = ("apt-get", "--yes", "--no-install-recommends")
+    before = system.changed()
+    shutil.copy(package, shared)
+    system.run(*apt, "install", shared / package.name)
+    assert by_deploy("releaser", "--version") == f"releaser {__version__}\n"
+    assert system.run("man", "-w", "releaser-update").stdout == "/usr/share/man/man1/releaser-update.1.gz\n"
+    unit = f"releaser@{system.run('systemd-escape', '--path', site.path).stdout.strip()}"
+    verified = system.run("systemd-analyze", "verify", f"{unit}.timer", f"{unit}.service")
+    assert "releaser" not in verified.stdout + verified.stderr
+
+    options = ("--yes", "--no-mail", "--schedule", "cron", "--environment", "local", "--admin", "ada@example.org")
+    by_deploy("releaser", "setup", "--project", site.path, *options)
+    line = by_deploy("crontab", "-l")
+    assert f" {PROGRAM} update --project {site.path}\n" in line
+    site.publish("alpha", "1.1.0")
+    by_deploy("sh", "-c", re.sub(r"^(\S+ ){5}", "", line))
+    assert site.live_version("alpha") == "1.1.0"
+
+    # The units become the owner by themselves.
+    lines = system.run("cat", f"/{debian.UNITS}/releaser@.service").stdout.splitlines()
+    of_unit = dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
+    names = of_unit["CapabilityBoundingSet"].lower().replace("cap_", "").split()
+    words = of_unit["ExecStart"].replace("%f", str(site.path)).split()
+    site.publish("alpha", "1.2.0")
+    bounds = ("--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all{''.join(f',+{name}' for name in names)}")
+    system.run("setpriv", *bounds, *words)
+    assert (site.live_version("alpha"), site.link.lstat().st_uid) == ("1.2.0", site.path.stat().st_uid)
+
+    # Without its Python, the command says what to do; a trigger of dpkg does the same once there is another python3.
+    system.run("rm", "/opt/venv-releaser/venv/bin/python")
+    assert "Run `sudo /opt/venv-releaser/build`" in system.run("releaser", "--version", check=3).stderr
+    other = need_other_python()
+    system.run("dpkg", "--force-overwrite", "--install", package_with_python(other, shared))
+    assert system.run("/opt/venv-releaser/venv/bin/python", "-V").stdout == f"Python {other.version}\n"
+    assert system.run("releaser", "--version").stdout == f"releaser {__version__}\n"
+
+    kept = snapshots.tree(site.outer)
+    system.run("mkdir", "-p", TIMERS)
+    system.run("ln", "-s", f"/{debian.UNITS}/releaser@.timer", f"{TIMERS}/{unit}.timer")
+    removed = system.run(*apt, "remove", "venv-releaser").stdout
+    assert "These files still call releaser:\n/var/spool/cron/crontabs/deploy\n" in removed
+    assert f"Disabling {unit}.timer\n" in removed
+    assert snapshots.tree(site.outer) == kept
+    of_others = ("/var/lib/apt/", "/var/lib/dpkg/", "/var/log/", "/var/cache/", "/run/", "/usr/bin/python3")
+    left = {path for path in system.changed() - before if not path.startswith(of_others)}
+    assert {path for path in left if "/.cache/uv/" not in path} == {"/var/spool/cron/crontabs/deploy"}
+    system.run("dpkg", "--status", "venv-releaser", check=1)
