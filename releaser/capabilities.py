@@ -174,7 +174,10 @@ CAPABILITIES = (
     ),
     Capability(name="window", settings=("site.windows.DueSettings",), reported=("site.windows.DueSection",)),
     Capability(
-        name="proposals", state=("releases.proposal.PROPOSAL",), reported=("releases.proposal.ProposalSection",)
+        name="proposals",
+        state=("releases.proposal.PROPOSAL",),
+        reported=("releases.proposal.ProposalSection",),
+        commands=("commands.proposals",),
     ),
     Capability(
         name="static files",

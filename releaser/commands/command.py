@@ -177,7 +177,7 @@ def option_groups(command: click.Command, ctx: click.Context) -> dict[str, list[
 _OWN = ("commands.operations", "commands.queries", "commands.release_contents", "commands.setting_up")
 _MODULES = (*_OWN, *(name for one in CAPABILITIES for name in one.commands))
 #: The commands that are first in their section; the others follow in the order of their modules.
-_FIRST = ("update", "status", "list", "rollback", "outdated", "check", "setup", "init", "schedule", "config")
+_FIRST = ("update", "status", "list", "rollback", "outdated", "check", "setup", "init", "schedule", "config", "propose")
 _SECTIONS: dict[str, list[Command]] = {
     name: [] for name in ("Daily use", "Set up", "Look closer", "Build and run", "Keep and hold", "Bundles")
 }

@@ -137,19 +137,6 @@ def update(
     ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))
 
 
-@command(
-    section="Build and run", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all"
-)
-@click.option(
-    "--force", is_flag=True, help="Also propose versions and commits that failed, and proposals that were declined."
-)
-def propose(ctx: CommandContext, force: bool) -> None:
-    """Build and test tonight's upgrade, and push its lock for review. Nothing goes live."""
-    from releaser.pipelines import propose as pipeline
-
-    ctx.end(ctx.run(pipeline.plan_propose, pipeline.propose, force=force))
-
-
 @command(section="Daily use", example="releaser rollback", changes=True, waits=True, mails=True)
 @click.option(
     "--force",
