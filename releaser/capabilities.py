@@ -59,6 +59,8 @@ class Capability(Frozen):
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
+    #: Functions that return the first moment, not before another one, at which an update of a site may begin.
+    openings: Names = ()
     #: Functions that look after a live release for which an update finds nothing better; each gets its case.
     watchers: Names = ()
     reporters: Names = ()
@@ -73,8 +75,9 @@ class Capability(Frozen):
     endings: Names = ()
     #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
-    #: Options of `update` that name a source.
+    #: Options of `update` that name a source, and those that ask for another kind of run.
     elsewhere: Names = ()
+    run_options: Names = ()
     #: Modules with commands, and mappings of their answers with --json.
     commands: Names = ()
     answers: Names = ()
@@ -172,7 +175,12 @@ CAPABILITIES = (
         settings=("resolution.version_settings.S3Settings",),
         checks_of_others=("resolution.sources.source_findings",),
     ),
-    Capability(name="window", settings=("site.windows.DueSettings",), reported=("site.windows.DueSection",)),
+    Capability(
+        name="window",
+        settings=("site.windows.DueSettings",),
+        reported=("site.windows.DueSection",),
+        openings=("site.windows.next_opening",),
+    ),
     Capability(
         name="proposals",
         state=("releases.proposal.PROPOSAL",),
@@ -209,6 +217,12 @@ CAPABILITIES = (
         watchers=("serving.health.note_stale_processes",),
         reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),
+    ),
+    Capability(
+        name="tests only",
+        run_options=("commands.tests_only.OPTION",),
+        reported=("releases.tests_only.TestsOnlySection",),
+        gates=("gates.tests_only.TestsOnly", "gates.tests_only.StayingCheckout"),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(

@@ -12,6 +12,7 @@ from releaser import capabilities
 from releaser.candidate.output import TestFacts
 from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
 from releaser.commands.elsewhere.base import Elsewhere
+from releaser.commands.run_options import RunOption
 from releaser.core.action import Action
 from releaser.core.adoption import Adopter
 from releaser.core.announcing import Announcer
@@ -54,6 +55,7 @@ KINDS = {
     "adopters": Adopter,
     "starting_locks": StartingLock,
 }
+OPTIONS = {"elsewhere": Elsewhere, "run_options": RunOption}
 
 
 def test_each_capability_and_each_state_file_is_listed_once() -> None:
@@ -96,8 +98,8 @@ def test_a_release_is_sealed_without_a_capability_that_can_be_removed(
 def test_what_a_capability_adds_is_of_the_kind_that_it_is_listed_as(what: str) -> None:
     found = gather(what)
     assert found
-    if what == "elsewhere":
-        assert {type(one) for one in found} == {Elsewhere}
+    if what in OPTIONS:
+        assert {type(one) for one in found} == {OPTIONS[what]}
     else:
         assert [one for one in found if not (issubclass(one, KINDS[what]) if what in KINDS else callable(one))] == []
 

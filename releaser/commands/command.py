@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ from releaser import __version__
 from releaser.capabilities import CAPABILITIES
 from releaser.commands.many import SELECTION, Selection, many_options, run_for_all
 from releaser.commands.output import Output
+from releaser.commands.run_options import RunOption
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -76,6 +78,8 @@ class CommandContext(Frozen):
     mails: bool = False
     #: True if it makes the first lock of a project; such a command reports wrong settings itself.
     creates_pyproject: bool = False
+    #: The options that ask for another kind of run, each with its value.
+    asked: tuple[tuple[RunOption, Any], ...] = ()
 
     def site(self) -> Site:
         """Return the site, for a command without a run; wrong settings are only warnings.
@@ -98,7 +102,13 @@ class CommandContext(Frozen):
 
         shown, name = self.output.listener(), self.name
         return Request(
-            path=self.project, environ=os.environ, command=name, listener=shown, wait=self.wait, mails=self.mails
+            path=self.project,
+            environ=os.environ,
+            command=name,
+            listener=shown,
+            wait=self.wait,
+            mails=self.mails,
+            asked=tuple(option.section(value) for option, value in self.asked),
         )
 
     def run(
@@ -113,7 +123,8 @@ class CommandContext(Frozen):
             gc.freeze()  # loaded modules stay until the end
             gc.set_threshold(20_000)  # with 100,000, the peak memory of an update is 1.5 MB higher
             return change(self.request(), *args, **options)
-        self.print_plan(plan(self.site(), *args, **options))
+        found = plan(self.site(), *args, **options)
+        self.print_plan(replace(found, would=(*(option.plan for option, _ in self.asked), *found.would)))
         sys.exit(0)
 
     def print_plan(self, found: Plan) -> None:

@@ -15,6 +15,7 @@ from releaser.commands import completion
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.commands.elsewhere import elsewhere_options, update_from_elsewhere
 from releaser.commands.output import Output
+from releaser.commands.run_options import run_options, take_asked
 from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
@@ -95,6 +96,7 @@ def init(
     "--follow-remote", "follow", is_flag=True, help="Follow the remote branch even if it was moved back or rewritten."
 )
 @elsewhere_options
+@run_options
 @click.option(
     "--if-due",
     is_flag=True,
@@ -126,8 +128,10 @@ def update(
     if if_locked and not names:
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
-    timing = due.Timing(if_due=if_due, now=now)
+    ctx = replace(ctx, asked=take_asked(given))
+    timing = due.Timing(if_due=if_due, now=now, apart=due.set_apart(one.section(value) for one, value in ctx.asked))
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
+    others |= {one.option: value for one, value in ctx.asked}
     update_from_elsewhere(ctx, given, others, timing=timing, force=force)
     only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.capabilities import gather
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 #: When a gate is asked. `begun`: before a release is made. `resolved`: the run has a lock, and a whole staging tree.
 #: `locked`: before a candidate is built, of which the case has only `work` and `lock`, and without --force; there are
-#: several if the tests fail. `tested`: the candidate passed its tests. `ready`: the release may go live.
-Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
+#: several if the tests fail. `tested`: the candidate passed its tests. `ready`: the release may go live. `unbuilt`: no
+#: release is built, and the checkout may move to commits that change neither code nor packages, unless a gate waits.
+Stage = Literal["begun", "resolved", "locked", "tested", "ready", "unbuilt"]
 
 
 class Case(Frozen):
@@ -87,6 +89,8 @@ class Wait(Frozen):
     keeps: bool = False
     #: The problem, if a person has to solve it: the run ends with it, once for each reason.
     error: ReleaserError | None = None
+    #: True if it counts in spite of `--force`, and for a release that may not wait.
+    always: bool = False
 
 
 class Refusal(Frozen):
@@ -121,3 +125,10 @@ class Gate(ABC):
     @abstractmethod
     def judge(self, case: Case) -> Verdict:
         """Let a release pass, wait, or be refused, also by the error that it raises. Changes nothing."""
+
+
+def find_opening(site: Site, at: datetime) -> datetime:
+    """Return the first moment, not before `at`, at which an update of the site may begin by itself."""
+    for find in gather("openings"):
+        at = find(site, at)
+    return at

@@ -21,11 +21,15 @@ _BEFORE_A_BUILD: tuple[Stage, ...] = ("begun", "resolved")
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
 
+    A wait with an error comes first, as a person has to act. The release keeps its place if any wait says so.
+
     A refusal of a forcible gate becomes a remark with `force`, and for a repair. With `force`, or if the case may not
-    wait, a wait counts only if it has an error and its gate is not forcible. After the first wait, gates that act are
-    not asked.
+    wait, a wait counts only if it has an error and its gate is not forcible, or counts `always`. After the first wait,
+    gates that act are not asked.
     """
-    return next((verdict for verdict in [*_judge(stage, case, force=force)] if isinstance(verdict, Wait)), None)
+    waits = [verdict for verdict in _judge(stage, case, force=force) if isinstance(verdict, Wait)]
+    first = min(waits, key=lambda wait: wait.error is None, default=None)
+    return replace(first, keeps=any(wait.keeps for wait in waits)) if first else None
 
 
 def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:
             case.log.note(*verdict.error.findings)
         elif isinstance(verdict, Wait):
             error = None if gate.is_forcible else verdict.error
-            if error is not None or (case.may_wait and not force):
+            if error is not None or verdict.always or (case.may_wait and not force):
                 waits = True
                 yield verdict
         elif verdict is not None:

@@ -9,11 +9,14 @@ from releaser.core.source import Wanted
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
+from releaser.releases.integrity import find_damage
+from releaser.releases.lifecycle import digest_of
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live
 from releaser.sources import choose_source
 from releaser.system.frozen import Frozen
+from releaser.system.words import first_few, why_held
 
 if TYPE_CHECKING:
     from releaser.core.run import Workspace
@@ -124,6 +127,36 @@ def _waits(work: Workspace, resolution: Resolution) -> bool:
 def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None:
     """Return the earlier failure of a candidate; None without one."""
     return read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
+
+
+def explain_unused(goal: Goal) -> str:
+    """Return the sentence on a ready release that kept its place, and is not what the goal is; empty without one."""
+    work = goal.work
+    snapshot = store_of(work.site).snapshot()
+    release = snapshot.find_waiting()
+    if release is None or not snapshot.lifecycles[release.id].kept:
+        return ""
+    was, key = release.key, candidate_key(work.site, work.facts, goal.resolution.lock)
+    files, damage = digest_of(work.configuration or {}, release.id), find_damage(release)
+    reasons = {
+        "new commits": was.code_key != key.code_key,
+        f"the site moves to Python {key.python}": was.python != key.python,
+        "the dependency group or the bundle has changed": (was.group, was.included) != (key.group, key.included),
+        "`.env` or another file outside of git has changed": snapshot.lifecycles[release.id].configuration != files,
+        f"it is damaged: {damage}": damage is not None,
+        _explain_another_lock(goal, release): was.lock_sha256 != key.lock_sha256,
+    }
+    return next((f"{release.id} was not used: {why}" for why, counts in reasons.items() if counts), "")
+
+
+def _explain_another_lock(goal: Goal, release: Release) -> str:
+    """Say which packages of a release the lock of the goal has in other versions, and which of these are on hold."""
+    python = goal.work.facts.choice.version
+    before, after = (versions_for(lock, python) for lock in (lock_of(release), goal.resolution.lock))
+    names = [change.name for change in changes_between(before, after)]
+    held = [block for block in goal.resolution.on_hold if block.name in names]
+    reasons = (f"{block.name} is skipped ({why_held(block.reason, by=block.by, since=block.since)})" for block in held)
+    return "; ".join(reasons) or f"this update takes other versions of {first_few(names)}"
 
 
 def explain_no_retry(failed: StoredBlock) -> str:

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import itertools
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import is_normalized_name
 
+from releaser.capabilities import gather
 from releaser.core.change import retry_failed_actions
 from releaser.core.follow_up import read_pending
 from releaser.core.run import Run, new_log
@@ -26,16 +27,25 @@ from releaser.report import Outcome, Plan
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.windows import DueSection, DueSettings, find_opening, local_time, longest_pause, open_since
+from releaser.site.windows import (
+    DueSection,
+    DueSettings,
+    find_opening,
+    local_time,
+    longest_pause,
+    open_since,
+)
 from releaser.system.frozen import Frozen
+from releaser.system.words import show_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.pipelines.session import Request
     from releaser.report import RunReport
     from releaser.site.site import Site
+    from releaser.system.sections import Section
 
 
 _EVERY = 86400.0  # seconds
@@ -51,6 +61,9 @@ class Timing(Frozen):
     if_due: bool = False
     #: True if an update starts even if it is not due, or outside the maintenance window.
     now: bool = False
+    #: The keys with which the report of such a run says that it is no update that could go live. It needs no window,
+    #: and only runs like it count for its interval.
+    apart: frozenset[str] = frozenset()
 
 
 class Due(Frozen):
@@ -60,21 +73,22 @@ class Due(Frozen):
     reason: str = ""
 
 
-def find_due(site: Site, *, if_due: bool) -> Due:
-    """Return when an update may start; with `if_due`, also wait until it is due."""
-    settings, now = DueSettings.of(site), datetime.now(UTC)
-    from_then_on = _due_by_interval(site, now) if if_due else None
+def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset()) -> Due:
+    """Return when an update may start; with `if_due`, also wait until it is due. `apart` is as in `Timing`."""
+    now, windows = datetime.now(UTC), () if apart else DueSettings.of(site).window
+    from_then_on = _due_by_interval(site, now, apart) if if_due else None
     earliest = max(from_then_on or now, now)
-    begins = find_opening(settings.window, local_time(earliest)).astimezone(UTC) if settings.window else earliest
-    if begins > now and (ready := _when_ready(site)) is not None and ready < begins:
-        return Due(at=ready, reason="" if ready <= now else f"a release is ready, and may go live {_show(ready)}")
+    begins = find_opening(windows, local_time(earliest)).astimezone(UTC) if windows else earliest
+    ready = _when_ready(site) if begins > now and not apart else None
+    if ready is not None and ready < begins:
+        return Due(at=ready, reason="" if ready <= now else f"a release is ready, and may go live {show_time(ready)}")
     if begins <= now:
-        opened = open_since(settings.window, local_time(now))
+        opened = open_since(windows, local_time(now))
         known = [moment for moment in (from_then_on, opened and opened.astimezone(UTC)) if moment]
         return Due(at=max(known, default=now))
     if earliest <= now:
-        return Due(at=begins, reason=f"an update waits for the maintenance window, which opens {_show(begins)}")
-    return Due(at=begins, reason=f"the next update is due {_show(begins)}")
+        return Due(at=begins, reason=f"an update waits for the maintenance window, which opens {show_time(begins)}")
+    return Due(at=begins, reason=f"the next update is due {show_time(begins)}")
 
 
 def find_next(site: Site) -> Due | None:
@@ -102,20 +116,31 @@ def _when_ready(site: Site) -> datetime | None:
     return None if at is None or any(begun >= at for begun, _ in _updates(site)) else at
 
 
-def _updates(site: Site) -> Iterator[tuple[datetime, bool]]:
-    """Yield when updates of all packages started, newest first, and whether they reached their tests."""
+def _updates(site: Site, apart: frozenset[str] = frozenset()) -> Iterator[tuple[datetime, bool]]:
+    """Yield when updates of all packages of one kind started, newest first, and whether they reached their tests."""
     for run in read_history(site.state_dir):
-        if run.get("command") == "update" and not run.get("only") and not run.get("due_at") and (at := _begun(run)):
+        is_one = run.get("command") == "update" and not run.get("only") and _list_apart(run) == apart
+        if is_one and (at := _begun(run)):
             yield at, run.get("exit_code") in _COUNTED
 
 
-def _due_by_interval(site: Site, now: datetime) -> datetime | None:
+def set_apart(sections: Iterable[Section]) -> frozenset[str]:
+    """Return the keys of these facts that set a run apart from updates that can go live."""
+    return _list_apart({key: value for section in sections for key, value in vars(section).items()})
+
+
+def _list_apart(run: Mapping[str, Any]) -> frozenset[str]:
+    sections = (section for section in gather("reported") if section.sets_apart)
+    return frozenset(key.name for section in sections for key in fields(section) if run.get(key.name))
+
+
+def _due_by_interval(site: Site, now: datetime, apart: frozenset[str]) -> datetime | None:
     """Return when the next update is due by the interval; None before the first update.
 
     An update that did not reach its tests, for example without a network, is tried again soon, and then less and less
     often.
     """
-    begun = [(at, counts) for at, counts in _updates(site) if at <= now]
+    begun = [(at, counts) for at, counts in _updates(site, apart) if at <= now]
     failed = list(itertools.takewhile(lambda run: not run[1], begun))
     every = timedelta(seconds=DueSettings.of(site).every or _EVERY)
     due = [at - jitter_of(site) + every for at, _ in begun[len(failed) :][:1]]
@@ -140,10 +165,6 @@ def jitter_of(site: Site) -> timedelta:
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
 
 
-def _show(at: datetime) -> str:
-    return f"{local_time(at):%a %Y-%m-%d %H:%M}"
-
-
 _NOW = "To update now, run `releaser update --now`."
 
 
@@ -153,7 +174,7 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     With `if_due`, first wait for the `jitter` of the site, and start no run if no earlier one has to be finished.
     """
     if not timing.now:
-        pipeline = partial(_in_window, pipeline=pipeline)
+        pipeline = partial(_in_window, pipeline=pipeline, apart=timing.apart)
     if not timing.if_due:
         return run_session(request, pipeline)
     try:
@@ -163,10 +184,10 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     with _alone(site) as alone:
         if not alone:
             return _report(site, request, Due(at=datetime.now(UTC), reason="another update is waiting or running"))
-        due = find_due(site, if_due=True)
+        due = find_due(site, if_due=True, apart=timing.apart)
         if not due.reason:
             _wait(site, request, due)
-            due = find_due(site, if_due=True)
+            due = find_due(site, if_due=True, apart=timing.apart)
         if not due.reason or site.findings:
             return run_session(request, pipeline)
         if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
@@ -176,7 +197,7 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
 
 def plan_when_due(site: Site, timing: Timing, plan: Callable[[Site], Plan]) -> Plan:
     """Return the plan of an update, and whether it would wait."""
-    due = None if timing.now else find_due(site, if_due=timing.if_due)
+    due = None if timing.now else find_due(site, if_due=timing.if_due, apart=timing.apart)
     found = plan(site)
     return replace(found, would=(due.reason, *found.would)) if due and due.reason else found
 
@@ -214,8 +235,8 @@ def _alone(site: Site) -> Iterator[bool]:
         yield True
 
 
-def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> PipelineResult:
-    due = find_due(run.site, if_due=False)
+def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult], apart: frozenset[str]) -> PipelineResult:
+    due = find_due(run.site, if_due=False, apart=apart)
     return _finish_only(run, due=due) if due.reason else pipeline(run)
 
 

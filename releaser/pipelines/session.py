@@ -48,6 +48,7 @@ from releaser.system.words import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from releaser.system.sections import Section
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Request(Frozen):
     mails: bool = False
     #: The project may have no pyproject.toml yet.
     creates_pyproject: bool = False
+    #: The facts with which the run begins, from options that ask for another kind of run.
+    asked: tuple[Section, ...] = ()
 
 
 class PipelineResult(Frozen):
@@ -95,6 +98,8 @@ def run_session(
     command line leaves no log file and no line in the history.
     """
     log = new_log(request.command, request.listener)
+    for section in request.asked:
+        log.add(section)
     try:
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:

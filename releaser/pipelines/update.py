@@ -30,6 +30,7 @@ from releaser.pipelines.decide import (
     choose_following,
     decide,
     explain_no_retry,
+    explain_unused,
     find_rebuild_reason,
     refuse_unusable_live,
     say_what_blocks,
@@ -102,9 +103,12 @@ def update_site(
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
         goal = choose_goal(work, target, force=force, source=source)
+        unused = explain_unused(goal)
         if reason := reason_not_to_build(goal):
-            unchanged = look_after_live(goal, reason, adopted=adopted)
+            unchanged = look_after_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
         else:
+            if unused:
+                run.log.say(f"{unused}.")
             release = make_release(goal)
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
@@ -272,6 +276,8 @@ def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: Ch
     """Move the checkout to commits that change neither code nor packages, without a report."""
     log, live, following = goal.work.log, goal.work.live, choose_following(site, goal, target)
     if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
+        return
+    if ask("unbuilt", case_of(goal)) is not None:
         return
     if target.moves:
         move_without_build(site, log, target)

@@ -3,14 +3,17 @@
 import itertools
 import re
 from collections.abc import Iterable
-from datetime import datetime, time, timedelta
-from typing import Annotated, Any, Self
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from releaser.site.declaring import Part
 from releaser.site.values import Interval, duration, either, kind, pattern, refuse
 from releaser.system.durations import seconds_of
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
+
+if TYPE_CHECKING:
+    from releaser.site.site import Site
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
@@ -20,6 +23,7 @@ _WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
 class DueSection(Section):
     """When updates are due."""
 
+    sets_apart: ClassVar[bool] = True
     #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
     due_at: datetime | None = None
 
@@ -123,3 +127,8 @@ class DueSettings(Part):
     window: Windows = ()
     #: The longest wait before `update --if-due` starts. Each site always waits the same time.
     jitter: Jitter = 0.0
+
+
+def next_opening(site: "Site", at: datetime) -> datetime:
+    """Return the first moment in a maintenance window, not before `at`; `at` itself without windows."""
+    return find_opening(DueSettings.of(site).window, local_time(at)).astimezone(UTC)

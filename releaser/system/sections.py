@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from releaser.system.frozen import Frozen
 
@@ -19,6 +19,9 @@ class HasSections(Protocol):
 
 class Section(Frozen):
     """The facts of one capability about a run. In JSON, its fields are keys of the report; each has a default."""
+
+    #: True if a run with such facts was no update that could go live, so that no interval counts it.
+    sets_apart: ClassVar[bool] = False
 
     @classmethod
     def of(cls, report: HasSections) -> Self:

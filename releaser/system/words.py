@@ -211,6 +211,11 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def show_time(at: datetime) -> str:
+    """Return a time for people, in the time zone of the host: `Thu 2026-11-26 03:00`."""
+    return f"{at.astimezone():%a %Y-%m-%d %H:%M}"
+
+
 MASK = "***"
 _USERINFO = r"(?<=://)[^/?#\s\"'<>]+@"  # up to the last @ before the path: some passwords contain one
 _CREDENTIALS = r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@"

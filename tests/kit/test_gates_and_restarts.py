@@ -125,6 +125,26 @@ def test_what_is_wrong_lets_a_release_wait_although_it_is_forced_or_nothing_else
     assert gates.ask("ready", case, force=force) == expected
 
 
+@pytest.mark.parametrize(("may_wait", "force"), [*itertools.product((False, True), repeat=2)])
+def test_a_wait_that_always_counts_is_neither_forced_nor_skipped_for_a_release_that_may_not_wait(
+    monkeypatch: pytest.MonkeyPatch, *, may_wait: bool, force: bool
+) -> None:
+    always = replace(LATER, always=True)
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT), Answers(always)))
+    expected = WAIT if may_wait and not force else always
+    assert gates.ask("ready", a_case(may_wait=may_wait), force=force) == expected
+
+
+def test_what_is_wrong_comes_before_other_waits_and_one_gate_is_enough_to_keep_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = Wait(reason="the stairs are missing", error=PreflightError(Finding("a", "no stairs", advice="Build them.")))
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT), Answers(wrong), Answers(replace(LATER, keeps=True))))
+    assert gates.ask("ready", a_case()) == replace(wrong, keeps=True)
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT), Answers(LATER)))
+    assert gates.ask("ready", a_case()) == WAIT
+
+
 @pytest.mark.parametrize(("may_wait", "force"), [(True, False), (False, False), (True, True)])
 def test_a_gate_that_acts_is_not_asked_while_another_one_waits(
     monkeypatch: pytest.MonkeyPatch, *, may_wait: bool, force: bool

@@ -12,6 +12,8 @@ import pytest
 from releaser.pipelines import due
 from releaser.pipelines.session import Request
 from releaser.releases.journal import HISTORY
+from releaser.releases.proposal import ProposalSection
+from releaser.releases.tests_only import TestsOnlySection
 from releaser.site.run_lock import acquire
 from releaser.site.site import Site, open_site
 from releaser.site.windows import Window
@@ -80,6 +82,29 @@ def test_other_commands_updates_of_some_packages_and_what_cannot_be_read_do_not_
         text = json.dumps({"command": "update", "started_at": now, "exit_code": 0, **line}) + "\n"
         (site.state_dir / HISTORY).write_text(text, encoding="utf-8")
         assert due.find_due(site, if_due=True) == due.Due(at=NOW)
+
+
+TESTS_ONLY = frozenset({"tests_only"})
+
+
+@pytest.mark.parametrize(("apart", "hours"), [(frozenset(), 21.97), (TESTS_ONLY, 22.97)])
+def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_window(
+    site: Site, apart: frozenset[str], hours: float
+) -> None:
+    site = with_runs(site, every=86400.0)
+    runs: list[dict[str, Any]] = [
+        {"started_at": NOW - timedelta(hours=2)},
+        {"started_at": NOW - timedelta(hours=1), "tests_only": True},
+    ]
+    lines = [json.dumps({"command": "update", "exit_code": 0, **run}, default=str) + "\n" for run in runs]
+    (site.state_dir / HISTORY).write_text("".join(lines), encoding="utf-8")
+    assert in_hours(due.find_due(site, if_due=True, apart=apart)) == hours
+    closed = with_settings(site, window=(window(6, 7),))
+    for if_due, at in ((False, 0 if apart else 6), (True, hours if apart else 30)):
+        found = due.find_due(closed, if_due=if_due, apart=apart)
+        assert (in_hours(found), bool(found.reason)) == (at, at != 0)
+    assert due.set_apart([TestsOnlySection(tests_only=True), ProposalSection(proposed="here")]) == TESTS_ONLY
+    assert due.set_apart([TestsOnlySection()]) == frozenset()
 
 
 def window(first: float, last: float) -> Window:
