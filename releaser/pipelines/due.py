@@ -6,14 +6,13 @@ import contextlib
 import hashlib
 import itertools
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import is_normalized_name
 
-from releaser.capabilities import gather
 from releaser.core.change import retry_failed_actions
 from releaser.core.follow_up import read_pending
 from releaser.core.run import Run, new_log
@@ -21,7 +20,7 @@ from releaser.errors import ExitCode, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
-from releaser.releases.journal import journal_of, read_history
+from releaser.releases.journal import journal_of, list_apart, read_history
 from releaser.releases.store import store_of
 from releaser.report import Outcome, Plan
 from releaser.site import run_lock
@@ -119,19 +118,14 @@ def _when_ready(site: Site) -> datetime | None:
 def _updates(site: Site, apart: frozenset[str] = frozenset()) -> Iterator[tuple[datetime, bool]]:
     """Yield when updates of all packages of one kind started, newest first, and whether they reached their tests."""
     for run in read_history(site.state_dir):
-        is_one = run.get("command") == "update" and not run.get("only") and _list_apart(run) == apart
+        is_one = run.get("command") == "update" and not run.get("only") and list_apart(run) == apart
         if is_one and (at := _begun(run)):
             yield at, run.get("exit_code") in _COUNTED
 
 
 def set_apart(sections: Iterable[Section]) -> frozenset[str]:
     """Return the keys of these facts that set a run apart from updates that can go live."""
-    return _list_apart({key: value for section in sections for key, value in vars(section).items()})
-
-
-def _list_apart(run: Mapping[str, Any]) -> frozenset[str]:
-    sections = (section for section in gather("reported") if section.sets_apart)
-    return frozenset(key.name for section in sections for key in fields(section) if run.get(key.name))
+    return list_apart({key: value for section in sections for key, value in vars(section).items()})
 
 
 def _due_by_interval(site: Site, now: datetime, apart: frozenset[str]) -> datetime | None:

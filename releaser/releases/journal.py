@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -258,7 +258,7 @@ _KEPT_HISTORY = 6 << 20  # bytes that are kept when a history becomes larger tha
 _LONGEST_RUN = 1 << 20  # bytes; the report of an update of 1,000 packages has some 0.2 MiB
 # The kind of a run, by which questions look for the newest: values of fields, and fields that may be empty.
 _VALUES_OF_KIND = ("command", "result", "exit_code", "audit")
-_FACTS_OF_KIND = ("only", "due_at", "blocked", "waits", "live_changed")
+_FACTS_OF_KIND = ("only", "blocked", "waits", "live_changed")
 _MAKING = ("update", "init", "rebuild", "update --override", "bundle install")
 _NOT_IN_HISTORY = ("output",)  # it is in the log and, for tests, in the release
 
@@ -324,7 +324,7 @@ def _shorten_history(state_dir: Path) -> None:
     kinds, makers = dict[str, int](), dict[str, int]()
     for number, (_, run) in enumerate(runs):
         values, facts = map(run.get, _VALUES_OF_KIND), (bool(run.get(name)) for name in _FACTS_OF_KIND)
-        kinds.setdefault(str((*values, *facts)), number)
+        kinds.setdefault(str((*values, *facts, sorted(list_apart(run)))), number)
         if run.get("steps") and os.path.isdir(state_dir / "releases" / str(run.get("release"))):
             makers[f"{run.get('release')} {run.get('command')}"] = number
     wanted = dict.fromkeys((*kinds.values(), *makers.values(), *range(len(runs))))
@@ -344,6 +344,12 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
     except (FileNotFoundError, IsADirectoryError, IrregularFileError):
         return []
     return [_in_words_of_now(run) for _, run in _runs_in(data)]
+
+
+def list_apart(facts: Mapping[str, Any]) -> frozenset[str]:
+    """Return the keys that set a run apart from updates that can go live, see `Section`."""
+    sections = (section for section in gather("reported") if section.sets_apart)
+    return frozenset(key.name for section in sections for key in fields(section) if facts.get(key.name))
 
 
 def making_runs(runs: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -62,7 +62,7 @@ def test_a_release_that_no_longer_fits_is_not_used_and_the_report_says_why(make_
     site.releaser("hold", "alpha", check=0)
     held = site.json("update")
     assert held["headline"].startswith(
-        f"everything is up to date; {first} was not used: alpha is on hold by you since "
+        f"everything is up to date; {first} was not used: alpha is skipped (on hold by you since "
     )
     site.releaser("unhold", "alpha", check=0)
     site.write_dotenv({"GREETING": "hello"})
