@@ -2,11 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.commands import run
 from tests.support.earlier import blocks_as_before
+from tests.support.earlier_wheels import FORMS, install_earlier
 from tests.support.lockless import fill, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -119,3 +122,46 @@ def test_a_first_lock_that_was_cut_off_behind_its_flip_is_finished(make_site: Si
     assert not (site.state_dir / "journal.json").exists()
     site.releaser("rollback", origin, check=0)
     assert {name: (site.path / name).read_bytes() for name in files} == files
+
+
+_STATES = {"bad": "rolled-back", "previous": "good"}
+
+
+@pytest.mark.parametrize("commit", FORMS)
+def test_the_state_that_an_earlier_wheel_wrote_is_kept(make_site: SiteFactory, tmp_path: Path, commit: str) -> None:
+    earlier, site = install_earlier(commit, tmp_path / "earlier"), make_site(venv=True)
+
+    def do(*words: str) -> str:
+        return run([earlier, *words, "--project", site.path], cwd=tmp_path, env=site.env, check=0).stdout
+
+    do("init")
+    site.publish("alpha", "1.1.0")
+    do("update")
+    do("hold", "beta")
+    do("rollback")
+    live, head = site.live_id(), site.head()
+    do("pin", live)
+    before, listed = site.snapshot(), json.loads(do("list", "--json"))
+    was = {row["id"]: (_STATES.get(row["state"], row["state"]), row["pinned"]) for row in listed}
+    assert sorted(state for state, _ in was.values()) == ["live", "rolled-back"]
+    ran = [entry["run_id"] for entry in json.loads(do("history", "--json"))]
+
+    status = site.json("status")
+    assert (status["problems"], status["live"], status["interrupted"]) == ([], live, False)
+    assert [one["name"] for one in status["on_hold"]] == ["alpha", "beta"]
+    assert (states(site), site.snapshot()) == (was, before)
+    site.releaser("verify", "--all", check=0)
+    assert site.json("update")["result"] == "no-changes"
+    assert (site.live_id(), site.head()) == (live, head)
+    site.publish("alpha", "1.2.0")
+    site.publish("beta", "1.1.0")
+    assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
+    site.releaser("rollback", check=0)
+    assert site.live_id() == live
+    site.releaser("unhold", "beta", check=0)
+    site.releaser("prune", check=0)
+    assert states(site)[live] == ("live", True)
+    assert site.json("status")["problems"] == []
+    runs = json.loads(site.releaser("history", "--json", check=0).stdout)  # earlier runs lack later fields
+    assert [entry["run_id"] for entry in runs][-len(ran) :] == ran
+    assert {entry["result"] for entry in runs} <= {"updated", "rolled-back", "no-changes"}
