@@ -137,6 +137,10 @@ class Blocker(Frozen):
     #: would lock it, but is refused, is known to fail, or would install nothing.
     by: str
     reason: str
+    #: Since when, as ISO 8601; empty if that is not known.
+    since: str = ""
+    #: The way to let the version in; empty if only time helps.
+    remedy: str = ""
 
 
 class OutdatedPackage(Frozen):
@@ -149,6 +153,36 @@ class OutdatedPackage(Frozen):
     next: str | None = None
     #: Why the latest version is not installed; empty if the next update installs it.
     blocked_by: tuple[Blocker, ...] = ()
+
+
+class NewerVersion(Frozen):
+    """A version that is newer than the live one."""
+
+    version: str
+    #: When its first file was uploaded, as ISO 8601; null if the index does not say.
+    uploaded: str | None = None
+    #: Why it is not installed; empty if the next update installs it.
+    blocked_by: tuple[Blocker, ...] = ()
+
+
+class PackageAnswer(Frozen):
+    """One package, and why each newer version is not installed."""
+
+    name: str
+    #: The version in the live release or, without one, in uv.lock.
+    version: str
+    #: The live release; null without one.
+    release: str | None
+    #: The newest version for any Python; null if no index has the package.
+    latest: str | None
+    #: The version that the next update installs; null if it stays.
+    next: str | None
+    #: The requirements of the project and of installed packages, in words.
+    required_by: tuple[str, ...]
+    #: Newest first, down to the version that the next update installs or, without one, to the live one.
+    newer: tuple[NewerVersion, ...]
+    #: True if there are more versions below these.
+    more: bool = False
 
 
 class RunBrief(Frozen):
@@ -336,6 +370,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "audit": (AuditAnswer,),
     "verify": (Verified, list[Verified]),
     "outdated": (list[OutdatedPackage],),
+    "why": (PackageAnswer,),
     "packages": (list[InstalledPackage],),
     "export": (Exported,),
     "status": (Status,),

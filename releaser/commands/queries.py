@@ -280,6 +280,16 @@ def outdated(ctx: CommandContext) -> None:
     ctx.output.answer(found.packages, outdated_text, empty="all packages are at their newest versions")
 
 
+@command(section="Look closer", example="releaser why django")
+@click.argument("package", shell_complete=completion.packages)
+def why(ctx: CommandContext, package: str) -> None:
+    """Show who requires a package, what blocks each newer version, and how to let it in."""
+    from releaser.pipelines.status import why as ask
+    from releaser.reporting.text import package_text
+
+    ctx.output.answer(ask(ctx.site(), package), package_text)
+
+
 def _duration(option: str, value: str) -> float:
     from releaser.site.values import duration
 

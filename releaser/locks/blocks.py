@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
+from releaser.system.words import first_few
 
 
 class Block(Frozen):
@@ -25,6 +26,14 @@ class Block(Frozen):
     together: tuple[str, ...] = ()
     #: The end of the output of the failed tests.
     output: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason with the tests that failed, by what and since when; settings are not named again."""
+        reason = self.reason + (f" in {first_few(self.tests)}" if self.tests else "")
+        holder = {"tests": "on hold by the tests", "person": "on hold by you"}.get(self.by, "")
+        words = " ".join(filter(None, (holder, f"since {self.since[:10]}" if self.since else "")))
+        return f"{reason} ({words})" if reason and words else reason or words
 
     def __post_init__(self) -> None:
         if self.by == "activation":  # as earlier versions wrote it

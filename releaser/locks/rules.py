@@ -6,7 +6,7 @@ To add a rule, write a subclass of `Rule`, and see capabilities.py.
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import field
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
@@ -238,6 +238,8 @@ class Rule(ABC):
     name: str
     #: True if it may object to a locked version, which mostly stays.
     judges_locked = False
+    #: The way to let a version in, for people; `{name}` is its package.
+    remedy = ""
 
     def objection(self, wanted: Wanted) -> str:
         """Return the reason against a version; empty without one."""
@@ -263,6 +265,7 @@ class Held(Rule):
     """A package that a person holds stays at the live version."""
 
     name = "person"
+    remedy = "`releaser unhold {name}`"
 
     def block(self, wanted: Wanted) -> Block | None:
         """Return the hold."""
@@ -279,6 +282,7 @@ class Failed(Rule):
     """
 
     name = "tests"
+    remedy = "`releaser unhold {name}`"
 
     def block(self, wanted: Wanted) -> Block | None:
         """Return the failure that blocks a version."""
@@ -295,6 +299,7 @@ class Constraint(Rule):
 
     name = "constraint"
     judges_locked = True
+    remedy = "change that line, and commit it"
 
     def objection(self, wanted: Wanted) -> str:
         """Object to versions that the file excludes, unless the package is locked and not to be upgraded."""
@@ -311,6 +316,7 @@ class Ignored(Rule):
     """A package in the setting `ignore` stays at the locked version."""
 
     name = "ignore"
+    remedy = "change `ignore`: `releaser config ignore` names its file"
 
     def objection(self, wanted: Wanted) -> str:
         """Object to every other version."""
@@ -346,6 +352,7 @@ class Level(Rule):
     """The setting `upgrade` limits how far a package may go at once; a fix of a vulnerability may go further."""
 
     name = "policy"
+    remedy = 'set `upgrade_packages = {{{name} = "all"}}`'
 
     def objection(self, wanted: Wanted) -> str:
         """Object to versions beyond that limit."""
@@ -370,6 +377,7 @@ class TooYoung(Rule):
     """A version must have a minimum age; the upload limits for uv are in `releaser.locks.limits`."""
 
     name = "age"
+    remedy = 'set `min_age_packages = {{{name} = "0"}}`'
 
     def objection(self, wanted: Wanted) -> str:
         """Object to younger versions."""
@@ -409,7 +417,7 @@ def find_failed(rules: Rules, name: str, version: str) -> Block | None:
     several = version.split(", ")
     failed = [hold for hold in holds if hold.version in several]
     if failed:
-        return _block_like(failed[-1], version, failed[-1].reason)
+        return replace(_block_like(failed[-1], version, failed[-1].reason), tests=failed[-1].tests)
     # If a constraint excludes the live version, the package must leave it: then failures do not block other versions.
     live = rules.packages.live_version(name)
     if not holds or version == rules.packages.demanded.get(name) or rules.beyond(name, live):
@@ -468,6 +476,12 @@ def find_below(rules: Rules, failed: Block) -> str | None:
 
 
 RULES: tuple[Rule, ...] = make("rules")
+
+
+def find_remedy(by: str, name: str) -> str:
+    """Return the way to let in a version that is blocked `by` a rule; empty if the rule names none."""
+    rule = Failed.name if by in BY_FAILURES else by
+    return next((one.remedy.format(name=name) for one in RULES if one.name == rule), "")
 
 
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterable[Block]:

@@ -16,7 +16,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live
 from releaser.sources import choose_source
 from releaser.system.frozen import Frozen
-from releaser.system.words import first_few, why_held
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from releaser.core.run import Workspace
@@ -155,7 +155,7 @@ def _explain_another_lock(goal: Goal, release: Release) -> str:
     before, after = (versions_for(lock, python) for lock in (lock_of(release), goal.resolution.lock))
     names = [change.name for change in changes_between(before, after)]
     held = [block for block in goal.resolution.on_hold if block.name in names]
-    reasons = (f"{block.name} is skipped ({why_held(block.reason, by=block.by, since=block.since)})" for block in held)
+    reasons = (f"{block.name} is skipped ({block.why})" for block in held)
     return "; ".join(reasons) or f"this update takes other versions of {first_few(names)}"
 
 

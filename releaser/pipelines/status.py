@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from releaser.answers import (
     FailedCandidate,
     OnHold,
     OutdatedPackage,
+    PackageAnswer,
     ReleaseDetails,
     RunBrief,
     Status,
@@ -413,13 +415,25 @@ def outdated(site: Site) -> OutdatedReport:
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
+    from releaser.resolution.outdated import survey
+
+    return survey(site, confinement().lock_builds(site), find_fixes=partial(_find_fixes, site)).report()
+
+
+def why(site: Site, name: str) -> PackageAnswer:
+    """Return who requires a package, and why each newer version is not installed.
+
+    Raises UsageError if it is not locked; otherwise as `outdated`.
+    """
+    from releaser.resolution.outdated import explain_package
+
+    return explain_package(site, name, confinement().lock_builds(site), find_fixes=partial(_find_fixes, site))
+
+
+def _find_fixes(site: Site) -> Mapping[str, str]:
     from releaser.candidate.audit import audit_release, is_asked
-    from releaser.resolution.outdated import find_outdated
 
-    def find_fixes() -> Mapping[str, str]:
-        live = store_of(site).live()
-        if live is None or not is_asked(site) or AuditSettings.of(site).security_fixes != "early":
-            return {}
-        return audit_release(site, site.uv.executable, live).fixes()
-
-    return find_outdated(site, confinement().lock_builds(site), find_fixes=find_fixes)
+    live = store_of(site).live()
+    if live is None or not is_asked(site) or AuditSettings.of(site).security_fixes != "early":
+        return {}
+    return audit_release(site, site.uv.executable, live).fixes()

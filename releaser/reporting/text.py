@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ExitCode, Finding
 from releaser.locks.blocks import Block
+from releaser.locks.rules import BY_FAILURES, find_remedy
 from releaser.releases.journal import MailSection
 from releaser.reporting.changes import changes_table, security_text
 from releaser.site.restart_settings import OutageSection
 from releaser.system.frozen import Frozen
-from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate, why_held
+from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import CommitOnHold, FailedCandidate, OnHold, OutdatedPackage, ReleaseDetails, Status
+    from releaser.answers import (
+        CommitOnHold,
+        FailedCandidate,
+        NewerVersion,
+        OnHold,
+        OutdatedPackage,
+        PackageAnswer,
+        ReleaseDetails,
+        Status,
+    )
     from releaser.locks.origins import Deviation
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
@@ -146,14 +156,25 @@ def on_hold_lines(on_hold: Iterable[Block], *, commands: bool = True) -> list[st
 
     Of many versions with one reason, as after a rollback, the first few are named.
     """
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Block]] = defaultdict(list)
     for held in on_hold:
         see = f"; see `releaser show {held.release}`" if commands and held.release else ""
-        reason = held.reason + (f" in {first_few(held.tests)}" if held.tests else "")
-        together = f", with {first_few(held.together)}" if held.together else ""
-        version = f"{held.name} {held.version}".strip() + together
-        groups[why_held(reason, by=held.by, since=held.since) + see].append(one_line(version, limit=100))
-    return [f"{_versions(names)}: {one_line(reason)}" for reason, names in groups.items()]
+        lifted_by = held.by if commands and held.by in ("person", *BY_FAILURES) else ""
+        groups[held.why + see, lifted_by].append(held)
+    return [
+        f"{_versions([*map(_with_together, held)])}: {one_line(reason)}{_way_in(by, held)}"
+        for (reason, by), held in groups.items()
+    ]
+
+
+def _with_together(held: Block) -> str:
+    together = f", with {first_few(held.together)}" if held.together else ""
+    return one_line(f"{held.name} {held.version}".strip() + together, limit=100)
+
+
+def _way_in(by: str, held: Iterable[Block]) -> str:
+    remedy = find_remedy(by, " ".join(dict.fromkeys(one_line(one.name) for one in held)))
+    return f"; to let it in: {remedy}" if remedy else ""
 
 
 def on_hold_passages(on_hold: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
@@ -348,3 +369,33 @@ def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
     heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "BLOCKED BY"], *rows])
     reasons = ([f"    {one_line(blocker.reason)}" for blocker in one.blocked_by] for one in packages)
     return [heading, *itertools.chain.from_iterable([line, *below] for line, below in zip(lines, reasons, strict=True))]
+
+
+def package_text(found: PackageAnswer) -> list[str]:
+    """Return the text of `why` for people."""
+    lines = [f"{found.name} {found.version}: {f'live in {found.release}' if found.release else 'locked'}"]
+    lines += [f"newest: {found.latest}"] if found.latest else []
+    lines += [f"required: {one_line(one)}" for one in found.required_by]
+    if not found.newer:
+        unknown = "no index has it, so newer versions are not known"
+        return [*lines, "It is at its newest version." if found.latest else unknown]
+    for alike, group in itertools.groupby(found.newer, key=_blocks_alike):
+        versions = list(group)
+        own = [(block.by, block.reason, block.remedy) for block in versions[0].blocked_by]
+        blocked_by = alike if versions[1:] else own
+        named = first_few([one_line(one.version) for one in versions], 3)
+        uploaded = f" (uploaded {versions[0].uploaded[:10]})" if versions[0].uploaded else ""
+        by = ", ".join(dict.fromkeys(by for by, *_ in blocked_by))
+        lines.append(f"{named}{uploaded}: {by or 'nothing; the next update installs it'}")
+        for _, reason, remedy in blocked_by:
+            lines.append(f"    {one_line(reason)}")
+            lines += [f"    to let it in: {one_line(remedy)}"] if remedy else []
+    return [*lines, *(["older versions are not shown"] if found.more else ())]
+
+
+def _blocks_alike(one: NewerVersion) -> tuple[tuple[str, str, str], ...]:
+    """Return the blocks of a version without its number."""
+    parts = ((block.by, block.reason, block.remedy) for block in one.blocked_by)
+    return tuple(
+        (by, reason.replace(one.version, "it"), remedy.replace(one.version, "VERSION")) for by, reason, remedy in parts
+    )

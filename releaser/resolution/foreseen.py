@@ -52,6 +52,9 @@ class Foreseen(Frozen):
     #: Why the update would not install it; empty if it would. `by` is a kind of `Blocker`.
     refused: str = ""
     by: str = "constraint"
+    #: As in `Blocker`.
+    since: str = ""
+    remedy: str = ""
 
 
 class Outlook(Frozen):
@@ -121,11 +124,19 @@ class Outlook(Frozen):
                 return replace(foreseen, refused=reason, by="no-changes")
             failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
-            return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
+            names = " ".join(dict.fromkeys(deviation.name for deviation in error.found))
+            remedy = f"`releaser update`, then `releaser accept {names}`"
+            return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused", remedy=remedy)
         except (PreflightError, ResolutionError):  # `check` reports it
             return foreseen
         if failed is not None and not failed.sick:
-            return replace(foreseen, refused=_explain_failure(failed), by="failed")
+            return replace(
+                foreseen,
+                refused=_explain_failure(failed),
+                by="failed",
+                since=failed.since,
+                remedy="`releaser update --force`",
+            )
         return foreseen
 
     def _is_as_live(self, found: LockFile, group: str | None) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import Marker, UndefinedEnvironmentName
@@ -15,7 +17,16 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
-from releaser.locks.versions import Uploads, limits_in_force, newest, parse_version, times_of, uploads_in
+from releaser.locks.versions import (
+    Uploads,
+    is_newer,
+    limits_in_force,
+    newest,
+    order,
+    parse_version,
+    times_of,
+    uploads_in,
+)
 from releaser.releases.venv import requirements_in
 from releaser.system.environment import nearest_settings_of_uv, settings_of_uv_in_force
 from releaser.system.files import read_text
@@ -53,11 +64,37 @@ class AvailableVersions(Frozen):
     fitting: str | None
     #: The upload times of versions.
     times: Mapping[tuple[str, str], datetime | None]
+    #: The marker for the Pythons of the newest; empty for all.
+    marker: str = ""
+
+
+class Demand(Frozen):
+    """The requirement of a project or a package."""
+
+    #: `the project`, perhaps with a part of its pyproject.toml, or a package with its version.
+    asker: str
+    requirement: Requirement
+
+    def __str__(self) -> str:
+        return f"{self.asker} requires {self.requirement.name}{self.requirement.specifier}"
+
+    @property
+    def is_own(self) -> bool:
+        """True if the project has it."""
+        return self.asker.startswith("the project")
+
+    def is_for(self, name: str) -> bool:
+        """True if it is for this package."""
+        return canonicalize_name(self.requirement.name) == name
+
+    def excludes(self, name: str, version: str) -> bool:
+        """True if it is for this package, and excludes this version."""
+        return self.is_for(name) and not self.requirement.specifier.contains(version, prereleases=True)
 
 
 def requirements_for(
     site: Site, live: Release | None, graph: Graph, python: str, names: Collection[str]
-) -> Iterator[tuple[str, Requirement]]:
+) -> Iterator[Demand]:
     """Yield the requirements on packages: of the project, with all extras and groups, and of installed packages."""
     project, uv = site.pyproject.table("project"), site.pyproject.table("tool", "uv")
     asked = [("the project", project.get("dependencies"))]
@@ -72,13 +109,13 @@ def requirements_for(
     for asker, texts in asked:
         wanted = (text for text in (texts if isinstance(texts, list) else ()) if _asks_for(text, names))
         for requirement in _select_applying(wanted, environment, extras=()):
-            yield asker, requirement
+            yield Demand(asker=asker, requirement=requirement)
     for package in requirements_in(live.venv if live is not None else site.project.venv):
         if package.name not in graph.own:
             extras = graph.extras.get(package.name, frozenset())
             wanted = (requirement for requirement in package.requires if _asks_for(requirement, names))
             for requirement in _select_applying(wanted, environment, extras=extras):
-                yield f"{package.name} {package.version}", requirement
+                yield Demand(asker=f"{package.name} {package.version}", requirement=requirement)
 
 
 def _asks_for(text: object, names: Collection[str]) -> bool:
@@ -87,13 +124,15 @@ def _asks_for(text: object, names: Collection[str]) -> bool:
     return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
 
 
-def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
-    """Map the requirements, in words, that exclude a version of a package to those who have them."""
-    return {
-        f"{asker} requires {one.name}{one.specifier}": asker
-        for asker, one in requirements
-        if canonicalize_name(one.name) == name and not one.specifier.contains(wanted, prereleases=True)
-    }
+def find_line(text: str, demand: Demand) -> int | None:
+    """Return the line of a pyproject.toml that has a requirement; None if no line has all of it."""
+    name = canonicalize_name(demand.requirement.name)
+    for number, line in enumerate(text.splitlines(), start=1):
+        for _, quoted in re.findall(r"""(["'])(.+?)\1""", line):
+            with contextlib.suppress(InvalidRequirement):
+                if _asks_for(quoted, [name]) and Requirement(quoted) == demand.requirement:
+                    return number
+    return None
 
 
 def _select_applying(
@@ -153,13 +192,19 @@ def _settings_with_limits(site: Site) -> tuple[Mapping[str, Any], ...]:
     return settings_of_uv_in_force(site.project.root, site.runner.environ)
 
 
-def ask_newest(
-    site: Site, uv: Uv, locked: Mapping[str, str], choice: Choice, *, offline: bool = False
+def ask_newest(  # noqa: PLR0913 - the parts of a question
+    site: Site,
+    uv: Uv,
+    locked: Mapping[str, str],
+    choice: Choice,
+    *,
+    offline: bool = False,
+    below: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, AvailableVersions]:
     """Return the newest versions of each package in the index, for this Python and for newer ones.
 
-    Pre-releases count for a package that is locked at one. `offline` asks uv's cache instead. Raises PreflightError and
-    ResolutionError.
+    Pre-releases count for a package that is locked at one. `offline` asks uv's cache instead; `below` has versions that
+    are too new. Raises PreflightError and ResolutionError.
     """
     settings_of_uv(site)  # reports unreadable settings
     with temporary_directory() as tree:
@@ -172,6 +217,7 @@ def ask_newest(
 
         versions = {name: parse_version(version) for name, version in locked.items()}
         wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
+        wanted |= {name: ",".join(filter(None, (wanted[name], f"<{one}"))) for name, one in below.items()}
         missing = find_missing(ask, wanted, what=_NOT_ASKED)
         if len(missing) == len(locked):
             return {}
@@ -258,8 +304,28 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
             newest=newest(each["version"] for each in found),
             fitting=newest(fitting) if fitting else None,
             times=times_of(found),
+            marker=str(max(found, key=lambda each: order(each["version"])).get("marker", "")),
         )
     return available
+
+
+def list_between(  # noqa: PLR0913 - the same, and the ends of the list
+    site: Site, uv: Uv, choice: Choice, name: str, *, low: str, high: str, most: int
+) -> Iterator[AvailableVersions]:
+    """Yield the newest versions below each version, from `high` down to the first version that is not newer than `low`.
+
+    At most `most` times. Raises PreflightError.
+    """
+    for _ in range(most):
+        below = high.partition("+")[0]  # uv compares no local parts
+        try:
+            found = ask_newest(site, uv, {name: low}, choice, below={name: below}).get(name)
+        except ResolutionError:  # the index has just answered: there are no others
+            return
+        if found is None or not is_newer(found.newest, low):
+            return
+        yield found
+        high = found.newest
 
 
 def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str, str], *, what: str) -> frozenset[str]:

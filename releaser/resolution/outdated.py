@@ -9,16 +9,19 @@ update then shows which of them the next update installs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.answers import Blocker, OutdatedPackage
+from packaging.markers import Marker
+
+from releaser.answers import Blocker, NewerVersion, OutdatedPackage, PackageAnswer
 from releaser.errors import refuse
-from releaser.locks.installed import versions_for
-from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
-from releaser.locks.rules import Rules, explain
+from releaser.locks.installed import environment_of, versions_for
+from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, find_locked
+from releaser.locks.rules import Rules, explain, find_remedy
 from releaser.locks.versions import Uploads, is_newer, newest
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
@@ -26,8 +29,10 @@ from releaser.releases.store import store_of
 from releaser.resolution.foreseen import Foreseen, Outlook, read_base
 from releaser.resolution.newest import (
     AvailableVersions,
+    Demand,
     ask_newest,
-    find_excluding,
+    find_line,
+    list_between,
     requirements_for,
     settings_of_uv,
     uploads_within_limits,
@@ -35,14 +40,18 @@ from releaser.resolution.newest import (
 from releaser.resolution.resolve import live_lock
 from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.pythons import choose, find_newer_python
+from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.words import why_held
 
 if TYPE_CHECKING:
-    from packaging.requirements import Requirement
+    from pathlib import Path
 
+    from releaser.releases.release import Release
+    from releaser.site.pythons import Choice
     from releaser.site.site import Site
-    from releaser.tools.uv import LockBuilds
+    from releaser.tools.uv import LockBuilds, Uv
+
+_MOST = 25  # versions below the newest that are explained
 
 
 class OutdatedReport(Frozen):
@@ -57,13 +66,92 @@ class OutdatedReport(Frozen):
     newer_python: str | None
 
 
-def find_outdated(
-    site: Site, builds: LockBuilds | None, *, find_fixes: Callable[[], Mapping[str, str]] = dict
-) -> OutdatedReport:
+class Survey(Frozen):
+    """The live packages of a site, their newest versions, and the facts that decide what blocks these."""
+
+    site: Site
+    uv: Uv
+    choice: Choice
+    lock: LockFile
+    graph: Graph
+    live: Release | None
+    #: The versions of the lock for the Python of the site.
+    versions: Mapping[str, str]
+    #: The packages with newer versions on the index.
+    behind: tuple[str, ...]
+    known: KnownVersions
+
+    def report(self) -> OutdatedReport:
+        """Return all packages with newer versions."""
+        versions, own = self.versions, self.graph.own
+        packages = [self.known.describe(name, versions[name]) for name in self.behind]
+        packages += self.known.unseen({name: one for name, one in versions.items() if name not in {*self.behind, *own}})
+        seen = {package.name for package in packages}
+        return OutdatedReport(
+            packages=tuple(sorted(packages, key=lambda package: package.name)),
+            elsewhere=tuple(sorted(self.lock.versions.keys() - self.graph.from_index - own - seen)),
+            unknown=tuple(name for name in self.known.locked if name not in self.known.available),
+            newer_python=self.known.newer_python,
+        )
+
+    def explain(self, name: str) -> PackageAnswer:
+        """Return why each newer version of a package is not installed. Raises PreflightError."""
+        known, version = self.known, self.versions[name]
+        available, described = known.available.get(name), known.describe_any(name, version)
+        coming, live = described.next if described else None, newest(version.split(", "))
+        low = newest((coming or version).split(", "))
+        steps = [available] if available is not None and name in self.behind else []
+        if steps and is_newer(steps[0].newest, low):
+            for step in list_between(self.site, self.uv, self.choice, name, low=live, high=steps[0].newest, most=_MOST):
+                steps += [step] if coming or is_newer(step.newest, low) else []
+                if not is_newer(step.newest, low):
+                    break
+        times = {key: time for step in steps for key, time in step.times.items()}
+        known = replace(known, uploads=Uploads(times=times).merge(known.uploads))
+        newer = [known.describe_version(name, step, coming) for step in steps]
+        if described is not None and not steps:  # such as a commit
+            newer = [NewerVersion(version=described.latest, blocked_by=described.blocked_by)]
+        return PackageAnswer(
+            name=name,
+            version=version,
+            release=self.live.id if self.live is not None else None,
+            latest=available.newest if available is not None else None,
+            next=coming,
+            required_by=tuple(dict.fromkeys(str(one) for one in known.demands if one.is_for(name))),
+            newer=tuple(newer),
+            more=len(steps) > _MOST and is_newer(steps[-1].newest, low),
+        )
+
+
+def explain_package(
+    site: Site, name: str, builds: LockBuilds | None, *, find_fixes: Callable[[], Mapping[str, str]] = dict
+) -> PackageAnswer:
+    """Return why each newer version of a package is not installed; the rest as in `survey`.
+
+    Raises UsageError if it is not locked, or is part of the checkout.
+    """
+    found = find_locked(_read_lock(site, store_of(site).live()), name)
+    return survey(site, builds, find_fixes=find_fixes, also=found).explain(found)
+
+
+def _read_lock(site: Site, live: Release | None) -> LockFile:
+    """Return the lock of the live release, or, without one, of the checkout. Raises PreflightError."""
+    if (running := lock_of(live)).data:
+        return running
+    try:
+        return LockFile.read(site.project.lock)
+    except (OSError, InvalidLockError):
+        message = f"{site.project.lock} is not a valid lock"
+        refuse("lock-unreadable", message, "Run `uv lock` to make a new one. Run `releaser check` for details.")
+
+
+def survey(
+    site: Site, builds: LockBuilds | None, *, find_fixes: Callable[[], Mapping[str, str]] = dict, also: str = ""
+) -> Survey:
     """Ask the index for versions newer than the lock of the live release, or, without one, of the checkout.
 
     `builds` says how uv builds packages to learn their requirements; `find_fixes` maps packages to the versions that
-    fix a vulnerability.
+    fix a vulnerability. The requirements on the package `also` are known even if it has no newer version.
 
     Raises PreflightError, and ResolutionError if the index cannot be reached.
     """
@@ -71,15 +159,11 @@ def find_outdated(
     live, checkout = store_of(site).live(), EMPTY
     with contextlib.suppress(OSError, InvalidLockError):
         checkout = LockFile.read(site.project.lock)
-    running = lock_of(live)
-    lock = running if running.data else checkout
-    if not lock.data:
-        message = f"{site.project.lock} is not a valid lock"
-        refuse("lock-unreadable", message, "Run `uv lock` to make a new one. Run `releaser check` for details.")
+    lock = _read_lock(site, live)
     graph = Graph.of(lock)
     uv = replace(site.uv, lock_builds=builds)
     choice = choose(site, uv)
-    versions = versions_for(lock, live.manifest.python if running.data and live else choice.version)
+    versions = versions_for(lock, live.manifest.python if live and lock_of(live).data else choice.version)
     locked = {name: newest(versions[name].split(", ")) for name in sorted(graph.from_index)}
     available = ask_newest(site, uv, locked, choice)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
@@ -103,24 +187,28 @@ def find_outdated(
             available=available,
             find_fixes=find_fixes,
         ).foresee()
-    known = _KnownVersions(
+    known = KnownVersions(
         rules=rules,
         uploads=Uploads(times=times).merge(uploads_within_limits(site, base, now)),
         python=choice.version,
+        newer_python=find_newer_python(site, uv, choice.version),
         locked=locked,
         available=available,
         foreseen=foreseen,
         takes=site.supply.takes,
-        requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
+        demands=tuple(requirements_for(site, live, graph, choice.version, [*behind, *filter(None, [also])])),
+        project=site.project.pyproject,
     )
-    packages = [known.describe(name, versions[name]) for name in behind]
-    packages += known.unseen({name: one for name, one in versions.items() if name not in {*behind, *graph.own}})
-    seen = {package.name for package in packages}
-    return OutdatedReport(
-        packages=tuple(sorted(packages, key=lambda package: package.name)),
-        elsewhere=tuple(sorted(lock.versions.keys() - graph.from_index - graph.own - seen)),
-        unknown=tuple(name for name in locked if name not in available),
-        newer_python=find_newer_python(site, uv, choice.version),
+    return Survey(
+        site=site,
+        uv=uv,
+        choice=choice,
+        lock=lock,
+        graph=graph,
+        live=live,
+        versions=versions,
+        behind=tuple(behind),
+        known=known,
     )
 
 
@@ -134,27 +222,57 @@ def _may_move_unseen(lock: LockFile) -> bool:
 # The blocks
 
 
-class _KnownVersions(Frozen):
+class KnownVersions(Frozen):
     """The facts that decide what blocks a version."""
 
     rules: Rules
     uploads: Uploads
     python: str
+    #: As in `Status`.
+    newer_python: str | None
     locked: Mapping[str, str]
     available: Mapping[str, AvailableVersions]
     #: The packages that the next update would install; empty if nothing may be newer.
     foreseen: Foreseen
     #: The name of the lock that goes live unchanged; empty if the rules choose the versions.
     takes: str
-    #: The requirements, each with the project or package that has it.
-    requirements: tuple[tuple[str, Requirement], ...]
+    demands: tuple[Demand, ...]
+    #: The pyproject.toml.
+    project: Path
 
     def describe(self, name: str, locked: str) -> OutdatedPackage:
         """Describe a package with a newer version on the index than the `locked` one."""
-        latest, coming = self.available[name].newest, self._find_next(name, locked)
-        comes = coming is not None and latest in coming.split(", ")
-        blocked_by = () if comes else tuple(self._blockers(name, coming))
-        return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, blocked_by=blocked_by)
+        found, coming = self.available[name], self._find_next(name, locked)
+        closest = found.fitting or self.locked[name]
+        comes_closer = is_newer(closest, self.locked[name])
+        blocked_by = self._explain_python(found, f"; {closest} is the newest for it" if comes_closer else "")
+        if comes_closer:
+            blocked_by += self._explain(name, closest, coming)
+        comes = coming is not None and found.newest in coming.split(", ")
+        return OutdatedPackage(
+            name=name,
+            locked=locked,
+            latest=found.newest,
+            next=coming,
+            blocked_by=() if comes else tuple(blocked_by),
+        )
+
+    def describe_version(self, name: str, found: AvailableVersions, coming: str | None) -> NewerVersion:
+        """Describe the newest version of these."""
+        uploaded = self.uploads.times.get((name, found.newest))
+        blocked_by = self._explain(name, found.newest, coming, self._explain_python(found))
+        return NewerVersion(
+            version=found.newest,
+            uploaded=uploaded.isoformat(timespec="seconds") if uploaded else None,
+            blocked_by=tuple(blocked_by),
+        )
+
+    def describe_any(self, name: str, locked: str) -> OutdatedPackage | None:
+        """Describe a package; None if nothing is newer."""
+        found = self.available.get(name)
+        if found is not None and is_newer(found.newest, self.locked[name]):
+            return self.describe(name, locked)
+        return next(self.unseen({name: locked}), None)
 
     def unseen(self, locked: Mapping[str, str]) -> Iterator[OutdatedPackage]:
         """Describe updates to something that is not an index's newest version, such as a commit."""
@@ -172,49 +290,76 @@ class _KnownVersions(Frozen):
         reached = (self.foreseen.versions or {}).get(name)
         return None if self.foreseen.refused or reached == locked else reached
 
-    def _blockers(self, name: str, coming: str | None) -> Iterator[Blocker]:
-        """Yield the blocks against the newest version of a package."""
-        latest = self.available[name].newest
-        fitting = self.available[name].fitting or self.locked[name]
-        comes_closer = is_newer(fitting, self.locked[name])
-        if is_newer(latest, fitting):
-            closest = f"; {fitting} is the newest for it" if comes_closer else ""
-            yield Blocker(by="python", reason=f"{latest} needs a newer Python than {self.python}{closest}")
-        if not comes_closer or (coming is not None and fitting in coming.split(", ")):
+    # The explanation of one version
+
+    def _explain_python(self, found: AvailableVersions, note: str = "") -> list[Blocker]:
+        """Return the block against the newest version of these, if the Python of the site is too old for it."""
+        if found.newest == found.fitting:
+            return []
+        lowest, newer = re.search(r"python_full_version >= '(\d+\.\d+)", found.marker), self.newer_python
+        remedy = f"install Python {lowest[1]}, then `releaser rebuild --python {lowest[1]}`" if lowest else ""
+        if newer and found.marker and Marker(found.marker).evaluate(environment_of(newer)):
+            remedy = f"`releaser rebuild --python {newer}`"
+        reason = f"{found.newest} needs a newer Python than {self.python}{note}"
+        return [Blocker(by="python", reason=reason, remedy=remedy)]
+
+    def _explain(
+        self, name: str, version: str, coming: str | None, by_python: Sequence[Blocker] = ()
+    ) -> Iterator[Blocker]:
+        """Yield the blocks against a version; none if it is coming."""
+        if coming is not None and version in coming.split(", "):
             return
+        yield from by_python
         if self.takes:
-            yield Blocker(by="policy", reason=f"this site takes {self.takes}")
-        holds = list(explain(self.rules, name, fitting, self.uploads))
-        constraints = [*self._constraints(name, fitting, is_on_hold=bool(holds or self.takes))]
-        for reason in constraints:
-            yield Blocker(by="constraint", reason=reason)
+            remedy = f"`uv lock --upgrade-package {name}` where you develop, then commit and push uv.lock"
+            yield Blocker(by="policy", reason=f"this site takes {self.takes}", remedy=remedy)
+        holds = list(explain(self.rules, name, version, self.uploads))
+        is_on_hold = bool(holds or self.takes or by_python)
+        constraints = [*self._constraints(name, version, is_on_hold=is_on_hold)]
+        yield from (Blocker(by="constraint", reason=reason, remedy=remedy) for reason, remedy in constraints)
         for hold in holds:
-            yield Blocker(by=hold.by, reason=why_held(hold.reason, by=hold.by, since=hold.since))
-        if self._is_reached(name, fitting) or not (constraints or holds or self.takes):
+            yield Blocker(by=hold.by, reason=hold.why, since=hold.since, remedy=find_remedy(hold.by, name))
+        if self._is_reached(name, version) or not (constraints or is_on_hold):
             yield from self._refusals()
 
     def _refusals(self) -> Iterator[Blocker]:
-        if self.foreseen.refused:
-            yield Blocker(by=self.foreseen.by, reason=self.foreseen.refused)
+        found = self.foreseen
+        if found.refused:
+            yield Blocker(by=found.by, reason=found.refused, since=found.since, remedy=found.remedy)
 
     def _is_reached(self, name: str, wanted: str) -> bool:
         return wanted in (self.foreseen.versions or {}).get(name, "").split(", ")
 
-    def _constraints(self, name: str, wanted: str, *, is_on_hold: bool) -> Iterable[str]:
-        against, versions = find_excluding(self.requirements, name, wanted), self.foreseen.versions
+    def _constraints(self, name: str, wanted: str, *, is_on_hold: bool) -> Iterable[tuple[str, str]]:
+        """Return the requirements and limits against a version, each with its remedy."""
+        demands = [one for one in self.demands if one.excludes(name, wanted)]
+        versions, against = self.foreseen.versions, {str(one): self._find_remedy(one) for one in demands}
         if versions is None:
-            return against
+            return against.items()
         if name not in versions:
-            return ["the next update removes it, as nothing requires it"]
+            return [("the next update removes it, as nothing requires it", "")]
         if self._is_reached(name, wanted):
             return []
         if is_on_hold:  # only requirements of the project, and of packages that stay, block it in addition
             stay = {f"{one} {version}" for one, version in versions.items()}
-            return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
+            return {str(one): self._find_remedy(one) for one in demands if one.is_own or one.asker in stay}.items()
         if limit := self._own_limit(name, wanted):
-            return [limit]
+            return [(limit, "change that setting")]
         reached = newest(versions[name].split(", "))
-        return against or [f"the requirements of the project and its packages, taken together, allow {reached} at most"]
+        together = f"the requirements of the project and its packages, taken together, allow {reached} at most"
+        conflict = f"`uv lock --dry-run --upgrade-package {name}=={wanted}` names the conflict"
+        return against.items() or [(together, conflict)]
+
+    def _find_remedy(self, demand: Demand) -> str:
+        """Say where a requirement can be changed, or which package has to be upgraded first."""
+        if demand.is_own:
+            line = find_line(read_text(self.project, errors="replace"), demand)
+            return f"change it in pyproject.toml{f', line {line}' if line else ''}, run `uv lock`, and commit both"
+        asker = demand.asker.partition(" ")[0]
+        found = self.available.get(asker)
+        if found is not None and is_newer(found.newest, self.locked[asker]):
+            return f"a newer {asker}: `releaser why {asker}`"
+        return f"no newer {asker} exists; `override-dependencies` of [tool.uv] overrules it"
 
     def _own_limit(self, name: str, version: str) -> str:
         """Say that a time limit in uv's settings blocks a version; empty if none does."""

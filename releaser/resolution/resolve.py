@@ -26,7 +26,6 @@ from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.resolution.newest import (
     ask_newest,
     files_without_time,
-    find_excluding,
     requirements_for,
     sets_time_limits,
     uploads_within_limits,
@@ -201,7 +200,7 @@ class TreeResolver(Frozen):
         ahead = {name: one for name, one in fitting.items() if one and is_newer(one, names[name])}
         if ahead:
             asked = list(requirements_for(site, self.live, graph, self.choice.version, ahead))
-            ahead = {name: version for name, version in ahead.items() if not find_excluding(asked, name, version)}
+            ahead = {name: one for name, one in ahead.items() if not any(each.excludes(name, one) for each in asked)}
         times = {key: time for name in ahead for key, time in found[name].times.items()}
         return ahead, Uploads(times=times)
 

@@ -199,13 +199,6 @@ def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_char
     return f"{first}[... {what} cut ...]\n{last}".rstrip("\n")
 
 
-def why_held(reason: str, *, by: str, since: str) -> str:
-    """Say why a package is on hold, by what and since when; settings are not named again."""
-    holder = {"tests": "on hold by the tests", "person": "on hold by you"}.get(by, "")
-    words = " ".join(filter(None, (holder, f"since {since[:10]}" if since else "")))
-    return f"{reason} ({words})" if reason and words else reason or words
-
-
 def timestamp() -> str:
     """Return the current time as in state files: ISO 8601, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

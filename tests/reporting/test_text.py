@@ -132,21 +132,23 @@ def test_of_a_long_output_the_end_is_shown() -> None:
 
 
 LATE = "2026-11-19T03:00:00+00:00"
+UNHOLD = "; to let it in: `releaser unhold alpha`"
 
 
 @pytest.mark.parametrize(
     ("by", "since", "reason", "line"),
     [
-        ("rollback", LATE, "rolled back", "alpha 2.0: rolled back (since 2026-11-19)"),
-        ("tests", LATE, "exit code 1", "alpha 2.0: exit code 1 (on hold by the tests since 2026-11-19)"),
-        ("person", LATE, "", "alpha 2.0: on hold by you since 2026-11-19"),
-        ("person", "", "ask Ada", "alpha 2.0: ask Ada (on hold by you)"),
+        ("rollback", LATE, "rolled back", f"alpha 2.0: rolled back (since 2026-11-19){UNHOLD}"),
+        ("tests", LATE, "exit code 1", f"alpha 2.0: exit code 1 (on hold by the tests since 2026-11-19){UNHOLD}"),
+        ("person", LATE, "", f"alpha 2.0: on hold by you since 2026-11-19{UNHOLD}"),
+        ("person", "", "ask Ada", f"alpha 2.0: ask Ada (on hold by you){UNHOLD}"),
         ("policy", "", "`upgrade` keeps it out", "alpha 2.0: `upgrade` keeps it out"),
     ],
 )
 def test_of_what_is_on_hold_it_is_said_by_what_and_since_when(by: str, since: str, reason: str, line: str) -> None:
     held = Block(name="alpha", version="2.0", reason=reason, by=by, since=since)
     assert on_hold_lines([held]) == [line]
+    assert on_hold_lines([held], commands=False) == [line.removesuffix(UNHOLD)]
 
 
 def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_latest_out() -> None:

@@ -37,6 +37,7 @@ def test_what_is_locked_as_the_newest_is_not_read_further() -> None:
                 ("beta", "3.0"): datetime(2026, 3, 2, 10, tzinfo=UTC),
                 ("beta", "2.0"): datetime(2026, 2, 2, 10, tzinfo=UTC),
             },
+            marker="python_full_version >= '3.13'",
         ),
     }
 
