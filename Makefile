@@ -14,7 +14,7 @@ TIER := scripts/tier.py
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 BENCH := .venv-bench
-# ansible-core and ansible-lint, for the tests of scripts/ansible.
+# For the tests of scripts/ansible, and the linters of what CI services and builders of containers read.
 FLEET := .venv-fleet
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)

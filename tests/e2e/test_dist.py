@@ -137,6 +137,7 @@ def test_any_wheel_of_a_checkout_brings_man_pages_and_completions(clone: Path, t
         for place in ("man1/releaser-update.1", "man5/releaser-settings.5"):
             found = subprocess.check_output(["man", "-w", Path(place).stem], env=env, encoding="utf-8")
             assert Path(found.strip()) == share / "man" / place
+    assert (share / "releaser/ci/check-pull-request").is_file()  # which the jobs of CI services start
     for name in ("zsh/site-functions/_releaser", "fish/vendor_completions.d/releaser.fish"):
         assert "_RELEASER_COMPLETE=" in (share / name).read_text(encoding="utf-8")
     script = (

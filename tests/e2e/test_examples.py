@@ -112,7 +112,8 @@ def commands(block: Block) -> Iterator[Command]:
         yield Command(text=re.sub(r"(?m)^([\d*/]+ ){5}", "", block.text))
         return
     if block.language == "yaml":
-        yield Command(text="\n".join(re.findall(r"(?m)^ +- (.+)$", block.text)))
+        script = block.text.partition("script:\n")[2]
+        yield Command(text="\n".join(re.findall(r"(?m)^ +- (.+)$", script)))
         return
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         found = re.match(r"(?:.*\\\n)*.*\n", part)

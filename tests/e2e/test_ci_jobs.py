@@ -1,0 +1,123 @@
+"""The GitHub Action and the GitLab template: their steps are run on a fresh checkout of a site, and linted."""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.commands import Finished, console_script, run, uv_executable
+from tests.support.guards import require
+from tests.support.sites import SampleSite, SiteFactory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = REPOSITORY / "share" / "releaser"
+ACTION, GITLAB, CONTAINERFILE = REPOSITORY / "action.yml", SHARED / "ci/gitlab.yml", SHARED / "container/Containerfile"
+LINTERS = REPOSITORY / ".venv-fleet" / "bin"
+# In place of `python3 -m venv`: an environment in which releaser is already, and whose pip notes what it gets.
+VENV = """\
+#!/bin/sh -e
+mkdir -p "$3/bin" "$3/share"
+ln -sf {releaser} {uv} "$3/bin"
+ln -sfn {shared} "$3/share/releaser"
+printf '#!/bin/sh\\necho "$@" >>{log}\\n' >"$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+PUBLIC = {"before_live": "touch ../acted", "after_live": "touch ../acted", "restart": "touch ../acted"}
+Job = Callable[..., Finished]
+
+
+def github(override: str) -> tuple[str, dict[str, str]]:
+    """Return the commands of the action, and what GitHub and its inputs set."""
+    content = read(ACTION)
+    values = {name: one["default"] for name, one in content["inputs"].items()} | {"override": override}
+    lines, env = [], {"GITHUB_ACTION_PATH": str(REPOSITORY)}
+    for step in content["runs"]["steps"]:
+        for name, value in step.get("env", {}).items():
+            env[name] = re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: values[found[1]], value)
+        lines.append(f"(\n{step['run']})")
+    return "\n".join(lines), env
+
+
+def gitlab(override: str) -> tuple[str, dict[str, str]]:
+    """Return the commands of the template, and what its variables set."""
+    job = read(GITLAB)["releaser"]
+    return "\n".join(job["script"]), {**job["variables"], "OVERRIDE": override}
+
+
+def read(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site whose settings are for the server, where alone its health check succeeds."""
+    return make_site(settings={**PUBLIC, "health_check": "false"})
+
+
+@pytest.fixture
+def job(site: SampleSite, tmp_path: Path) -> Job:
+    """Run the job of a service with packages to try, in a checkout like that of the service: shallow, on no branch."""
+    place, programs = tmp_path / "job", tmp_path / "programs"
+    clone: list[str | Path] = ["git", "clone", "--quiet", "--depth=1", site.remote.as_uri(), place / "site"]
+    run(clone, cwd=tmp_path, env=site.env, check=0)
+    run(["git", "checkout", "--quiet", "--detach"], cwd=place / "site", env=site.env, check=0)
+    programs.mkdir()
+    paths = {"releaser": console_script(), "uv": uv_executable(), "shared": SHARED, "log": tmp_path / "pip"}
+    text = VENV.format(**{name: shlex.quote(str(path)) for name, path in paths.items()})
+    (programs / "python3").write_text(text, encoding="utf-8")
+    (programs / "python3").chmod(0o755)
+
+    def start(service: Callable[[str], tuple[str, dict[str, str]]], override: str = "") -> Finished:
+        shutil.copytree(site.index.path, place / "index", dirs_exist_ok=True)
+        script, variables = service(override)
+        env = {**site.env, **variables, "PATH": f"{programs}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path / "temp")}
+        finished = run(["bash", "-eo", "pipefail", "-c", script], cwd=place / "site", env=env)
+        assert not (place / "acted").exists()
+        return finished
+
+    return start
+
+
+def test_packages_are_tried_with_the_tests_of_the_site(site: SampleSite, job: Job, tmp_path: Path) -> None:
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0")
+    tried = job(github, "\n  alpha==1.1.0\nbeta==1.1.0\n")
+    assert tried.returncode == 0, tried
+    assert "everything is ready for an update" in tried.stderr
+    assert "the tests pass with alpha==1.1.0, beta==1.1.0. Nothing went live" in tried.stderr
+    installing = (tmp_path / "pip").read_text(encoding="utf-8").splitlines()
+    pinned = "install --quiet --only-binary :all: --require-hashes --requirement constraints.txt"
+    assert installing == [pinned, "install --quiet --no-deps ."]
+    # On a machine that was used before: git has removed what it ignores, and nothing around the checkout.
+    (tmp_path / "job" / "site" / ".venv").unlink()
+    site.publish("alpha", "1.2.0", broken=True)
+    assert job(gitlab, "alpha==1.2.0").returncode == 5
+    installing = (tmp_path / "pip").read_text(encoding="utf-8").splitlines()[len(installing) :]
+    assert installing == ["install --quiet --only-binary :all: venv-releaser"]
+
+
+def test_without_packages_the_site_is_checked_alone(job: Job, tmp_path: Path) -> None:
+    assert job(gitlab).returncode == 0
+    assert not (tmp_path / "job" / ".releaser").exists()
+    (tmp_path / "job" / "site" / "uv.lock").unlink()
+    assert job(github).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION),
+        ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", GITLAB),
+        ("hadolint", CONTAINERFILE),
+    ],
+    ids=lambda words: words[-1].name,
+)
+def test_they_are_what_their_readers_expect(words: tuple[str | Path, ...]) -> None:
+    require(LINTERS.is_dir(), "check-jsonschema and hadolint are needed: `make .venv-fleet/.ready`")
+    run([LINTERS / words[0], *words[1:]], cwd=REPOSITORY, env=os.environ, check=0)
