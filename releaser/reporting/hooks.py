@@ -46,7 +46,7 @@ def run_hook(  # noqa: PLR0913 - a hook, its subject, and its defaults
     The hook gets the `report`, or the one so far. The programs of its release, in `venv`, come first on its PATH.
     Raises ToolError.
     """
-    words: tuple[str, ...] = getattr(site.settings, hook) or command
+    words: tuple[str, ...] = getattr(site.settings, hook, None) or command
     if not words:
         return ""
     current = report or _report_so_far(site, log, hook, venv.parent.name if venv else None)

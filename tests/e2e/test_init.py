@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import changed_files, silent, steps, under_umask
+from tests.e2e.test_recovery import whole
 from tests.live.pair import interpreter
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
@@ -220,3 +222,25 @@ def test_a_project_that_is_one_directory_of_a_bigger_repository(make_site: SiteF
 
     (top / "README").write_text("Unsure.\n", encoding="utf-8")
     assert "not clean: README" in site.releaser("update", check=3).stderr
+
+
+@pytest.mark.parametrize("behind_link", [False, True])
+def test_an_adoption_that_is_cut_off_between_its_steps_loses_nothing(
+    make_site: SiteFactory, *, behind_link: bool
+) -> None:
+    """Where the file system cannot exchange directory and link, there is nothing at .venv for a moment."""
+    site = make_site(venv=True)
+    inode = site.link.stat().st_ino
+    if behind_link:
+        elsewhere = site.link.rename(site.outer / "venv")
+        site.link.symlink_to(elsewhere)
+    place = "releaser.pipelines.adopt:replace_symlink" if behind_link else "pathlib:Path.rename"
+    interrupted(site, "init", at=Point(place=place), exchange=False)
+    assert site.link.exists() is behind_link
+    assert "was adopting the project; this is finished or undone now" in site.json("init")["recovered"]
+    assert site.link.stat().st_ino == inode
+    whole(site)
+    (adopted,) = site.json("list")
+    site.update_to("alpha", "1.1.0")
+    assert site.json("rollback")["release"] == adopted["id"]
+    whole(site)

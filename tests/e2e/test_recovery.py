@@ -99,28 +99,6 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
     assert [row["state"] for row in site.json("list")] == ["rolled-back", "live"]
 
 
-@pytest.mark.parametrize("behind_link", [False, True])
-def test_an_adoption_that_is_cut_off_between_its_steps_loses_nothing(
-    make_site: SiteFactory, *, behind_link: bool
-) -> None:
-    """Where the file system cannot exchange directory and link, there is nothing at .venv for a moment."""
-    site = make_site(venv=True)
-    inode = site.link.stat().st_ino
-    if behind_link:
-        elsewhere = site.link.rename(site.outer / "venv")
-        site.link.symlink_to(elsewhere)
-    place = "releaser.pipelines.adopt:replace_symlink" if behind_link else "pathlib:Path.rename"
-    interrupted(site, "init", at=Point(place=place), exchange=False)
-    assert site.link.exists() is behind_link
-    assert "was adopting the project; this is finished or undone now" in site.json("init")["recovered"]
-    assert site.link.stat().st_ino == inode
-    whole(site)
-    (adopted,) = site.json("list")
-    site.update_to("alpha", "1.1.0")
-    assert site.json("rollback")["release"] == adopted["id"]
-    whole(site)
-
-
 # What was changed after the crash, or is damaged
 
 

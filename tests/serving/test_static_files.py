@@ -10,7 +10,8 @@ import pytest
 from releaser.serving import static_files
 from releaser.serving.static_files import are_in_place
 from releaser.site.django_settings import StaticSettings
-from releaser.site.settings import Settings
+from releaser.site.in_force import InForce
+from releaser.site.settings import AllSettings, Settings
 from releaser.tools.django import StaticFiles
 
 
@@ -52,3 +53,9 @@ def test_those_of_another_release_are_in_place_if_they_are_the_same_and_nobody_t
     assert [are_in_place(site, one) for one in (first, second, third)] == [False, False, True]
     CHANGES[change](site)
     assert not are_in_place(site, third)
+
+
+def test_a_commit_changes_after_static_only_once_it_is_live() -> None:
+    settings: Any = AllSettings
+    found: Any = InForce.of(settings(), settings(after_static=("make", "b")))
+    assert (found.settings.after_static, [one.name for one in found.waiting]) == (None, ["after_static"])

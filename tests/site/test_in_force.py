@@ -16,7 +16,6 @@ ROWS: list[tuple[str, Any, Any, Any]] = [
     ("before_build", A, B, A),
     ("before_build", A, None, None),
     ("before_live", A, B, A),
-    ("after_static", None, B, None),
     ("uv", None, "./uv", None),
     ("uv", "/opt/uv", None, None),
     ("python", None, "3.13", "3.13"),

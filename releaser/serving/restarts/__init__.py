@@ -64,7 +64,7 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     health_check = HealthSettings.of(site).health_check
     if health_check and not is_url(health_check):
         commands["health_check"] = shlex.split(health_check)[0]
-    commands |= {name: words[0] for name in HOOKS if (words := getattr(site.settings, name))}
+    commands |= {name: words[0] for name in HOOKS if (words := getattr(site.settings, name, None))}
     link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may have no link
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))
