@@ -152,6 +152,12 @@ class PreflightError(ReleaserError):
         self.findings = findings
 
 
+def refuse_any(*findings: Finding | None) -> None:
+    """Raise a PreflightError with the findings, if there are any."""
+    if found := tuple(filter(None, findings)):
+        raise PreflightError(*found)
+
+
 def refuse(code: str, message: str, advice: str) -> NoReturn:
     """Raise a PreflightError with one finding; within an `except`, the caught error becomes its context."""
     raise PreflightError(Finding(code, message, advice))

@@ -33,6 +33,7 @@ from releaser.errors import (
     ReleaserError,
     UsageError,
     os_reason,
+    refuse_any,
 )
 from releaser.site.ownership import admit
 from releaser.system.files import TooLargeError
@@ -92,8 +93,7 @@ class CommandContext(Frozen):
         site = (open_site if self.creates_pyproject else find_site)(self.project, os.environ)
         self.output.redactor.learn(site.redactor.secrets)
         self.warn(finding.message for finding in site.findings if not self.creates_pyproject)
-        if misplaced := find_misplaced_state(site.project):
-            raise PreflightError(misplaced)
+        refuse_any(find_misplaced_state(site.project))
         return site
 
     def request(self) -> Request:

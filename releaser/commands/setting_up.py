@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
-from releaser.errors import PreflightError, ReleaserError, UsageError
+from releaser.errors import PreflightError, ReleaserError, UsageError, refuse_any
 from releaser.serving.restarts import restart_words
 from releaser.system.words import first_few
 
@@ -86,8 +86,7 @@ def setup(
         )
 
     is_open = asks and kind is None and at is None
-    if findings := [*filter(None, [find_unwritable_outer(site.project)])]:
-        raise PreflightError(*findings)
+    refuse_any(find_unwritable_outer(site.project))
     into = _choose_file(ctx, site, into) if asks else into
     plan = make_plan(wanted, pipeline.NONE if is_open else kind or pipeline.usual_schedule(site))
     if ctx.dry_run:

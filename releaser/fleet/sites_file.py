@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from releaser.errors import Finding, PreflightError, os_reason, refuse
+from releaser.errors import Finding, PreflightError, os_reason, refuse, refuse_any
 from releaser.site.addresses import Address, MailSettings, addresses
 from releaser.site.loading import load
 from releaser.site.location import DEFAULT_VENV
@@ -61,8 +61,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     """
     real = os.path.realpath(file)
     try:
-        if found := find_other_writer(file):
-            raise PreflightError(found)
+        refuse_any(find_other_writer(file))
         table = tomllib.loads(read_text(Path(real)))
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
@@ -75,8 +74,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     for part in () if problems else (table.get("settings", {}), table.get("mail", {})):
         given |= {name: value for name, value in _variables(part).items() if name in of_mail}
     own = load(table={}, pyproject=file, env_file=None, environ=given)
-    if problems or own.problems:
-        raise PreflightError(*problems, *own.problems)
+    refuse_any(*problems, *own.problems)
     sites, warnings = _list(table)
     return SitesFile(
         sites=sites,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from releaser.core.gate import Case, Gate, Refusal, Verdict
-from releaser.errors import Findings, PreflightError
+from releaser.errors import Findings, PreflightError, refuse_any
 from releaser.serving.static_checks import asks_django, can_collect, check_static_files
 from releaser.serving.static_files import Collected
 
@@ -28,8 +28,7 @@ class StaticFiles(Gate):
                     return None
                 if unknown := check_static_files(site, findings):
                     step.warns(unknown)
-                if findings:
-                    raise PreflightError(*findings)
+                refuse_any(*findings)
         except PreflightError as error:
             return Refusal(error=error)
         return None

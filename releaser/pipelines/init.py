@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.results import mark_good
 from releaser.core.adoption import adopter, venv_kind
-from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse
+from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse, refuse_any
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
@@ -56,8 +56,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         return PipelineResult(result="updated", headline=headline, advice=advice)
     if what != "adopted":
         differences = () if force else adopter().find_unsynced(run.site)
-        if findings := (*adopter().find_open(run.site), *differences):
-            raise PreflightError(*findings)
+        refuse_any(*adopter().find_open(run.site), *differences)
     run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
     adopt(run.site, run.log, facts)
     release = run.store.live()

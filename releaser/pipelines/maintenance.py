@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.errors import FollowUpError, PreflightError
+from releaser.errors import FollowUpError, refuse_any
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.release import refuse_moved, refuse_without_live
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
@@ -60,8 +60,7 @@ def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:
 
 def _refuse_unclear(site: Site) -> None:
     """Refuse wrong settings, whose defaults might delete too much, and a moved symlink. Raises PreflightError."""
-    if site.findings:
-        raise PreflightError(*site.findings)
+    refuse_any(*site.findings)
     refuse_moved(store_of(site))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from releaser.capabilities import gather
-from releaser.errors import Finding, NoSuchReleaseError, PreflightError
+from releaser.errors import Finding, NoSuchReleaseError, refuse_any
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
@@ -360,6 +360,4 @@ def refuse_without_live(store: ReleaseStore) -> NoReturn:
 
 def refuse_moved(store: ReleaseStore) -> None:
     """Check that the symlink was not moved by a person or program. Raises PreflightError."""
-    finding = find_moved_link(store)
-    if finding is not None:
-        raise PreflightError(finding)
+    refuse_any(find_moved_link(store))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.errors import Finding, ResolutionError, ToolError, error_line, refuse_any
 from releaser.resolution.version_settings import S3Settings
 from releaser.site.project import local_sources
 from releaser.site.values import S3
@@ -80,8 +80,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
     sources, place, tree = S3Settings.of(site).sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
     if not sources or not site.supply.asks_others:
         return
-    if findings := tuple(source_findings(site)):
-        raise PreflightError(*findings)
+    refuse_any(*source_findings(site))
     with log.step("sources") as step:
         try:
             if place != tree:  # a copy in a staging tree would not be updated

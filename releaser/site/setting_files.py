@@ -11,7 +11,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import PreflightError, refuse
+from releaser.errors import refuse, refuse_any
 from releaser.site.loading import SECRETS, read_variables
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.files import read_file, replace_file
@@ -71,8 +71,7 @@ def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
     from dotenv.parser import parse_stream
 
     before = read_text_if_there(path)
-    if broken := read_variables(path).findings:
-        raise PreflightError(*broken)
+    refuse_any(*read_variables(path).findings)
     parts = [[one.key, one.original.string, one.value] for one in parse_stream(io.StringIO(before or ""))]
     for name, value in values.items():
         quoted = value.replace("\\", "\\\\").replace("'", "\\'")
