@@ -93,7 +93,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="tests",
-        settings=("checkout.staging_settings.StagingSettings",),
+        settings=("site.staging_settings.StagingSettings",),
         state=("releases.journal.LIVE_TESTS", "checkout.staging.MARKS", "checkout.staging.EARLIER_TREES"),
         checks=("checkout.untracked.staging_link_findings",),
         sealed=("site.site.StagingFacts", "candidate.output.TestFacts"),
@@ -260,7 +260,7 @@ CAPABILITIES = (
         settings=("reporting.notice_settings.ServiceSettings",),
         reporters=("reporting.reporters.apprise.Apprise",),
     ),
-    Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
+    Capability(name="projects without git", state=("site.shadow.SHADOW_FILE",)),
     Capability(name="override", elsewhere=("commands.elsewhere.override.OPTION",)),
     Capability(
         name="bundles",

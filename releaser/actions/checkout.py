@@ -17,7 +17,7 @@ from releaser.checkout.move import (
 from releaser.checkout.output import place_links
 from releaser.core.action import Action
 from releaser.core.run import name_run
-from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse
+from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse_any
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.uptime import boot_id
@@ -45,8 +45,8 @@ class Checkout(Action):
         place_links(site, change.log, deployment.release)
         save_lock(site)
         return {
-            "before": site.name_of(target.head),
-            "after": site.name_of(target.commit),
+            "before": site.git.name_of(target.head),
+            "after": site.git.name_of(target.commit),
             "boot": boot_id(),
             "files": True,
         }
@@ -90,15 +90,16 @@ class Checkout(Action):
     def resume(self, change: Change) -> None:
         """Refuse if the commit was moved and git is gone, unless `git` is false. Keep edits of the files."""
         site, entry, move = change.site, change.entry, move_of(change)
-        if move.before and move.moves_code and site.lacks_git:
+        if move.before and move.moves_code:
             run_name, root = name_run(entry.command, entry.run_id), site.project.root
-            refuse(
+            lacking = Finding(
                 "git-gone",
                 f"{run_name} was interrupted. To finish or undo it, releaser needs .git, but {root} and its parents "
                 f"have none",
                 "Restore .git, and run the command again. To continue with the code as it is, "
                 f"{how_to_set('git', 'false')}.",
             )
+            refuse_any(site.git_gone(lacking))
         if change.record(self.name).get("files"):
             keep_edits(site, change.log, move)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import CODE, INCLUDED, BundleManifest
 from releaser.errors import ToolError, reason_of, refuse
-from releaser.system.files import only_files, read_if_there, sync_directory, sync_file_system, write_new_file
+from releaser.system.files import only_files, sync_directory, sync_file_system
 from releaser.system.temporary import sweep_temporary, temporary_directory
 from releaser.tools.git import Git
 from releaser.tools.git_reader import WITHOUT_HOOKS
@@ -90,13 +90,7 @@ def fetch_bundle(git: Git, file: Path, commit: str) -> None:
 
 def exclude(git: Git, paths: Iterable[str]) -> None:
     """Make git ignore files below the root of `git`, only in this repository. Raises ToolError and OSError."""
-    missing = [path for path in paths if not git.ignores(path)]
-    if missing:
-        file = git.layout.common_directory / "info" / "exclude"
-        file.parent.mkdir(exist_ok=True)
-        above = os.path.relpath(git.root, git.layout.top)
-        lines = ("/" + os.path.normpath(os.path.join(above, path)) for path in missing)
-        write_new_file(file, (read_if_there(file) or b"") + "".join(f"{line}\n" for line in lines).encode())
+    git.exclude(*(git.root / path for path in paths if not git.ignores(path)))
 
 
 def check_out_bundle(git: Git, file: Path, commit: str, branch: str) -> None:

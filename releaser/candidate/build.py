@@ -175,7 +175,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
     site, live = work.site, work.live.manifest if work.live else None
-    known, commit = VenvFacts.of(live).interpreter, site.name_of(site.tree.commit)
+    known, commit = VenvFacts.of(live).interpreter, site.git.name_of(site.tree.commit)
     installed = VenvFacts(
         fingerprint=seal_files(str(candidate.directory)),
         interpreter=ask_if_possible(site.runner, candidate.venv, known) if tests != "failed" else None,

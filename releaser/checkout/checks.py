@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import own_commits
-from releaser.checkout.shadow import list_code, missing_git, record_code
-from releaser.checkout.staging_settings import StagingSettings
-from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set
+from releaser.errors import Finding, ToolError, error_line, how_to_set, refuse_any
 from releaser.site.project import local_sources
+from releaser.site.shadow import missing_git
 from releaser.site.site import Checkout
+from releaser.site.staging_settings import StagingSettings
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen
@@ -298,8 +298,8 @@ def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
     For a project without git, commits the code to the shadow repository first if `records`; raises PreflightError if
     that fails. An error in the project's own repository is left to preflight.
     """
-    if records and not site.project.has_git:
-        record_code(site)
+    if records:
+        site.git.record_code()
     project, environment = site.project, site.settings.environment_file
     files = {str(path): path for path in (project.lock, project.pyproject, project.outer / ".env")}
     if environment:
@@ -307,10 +307,8 @@ def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
     state, listing = site.checkout_state(), None
     with contextlib.suppress(ToolError):
         listing = site.git.listing()
-    if state and state.head and not project.has_git:
-        state = replace(state, dirty=tuple(site.git.list_unrecorded(list_code(site))))
     return CheckoutSnapshot(
-        state=state and replace(state, listing=listing),
+        state=state and replace(state, dirty=(*state.dirty, *site.git.list_unrecorded()), listing=listing),
         files={name: read_if_there(path) for name, path in files.items()},
         untracked=_read_untracked(site, listing),
         link=link_text(project.venv),
@@ -330,8 +328,7 @@ def with_own_changes(
 
 def refuse_changes(site: Site, before: CheckoutSnapshot) -> None:
     """Raise PreflightError with the changes, if a person changed the checkout since a snapshot."""
-    if findings := find_changes(site, before):
-        raise PreflightError(*findings)
+    refuse_any(*find_changes(site, before))
 
 
 def find_changes(site: Site, before: CheckoutSnapshot) -> tuple[Finding, ...]:

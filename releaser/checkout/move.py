@@ -323,8 +323,7 @@ def _is_edited(site: Site, path: Path, data: bytes, known: _KnownContents) -> bo
         return False
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
-        commits = known.commits if site.project.has_git else ()  # a shadow repository keeps only its last commit
-        return not any(is_same_text(site.git.data(commit, name), data) for commit in commits)
+        return not any(is_same_text(site.git.data(commit, name), data) for commit in known.commits)
     return True
 
 

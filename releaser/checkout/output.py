@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.files import leads_straight, led_elsewhere
-from releaser.checkout.staging_settings import StagingSettings
-from releaser.errors import BuildError, Finding, PreflightError, ToolError
+from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse_any
 from releaser.releases.contents import BUILT
 from releaser.releases.store import store_of
 from releaser.reporting.hook_settings import BuildSettings
+from releaser.site.staging_settings import StagingSettings
 from releaser.system.files import (
     clear_name,
     exchange,
@@ -56,12 +56,9 @@ def output_findings(site: Site) -> Iterator[Finding]:
     if not paths:
         return
     key = site.sources.get("build_output", "build_output")
-    if not project.has_git:
-        yield Finding(
-            "output-needs-git",
-            f"{key} needs git, but the project is not under git",
-            "Remove the setting, or run `git init`.",
-        )
+    message = f"{key} needs git, but the project is not under git"
+    if lacking := site.without_git(Finding("output-needs-git", message, "Remove the setting, or run `git init`.")):
+        yield lacking
         return
     if BuildSettings.of(site).before_build is None:
         advice = "Set `before_build` to the command that builds it, or remove `build_output`."
@@ -245,11 +242,10 @@ def place_links(site: Site, log: RunLog, release: Release) -> None:
         link, text = site.project.checkout / path, _text_of(site, path)
         if link_text(link) == text:
             continue
-        if found := led_elsewhere(site, "build_output", path, root=site.project.checkout):
-            raise PreflightError(found)
+        refuse_any(led_elsewhere(site, "build_output", path, root=site.project.checkout))
         if link.is_symlink():
             raise PreflightError(_in_the_way(site, path, f"a symlink to {os.readlink(link)}"))
-        _exclude(site, path)
+        site.git.exclude(link)
         if os.path.lexists(link):
             _keep_what_was_there(site, log, path)
         else:
@@ -299,18 +295,6 @@ def _lead_to_kept(venv: Path, path: str, kept: Path) -> None:
         place.symlink_to(os.path.relpath(kept, place.parent))
         known = list_output(venv)
         replace_file(venv / _PATHS, "".join(f"{output}\n" for output in (*known, path)).encode())
-
-
-def _exclude(site: Site, path: str) -> None:
-    """Let git ignore the symlink: `dist/` in .gitignore matches only a directory. Raises OSError."""
-    layout = site.git.layout
-    line = "/" + os.path.relpath(site.project.checkout / path, layout.top)
-    file = layout.common_directory / "info" / "exclude"
-    before = read_if_there(file) or b""
-    if line.encode() not in before.splitlines():
-        file.parent.mkdir(exist_ok=True)
-        separator = b"" if not before or before.endswith(b"\n") else b"\n"
-        replace_file(file, before + separator + line.encode() + b"\n")
 
 
 def leave_output(site: Site, venv: Path) -> list[str]:

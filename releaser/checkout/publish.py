@@ -112,7 +112,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     the lock does not publish it, only `init` commits.
     """
     if not site.project.has_git:
-        if not site.lacks_git:
+        if not site.project.uses_git:
             note_due(site, commit=False, push=False)  # due since the project was under git
         if ExportSettings.of(site).requirements_export and is_same_text(
             read_if_there(site.project.lock), read_file(release.lock)

@@ -17,9 +17,8 @@ from releaser.checkout.checks import (
     unreachable,
 )
 from releaser.checkout.publish import SEEN, own_commits
-from releaser.checkout.shadow import list_code
 from releaser.core.target import Target
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse, refuse_any
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
@@ -123,7 +122,7 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
             step.says(f"stays at {head[:12]}: commit {hold.commit[:12]} {hold.reason}")
             return replace(stay, commits=behind, commit_on_hold=hold, offered=remote_head)
         _refuse_other_places(site, remote_head)
-        _refuse_filters(site, remote_head)
+        refuse_any(*filter_findings(site, remote_head))
         _refuse_unsigned(site, remote_head)
         # git would refuse most of these files, too. But a file that is identical to the pulled one would look like
         # git's own, and an undo of the move would delete it.
@@ -169,11 +168,6 @@ def _refuse_other_places(site: Site, commit: str) -> None:
             refuse("commit-moves-places", message, f"{advice} {key}.")
 
 
-def _refuse_filters(site: Site, commit: str) -> None:
-    if findings := tuple(filter_findings(site, commit)):
-        raise PreflightError(*findings)
-
-
 def _refuse_unsigned(site: Site, commit: str) -> None:
     """Refuse a commit without a required signature now; git would refuse it only when the service is stopped."""
     if site.git.lacks_signature(commit, site.branch):
@@ -192,15 +186,11 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
 def has_other_code(site: Site, release: Release) -> bool:
     """True if a release was tested with other code than the checkout has; False if unknown. Raises ToolError."""
     manifest = release.manifest
-    if not site.project.has_git:  # a code key of git, or of another pyproject.toml, cannot be compared
-        is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
-        key = site.code_key("HEAD") if is_known else ""
-        if not key or manifest.created_at.timestamp() < (site.project.shadow / "config").stat().st_mtime:
-            return False  # the release is older than the shadow repository, which does not know its code
-        return key != manifest.code_key or not {*site.git.list_unrecorded(list_code(site))} <= {*site.own_files()}
-    if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
+    if not manifest.code_key:
         return False
-    return not _has_code_of(site, release, "HEAD")
+    if not manifest.commit:  # a code key of another pyproject.toml cannot be compared
+        return not release.pyproject.is_file() and site.git.differs_from(manifest.code_key, since=manifest.created_at)
+    return site.git.head() not in ("", manifest.commit) and not _has_code_of(site, release, "HEAD")
 
 
 def _has_code_of(site: Site, release: Release, commit: str) -> bool:
@@ -227,7 +217,7 @@ def code_of_release(site: Site, release: Release) -> Target:
     Raises ToolError, and PreflightError if the move is impossible, or would lose a commit that is only here.
     """
     git, manifest = site.git, release.manifest
-    head = git.commit("HEAD")
+    head = git.head()
     if not manifest.commit or not has_other_code(site, release):
         return Target(head=head, commit=head)
     if not git.has_commit(manifest.commit):
@@ -239,7 +229,7 @@ def code_of_release(site: Site, release: Release) -> Target:
             f"{waiting} is in progress" if waiting else f"the checkout is on {branch or 'no branch'}, not {wanted}"
         )
         refuse("code-cannot-return", f"the code cannot be rolled back: {obstacle}", _KEEP)
-    _refuse_filters(site, manifest.commit)
+    refuse_any(*filter_findings(site, manifest.commit))
     _refuse_loss(site, manifest.commit, head)
     commit = commit_with_lock(site, release, manifest.commit)
     return Target(head=head, commit=commit, brings_code=True, forward=False)

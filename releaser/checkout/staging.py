@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from releaser.checkout.files import overlay_included
 from releaser.checkout.output import look_at_made, refuse_undeclared
 from releaser.checkout.publish import SEEN
-from releaser.checkout.shadow import list_code
 from releaser.checkout.untracked import (
     carrier_to,
     check_room,
@@ -103,12 +102,9 @@ def stage_aside(seen: Site, log: RunLog, target: Target, *, whole: bool = True) 
     Files around the checkout also appear around the tree, if `pyproject.toml`, `uv.toml` or the lock refer to them.
     `whole` is as in `staging_tree`. Raises BuildError and PreflightError.
     """
-    site, shadow, commit = seen, seen.git, target.commit
-    if site.project.has_git:
-        site = replace(seen, git_variables={})
-    else:
-        commit = shadow.commit("HEAD")
-    place, pulled = shadow.layout.git_directory.parent, target.pulled
+    shadow, pulled = seen.git, target.pulled
+    variables, commit = shadow.to_stage(target.commit)
+    site, place = replace(seen, git_variables=variables), shadow.layout.git_directory.parent
     tree = _Aside(site=site, place=place, commit=commit, pulled=pulled, shadow=shadow, whole=whole)
     return _stage(site, log, tree)
 
@@ -122,11 +118,7 @@ def see_aside(site: Site, base: Path, known: str | None = None) -> Site:
     place = base.joinpath(*site.git.layout.top.parts[1:])
     try:
         place.mkdir(parents=True)
-        if site.project.has_git:
-            shadow = site.git.shadow(place)
-        else:
-            shadow = replace(site, git_variables={"GIT_DIR": str(place / ".git")}).git
-            shadow.record(list_code(site))
+        shadow = site.git.shadow(place)
         if known is not None:
             shadow.set_reference(SEEN, known)
     except (ToolError, OSError) as error:
@@ -208,7 +200,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             staged = _fill(tree, head=head)
         except (ToolError, OSError) as error:
             raise _unmade(place, error) from error
-        step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.carried.describe()])))
+        step.says(", ".join(filter(None, [(site.git.name_of(commit) or "")[:12], staged.carried.describe()])))
     # State directory and symlink stay those of the checkout.
     staged_site = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
@@ -274,7 +266,7 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     if not is_due(site):
         return
     try:
-        before = look_at_made(site) if goes_live and site.project.has_git else None
+        before = look_at_made(site) if goes_live else None
     except ToolError as error:
         raise _unmade(site.git.layout.top, error) from error
     with log.step("before_build") as step:

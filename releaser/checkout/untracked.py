@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.checkout.output import declared_places
-from releaser.checkout.staging_settings import StagingSettings
 from releaser.core.confinement import confinement
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import Finding, ToolError, refuse_any
 from releaser.reporting.hook_settings import BuildSettings
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.space import Need, find_lacks
+from releaser.site.staging_settings import StagingSettings
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
@@ -334,8 +334,7 @@ def check_room(place: Path, entries: Sequence[Entry]) -> None:
         inodes=sum(entry.files if entry.how == "copy" else 1 for entry in entries if entry.how != "omit"),
         remedy=f"add the paths that the tests do not need to `staging_omit` (the largest: {named})" if named else "",
     )
-    if lacks := tuple(find_lacks([need])):
-        raise PreflightError(*lacks)
+    refuse_any(*find_lacks([need]))
 
 
 def weigh(path: Path, *, most_files: int = 0, most_bytes: int = 0) -> tuple[int, int, bool]:

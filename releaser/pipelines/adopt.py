@@ -258,7 +258,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     usage, commit = measure(directory), None
     with contextlib.suppress(ToolError):
         commit = site.git.commit("HEAD")
-    known = site.name_of(commit)
+    known = site.git.name_of(commit)
     python, locked = version_in(directory / "venv") or "unknown", LockFile.read(lock)
     manifest = Manifest(
         id=name,

@@ -27,7 +27,7 @@ from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
 from releaser.checkout.files import place_included, sort_included
-from releaser.errors import PreflightError, ToolError, how_to_set, reason_of, refuse
+from releaser.errors import Finding, PreflightError, ToolError, how_to_set, reason_of, refuse, refuse_any
 from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -38,7 +38,6 @@ from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import choose_dependency_group, needed_groups
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership, find_foreign_parent
-from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
 from releaser.site.supply import SupplyFacts
 from releaser.sources.bundle import Bundle
@@ -103,8 +102,8 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
 def _find_trust(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
     """Return the trusted signers of a project that does not exist yet, by `.env` next to it. Raises PreflightError."""
     env_file = place.parent / ".env"
-    refuse_finding(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
-    refuse_finding(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
+    refuse_any(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
+    refuse_any(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
     loaded = load(table={}, pyproject=place / "pyproject.toml", env_file=env_file, environ=environ)
     return _trust(place, BundleSettings.of(loaded), wanted.signers)
 
@@ -278,9 +277,9 @@ def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
     """Unpack the files where uv and git find them, as hard links into the pool. Raises PreflightError."""
-    if not site.project.has_git:
-        message = f"{site.project.root} is not under git, but the bundle of {manifest.release} contains commits"
-        refuse("needs-git", message, "Install it in a new directory: --into DIRECTORY.")
+    message = f"{site.project.root} is not under git, but the bundle of {manifest.release} contains commits"
+    advice = "Install it in a new directory: --into DIRECTORY."
+    refuse_any(site.without_git(Finding("needs-git", message, advice)))
     try:
         pool.prepare()
         for file in manifest.files:

@@ -178,8 +178,8 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     back.
     """
     live = goal.work.live
-    if goal.builds or live is None or target.brings_code or not site.project.has_git:
-        return "stays"  # without git, only the checkout has the lock
+    if goal.builds or live is None or target.brings_code:
+        return "stays"
     git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock, likely=lock_of(live).data)
     try:

@@ -97,8 +97,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
         _place(site, work.site, log, snapshot)
     log.note(*([Finding("first-lock", headline, "The next update installs the locked versions.")] if others else ()))
     run.site = site.reread()
-    if site.project.has_git:
-        push_what_is_due(run.site, log)
+    push_what_is_due(run.site, log)
     python = str(found.installed.python) if found.installed is not None else None
     result = adopt_project(run, force=True, python=python)
     return replace(result, headline=f"{result.headline}; {headline}")

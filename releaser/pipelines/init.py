@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ from releaser.reporting.mail_setup import warnings
 from releaser.serving.restarts import restart_of
 from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import ConventionsSection, find_conventions
-from releaser.system.files import read_text, sync_directory
 
 if TYPE_CHECKING:
     from releaser.core.run import Run
@@ -79,8 +77,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> bool:
 
     Raises PreflightError and BuildError.
     """
-    if findings := (*adopter().find_open(site),):
-        raise PreflightError(*findings)
+    refuse_any(*adopter().find_open(site))
     exclude(site, facts)
     return adopter().adopt(site, log, facts)
 
@@ -109,39 +106,17 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 
 
 def exclude(site: Site, facts: SiteFacts) -> None:
-    """Hide releaser's files in the work tree from `git status`, in this clone only.
-
-    `.venv/` in .gitignore does not match a symlink. Raises BuildError.
-    """
-    if not site.project.has_git:
-        return
+    """Hide releaser's files in the work tree from `git status`. Raises BuildError."""
     project, top, restart_file = site.project, facts.checkout.layout.top, restart_of(site).restart_file(site)
     places = [project.venv, project.state_dir]
     if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
         places.append(restart_file)
-    wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
-    path = facts.checkout.layout.common_directory / "info" / "exclude"
     try:
-        present = read_text(path, errors="surrogateescape") if path.exists() else ""
-        missing = [line for line in wanted if line not in present.splitlines()]
-        if missing:
-            path.parent.mkdir(exist_ok=True)
-            separator = "" if not present or present.endswith("\n") else "\n"
-            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(separator + "\n".join(missing) + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # recovery of an adoption after a power cut does not repeat this
-            sync_directory(path.parent)
+        site.git.exclude(*places)
     except OSError as error:
+        path = facts.checkout.layout.common_directory / "info" / "exclude"
         message = f"{path} cannot be written: {error.strerror}"
         raise BuildError(message, f"Give this user write access to {path}.") from error
-
-
-def _pattern(path: str) -> str:
-    """Return a gitignore(5) pattern that matches only this path."""
-    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
-    text = literal.rstrip(" ")
-    return f"/{text}" + "\\ " * (len(literal) - len(text))
 
 
 def _is_known_to_git(site: Site, path: Path) -> bool:

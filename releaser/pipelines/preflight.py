@@ -92,11 +92,10 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     ignorable = read_notes(site.state_dir).untracked
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
     findings.extend(ignored_findings(site, checkout))
-    if live is not None and live.manifest.commit and site.lacks_git:
+    if live is not None and live.manifest.commit:
         message = f"{site.project.root} was under git when {live.id} was built, but no .git exists here or above now"
-        findings.append(
-            Finding("git-gone", message, f"Restore .git. To continue without git, {how_to_set('git', 'false')}.")
-        )
+        advice = f"Restore .git. To continue without git, {how_to_set('git', 'false')}."
+        findings.extend(filter(None, [site.git_gone(Finding("git-gone", message, advice))]))
     asks_others = scope.asks_others and site.supply.asks_others
     for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))

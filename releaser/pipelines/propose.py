@@ -15,7 +15,7 @@ from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.publish import SEEN, commit_message
 from releaser.checkout.pull import choose_target, fetch
 from releaser.core.run import close_journal
-from releaser.errors import BuildError, Finding, ToolError, refuse
+from releaser.errors import BuildError, Finding, ToolError, refuse, refuse_any
 from releaser.pipelines.decide import decide, explain_no_retry, find_rebuild_reason, refuse_unusable_live
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
@@ -81,8 +81,8 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
 
 def _find_live(site: Site) -> Release:
     """Return the live release of a site under git that pulls and pushes. Raises PreflightError for any other."""
-    if not site.project.has_git:
-        refuse("needs-git", "`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
+    message = "`releaser propose` needs a project under git"
+    refuse_any(site.without_git(Finding("needs-git", message, "Run `git init`, and add a remote.")))
     if not (site.pulls and site.pushes):
         refuse(
             "propose-needs-push",

@@ -311,8 +311,7 @@ def sweep(site: Site, log: RunLog) -> None:
             deleted += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
         deleted += sweep_temporary(site.state_dir / LAYERS)
-        if site.project.has_git:  # a shadow repository is from before that
-            clear_name(site.project.shadow, of_directory=True)
+        site.git.forget_shadow(site.project.shadow)
     for anybodys in (None, ROOMY):
         with contextlib.suppress(OSError):
             sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them

@@ -15,7 +15,7 @@ from releaser.checkout.staging import staging_tree
 from releaser.core.adoption import adopter
 from releaser.core.change import Deployment, do_ahead, find_problems
 from releaser.core.target import Target
-from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
+from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse, refuse_any
 from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
@@ -87,15 +87,13 @@ def roll_back(
         return PipelineResult(result="no-changes", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
     with run.log.step("preflight"):
-        if problems := [*lock_findings(run.site)]:
-            raise PreflightError(*problems)
+        refuse_any(*lock_findings(run.site))
         code = _code_of(run.site, run.log, target, keep_code=keep_code)
         if is_full and code.moves:
             _refuse_without_room(run.site, code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.log.note(*others)
-    if problems := find_problems(run.site, None if code.moves else target.venv, goes_back=True):
-        raise PreflightError(*problems)
+    refuse_any(*find_problems(run.site, None if code.moves else target.venv, goes_back=True))
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
         adopter().put_away(run.site, run.log)
@@ -118,23 +116,15 @@ def roll_back(
 def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:
     """Return the commit to go back to with a release. If git does not work, only the packages go back."""
     try:
-        if not keep_code and site.project.has_git:
-            code = code_of_release(site, target)
-            if code.moves:
-                _refuse_unwritable(site)
-                _refuse_losses(site, code)
-                site.git.keep(code.head)  # nothing that was committed is lost
-            return code
-        head = site.git.commit("HEAD") if site.project.has_git else ""
-        if target.manifest.commit and not head:
-            log.note(
-                Finding(
-                    "code-lost",
-                    message=_say_lost_code(target),
-                    advice="Check the site. To roll back the code, do it by hand.",
-                )
-            )
-        elif has_other_code(site, target):
+        head = site.git.head()
+        code = Target(head=head, commit=head) if keep_code else code_of_release(site, target)
+        if code.moves:
+            _refuse_unwritable(site)
+            _refuse_losses(site, code)
+            site.git.keep(head)  # nothing that was committed is lost
+        elif lost := _find_lost_code(site, target):
+            log.note(lost)
+        elif (keep_code or not head) and has_other_code(site, target):
             stays = f"stays at {head[:12]}" if head else "stays as it is"
             message = f"the code {stays}, and was never tested with the packages of {target.id}"
             log.note(
@@ -144,15 +134,18 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
                     advice="Check the site. To test this combination, run `releaser update`.",
                 )
             )
-        return Target(head=head, commit=head)
+        return code
     except ToolError as error:
         log.note_failure(error)
         return Target(head="", commit="")
 
 
-def _say_lost_code(target: Release) -> str:
-    tested = f"commit {str(target.manifest.commit)[:12]}, with which {target.id} was tested"
-    return f"the code stays as it is: without .git, releaser cannot restore {tested}"
+def _find_lost_code(site: Site, target: Release) -> Finding | None:
+    if not target.manifest.commit:
+        return None
+    tested = f"commit {target.manifest.commit[:12]}, with which {target.id} was tested"
+    message = f"the code stays as it is: without .git, releaser cannot restore {tested}"
+    return site.without_git(Finding("code-lost", message, "Check the site. To roll back the code, do it by hand."))
 
 
 def _refuse_without_room(site: Site, code: Target) -> None:
@@ -310,8 +303,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
                 "Omit --keep-code, or restore the code of that release. To go there anyway, add --force.",
             )
         )
-    if problems:
-        raise PreflightError(*problems)
+    refuse_any(*problems)
     return [finding for finding in site.findings if finding not in decisive]
 
 
@@ -334,7 +326,7 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id and find_moved_link(store) is None:
         return Plan(would=(f"{target.id} is already live",))
-    code = None if keep_code or not site.project.has_git else code_of_release(site, target)
+    code = None if keep_code else code_of_release(site, target)
     goes_back = code is not None and code.moves
     if code is not None and code.moves:
         _refuse_losses(site, code)
@@ -343,7 +335,7 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
-    if target.manifest.commit and not site.project.has_git:
-        lines.append(_say_lost_code(target))
+    if lost := _find_lost_code(site, target):
+        lines.append(lost.message)
     lines += (finding.message for finding in describe_other_python(target))
     return Plan(would=tuple(lines), changes=changes)

@@ -27,6 +27,7 @@ from releaser.errors import (
     TestsFailedError,
     ToolError,
     how_to_set,
+    refuse_any,
 )
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
@@ -110,8 +111,7 @@ def run_session(
     run = Run(site=site, log=log)
     try:
         if check is not None and not site.project.releases.is_dir() and not _has_journal(site):
-            if (disputed := foreign(site.project)) is not None:
-                raise PreflightError(disputed)
+            refuse_any(foreign(site.project))
             check(site)
     except ReleaserError as error:
         return _report_failure(run, error)
@@ -276,8 +276,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             run.log.sentences += filter(None, [claim(run.site.project)])
             with contextlib.suppress(ToolError):  # preflight reports problems of git
-                if run.site.project.has_git:  # otherwise its repository is in the claimed state directory
-                    run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
+                run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             announcer().began(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
             with never_left_stopped(run):

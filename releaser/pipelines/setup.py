@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from releaser.answers import SettingValue, SetUp
-from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
+from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse, refuse_any
 from releaser.fleet.schedule import scheduler_of
 from releaser.reporting.mail_setup import send_test_mail, sender_of
 from releaser.serving.restarts import restart_of
@@ -106,8 +106,7 @@ def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
     """Return the edits without a check of the settings together. Raises PreflightError and UsageError."""
     env_file, variables, table = site.project.outer / ".env", dict[str, str](), dict[str, Any]()
     file, others = read_variables(env_file), find_neighbors(site.project)
-    if file.findings:
-        raise PreflightError(*file.findings)
+    refuse_any(*file.findings)
     for name, text in wanted.items():
         value, source = _parse(name, text), site.sources.get(name, "")
         if value == getattr(site.settings, name) or not (text or source):
@@ -163,8 +162,7 @@ def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
         before = _load(site, texts, place)
         after = _load(site, texts | {one.path: one.after for one in edits}, place)
     known = {one.message for one in before.problems}
-    if problems := [one for one in after.problems if one.message not in known]:
-        raise PreflightError(*problems)
+    refuse_any(*(one for one in after.problems if one.message not in known))
     choose_dependency_group(after.settings, site.pyproject)
 
 
@@ -347,8 +345,8 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
         found["uv"] = (str(executable), "PATH, or the uv installed with releaser")
     if file := restart_of(site).restart_file(site):
         found["restart_file"] = (str(file), "an existing file or directory")
-    if not project.has_git:
-        found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))
+    off = (name for name in ("git_pull", "git_push") if not getattr(settings, name))
+    found |= dict.fromkeys(off, (False, "the project is not under git"))  # which counts if no file turns them off
     if not settings.unix_group:
         with contextlib.suppress(KeyError, OSError):
             name = grp.getgrgid(find_commonest_group(project.root)).gr_name

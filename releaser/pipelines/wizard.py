@@ -108,7 +108,7 @@ def propose(site: Site, name: str) -> Proposal | None:
 
 def _propose_branch(site: Site) -> Proposal | None:
     """Propose the branch that is checked out, if it has a remote and is not the default of the setting."""
-    branch = site.git.branch() if site.project.has_git else None
+    branch = site.git.branch()
     if branch is None or branch == site.branch or site.git.remote(branch) is None:
         return None
     return Proposal(answer=branch, reason=f"the checkout is on {branch}", settings={"branch": branch})

@@ -19,8 +19,8 @@ def starts_from_commit(site: Site, live: Release | None) -> bool:
     It does if others choose the versions, and if the checkout has the lock of the live release only because of holds on
     this host: without holds, the site follows the committed lock again.
     """
-    if not site.project.has_git or not site.supply.upgrades:
-        return site.project.has_git
+    if not site.supply.upgrades:
+        return True
     lock = site.outside.project.lock
     differs = follows_the_commit(read_notes(site.state_dir).lock_differences)
     return differs and live is not None and read_if_there(lock) == read_if_there(live.lock)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import Version
 
-from releaser.errors import Finding, Findings, PreflightError, ResolutionError, ToolError, refuse
+from releaser.errors import Finding, Findings, ResolutionError, ToolError, refuse, refuse_any
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import LockFile, is_local
 from releaser.resolution.requirements_file import Line, exact_version, read_lines, refusals, refuse_other_files
@@ -114,14 +114,14 @@ def _refusals(site: Site) -> Iterator[Finding]:
             f"{project.pyproject} already lists dependencies: {what}",
             "Run `uv lock`, commit uv.lock, and run `releaser init`. Or remove the dependencies from the file.",
         )
-    for path in (project.pyproject, project.lock) if project.has_git else ():
+    for path in (project.pyproject, project.lock):
         try:
-            ignored, tracked = site.git.ignores(path.name), site.git.tracked_files()
+            ignored, untracked = site.git.ignores(path.name), site.git.state().untracked
         except ToolError:  # preflight reports it
             return
         if ignored:
             yield Finding("git-ignored", f"git ignores {path}", "Remove it from .gitignore: releaser must commit it.")
-        elif path == project.pyproject and path.exists() and path.name not in tracked:
+        elif path == project.pyproject and os.path.relpath(path, site.git.layout.top) in untracked:
             yield Finding(
                 "git-untracked",
                 f"{path} is not under git",
@@ -214,8 +214,7 @@ def _read_file(site: Site, request: FirstLockRequest) -> tuple[Line, ...]:
         message = f"{place} cannot be read: {reason}"
         refuse("requirements-unreadable", message, "Name a requirements file: --from-requirements FILE.")
     names_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
-    if found := tuple(refusals(lines, names_indexes=names_indexes)):
-        raise PreflightError(*found)
+    refuse_any(*refusals(lines, names_indexes=names_indexes))
     return lines
 
 

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.errors import Finding, ToolError, refuse, refuse_any
 from releaser.locks.blocks import Block
 from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Packages, Policy, Rules
 from releaser.locks.versions import Upgrade, normalize_name
 from releaser.resolution.version_settings import VersionSettings
-from releaser.site import ownership
 from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
 from releaser.system.words import truncate
@@ -163,7 +162,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
             f"`constraints` is {given}, which is outside of the project",
             "Name a file in the project, or an absolute path.",
         )
-    ownership.refuse(Ownership.of(root).unsafe(place))
+    refuse_any(Ownership.of(root).unsafe(place))
     try:
         lines = read_text(place).splitlines()
     except (OSError, ValueError) as error:
@@ -183,8 +182,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
         elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
             name, limit = normalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
             found[name] = found[name].also(limit) if name in found else limit
-    if findings:
-        raise PreflightError(*findings)
+    refuse_any(*findings)
     return found
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.output import lend_output
-from releaser.checkout.staging_settings import StagingSettings
 from releaser.core.follow_up import note_failed_actions
 from releaser.errors import ActivationError, ToolError, reason_of
 from releaser.releases.integrity import usable
@@ -19,6 +18,7 @@ from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook
 from releaser.serving.manage import manage
 from releaser.site.django_settings import StaticSettings
+from releaser.site.staging_settings import StagingSettings
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile

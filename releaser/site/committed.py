@@ -17,12 +17,11 @@ def committed_lock(site: Site) -> LockFile:
 
     Without git, return the lock in the directory. Raises PreflightError and ToolError.
     """
-    commit, path = site.tree.commit, os.path.relpath(site.project.lock, site.git.layout.top)
+    commit, lock = site.tree.commit, site.project.lock
     try:
-        if not site.project.has_git:
-            return LockFile.read(site.project.lock)
-        return LockFile.parse(site.git.data(commit, path) or b"")
+        return LockFile.parse(site.git.file_at(commit, lock) or b"")
     except InvalidLockError as error:
+        path = os.path.relpath(lock, site.git.layout.top)
         refuse(
             "lock-unreadable",
             f"{path} of commit {commit[:12]} is not a lock: {error}",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, PreflightError, refuse_any
 from releaser.site.location import find_project
 from releaser.system.frozen import Frozen
 from releaser.system.trusted_files import way_to
@@ -146,7 +146,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str], *, creates: bool
             found = Finding("owner-not-taken", message, advice)
     if not os.geteuid() and not project.owner:
         found = find_foreign_parent(str(path.expanduser().absolute()), root)
-    refuse(found or project.doubt(command))
+    refuse_any(found or project.doubt(command))
 
 
 def find_foreign_parent(path: str, root: str) -> Finding | None:
@@ -284,12 +284,6 @@ def waits(paths: Iterable[Path]) -> Finding | None:
                 message = f"{path} is a named pipe or a device, so reading it might never end"
                 return Finding("file-not-plain", message, "Delete it, or replace it with a regular file.")
     return None
-
-
-def refuse(found: Finding | None) -> None:
-    """Raise PreflightError for a finding; do nothing for None."""
-    if found:
-        raise PreflightError(found)
 
 
 def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bool = False) -> Finding | None:

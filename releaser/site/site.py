@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
-from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse
-from releaser.site import ownership, values
+from releaser.errors import Finding, PreflightError, ToolError, how_to_set, refuse, refuse_any
+from releaser.site import values
 from releaser.site.export_settings import ExportSettings
 from releaser.site.loading import Variables, bare, load, read_variables
 from releaser.site.location import DEFAULT_VENV, PYPROJECT, find_project
@@ -37,7 +37,7 @@ from releaser.system.words import (
     secrets_in_urls,
     secrets_in_variables,
 )
-from releaser.tools.git import Git, shadow_variables
+from releaser.tools.git import Git
 from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 
 if TYPE_CHECKING:
@@ -166,12 +166,12 @@ class Site(Frozen):
 
         For a project that is not under git, this is the shadow repository of releaser.
         """
-        settings, variables = self.settings, self.git_variables
-        root, limit, hooks = self.project.root, settings.git_timeout, settings.git_hooks
+        settings, root, limit = self.settings, self.project.root, self.settings.git_timeout
         if not self.project.has_git:
-            place = Path(variables.get("GIT_DIR", self.project.shadow))
-            hooks, variables = False, shadow_variables(place, root)
-        return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
+            from releaser.site.shadow import open_shadow  # not needed under git
+
+            return open_shadow(self, timeout=limit)
+        return Git(runner=self.runner, root=root, timeout=limit, variables=self.git_variables, hooks=settings.git_hooks)
 
     @property
     def branch(self) -> str:
@@ -188,15 +188,16 @@ class Site(Frozen):
         """True if releaser's commits are pushed."""
         return self.settings.git_push and self.supply.asks_others
 
-    @property
-    def lacks_git(self) -> bool:
-        """True if `.git` is missing, although `git` is not set to false."""
-        return self.settings.git and not self.project.has_git
+    def without_git(self, finding: Finding) -> Finding | None:
+        """Return the finding if the project is not under git."""
+        return None if self.project.has_git else finding
+
+    def git_gone(self, finding: Finding) -> Finding | None:
+        """Return the finding if `.git` is missing, although `git` is not set to false."""
+        return self.without_git(finding) if self.project.uses_git else None
 
     def checkout_state(self) -> CheckoutState | None:
         """Return the result of `git status` for the checkout; None if git does not work."""
-        if not self.project.has_git:
-            return CheckoutState(branch=None, head=self.git.layout.read("HEAD"), dirty=(), untracked=())
         try:
             return self.git.state()
         except ToolError:
@@ -219,10 +220,6 @@ class Site(Frozen):
             return self.git.code_key(self.own_files(), commit=commit)
         except ToolError:
             return ""
-
-    def name_of(self, commit: str | None) -> str | None:
-        """Return the id of a commit for people; None in a shadow repository, whose ids mean nothing to them."""
-        return commit or None if self.project.has_git else None
 
     @functools.cached_property
     def redactor(self) -> Redactor:
@@ -315,9 +312,9 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     """
     root = existing_directory(path)
     project = Ownership.of(root)
-    ownership.refuse(project.doubt())
+    refuse_any(project.doubt())
     of_uv = (file for file in files_of_uv(root, environ) if file.name == "uv.toml")
-    ownership.refuse(waits((*of_uv, *files_of_git(root))))
+    refuse_any(waits((*of_uv, *files_of_git(root))))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:
@@ -334,11 +331,11 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     secrets = {own: secrets_in_variables(in_checkout.values)}
     if name:
         place = Path(os.path.normpath(root / Path(name).expanduser()))
-        ownership.refuse(project.unsafe(place))
+        refuse_any(project.unsafe(place))
         given = read_variables(place, setting="environment_file")
         secrets[place] = secrets_in_variables(given.values)
     paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv, uses_git=settings.git)
-    ownership.refuse(foreign_state(root, paths.state_dir, group_writable=settings.group_writable))
+    refuse_any(foreign_state(root, paths.state_dir, group_writable=settings.group_writable))
     if not paths.has_git:
         findings += tuple(_find_needing_git(settings, loaded.sources))
         settings = replace(settings, git_pull=False, git_push=False)

@@ -10,7 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, how_to_set
+from releaser.errors import Finding, how_to_set, refuse_any
 from releaser.site.ownership import name_of
 from releaser.system.files import (
     LARGEST_STATE,
@@ -174,6 +174,8 @@ def claim(project: Project) -> str:
 
 def claim_work_tree(project: Project, layout: Layout) -> str:
     """Record this project as owner of the work tree, as `claim` does. Raises PreflightError if it has another."""
+    if layout.git_directory == project.shadow:
+        return ""  # it is in the claimed state directory
     return _claim(project, layout.git_directory / OWNER_OF_WORK_TREE, work_tree_dispute(project, layout))
 
 
@@ -199,8 +201,7 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
         return ""
     if owner is not None and _is_of(owner, project):
         return ""
-    if disputed is not None:
-        raise PreflightError(disputed)
+    refuse_any(disputed)
     try:
         _write_owner(project, file)
     except OSError as error:  # a full disk must not prevent a rollback; the next run writes the file

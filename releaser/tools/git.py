@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import stat
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import unseen_passwords
-from releaser.system.files import read_if_there, read_text
+from releaser.system.files import clear_name, read_file, read_if_there, read_text, sync_directory
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
@@ -24,6 +23,7 @@ from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_i
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     Keep = Callable[[Path], object]
 
@@ -33,33 +33,6 @@ _PATHS_AT_ONCE = 200  # a command line has a limit
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _CLOCK_TICK = 0.1  # seconds; file times are those of the kernel's last tick
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
-
-
-# The whole configuration of a shadow repository: the host's and the user's are not read (`shadow_variables`).
-_OF_SHADOW = """\
-[core]
-\tbare = false
-\tautocrlf = false
-\tlogAllRefUpdates = false
-\tfsyncMethod = batch
-[gc]
-\tauto = 0
-\tpackRefs = false
-[user]
-\tname = releaser
-\temail = releaser@localhost
-"""
-_AS_IT_LIES = "* -text -ident !eol !filter !working-tree-encoding\n"  # whatever .gitattributes a project has
-
-
-def shadow_variables(directory: Path, root: Path) -> Mapping[str, str]:
-    """Return the variables with which git keeps the code at `root` in releaser's own repository in `directory`.
-
-    With these, the settings of users and of the host do not count, and commits need none.
-    """
-    nothing = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"), os.devnull)
-    off = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "0", "GIT_CONFIG_PARAMETERS": ""}
-    return {**nothing, **off, "GIT_DIR": str(directory), "GIT_WORK_TREE": str(root)}
 
 
 class Git(GitReader):
@@ -185,9 +158,6 @@ class Git(GitReader):
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words)
         top, common = self.layout.top, self.layout.common_directory
-        if self.variables:  # of a shadow: programs there must find no repository, as in the project
-            (place / ".git").unlink()
-            return
         own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
         self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
 
@@ -235,37 +205,42 @@ class Git(GitReader):
         seen._change("update-ref", "--no-deref", "HEAD", self.commit("HEAD"))
         return seen
 
-    def record(self, files: Collection[str]) -> None:
-        """Commit exactly these files of the work tree to a shadow, in place of its previous commit.
+    def record_code(self) -> None:
+        """Do nothing: people commit the code. `ShadowGit` records that of a project without git."""
 
-        The shadow is made if it is missing. Raises OSError, too.
+    def list_unrecorded(self) -> list[str]:
+        """List no file: `state` has the edits. `ShadowGit` compares the code with its record."""
+        return []
+
+    def differs_from(self, key: str, *, since: datetime) -> bool:  # noqa: ARG002 - for `ShadowGit`
+        """Return False: it is not known with which code a release was tested that names no commit."""
+        return False
+
+    def to_stage(self, commit: str) -> tuple[Mapping[str, str], str]:
+        """Return the variables for git in a staging tree of this shadow, and the commit to check out there."""
+        return {}, commit
+
+    def forget_shadow(self, place: Path) -> None:
+        """Delete the shadow repository of a project that has come under git. Raises OSError."""
+        clear_name(place, of_directory=True)
+
+    def exclude(self, *places: Path) -> None:
+        """Hide these paths of the work tree from `git status`, in this clone only. Raises OSError, too.
+
+        `.venv/` or `dist/` in .gitignore does not match a symlink.
         """
-        own = self.layout.git_directory
-        if not (own / "info" / "attributes").exists():
-            shared = own.parent.stat().st_mode & stat.S_IWGRP  # else only this user can read it
-            variables = {**self.variables}
-            del variables["GIT_WORK_TREE"]  # else the repository would store this path
-            sharing = f"--shared={'group' if shared else 'umask'}"
-            words = ("--template=", "--initial-branch=main", "--bare", sharing, str(own))
-            replace(self, variables=variables)._change("init", *words)
-            own.chmod(0o2770 if shared else 0o700)
-            with (own / "config").open("a", encoding="utf-8") as file:
-                file.write(_OF_SHADOW)
-            (own / "info").mkdir(exist_ok=True)
-            (own / "info" / "attributes").write_text(_AS_IT_LIES, encoding="utf-8")  # last: marks it as complete
-        if removed := {*self.tracked_files()}.difference(files):
-            self._change("update-index", "-z", "--force-remove", "--stdin", input=os.fsencode("\0".join(removed)))
-        paths = os.fsencode("\0".join(files))
-        self._change("update-index", "-z", "--add", "--remove", "--replace", "--stdin", input=paths)
-        if self._run("diff-index", "--cached", "--quiet", "HEAD", check=False).returncode:
-            tree = self._change("write-tree").stdout.strip()
-            self._change("update-ref", "HEAD", self._change("commit-tree", tree).stdout.strip())
-            with contextlib.suppress(ToolError):  # the next commit tries again
-                self._change("gc", "--prune=now")  # deletes the previous commit
-
-    def list_unrecorded(self, files: Collection[str]) -> list[str]:
-        """List these files if they differ from the shadow, and all other files in the shadow."""
-        return sorted({*self.tracked_files()}.symmetric_difference(files).union(self.tracked_files("--modified")))
+        top, file = self.layout.top, self.layout.common_directory / "info" / "exclude"
+        wanted = [_ignoring(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
+        present = read_file(file) if file.exists() else b""
+        missing = [line for line in wanted if line not in present.splitlines()]
+        if missing:
+            file.parent.mkdir(exist_ok=True)
+            separator = b"" if not present or present.endswith(b"\n") else b"\n"
+            with file.open("ab") as stream:
+                stream.write(separator + b"\n".join(missing) + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # recovery of an adoption after a power cut does not repeat this
+            sync_directory(file.parent)
 
     def fill_shadow(self, place: Path, commit: str) -> None:
         """Check out a commit in the shadow at `place`, with its submodules; `self` is the checkout seen from there.
@@ -477,3 +452,10 @@ def _adds_submodule(commit: str, path: str) -> ToolError:
         " `git merge --ff-only COMMIT`, `git submodule update --init --recursive`. Then push the code that uses it."
     )
     return ToolError(message, advice)
+
+
+def _ignoring(path: str) -> bytes:
+    """Return a gitignore(5) pattern that matches only this path."""
+    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
+    text = literal.rstrip(" ")
+    return os.fsencode(f"/{text}" + "\\ " * (len(literal) - len(text)))

@@ -158,6 +158,14 @@ class GitReader(Frozen):
         """Return the id of the commit that `name` stands for."""
         return self.layout.read(name) or self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
 
+    def head(self) -> str:
+        """Return the commit that is checked out; empty in a project without git."""
+        return self.commit("HEAD")
+
+    def name_of(self, commit: str | None) -> str | None:
+        """Return the id of a commit for people; None in a shadow repository."""
+        return commit or None
+
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
         """List the commits that `new` has and `old` lacks, newest first."""
         return tuple(commit for _, commit in self._log(f"{old}..{new}")) if self.layout.read(new) != old else ()
@@ -336,6 +344,10 @@ class GitReader(Frozen):
             return likely
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")
+
+    def file_at(self, commit: str, file: Path) -> bytes | None:
+        """Return a file of the work tree as in a commit; as it is now in a project without git."""
+        return self.data(commit, os.path.relpath(file, self.layout.top))
 
     def listing(self) -> Listing:
         """Return the untracked and the overlooked files of the work tree."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from releaser.checkout import staging
-from releaser.checkout.shadow import list_code, record_code
 from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.run import new_log
 from releaser.core.target import Target
 from releaser.errors import BuildError, ToolError
+from releaser.site.shadow import list_code
 from releaser.site.site import Site, open_site
 from releaser.tools.code_files import SMALL
 from releaser.tools.git import Git
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_and_what_has_a_name_that_is_not_utf8_is_no_code(roo
 @pytest.mark.parametrize("damage", ["all", "index", "HEAD", "objects", "lock"])
 def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> None:
     site = site_at(root)
-    record_code(site)
+    site.git.record_code()
     shadow = site.project.shadow
     place = {"all": shadow, "lock": shadow / "index.lock"}.get(damage, shadow / damage)
     if place.is_dir():
@@ -138,7 +138,7 @@ def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> N
     else:
         place.write_bytes(b"\0" * 9)
     write(root, "new.py")
-    record_code(site)
+    site.git.record_code()
     assert {"app.py", "new.py"} <= recorded(site)
 
 
@@ -147,7 +147,7 @@ def test_a_staging_tree_that_fails_costs_no_dry_run_the_live_one_and_says_why_it
     root: Path, monkeypatch: pytest.MonkeyPatch, is_dry: bool
 ) -> None:
     site, log = site_at(root), new_log("update")
-    record_code(site)
+    site.git.record_code()
     head, base = site.git.commit("HEAD"), root.parent / "aside"
     monkeypatch.setattr(Git, "fill_shadow" if is_dry else "add_work_tree", Raising(ToolError("git says no")))
     if not is_dry:
@@ -169,7 +169,7 @@ def test_a_staging_tree_is_for_this_user_alone_before_git_writes_there(
 ) -> None:
     """In a checkout, git makes files readable for all that are for their owner alone in the project."""
     site, modes, add = site_at(root), [], Git.add_work_tree
-    record_code(site)
+    site.git.record_code()
 
     def see_mode(git: Git, place: Path, commit: str) -> None:
         modes.append(stat.S_IMODE(place.stat().st_mode))
@@ -203,7 +203,7 @@ def test_what_people_and_projects_set_for_git_changes_no_code(root: Path) -> Non
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.relpath(root / "listener.py"))  # the whole path may be too long for a socket
     before = {path: path.lstat().st_mtime_ns for path in (root, *root.rglob("*"))}
-    record_code(site)
+    site.git.record_code()
     assert {*texts, "linked.py", "uv.lock"} <= recorded(site)
     assert not {"listener.py", "pipe.py"} & recorded(site)
     with staging_tree(site, new_log("update"), site.git.commit("HEAD")) as there:
@@ -225,11 +225,11 @@ def test_secrets_and_data_stay_out_and_what_is_deleted_goes_and_all_is_private(r
 
     site = site_at(root)
     write(root, "secret/local.py media/photo.py.jpg db.sqlite3")
-    record_code(site)
+    site.git.record_code()
     assert stat.S_IMODE(site.project.shadow.stat().st_mode) == 0o700
     assert "secret/local.py" in objects()
     assert not [one for one in (".env", "prod.env", "photo.py", "db.sqlite3", "#" * 99) if one in objects()]
     (root / "secret" / "local.py").unlink()
-    record_code(site)
+    site.git.record_code()
     assert "secret/local.py" not in objects()
     assert ask(site, "rev-list", "--count", "HEAD").strip() == "1"

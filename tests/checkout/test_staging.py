@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from releaser.checkout.shadow import record_code
 from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.target import Target
 from releaser.errors import BuildError
@@ -96,7 +95,7 @@ def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_fi
         (root / name).symlink_to(shared / name if is_absolute else os.path.relpath(shared / name, root))
     site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
     site.state_dir.mkdir(parents=True)
-    record_code(site)
+    site.git.record_code()
     head = site.git.commit("HEAD")
     with contextlib.ExitStack() as stack:
         there = (

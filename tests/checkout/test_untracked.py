@@ -12,10 +12,10 @@ import pytest
 
 from releaser.checkout import staging, untracked
 from releaser.checkout.staging import complete_tree, staging_tree
-from releaser.checkout.staging_settings import StagingSettings
 from releaser.checkout.untracked import Carrier, Way, find_needed, skipped_warnings, staging_link_findings
 from releaser.errors import PreflightError
 from releaser.site.site import Carried, Site
+from releaser.site.staging_settings import StagingSettings
 from tests.checkout.project import Project
 from tests.support.logs import a_log
 
