@@ -15,8 +15,6 @@ from releaser.tools.git import Git
 from releaser.tools.git_reader import WITHOUT_HOOKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from releaser.bundles.archive import BundleArchive
     from releaser.system.process import Runner
 
@@ -44,7 +42,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             fresh.mkdir()
             git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
             check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
-            exclude(git, (included.path.removeprefix(INCLUDED) for included in manifest.below(INCLUDED)))
+            exclude(git, manifest)
             for file in manifest.below(INCLUDED):
                 target = fresh / file.path.removeprefix(INCLUDED)
                 if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):
@@ -88,8 +86,9 @@ def fetch_bundle(git: Git, file: Path, commit: str) -> None:
         raise ToolError(message)
 
 
-def exclude(git: Git, paths: Iterable[str]) -> None:
-    """Make git ignore files below the root of `git`, only in this repository. Raises ToolError and OSError."""
+def exclude(git: Git, manifest: BundleManifest) -> None:
+    """Make git ignore the files that come with the code, only in this repository. Raises ToolError and OSError."""
+    paths = (included.path.removeprefix(INCLUDED) for included in manifest.below(INCLUDED))
     git.exclude(*(git.root / path for path in paths if not git.ignores(path)))
 
 

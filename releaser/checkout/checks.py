@@ -41,9 +41,7 @@ def check_checkout(
     """Check the checkout as `git status` shows it now, or in `state`; None if git does not work."""
     if not site.project.has_git:
         findings.extend(filter(None, (*lock_findings(site), missing_git(site))))
-        return Checkout(
-            layout=site.git.layout, state=CheckoutState(branch=None, head=None, dirty=(), untracked=()), remote=None
-        )
+        return Checkout(layout=site.git.layout, state=site.git.state(), remote=None)
     try:
         layout = site.git.layout
         state = state or site.git.state()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from releaser.bundles.archive import BundleArchive, open_archive
 from releaser.bundles.code import exclude, make_checkout
 from releaser.bundles.manifest import (
-    INCLUDED,
     LOCK,
     TOOLS,
     WHEELS,
@@ -289,7 +288,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
             target = pool.unpacked / file.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.link(kept, target)
-        exclude(site.git, (included.path.removeprefix(INCLUDED) for included in manifest.below(INCLUDED)))
+        exclude(site.git, manifest)
         pool.remember(manifest)
     except (OSError, ToolError) as error:
         refuse(

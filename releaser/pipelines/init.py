@@ -107,9 +107,8 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 
 def exclude(site: Site, facts: SiteFacts) -> None:
     """Hide releaser's files in the work tree from `git status`. Raises BuildError."""
-    project, top, restart_file = site.project, facts.checkout.layout.top, restart_of(site).restart_file(site)
-    places = [project.venv, project.state_dir]
-    if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
+    places, restart_file = [site.project.venv, site.project.state_dir], restart_of(site).restart_file(site)
+    if restart_file is not None and not _is_known_to_git(site, restart_file):
         places.append(restart_file)
     try:
         site.git.exclude(*places)

@@ -130,12 +130,8 @@ class ShadowGit(Git):
             self._commit(files)
         except (ToolError, OSError) as error:
             message = f"the code of {self.root} cannot be committed to {place}: {reason_of(error)}"
-            refuse(
-                "shadow-failed",
-                message,
-                f"Check free space, and that this user owns {place}. You may delete that directory: releaser makes "
-                f"it again.",
-            )
+            advice = f"Check free space, and that this user owns {place}. You may delete that directory: "
+            refuse("shadow-failed", message, f"{advice}releaser makes it again.")
 
     def _commit(self, files: Collection[str]) -> None:
         """Commit exactly these files, in place of the previous commit. Makes the repository. Raises OSError, too."""
@@ -145,8 +141,8 @@ class ShadowGit(Git):
             variables = {**self.variables}
             del variables["GIT_WORK_TREE"]  # else the repository would store this path
             sharing = f"--shared={'group' if shared else 'umask'}"
-            words = ("--template=", "--initial-branch=main", "--bare", sharing, str(own))
-            replace(self, variables=variables)._change("init", *words)
+            bare = replace(self, variables=variables)
+            bare._change("init", "--template=", "--initial-branch=main", "--bare", sharing, str(own))
             own.chmod(0o2770 if shared else 0o700)
             with (own / "config").open("a", encoding="utf-8") as file:
                 file.write(_CONFIGURATION)
@@ -177,8 +173,8 @@ class ShadowGit(Git):
         """List the code files that differ from the last commit, and those that are only there; none without one."""
         if self.layout.read("HEAD") is None:
             return []
-        files = list_code(self.site)
-        return sorted({*self.tracked_files()}.symmetric_difference(files).union(self.tracked_files("--modified")))
+        changed = {*self.tracked_files()}.symmetric_difference(list_code(self.site))
+        return sorted(changed.union(self.tracked_files("--modified")))
 
 
 def missing_git(site: Site) -> Finding | None:
@@ -186,11 +182,8 @@ def missing_git(site: Site) -> Finding | None:
     if find_program("git", site.runner.environ, site.project.root)[0] is not None:
         return None
     message = f"git is not on PATH, but releaser needs it to record the tested code in {site.project.shadow}"
-    return Finding(
-        "git-missing",
-        message,
-        "Install git, for example with `apt install git`. The project itself need not be under git.",
-    )
+    advice = "Install git, for example with `apt install git`. The project itself need not be under git."
+    return Finding("git-missing", message, advice)
 
 
 def list_code(site: Site) -> list[str]:
