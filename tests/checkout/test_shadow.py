@@ -233,3 +233,23 @@ def test_secrets_and_data_stay_out_and_what_is_deleted_goes_and_all_is_private(r
     site.git.record_code()
     assert "secret/local.py" not in objects()
     assert ask(site, "rev-list", "--count", "HEAD").strip() == "1"
+
+
+def test_it_knows_no_file_commit_or_branch_of_a_person(root: Path) -> None:
+    site = site_at(root)
+    write(root, ".gitignore new.py")
+    site.git.record_code()
+    git, commit, before = site.git, site.git.commit("HEAD"), recorded(site)
+    git.exclude(root / "new.py")
+    git.forget_shadow(site.project.shadow)
+    site.git.record_code()
+    assert recorded(site) == before
+    assert git.data(commit, "app.py") is None, "so that no edit of it counts as committed"
+    assert git.file_at(commit, root / "app.py") == b"app.py"
+    assert (git.branch(), git.head(), git.name_of(commit), git.untracked_files()) == (None, "", None, [])
+    assert not git.ignores("new.py")
+    assert git.list_unrecorded() == []
+    (root / "new.py").write_text("# edited", encoding="utf-8")
+    (root / "app.py").unlink()
+    write(root, "other.py")
+    assert git.list_unrecorded() == ["app.py", "linked.py", "new.py", "other.py"]
