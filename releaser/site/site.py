@@ -194,7 +194,7 @@ class Site(Frozen):
 
     def git_gone(self, finding: Finding) -> Finding | None:
         """Return the finding if `.git` is missing, although `git` is not set to false."""
-        return self.without_git(finding) if self.project.uses_git else None
+        return finding if self.project.uses_git and not self.project.has_git else None
 
     def checkout_state(self) -> CheckoutState | None:
         """Return the result of `git status` for the checkout; None if git does not work."""
