@@ -302,11 +302,11 @@ def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
     files = {str(path): path for path in (project.lock, project.pyproject, project.outer / ".env")}
     if environment:
         files[f"environment_file {environment}"] = project.root / Path(environment).expanduser()
-    state, listing = site.checkout_state(), None
+    state, listing = site.git.find_state(), None
     with contextlib.suppress(ToolError):
         listing = site.git.listing()
     return CheckoutSnapshot(
-        state=state and replace(state, dirty=(*state.dirty, *site.git.list_unrecorded()), listing=listing),
+        state=state and replace(state, listing=listing),
         files={name: read_if_there(path) for name, path in files.items()},
         untracked=_read_untracked(site, listing),
         link=link_text(project.venv),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from releaser.checkout.pull import note_untracked_files
 from releaser.core.change import Deployment, make_live
 from releaser.core.follow_up import attempt
 from releaser.core.run import close_journal
-from releaser.errors import BuildError, PreflightError
+from releaser.errors import BuildError, PreflightError, ToolError
 from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
@@ -41,8 +42,9 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         undo_unfinished(site, log, error)
         raise
     site = change.site
-    if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
-        note_untracked_files(site, log, state, before=snapshot.state.untracked)
+    if snapshot is not None and snapshot.state is not None:
+        with contextlib.suppress(ToolError):  # no finding, if git does not work
+            note_untracked_files(site, log, site.git.state(), before=snapshot.state.untracked)
     introduced = conclude(change)
     if moved := find_moved_link(store_of(site)):
         log.note(moved)

@@ -74,6 +74,10 @@ class ShadowGit(Git):
         """Return only HEAD: no file is on a branch, and none is committed."""
         return CheckoutState(branch=None, head=self.layout.read("HEAD"), dirty=(), untracked=())
 
+    def find_state(self) -> CheckoutState:
+        """Return HEAD with the files that differ from it. Raises ToolError."""
+        return replace(self.state(), dirty=tuple(self._list_unrecorded()))
+
     def branch(self) -> None:
         """Return None: a person has checked out no branch."""
 
@@ -163,13 +167,13 @@ class ShadowGit(Git):
         now = self.site.code_key("HEAD")
         if not now or since.timestamp() < (self.site.project.shadow / "config").stat().st_mtime:
             return False
-        return now != key or not {*self.list_unrecorded()} <= {*self.site.own_files()}
+        return now != key or not {*self._list_unrecorded()} <= {*self.site.own_files()}
 
     def to_stage(self, commit: str) -> tuple[Mapping[str, str], str]:  # noqa: ARG002
         """Return its own variables, as only they lead to it, and its own commit."""
         return self.variables, self.commit("HEAD")
 
-    def list_unrecorded(self) -> list[str]:
+    def _list_unrecorded(self) -> list[str]:
         """List the code files that differ from the last commit, and those that are only there; none without one."""
         if self.layout.read("HEAD") is None:
             return []

@@ -196,13 +196,6 @@ class Site(Frozen):
         """Return the finding if `.git` is missing, although `git` is not set to false."""
         return finding if self.project.uses_git and not self.project.has_git else None
 
-    def checkout_state(self) -> CheckoutState | None:
-        """Return the result of `git status` for the checkout; None if git does not work."""
-        try:
-            return self.git.state()
-        except ToolError:
-            return None
-
     @functools.cached_property
     def state_dir(self) -> Path:
         """The state directory of the project."""

@@ -208,10 +208,6 @@ class Git(GitReader):
     def record_code(self) -> None:
         """Do nothing: people commit the code. `ShadowGit` records that of a project without git."""
 
-    def list_unrecorded(self) -> list[str]:
-        """List no file: `state` has the edits. `ShadowGit` compares the code with its record."""
-        return []
-
     def differs_from(self, key: str, *, since: datetime) -> bool:  # noqa: ARG002 - for `ShadowGit`
         """Return False: it is not known with which code a release was tested that names no commit."""
         return False

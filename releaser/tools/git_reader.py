@@ -87,6 +87,13 @@ class GitReader(Frozen):
         """Return branch, HEAD and all files that are not as committed."""
         return parse_status(self._run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all").stdout)
 
+    def find_state(self) -> CheckoutState | None:
+        """Return the same; None if git does not work. `ShadowGit` adds the files that differ from its record."""
+        try:
+            return self.state()
+        except ToolError:
+            return None
+
     def branch(self) -> str | None:
         """Return the branch that is checked out; None without one. In a large checkout this is faster than `state`."""
         return self.layout.branch() or self.state().branch
