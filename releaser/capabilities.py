@@ -75,6 +75,8 @@ class Capability(Frozen):
     endings: Names = ()
     #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
+    #: Functions that describe a site for a bug report: each gets the site, and yields lines.
+    described: Names = ()
     #: Options of `update` that name a source, and those that ask for another kind of run.
     elsewhere: Names = ()
     run_options: Names = ()
@@ -204,6 +206,7 @@ CAPABILITIES = (
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
         actions=("actions.restart.Restart",),
         reported=("site.restart_settings.OutageSection",),
+        described=("serving.servers.describe_servers",),
     ),
     Capability(name="Django", checks=("serving.manage.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
@@ -270,6 +273,7 @@ CAPABILITIES = (
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
     ),
+    Capability(name="doctor", commands=("commands.doctor",), answers=("commands.doctor.ANSWERS",)),
     Capability(name="logs", commands=("commands.logs",), answers=("commands.logs.ANSWERS",)),
     Capability(name="shell completion", commands=("commands.shells",), answers=("commands.shells.ANSWERS",)),
     Capability(

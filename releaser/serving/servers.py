@@ -138,6 +138,11 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     return tuple(one for pid, one in sorted(found.items()) if _parent(pid) not in found)
 
 
+def describe_servers(site: Site) -> Iterator[str]:
+    """Yield the kind and the process of each server of a site."""
+    yield from map(str, find_servers(site.project.checkout, site.project.venv))
+
+
 def find_units(checkout: Path, places: Iterable[Path], *, must_serve: bool = False) -> tuple[str, ...]:
     """Return the enabled services of systemd, in these directories, that start programs in the checkout.
 
