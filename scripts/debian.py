@@ -57,10 +57,10 @@ def make_package(tree: Path, wheel: Path, dist: Path, seconds: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="releaser-deb-") as place:
         root = Path(place) / "root"
         pythons = _pythons(tree)
-        _download(tree / "constraints.txt", root / HOME / "wheels", pythons, _MACHINES[architecture])
+        pins = (tree / "constraints.txt").read_text(encoding="utf-8")
+        _download(pins, root / HOME / "wheels", pythons, _MACHINES[architecture])
         shutil.copy(wheel, root / HOME / "wheels")
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        pins = (tree / "constraints.txt").read_text(encoding="utf-8")
         _write(root / HOME / "requirements.txt", f"{pins}venv-releaser=={number} --hash=sha256:{digest}\n")
         for name, target in _PROGRAMS.items():
             _write(root / target, (SCRIPTS / name).read_text(encoding="utf-8"))
@@ -109,18 +109,24 @@ def _next(python: str) -> str:
     return f"{major}.{int(minor) + 1}"
 
 
-def _download(pins: Path, place: Path, pythons: Sequence[str], machine: str) -> None:
-    """Download the pinned wheels for each Python; most of them are the same file."""
+def _download(pins: str, place: Path, pythons: Sequence[str], machine: str) -> None:
+    """Download the pinned wheels: those of the oldest Python, and of the others those that are for one Python alone."""
     place.mkdir(parents=True)
     words = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
-    words += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(pins), "--dest", str(place)]
-    words += ["--implementation", "cp", *(word for one in _GLIBC for word in ("--platform", f"{one}_{machine}"))]
+    words += ["--only-binary", ":all:", "--require-hashes", "--dest", str(place), "--implementation", "cp"]
+    words += [word for one in _GLIBC for word in ("--platform", f"{one}_{machine}")]
 
     def download(python: str) -> None:
-        subprocess.run([*words, "--python-version", python], check=True, stdout=sys.stderr)
+        file = place / f"{python}.txt"
+        file.write_text(pins, encoding="utf-8")
+        subprocess.run([*words, "--python-version", python, "--requirement", file], check=True, stdout=sys.stderr)
+        file.unlink()
 
     download(pythons[0])
-    with ThreadPoolExecutor() as pool:  # each of these adds files that are for one Python alone
+    compiled = {file.name.partition("-")[0] for file in place.glob("*-cp*.whl")}
+    blocks = re.findall(r"(?ms)^\S.*?(?=^\S|\Z)", pins)
+    pins = "".join(block for block in blocks if block.partition("==")[0].replace("-", "_") in compiled)
+    with ThreadPoolExecutor() as pool:
         list(pool.map(download, pythons[1:]))
 
 
@@ -132,7 +138,7 @@ def _share(tree: Path, place: Path) -> None:
             for before, after in _MOVED.items():
                 name = name.replace(before, after)
             _copy(path, place / name, is_compressed=name.startswith("man/"))
-    _copy(tree / "CHANGELOG.md", place / "doc/venv-releaser/changelog", is_compressed=True)
+    _copy(tree / "CHANGELOG.md", place / "doc/venv-releaser/CHANGELOG.md", is_compressed=True)
     _copy(tree / "LICENSE", place / "doc/venv-releaser/copyright")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.tools.crontab import Crontab, find_jobs, find_variables, format_line, with_job, without_job
-from releaser.tools.systemd import LINGERING, Job, Systemd
+from releaser.tools.systemd import LINGERING, Job, Systemd, packaged_timer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,6 +200,9 @@ def find_schedulers(site: Site) -> list[Scheduler]:
     if os.geteuid() and others_timer.leftovers():
         advice = f"Run `sudo releaser schedule systemd --remove --project {root}`."
         refuse("schedule-foreign", f"a timer of root, {timer.job.timer}, already updates the site", advice)
+    if packaged := packaged_timer(root):
+        advice = f"Run `sudo systemctl disable --now {shlex.quote(packaged)}`."
+        refuse("schedule-foreign", f"the timer {packaged} already updates the site", advice)
     return [scheduler for scheduler in (*found, timer) if scheduler.leftovers()]
 
 

@@ -97,6 +97,13 @@ class Job(Frozen):
         return {place / name: f"{_HEAD}{_digest(text)}\n{text}" for name, text in texts.items()}
 
 
+def packaged_timer(project: Path) -> str:
+    """Return the timer that is enabled for a project by the template of the Debian package; empty if none is."""
+    path = re.sub(rb"[^\w:./]|^\.", lambda found: b"\\x%02x" % found[0][0], os.fsencode(project).strip(b"/"))
+    name = f"releaser@{path.decode().replace('/', '-')}.timer"
+    return name if os.path.lexists(_SYSTEM / "timers.target.wants" / name) else ""
+
+
 def _without_orphans(lines: Sequence[str]) -> list[str]:
     """Drop comments whose settings are missing, and repeated blank lines."""
     kept: list[str] = []

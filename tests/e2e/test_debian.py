@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from releaser import __version__
 from tests.e2e.test_group_use import base_python
 from tests.support import snapshots
-from tests.support.commands import run
+from tests.support.commands import Finished, run
 from tests.support.debian import DebianCopy, debian_copy
 from tests.support.guards import other_file_system
 from tests.support.pythons import RealPython, need_other_python
@@ -94,15 +95,15 @@ def package_with_python(python: RealPython, place: Path) -> Path:
 def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state(
     system: DebianCopy, package: Path, site: SampleSite, shared: Path, debian: ModuleType
 ) -> None:
-    def by_deploy(*words: str | Path) -> str:
+    def by_deploy(*words: str | Path, check: int = 0) -> Finished:
         become = ("setpriv", "--reuid=deploy", "--regid=deploy", "--init-groups")
-        return system.run(*become, *words, env=site.env).stdout
+        return system.run(*become, *words, env=site.env, check=check)
 
     apt = ("apt-get", "--yes", "--no-install-recommends")
     before = system.changed()
     shutil.copy(package, shared)
     system.run(*apt, "install", shared / package.name)
-    assert by_deploy("releaser", "--version") == f"releaser {__version__}\n"
+    assert by_deploy("releaser", "--version").stdout == f"releaser {__version__}\n"
     assert system.run("man", "-w", "releaser-update").stdout == "/usr/share/man/man1/releaser-update.1.gz\n"
     unit = f"releaser@{system.run('systemd-escape', '--path', site.path).stdout.strip()}"
     verified = system.run("systemd-analyze", "verify", f"{unit}.timer", f"{unit}.service")
@@ -110,7 +111,7 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
 
     options = ("--yes", "--no-mail", "--schedule", "cron", "--environment", "local", "--admin", "ada@example.org")
     by_deploy("releaser", "setup", "--project", site.path, *options)
-    line = by_deploy("crontab", "-l")
+    line = by_deploy("crontab", "-l").stdout
     assert f" {PROGRAM} update --project {site.path}\n" in line
     site.publish("alpha", "1.1.0")
     by_deploy("sh", "-c", re.sub(r"^(\S+ ){5}", "", line))
@@ -126,6 +127,12 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     system.run("setpriv", *bounds, *words)
     assert (site.live_version("alpha"), site.link.lstat().st_uid) == ("1.2.0", site.path.stat().st_uid)
 
+    # A plain venv would not stay one with such a timer.
+    system.run("mkdir", "-p", TIMERS)
+    system.run("ln", "-s", f"/{debian.UNITS}/releaser@.timer", f"{TIMERS}/{unit}.timer")
+    refused = by_deploy("releaser", "uninstall", "--dry-run", "--project", site.path, check=3)
+    assert f"Run `sudo systemctl disable --now {shlex.quote(f'{unit}.timer')}`" in refused.stderr
+
     # Without its Python, the command says what to do; a trigger of dpkg does the same once there is another python3.
     system.run("rm", "/opt/venv-releaser/venv/bin/python")
     assert "Run `sudo /opt/venv-releaser/build`" in system.run("releaser", "--version", check=3).stderr
@@ -135,8 +142,6 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     assert system.run("releaser", "--version").stdout == f"releaser {__version__}\n"
 
     kept = snapshots.tree(site.outer)
-    system.run("mkdir", "-p", TIMERS)
-    system.run("ln", "-s", f"/{debian.UNITS}/releaser@.timer", f"{TIMERS}/{unit}.timer")
     removed = system.run(*apt, "remove", "venv-releaser").stdout
     assert "These files still call releaser:\n/var/spool/cron/crontabs/deploy\n" in removed
     assert f"Disabling {unit}.timer\n" in removed

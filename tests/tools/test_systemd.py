@@ -11,7 +11,8 @@ import pytest
 
 from releaser.errors import PreflightError
 from releaser.system.process import Runner
-from releaser.tools.systemd import TEMPLATE, Job, Systemd
+from releaser.tools import systemd as module
+from releaser.tools.systemd import TEMPLATE, Job, Systemd, packaged_timer
 from tests.support.guards import require
 
 
@@ -99,3 +100,17 @@ def test_without_a_bus_of_the_user_it_says_how_to_get_one(tmp_path: Path, of_use
 def test_a_path_that_no_unit_can_name_is_refused() -> None:
     with pytest.raises(PreflightError, match="cannot name"):
         a_job(Path("/srv/stuff/a\nUser=root")).units({})
+
+
+@pytest.mark.parametrize("name", ["srv/shop_stuff/shop", "srv/.tea-time/café 100%:/.x", "a\\b"])
+def test_the_timer_of_a_project_is_called_as_systemd_escapes_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    require(shutil.which("systemd-escape"), "systemd-escape says how")
+    monkeypatch.setattr(module, "_SYSTEM", tmp_path)
+    (wants := tmp_path / "timers.target.wants").mkdir()
+    assert not packaged_timer(Path("/", name))
+    words = ["systemd-escape", "--path", "--template=releaser@.timer", f"/{name}"]
+    timer = subprocess.run(words, capture_output=True, check=True, text=True).stdout.strip()
+    (wants / timer).symlink_to("/usr/lib/systemd/system/releaser@.timer")
+    assert packaged_timer(Path("/", name)) == timer
