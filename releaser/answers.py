@@ -4,8 +4,6 @@ Types with another use are in their own modules: `Row`, `Verified`, `Change`, `R
 field of the JSON, as the files in share/releaser/schemas show it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,8 +14,6 @@ from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import FailingLiveTests
-from releaser.releases.key import ReleaseKey
-from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
@@ -201,61 +197,8 @@ class RunBrief(Frozen):
     culprits: tuple[str, ...] = ()
 
 
-class OnHold(Frozen):
-    """A version that updates skip, or, without a version, a package on hold by a person."""
-
-    name: str
-    version: str
-    #: The release that introduced it.
-    release: str
-    reason: str
-    #: Since when, as ISO 8601.
-    at: str
-    by: Literal["rollback", "tests", "person"] = "rollback"
-    #: The tests that failed.
-    tests: tuple[str, ...] = ()
-    #: The versions that can only be installed together with it.
-    together: tuple[str, ...] = ()
-
-
-class FailedCandidate(Frozen):
-    """A failed candidate, which updates do not build again; `at` is an ISO time.
-
-    With `sick`, the tests failed on the live release too, so that they say nothing about the candidate: an update tries
-    it again once they pass there.
-    """
-
-    key: ReleaseKey
-    release: str
-    reason: str
-    at: str
-    sick: bool = False
-
-
-class WaitingCandidate(FailedCandidate):
-    """A release that is ready and waits to go live, for example until its `migrations` are applied."""
-
-    migrations: tuple[str, ...] = ()
-    #: Always false; no longer in use.
-    unfinished: bool = False
-
-
-class CommitOnHold(Frozen):
-    """A commit on hold: it broke the tests or the site, or was rolled back. Updates do not deploy it again."""
-
-    commit: str
-    #: The digest of its code, without the files that releaser commits.
-    code_key: str
-    subject: str
-    reason: str
-    #: An ISO time.
-    at: str
-    #: True if package upgrades in the same release may be the cause; if they fail alone, updates deploy the commit.
-    is_suspect: bool = False
-
-
-class Status(Frozen):
-    """The state of a site; lengths of time are in seconds."""
+class SiteFacts(Frozen):
+    """The facts about a site that do not depend on its capabilities; lengths of time are in seconds."""
 
     project: str
     path: str
@@ -264,12 +207,6 @@ class Status(Frozen):
     live_python: str | None
     #: The newest installed Python that the project allows; None if the site runs on it.
     newer_python: str | None
-    #: The time from which `update` may start, as ISO 8601; None if neither `every` nor `window` is set.
-    due_at: str | None
-    #: Why `update` must wait; empty if it may start.
-    waits: str
-    #: The release that is ready and waits to go live, and why; empty without one.
-    waiting_reason: str
     #: The space of all releases; shared blocks count once.
     releases_bytes: int
     free_bytes: int
@@ -284,16 +221,10 @@ class Status(Frozen):
     last_change: RunBrief | None
     #: The newest successful update of all packages, also one that found nothing to do, but not one that waited.
     last_success: RunBrief | None
-    #: How many packages of the live release had known vulnerabilities at the last audit; None without an audit.
-    vulnerable: int | None
     running: Holder | None
     #: True if the last run was cut off; the next run repairs it.
     interrupted: bool
     push_pending: bool
-    #: The proposal that `releaser propose` pushed for review, or why it pushed none; empty without one.
-    proposal: str
-    mails_pending: int
-    left_behind: tuple[LeftBehind, ...]
     #: None if nothing differs.
     drift: DriftAnswer | None
     #: The changes that need `releaser accept`.
@@ -302,22 +233,13 @@ class Status(Frozen):
     failing_live_tests: FailingLiveTests | None
     #: Why updates cannot go live: the last one failed, or all newer versions failed before; empty if they can.
     blocked: str
-    #: Why updates restart nothing, and which setting to change; empty if they do, or if no restart is wanted.
-    not_restarted: str
-    #: True if tests and builds run without a sandbox because none works on this host.
-    without_sandbox: bool
     problems: tuple[str, ...]
-    on_hold: tuple[OnHold, ...]
-    failed_candidates: tuple[FailedCandidate, ...]
-    commits_on_hold: tuple[CommitOnHold, ...]
-    #: The release that is ready and waits to go live, if any.
-    waiting: tuple[WaitingCandidate, ...]
     #: The packages whose live version differs from the committed lock, because versions are on hold here.
     lock_differences: tuple[LockDifference, ...] = ()
-    #: True if this host looks up known vulnerabilities: not with `vulnerability_service = "none"`.
-    is_audited: bool = True
-    #: The longest time between two updates by `every` and `window`; a day without them.
-    interval_seconds: float = 86400.0
+
+
+class Status(*reversed(gather("statuses")), SiteFacts):  # type: ignore[misc]  # the sections of capabilities
+    """The state of a site; lengths of time are in seconds."""
 
 
 class Pruning(Frozen):

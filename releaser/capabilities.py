@@ -66,6 +66,8 @@ class Capability(Frozen):
     reporters: Names = ()
     #: Classes of sections of the report, whose fields are keys of its JSON.
     reported: Names = ()
+    #: Subclasses of `StatusSection`, whose fields are keys of the JSON of `status`.
+    statuses: Names = ()
     #: Classes of facts about a release, whose fields are keys of its manifest.
     sealed: Names = ()
     #: Subclasses of `Announcer`, of which the first counts.
@@ -105,6 +107,7 @@ CAPABILITIES = (
         settings=("sandbox.settings.SandboxSettings",),
         confinements=("candidate.confined.Sandboxed",),
         checks=("candidate.sandbox.sandbox_findings",),
+        statuses=("candidate.sandbox_status.SandboxStatus",),
     ),
     Capability(
         name="requirements file",
@@ -146,6 +149,7 @@ CAPABILITIES = (
         rules=("locks.rules.Held", "locks.rules.Failed"),
         reported=("releases.blocks.HoldsSection", "releases.blocks.FailedTestsSection"),
         sections=("candidate.results.add_holds",),
+        statuses=("reporting.hold_status.HoldStatus",),
     ),
     Capability(
         name="settings for versions",
@@ -164,6 +168,7 @@ CAPABILITIES = (
         gates=("gates.audit.LiveAudit", "gates.audit.CandidateAudit", "gates.audit.KnownFixes"),
         watchers=("candidate.audit.look_for_fixes",),
         reported=("locks.vulnerabilities.SecuritySection",),
+        statuses=("candidate.audit_status.AuditStatus",),
     ),
     Capability(
         name="attestations",
@@ -182,12 +187,14 @@ CAPABILITIES = (
         settings=("site.windows.DueSettings",),
         reported=("site.windows.DueSection",),
         openings=("site.windows.next_opening",),
+        statuses=("pipelines.due_status.DueStatus",),
     ),
     Capability(
         name="proposals",
         state=("releases.proposal.PROPOSAL",),
         reported=("releases.proposal.ProposalSection",),
         commands=("commands.proposals",),
+        statuses=("pipelines.proposal_status.ProposalStatus",),
     ),
     Capability(
         name="static files",
@@ -207,6 +214,7 @@ CAPABILITIES = (
         actions=("actions.restart.Restart",),
         reported=("site.restart_settings.OutageSection",),
         described=("serving.servers.describe_servers",),
+        statuses=("serving.restart_status.RestartStatus",),
     ),
     Capability(name="Django", checks=("serving.manage.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
@@ -220,6 +228,7 @@ CAPABILITIES = (
         watchers=("serving.health.note_stale_processes",),
         reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),
+        statuses=("serving.process_status.ProcessStatus",),
     ),
     Capability(
         name="tests only",
@@ -249,6 +258,7 @@ CAPABILITIES = (
         state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES"),
         reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
+        statuses=("reporting.mail_status.MailStatus",),
     ),
     Capability(name="announcements", state=("reporting.lock_alert.SEEN",), announcers=("reporting.notify.Post",)),
     Capability(name="notices", checks=("reporting.reporters.findings",)),

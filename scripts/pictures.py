@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from terminal_pictures import errors, terminals  # noqa: E402
 
-from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief  # noqa: E402
+from releaser.answers import Blocker, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.blocks import Block, CulpritsSection  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
@@ -30,6 +30,7 @@ from releaser.releases.blocks import FailedTestsSection, HoldsSection  # noqa: E
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting import page as pages  # noqa: E402
+from releaser.reporting.hold_status import OnHold  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
 from releaser.reporting.mail_setup import explain_recipients  # noqa: E402
 from releaser.reporting.many_sites import SiteAnswer  # noqa: E402

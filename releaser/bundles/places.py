@@ -22,6 +22,17 @@ _CHUNK = 1 << 20
 _MODE = 0o644  # all users may read published files
 
 
+@contextmanager
+def lock_directory(path: Path) -> Iterator[None]:
+    """Lock out other processes; wait for them first. The lock leaves no file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class StoredFile(Frozen):
     """A small file, and the identity of its version."""
 
@@ -141,19 +152,9 @@ class Directory(Frozen):
     def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         """As a place does."""
         try:
-            with self._alone():
+            with lock_directory(self.path):
                 if self.read(name, len(before.data) if before else 0) != before:
                     refuse_moved_meanwhile(str(self.path / name))
                 replace_file(self.path / name, data, mode=_MODE)
         except OSError as error:
             fail(str(self.path / name), os_reason(error))
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Lock out other writers; the lock is on the directory itself, so it leaves no file. Raises OSError."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import RELEASE_ID, TOOLS, BundledFile, BundleManifest, parse_manifest
+from releaser.bundles.places import lock_directory
 from releaser.errors import PreflightError
 from releaser.system.files import hash_of_file, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
@@ -53,12 +53,8 @@ class Pool(Frozen):
     def locked(self) -> Iterator[None]:
         """Lock out other processes; wait for them first. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with lock_directory(self.directory):
             yield
-        finally:
-            os.close(descriptor)
 
     def prepare(self) -> None:
         """Create the directories, and delete the leftovers of a killed run. Raises OSError."""

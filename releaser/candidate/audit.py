@@ -70,6 +70,8 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
 
     `uv` is the executable. Raises nothing: after an error, the answer is unknown.
     """
+    from msgspec import convert  # slow to import
+
     settings = AuditSettings.of(site)
     if not is_asked(site):
         return unknown(OFF if site.settings.vulnerability_service == NO_SERVICE else "this site asks no other service")
@@ -92,16 +94,8 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
                 ignored = {*settings.audit_ignore, *_ignored_by(site.pyproject.table("tool", "uv").get("audit"))}
                 ignored |= {*_ignored_by(of_uv_itself.get("audit"))}
                 asked = Service(url=service, environ=environ, settings=of_uv_itself, timeout=left)
-                more = [
-                    Vulnerability(
-                        name=vulnerability.name,
-                        version=vulnerability.version,
-                        id=vulnerability.id,
-                        aliases=vulnerability.aliases,
-                        summary=vulnerability.summary,
-                    )
-                    for vulnerability in asked.find_unreported(pins, reported, ignored=ignored)
-                ]
+                unreported = asked.find_unreported(pins, reported, ignored=ignored)
+                more = convert(unreported, list[Vulnerability], from_attributes=True)
                 found = replace(found, vulnerabilities=(*found.vulnerabilities, *more))
     except ToolError as error:
         late = f"no answer within {limit:g} s"

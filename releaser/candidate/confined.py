@@ -80,6 +80,3 @@ class Sandboxed(Confinement):
 
     def warnings(self, site: Site) -> tuple[Finding, ...]:
         return of_sandbox.sandbox_warnings(site)
-
-    def was_missing(self, site: Site) -> bool:
-        return of_sandbox.runs_without_sandbox(site)

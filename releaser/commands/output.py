@@ -180,7 +180,7 @@ class Output(Frozen):
         Unless the command line was wrong, also print that the live release is unchanged.
         """
         if self.plugin:
-            from releaser.reporting.monitoring import Service, nagios_line
+            from releaser.core.status import Service, nagios_line
 
             self.print_lines([nagios_line(Service.UNKNOWN, error.message)])
             return Service.UNKNOWN

@@ -88,10 +88,6 @@ class Confinement:
         """Return warnings for `releaser check`."""
         return ()
 
-    def was_missing(self, site: Site) -> bool:
-        """True if the last tests should have been confined, and were not."""
-        return False
-
 
 @functools.cache
 def confinement() -> Confinement:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_release
+from releaser.candidate.audit_status import known_vulnerabilities
 from releaser.errors import ReleaserError, ResolutionError, ToolError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import Graph, LockFile, asked_by_project
 from releaser.locks.versions import is_newer, uploads_in
 from releaser.locks.vulnerabilities import Audit, unknown
-from releaser.pipelines.status import find_release, known_vulnerabilities
+from releaser.pipelines.status import find_release
 from releaser.releases.contents import sizes_of_packages
 from releaser.releases.journal import read_history
 from releaser.releases.listing import Exported, InstalledPackage

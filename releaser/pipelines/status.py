@@ -6,30 +6,19 @@ import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from msgspec import ValidationError, convert
-
-from releaser.answers import (
-    AuditAnswer,
-    CommitOnHold,
-    FailedCandidate,
-    OnHold,
-    OutdatedPackage,
-    PackageAnswer,
-    ReleaseDetails,
-    RunBrief,
-    Status,
-    WaitingCandidate,
-)
+from releaser.answers import AuditAnswer, OutdatedPackage, PackageAnswer, ReleaseDetails, RunBrief, Status
 from releaser.candidate.audit_settings import OFF, AuditSettings
+from releaser.candidate.audit_status import AuditStatus, count_packages, known_vulnerabilities
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import failing_live_tests
+from releaser.capabilities import gather
 from releaser.checkout.move import CHECKOUT
 from releaser.core.confinement import confinement
 from releaser.core.follow_up import read_pending
 from releaser.core.run import name_run
+from releaser.core.status import Look
 from releaser.errors import (
     AuditError,
     ExitCode,
@@ -43,24 +32,17 @@ from releaser.locks.blocks import Block
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.pipelines.due import find_interval, find_next
 from releaser.pipelines.repair import diagnose
-from releaser.releases.blocks import Blocks, StoredBlock, read_blocks
+from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, without_python
-from releaser.releases.journal import Journal, making_runs, read_history, read_notes
+from releaser.releases.journal import journal_of, making_runs, read_entry, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
-from releaser.releases.proposal import read_proposal
 from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
-from releaser.releases.store import ReleaseStore, store_of
+from releaser.releases.store import store_of
 from releaser.report import Outcome
-from releaser.reporting.reporters import receivers
-from releaser.serving.health import left_behind
-from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
-from releaser.site.addresses import MailSettings
 from releaser.site.disk import find_misplaced_state
-from releaser.site.django_settings import MigrationFacts
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
@@ -70,15 +52,12 @@ from releaser.tools.certificates import certificate_advice
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from releaser.reporting.page import Overview
     from releaser.resolution.outdated import OutdatedReport
     from releaser.site.site import Site
 
-
-T = TypeVar("T")
 _CHANGED_PYTHON = ("replaced", "interpreter")  # uv would start that Python
 _UV_TIMEOUT = 10.0  # seconds that the status waits to hear which Pythons are installed
 
@@ -93,16 +72,15 @@ def list_damage(site: Site) -> list[str]:
     if disputed := dispute(site.project):
         return [str(disputed)]
     lost = without_python(site, store_of(site).live())
-    first = [str(lost)] if lost else []
-    return first + list(map(str, diagnose(store_of(site))))
+    return list(map(str, filter(None, [lost, *diagnose(store_of(site))])))
 
 
 def list_unfinished(site: Site) -> list[Finding]:
     """Return findings about a run that was cut off, and about files in the way of the run that finishes it."""
-    if not _was_interrupted(site.state_dir):
+    if not _was_interrupted(site):
         return []
     try:
-        entry = Journal(state_dir=site.state_dir).read()
+        entry = journal_of(site).read()
     except UnreadableStateError as error:
         message = f"an earlier run was interrupted, and its journal cannot be read: {error.reason}"
         return [
@@ -130,7 +108,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
     """Return all facts about one release. Raises NoSuchReleaseError."""
     store = store_of(replace(site, asks=False))
     found = store.find(release)
-    run = read_as(_MakingRun, making_runs(read_history(site.state_dir)).get(found.id, {})) or _MakingRun()
+    run = read_entry(_MakingRun, making_runs(read_history(site.state_dir)).get(found.id, {})) or _MakingRun()
     users, damage = users_of(found), find_damage(found)
     return ReleaseDetails(
         **plain(found.manifest),
@@ -154,20 +132,6 @@ class _MakingRun(Frozen):
 
     on_hold: tuple[Block, ...] = ()
     steps: tuple[Outcome, ...] = ()
-
-
-class _AuditingRun(Frozen):
-    """The facts in the history about a run that looked up vulnerabilities."""
-
-    vulnerabilities: tuple[Vulnerability, ...] = ()
-
-
-def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
-    """Read an entry of the history; None if releaser cannot have written it."""
-    try:
-        return convert(entry, kind)
-    except ValidationError:
-        return None
 
 
 def audit_error(found: AuditAnswer) -> ReleaserError | None:
@@ -208,12 +172,9 @@ def audit(site: Site, release: str | None) -> AuditAnswer:
 
 def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
     """Return the package changes from `first` to `second`, or to the live release. Raises NoSuchReleaseError."""
-    store = store_of(site)
-    to = store.find(second) if second else store.live()
-    if to is None:
-        refuse_without_live(store)
-    lock = lock_of(to)
-    return describe_changes(changes_between(read_versions(store.find(first)), read_versions(to)), lock, to.venv)
+    to = find_release(site, second)
+    changes = changes_between(read_versions(store_of(site).find(first)), read_versions(to))
+    return describe_changes(changes, lock_of(to), to.venv)
 
 
 def status(site: Site) -> Status:
@@ -221,64 +182,44 @@ def status(site: Site) -> Status:
     site = replace(site, asks=False)
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
-    space, blocks = free_space(project.state_dir), _select_active(read_blocks(project.state_dir), live, store)
+    at, space = Look(site=site, store=store, live=live, runs=runs), free_space(project.state_dir)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += list_damage(site)
-    from releaser.candidate.audit import is_asked  # slow to import, like the next one
-    from releaser.reporting.outbox import FOR_SMTP, Outbox
-
-    queues = {receiver.queue for receiver in receivers(site)}
-    # With sendmail = "none" and no server, people read the mails in the outbox.
-    queues |= {FOR_SMTP} if MailSettings.of(site).sends else set()
-    queued = [mail for mail in Outbox(project.outbox).list_queued() if mail.queue in queues] if queues else ()
-    vulnerable, proposal = known_vulnerabilities(runs), read_proposal(project.state_dir)
-    waiting = tuple(_list_waiting(store, proposal.release))
-    due = find_next(site)
     return Status(
-        interval_seconds=find_interval(site),
-        due_at=due.at.isoformat(timespec="seconds") if due else None,
-        waits=due.reason if due else "",
-        waiting_reason="; ".join(f"{release.release} is ready and waits: {release.reason}" for release in waiting),
+        **{name: fact for section in gather("statuses") for name, fact in vars(section.look(at)).items()},
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
         live_age_seconds=(datetime.now(UTC) - live.manifest.created_at).total_seconds() if live else None,
         live_python=live.manifest.python if live else None,
-        newer_python=None
-        if damage and damage.kind in _CHANGED_PYTHON
-        else _newer_python(site, live),  # uv would start it
+        newer_python=_newer_python(site, live)
+        if live and not (damage and damage.kind in _CHANGED_PYTHON)  # uv would start it
+        else None,
         releases_bytes=total_bytes(release.manifest for release in store.all()),
         free_bytes=space.bytes,
         free_inodes=space.inodes,
         link=link_text(project.venv),
-        last_run=read_as(RunBrief, runs[0]) if runs else None,
-        last_deployment=next((read_as(RunBrief, run) for run in runs if _is_deployment(run)), None),
-        last_change=next((read_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
-        last_success=next((read_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
-        vulnerable=len({vulnerability.name for vulnerability in vulnerable}) if vulnerable is not None else None,
+        last_run=_find_run(runs[:1], bool),
+        last_deployment=_find_run(runs, _is_deployment),
+        last_change=_find_run(runs, lambda run: run.get("live_changed")),
+        last_success=_find_run(runs, _is_good_update),
         running=run_lock.find_running(project.state_dir),
-        interrupted=_was_interrupted(project.state_dir),
+        interrupted=_was_interrupted(site),
         push_pending=read_pending(project.state_dir).push,
-        proposal="" if proposal.is_merged_into(live) else proposal.summary,
-        mails_pending=len(queued),
-        left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
-        asked=blocks.asked,
+        asked=read_blocks(project.state_dir).asked,
         failing_live_tests=failing_live_tests(project.state_dir, live),
         blocked=_why_blocked(runs),
-        not_restarted=str(find_unrestarted(site) or ""),
-        without_sandbox=confinement().was_missing(site),
         problems=tuple(problems),
-        on_hold=_answers(OnHold, (*blocks.by("rollback"), *blocks.by("person", "tests"))),
-        failed_candidates=_answers(FailedCandidate, blocks.candidates),
-        commits_on_hold=_answers(CommitOnHold, blocks.commits),
-        waiting=waiting,
         lock_differences=read_notes(project.state_dir).lock_differences,
-        is_audited=is_asked(site),
     )
 
 
 DEPLOYING = ("update", "bundle install", "rebuild", "rollback", "init")
+
+
+def _find_run(runs: Sequence[Mapping[str, Any]], is_wanted: Callable[..., object]) -> RunBrief | None:
+    return next((read_entry(RunBrief, run) for run in runs if is_wanted(run)), None)
 
 
 def _is_deployment(run: Mapping[str, Any]) -> bool:
@@ -300,65 +241,25 @@ def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _list_waiting(store: ReleaseStore, proposed: str) -> Iterator[WaitingCandidate]:
-    """Yield the release that is ready and waits, unless it is `proposed`."""
-    snapshot = store.snapshot()
-    ready = snapshot.find_waiting()
-    if ready is not None and ready.id != proposed:
-        known, names = snapshot.lifecycles[ready.id], MigrationFacts.of(ready.manifest).migrations
-        yield WaitingCandidate(key=ready.key, release=ready.id, reason=known.waits, at=known.since, migrations=names)
-
-
 def _is_good_update(run: Mapping[str, Any]) -> bool:
     has_stopped = run.get("result") == "no-changes" and (run.get("blocked") or run.get("waits"))
     return _is_whole_update(run) and run.get("exit_code") == 0 and not has_stopped
 
 
-def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:
-    """Return the vulnerabilities from the newest known audit; None if the live release has changed since."""
-    for run in runs:
-        if run.get("audit") == "known":
-            found = read_as(_AuditingRun, run)
-            return found.vulnerabilities if found else None
-        if run.get("live_changed"):
-            return None
-    return None
-
-
-def _answers(kind: type[T], blocks: Iterable[StoredBlock]) -> tuple[T, ...]:
-    """Return blocks as an answer shows them."""
-    return tuple(convert(block, kind, from_attributes=True) for block in blocks)
-
-
-def _newer_python(site: Site, live: Release | None) -> str | None:
+def _newer_python(site: Site, live: Release) -> str | None:
     from releaser.site.pythons import find_newer_python
 
     try:
-        uv = replace(site.uv, timeout=_UV_TIMEOUT)
-        return find_newer_python(site, uv, live.manifest.python) if live is not None else None
+        return find_newer_python(site, replace(site.uv, timeout=_UV_TIMEOUT), live.manifest.python)
     except PreflightError:  # there is no uv, as `check` reports
         return None
 
 
-def _was_interrupted(state_dir: Path) -> bool:
+def _was_interrupted(site: Site) -> bool:
     try:
-        return Journal(state_dir=state_dir).read() is not None and run_lock.find_running(state_dir) is None
+        return journal_of(site).read() is not None and run_lock.find_running(site.state_dir) is None
     except UnreadableStateError:
         return True
-
-
-def _select_active(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
-    """Return the blocks that still count, without those that newer versions or newer code have replaced."""
-    contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
-    same = [
-        release for release in store.all() if live and contents(release) == contents(live)
-    ]  # a rebuild makes another
-    # Within a second, the ids give the order.
-    since = min(
-        ((block.manifest.created_at.isoformat(timespec="seconds"), block.id) for block in same), default=("", "")
-    )
-    current = found.without_older(lock_of(live).versions)
-    return current.without(lambda block: block.what == "candidate" and (block.since, block.release) < since)
 
 
 def overview(site: Site, *, offline: bool) -> Overview:
@@ -372,21 +273,21 @@ def overview(site: Site, *, offline: bool) -> Overview:
     runs, found = read_history(site.state_dir), status(site)
     deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
     last_audit = next((run for run in runs if run.get("audit")), {})
-    unanswered = str(last_audit.get("audit_reason") or "no reason is known")
-    unanswered = unanswered if last_audit.get("audit") == "unknown" else ""
+    is_unanswered = last_audit.get("audit") == "unknown"
+    unanswered = str(last_audit.get("audit_reason") or "no reason is known") if is_unanswered else ""
     vulnerabilities = known_vulnerabilities(runs) or ()
     outdated, reason = (None, "no query was made") if offline else _ask_for_newer(site)
-    if found.live and found.is_audited and not offline:
+    if found.live and isinstance(found, AuditStatus) and found.is_audited and not offline:
         answer, unanswered = _ask_for_vulnerabilities(site)
         if answer is not None:
             vulnerabilities = answer
-            found = replace(found, vulnerable=len({vulnerability.name for vulnerability in vulnerabilities}))
+            found = replace(found, **vars(AuditStatus(vulnerable=count_packages(answer))))
     return Overview(
         at=now,
         status=found,
         releases=tuple(rows(store)),
-        runs=tuple(one for run in runs if (one := read_as(RunBrief, run))),
-        last=read_as(LastRun, deployment) or LastRun(),
+        runs=tuple(one for run in runs if (one := read_entry(RunBrief, run))),
+        last=read_entry(LastRun, deployment) or LastRun(),
         outdated=outdated,
         outdated_reason=reason,
         vulnerabilities=vulnerabilities,

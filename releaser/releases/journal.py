@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from releaser.capabilities import gather
 from releaser.errors import ExitCode
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.system.words import Redactor
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
@@ -368,6 +369,16 @@ def _runs_in(data: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
             continue
         if isinstance(content, dict):
             yield line, content
+
+
+def read_entry(kind: type[T], entry: Mapping[str, Any]) -> T | None:
+    """Return the facts of an entry that a class names; None if releaser cannot have written it."""
+    from msgspec import ValidationError, convert  # slow to import
+
+    try:
+        return convert(entry, kind)
+    except ValidationError:
+        return None
 
 
 def _in_words_of_now(run: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -67,8 +68,7 @@ class Process(Frozen):
 def look(pid: int) -> Process | None:
     """Return the facts about a process; None if it has ended (a zombie counts as ended)."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()  # the name before may hold anything
+        fields = _stat_of(pid)
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             uid = next(int(line.split()[2]) for line in file if line.startswith("Uid:"))  # the effective one
     except (OSError, StopIteration, ValueError):
@@ -83,6 +83,18 @@ def look(pid: int) -> Process | None:
     except KeyError:
         user = str(uid)
     return Process(pid=pid, user=user, command=_command(pid), began=began)
+
+
+def parent_of(pid: int) -> int:
+    """Return the id of the parent of a process (proc_pid_stat(5)); 0 if it is unknown."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(_stat_of(pid)[1])
+    return 0
+
+
+def _stat_of(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()  # the name before may hold anything
 
 
 def _command(pid: int) -> str:

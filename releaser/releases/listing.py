@@ -214,9 +214,9 @@ class DriftAnswer(Frozen):
     @classmethod
     def of(cls, drift: Drift) -> DriftAnswer:
         """Return the names of the packages and files, without the details that only `verify` reports."""
+        from msgspec import convert  # slow to import
+
         return cls(
-            packages=tuple(
-                PackageDrift(name=package.name, old=package.old, new=package.new) for package in drift.packages
-            ),
+            packages=convert(drift.packages, tuple[PackageDrift, ...], from_attributes=True),
             files=tuple(FileDrift(path=file.path or "", kind=file.verb) for file in drift.files),
         )

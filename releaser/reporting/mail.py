@@ -34,7 +34,15 @@ from releaser.reporting.changes import (
     security_lists,
 )
 from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, add_links, fold
-from releaser.reporting.subject import SOLVED, begin_sentence, choose_badge, header_text, headline, subject
+from releaser.reporting.subject import (
+    SOLVED,
+    begin_sentence,
+    choose_badge,
+    count_commits,
+    header_text,
+    headline,
+    subject,
+)
 from releaser.reporting.text import on_hold_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
@@ -42,7 +50,7 @@ from releaser.site.restart_settings import OutageSection
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
-from releaser.system.words import elapsed, one_line, one_lines, plural, strip_control, truncate, web_link
+from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -232,8 +240,8 @@ def _preheader(report: RunReport) -> str:
     if not report.live_changed:
         return "The site runs on the same release as before."
     others = ", ".join(name_changes([one]) for one in in_order(report.changes)[1:6])
-    commits = plural(report.pulled.count, "new commit") if report.pulled and report.pulled.count else ""
-    return f"The site runs on {report.release or 'another release'} now. " + "; ".join(filter(None, [others, commits]))
+    news = "; ".join(filter(None, [others, count_commits(report)]))
+    return f"The site runs on {report.release or 'another release'} now. {news}"
 
 
 def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, ...]]:

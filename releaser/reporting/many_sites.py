@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from releaser.site.addresses import Address
 
 T = TypeVar("T")
+_FAIR = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
 COLUMNS = ("SITE", "CODE", "WHAT")
 
 
@@ -135,14 +136,13 @@ def explain_errors(errors: Sequence[str]) -> str:
 
 def summary(answers: Sequence[SiteAnswer]) -> str:
     """Count the sites, and those that failed, wait or changed."""
-    fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
     changed = (*DONE, "rolled-back")
     counts = {
-        "failed": sum(one.exit_code not in fair for one in answers),
+        "failed": sum(one.exit_code not in _FAIR for one in answers),
         "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),
         "waiting": sum(bool(one.waits) for one in answers),
         "proposed": sum(bool(part(one.answer, "proposed", str)) for one in answers),
-        "updated": sum(one.exit_code in fair and part(one.answer, "result", str) in changed for one in answers),
+        "updated": sum(one.exit_code in _FAIR and part(one.answer, "result", str) in changed for one in answers),
     }
     return ", ".join([plural(len(answers), "site"), *(f"{number} {what}" for what, number in counts.items() if number)])
 
@@ -166,9 +166,8 @@ def send_summary(
     carrier = settings.transport(Path("/"), Runner(environ=environ))
     if carrier is None:
         return "smtp_host is not set in its settings, and this host has no sendmail"
-    fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
     is_clean = not any(one.exit_code or one.waits or problems_of(one) for one in answers)
-    mark = "✗" if answers[0].exit_code not in fair else "✓" if is_clean else "!"
+    mark = "✗" if answers[0].exit_code not in _FAIR else "✓" if is_clean else "!"
     text = "\n".join([f"{summary(answers)} on {this_host()}.", "", *table([COLUMNS, *rows("update", answers)]), ""])
     message = compose_plain(
         make_subject(mark, plural(len(answers), "site"), summary(answers).partition(", ")[2], host=this_host()),

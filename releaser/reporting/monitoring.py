@@ -5,29 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from datetime import UTC, datetime
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from releaser.core.status import Alarm, Figure, Question, Service, nagios_line, shown
 from releaser.errors import Finding, PreflightError
 from releaser.system.frozen import Frozen
-from releaser.system.words import age, first_few, plural
+from releaser.system.words import age, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from releaser.answers import Status
-
-
-class Service(IntEnum):
-    """The state of a service, which is the exit status of a Nagios plugin.
-
-    Source: https://nagios-plugins.org/doc/guidelines.html
-    """
-
-    OK = 0
-    WARNING = 1
-    CRITICAL = 2
-    UNKNOWN = 3
 
 
 class Ages(Frozen):
@@ -42,42 +30,39 @@ _DAY = 86400.0  # seconds
 
 def usual_ages(status: Status) -> Ages:
     """Return the limits for a page and a table of many sites: 2 and 7 days, more if updates are due less than daily."""
-    longer = max(0.0, status.interval_seconds - _DAY)
+    longer = max(0.0, getattr(status, "interval_seconds", _DAY) - _DAY)
     return Ages(warning=2 * _DAY + longer, critical=7 * _DAY + longer)
 
 
-class Alarm(Frozen):
-    """A problem of a site: its severity, a sentence, and the command of releaser that shows more or solves it."""
-
-    level: Service
-    text: str
-    command: str = ""
+def worst(alarms: Iterable[Alarm]) -> Service:
+    """Return the state of a site with these alarms."""
+    return max((one.level for one in alarms), default=Service.OK)
 
 
 def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
     """Return the state of a site as a service, and the line with the reasons and performance data."""
-    alarms = list(find_alarms(status, ages, now))
-    state = max((one.level for one in alarms), default=Service.OK)
+    alarms = find_alarms(status, ages, now)
+    state = worst(alarms)
     summary = "; ".join(one.text for one in alarms if one.level == state) or f"{status.live} is live"
     return state, nagios_line(state, f"{status.project}: {summary}") + " | " + " ".join(_performance(status, ages, now))
 
 
-def nagios_line(state: Service, text: str) -> str:
-    """Return the line of a Nagios plugin, without bars, as a bar starts the performance data."""
-    return f"RELEASER {state.name} - " + " ".join(text.replace("|", "/").split())
+def find_alarms(status: Status, ages: Ages, now: datetime) -> list[Alarm]:
+    """Return the problems of a site about which monitoring alerts."""
+    return shown(status, Alarm, *_alarms_of_core(status, ages, now))
 
 
-def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm]:
-    """Yield the problems of a site about which monitoring alerts."""
-    yield from (Alarm(level=Service.CRITICAL, text=problem, command="check") for problem in status.problems)
+def _alarms_of_core(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm]:
+    for problem in status.problems:
+        yield Alarm(level=Service.CRITICAL, text=problem, command="check")
     if status.live is None:
         yield Alarm(level=Service.CRITICAL, text="no release is live", command="init")
     run = status.last_deployment
     if run is not None and run.exit_code:
         text = f"the last {run.command} ended with exit code {run.exit_code}: {run.headline}"
-        yield Alarm(level=Service.WARNING, text=text, command="history -n 5")
+        yield Alarm(text=text, command="history -n 5")
     elif status.blocked:
-        yield Alarm(level=Service.WARNING, text=f"updates cannot go live: {status.blocked}", command="outdated")
+        yield Alarm(text=f"updates cannot go live: {status.blocked}", command="outdated")
     since = _seconds_since(status, now)
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
@@ -86,44 +71,25 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm]:
             text = f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
             yield Alarm(level=level, text=text, command="update")
             break
+    red = status.failing_live_tests
     others = {
-        f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": (status.vulnerable, "audit"),
-        "a run was interrupted": (status.interrupted, "update"),
-        "a commit has not been pushed": (status.push_pending, "update"),
-        f"{plural(status.mails_pending, 'mail')} waiting to be sent": (status.mails_pending, "test-mail"),
-        f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": (status.asked, "status"),
-        f"{plural(len(status.left_behind), 'process')} of an earlier release": (status.left_behind, "status"),
-        f"the tests of the live release fail: {status.failing_live_tests and status.failing_live_tests.reason}": (
-            status.failing_live_tests,
-            "check --tests",
-        ),
-        "updates restart nothing: see `releaser check`": (status.not_restarted, "check"),
-        "packages or files of the live release were changed": (status.drift, "verify"),
+        "a run was interrupted": (status.interrupted, "update", 20),
+        "a commit has not been pushed": (status.push_pending, "update", 20),
+        f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": (status.asked, "status", 30),
+        f"the tests of the live release fail: {red and red.reason}": (red, "check --tests", 40),
+        "packages or files of the live release were changed": (status.drift, "verify", 50),
     }
-    for text, (found, command) in others.items():
+    for text, (found, command, rank) in others.items():
         if found:
-            yield Alarm(level=Service.WARNING, text=text, command=command)
+            yield Alarm(text=text, command=command, rank=rank)
 
 
-def find_open_questions(status: Status) -> Iterator[Alarm]:
-    """Yield what keeps a site from being well although no service alerts about it.
+def find_open_questions(status: Status) -> list[Question]:
+    """Return what keeps a site from being well although no service alerts about it.
 
     A package may stay on hold for months until the site supports it; an alert every night would be ignored.
     """
-    for by, reason in (("tests", "the tests fail"), ("rollback", "the site was rolled back")):
-        held = [f"{one.name} {one.version}".strip() for one in status.on_hold if one.by == by]
-        if held:
-            text = f"updates skip {first_few(held)}: {reason} with {'it' if len(held) == 1 else 'them'}"
-            yield Alarm(level=Service.WARNING, text=text, command="outdated")
-    if status.commits_on_hold:
-        commits = first_few(one.subject or one.commit[:12] for one in status.commits_on_hold)
-        text = f"{plural(len(status.commits_on_hold), 'commit')} on hold: {commits}"
-        yield Alarm(level=Service.WARNING, text=text, command="status")
-    if status.waiting_reason:
-        yield Alarm(level=Service.WARNING, text=status.waiting_reason, command="status")
-    if status.live is not None and status.vulnerable is None and status.is_audited:
-        text = "the live release was not checked for known vulnerabilities"
-        yield Alarm(level=Service.WARNING, text=text, command="audit")
+    return shown(status, Question)
 
 
 def _seconds_since(status: Status, now: datetime) -> float:
@@ -138,8 +104,9 @@ def _performance(status: Status, ages: Ages, now: datetime) -> Iterator[str]:
     since = _seconds_since(status, now)
     limits = f"{ages.warning:.0f};{ages.critical:.0f}"
     yield f"last_success={f'{since:.0f}s' if math.isfinite(since) else 'U'};{limits}"
-    yield f"held={len(status.on_hold)}"
-    yield f"vulnerable={'U' if status.vulnerable is None else status.vulnerable}"
+    for one in shown(status, Figure):
+        if one.label:
+            yield f"{one.label}={'U' if one.value is None else one.value}"
     yield f"releases={status.releases_bytes}B"
     yield f"free={status.free_bytes}B"
 
@@ -187,12 +154,9 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         ),
         "interrupted": ("1 if a run was interrupted", status.interrupted),
         "push_pending": ("1 if a commit waits for a push", status.push_pending),
-        "mails_pending": ("Mails that wait to be sent", status.mails_pending),
         "updates_blocked": ("1 if failures block newer packages or commits", bool(status.blocked)),
-        "on_hold": ("Packages and versions that are on hold", len(status.on_hold)),
-        "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
+        **{one.name: (one.meaning, one.value) for one in shown(status, Figure)},
         "to_accept": ("Packages that wait for releaser accept", len(status.asked)),
-        "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),
         "live_tests_failing": ("1 if the tests of the live release fail", status.failing_live_tests is not None),
         "drift": ("1 if files of the live release were changed", status.drift is not None),
         "problems": ("Problems with the site", len(status.problems)),

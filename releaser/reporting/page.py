@@ -16,9 +16,10 @@ from markupsafe import Markup
 from msgspec import ValidationError, convert
 
 from releaser.answers import OutdatedPackage, RunBrief, Status
+from releaser.core.status import Alarm, Pending, Remark, Service, shown
 from releaser.report import Outcome
 from releaser.reporting.many_sites import explain_errors
-from releaser.reporting.monitoring import Alarm, Service, find_alarms, find_open_questions, usual_ages
+from releaser.reporting.monitoring import find_alarms, find_open_questions, usual_ages, worst
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import describe_next
 from releaser.site.settings import this_host
@@ -26,7 +27,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
@@ -101,6 +102,7 @@ def page_of(found: Overview) -> str:
         status=found.status,
         state=worst(alarms),
         alarms=alarms,
+        remarks=shown(found.status, Remark),
         host=this_host(),
         runs=[(run, *_RESULTS[run.result]) for run in runs[:_RUNS]],
         weeks=runs_by_week(runs, found.at),
@@ -117,13 +119,8 @@ def judge(status: Status, at: datetime, *, unanswered: str = "") -> list[Alarm]:
     alarms = [*find_alarms(status, usual_ages(status), at), *find_open_questions(status)]
     if unanswered:
         text = f"the last query for known vulnerabilities failed: {unanswered}"
-        alarms.append(Alarm(level=Service.WARNING, text=text, command="audit"))
+        alarms.append(Alarm(text=text, command="audit"))
     return sorted(alarms, key=lambda one: -one.level)
-
-
-def worst(alarms: Iterable[Alarm]) -> Service:
-    """Return the state of a site with these alarms."""
-    return max((one.level for one in alarms), default=Service.OK)
 
 
 def render(template: str, **facts: object) -> str:
@@ -212,6 +209,8 @@ class _Site(Frozen):
     path: str
     alarms: list[Alarm]
     status: Status | None = None
+    pending: Sequence[Pending] = ()
+    remarks: Sequence[Remark] = ()
 
     @property
     def name(self) -> str:
@@ -220,10 +219,6 @@ class _Site(Frozen):
     @property
     def state(self) -> Service:
         return worst(self.alarms)
-
-    @property
-    def pending(self) -> list[str]:
-        return list(_list_pending(self.status)) if self.status else []
 
 
 class _Host(Frozen):
@@ -293,23 +288,17 @@ def _site(one: SiteAnswer, at: datetime) -> _Site:
         )
         why = explain_errors(one.errors) or unreadable
         return _Site(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
-    return _Site(path=one.site, alarms=alarms, status=status)
+    remarks = shown(status, Remark)
+    return _Site(path=one.site, alarms=alarms, status=status, pending=_list_pending(status), remarks=remarks)
 
 
-def _list_pending(status: Status) -> Iterator[str]:
-    if status.running:
-        yield f"`{status.running.command}` is running"
-    if status.interrupted:
-        yield "a run was interrupted"
-    if status.push_pending:
-        yield "a push"
-    if status.mails_pending:
-        yield plural(status.mails_pending, "mail")
-    if status.asked:
-        yield "`releaser accept`"
-    if status.waiting:
-        yield "a release that is ready"
-    if status.on_hold:
-        yield f"{plural(len(status.on_hold), 'package')} on hold"
-    if status.vulnerable:
-        yield f"{plural(status.vulnerable, 'package')} vulnerable"
+def _list_pending(status: Status) -> list[Pending]:
+    """Return the pending things of a site, for the table of many sites."""
+    running = status.running
+    own = {
+        f"`{running and running.command}` is running": (running, 10),
+        "a run was interrupted": (status.interrupted, 10),
+        "a push": (status.push_pending, 10),
+        "`releaser accept`": (status.asked, 30),
+    }
+    return shown(status, Pending, *(Pending(text, rank) for text, (found, rank) in own.items() if found))

@@ -71,20 +71,18 @@ def read_servers(places: Mapping[str, str], environ: Mapping[str, str]) -> list[
 
 def _read_server(name: str, place: str, environ: Mapping[str, str]) -> Server:
     try:
-        data = _read(place, environ)
-        report = msgspec.json.decode(data, type=ServerReport)
-        if report.at.tzinfo is None:
-            return Server(name=name, place=place, problem="its report has a time without a zone")
+        report = msgspec.json.decode(_read(place, environ), type=ServerReport)
+        problem = "" if report.at.tzinfo else "its report has a time without a zone"
+        return Server(name=name, place=place, report=None if problem else report, problem=problem)
     except ToolError as error:
-        return Server(name=name, place=place, problem=error.message)
+        problem = error.message
     except TimeoutError:
-        return Server(name=name, place=place, problem=f"its report cannot be read within {_TIMEOUT:g} s")
+        problem = f"its report cannot be read within {_TIMEOUT:g} s"
     except OSError as error:
-        return Server(name=name, place=place, problem=f"its report cannot be read: {os_reason(error)}")
+        problem = f"its report cannot be read: {os_reason(error)}"
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        why = one_line(str(error), limit=200)
-        return Server(name=name, place=place, problem=f"this is no report of `releaser report --publish`: {why}")
-    return Server(name=name, place=place, report=report)
+        problem = f"this is no report of `releaser report --publish`: {one_line(str(error), limit=200)}"
+    return Server(name=name, place=place, problem=problem)
 
 
 def _read(place: str, environ: Mapping[str, str]) -> bytes:

@@ -164,6 +164,11 @@ def _named(report: RunReport) -> str:
     """Name the package changes of a run, else count its commits; empty without both."""
     if report.changes:
         return name_changes(report.changes)
+    return count_commits(report)
+
+
+def count_commits(report: RunReport) -> str:
+    """Count the new commits of a run; empty without any."""
     return plural(report.pulled.count, "new commit") if report.pulled and report.pulled.count else ""
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from releaser.core.status import Line, Remark, shown
 from releaser.errors import ExitCode, Finding
 from releaser.locks.blocks import Block
 from releaser.locks.rules import BY_FAILURES, find_remedy
@@ -20,16 +21,7 @@ from releaser.system.words import age, elapsed, first_few, one_line, plural, siz
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import (
-        CommitOnHold,
-        FailedCandidate,
-        NewerVersion,
-        OnHold,
-        OutdatedPackage,
-        PackageAnswer,
-        ReleaseDetails,
-        Status,
-    )
+    from releaser.answers import NewerVersion, OutdatedPackage, PackageAnswer, ReleaseDetails, Status
     from releaser.locks.origins import Deviation
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
@@ -61,11 +53,7 @@ class Summary(Frozen):
 def summarize(report: RunReport) -> Summary:
     """Sort the content of a report. A problem that begins with the headline says more, and replaces it."""
     main = next(
-        (
-            one
-            for one in report.problems
-            if one.message == report.headline or one.message.startswith(f"{report.headline}: ")
-        ),
+        (one for one in report.problems if f"{one.message}: ".startswith(f"{report.headline}: ")),
         None,
     )
     advice = report.advice or (main.advice if main else "")
@@ -264,33 +252,8 @@ def status_text(status: Status) -> list[str]:
         *(_NEWER_PYTHON.format(version) for version in (status.newer_python,) if version),
         f"disk: the releases take {size(status.releases_bytes)}, {size(status.free_bytes)} are free",
         *_runs(status),
-        *(
-            f"not restarted: {one.pid} of {one.user} runs on {one.release} since {one.since}: {one.command}"
-            for one in status.left_behind
-        ),
-        *([f"vulnerable: {plural(status.vulnerable, 'package')}; see `releaser audit`"] if status.vulnerable else ()),
-        *_list_asked(status.asked),
-        *(
-            f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
-            for red in filter(None, [status.failing_live_tests])
-        ),
-        *([f"updates cannot go live: {status.blocked}"] if status.blocked else ()),
-        *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
-        *(["tests and builds run without a sandbox; see `releaser check`"] if status.without_sandbox else ()),
-        *_list_pending(status),
-        *(f"not as committed: {one}" for one in status.lock_differences),
-        *(f"on hold: {line}" for line in on_hold_lines(map(_as_block, status.on_hold), commands=False)),
-        *(f"failed: candidate {one.release}: {_since(one)}" for one in status.failed_candidates),
-        *(f"on hold: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.commits_on_hold),
-        *(f"waiting: candidate {one.release}: {_since(one)}" for one in status.waiting),
-        *(f"problem: {problem}" for problem in status.problems),
+        *(line.text for line in shown(status, Line, *_lines(status))),
     ]
-
-
-def _as_block(one: OnHold) -> Block:
-    from msgspec import convert  # slow to import
-
-    return replace(convert(one, Block, from_attributes=True), since=one.at)
 
 
 def _runs(status: Status) -> Iterator[str]:
@@ -299,9 +262,27 @@ def _runs(status: Status) -> Iterator[str]:
             when = run.started_at[:19].replace("T", " ")
             bad = f" {run.result.replace('-', ' ')} (exit code {run.exit_code})" if run.exit_code else ""
             yield f"{title}: {when} UTC, {' '.join([run.command, *run.only])}{bad}: {run.headline}"
-    yield from filter(None, [status.waits])
+
+
+def _lines(status: Status) -> Iterator[Line]:
+    yield from shown(status, Remark)
     if holder := status.running:
-        yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
+        yield Line(f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}", 20)
+    for text in _list_asked(status.asked):
+        yield Line(text, 30)
+    if red := status.failing_live_tests:
+        failing = ", ".join(red.failing[:5])
+        yield Line(f"tests of {red.release} have been failing since {red.since[:10]}: {failing}", 30)
+    if status.blocked:
+        yield Line(f"updates cannot go live: {status.blocked}", 30)
+    if status.interrupted:
+        yield Line("pending: an earlier run was interrupted; the next run finishes or undoes it", 50)
+    if status.push_pending:
+        yield Line("pending: a commit is not pushed yet", 54)
+    for difference in status.lock_differences:
+        yield Line(f"not as committed: {difference}", 60)
+    for problem in status.problems:
+        yield Line(f"problem: {problem}", 70)
 
 
 def _list_asked(asked: Sequence[Deviation]) -> Iterator[str]:
@@ -310,21 +291,6 @@ def _list_asked(asked: Sequence[Deviation]) -> Iterator[str]:
         yield f"to be accepted: {one}; `releaser accept {one.name}`{since}"
     if asked[_SHOWN_OF_A_KIND:]:
         yield f"to be accepted: {len(asked) - _SHOWN_OF_A_KIND} more; `--json` shows all"
-
-
-def _list_pending(status: Status) -> Iterator[str]:
-    if status.interrupted:
-        yield "pending: an earlier run was interrupted; the next run finishes or undoes it"
-    if status.proposal:
-        yield f"proposal: {status.proposal}"
-    if status.push_pending:
-        yield "pending: a commit is not pushed yet"
-    if status.mails_pending:
-        yield f"pending: {plural(status.mails_pending, 'mail')} not sent yet"
-
-
-def _since(one: FailedCandidate | CommitOnHold) -> str:
-    return f"{one.reason} (since {one.at[:10]})"
 
 
 def verified_text(verified: Verified, *, whole: bool) -> list[str]:

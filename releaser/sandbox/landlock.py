@@ -34,7 +34,7 @@ def forbid_symlinks() -> None:
         ruleset = _make_rules("=Q", _MAKE_SYM | _REFER)
         place = os.open("/", os.O_PATH | os.O_CLOEXEC)
         rule = ctypes.create_string_buffer(struct.pack("=Qi", _REFER, place))
-        _check(_libc.syscall(_ADD, ruleset, 1, rule, 0))
+        check_result(_libc.syscall(_ADD, ruleset, 1, rule, 0))
         _restrict(ruleset)
     except OSError as error:
         os.write(2, f"It cannot be started without symlinks: {error}\n".encode())
@@ -60,15 +60,16 @@ def _version() -> int:
 def _make_rules(form: str, *attributes: int) -> int:
     """Return the descriptor of new rules; the attributes restrict files, the network, and the scope of the process."""
     packed = struct.pack(form, *attributes)
-    return _check(_libc.syscall(_CREATE, ctypes.create_string_buffer(packed), ctypes.c_size_t(len(packed)), 0))
+    return check_result(_libc.syscall(_CREATE, ctypes.create_string_buffer(packed), ctypes.c_size_t(len(packed)), 0))
 
 
 def _restrict(ruleset: int) -> None:
-    _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _check(_libc.syscall(_RESTRICT, ruleset, 0))
+    check_result(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    check_result(_libc.syscall(_RESTRICT, ruleset, 0))
 
 
-def _check(result: int) -> int:
+def check_result(result: int) -> int:
+    """Return the result of a system call. Raises OSError if that failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.sandbox.landlock import check_result
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -395,13 +396,13 @@ def mounting(layers: Sequence[Layer], *, reports: bool = False) -> Callable[[], 
 
 def _have_own_mounts() -> None:
     user, group = os.geteuid(), os.getegid()
-    _check(_libc.unshare(_NEW_MOUNTS if user == 0 else _NEW_MOUNTS | _NEW_USER))
+    check_result(_libc.unshare(_NEW_MOUNTS if user == 0 else _NEW_MOUNTS | _NEW_USER))
     if user != 0:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
             file = os.open(f"/proc/self/{name}", os.O_WRONLY)
             os.write(file, text.encode())
             os.close(file)
-    _check(_libc.mount(b"none", b"/", None, _REC_PRIVATE, None))
+    check_result(_libc.mount(b"none", b"/", None, _REC_PRIVATE, None))
 
 
 def _mount(layer: Layer) -> None:
@@ -414,7 +415,7 @@ def _mount(layer: Layer) -> None:
     options += ",redirect_dir=nofollow" if _is_root_of_host() else ",userxattr"
     with contextlib.chdir(place):  # short names, because bubblewrap reads the options of all mounts for each mount
         Path(work).mkdir()
-        _check(_libc.mount(b"overlay", os.fsencode(layer.upper), b"overlay", 0, os.fsencode(options)))
+        check_result(_libc.mount(b"overlay", os.fsencode(layer.upper), b"overlay", 0, os.fsencode(options)))
 
 
 def _show_read_only(layer: Layer) -> None:
@@ -422,19 +423,13 @@ def _show_read_only(layer: Layer) -> None:
     given = os.statvfs(layer.place).f_flag
     flags = given & _SAME_FLAGS | (_RELATIVE_TIMES if given & os.ST_RELATIME else 0)
     place, target = os.fsencode(layer.place), os.fsencode(layer.upper)
-    _check(_libc.mount(place, target, None, _BIND, None))
-    _check(_libc.mount(None, target, None, _BIND | _REMOUNT | os.ST_RDONLY | flags, None))
+    check_result(_libc.mount(place, target, None, _BIND, None))
+    check_result(_libc.mount(None, target, None, _BIND | _REMOUNT | os.ST_RDONLY | flags, None))
 
 
 def _escape(path: str) -> str:
     """Return a path, escaped for the options of overlayfs."""
     return re.sub(r"([\\,:])", r"\\\1", path)
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 # Finding the writes

@@ -7,7 +7,6 @@ import functools
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
@@ -171,15 +170,10 @@ def in_use(release: Release | None) -> bool:
 
 def _this_and_its_ancestors() -> set[int]:
     """Return the ids of this process and its ancestors."""
-    found: set[int] = set()
-    pid = os.getpid()
+    found, pid = set[int](), os.getpid()
     while pid > 0 and pid not in found:
         found.add(pid)
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:
-            break
-        pid = int(fields[1])  # the parent (proc_pid_stat(5))
+        pid = leases.parent_of(pid)
     return found
 
 

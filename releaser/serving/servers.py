@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, how_to_set
+from releaser.releases.leases import parent_of
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
@@ -135,7 +136,7 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     places = {os.path.realpath(checkout)}
     named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
     found = {one.pid: one for one in _list_servers() if _is_of(one, places, named)}
-    return tuple(one for pid, one in sorted(found.items()) if _parent(pid) not in found)
+    return tuple(one for pid, one in sorted(found.items()) if parent_of(pid) not in found)
 
 
 def describe_servers(site: Site) -> Iterator[str]:
@@ -180,7 +181,7 @@ def find_addresses(checkout: Path, venv: Path) -> tuple[str, ...]:
 
 def _pids_of(checkout: Path, venv: Path) -> list[int]:
     servers = {one.pid for one in find_servers(checkout, venv)}
-    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if {pid, _parent(pid)} & servers]
+    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if {pid, parent_of(pid)} & servers]
 
 
 def _sockets_of(pid: int) -> set[str]:
@@ -294,13 +295,6 @@ def _command_of(pid: int) -> tuple[str, ...]:
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
         return tuple(one_line(word, limit=1000) for word in file.read().rstrip("\0 ").split("\0"))
     return ()
-
-
-def _parent(pid: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        return int(fields[1])
-    return 0
 
 
 def _unit_of(pid: int) -> tuple[str, bool]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,16 +162,12 @@ def test_a_rule(make_site: SiteFactory) -> None:
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.3.0", "1.2.0")
 
 
-def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    package = tmp_path / "copy" / "releaser"
+def with_capability(site: SampleSite, toy: str, entry: str, place: Path) -> Callable[..., Finished]:
+    """Copy the package with a toy in it and its entry in the list; return a function that runs its commands."""
+    package = place / "copy" / "releaser"
     shutil.copytree(ROOT / "releaser", package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "extension" / "toy_setting.py", package / "moon.py")
+    shutil.copy(ROOT / "tests" / "extension" / f"{toy}.py", package / f"{toy}.py")
     listed = package / "capabilities.py"
-    entry = 'Capability(name="moon", settings=("moon.MoonSettings",), checks=("moon.moon_findings",)),'
     text = listed.read_text(encoding="utf-8")
     listed.write_text(text.replace("CAPABILITIES = (\n", f"CAPABILITIES = (\n    {entry}\n"), encoding="utf-8")
 
@@ -180,6 +176,35 @@ def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
         environ = {**site.env, "PYTHONPATH": str(package.parent), **env}
         return run([*argv, "--project", site.path], cwd=site.outer, env=environ, check=check)
 
+    return call
+
+
+def test_a_section_of_the_status_is_one_file_and_one_entry(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site.adopted()
+    entry = 'Capability(name="note", statuses=("toy_status.NoteStatus",)),'
+    call, note = with_capability(site, "toy_status", entry, tmp_path), site.outer / "note"
+    assert json.loads(call("status", "--json").stdout)["note"] == ""
+    assert "note" not in call("status").stdout
+    note.write_text("closed on Monday", encoding="utf-8")
+    assert json.loads(call("status", "--json").stdout)["note"] == "closed on Monday"
+    lines = call("status").stdout.splitlines()
+    assert lines.index("the note on the door: closed on Monday") == 4, "below the runs"
+    assert "WARNING - site: read the note on the door | " in (said := call("status", "--nagios", check=1).stdout)
+    assert " notes=1 " in said
+    call("report", "--offline", "--html", str(site.outer / "page.html"))
+    page = (site.outer / "page.html").read_text(encoding="utf-8")
+    assert "<p>The note on the door: closed on Monday.</p>" in page
+    assert "Read the note on the door." in page
+    assert f"releaser status --project {site.path}" in page
+
+
+def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    entry = 'Capability(name="moon", settings=("toy_setting.MoonSettings",), checks=("toy_setting.moon_findings",)),'
+    call = with_capability(site, "toy_setting", entry, tmp_path)
     (site.outer / "moon").write_text("full moon", encoding="utf-8")
     wrong = call("update", check=3, RELEASER_QUIET_MOON="blue moon").stderr
     assert "RELEASER_QUIET_MOON must be a phase of the moon (it is 'blue moon')" in wrong

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from releaser.answers import OnHold
 from releaser.commands.many import DEFAULT
 from releaser.commands.queries import verify
 from releaser.fleet import many_sites
 from releaser.fleet.many_sites import ManySites, is_secret, why_not_well, why_not_well_before
 from releaser.fleet.sites_file import ListedSite
+from releaser.reporting.hold_status import OnHold
 from releaser.reporting.many_sites import SiteAnswer
 from releaser.site.run_lock import Holder
 from releaser.site.settings import FIRST_FAILED_VARIABLE

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from releaser.answers import Blocker, OnHold, OutdatedPackage, RunBrief
+from releaser.answers import Blocker, OutdatedPackage, RunBrief
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import MailSection
 from releaser.releases.listing import Row
 from releaser.report import Result
+from releaser.reporting.hold_status import OnHold
 from releaser.reporting.many_sites import SiteAnswer
 from releaser.reporting.page import (
     LastRun,
@@ -33,7 +34,7 @@ from releaser.reporting.page import (
 from releaser.reporting.servers import Server, ServerReport
 from releaser.reporting.style import DAY, NIGHT
 from releaser.system.files import plain
-from tests.reporting.makers import BRIEF, BROKEN, REFUSED, STATUS, UPDATED, failed
+from tests.reporting.makers import BRIEF, BROKEN, REFUSED, STATUS, UPDATED, changed, failed
 from tests.reporting.makers import WELL as WELL_STATUS
 from tests.reporting.test_mail import everything_is, html_of
 from tests.support.chromium import MISSING, Chromium, chromium
@@ -57,10 +58,9 @@ FAILED, GOOD = run(timedelta(hours=3), "refused", 5), run(timedelta(hours=9))
 WELL = replace(NOTHING, status=replace(WELL_STATUS, path="/srv/the shop", last_deployment=None, last_success=GOOD))
 FULL = replace(
     WELL,
-    status=replace(
+    status=changed(
         WELL.status,
         last_deployment=FAILED,
-        vulnerable=1,
         waits="an update waits",
         on_hold=(OnHold(name="django", version="6.0", release="", reason=BAD, at="2026-11-22T03:00:00+00:00"),),
     ),
@@ -112,8 +112,7 @@ def assert_harmless(page: str) -> None:
     ("facts", "state", "alarms"),
     [
         ({}, "well", []),
-        ({"vulnerable": 2, "interrupted": True}, "needs attention", [("2 packages with known vulnerabilities.",
-            "audit"), ("A run was interrupted.", "update")]),
+        ({"interrupted": True}, "needs attention", [("A run was interrupted.", "update")]),
         ({"interrupted": True, "waiting_reason": f"it waits: {BAD}", "live": None}, "broken", [("No release is live.",
             "init"), ("A run was interrupted.", "update"), (f"It waits: {BAD}.", "status")]),
     ],
@@ -131,17 +130,6 @@ def test_it_begins_with_what_keeps_a_site_from_being_well_the_worst_first(
         assert state_of(one) == state
         items = re.findall(r"<li class=[^>]*>(.*?)</li>", one)
         assert [html.unescape(re.sub(r"<[^>]+>", "", item)) for item in items] == lines
-
-
-def test_what_is_not_known_of_vulnerabilities_is_said() -> None:
-    unknown = replace(WELL, status=replace(WELL.status, vulnerable=None), unanswered="a proxy")
-    page = page_of(unknown)
-    assert state_of(page) == "needs attention"
-    assert "The last query for known vulnerabilities failed: a proxy." in page
-    assert "Not known: the last query got no answer." in page
-    assert "Not checked since the live release changed." in page_of(replace(unknown, unanswered=""))
-    off = page_of(replace(unknown, unanswered="", status=replace(unknown.status, is_audited=False)))
-    assert "Not checked: the setting <code>vulnerability_service</code> is <code>none</code>." in off
 
 
 @pytest.mark.parametrize(
@@ -162,7 +150,7 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
     page, empty = page_of(FULL), page_of(NOTHING)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     for said in (
-        "The last update ended with exit code 5", "1 package with known vulnerabilities", "An update waits.", "CVE-1",
+        "The last update ended with exit code 5", "An update waits.", "CVE-1",
         "tests: &lt;script&gt;", "nothing; the next update installs it", "2 packages with a known upload time",
         "Runs per week", "releaser unhold django --project",
     ):  # fmt: skip
@@ -203,7 +191,7 @@ def test_versions_are_counted_by_their_age() -> None:
 def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> None:
     forged = [{**plain(FULL.status), "last_success": {**plain(FAILED), "started_at": "never"}}, 5, None, {}]
     moved = Deviation(name="a", version="1", what="index", old="x", new="y")
-    busy = replace(FULL.status, interrupted=True, push_pending=True, mails_pending=2, asked=(moved,))
+    busy = changed(FULL.status, interrupted=True, push_pending=True, mails_pending=2, asked=(moved,))
     answers = [
         FINE,
         SiteAnswer(site="/srv/busy", exit_code=0, answer=plain(busy)),
@@ -214,7 +202,7 @@ def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> No
     assert re.findall(r'href="([^"]+)"', page) == [f"#server-1-{number}" for number in range(1, 7)]
     words = re.findall(r'<tr class="site"><td><span class="badge badge-\w+">([^<]+)<', page)
     assert words == ["broken"] * 4 + ["needs attention", "well"]
-    pending = "a run was interrupted, a push, 2 mails, `releaser accept`, 1 package on hold, 1 package vulnerable"
+    pending = "a run was interrupted, a push, 2 mails, `releaser accept`, 1 package on hold"
     assert f"<td>{pending}</td>" in page
 
 
@@ -276,7 +264,7 @@ HANGING_DOTS = """[...new Set([...document.querySelectorAll("td:empty")].map(
     cell => [[cell, "::before"], [cell.previousElementSibling, "::after"]]
         .filter(where => getComputedStyle(...where).content.includes("·")).length))]"""
 LONG = "x" * 400
-LONG_STATUS = replace(
+LONG_STATUS = changed(
     WELL.status, path=f"/srv/{LONG}", live=LONG, waiting_reason=f"`{LONG}`", problems=(f"https://x.example/{LONG}",)
 )
 LONG_SERVERS = [
