@@ -31,10 +31,9 @@ class AuditStatus(StatusSection):
             yield Pending(f"{packages} vulnerable", 50)
             yield Alarm(text=f"{packages} with known vulnerabilities", command="audit", rank=10)
         if self.vulnerable is None and self.is_audited and getattr(self, "live", None):
-            text = "the live release was not checked for known vulnerabilities"
-            yield Question(text=text, command="audit", rank=30)
+            yield Question(text="the live release was not checked for known vulnerabilities", command="audit", rank=30)
         meaning = "Live packages with known vulnerabilities"
-        yield Figure("vulnerable_packages", meaning, self.vulnerable, label="vulnerable")
+        yield Figure("vulnerable_packages", meaning, self.vulnerable, "vulnerable")
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:

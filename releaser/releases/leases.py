@@ -68,7 +68,8 @@ class Process(Frozen):
 def look(pid: int) -> Process | None:
     """Return the facts about a process; None if it has ended (a zombie counts as ended)."""
     try:
-        fields = _stat_of(pid)
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()  # the name before may hold anything
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             uid = next(int(line.split()[2]) for line in file if line.startswith("Uid:"))  # the effective one
     except (OSError, StopIteration, ValueError):
@@ -87,14 +88,12 @@ def look(pid: int) -> Process | None:
 
 def parent_of(pid: int) -> int:
     """Return the id of the parent of a process (proc_pid_stat(5)); 0 if it is unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(_stat_of(pid)[1])
+    with (
+        contextlib.suppress(OSError, ValueError, IndexError),
+        open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file,
+    ):
+        return int(file.read().rpartition(")")[2].split()[1])
     return 0
-
-
-def _stat_of(pid: int) -> list[str]:
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()  # the name before may hold anything
 
 
 def _command(pid: int) -> str:

@@ -122,7 +122,7 @@ class HoldStatus(StatusSection):
             yield Pending("a release that is ready", 30)
         if self.on_hold:
             yield Pending(f"{plural(len(self.on_hold), 'package')} on hold", 35)
-        yield Figure("on_hold", "Packages and versions that are on hold", len(self.on_hold), label="held")
+        yield Figure("on_hold", "Packages and versions that are on hold", len(self.on_hold), "held")
         yield from _ask(self)
 
 
