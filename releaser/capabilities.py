@@ -59,6 +59,8 @@ class Capability(Frozen):
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
+    #: Functions that return what keeps the updates of a site from starting now, as a `Due`; None if nothing does.
+    delays: Names = ()
     #: Functions that return the first moment, not before another one, at which an update of a site may begin.
     openings: Names = ()
     #: Functions that look after a live release for which an update finds nothing better; each gets its case.
@@ -188,6 +190,14 @@ CAPABILITIES = (
         reported=("site.windows.DueSection",),
         openings=("site.windows.next_opening",),
         statuses=("pipelines.due_status.DueStatus",),
+    ),
+    Capability(
+        name="pause",
+        state=("releases.pause.PAUSE",),
+        delays=("pipelines.pause.find_delay",),
+        openings=("pipelines.pause.next_opening",),
+        sections=("pipelines.pause.add_pause",),
+        commands=("commands.pause",),
     ),
     Capability(
         name="proposals",

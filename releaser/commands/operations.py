@@ -129,10 +129,11 @@ def update(
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
     ctx = replace(ctx, asked=take_asked(given))
-    timing = due.Timing(if_due=if_due, now=now, apart=due.set_apart(one.section(value) for one, value in ctx.asked))
+    apart = due.set_apart(one.section(value) for one, value in ctx.asked)
+    timing = due.Timing(if_due=if_due, now=now, apart=apart, by_rules=not names)
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     others |= {one.option: value for one, value in ctx.asked}
-    update_from_elsewhere(ctx, given, others, timing=timing, force=force)
+    update_from_elsewhere(ctx, given, others, timing=replace(timing, by_rules=False), force=force)
     only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
         ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))

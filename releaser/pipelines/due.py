@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import is_normalized_name
 
 from releaser.core.change import retry_failed_actions
+from releaser.core.due import Due, find_delay
 from releaser.core.follow_up import read_pending
 from releaser.core.run import Run, new_log
 from releaser.errors import ExitCode, PreflightError, UsageError
@@ -63,17 +64,22 @@ class Timing(Frozen):
     #: The keys with which the report of such a run says that it is no update that could go live. It needs no window,
     #: and only runs like it count for its interval.
     apart: frozenset[str] = frozenset()
+    #: True if the rules of the site choose among all packages: no channel, and no named packages.
+    by_rules: bool = True
 
 
-class Due(Frozen):
-    """When an update may start, and the reason to wait; an empty reason means that it may start now."""
+def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset(), by_rules: bool = True) -> Due:
+    """Return when an update may start; with `if_due`, also wait until it is due. The rest is as in `Timing`."""
+    delay = find_delay(site)
+    if delay is None:
+        return _find_due(site, if_due=if_due, apart=apart)
+    if not (delay.anyway and by_rules):
+        return delay
+    return replace(_find_due(site, if_due=if_due, apart=apart | set_apart(delay.anyway)), anyway=delay.anyway)
 
-    at: datetime
-    reason: str = ""
 
-
-def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset()) -> Due:
-    """Return when an update may start; with `if_due`, also wait until it is due. `apart` is as in `Timing`."""
+def _find_due(site: Site, *, if_due: bool, apart: frozenset[str]) -> Due:
+    """Return when an update may start by interval and window."""
     now, windows = datetime.now(UTC), () if apart else DueSettings.of(site).window
     from_then_on = _due_by_interval(site, now, apart) if if_due else None
     earliest = max(from_then_on or now, now)
@@ -92,8 +98,9 @@ def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset()) -
 
 def find_next(site: Site) -> Due | None:
     """Return when the next update may start; None if no setting limits that."""
-    settings = DueSettings.of(site)
-    return find_due(site, if_due=settings.every is not None) if settings.every or settings.window else None
+    settings, delay = DueSettings.of(site), find_delay(site)
+    has_limit = settings.every or settings.window or (delay is not None and not delay.anyway)
+    return find_due(site, if_due=settings.every is not None) if has_limit else None
 
 
 def find_interval(site: Site) -> float:
@@ -159,16 +166,13 @@ def jitter_of(site: Site) -> timedelta:
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
 
 
-_NOW = "To update now, run `releaser update --now`."
-
-
 def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     """Run an update if it may start; otherwise only finish an interrupted run, and report that the update waits.
 
     With `if_due`, first wait for the `jitter` of the site, and start no run if no earlier one has to be finished.
     """
     if not timing.now:
-        pipeline = partial(_in_window, pipeline=pipeline, apart=timing.apart)
+        pipeline = partial(_in_window, pipeline=pipeline, timing=timing)
     if not timing.if_due:
         return run_session(request, pipeline)
     try:
@@ -178,10 +182,10 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     with _alone(site) as alone:
         if not alone:
             return _report(site, request, Due(at=datetime.now(UTC), reason="another update is waiting or running"))
-        due = find_due(site, if_due=True, apart=timing.apart)
+        due = find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
         if not due.reason:
             _wait(site, request, due)
-            due = find_due(site, if_due=True, apart=timing.apart)
+            due = find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
         if not due.reason or site.findings:
             return run_session(request, pipeline)
         if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
@@ -191,13 +195,14 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
 
 def plan_when_due(site: Site, timing: Timing, plan: Callable[[Site], Plan]) -> Plan:
     """Return the plan of an update, and whether it would wait."""
-    due = None if timing.now else find_due(site, if_due=timing.if_due, apart=timing.apart)
+    due = None if timing.now else find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
     found = plan(site)
     return replace(found, would=(due.reason, *found.would)) if due and due.reason else found
 
 
 def _wait(site: Site, request: Request, due: Due) -> None:
-    seconds = (due.at + jitter_of(site) - datetime.now(UTC)).total_seconds()
+    now = datetime.now(UTC)
+    seconds = (due.known(now) + jitter_of(site) - now).total_seconds()
     if seconds > 0:
         request.listener.started("wait")
         time.sleep(seconds)
@@ -229,21 +234,23 @@ def _alone(site: Site) -> Iterator[bool]:
         yield True
 
 
-def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult], apart: frozenset[str]) -> PipelineResult:
-    due = find_due(run.site, if_due=False, apart=apart)
+def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult], timing: Timing) -> PipelineResult:
+    due = find_due(run.site, if_due=False, apart=timing.apart, by_rules=timing.by_rules)
+    for section in due.anyway:
+        run.log.add(section)
     return _finish_only(run, due=due) if due.reason else pipeline(run)
 
 
 def _finish_only(run: Run, *, due: Due) -> PipelineResult:
     retry_failed_actions(run.site, run.log)
-    run.log.add(DueSection(due_at=due.at))
-    return PipelineResult(result="no-changes", headline=due.reason, advice=_NOW)
+    run.log.add(DueSection(due_at=due.known(run.log.started_at)))
+    return PipelineResult(result="no-changes", headline=due.reason, advice=due.advice)
 
 
 def _report(site: Site, request: Request, due: Due) -> RunReport:
     log = new_log(request.command, request.listener)
-    log.add(DueSection(due_at=due.at))
-    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=due.reason, advice=_NOW)
+    log.add(DueSection(due_at=due.known(log.started_at)))
+    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=due.reason, advice=due.advice)
 
 
 # The packages that the command line names

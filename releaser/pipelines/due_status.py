@@ -6,7 +6,8 @@ from releaser.core.status import Look, Remark, Shows, StatusSection
 class DueStatus(StatusSection):
     """When the next update may start."""
 
-    #: The time from which `update` may start, as ISO 8601; None if neither `every` nor `window` is set.
+    #: The time from which `update` may start, as ISO 8601; None if neither `every` nor `window` is set, and for a pause
+    #: without an end.
     due_at: str | None = None
     #: Why `update` must wait; empty if it may start.
     waits: str = ""
@@ -19,7 +20,7 @@ class DueStatus(StatusSection):
 
         due = find_next(at.site)
         return cls(
-            due_at=due.at.isoformat(timespec="seconds") if due else None,
+            due_at=due.shown if due else None,
             waits=due.reason if due else "",
             interval_seconds=find_interval(at.site),
         )

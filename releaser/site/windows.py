@@ -24,7 +24,8 @@ class DueSection(Section):
     """When updates are due."""
 
     sets_apart: ClassVar[bool] = True
-    #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
+    #: From when on an update may begin, if this one did not, as it was not due, waits for its window, or is paused; the
+    #: time of the run if that is unknown.
     due_at: datetime | None = None
 
 

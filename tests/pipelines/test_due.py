@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from releaser.core.due import Due
 from releaser.pipelines import due
 from releaser.pipelines.session import Request
 from releaser.releases.journal import HISTORY
@@ -48,7 +49,8 @@ def with_runs(site: Site, *runs: tuple[float, int], **settings: Any) -> Site:
     return replace(site, settings=replace(site.settings, **settings))
 
 
-def in_hours(found: due.Due) -> float:
+def in_hours(found: Due) -> float:
+    assert found.at is not None
     return round((found.at - NOW) / timedelta(hours=1), 2)
 
 
@@ -73,7 +75,7 @@ def test_an_update_is_due_when_the_interval_has_passed(
 ) -> None:
     found = due.find_due(with_runs(site, *runs), if_due=True)
     assert (in_hours(found), bool(found.reason)) == (hours, waits)
-    assert due.find_due(with_runs(site, *runs), if_due=False) == due.Due(at=NOW)
+    assert due.find_due(with_runs(site, *runs), if_due=False) == Due(at=NOW)
 
 
 def test_other_commands_updates_of_some_packages_and_what_cannot_be_read_do_not_count(site: Site) -> None:
@@ -81,7 +83,7 @@ def test_other_commands_updates_of_some_packages_and_what_cannot_be_read_do_not_
     for line in ({"command": "prune"}, {"started_at": None}, {"due_at": now}, {"only": ["alpha"]}):
         text = json.dumps({"command": "update", "started_at": now, "exit_code": 0, **line}) + "\n"
         (site.state_dir / HISTORY).write_text(text, encoding="utf-8")
-        assert due.find_due(site, if_due=True) == due.Due(at=NOW)
+        assert due.find_due(site, if_due=True) == Due(at=NOW)
 
 
 TESTS_ONLY = frozenset({"tests_only"})
@@ -171,7 +173,7 @@ def test_one_that_is_due_since_a_moment_waits_for_the_rest_of_its_jitter(
     site = next(one for one in several if due.jitter_of(one) > timedelta(minutes=2))
     request = Request(path=site.project.root, environ={}, command="update")
     for minutes in (0, 1, 60):
-        due._wait(site, request, due.Due(at=NOW - timedelta(minutes=minutes)))
+        due._wait(site, request, Due(at=NOW - timedelta(minutes=minutes)))
     jitter = due.jitter_of(site).total_seconds()
     assert slept == [pytest.approx(jitter), pytest.approx(jitter - 60)]
 
@@ -206,5 +208,5 @@ def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_sa
         monkeypatch.setattr(due, "_when_ready", lambda _, at=at: at)
         for if_due in (False, True):
             found = due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=if_due)
-            assert found == due.Due(at=at, reason=reason)
+            assert found == Due(at=at, reason=reason)
         assert due.find_due(with_runs(site, (30, 0)), if_due=True).reason == ""

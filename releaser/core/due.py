@@ -1,0 +1,39 @@
+"""When an update may start: the answer of a capability that keeps updates from starting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.capabilities import gather
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from releaser.site.site import Site
+    from releaser.system.sections import Section
+
+
+class Due(Frozen):
+    """When an update may start, and the reason to wait; an empty reason means that it may start now."""
+
+    #: None if that is unknown.
+    at: datetime | None
+    reason: str = ""
+    advice: str = "To update now, run `releaser update --now`."
+    #: The facts with which an update by the rules of the site may start in spite of the reason; empty if none may.
+    anyway: tuple[Section, ...] = ()
+
+    def known(self, otherwise: datetime) -> datetime:
+        """Return the time, or another one if it is unknown."""
+        return self.at or otherwise
+
+    @property
+    def shown(self) -> str | None:
+        """The time, as ISO 8601; None if it is unknown."""
+        return self.at.isoformat(timespec="seconds") if self.at else None
+
+
+def find_delay(site: Site) -> Due | None:
+    """Return what a capability has against the start of updates; None if they may start."""
+    return next(filter(None, (find(site) for find in gather("delays"))), None)
