@@ -41,7 +41,7 @@ class Diagnosis(Frozen):
 ANSWERS = {"doctor": (Diagnosis,)}
 
 
-@command(section="Look closer", example="releaser doctor --output doctor.txt")
+@command(section="Look closer", example="releaser doctor --output ~/doctor.txt")
 @click.option(
     "-o", "--output", "file", type=FILE, metavar="FILE", help="Write to this file. Default: a file in `TMPDIR`."
 )

@@ -43,7 +43,7 @@ def logs(ctx: CommandContext, run: str | None, is_followed: bool) -> None:
     parts = lines_of(site, found, is_followed=is_followed)
     if ctx.output.json:
         text = "".join(f"{line}\n" for lines in parts for line in lines)
-        ctx.output.print_json(RunLogText(**plain(found), text=ctx.output.redactor.shown(text)))
+        ctx.output.print_json(RunLogText(**plain(found), text=text))
         return
     for lines in parts:
         ctx.output.print_lines(lines)

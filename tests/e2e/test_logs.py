@@ -1,13 +1,17 @@
 """`releaser logs`: the log of which run, and a run that is followed until it ends."""
 
 import contextlib
-import re
 import signal
 import subprocess
 import threading
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+from releaser.pipelines import logs
+from releaser.pipelines.logs import RunLogFile
+from releaser.site.site import Site
 from tests.attacks.test_terminal import ELSEWHERE, EVIL, ON_A_TERMINAL
 from tests.e2e.scenes import MEETING_TESTS, SECONDS, in_background, meeting, on_terminal
 from tests.support.sites import SampleSite, SiteFactory, variables
@@ -103,7 +107,6 @@ def test_a_run_is_followed_until_it_ends_whatever_becomes_of_its_file(make_site:
             stopped.send_signal(signal.SIGINT)
             assert stopped.wait(SECONDS) == 128 + signal.SIGINT
             assert follows.poll() is None
-            assert sum(times(follows)) < 3  # seconds; nearly all of it is its start
             path = path.rename(path.with_name("moved"))
         assert update.wait(SECONDS) == 0
         assert follows.stdout
@@ -125,11 +128,26 @@ def lines_to_test(process: subprocess.Popen[str]) -> str:
     return found
 
 
-def times(process: subprocess.Popen[str]) -> tuple[float, float]:
-    """Return the seconds that a process has spent."""
-    with open(f"/proc/{process.pid}/stat", encoding="ascii") as file:
-        fields = re.sub(r"\(.*\)", "x", file.read()).split()
-    return int(fields[13]) / 100, int(fields[14]) / 100
+def test_between_two_looks_at_a_run_it_sleeps_and_a_line_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, written, done = tmp_path / "run.log", iter(["a\nb", "c\n", "\xe4\nd"]), list[str]()
+
+    def find_running(_: Site) -> str:
+        done.append("look")
+        return "run" if done.count("look") < 4 else ""
+
+    def sleep(_: float) -> None:
+        done.append("sleep")
+        with path.open("a", encoding="latin-1") as file:
+            file.write(next(written))
+
+    monkeypatch.setattr(logs, "_find_running", find_running)
+    monkeypatch.setattr("time.sleep", sleep)
+    log = RunLogFile(run="run", path=str(path), running=True)
+    parts = logs.lines_of(cast("Site", None), log, is_followed=True)
+    assert [*parts] == [[], ["a"], ["bc"], ["\ufffd", "d"]]
+    assert done == ["look", *["sleep", "look"] * 3]
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ OLD: dict[str, dict[str, object]] = {
     "the audit that failed": {"audit": "unknown", "audit_reason": "no network"},
     "a rollback": {"command": "rollback", "result": "rolled-back", "live_changed": True},
     "an update that waits": {"due_at": "2026-11-20T03:00:00+00:00"},
-    "the build of a release that is kept": {"command": "rebuild", "release": "kept"},
+    "the build of a release that is kept": {"release": "kept"},
 }
 
 
