@@ -197,6 +197,7 @@ CAPABILITIES = (
         delays=("pipelines.pause.find_delay",),
         openings=("pipelines.pause.next_opening",),
         sections=("pipelines.pause.add_pause",),
+        statuses=("pipelines.pause_status.PauseStatus",),
         commands=("commands.pause",),
     ),
     Capability(

@@ -78,7 +78,14 @@ class Figure(NamedTuple):
     rank: int = 0
 
 
-Shows = Iterable[Alarm | Line | Figure]
+class Excused(NamedTuple):
+    """The seconds that do not count for the alarm about the age of the last update."""
+
+    seconds: float
+    rank: int = 0
+
+
+Shows = Iterable[Alarm | Line | Figure | Excused]
 
 
 class Look(Frozen):

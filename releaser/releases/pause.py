@@ -29,6 +29,12 @@ class Pause(Frozen):
     #: When a person ended it; None without that.
     resumed: datetime | None = None
 
+    @property
+    def end(self) -> datetime | None:
+        """When it ends or has ended; None if that is open."""
+        end = self.resumed or self.until
+        return end.astimezone() if end else None
+
     def is_on(self, at: datetime) -> bool:
         """True if it is not over."""
         return self.resumed is None and (self.until is None or at < self.until.astimezone())

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.core.status import Alarm, Figure, Question, Service, nagios_line, shown
+from releaser.core.status import Alarm, Excused, Figure, Question, Service, nagios_line, shown
 from releaser.errors import Finding, PreflightError
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, plural
@@ -63,9 +63,9 @@ def _alarms_of_core(status: Status, ages: Ages, now: datetime) -> Iterator[Alarm
         yield Alarm(text=text, command="history -n 5")
     elif status.blocked:
         yield Alarm(text=f"updates cannot go live: {status.blocked}", command="outdated")
-    since = _seconds_since(status, now)
+    since, excused = _seconds_since(status, now), sum(one.seconds for one in shown(status, Excused))
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
-        if since > limit:
+        if since - excused > limit:
             known = math.isfinite(since)
             level = min(level, Service.WARNING) if status.blocked else level  # the site runs, and is well
             text = f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
