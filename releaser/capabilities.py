@@ -74,6 +74,9 @@ class Capability(Frozen):
     sealed: Names = ()
     #: Subclasses of `Announcer`, of which the first counts.
     announcers: Names = ()
+    #: Functions that add lists to the mail about a run: each gets the site and the report, and yields titles with
+    #: items. They may take some seconds, and raise no errors but ReleaserError and OSError.
+    mail_lists: Names = ()
     #: Functions that act at the end of a run, while it has the lock: each gets the run and its report, and returns the
     #: report, perhaps with another step.
     endings: Names = ()
@@ -270,6 +273,13 @@ CAPABILITIES = (
         reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
         statuses=("reporting.mail_status.MailStatus",),
+    ),
+    Capability(
+        name="changelogs",
+        settings=("reporting.changelog_settings.ChangelogSettings",),
+        mail_lists=("reporting.changelog.list_in_mail",),
+        commands=("commands.changelog",),
+        answers=("commands.changelog.ANSWERS",),
     ),
     Capability(name="announcements", state=("reporting.lock_alert.SEEN",), announcers=("reporting.notify.Post",)),
     Capability(name="notices", checks=("reporting.reporters.findings",)),

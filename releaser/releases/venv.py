@@ -177,9 +177,11 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
         raise ToolError(message, advice, output=finished.output)
 
 
-# The most useful first: labels of well-known project URLs from the packaging specification, with their aliases.
+# Labels of well-known project URLs from the packaging specification, with their aliases.
+ABOUT_CHANGES = ("changelog", "changes", "whatsnew", "history", "releasenotes")
+# The most useful first.
 _LABELS = (
-    "changelog", "changes", "whatsnew", "history", "releasenotes",
+    *ABOUT_CHANGES,
     "homepage",
     "source", "repository", "sourcecode", "github",
     "documentation", "docs",
@@ -209,10 +211,11 @@ def _read_metadata(venv: Path, name: str | None = None) -> Iterator[dict[str, li
 
 
 def _read_fields(text: str) -> dict[str, list[str]]:
-    """Return the fields of metadata before the description, by name. The parser of mails takes ten times as long."""
-    found: dict[str, list[str]] = {}
+    """Return the fields of metadata by name. The parser of mails takes ten times as long."""
+    head, _, description = text.partition("\n\n")
+    found: dict[str, list[str]] = {"description": [description]}
     values = [""]  # of the field that goes on in the next line
-    for line in text.partition("\n\n")[0].split("\n"):
+    for line in head.split("\n"):
         if line.startswith((" ", "\t")):
             values[-1] += f"\n{line.rstrip()}"
             continue
@@ -244,6 +247,12 @@ def python_of(venv: Path, name: str, version: str) -> str:
 
 def link_of(venv: Path, name: str) -> str | None:
     """Return a link about a package: its changelog, else home page, source or documentation; None without any."""
+    urls = urls_of(venv, name)
+    return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
+
+
+def urls_of(venv: Path, name: str) -> dict[str, str]:
+    """Return the URLs in the metadata of a package by their labels, in lowercase without blanks and punctuation."""
     import string  # slow to import, for `releaser list`
 
     dropped = str.maketrans("", "", string.punctuation + string.whitespace)
@@ -251,7 +260,12 @@ def link_of(venv: Path, name: str) -> str | None:
     labelled = (url.partition(",")[::2] for url in fields.get("project-url", ()))
     urls = {label.translate(dropped).lower(): url.strip() for label, url in labelled}
     urls.setdefault("homepage", _one_of(fields, "home-page"))
-    return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
+    return urls
+
+
+def read_description(venv: Path, name: str) -> str:
+    """Return the description of a package, which may have its changelog; empty without one."""
+    return "\n".join(next(_read_metadata(venv, name), {}).get("description", []))
 
 
 def requirements_in(venv: Path) -> Iterator[Installed]:

@@ -93,6 +93,14 @@ class Table(Frozen):
         return list(chain.from_iterable(below)) if self.rows else []
 
 
+class Item(Frozen):
+    """An item of a list in the mail: a text, a note below it, and a passage of a program's output."""
+
+    text: str
+    note: str = ""
+    passage: str = ""
+
+
 def changes_table(
     changes: Iterable[Change],
     *,

@@ -23,6 +23,7 @@ from releaser.releases.journal import MailSection
 from releaser.releases.leases import ProcessesSection
 from releaser.reporting.changes import (
     NAME,
+    Item,
     Table,
     age_of,
     arrow_of,
@@ -48,7 +49,6 @@ from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.restart_settings import OutageSection
 from releaser.site.settings import this_host
-from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
 from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
@@ -77,13 +77,14 @@ def compose(  # noqa: PLR0913 - the parts of a mail
     references: Sequence[str] = (),
     lock_diff: str = "",
     introduction: str = "",
+    lists: Sequence[tuple[str, Sequence[Item]]] = (),
     footer: Sequence[str] = (),
 ) -> EmailMessage:
     """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
     `references` are the Message-IDs of the earlier mails in the thread, `lock_diff` is attached, `introduction` is the
-    text of the first mail only, and `footer` says why the recipients get it.
+    text of the first mail only, `lists` are those of capabilities, and `footer` says why the recipients get it.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
     message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
@@ -92,7 +93,7 @@ def compose(  # noqa: PLR0913 - the parts of a mail
         message.set_raw("References", "\r\n ".join(references))
         message.set_raw("In-Reply-To", references[-1])
     message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
-    text, html = render_bodies(report, introduction, footer)
+    text, html = render_bodies(report, introduction, footer, lists)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
@@ -124,9 +125,14 @@ def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at
     return message
 
 
-def render_bodies(report: RunReport, introduction: str = "", footer: Sequence[str] = ()) -> tuple[str, str]:
+def render_bodies(
+    report: RunReport,
+    introduction: str = "",
+    footer: Sequence[str] = (),
+    lists: Sequence[tuple[str, Sequence[Item]]] = (),
+) -> tuple[str, str]:
     """Render the text and the HTML of the mail; `_context` removes control characters from all values."""
-    context = _context(report) | {
+    context = _context(report, lists) | {
         "introduction": one_line(introduction, limit=1000),
         "footer": [one_line(line, limit=1000) for line in footer],
     }
@@ -149,7 +155,7 @@ def templates() -> tuple[Template, Template]:
     return environment.get_template("run.txt.j2"), environment.get_template("run.html.j2")
 
 
-def _context(report: RunReport) -> dict[str, Any]:
+def _context(report: RunReport, lists: Sequence[tuple[str, Sequence[Item]]]) -> dict[str, Any]:
     summary, first_line = summarize(report), headline(report)
     shown = {report.headline, *(problem.message for problem in report.problems)}
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
@@ -165,6 +171,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         ("Answers of the site", list(_answers(report))),
     ]
     below = [
+        *((title, [*map(_clean_item, items)]) for title, items in lists),
         (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
         ("On hold", on_hold),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
@@ -377,12 +384,8 @@ def _way_back(report: RunReport) -> str:
     return strip_control(f"releaser rollback{name} --project {shlex.quote(report.path)}")
 
 
-class Item(Frozen):
-    """An item of a list in the mail: a text, a note below it, and a passage of a program's output."""
-
-    text: str
-    note: str = ""
-    passage: str = ""
+def _clean_item(one: Item) -> Item:
+    return Item(text=_passage(one.text), note=_passage(one.note), passage=truncate(one.passage))
 
 
 def _problem(found: Finding) -> Item:

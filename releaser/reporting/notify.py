@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from releaser.capabilities import gather
 from releaser.core.announcing import Announcer, add_problem, add_sections, drop_journal
-from releaser.errors import ExitCode, Finding, Interrupted
+from releaser.errors import ExitCode, Finding, Interrupted, ReleaserError
 from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
@@ -32,9 +34,10 @@ from releaser.system.process import Runner
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from email.message import EmailMessage
 
+    from releaser.reporting.changes import Item
     from releaser.reporting.outbox import Carrier
     from releaser.site.addresses import Address
     from releaser.site.loading import Loaded
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _LOST = "lost"
+
+logger = logging.getLogger(__name__)
 
 
 class Post(Announcer):
@@ -95,7 +100,8 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 parents = references_of(report, site.state_dir)
                 words = _introduction(site, report)
                 diff = lock_diff(site, report) if post.recipients else ""
-                post = replace(post, references=parents, lock_diff=diff, introduction=words)
+                lists = tuple(_lists_of(site, report)) if post.recipients else ()
+                post = replace(post, references=parents, lock_diff=diff, introduction=words, lists=lists)
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
                 report, lost = notices.keep(site, report)
@@ -116,6 +122,15 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
         message = "interrupted while mails were being sent"
         report = add_problem(report, Finding("interrupted", message, _next_run_sends(outbox)))
     return report
+
+
+def _lists_of(site: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Item]]]:
+    """Yield the lists that capabilities add to the mail; without one, the mail is sent all the same."""
+    for add in gather("mail_lists"):
+        try:
+            yield from add(site, report)
+        except (ReleaserError, OSError) as error:
+            logger.warning("a list is missing in the mail: %s", error)
 
 
 def _with_sections(site: Site, report: RunReport) -> RunReport:
@@ -177,6 +192,7 @@ class _Post(Frozen):
     references: tuple[str, ...] = ()
     lock_diff: str = ""
     introduction: str = ""
+    lists: tuple[tuple[str, Sequence[Item]], ...] = ()
     #: The lines on why its readers get the mail.
     footer: tuple[str, ...] = ()
 
@@ -202,6 +218,7 @@ class _Post(Frozen):
             references=self.references,
             lock_diff=self.lock_diff,
             introduction=self.introduction,
+            lists=self.lists,
             footer=self.footer,
         )
 

@@ -40,6 +40,8 @@ class SimpleIndex:
         self.directory = directory
         self.uploaded: dict[tuple[str, str], datetime] = {}
         self.asked: list[str] = []
+        #: The files that were fetched.
+        self.fetched: list[str] = []
         self.algorithms = ["sha256"]
         self.provenance: dict[str, Any] = {}
         #: Who may ask, as `user:password`; empty is everybody.
@@ -113,6 +115,7 @@ class SimpleIndex:
         return found
 
     def _content(self, name: str) -> bytes | None:
+        self.fetched.append(name)
         wheel = self.directory / name.removesuffix(".metadata")
         if not wheel.is_file():
             return None

@@ -1,0 +1,15 @@
+"""The setting of changelogs in mails."""
+
+from releaser.site.declaring import Part
+
+
+class ChangelogSettings(Part):
+    """Changelogs in mails."""
+
+    #: Show in mails what changed in the packages that the project requires, from their changelogs.
+    mail_changelogs: bool = True
+
+    @property
+    def in_mails(self) -> bool:
+        """True if mails show changelogs."""
+        return self.mail_changelogs

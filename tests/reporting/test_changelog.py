@@ -1,0 +1,104 @@
+"""Links to changelogs, none of which is a guess; and downloads that end in time."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.locks.lock import Change, LockFile
+from releaser.reporting import changelog
+from releaser.reporting.changelog import find_link, list_upstream
+from releaser.site.supply import Supply
+
+SHOP = "https://github.com/shop/shop"
+
+
+@pytest.mark.parametrize(
+    ("urls", "link"),
+    [
+        ({"changelog": "https://shop.example/changes", "source": SHOP}, "https://shop.example/changes"),
+        ({"changelog": f"{SHOP}/blob/main/CHANGES", "source": SHOP}, f"{SHOP}/blob/main/CHANGES"),
+        ({"changelog": "javascript:alert(1)", "source": SHOP}, f"{SHOP}/releases"),
+        ({"source": f"{SHOP}.git"}, f"{SHOP}/releases"),
+        ({"homepage": f"{SHOP}/#readme"}, f"{SHOP}/releases"),
+        ({"source": f"{SHOP}/tree/v1.2.0"}, f"{SHOP}/compare/v1.1.0...v1.2.0"),
+        ({"docs": f"{SHOP}/blob/shop-1.2.0/README.md"}, f"{SHOP}/compare/shop-1.1.0...shop-1.2.0"),
+        ({"source": f"{SHOP}/tree/v1.2"}, f"{SHOP}/releases"),
+        ({"funding": "https://github.com/sponsors/ada"}, None),
+        ({"repository": "https://gitlab.example/g/shop"}, "https://gitlab.example/g/shop/-/releases"),
+        (
+            {"source": "https://gitlab.example/g/shop/-/tree/1.2.0"},
+            "https://gitlab.example/g/shop/-/compare/1.1.0...1.2.0",
+        ),
+        ({"homepage": "https://shop.example"}, None),
+        ({"source": "https://user:secret@github.com/shop/shop"}, None),
+        ({}, None),
+    ],
+)
+def test_a_comparison_is_linked_only_if_a_tag_is_known(urls: dict[str, str], link: str | None) -> None:
+    assert find_link(urls, "1.1.0", "1.2.0") == link
+
+
+LOCK = b"""
+version = 1
+
+[[package]]
+name = "alpha"
+version = "1.1.0"
+source = { registry = "https://index.example/simple" }
+sdist = { url = "https://index.example/alpha-1.1.0.tar.gz", hash = "sha256:00", size = SIZE }
+
+[[package]]
+name = "beta"
+version = "1.1.0"
+source = { registry = "https://index.example/simple" }
+sdist = { url = "https://index.example/beta-1.1.0.tar.gz", hash = "sha256:00", size = 10 }
+"""
+UPGRADES = tuple(Change(name=name, old="1.0.0", new="1.1.0", bump="minor", direct=True) for name in ("alpha", "beta"))
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "asked", "facts"),
+    [
+        (b"10", 60.0, ["alpha", "beta"], {}),
+        (b"10", 0.0, [], {}),
+        (b"10", 1.0, ["alpha"], {}),  # which takes all of it
+        (b"99000000", 60.0, ["beta"], {}),
+        (b"10", 60.0, [], {"asks_others": False}),
+    ],
+)
+def test_downloads_end_in_time_and_their_failures_harm_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: bytes,
+    seconds: float,
+    asked: list[str],
+    facts: dict[str, Any],
+) -> None:
+    seen: list[str] = []
+    now = time.monotonic()
+
+    def get(place: str, *, timeout: float, **_: object) -> bytes:
+        nonlocal now
+        assert 0 < timeout <= min(10.0, seconds)
+        seen.append(place.rpartition("/")[2].partition("-")[0])
+        now += timeout
+        message = "no answer"
+        raise ToolError(message, timed_out=True)
+
+    monkeypatch.setattr(changelog, "get", get)
+    monkeypatch.setattr(changelog, "lock_of", lambda _: LockFile.parse(LOCK.replace(b"SIZE", size)))
+    monkeypatch.setattr(changelog, "time", SimpleNamespace(monotonic=lambda: now))
+    site: Any = SimpleNamespace(
+        runner=SimpleNamespace(environ={"HOME": "/nowhere"}),
+        supply=Supply(**facts),
+        pyproject=SimpleNamespace(table=lambda *_: {}),
+        project=SimpleNamespace(root=tmp_path),
+    )
+    release: Any = SimpleNamespace(venv=tmp_path, manifest=None)
+    found = list(list_upstream(site, release, UPGRADES, seconds=seconds))
+    assert [(one.name, one.text) for one in found] == [("alpha", ""), ("beta", "")]
+    assert seen == asked

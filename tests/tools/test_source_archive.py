@@ -1,0 +1,86 @@
+"""Source releases from outside: their text is read in memory, and none of their files is written."""
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.tools import source_archive
+from releaser.tools.source_archive import read_texts
+
+
+def tar(members: dict[str, bytes | str]) -> bytes:
+    """Make a .tar.gz of files; a text is where a symlink leads."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                entry.type, entry.linkname = tarfile.SYMTYPE, content
+                archive.addfile(entry)
+            else:
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+FILES = {"shop-1.0/CHANGES.rst": b"1.0 \xff", "shop-1.0/docs/news.md": b"news", "shop-1.0/setup.py": b"raise"}
+WANTED = ("CHANGES.rst", "docs/news.md")
+
+
+@pytest.mark.parametrize(
+    "data", [tar(dict(FILES)), zipped(FILES), tar({f"./{name}": one for name, one in FILES.items()})]
+)
+def test_the_wanted_files_are_read(data: bytes) -> None:
+    assert read_texts(data, WANTED.__contains__) == {"CHANGES.rst": "1.0 \ufffd", "docs/news.md": "news"}
+
+
+def test_of_a_long_file_the_beginning_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_archive, "_LONGEST", 4)
+    for data in (tar({"a/CHANGES": b"1234567"}), zipped({"a/CHANGES": b"1234567"})):
+        assert read_texts(data, lambda _: True) == {"CHANGES": "1234"}
+
+
+@pytest.mark.attack
+def test_links_and_paths_of_a_hostile_archive_reach_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    members: dict[str, bytes | str] = {"a/CHANGES": str(secret), "../../a/NEWS": b"news", f"{tmp_path}/planted": b"new"}
+    assert "secret" not in str(read_texts(tar(members), lambda _: True))
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no archive",
+        b"PK\x03\x04 cut",
+        gzip.compress(b"\0" * 100 + b"no tar"),
+        tar({"a/CHANGES": b"x" * 5000})[:-30],
+        tar({"a/big": b"\0" * 3_000_000, "a/CHANGES": b"1"}),
+        tar({f"a/{number}": b"" for number in range(60)}),
+        zipped({f"a/{number}": b"" for number in range(60)}),
+    ],
+    ids=["nothing", "text", "cut zip", "gzip of text", "cut tar", "unpacks to too much", "many files", "many in a zip"],
+)
+def test_a_hostile_archive_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_archive, "_UNPACKED", 1_000_000)
+    monkeypatch.setattr(source_archive, "_MEMBERS", 50)
+    with pytest.raises(ToolError, match="the source release cannot be read"):
+        read_texts(data, lambda _: True)
