@@ -107,6 +107,8 @@ class ReleaseDetails(*reversed(gather("sealed")), Manifest):  # type: ignore[mis
     path: str
     #: True if its interpreter exists.
     works: bool
+    #: Other facts, such as that it was approved, each in a few words.
+    remarks: tuple[str, ...] = ()
     broken: bool
     damage: str | None
     #: The versions that its run skipped; empty, like `steps`, if the history no longer has the run.

@@ -63,6 +63,8 @@ class Capability(Frozen):
     delays: Names = ()
     #: Functions that return the first moment, not before another one, at which an update of a site may begin.
     openings: Names = ()
+    #: Functions that return remarks about releases, by their ids, from the state directory.
+    remarks: Names = ()
     #: Functions that look after a live release for which an update finds nothing better; each gets its case.
     watchers: Names = ()
     reporters: Names = ()
@@ -243,6 +245,16 @@ CAPABILITIES = (
         reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),
         statuses=("serving.process_status.ProcessStatus",),
+    ),
+    Capability(
+        name="approval",
+        settings=("site.approval_settings.ApprovalSettings",),
+        state=("releases.approvals.APPROVALS",),
+        remarks=("releases.approvals.list_approved",),
+        reported=("releases.approvals.ApprovalSection",),
+        gates=("gates.approval.Approval",),
+        endings=("pipelines.approval.ask_for_approval",),
+        commands=("commands.approve",),
     ),
     Capability(
         name="tests only",

@@ -13,9 +13,8 @@ import click
 
 from releaser.commands import completion
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
-from releaser.commands.elsewhere import elsewhere_options, update_from_elsewhere
+from releaser.commands.elsewhere import RUN_OPTIONS, elsewhere_options, update_from_elsewhere
 from releaser.commands.output import Output
-from releaser.commands.run_options import run_options, take_asked
 from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
@@ -96,7 +95,6 @@ def init(
     "--follow-remote", "follow", is_flag=True, help="Follow the remote branch even if it was moved back or rewritten."
 )
 @elsewhere_options
-@run_options
 @click.option(
     "--if-due",
     is_flag=True,
@@ -128,9 +126,10 @@ def update(
     if if_locked and not names:
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
-    ctx = replace(ctx, asked=take_asked(given))
-    apart = due.set_apart(one.section(value) for one, value in ctx.asked)
-    timing = due.Timing(if_due=if_due, now=now, apart=apart, by_rules=not names)
+    ctx = replace(ctx, asked=tuple((one, value) for one in RUN_OPTIONS if (value := given.pop(one.parameter))))
+    timing = due.Timing(if_due=if_due, now=now, by_rules=not names)
+    if ctx.asked:
+        timing = replace(timing, apart=due.set_apart(one.section(value) for one, value in ctx.asked))
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     others |= {one.option: value for one, value in ctx.asked}
     update_from_elsewhere(ctx, given, others, timing=replace(timing, by_rules=False), force=force)

@@ -42,6 +42,8 @@ class Case(Frozen):
     may_wait: bool = True
     #: True if the release replaces a damaged live release.
     is_repair: bool = False
+    #: True if nothing can run on the live release.
+    is_down: bool = False
     #: True if services may be asked about its packages; not if they stay the same, or in a dry run.
     asks_others: bool = False
 

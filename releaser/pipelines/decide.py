@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import Change
     from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
+    from releaser.releases.store import StoreSnapshot
     from releaser.site.pythons import Choice
     from releaser.site.site import Site
 
@@ -129,16 +130,16 @@ def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None
     return read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
 
 
-def explain_unused(goal: Goal) -> str:
+def explain_unused(goal: Goal, snapshot: StoreSnapshot) -> str:
     """Return the sentence on a ready release that kept its place, and is not what the goal is; empty without one."""
-    work = goal.work
-    snapshot = store_of(work.site).snapshot()
-    release = snapshot.find_waiting()
+    work, release = goal.work, snapshot.find_waiting()
     if release is None or not snapshot.lifecycles[release.id].kept:
         return ""
     was, key = release.key, candidate_key(work.site, work.facts, goal.resolution.lock)
+    live_code = work.live.key.code_key if work.live is not None else ""
     files, damage = digest_of(work.configuration or {}, release.id), find_damage(release)
     reasons = {
+        "its commits may not go live now": key.code_key == live_code != was.code_key,
         "new commits": was.code_key != key.code_key,
         f"the site moves to Python {key.python}": was.python != key.python,
         "the dependency group or the bundle has changed": (was.group, was.included) != (key.group, key.included),

@@ -37,7 +37,7 @@ from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, without_python
 from releaser.releases.journal import journal_of, making_runs, read_entry, read_history, read_notes
-from releaser.releases.listing import DriftAnswer, rows, users_of
+from releaser.releases.listing import DriftAnswer, remarks_by_release, rows, users_of
 from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
 from releaser.releases.store import store_of
 from releaser.report import Outcome
@@ -119,6 +119,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         processes=users,
         path=str(found.venv),
         works=found.works(),
+        remarks=remarks_by_release(site.state_dir).get(found.id, ()),
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
         on_hold=run.on_hold,

@@ -103,12 +103,10 @@ def update_site(
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
         goal = choose_goal(work, target, force=force, source=source)
-        unused = explain_unused(goal)
         if reason := reason_not_to_build(goal):
+            unused = explain_unused(goal, run.store.snapshot())
             unchanged = look_after_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
         else:
-            if unused:
-                run.log.say(f"{unused}.")
             release = make_release(goal)
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
@@ -133,7 +131,8 @@ def ready_case(goal: Goal, release: Release) -> Case:
 
 def case_of(goal: Goal) -> Case:
     """Return the case of a release before it is made, for the gates."""
-    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, asks_others=True)
+    is_down = goal.rebuild is not None and goal.rebuild.is_down
+    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, is_down=is_down, asks_others=True)
 
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
@@ -249,12 +248,13 @@ def make_release(goal: Goal) -> Release:
         examine("resolved", case, force=goal.wanted.force)
         work.log.learn(changes=resolution.diff)
         key = candidate_key(work.site, work.facts, resolution.lock)
-        if (
-            ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data, work.configuration)
-        ) is not None:
+        snapshot = store_of(work.site).snapshot()
+        if (ready := snapshot.find_ready(key, resolution.lock.data, work.configuration)) is not None:
             prepare_tree(work.site, work.log)  # for the static files, which may be among its output
             work.log.add(MigrationsSection(migrations=MigrationFacts.of(ready.manifest).migrations))
             return ready
+        if unused := explain_unused(goal, snapshot):
+            work.log.say(f"{unused}.")
         candidate = make_candidate(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
         release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from releaser.capabilities import gather
 from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.releases import leases
@@ -17,7 +19,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import age, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from releaser.releases.integrity import Drift
@@ -63,6 +65,8 @@ class Row(Frozen):
     #: True if its Python is gone, or is not the sealed one; `damage` says why. `verify` also checks its files.
     broken: bool = False
     damage: str | None = None
+    #: Other facts, such as that it was approved, each in a few words.
+    remarks: tuple[str, ...] = ()
     #: Of the live release: its differences from the committed lock, due to versions on hold on this host.
     lock_differences: tuple[LockDifference, ...] = ()
 
@@ -101,8 +105,18 @@ def rows(store: ReleaseStore) -> list[Row]:
         for place in store.find_unsealed({release.id for release in snapshot.releases})
         if (place / "venv").is_dir()
     ]
-    differences = _read_differences(store)
-    return [*candidates, *(_row(one, state, locks, unchanged, differences) for one, state in snapshot.states())]
+    differences, remarks = _read_differences(store), remarks_by_release(store.state_dir)
+    found = (_row(one, state, locks, unchanged, differences) for one, state in snapshot.states())
+    return [*candidates, *(replace(row, remarks=remarks.get(row.id, ())) for row in found)]
+
+
+def remarks_by_release(state_dir: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the remarks of capabilities about releases, by their ids."""
+    found: dict[str, tuple[str, ...]] = {}
+    for find in gather("remarks"):
+        for release, remark in find(state_dir).items():
+            found[release] = (*found.get(release, ()), remark)
+    return found
 
 
 def _row(
@@ -158,6 +172,7 @@ def notes(found: Iterable[Row]) -> list[str]:
     """Return a line for each broken release, difference from the committed lock, and process that uses a release."""
     lines = [f"{row.id} is broken: {row.damage}" for row in found if row.broken]
     for row in found:
+        lines += [f"{row.id} {remark}" for remark in row.remarks]
         lines += [f"{row.id} is not as committed: {difference}" for difference in row.lock_differences]
         for process in row.processes:
             who = f"{process.pid} of {process.user}"

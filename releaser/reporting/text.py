@@ -196,6 +196,7 @@ def release_text(details: ReleaseDetails) -> list[str]:
         "previous", "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
     )  # fmt: skip
     rows = [[f"{fact}:", _word(getattr(details, fact))] for fact in facts]
+    rows += [["remark:", one] for one in details.remarks]
     rows += [["override:", one] for one in details.overrides]
     rows += [["staging:", f"{one} (copied)"] for one in details.staging_copied]
     rows += [["staging:", f"{one} (linked)"] for one in details.staging_linked]

@@ -7,6 +7,7 @@ value; its docstring is the description in the schema, and its ValueError says w
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import shlex
@@ -205,6 +206,20 @@ def limit(value: Any) -> float:
 def interval(value: Any) -> float:
     """An interval in seconds, more than 0."""
     return duration(value) or refuse("must be longer than 0")
+
+
+_NEVER = "never"
+
+
+@kind(
+    "length of time, or `never`",
+    either({"const": _NEVER}, _LONGER),
+    spell=lambda value: _NEVER if value == math.inf else _spell_length(value),
+    guess=_guess_length,
+)
+def interval_or_never(value: Any) -> float:
+    """An interval in seconds, more than 0; infinite for `never`."""
+    return math.inf if value == _NEVER else interval(value)
 
 
 @kind("whole number", either({"type": "integer", "minimum": 0}, pattern("^[0-9]+$")))
@@ -461,6 +476,7 @@ S3Prefixes = Annotated[Strings, s3_prefixes]
 Duration = Annotated[float, duration]
 Patterns = Annotated[Strings, patterns]
 Interval = Annotated[float, interval]
+IntervalOrNever = Annotated[float, interval_or_never]
 Command = Annotated[Strings, command]
 Ids = Annotated[Strings, ids]
 FilePaths = Annotated[Strings, paths]

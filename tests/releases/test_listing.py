@@ -59,6 +59,7 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
             "path": str(release.venv),
             "broken": False,
             "damage": None,
+            "remarks": [],
             "lock_differences": [],
         }
     ]  # fmt: skip

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from releaser.commands.command import CommandContext
     from releaser.commands.elsewhere.base import Elsewhere
+    from releaser.commands.run_options import RunOption
 
 ELSEWHERE: tuple[Elsewhere, ...] = gather("elsewhere")
+RUN_OPTIONS: tuple[RunOption, ...] = gather("run_options")
 
 
 def elsewhere_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add these options to `update`."""
-    for one in reversed(ELSEWHERE):
+    """Add these options to `update`, and those that ask for another kind of run."""
+    options: tuple[Elsewhere | RunOption, ...] = (*ELSEWHERE, *RUN_OPTIONS)
+    for one in reversed(options):
         function = click.option(one.option, one.parameter, **one.look)(function)
     return function
 

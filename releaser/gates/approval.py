@@ -1,0 +1,50 @@
+"""With `approve_after`, a release waits until a person has approved it, or until that time has passed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.core.gate import Case, Gate, Verdict, Wait, find_opening
+from releaser.releases.approvals import ApprovalSection, read_approvals
+from releaser.site.approval_settings import approval_deadline, asks_for_approval
+from releaser.system.words import show_time
+
+if TYPE_CHECKING:
+    from releaser.site.site import Site
+
+
+class Approval(Gate):
+    """Waits, even with `--force`. A security fix waits, too; only what the site cannot run without does not.
+
+    The setting of the checkout counts, so that a new commit cannot approve itself.
+    """
+
+    is_foreseeable = True
+
+    def judge(self, case: Case) -> Verdict:
+        """Read whether the release is approved."""
+        site = case.site.outside
+        is_needed = any((case.is_repair, case.is_down, case.work.live is None))
+        if is_needed or not (case.may_wait and asks_for_approval(site)):
+            return None
+        if case.venv is None:  # in a dry run
+            return Wait(reason="it needs approval", keeps=True, always=True)
+        release, approvals = case.venv.parent.name, read_approvals(site.state_dir)
+        asked = approvals.asked.get(release, case.log.started_at)
+        deadline = approval_deadline(site, asked)
+        if release in approvals.given or (deadline is not None and deadline <= datetime.now(UTC)):
+            return None
+        wait = wait_for_approval(site, release, asked)
+        case.log.add(ApprovalSection(needs_approval=release, goes_live_at=wait.until))
+        return wait
+
+
+def wait_for_approval(site: Site, release: str, asked: datetime) -> Wait:
+    """Return the wait of a release for the approval that was asked for at some time."""
+    deadline = approval_deadline(site, asked)
+    until = None if deadline is None else find_opening(site, deadline)
+    alone = f"it goes live by itself on {show_time(until)}" if until else "it does not go live by itself"
+    return Wait(
+        reason=f"it needs approval (`releaser approve {release}`); {alone}", until=until, keeps=True, always=True
+    )

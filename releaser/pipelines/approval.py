@@ -1,0 +1,89 @@
+"""`approve`: lets a ready release go live, or takes that back; and the mail that asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.core.gate import find_opening
+from releaser.core.run import close_journal
+from releaser.errors import UsageError
+from releaser.gates.approval import wait_for_approval
+from releaser.pipelines.maintenance import Change
+from releaser.releases.approvals import Approval, ApprovalSection, note_approval, note_asked, read_approvals
+from releaser.releases.store import store_of
+from releaser.reporting.changes import name_changes
+from releaser.site.approval_settings import asks_for_approval
+from releaser.system.words import one_line, show_time
+
+if TYPE_CHECKING:
+    from releaser.core.run import Run
+    from releaser.report import RunReport
+    from releaser.site.site import Site
+
+_LONGEST_NAME = 60  # characters of a user
+
+
+def decide_approve(site: Site, release: str, *, on: bool) -> Change:
+    """Approve the release that waits to go live, or take that back. Raises NoSuchReleaseError and UsageError."""
+    store = store_of(site)
+    found, snapshot = store.find(release), store.snapshot()
+    if found.live:
+        message = f"{found.id} is live already"
+        raise UsageError(message, "To go back, run `releaser rollback`.")
+    if not asks_for_approval(site):
+        message = f"`approve_after` is not set, so {found.id} needs no approval"
+        raise UsageError(message, 'Set `approve_after`, such as to "2d". `releaser status` shows why a release waits.')
+    waiting = snapshot.find_waiting()
+    if waiting is None or waiting.id != found.id:
+        message = f"{found.id} does not wait to go live: its state in `releaser list` is {found.state}"
+        instead = f"`releaser approve {waiting.id}` approves the one that waits." if waiting else ""
+        raise UsageError(message, instead or "No release waits. `releaser update` builds the next one.")
+    approvals, now = read_approvals(site.state_dir), datetime.now(UTC)
+    wait = wait_for_approval(site, found.id, approvals.asked.get(found.id, now))
+    approval = Approval(by=_user(), at=now.replace(microsecond=0)) if on else None
+
+    def apply() -> None:
+        note_approval(site.state_dir, found.id, approval)
+        opening = find_opening(site, now)
+        when = f"on {show_time(opening)}" if opening > now else "with the next update"
+        reason, until = (f"{approval}; it goes live {when}", opening) if approval else (wait.reason, wait.until)
+        store.record_waiting(found, reason, keeps=True, until=until)
+
+    state = "is approved" if on else "is not approved"
+    return Change(
+        name=found.id, state=state, apply=None if on == (found.id in approvals.given) else apply, release=found
+    )
+
+
+def _user() -> str:
+    """Return the name of the person who runs releaser, also through sudo."""
+    user = os.geteuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return one_line(os.environ.get("SUDO_USER") or name, limit=_LONGEST_NAME)
+
+
+def ask_for_approval(run: Run, report: RunReport) -> RunReport:
+    """Make the report of the first run whose release needs approval one that people get. Once for each release."""
+    section, state_dir = ApprovalSection.of(report), run.site.state_dir
+    release = section.needs_approval
+    waiting = run.store.snapshot().find_waiting() if release else None
+    if waiting is None or waiting.id != release or release in read_approvals(state_dir).asked:
+        return report
+    at = section.goes_live_at
+    what, since = name_changes(report.changes) if report.changes else "new code", show_time(run.log.started_at)
+    alone = f"goes live by itself on {show_time(at)}" if at else "does not go live by itself"
+    asks = f"Approval needed for {what}: {release} has been ready since {since}, and {alone}."
+    close_journal(run.site, run.log, f"had made {release} ready, which needs approval: `releaser approve {release}`")
+    with contextlib.suppress(OSError):  # the next run asks again
+        note_asked(state_dir, release, run.log.started_at)
+    advice = f"Read the changes, then run `releaser approve {release}`. To reject a package, run `releaser hold NAME`."
+    noted = " ".join(filter(None, (asks, report.noted)))
+    return replace(report, noted=noted, advice=report.advice or advice)
