@@ -43,7 +43,7 @@ HARMS: tuple[Callable[[SampleSite], object], ...] = (
 def test_no_secret_is_in_the_file_of_the_doctor(site: SampleSite, tmp_path: Path) -> None:
     site.push_commit(f"Write {OWN} where all can see it", {"run_tests.py": FORMS % 1})
     site.publish("alpha", "1.2.0")
-    site.releaser("update", check=5)
+    site.releaser("update", env={"RELEASER_CULPRITS": "off"}, check=5)
     table = edit_pyproject(site, "[tool.uv]", f"[tool.releaser]\n{SETTINGS}\n[tool.uv]")
     site.edit(
         "pyproject.toml", f'{table}\n[[tool.uv.index]]\nurl = "https://ada:index-s3cret@pypi.example.org/simple"\n'

@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FORMS = {
     "33590a53": "the ledger and the manifests say what became of a release, not a file of its own",
     "178b266e": "the journal has fields for each action, not a record for each",
-    "841b12e6": "holds, failures and what waits for `accept` are in three files, not in one table",
-    "49cb75d8": "the manifest has the facts of all capabilities; results and states have other names",
+    "841b12e6": "holds, failures and what waits for `accept` are in three files; results and states have other names",
+    "49cb75d8": "the manifest has the fields of all capabilities, not those that each declares",
 }
 
 
