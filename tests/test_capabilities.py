@@ -21,6 +21,7 @@ from releaser.core.gate import Gate
 from releaser.core.reporter import Reporter
 from releaser.core.restart import Restart
 from releaser.core.source import Source, StartingLock
+from releaser.core.status import StatusSection
 from releaser.locks.origins import OriginFacts
 from releaser.locks.rules import Rule
 from releaser.releases import release
@@ -49,6 +50,7 @@ KINDS = {
     "restarts": Restart,
     "reporters": Reporter,
     "reported": Section,
+    "statuses": StatusSection,
     "sealed": Facts,
     "confinements": Confinement,
     "announcers": Announcer,

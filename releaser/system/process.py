@@ -74,7 +74,8 @@ class Sandbox(Frozen):
     def shared_directory(self) -> Iterator[tuple[Path, str]]:
         """Yield a directory that programs in the sandbox reach, and its path for them. Raises OSError."""
         if self.outside:
-            place = Path(tempfile.mkdtemp(dir=self.outside))  # deleted with the sandbox
+            # Deleted with the sandbox. Hidden, as tests may look for files that they have left.
+            place = Path(tempfile.mkdtemp(prefix=".releaser-", dir=self.outside))
             yield place, os.path.join(dict(self.variables)["TMPDIR"], place.name)
             return
         with temporary_directory() as place:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import unseen_passwords
-from releaser.system.files import clear_name, read_file, read_if_there, read_text, sync_directory
+from releaser.system.files import clear_name, read_file, read_if_there, read_text, replace_file, sync_directory
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
@@ -232,11 +232,15 @@ class Git(GitReader):
         if missing:
             file.parent.mkdir(exist_ok=True)
             separator = b"" if not present or present.endswith(b"\n") else b"\n"
-            with file.open("ab") as stream:
-                stream.write(separator + b"\n".join(missing) + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())  # recovery of an adoption after a power cut does not repeat this
-            sync_directory(file.parent)
+            added = separator + b"\n".join(missing) + b"\n"
+            try:
+                with file.open("ab") as stream:
+                    stream.write(added)
+                    stream.flush()
+                    os.fsync(stream.fileno())  # recovery of an adoption after a power cut does not repeat this
+                sync_directory(file.parent)
+            except PermissionError:  # git lets members of the group replace the file, and not write to it
+                replace_file(file, present + added)
 
     def fill_shadow(self, place: Path, commit: str) -> None:
         """Check out a commit in the shadow at `place`, with its submodules; `self` is the checkout seen from there.

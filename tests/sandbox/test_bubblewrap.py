@@ -85,3 +85,9 @@ def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(tmp_path:
     assert finished.returncode == 1
     assert finished.output.startswith("The sandbox cannot be made: ")
     assert not (tmp_path / "mark").exists()
+
+
+def test_what_releaser_shares_with_tests_is_hidden_in_their_temporary_directory(tmp_path: Path) -> None:
+    with Sandbox(outside=str(tmp_path), variables=(("TMPDIR", "/tmp"),)).shared_directory() as (place, seen):
+        assert (place.parent, seen) == (tmp_path, f"/tmp/{place.name}")
+        assert place.name.startswith(".")

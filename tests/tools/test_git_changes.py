@@ -1,6 +1,8 @@
 """What git is told when something is changed, as data; and half a merge that is undone, on a real repository."""
 
 import itertools
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,45 @@ def test_whatever_git_writes_survives_a_power_cut(tmp_path: Path) -> None:
     told = [" ".join(words) for words in noting.asked]
     assert [one for one in told if one.endswith(" commit --quiet -m Update 1 package --only -- uv.lock")]
     assert [one for one in told if one.endswith(" push --quiet origin c0ffee:refs/heads/main")], "not by force"
+
+
+NAMES = ("a*b", "[x]", "?", "!a", "#a", "a  ", "a\\b", "a\u00e9", "below/a", "a\udcff")
+
+
+@pytest.mark.parametrize("before", [b"", b"*.swp", b"*.swp\r\n/a\r\n", b"\xff\n"])
+def test_what_is_excluded_is_exactly_that_and_a_persons_patterns_stay(tmp_path: Path, before: bytes) -> None:
+    repository = Repository(tmp_path)
+    repository.path.mkdir()
+    repository.call("init", "--quiet")
+    others = ("acb", "x", "b", "ab", "elsewhere/a*b", "below/b")
+    write_files(repository.path, dict.fromkeys((*NAMES, *others), ""))
+    file = repository.path / ".git" / "info" / "exclude"
+    file.write_bytes(before)
+    for _ in range(2):
+        repository.git.exclude(*(repository.path / name for name in NAMES), tmp_path / "outside")
+        assert {*repository.git.state().untracked} == {*others}
+    lines = file.read_bytes().splitlines()
+    assert lines[: len(lines) - len(NAMES)] == before.splitlines()
+
+
+def test_a_member_of_the_group_excludes_files_in_the_repository_of_its_owner() -> None:
+    """The file is only the owner's to write, as git makes it, and the directory is the group's."""
+    user = 65534 if os.geteuid() == 0 else os.geteuid()  # to whom permissions apply
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        top = Path(place)
+        write_files(top, {".git/info/exclude": "*.swp\n"})
+        file, before = top / ".git" / "info" / "exclude", os.geteuid()
+        file.chmod(0o444)
+        for one in (top, file.parent):
+            os.chown(one, user, -1)
+        git = Git(runner=Runner(environ={}), root=top, timeout=1)
+        git.__dict__["layout"] = Layout(top=top, git_directory=top / ".git", common_directory=top / ".git")
+        os.seteuid(user)
+        try:
+            git.exclude(top / "dist")
+        finally:
+            os.seteuid(before)
+        assert file.read_bytes() == b"*.swp\n/dist\n"
 
 
 class TwoCommits(Repository):
