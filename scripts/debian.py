@@ -56,7 +56,7 @@ def make_package(tree: Path, wheel: Path, dist: Path, seconds: str) -> Path:
     file = dist / f"venv-releaser_{version}_{architecture}.deb"
     with tempfile.TemporaryDirectory(prefix="releaser-deb-") as place:
         root = Path(place) / "root"
-        pythons = _pythons(tree)
+        pythons = supported_pythons(tree)
         pins = (tree / "constraints.txt").read_text(encoding="utf-8")
         _download(pins, root / HOME / "wheels", pythons, _MACHINES[architecture])
         shutil.copy(wheel, root / HOME / "wheels")
@@ -97,7 +97,7 @@ def make_unit(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pythons(tree: Path) -> Sequence[str]:
+def supported_pythons(tree: Path) -> Sequence[str]:
     """Return the minor versions of Python that releaser supports, the oldest first."""
     project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = [one.rpartition(" ")[2] for one in project["classifiers"] if re.fullmatch(r".*Python :: 3\.\d+", one)]

@@ -105,6 +105,12 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     system.run(*apt, "install", shared / package.name)
     assert by_deploy("releaser", "--version").stdout == f"releaser {__version__}\n"
     assert system.run("man", "-w", "releaser-update").stdout == "/usr/share/man/man1/releaser-update.1.gz\n"
+    completions = {
+        "bash-completion/completions/releaser",
+        "zsh/vendor-completions/_releaser",
+        "fish/vendor_completions.d/releaser.fish",
+    }
+    assert {f"/usr/share/{name}" for name in completions} < system.changed()
     unit = f"releaser@{system.run('systemd-escape', '--path', site.path).stdout.strip()}"
     verified = system.run("systemd-analyze", "verify", f"{unit}.timer", f"{unit}.service")
     assert "releaser" not in verified.stdout + verified.stderr
@@ -150,3 +156,9 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     left = {path for path in system.changed() - before if not path.startswith(of_others)}
     assert {path for path in left if "/.cache/uv/" not in path} == {"/var/spool/cron/crontabs/deploy"}
     system.run("dpkg", "--status", "venv-releaser", check=1)
+
+
+def test_the_guide_names_the_pythons_that_it_has_wheels_for(debian: ModuleType) -> None:
+    oldest, *_, newest = debian.supported_pythons(REPOSITORY)
+    guide = (REPOSITORY / "docs" / "guides" / "install.md").read_text(encoding="utf-8")
+    assert f"It needs Python {oldest} to {newest} of the system" in guide
