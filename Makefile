@@ -139,7 +139,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 test-pythons: $(READY) ## Run quick tests with each newer Python that is there
 	bash scripts/test-pythons $(ARGS)
 
-dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums; run the demo with it
+dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, Debian package, SBOM, constraints, checksums; run the demo with it
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
