@@ -104,13 +104,13 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     shutil.copy(package, shared)
     system.run(*apt, "install", shared / package.name)
     assert by_deploy("releaser", "--version").stdout == f"releaser {__version__}\n"
-    shared = {
+    pages = {
         "man/man1/releaser-update.1.gz",
         "bash-completion/completions/releaser",
         "zsh/vendor-completions/_releaser",
         "fish/vendor_completions.d/releaser.fish",
     }
-    assert {f"/usr/share/{name}" for name in shared} < system.changed()
+    assert {f"/usr/share/{name}" for name in pages} < system.changed()
     unit = f"releaser@{system.run('systemd-escape', '--path', site.path).stdout.strip()}"
     verified = system.run("systemd-analyze", "verify", f"{unit}.timer", f"{unit}.service")
     assert "releaser" not in verified.stdout + verified.stderr
@@ -139,13 +139,13 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     refused = by_deploy("releaser", "uninstall", "--dry-run", "--project", site.path, check=3)
     assert f"Run `sudo systemctl disable --now {shlex.quote(f'{unit}.timer')}`" in refused.stderr
 
-    # Without its Python, the command says what to do; a trigger of dpkg does the same once there is another python3.
-    system.run("rm", "/opt/venv-releaser/venv/bin/python")
-    assert "Run `sudo /opt/venv-releaser/build`" in system.run("releaser", "--version", check=3).stderr
+    # A trigger of dpkg builds it again for another python3. Without its Python, the command says what to do.
     other = need_other_python()
     system.run("dpkg", "--force-overwrite", "--install", package_with_python(other, shared))
     assert system.run("/opt/venv-releaser/venv/bin/python", "-V").stdout == f"Python {other.version}\n"
     assert system.run("releaser", "--version").stdout == f"releaser {__version__}\n"
+    system.run("rm", "/opt/venv-releaser/venv/bin/python")
+    assert "Run `sudo /opt/venv-releaser/build`" in system.run("releaser", "--version", check=3).stderr
 
     kept = snapshots.tree(site.outer)
     removed = system.run(*apt, "remove", "venv-releaser").stdout
