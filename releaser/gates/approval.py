@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.gate import Case, Gate, Verdict, Wait, find_opening
 from releaser.releases.approvals import ApprovalSection, read_approvals
+from releaser.releases.store import store_of
 from releaser.site.approval_settings import approval_deadline, asks_for_approval
 from releaser.system.words import show_time
 
@@ -28,9 +29,9 @@ class Approval(Gate):
         is_needed = any((case.is_repair, case.is_down, case.work.live is None))
         if is_needed or not (case.may_wait and asks_for_approval(site)):
             return None
-        if case.venv is None:  # in a dry run
+        release, approvals = _name(case), read_approvals(site.state_dir)
+        if not release:
             return Wait(reason="it needs approval", keeps=True, always=True)
-        release, approvals = case.venv.parent.name, read_approvals(site.state_dir)
         asked = approvals.asked.get(release, case.log.started_at)
         deadline = approval_deadline(site, asked)
         if release in approvals.given or (deadline is not None and deadline <= datetime.now(UTC)):
@@ -38,6 +39,14 @@ class Approval(Gate):
         wait = wait_for_approval(site, release, asked)
         case.log.add(ApprovalSection(needs_approval=release, goes_live_at=wait.until))
         return wait
+
+
+def _name(case: Case) -> str:
+    """Return the id of the release; in a dry run, of the one that waits, or an empty text."""
+    if case.venv is not None:
+        return case.venv.parent.name
+    waiting = store_of(case.site.outside).snapshot().find_waiting()
+    return waiting.id if waiting is not None else ""
 
 
 def wait_for_approval(site: Site, release: str, asked: datetime) -> Wait:

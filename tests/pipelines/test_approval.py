@@ -13,7 +13,7 @@ from releaser.core.gate import Case, Wait, find_opening
 from releaser.core.run import Run, Workspace
 from releaser.errors import NoSuchReleaseError, UsageError
 from releaser.gates import approval
-from releaser.gates.approval import Approval
+from releaser.gates.approval import Approval, wait_for_approval
 from releaser.locks.lock import EMPTY, Change
 from releaser.pipelines import approval as pipeline
 from releaser.pipelines.approval import ask_for_approval, decide_approve
@@ -126,6 +126,11 @@ def test_before_a_build_a_dry_run_says_it_and_without_a_live_release_nothing_wai
     verdict = Approval().judge(case(site, None))
     assert isinstance(verdict, Wait)
     assert (verdict.reason, verdict.until) == ("it needs approval", None)
+    ready = makers.built(store_of(site), 2)
+    store_of(site).record_waiting(ready, "it waits", keeps=True)
+    assert Approval().judge(case(site, None)) == wait_for_approval(site, ready.id, NOON)
+    note_approval(site.state_dir, ready.id, Given(by="ada", at=NOON))
+    assert Approval().judge(case(site, None)) is None
     site.project.venv.unlink()
     assert Approval().judge(case(site, None)) is None
 
