@@ -130,7 +130,7 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     words = of_unit["ExecStart"].replace("%f", str(site.path)).split()
     site.publish("alpha", "1.2.0")
     bounds = ("--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all{''.join(f',+{name}' for name in names)}")
-    system.run("setpriv", *bounds, *words)
+    system.run("setpriv", *bounds, *words, env={"PATH": "/usr/bin:/bin"})  # systemd sets no HOME for root
     assert (site.live_version("alpha"), site.link.lstat().st_uid) == ("1.2.0", site.path.stat().st_uid)
 
     # A plain venv would not stay one with such a timer.
