@@ -74,11 +74,13 @@ def ask_for_approval(run: Run, report: RunReport) -> RunReport:
     """Make the report of the first run whose release needs approval one that people get. Once for each release."""
     section, state_dir = ApprovalSection.of(report), run.site.state_dir
     release = section.needs_approval
-    waiting = run.store.snapshot().find_waiting() if release else None
-    if waiting is None or waiting.id != release or release in read_approvals(state_dir).asked:
+    snapshot = run.store.snapshot() if release else None
+    waiting = snapshot.find_waiting() if snapshot is not None else None
+    if snapshot is None or waiting is None or waiting.id != release or release in read_approvals(state_dir).asked:
         return report
     at = section.goes_live_at
-    what, since = name_changes(report.changes) if report.changes else "new code", show_time(run.log.started_at)
+    what = name_changes(report.changes) if report.changes else "new code"
+    since = show_time(datetime.fromisoformat(snapshot.lifecycles[release].since))
     alone = f"goes live by itself on {show_time(at)}" if at else "does not go live by itself"
     asks = f"Approval needed for {what}: {release} has been ready since {since}, and {alone}."
     close_journal(run.site, run.log, f"had made {release} ready, which needs approval: `releaser approve {release}`")

@@ -220,7 +220,7 @@ def test_people_are_asked_once_for_each_release_and_again_if_a_run_was_killed_be
     assert not report_of(site, "").noteworthy
     assert not report_of(site, "gone").noteworthy
     asks = report_of(site, ready.id)
-    since = show_time(NOON)
+    since = show_time(datetime.fromisoformat(store_of(site).snapshot().lifecycles[ready.id].since))
     assert asks.noted == (
         f"Approval needed for new code: {ready.id} has been ready since {since}, and does not go live by itself."
     )
