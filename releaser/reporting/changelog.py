@@ -19,6 +19,7 @@ from releaser.reporting.changelog_settings import ChangelogSettings
 from releaser.reporting.changelog_text import choose_files, find_in_files
 from releaser.reporting.changes import Item, in_order
 from releaser.site.supply import MADE_HERE, SupplyFacts
+from releaser.system.environment import nearest_settings_of_uv
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, web_link
@@ -132,7 +133,8 @@ def _read_sdist(  # noqa: PLR0913 - of what, and until when
 
 def _may_ask(site: Site, release: Release) -> bool:
     """True if the indexes of the lock may be asked: not offline, and not for the release of another host."""
-    is_offline = site.runner.environ.get("UV_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    given = site.runner.environ.get("UV_OFFLINE") or nearest_settings_of_uv(site.project.root)[1].get("offline")
+    is_offline = str(given).lower() in ("1", "true", "yes", "on")
     return site.supply.asks_others and not is_offline and SupplyFacts.of(release.manifest).provenance is MADE_HERE
 
 

@@ -1,6 +1,7 @@
 """Links to changelogs, none of which is a guess; and downloads that end in time."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from releaser.locks.lock import Change, LockFile
 from releaser.reporting import changelog
 from releaser.reporting.changelog import find_link, list_upstream
 from releaser.site.supply import Supply
+from releaser.system.words import Redactor
 
 SHOP = "https://github.com/shop/shop"
 
@@ -102,3 +104,18 @@ def test_downloads_end_in_time_and_their_failures_harm_nothing(
     found = list(list_upstream(site, release, UPGRADES, seconds=seconds))
     assert [(one.name, one.text) for one in found] == [("alpha", ""), ("beta", "")]
     assert seen == asked
+
+
+def test_a_screen_of_each_package_that_the_project_requires_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "\n".join(f"- Change {number}." for number in range(50))
+    monkeypatch.setattr(changelog, "read_description", lambda *_: f"## 1.1.0\n{lines}\n## 1.0.0\n- Old.\n")
+    site: Any = SimpleNamespace(redactor=Redactor(["Change 7"]))
+    release: Any = SimpleNamespace(venv=tmp_path)
+    one, two = UPGRADES
+    others = (replace(two, direct=False), replace(two, old=None), replace(two, new=None), replace(two, old="1.2.0"))
+    (found,) = list_upstream(site, release, (one, *others), seconds=0)
+    assert (len(found.text.splitlines()), found.more_lines, found.source) == (20, 31, "its metadata")
+    assert "Change 7" not in found.text
+    assert found.shown.splitlines()[-1] == "[... 31 more lines ...]"

@@ -1,10 +1,16 @@
 """The end of a run: who is mailed, when, in which thread, and what becomes of a mail that cannot be sent."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from releaser.errors import ToolError
 from releaser.releases.journal import MailSection
 from releaser.report import RunReport
+from releaser.reporting import notify
+from releaser.reporting.changes import Item
 from releaser.reporting.notify import finish
 from releaser.reporting.outbox import Outbox
 from releaser.site.site import Site
@@ -91,3 +97,26 @@ def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(tmp_path: Path) 
         "ada@example.org",
     ]
     assert subjects(site) == []
+
+
+def test_a_list_that_fails_costs_neither_the_mail_nor_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = open_site(tmp_path)
+
+    def fail(*_: object) -> Iterator[tuple[str, list[Item]]]:
+        yield "First", [Item(text="one \x1b[31mred\u202e")]
+        message = "no answer"
+        raise ToolError(message)
+
+    def add(*_: object) -> Iterator[tuple[str, list[Item]]]:
+        yield "Second", [Item(text="two", note="a note", passage="<i>")]
+
+    monkeypatch.setattr(notify, "gather", {"mail_lists": (fail, add)}.__getitem__)
+    ended(site, UPDATED)
+    (mail,) = Outbox(site.project.outbox).list_queued()
+    text, html = (mail.message.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    assert "\nFirst\n-----\n* one red\n\nSecond\n------\n* two\n  a note\n    <i>\n" in text.get_content()
+    assert "&lt;i&gt;" in html.get_content()
