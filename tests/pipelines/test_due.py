@@ -91,7 +91,7 @@ TESTS_ONLY = frozenset({"tests_only"})
 
 @pytest.mark.parametrize(("apart", "hours"), [(frozenset(), 21.97), (TESTS_ONLY, 22.97)])
 def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_window(
-    site: Site, apart: frozenset[str], hours: float
+    site: Site, monkeypatch: pytest.MonkeyPatch, apart: frozenset[str], hours: float
 ) -> None:
     site = with_runs(site, every=86400.0)
     runs: list[dict[str, Any]] = [
@@ -105,6 +105,8 @@ def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_wind
     for if_due, at in ((False, 0 if apart else 6), (True, hours if apart else 30)):
         found = due.find_due(closed, if_due=if_due, apart=apart)
         assert (in_hours(found), bool(found.reason)) == (at, at != 0)
+    monkeypatch.setattr(due, "_when_ready", lambda _: NOW + timedelta(hours=1))  # which such runs do not make live
+    assert in_hours(due.find_due(closed, if_due=True, apart=apart)) == (hours if apart else 1)
     assert due.set_apart([TestsOnlySection(tests_only=True), ProposalSection(proposed="here")]) == TESTS_ONLY
     assert due.set_apart([TestsOnlySection()]) == frozenset()
 
