@@ -35,6 +35,8 @@ class Capability(Frozen):
     checks_of_django: Names = ()
     rules: Names = ()
     sources: Names = ()
+    #: Functions that yield why a site cannot choose security fixes, each as a Finding.
+    fix_checks: Names = ()
     #: Functions that prepare a staging tree before uv resolves in it: each gets the site in that tree, the log, and
     #: `aside`, which is true in a dry run.
     preparers: Names = ()
@@ -135,6 +137,15 @@ CAPABILITIES = (
         settings=("candidate.culprit_settings.CulpritSettings",),
         searches=("candidate.build_and_test.build_and_test",),
         reported=("locks.blocks.CulpritsSection",),
+    ),
+    Capability(
+        name="security fixes only",
+        checks=("sources.security.security_findings",),
+        fix_checks=("sources.security.find_unfit",),
+        run_options=("commands.only_security.OPTION",),
+        reported=("core.due.OnlyFixes",),
+        sources=("sources.security.SecurityFixes",),
+        gates=("gates.security.StaysWithoutFix",),
     ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)

@@ -127,9 +127,10 @@ def update(
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
     ctx = replace(ctx, asked=tuple((one, value) for one in RUN_OPTIONS if (value := given.pop(one.parameter))))
+    asked = tuple(one.section(value) for one, value in ctx.asked)
     timing = due.Timing(if_due=if_due, now=now, by_rules=not names)
-    if ctx.asked:
-        timing = replace(timing, apart=due.set_apart(one.section(value) for one, value in ctx.asked))
+    if asked:
+        timing = replace(timing, apart=due.set_apart(asked))
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     others |= {one.option: value for one, value in ctx.asked}
     update_from_elsewhere(ctx, given, others, timing=replace(timing, by_rules=False), force=force)
@@ -137,7 +138,7 @@ def update(
     if names and not only:
         ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
     how: dict[str, Any] = {"force": force, "follow": follow, "only": only}
-    plan = partial(due.plan_when_due, plan=partial(plan_update, **how))
+    plan = partial(due.plan_when_due, plan=partial(plan_update, **how), asked=asked)
     ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))
 
 

@@ -12,14 +12,15 @@ from releaser.commands.command import CommandContext, command, refuse_both
 )
 @click.option("--for", "length", metavar="TIME", help="How long, such as 48h or 7d.")
 @click.option("--until", "day", metavar="DAY", help='A weekday, a date, or a date and time: "2026-12-24 08:00".')
+@click.option("--except-security", is_flag=True, help="Let updates install fixes of known vulnerabilities meanwhile.")
 @click.argument("reason", required=False, default="")
-def pause(ctx: CommandContext, length: str | None, day: str | None, reason: str) -> None:
+def pause(ctx: CommandContext, length: str | None, day: str | None, except_security: bool, reason: str) -> None:
     """Let no update start by itself, until `releaser resume` or the given end. Mails quote REASON."""
     from releaser.pipelines import pause as pipeline
 
     if length is not None and day is not None:
         refuse_both("--for", "--until")
-    wanted = pipeline.new_pause(length, day, reason, except_security=False)
+    wanted = pipeline.new_pause(length, day, reason, except_security=except_security)
     ctx.end(ctx.run(pipeline.plan_pause, pipeline.pause, wanted))
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from releaser.capabilities import gather
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from releaser.site.site import Site
-    from releaser.system.sections import Section
+
+
+class OnlyFixes(Section):
+    """The request for fixes of known vulnerabilities alone."""
+
+    sets_apart: ClassVar[bool] = True
+    #: True if the run installs only fixes of known vulnerabilities of the live release, and their requirements.
+    only_security: bool = False
+
+
+#: The keys of requests whose releases go live, in the maintenance window.
+GOES_LIVE = frozenset({"only_security"})
 
 
 class Due(Frozen):

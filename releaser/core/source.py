@@ -88,6 +88,11 @@ class Source(ABC):
     def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:  # noqa: B027 - most locks are resolved, and fit
         """Refuse a lock that may not go live as it is, before anything is built. Raises ResolutionError."""
 
+    def reason_to_stay(self, wanted: Wanted, resolution: Resolution, *, is_new: bool) -> str:
+        """Return why no release is built from the lock, of which `is_new` says if it is not live; empty to build."""
+        only = ", ".join(sorted(wanted.work.only))
+        return "" if is_new else f"no newer version of {only} is permitted" if only else "everything is up to date"
+
     def search(self, wanted: Wanted) -> ResolveAgain | None:
         """Return what resolves another lock after a failure, without what failed; None if this lock is the only one."""
         return None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 #: The causes of blocks of versions that failed.
 BY_FAILURES = ("rollback", "tests")
+_NO_PACKAGE = ""
 
 
 class Limit(Frozen):
@@ -97,7 +98,23 @@ class Rules(Frozen):
     @property
     def unasked(self) -> frozenset[str]:
         """The locked packages that stay, unless an upgraded package needs another version."""
-        return frozenset(self.packages.locked) - self.only - self.packages.local if self.only else frozenset()
+        asked = self.only | self.fixes.keys()
+        return frozenset(self.packages.locked) - asked - self.packages.local if self.only else frozenset()
+
+    def for_fixes(self) -> Rules:
+        """Return the rules of a site that installs fixes alone."""
+        return replace(self, policy=replace(self.policy, upgrade=replace(self.policy.upgrade, level="security")))
+
+    @property
+    def only_fixes(self) -> bool:
+        """True if nothing goes up but fixes, and their requirements."""
+        return self.policy.upgrade.level == "security"
+
+    @property
+    def without_upgrades(self) -> Rules:
+        """The rules with which each package stays, except for `fixes` and their requirements."""
+        upgrade = replace(self.policy.upgrade, level="all")
+        return replace(self, policy=replace(self.policy, upgrade=upgrade), only=frozenset({_NO_PACKAGE}))
 
     def base(self, name: str) -> str | None:
         """Return the version that a package goes up from; None for a new package, or one beyond a constraint."""
@@ -359,7 +376,10 @@ class Level(Rule):
         base = wanted.base
         if base is None or not wanted.is_move or wanted.is_fix:
             return ""
-        level = wanted.rules.policy.upgrade.of(wanted.name)
+        levels = wanted.rules.policy.upgrade
+        if levels.excludes(wanted.name):
+            return '`upgrade = "security"` excludes it'
+        level = levels.of(wanted.name)
         if permits(base, wanted.version, level):
             return ""
         below_one = ", as below 1.0 the second part counts as the first"

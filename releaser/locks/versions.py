@@ -27,12 +27,17 @@ _PLAIN = re.compile(r"(?a)\d+(?:\.\d+)*")
 class Upgrade(Frozen):
     """The bump policy of a project: a level, and by pattern of names the levels of single packages."""
 
-    level: Level = "all"
+    #: `security`: only fixes of vulnerabilities go up, and their requirements, by the levels of single packages.
+    level: Level | Literal["security"] = "all"
     packages: tuple[tuple[str, Level], ...] = ()
+
+    def excludes(self, name: str) -> bool:
+        """True if only a fix of this package, or one that needs it, may change it."""
+        return self.level == "security" and not any(fnmatchcase(name, pattern) for pattern, _ in self.packages)
 
     def of(self, name: str) -> Level:
         """Return the level of a package."""
-        return look_up(name, self.packages, self.level)
+        return look_up(name, self.packages, "all" if self.level == "security" else self.level)
 
 
 def normalize_name(name: str) -> str:

@@ -33,14 +33,17 @@ if TYPE_CHECKING:
     from releaser.core.target import Target
     from releaser.pipelines.decide import Following
     from releaser.site.site import Site
+    from releaser.system.sections import Section
     from releaser.tools.git_state import Commit
 
 
 NOTHING = "nothing would change"  # by an update that builds nothing
 
 
-def plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
+def plan_update(site: Site, asked: Sequence[Section] = (), *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
     """Return what an update would change, by the decisions of the update itself, up to the build.
+
+    `asked` are the facts with which such an update begins.
 
     The commit is fetched into a repository in the temporary directory, and checked out there. Raises PreflightError,
     ResolutionError and BuildError, as an update does. Packages that need `releaser accept` are part of the plan.
@@ -48,7 +51,11 @@ def plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) 
     try:
         with plan_workspace(site, "update", force=force, follow=follow) as (work, target):
             work = replace(work, only=only)
+            for section in asked:
+                work.log.add(section)
             goal = choose_goal(work, target, force=force)
+            if reason := goal.source.reason_to_stay(goal.wanted, goal.resolution, is_new=True):
+                return Plan(would=(reason, NOTHING))
             if goal.builds:
                 work.examine_lock(work, goal.resolution.lock)
             return _plan_of_update(goal, target)

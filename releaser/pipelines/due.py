@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import is_normalized_name
 
 from releaser.core.change import retry_failed_actions
-from releaser.core.due import Due, find_delay
+from releaser.core.due import GOES_LIVE, Due, find_delay
 from releaser.core.follow_up import read_pending
 from releaser.core.run import Run, new_log
 from releaser.errors import ExitCode, PreflightError, UsageError
@@ -61,8 +61,8 @@ class Timing(Frozen):
     if_due: bool = False
     #: True if an update starts even if it is not due, or outside the maintenance window.
     now: bool = False
-    #: The keys with which the report of such a run says that it is no update that could go live. It needs no window,
-    #: and only runs like it count for its interval.
+    #: The keys with which the report of such a run says that it is no update of everything. Only runs like it count for
+    #: its interval, and it needs no window unless it goes live.
     apart: frozenset[str] = frozenset()
     #: True if the rules of the site choose among all packages: no channel, and no named packages.
     by_rules: bool = True
@@ -80,7 +80,7 @@ def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset(), b
 
 def _find_due(site: Site, *, if_due: bool, apart: frozenset[str]) -> Due:
     """Return when an update may start by interval and window."""
-    now, windows = datetime.now(UTC), () if apart else DueSettings.of(site).window
+    now, windows = datetime.now(UTC), DueSettings.of(site).window if apart <= GOES_LIVE else ()
     from_then_on = _due_by_interval(site, now, apart) if if_due else None
     earliest = max(from_then_on or now, now)
     begins = find_opening(windows, local_time(earliest)).astimezone(UTC) if windows else earliest
@@ -193,11 +193,15 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
         return _report(site, request, due)
 
 
-def plan_when_due(site: Site, timing: Timing, plan: Callable[[Site], Plan]) -> Plan:
-    """Return the plan of an update, and whether it would wait."""
-    due = None if timing.now else find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
-    found = plan(site)
-    return replace(found, would=(due.reason, *found.would)) if due and due.reason else found
+def plan_when_due(site: Site, timing: Timing, plan: Callable[..., Plan], asked: Sequence[Section] = ()) -> Plan:
+    """Return the plan of an update, and whether it would wait; `asked` are the facts with which it begins."""
+    due = (
+        Due(at=None)
+        if timing.now
+        else find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
+    )
+    found = plan(site, (*asked, *due.anyway))
+    return replace(found, would=(due.reason, *found.would)) if due.reason else found
 
 
 def _wait(site: Site, request: Request, due: Due) -> None:

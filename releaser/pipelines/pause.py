@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.core.due import Due
-from releaser.errors import UsageError
+from releaser.capabilities import gather
+from releaser.core.due import Due, OnlyFixes
+from releaser.errors import UsageError, refuse_any
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.pause import PAUSE, Pause, current_pause
 from releaser.report import Plan
@@ -59,15 +60,23 @@ def pause(request: Request, wanted: Pause) -> RunReport:
     """Let no update start by itself, in place of an earlier pause."""
 
     def pipeline(run: Run) -> PipelineResult:
+        _refuse_without_fixes(run.site, wanted)
         write_state(run.site.state_dir / PAUSE, wanted)
         return PipelineResult(result="updated", headline=wanted.summary)
 
     return run_session(request, pipeline)
 
 
-def plan_pause(_: Site, wanted: Pause) -> Plan:
-    """Say what `pause` would do."""
+def plan_pause(site: Site, wanted: Pause) -> Plan:
+    """Say what `pause` would do. Raises PreflightError."""
+    _refuse_without_fixes(site, wanted)
     return Plan(would=(wanted.summary.replace(" are ", " would be ", 1),))
+
+
+def _refuse_without_fixes(site: Site, wanted: Pause) -> None:
+    """Raise PreflightError for a pause except for security fixes on a site that cannot choose these."""
+    for find in gather("fix_checks") if wanted.except_security else ():
+        refuse_any(*find(site))
 
 
 def new_pause(length: str | None, day: str | None, reason: str, *, except_security: bool) -> Pause:
@@ -101,7 +110,11 @@ def plan_resume(site: Site) -> Plan:
 def find_delay(site: Site) -> Due | None:
     """Return the pause in force, as what keeps updates from starting."""
     found = current_pause(site.state_dir)
-    return Due(at=found.until, reason=found.summary, advice=_ADVICE) if found is not None else None
+    if found is None:
+        return None
+    takes_fixes = found.except_security and gather("fix_checks")
+    anyway = (OnlyFixes(only_security=True),) if takes_fixes else ()
+    return Due(at=found.until, reason=found.summary, advice=_ADVICE, anyway=anyway)
 
 
 def next_opening(site: Site, at: datetime) -> datetime:

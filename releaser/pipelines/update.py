@@ -201,9 +201,8 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
 
 def reason_not_to_build(goal: Goal) -> str:
     """Return why no release is built: nothing is newer, or the candidate failed before. Empty to build one."""
-    if not goal.is_new:
-        only = ", ".join(sorted(goal.work.only))
-        return f"no newer version of {only} is permitted" if only else "everything is up to date"
+    if reason := goal.source.reason_to_stay(goal.wanted, goal.resolution, is_new=goal.is_new):
+        return reason
     if goal.failed is None or (goal.failed.sick and live_passes_again(goal.work)):
         return ""
     return explain_no_retry(goal.failed)

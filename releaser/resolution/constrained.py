@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Versions = Mapping[str, str]
 
 _FILTERED = re.compile(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
+_STUCK = "it is too young, or needs versions that the rules do not permit"
 _ROUNDS = 4  # questions to uv, in addition to one for each failed version, as each answer may have new blocked versions
 
 
@@ -82,6 +83,8 @@ def resolve_within_rules(
     search = _Search(
         resolver=resolver, free=locked, uploads=resolver.uploads() if rules.policy.age.matters else Uploads()
     )
+    if rules.only_fixes:
+        return _resolve_fixes(search, rules.without_upgrades, find_fixes)
     free = search.look(rules)
     found: _Resolution | NoSolution
     if isinstance(free, NoSolution):  # the blocked versions are unknown then
@@ -109,6 +112,21 @@ def resolve_within_rules(
     left = [hold for hold in holds.values() if hold.by != "downgrade" and versions.get(hold.name) != hold.version]
     blocked = (*left, *_find_dependent(left, search.free, versions, rules.packages.local))
     return search.finish(versions, rules, blocked)
+
+
+def _resolve_fixes(search: _Search, rules: Rules, find_fixes: Callable[[], Versions]) -> Resolved | NoSolution:
+    """Resolve to the locked versions, except for fixes and their requirements; the blocks are those of other fixes."""
+    found = search.resolve(rules)
+    if isinstance(found, NoSolution):
+        return found
+    fixes = find_fixes()
+    versions = search.add_fixes(found, fixes)
+    if isinstance(versions, NoSolution):
+        return versions
+    missing = {name: fix for name, fix in fixes.items() if name in versions and is_older(versions[name], fix)}
+    holds = replace(rules, fixes=missing).find_holds(missing, search.uploads)
+    stuck = (Block(name=name, version=fix, by="age", reason=_STUCK) for name, fix in missing.items())
+    return search.finish(versions, rules, [holds.get(block.name, block) for block in stuck])
 
 
 def _find_dependent(

@@ -62,11 +62,13 @@ def resolve(
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
     failed: FailedVersions = "rest",
+    only_fixes: bool = False,
 ) -> Resolution:
     """Resolve the newest versions in the staging tree; `force` includes versions that were rolled back.
 
     `fixes`, called if the rules block a version for now, maps packages to the versions that fix a vulnerability:
-    exactly these are permitted anyway. Raises ResolutionError.
+    exactly these are permitted anyway. With `only_fixes`, all other packages stay, unless a fix needs another version.
+    Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     before, known = live_lock(work.live, facts.lock.versions), work.blocks or read_blocks(site.state_dir)
@@ -75,7 +77,7 @@ def resolve(
     def read_rules() -> Rules:
         counting = select_blocks(site, blocks, failed, python=facts.choice.version, now=now)
         rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
-        return replace(rules, only=work.only)
+        return replace(rules if not only_fixes else rules.for_fixes(), only=work.only)
 
     with work.log.step("resolve") as step:
         resolver = TreeResolver.of(work, facts.lock, only=work.only)

@@ -62,6 +62,11 @@ def rules_for(  # noqa: PLR0913 - all inputs of the rules
     )
 
 
+def only_fixes(site: Site) -> bool:
+    """True if the settings ask for fixes of known vulnerabilities alone."""
+    return site.settings.upgrade == "security"
+
+
 def _versions_to_leave(lock: LockFile, live: LockFile, blocks: Blocks) -> Mapping[str, str]:
     """Return the locked versions of packages whose live version a commit of another host or developer lowered."""
     names = {hold.name for hold in blocks.by("rollback") if hold.commit and hold.is_in(live.versions)}

@@ -77,8 +77,9 @@ class Settings(Frozen):
     uv_timeout: Limit = 1800.0
     #: The Python of releases, as for `uv --python`. It must already be installed.
     python: Interpreter | None = field(default=None, metadata={"in_force": _accept_version})
-    #: The largest upgrade of a package; `none` deploys the committed lock, and upgrades nothing.
-    upgrade: Literal["all", "minor", "patch", "none"] = "all"
+    #: The largest upgrade of a package; `security` installs only fixes of known vulnerabilities, and their
+    #: requirements; `none` deploys the committed lock, and upgrades nothing.
+    upgrade: Literal["all", "minor", "patch", "security", "none"] = "all"
     #: The command that runs the project's tests.
     test_command: Command | None = None
     #: Variables to pass to tests, builds and other programs of the site although they look like secrets.

@@ -11,28 +11,36 @@ from releaser.core.source import Source
 from releaser.resolution.resolve import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from releaser.core.run import Workspace
     from releaser.core.source import FailedVersions, Resolution, ResolveAgain, Wanted
 
 
 class Upgrade(Source):
     """Resolves the newest versions within the rules. If the tests fail, releaser finds and skips the culprits."""
 
+    #: True if all packages stay, except for fixes and their requirements.
+    only_fixes = False
+
     def resolve(self, wanted: Wanted) -> Resolution:
         """Resolve."""
-        return _resolve(wanted, "in" if wanted.force else "rest")
+        return self._resolve(wanted, "in" if wanted.force else "rest")
 
     def search(self, wanted: Wanted) -> ResolveAgain:
         """Return what resolves without the versions that failed."""
-        return partial(_resolve, wanted)
+        return partial(self._resolve, wanted)
 
+    def find_fixes(self, work: Workspace) -> Mapping[str, str]:
+        """Return the versions that fix known vulnerabilities, which `min_age` does not delay."""
+        found = audit_live(work) if AuditSettings.of(work.site).security_fixes == "early" else None
+        return found.fixes() if found else {}
 
-def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
-    return resolve(wanted.work, force=wanted.force, fixes=partial(_fixes, wanted), failed=failed)
+    def _resolve(self, wanted: Wanted, failed: FailedVersions) -> Resolution:
+        work = wanted.work
 
+        def fixes() -> dict[str, str]:
+            found = self.find_fixes(work)
+            return {name: fix for name, fix in found.items() if name in (work.only or found)}
 
-def _fixes(wanted: Wanted) -> dict[str, str]:
-    """Return the versions that fix known vulnerabilities, which `min_age` does not delay."""
-    work = wanted.work
-    found = audit_live(work) if AuditSettings.of(work.site).security_fixes == "early" else None
-    fixes = found.fixes() if found else {}
-    return {name: fix for name, fix in fixes.items() if name in (work.only or fixes)}
+        return resolve(work, force=wanted.force, fixes=fixes, failed=failed, only_fixes=self.only_fixes)

@@ -1,13 +1,15 @@
 """A pause of updates: its end, what it keeps from starting, and a file that cannot be read."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from releaser.core.due import Due, find_delay
+from releaser.core.due import GOES_LIVE, Due, OnlyFixes, find_delay
 from releaser.errors import UsageError
 from releaser.pipelines import due, pause
+from releaser.releases.journal import HISTORY
 from releaser.releases.pause import PAUSE, Pause, current_pause, read_pause
 from releaser.site.site import Site, open_site
 from releaser.site.windows import Window
@@ -118,3 +120,29 @@ def test_a_pause_is_longer_than_a_window_and_a_ready_release_waits_for_its_end(s
     assert [pause.next_opening(site, at) for at in (NOW, SOON + timedelta(1))] == [SOON, SOON + timedelta(1)]
     write_state(site.state_dir / PAUSE, Pause())
     assert pause.next_opening(site, NOW) == NOW
+
+
+def test_in_a_pause_except_security_only_updates_by_the_rules_start_in_their_window(site: Site) -> None:
+    write_state(site.state_dir / PAUSE, Pause(until=SOON, except_security=True))
+    delay = find_delay(site)
+    assert delay is not None
+    assert "updates other than security fixes are paused until" in delay.reason
+    started = due.find_due(site, if_due=True)
+    assert (started.reason, started.anyway) == ("", (OnlyFixes(only_security=True),))
+    assert due.find_due(site, if_due=True, by_rules=False) == delay  # a channel, or named packages
+    assert due.find_next(site) is None  # the status says it in another place
+    local = NOW.astimezone()
+    closed = Window.parse(f"{local + timedelta(hours=2):%H:%M}-{local + timedelta(hours=3):%H:%M}")
+    assert (
+        "waits for the maintenance window" in due.find_due(with_settings(site, window=(closed,)), if_due=False).reason
+    )
+
+
+def test_runs_for_fixes_alone_count_for_their_own_interval(site: Site) -> None:
+    history = [
+        {"command": "update", "started_at": (NOW - timedelta(hours=hours)).isoformat(), "exit_code": 0, **facts}
+        for hours, facts in ((30, {}), (2, {"only_security": True}))
+    ]
+    (site.state_dir / HISTORY).write_text("".join(json.dumps(run) + "\n" for run in history), encoding="utf-8")
+    assert due.find_due(site, if_due=True).reason == ""
+    assert "the next update is due" in due.find_due(site, if_due=True, apart=GOES_LIVE).reason

@@ -401,3 +401,50 @@ def test_that_nothing_is_hidden_costs_no_question() -> None:
 
     table = Plain(offered={"alpha": "1.0 1.2"}, locked={"alpha": "1.0"}, ages=AGES)
     assert within(table, age=WEEK).unseen == {}
+
+
+EARLY = Age(least=7 * DAY, fixes=DAY, now=NOW)
+HELD = (Block(name="alpha", reason="sale", by="person"),)
+
+
+@pytest.mark.parametrize(
+    ("fixes", "rules", "ages", "expected", "blocked"),
+    [
+        ("", {}, {}, "1.0 1.0 1.0", {}),
+        ("alpha 1.1", {}, {}, "1.1 1.0 1.0", {}),  # exactly this version, although 1.2 has the fix, too
+        ("beta 1.1", {}, {}, "1.0 1.1 1.2", {}),  # with its requirements
+        ("alpha 1.1, beta 1.1", {"held": HELD}, {}, "1.0 1.1 1.2", {"alpha": "person"}),
+        ("alpha 1.1", {"ignored": ("alpha",)}, {}, "1.0 1.0 1.0", {"alpha": "ignore"}),
+        ("alpha 1.1", {"failed": failed(alpha="1.1")}, {}, "1.0 1.0 1.0", {"alpha": "rollback"}),
+        ("beta 1.1", {"limits": {"gamma": Limit(specifier="<1.1", source="c:1")}}, {}, "1.0 1.0 1.0", {"beta": "age"}),
+        ("alpha 1.1", {"age": EARLY}, {"alpha 1.1": 2}, "1.1 1.0 1.0", {}),
+        ("alpha 1.1", {"age": EARLY}, {"alpha 1.1": 0.5}, "1.0 1.0 1.0", {"alpha": "age"}),
+        ("alpha 1.1, beta 1.1", {"age": EARLY}, {"gamma 1.1": 2, "gamma 1.2": 2}, "1.1 1.0 1.0", {"beta": "age"}),
+        ("alpha 0.9", {}, {}, "1.0 1.0 1.0", {}),  # a new commit has a newer one already
+    ],
+)
+def test_security_alone_moves_fixes_and_their_requirements_and_nothing_else(
+    fixes: str, rules: dict[str, Any], ages: dict[str, float], expected: str, blocked: dict[str, str]
+) -> None:
+    offered = dict.fromkeys(("alpha", "beta", "gamma"), "1.0 1.1 1.2")
+    old = {f"{name} {version}": 99.0 for name, versions in offered.items() for version in versions.split()}
+    table = Table(
+        offered=offered,
+        locked=dict.fromkeys(offered, "1.0"),
+        needs={"beta 1.1": {"gamma": ">=1.1"}},
+        ages=old | ages if "age" in rules else {},
+    )
+    wanted = dict(one.split(" ") for one in fixes.split(", ")) if fixes else {}
+    found = within(table, fixes=wanted, upgrade=Upgrade(level="security"), **rules)
+    assert " ".join(found.versions.values()) == expected
+    assert {one.name: one.by for one in found.holds} == blocked
+
+
+def test_the_level_security_objects_to_all_but_fixes_and_packages_with_their_own_level() -> None:
+    upgrade = Upgrade(level="security", packages=(("beta", "minor"),))
+    rules = make_rules(locked=dict.fromkeys(("alpha", "beta"), "1.0"), fixes={"alpha": "1.1"}, upgrade=upgrade)
+    blocks = {
+        f"{name} {version}": [block.by for block in rules.blocks(name, version, Uploads())]
+        for name, version in (("alpha", "1.1"), ("alpha", "1.2"), ("beta", "1.2"), ("beta", "2.0"))
+    }
+    assert blocks == {"alpha 1.1": [], "alpha 1.2": ["policy"], "beta 1.2": [], "beta 2.0": ["policy"]}
