@@ -19,7 +19,7 @@ def test_a_release_goes_live_once_a_person_has_approved_it(make_site: SiteFactor
     site = make_site.adopted(dotenv=variables(approve_after="2d", window="00:00-24:00"), due="1.1.0")
     live, before, mails, tests = site.live_id(), site.snapshot(), len(site.outbox_mails()), len(site.passed_tests())
     assert "it would wait once it is built: it needs approval" in site.releaser("update", "--dry-run", check=0).stdout
-    asks = site.json("update", "--tests-only")
+    asks = site.json("update", "--tests-only", "alpha")
     ready = waiting(site)
     assert (asks["result"], asks["exit_code"], asks["needs_approval"]) == ("no-changes", 0, ready)
     assert asks["headline"].startswith(

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.e2e.scenes import silent, states, steps
+from tests.e2e.test_many_sites import answers, sites_file
 from tests.support.sites import SampleSite, SiteFactory, variables
 
 NIGHT = "RELEASER_WINDOW"
@@ -84,3 +85,16 @@ def test_a_release_that_no_longer_fits_is_not_used_and_the_report_says_why(make_
     assert untouched(site) == before
     silent(site.releaser("update"))
     assert site.head() == site.remote_head() != before[2]
+
+
+def test_sites_that_go_first_hold_up_no_test_of_the_others(make_site: SiteFactory) -> None:
+    first, other = sites = [make_site.adopted(name=name, outer=name, due="1.1.0") for name in ("first", "other")]
+    file = sites_file(sites, first=[first])
+    noon = answers(first, "update", "--sites", file, "--tests-only", check=0)
+    for site in sites:
+        expected = f"{candidate(site)} is ready and waits: its tests passed, and it goes live with the next update"
+        assert noon[site.path.name]["answer"]["headline"] == expected
+    ready = [candidate(site) for site in sites]
+    night = answers(first, "update", "--sites", file, check=0)
+    assert [site.live_id() for site in (first, other)] == ready
+    assert not {"build", "test"} & {name for one in night.values() for name in steps(one["answer"])}

@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import click
 import pytest
 
+from releaser.commands import approve
 from releaser.core.gate import Case, Wait, find_opening
 from releaser.core.run import Run, Workspace
 from releaser.errors import NoSuchReleaseError, UsageError
@@ -203,6 +205,17 @@ def test_only_the_release_that_waits_can_be_approved(
 def test_without_the_setting_there_is_nothing_to_approve(site: Site, ready: Release) -> None:
     with pytest.raises(UsageError, match="`approve_after` is not set"):
         decide_approve(with_settings(site, approve_after=None), ready.id, on=True)
+
+
+def test_the_shell_completes_the_release_that_waits(
+    site: Site, ready: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approve, "own_site", lambda _: site)
+    context, parameter = click.Context(approve.approve), approve.approve.params[-1]
+    assert approve.complete_waiting(context, parameter, "2026") == [ready.id]
+    assert approve.complete_waiting(context, parameter, "x") == []
+    makers.go_to(store_of(site), ready.id)
+    assert approve.complete_waiting(context, parameter, "") == []
 
 
 def report_of(site: Site, release: str) -> Any:
