@@ -2,11 +2,13 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.scenes import body, silent
 from tests.faults.clock import at_another_time
+from tests.support.commands import Finished, console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
 NIGHT = timedelta(days=1)
@@ -72,3 +74,25 @@ def test_a_pause_ends_by_resume_or_for_one_update(make_site: SiteFactory) -> Non
     assert "updates are paused from now on" in report["noted"]
     site.releaser("resume", check=0)
     assert site.json("update")["due_at"] is None
+
+
+def test_many_sites_are_paused_at_once_and_a_damaged_release_waits(make_site: SiteFactory) -> None:
+    sites = [make_site.adopted(name=name, outer=name) for name in ("one", "two")]
+    file = sites[0].outer.parent / "sites.toml"
+    file.write_text("".join(f'[[site]]\npath = "{site.path}"\n' for site in sites))
+
+    def everywhere(*words: str) -> Finished:
+        command: list[str | Path] = [console_script(), *words, "--sites", str(file)]
+        return run(command, cwd=Path("/"), env=sites[0].environment(), timeout=300, check=0)
+
+    everywhere("pause", "--for", "2h", "the sale of the year")
+    assert [paused(site).endswith(": the sale of the year") for site in sites] == [True, True]
+    module = next(sites[0].link.resolve().glob("lib/*/site-packages/alpha/__init__.py"))
+    module.unlink()
+    live = sites[0].live_id()
+    everywhere("update")
+    assert sites[0].live_id() == live
+    everywhere("resume")
+    assert {paused(site) for site in sites} == {""}
+    everywhere("update")
+    assert sites[0].live_id() != live
