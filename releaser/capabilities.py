@@ -56,6 +56,10 @@ class Capability(Frozen):
     #: Functions that add to the venv of a candidate after its packages: each gets the site and the venv, and raises
     #: BuildError, ToolError and OSError.
     additions: Names = ()
+    #: Functions that delete from a venv what additions put there, when it stays without releaser. They raise OSError.
+    removals: Names = ()
+    #: Functions that return how to prevent a damage, from the damaged release and the damage; empty for no advice.
+    damage_advice: Names = ()
     #: Subclasses of `Confinement`, of which the first counts.
     confinements: Names = ()
     gates: Names = ()
@@ -130,7 +134,14 @@ CAPABILITIES = (
         checks=("checkout.output.output_findings",),
         additions=("checkout.output.take_output",),
     ),
-    Capability(name="live processes", additions=("releases.startup.pin",)),
+    Capability(name="live processes", additions=("releases.startup.pin",), removals=("releases.startup.take_out",)),
+    Capability(
+        name="guard against uv",
+        settings=("releases.uv_guard.GuardSettings",),
+        additions=("releases.uv_guard.guard",),
+        removals=("releases.uv_guard.take_out",),
+        damage_advice=("releases.uv_guard.advise",),
+    ),
     Capability(name="check of Django", settings=("site.django_settings.CheckSettings",)),
     Capability(
         name="search for what breaks the tests",
@@ -155,6 +166,7 @@ CAPABILITIES = (
         name="damaged releases",
         rebuild_reasons=("pipelines.damage.find_rebuild_reason",),
         guards=("pipelines.damage.refuse_unreadable_live",),
+        endings=("pipelines.damage.add_unrepaired",),
     ),
     Capability(name="adoption", adopters=("pipelines.adopt.Venvs",)),
     Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),

@@ -53,8 +53,10 @@ class RebuildReason(Frozen):
     is_damaged: bool
     #: True if nothing can run on it, so that the site is down.
     is_down: bool = False
+    #: How to prevent that damage, if known.
+    advice: str = ""
 
     def describe_damage(self) -> Finding:
         """Return the finding for a live release that is rebuilt because it was changed."""
         message = f"the live release {self.release.id} is damaged: {self.reason}"
-        return Finding("release-damaged", message, _WRITERS)
+        return Finding("release-damaged", message, f"{_WRITERS} {self.advice}".strip())

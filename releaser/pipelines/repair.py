@@ -19,7 +19,7 @@ from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
 from releaser.releases.earlier_blocks import EARLIER_FILES
-from releaser.releases.integrity import explain_need_to_rebuild, find_live_damage, find_rollback_damage
+from releaser.releases.integrity import advise, explain_need_to_rebuild, find_live_damage, find_rollback_damage
 from releaser.releases.journal import (
     JOURNAL,
     Journal,
@@ -159,8 +159,10 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
             f" {', '.join(sorted(failed))}"
         )
         yield Finding("steps-failed", message=message, advice="The next `releaser update` tries again.")
-    if reason := explain_need_to_rebuild(live, find_live_damage(live)):
-        yield Finding("release-damaged", message=f"the live release {live.id} is damaged: {reason}", advice=_REBUILDS)
+    damage = find_live_damage(live)
+    if reason := explain_need_to_rebuild(live, damage):
+        advice = f"{_REBUILDS} {advise(live, damage)}".strip()
+        yield Finding("release-damaged", message=f"the live release {live.id} is damaged: {reason}", advice=advice)
 
 
 def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.actions.restart import restart_site
-from releaser.capabilities import state_files
+from releaser.capabilities import gather, state_files
 from releaser.checkout.output import leave_output, list_output
 from releaser.errors import (
     ActivationError,
@@ -29,7 +29,7 @@ from releaser.errors import (
 from releaser.fleet.schedule import find_schedulers
 from releaser.pipelines.recovery import left_temporaries
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases import leases, startup
+from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.release import MADE, is_id, is_marked
 from releaser.releases.store import store_of
@@ -155,7 +155,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         )
     if venv.is_symlink():  # adopted through the symlink of a person, which is put back
         yield lambda: _put_back(site, real, text)
-        startup.take_out(Path(real))
+        _take_out(Path(real))
         return
     clear_name(place, of_directory=is_marked(place))
     copied = None
@@ -200,13 +200,18 @@ def _put_back(site: Site, real: str, text: str) -> None:
     replace_symlink(site.project.venv, real, staging=site.state_dir)
 
 
+def _take_out(venv: Path) -> None:
+    for take_out in gather("removals"):
+        take_out(venv)
+
+
 def _copy(site: Site, venv: Path, place: Path) -> None:
     cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
     words = [cp, "-a", "--reflink=auto", f"{os.path.realpath(venv)}/.", str(place)]
     place.mkdir(mode=0o700)
     (place / MADE).touch()  # so that a later run can delete it if this one is cut off
     site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
-    startup.take_out(place)
+    _take_out(place)
     clear_name(place / "share" / "releaser", of_directory=True)  # it is in the checkout now
     for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
         relocate(place, old, site.project.venv)

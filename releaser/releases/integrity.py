@@ -6,13 +6,17 @@ reads all files with a hash. Differences are reported as packages where whole pa
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from releaser.capabilities import gather
 from releaser.errors import Finding, PreflightError, ToolError, error_line, os_reason
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import normalize_name
@@ -29,8 +33,9 @@ from releaser.releases.contents import (
     read_records,
 )
 from releaser.releases.venv import Interpreter, VenvFacts, ask, change, executable_of
+from releaser.site.ownership import name_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
-from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file
+from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 _FILES_SHOWN = 3
 _PACKAGES_SHOWN = 8
 _SITE = "/site-packages/"
+_INSTALLERS = ("uv", "pip")  # the texts of INSTALLER, which is specified with RECORD
 
 
 # In the order in which they are reported.
@@ -84,6 +90,8 @@ class Drift(Frozen):
     packages: tuple[Change, ...] = ()
     #: Files that differ for another reason.
     files: tuple[Defect, ...] = ()
+    #: The program that last installed packages after the seal, with its user and the time; empty if unknown.
+    by: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.packages or self.files)
@@ -92,6 +100,7 @@ class Drift(Frozen):
         parts = (
             first_few(map(_describe_change, self.packages), _PACKAGES_SHOWN),
             first_few(map(str, self.files), _FILES_SHOWN),
+            self.by and f"by {self.by}",
         )
         return "; ".join(filter(None, parts))
 
@@ -189,6 +198,11 @@ def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:
     if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
         return "it had lost its manifest, and no tests have passed on it"
     return str(found or "")
+
+
+def advise(release: Release, found: Damage | None) -> str:
+    """Return the advice of capabilities on how to prevent a damage; empty without any."""
+    return " ".join(filter(None, (say(release, found) for say in gather("damage_advice")))) if found else ""
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
@@ -340,7 +354,26 @@ def compare(
                 difference = _compare_file(venv, path, (before, now), hashes.get(path, ""), reads=False)
         if difference:
             files.append(difference)
-    return Drift(packages=packages if sealed.files else (), files=tuple(files))
+    if not sealed.files:
+        return Drift(files=tuple(files))
+    written = [path for path in found if path.endswith(f"{INFO}/RECORD") and found[path] != sealed.seen.get(path, "")]
+    by = _name_installer(venv, written) if packages or files else ""
+    return Drift(packages=packages, files=tuple(files), by=by)
+
+
+def _name_installer(venv: str, records: Iterable[str]) -> str:
+    """Name the program that wrote the newest of these RECORD files, with its user and the time; empty if unknown."""
+    found = []
+    for record in records:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = read_text(Path(venv, record).with_name("INSTALLER")).strip()
+            status = os.lstat(f"{venv}/{record}")
+            if text in _INSTALLERS:
+                found.append((status.st_mtime, text, status.st_uid))
+    if not found:
+        return ""
+    written, name, user = max(found)
+    return f"{name} as {name_of(user) or user} on {datetime.fromtimestamp(written, UTC):%Y-%m-%d at %H:%M UTC}"
 
 
 def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Defect | None:

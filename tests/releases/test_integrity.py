@@ -17,11 +17,13 @@ from releaser.releases.contents import FILES, hash_of, matches, observe, seal_fi
 from releaser.releases.integrity import Defect, find_damage
 from releaser.releases.release import Release, write_manifest
 from releaser.releases.verify import compare_permissions, compare_with_lock, verify
+from releaser.site.ownership import name_of
 from releaser.site.site import Site
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 SITE = "lib/python3.11/site-packages"
 INFO = "alpha-1.0.dist-info"
+WHO = name_of(os.getuid()) or os.getuid()
 QUOTED = "alpha/a, b.txt"
 HASHED = ("alpha/__init__.py", QUOTED, "alpha/data.json", "alpha/bare.pyc")
 UNHASHED = (
@@ -263,10 +265,23 @@ def install_many(venv: Path) -> None:
         install(venv, f"p{number}-1")
 
 
+def install_by(venv: Path, info: str, installer: str, at: int) -> None:
+    install(venv, info)
+    put(venv / SITE / f"{info}.dist-info/INSTALLER", installer)
+    os.utime(venv / SITE / f"{info}.dist-info/RECORD", (at, at))
+
+
+def install_by_several(venv: Path) -> None:
+    for number, (installer, at) in enumerate((("pip\n", 60), ("uv", 120), ("\x1b[31m", 180))):
+        install_by(venv, f"p{number}-1", installer, at)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (upgrade, "alpha 1.0 → 1.1"),
+        (install_by_several, f"p0 1 added, p1 1 added, p2 1 added; by uv as {WHO} on 1970-01-01 at 00:02 UTC"),
+        (lambda venv: install_by(venv, "p-1", "pip\n", 60), f"p 1 added; by pip as {WHO} on 1970-01-01 at 00:01 UTC"),
         (upgrade_and_more, "alpha 1.0 → 1.1, new-x 9 added; common/of_beta.py is missing, site.pth is changed"),
         (lambda venv: install(venv, "ALPHA-2"), "alpha 1.0 → 1.0, 2"),
         (install_many, ", ".join(f"p{number} 1 added" for number in range(8)) + " and 2 more"),
