@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from terminal_pictures import errors, terminals  # noqa: E402
 
-from releaser.answers import Blocker, OutdatedPackage, RunBrief  # noqa: E402
+from releaser.answers import Blocker, OutdatedPackage, RunBrief, Status  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.blocks import Block, CulpritsSection  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
@@ -218,6 +218,11 @@ def a_run(ago: timedelta, result: Result) -> RunBrief:
     )  # fmt: skip
 
 
+def with_facts(status: Status, **facts: Any) -> Status:
+    """Return a status with other facts; those of capabilities are known when it runs only."""
+    return replace(status, **facts)
+
+
 def a_site() -> Overview:
     """Make a site on which an update was refused."""
     chance = random.Random("page")  # noqa: S311 - the same picture every time
@@ -229,7 +234,7 @@ def a_site() -> Overview:
             for days in range(1, 180)
         ),
     )
-    status = replace(
+    status = with_facts(
         STATUS, live="20261120T061200Z", live_age_seconds=26 * 3600.0, live_python="3.12.3", last_run=last,
         last_deployment=last,
         vulnerable=1, last_success=next(run for run in runs if not run.exit_code),
@@ -276,10 +281,10 @@ def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     """Show the pages about many sites, with one that is missing and one with a failed update, and about servers."""
     found = a_site()
     quiet = found.status.last_success
-    well = replace(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, on_hold=())
+    well = with_facts(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, on_hold=())
     stands = {
         "shop": found.status,
-        "blog": replace(well, vulnerable=2),
+        "blog": with_facts(well, vulnerable=2),
         "wiki": replace(well, push_pending=True),
         **{
             name: replace(well, live=f"202611{day}T031201Z", live_age_seconds=(21 - day) * 86400.0)
