@@ -25,7 +25,7 @@ class Approval(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Read whether the release is approved."""
-        site = case.site.outside
+        site = case.work.site.outside
         is_needed = any((case.is_repair, case.is_down, case.work.live is None))
         if is_needed or not (case.may_wait and asks_for_approval(site)):
             return None
@@ -45,7 +45,7 @@ def _name(case: Case) -> str:
     """Return the id of the release; in a dry run, of the one that waits, or an empty text."""
     if case.venv is not None:
         return case.venv.parent.name
-    waiting = store_of(case.site.outside).snapshot().find_waiting()
+    waiting = store_of(case.work.site.outside).snapshot().find_waiting()
     return waiting.id if waiting is not None else ""
 
 

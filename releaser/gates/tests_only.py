@@ -18,10 +18,10 @@ class TestsOnly(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Say when the release may go live: in the next maintenance window, or with the next update."""
-        if not TestsOnlySection.of(case.log).tests_only:
+        if not TestsOnlySection.of(case.work.log).tests_only:
             return None
         now = datetime.now(UTC)
-        opening = find_opening(case.site.outside, now)
+        opening = find_opening(case.work.site.outside, now)
         until = opening if opening > now else None
         when = f"on {show_time(until)}" if until else "with the next update"
         return Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
