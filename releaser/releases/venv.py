@@ -198,14 +198,15 @@ class Installed(Frozen):
 
 def _read_metadata(venv: Path, name: str | None = None) -> Iterator[dict[str, list[str]]]:
     """Yield the metadata of the packages of a venv, or of the one called `name`; unreadable metadata is skipped."""
+    wanted = normalize_name(name or "")
     for info in sorted(venv.glob("lib/*/site-packages/*.*-info")):  # .dist-info, and the older .egg-info
-        if name and not normalize_name(info.name).startswith(normalize_name(name)):
+        if wanted and not normalize_name(info.name).startswith(wanted):
             continue
         for file in (info / "METADATA", info / "PKG-INFO", info):
             with contextlib.suppress(OSError, ValueError):  # ValueError: not UTF-8
                 if text := read_text(file):
                     fields = _read_fields(text)
-                    if not name or normalize_name(_one_of(fields, "name")) == normalize_name(name):
+                    if not wanted or normalize_name(_one_of(fields, "name")) == wanted:
                         yield fields
                     break
 
@@ -245,14 +246,17 @@ def python_of(venv: Path, name: str, version: str) -> str:
     return _one_of(fields, "requires-python") if _one_of(fields, "version") == version else ""
 
 
-def link_of(venv: Path, name: str) -> str | None:
-    """Return a link about a package: its changelog, else home page, source or documentation; None without any."""
-    urls = urls_of(venv, name)
-    return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
+class About(Frozen):
+    """The links and the description of an installed package, from its metadata."""
+
+    #: By their labels, in lowercase without blanks and punctuation.
+    urls: Mapping[str, str]
+    #: Its description, which may have its changelog; empty without one.
+    description: str
 
 
-def urls_of(venv: Path, name: str) -> dict[str, str]:
-    """Return the URLs in the metadata of a package by their labels, in lowercase without blanks and punctuation."""
+def read_about(venv: Path, name: str) -> About:
+    """Return the links and the description of a package; none if it is not installed."""
     import string  # slow to import, for `releaser list`
 
     dropped = str.maketrans("", "", string.punctuation + string.whitespace)
@@ -260,12 +264,13 @@ def urls_of(venv: Path, name: str) -> dict[str, str]:
     labelled = (url.partition(",")[::2] for url in fields.get("project-url", ()))
     urls = {label.translate(dropped).lower(): url.strip() for label, url in labelled}
     urls.setdefault("homepage", _one_of(fields, "home-page"))
-    return urls
+    return About(urls=urls, description="\n".join(fields.get("description", [])))
 
 
-def read_description(venv: Path, name: str) -> str:
-    """Return the description of a package, which may have its changelog; empty without one."""
-    return "\n".join(next(_read_metadata(venv, name), {}).get("description", []))
+def link_of(venv: Path, name: str) -> str | None:
+    """Return a link about a package: its changelog, else home page, source or documentation; None without any."""
+    urls = read_about(venv, name).urls
+    return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
 
 
 def requirements_in(venv: Path) -> Iterator[Installed]:

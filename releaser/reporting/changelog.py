@@ -14,7 +14,7 @@ from releaser.errors import ToolError
 from releaser.locks.versions import is_newer
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
-from releaser.releases.venv import ABOUT_CHANGES, read_description, urls_of
+from releaser.releases.venv import ABOUT_CHANGES, read_about
 from releaser.reporting.changelog_settings import ChangelogSettings
 from releaser.reporting.changelog_text import choose_files, find_in_files
 from releaser.reporting.changes import Item, in_order
@@ -86,15 +86,16 @@ def list_upstream(
 
 
 def _describe(site: Site, release: Release, name: str, old: str, new: str, *, ends: float) -> UpstreamChange:  # noqa: PLR0913 - of what, and until when
-    found = find_in_files({"its metadata": read_description(release.venv, name)}, name, old, new)
+    about = read_about(release.venv, name)
+    found = find_in_files({"its metadata": about.description}, name, old, new) if about.description else None
     if found is None or not (found.has_new and found.is_whole):
         seconds = min(_SECONDS, ends - time.monotonic())
         try:
-            texts = _read_sdist(site, release, name, new, choose_files(old, new), seconds=seconds)
-            found = find_in_files(texts, name, old, new) or found
+            if texts := _read_sdist(site, release, name, new, choose_files(old, new), seconds=seconds):
+                found = find_in_files(texts, name, old, new) or found
         except (ToolError, OSError) as error:
             logger.info("the changelog of %s %s is not known: %s", name, new, error)
-    link = find_link(urls_of(release.venv, name), old, new)
+    link = find_link(about.urls, old, new)
     if found is None:
         return UpstreamChange(name=name, old=old, new=new, link=link)
     text, more_lines = site.redactor.clean("\n".join(found.lines[:_LINES])), max(0, len(found.lines) - _LINES)
@@ -150,16 +151,16 @@ def find_link(urls: Mapping[str, str], old: str, new: str) -> str | None:
     A link names the tag of the new version, if any: only then is the spelling of tags known. Otherwise the list of
     releases is returned.
     """
-    changelog = next(filter(None, (web_link(urls.get(label, "")) for label in ABOUT_CHANGES)), None)
+    changelog = next(filter(None, (web_link(urls[label]) for label in ABOUT_CHANGES if urls.get(label))), None)
     if changelog:
         return changelog
-    for url in filter(None, map(web_link, urls.values())):
+    for url in filter(None, map(web_link, filter(None, urls.values()))):
         tag = re.fullmatch(
             rf"(https://.+?)(/-)?/(?:tree|blob|releases/tag|tags)/([\w./-]*?){re.escape(new)}(?:/.*)?", url
         )
         if tag:
             return web_link(f"{tag[1]}{tag[2] or ''}/compare/{tag[3]}{old}...{tag[3]}{new}")
-    for url in filter(None, (web_link(urls.get(label, "")) for label in _SOURCES)):
+    for url in filter(None, (web_link(urls[label]) for label in _SOURCES if urls.get(label))):
         if found := _REPOSITORY.fullmatch(url):
             return web_link(f"{found[1]}/releases" if found[1] else f"{found[2]}/-/releases")
     return None

@@ -10,6 +10,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.locks.lock import Change, LockFile
+from releaser.releases.venv import About
 from releaser.reporting import changelog
 from releaser.reporting.changelog import find_link, list_upstream
 from releaser.site.supply import Supply
@@ -110,7 +111,8 @@ def test_a_screen_of_each_package_that_the_project_requires_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = "\n".join(f"- Change {number}." for number in range(50))
-    monkeypatch.setattr(changelog, "read_description", lambda *_: f"## 1.1.0\n{lines}\n## 1.0.0\n- Old.\n")
+    about = About(urls={}, description=f"## 1.1.0\n{lines}\n## 1.0.0\n- Old.\n")
+    monkeypatch.setattr(changelog, "read_about", lambda *_: about)
     site: Any = SimpleNamespace(redactor=Redactor(["Change 7"]))
     release: Any = SimpleNamespace(venv=tmp_path)
     one, two = UPGRADES
