@@ -57,5 +57,7 @@ def _seconds(pause: Pause, now: datetime) -> float:
 def _is_last(at: Look, end: datetime | None) -> bool:
     """True if no update has started since the end of a pause."""
     whole = (run for run in at.runs if run.get("command") == "update" and not run.get("only") and not list_apart(run))
-    begun = str(next(whole, {}).get("started_at", ""))
-    return end is not None and (not begun or datetime.fromisoformat(begun) < end)
+    try:
+        return end is not None and datetime.fromisoformat(str(next(whole)["started_at"])).astimezone() < end
+    except (StopIteration, KeyError, ValueError, OverflowError):  # none, or one that cannot be read
+        return True

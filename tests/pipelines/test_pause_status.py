@@ -48,6 +48,7 @@ def run(hours_ago: float, **facts: Any) -> dict[str, Any]:
         (Pause(since=NOW - 9 * HOUR, until=NOW - HOUR), [run(0.5, due_at="2026"), run(0.6, only=["a"]), run(10)], 8),
         (Pause(since=NOW - 9 * HOUR, until=NOW - HOUR), [run(0.5), run(10)], 0),  # the first update after it
         (Pause(since=NOW - 9 * HOUR, until=NOW - HOUR), [], 8),
+        (Pause(since=NOW - 9 * HOUR, until=NOW - HOUR), [{"command": "update", "started_at": "noon"}], 8),
         (Pause(since=NOW + 9 * HOUR), [], 0),  # the clock was set back
     ],
 )
