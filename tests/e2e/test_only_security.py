@@ -117,6 +117,8 @@ def test_a_fix_that_may_not_go_live_brings_no_commit_with_it(
     report = site.json(*ONLY)
     assert report["headline"] == "no permitted version fixes a known vulnerability of the live release"
     assert "releaser unhold alpha" in report["problems"][0]
+    assert site.json(*ONLY)["problems"] == []  # reported once; with a problem, no commit is taken in any case
+    assert site.head() == before[1]
     site.push_from_elsewhere({"shop/news.py": "NEWS = 1\n"})
     assert site.json(*ONLY)["headline"] == report["headline"]
     assert (site.live_id(), site.head()) == before
