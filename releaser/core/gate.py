@@ -84,7 +84,8 @@ class Wait(Frozen):
 
     #: The reason, as the end of the sentence "RELEASE is ready and waits: ...".
     reason: str
-    #: When it may go live, if that is known. An update begins then, whatever interval and window say.
+    #: When it may go live, if that is known. An update begins then, whatever the interval says; outside of the
+    #: maintenance window, in the next one.
     until: datetime | None = None
     #: True if the next update takes up this very release, although newer packages may have appeared; not if these fix a
     #: vulnerability that has become known.
@@ -131,6 +132,6 @@ class Gate(ABC):
 
 def find_opening(site: Site, at: datetime) -> datetime:
     """Return the first moment, not before `at`, at which an update of the site may begin by itself."""
-    for find in gather("openings"):
-        at = find(site, at)
+    while (opening := max((find(site, at) for find in gather("openings")), default=at)) > at:
+        at = opening
     return at

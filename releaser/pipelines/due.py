@@ -85,8 +85,10 @@ def _find_due(site: Site, *, if_due: bool, apart: frozenset[str]) -> Due:
     earliest = max(from_then_on or now, now)
     begins = find_opening(windows, local_time(earliest)).astimezone(UTC) if windows else earliest
     ready = _when_ready(site) if begins > now and not apart else None
-    if ready is not None and ready < begins:
-        return Due(at=ready, reason="" if ready <= now else f"a release is ready, and may go live {show_time(ready)}")
+    opens = find_opening(windows, local_time(max(ready, now))).astimezone(UTC) if ready is not None else begins
+    if ready is not None and opens < begins:
+        waits = f"a release is ready, and may go live {show_time(opens)}"
+        return Due(at=ready) if opens <= now else Due(at=opens, reason=waits)
     if begins <= now:
         opened = open_since(windows, local_time(now))
         known = [moment for moment in (from_then_on, opened and opened.astimezone(UTC)) if moment]
@@ -112,7 +114,7 @@ def find_interval(site: Site) -> float:
 
 
 def _when_ready(site: Site) -> datetime | None:
-    """Return when the waiting release may go live, whatever the interval and the maintenance window.
+    """Return when the waiting release may go live, whatever the interval.
 
     None without one, and once an update has started since then.
     """

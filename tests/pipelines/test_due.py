@@ -106,7 +106,7 @@ def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_wind
         found = due.find_due(closed, if_due=if_due, apart=apart)
         assert (in_hours(found), bool(found.reason)) == (at, at != 0)
     monkeypatch.setattr(due, "_when_ready", lambda _: NOW + timedelta(hours=1))  # which such runs do not make live
-    assert in_hours(due.find_due(closed, if_due=True, apart=apart)) == (hours if apart else 1)
+    assert in_hours(due.find_due(closed, if_due=True, apart=apart)) == (hours if apart else 6)
     assert due.set_apart([TestsOnlySection(tests_only=True), ProposalSection(proposed="here")]) == TESTS_ONLY
     assert due.set_apart([TestsOnlySection()]) == frozenset()
 
@@ -197,18 +197,33 @@ def test_an_update_for_a_release_that_waits_begins_once_then_the_interval_counts
     waiting = SimpleNamespace(id="R", until=NOW - timedelta(hours=1))
     snapshot = SimpleNamespace(find_waiting=lambda: waiting, lifecycles={"R": waiting})
     monkeypatch.setattr(due, "store_of", lambda _: SimpleNamespace(snapshot=lambda: snapshot))
-    assert bool(due.find_due(with_runs(site, *runs, window=(window(6, 7),)), if_due=True).reason) is not is_due
+    assert bool(due.find_due(with_runs(site, *runs, window=(window(-1, 1),)), if_due=True).reason) is not is_due
 
 
-def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_say(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ready", "windows", "hours", "waits"),
+    [
+        (3, (), 3, True),
+        (-1, (), -1, False),
+        (3, (window(2, 4),), 3, True),
+        (-1, (window(-1, 1),), -1, False),
+        # The window in which it was to go live is over: the host was off, a pause has ended, or it was another window.
+        (-8, (window(-9, -6),), 15, True),
+        (3, (window(6, 7),), 6, True),
+    ],
+)
+def test_a_release_that_waits_is_due_at_its_time_whatever_the_interval_says_but_in_a_window(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    ready: float,
+    windows: tuple[Window, ...],
+    hours: float,
+    waits: bool,
 ) -> None:
-    local, closed = NOW.astimezone().replace(tzinfo=None), window(6, 7)
-    later = f"a release is ready, and may go live {local + timedelta(hours=3):%a %Y-%m-%d %H:%M}"
-    for hours, reason in ((3, later), (-1, "")):
-        at = NOW + timedelta(hours=hours)
-        monkeypatch.setattr(due, "_when_ready", lambda _, at=at: at)
-        for if_due in (False, True):
-            found = due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=if_due)
-            assert found == Due(at=at, reason=reason)
-        assert due.find_due(with_runs(site, (30, 0)), if_due=True).reason == ""
+    monkeypatch.setattr(due, "_when_ready", lambda _: NOW + timedelta(hours=ready))
+    found = due.find_due(with_runs(site, (1, 0), window=windows), if_due=True)
+    local = NOW.astimezone().replace(tzinfo=None) + timedelta(hours=hours)
+    later = f"a release is ready, and may go live {local:%a %Y-%m-%d %H:%M}"
+    assert (in_hours(found), found.reason) == (hours, later if waits else "")
+    cron = due.find_due(with_runs(site, (1, 0), window=windows), if_due=False)
+    assert bool(cron.reason) is (waits and windows != ())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from releaser.core.due import GOES_LIVE, Due, OnlyFixes, find_delay
+from releaser.core.gate import find_opening
 from releaser.errors import UsageError
 from releaser.pipelines import due, pause
 from releaser.releases.journal import HISTORY
@@ -96,6 +97,19 @@ def test_when_updates_are_paused(site: Site, stored: Pause | None, summary: str)
     answers = [due.find_due(site, if_due=if_due, by_rules=rules) for if_due in (True, False) for rules in (True, False)]
     assert {one.reason for one in answers} == {found.summary if found else ""}
     assert {one.advice for one in answers} == {delay.advice if delay else Due(at=None).advice}
+
+
+@pytest.mark.parametrize(
+    ("until", "opens"),
+    [(None, "2026-11-27 03:00"), ("2026-11-27 04:00", "2026-11-27 04:00"), ("2026-11-28 00:00", "2026-11-28 03:00")],
+)
+def test_after_a_pause_a_ready_release_waits_for_the_next_window(
+    site: Site, monkeypatch: pytest.MonkeyPatch, until: str | None, opens: str
+) -> None:
+    site = with_settings(site, window=(Window.parse("03:00-05:00"),))
+    found = Pause(until=datetime.fromisoformat(until).astimezone()) if until else None
+    monkeypatch.setattr(pause, "current_pause", lambda _: found)
+    assert f"{find_opening(site, THURSDAY).astimezone():%Y-%m-%d %H:%M}" == opens
 
 
 def test_an_unreadable_pause_counts_as_one_and_a_naive_time_as_local(site: Site) -> None:
