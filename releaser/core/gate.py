@@ -132,6 +132,6 @@ class Gate(ABC):
 
 def find_opening(site: Site, at: datetime) -> datetime:
     """Return the first moment, not before `at`, at which an update of the site may begin by itself."""
-    while (opening := max((find(site, at) for find in gather("openings")), default=at)) > at:
-        at = opening
+    for find in gather("openings") * 2:  # the end of a pause may lie outside of the windows
+        at = find(site, at)
     return at

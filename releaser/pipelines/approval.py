@@ -44,7 +44,7 @@ def decide_approve(site: Site, release: str, *, on: bool) -> Change:
         instead = f"`releaser approve {waiting.id}` approves the one that waits." if waiting else ""
         raise UsageError(message, instead or "No release waits. `releaser update` builds the next one.")
     approvals, now = read_approvals(site.state_dir), datetime.now(UTC)
-    wait = wait_for_approval(site, found.id, approvals.asked.get(found.id, now))
+    wait = wait_for_approval(site, found.id, approvals.asked_at(found.id, now))
     approval = Approval(by=_user(), at=now.replace(microsecond=0)) if on else None
 
     def apply() -> None:
@@ -72,11 +72,12 @@ def _user() -> str:
 
 def ask_for_approval(run: Run, report: RunReport) -> RunReport:
     """Make the report of the first run whose release needs approval one that people get. Once for each release."""
-    section, state_dir = ApprovalSection.of(report), run.site.state_dir
+    section, state_dir, now = ApprovalSection.of(report), run.site.state_dir, datetime.now(UTC)
     release = section.needs_approval
     snapshot = run.store.snapshot() if release else None
     waiting = snapshot.find_waiting() if snapshot is not None else None
-    if snapshot is None or waiting is None or waiting.id != release or release in read_approvals(state_dir).asked:
+    asked = read_approvals(state_dir).has_asked(release, now)
+    if snapshot is None or waiting is None or waiting.id != release or asked:
         return report
     at = section.goes_live_at
     what = name_changes(report.changes) if report.changes else "new code"
@@ -85,7 +86,7 @@ def ask_for_approval(run: Run, report: RunReport) -> RunReport:
     asks = f"Approval needed for {what}: {release} has been ready since {since}, and {alone}."
     close_journal(run.site, run.log, f"had made {release} ready, which needs approval: `releaser approve {release}`")
     with contextlib.suppress(OSError):  # the next run asks again
-        note_asked(state_dir, release, run.log.started_at)
+        note_asked(state_dir, release, now)
     advice = f"Read the changes, then run `releaser approve {release}`. To reject a package, run `releaser hold NAME`."
     noted = " ".join(filter(None, (asks, report.noted)))
     return replace(report, noted=noted, advice=report.advice or advice)

@@ -33,6 +33,7 @@ from releaser.site.windows import (
     find_opening,
     local_time,
     longest_pause,
+    next_opening,
     open_since,
 )
 from releaser.system.frozen import Frozen
@@ -85,8 +86,7 @@ def _find_due(site: Site, *, if_due: bool, apart: frozenset[str]) -> Due:
     earliest = max(from_then_on or now, now)
     begins = find_opening(windows, local_time(earliest)).astimezone(UTC) if windows else earliest
     ready = _when_ready(site) if begins > now and not apart else None
-    opens = find_opening(windows, local_time(max(ready, now))).astimezone(UTC) if ready is not None else begins
-    if ready is not None and opens < begins:
+    if ready is not None and (opens := next_opening(site, max(ready, now))) < begins:
         waits = f"a release is ready, and may go live {show_time(opens)}"
         return Due(at=ready) if opens <= now else Due(at=opens, reason=waits)
     if begins <= now:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.system.files import load_state, write_state
@@ -15,6 +15,8 @@ from releaser.system.words import show_time
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class ApprovalSection(Section):
@@ -43,6 +45,14 @@ class Approvals(Frozen):
     #: When people were asked, at first.
     asked: Mapping[str, datetime] = field(default_factory=dict)
     given: Mapping[str, Approval] = field(default_factory=dict)
+
+    def asked_at(self, release: str, now: datetime) -> datetime:
+        """Return when people were asked; `now` if they have to be."""
+        return min(self.asked.get(release, now), now)
+
+    def has_asked(self, release: str, now: datetime) -> bool:
+        """True if people were asked, and not by a clock that has been set back since then."""
+        return self.asked.get(release, _NEVER) <= now
 
 
 APPROVALS = StateFile(

@@ -124,6 +124,22 @@ def test_a_gate_learns_that_nothing_can_run_on_the_live_release(site: Site, is_d
     assert case_of(cast("Goal", goal)).is_down == is_down
 
 
+@pytest.mark.parametrize("asked", [None, NOON + timedelta(days=365)])
+def test_the_time_begins_when_people_are_asked_and_not_with_a_build_that_takes_longer_or_another_clock(
+    site: Site, ready: Release, asked: datetime | None
+) -> None:
+    if asked is not None:
+        note_asked(site.state_dir, ready.id, asked)
+    judged = case(site, ready)
+    judged.log.started_at = NOON - timedelta(days=3)
+    verdict = Approval().judge(judged)
+    assert isinstance(verdict, Wait)
+    assert verdict.until == NOON.astimezone(UTC) + timedelta(seconds=TWO_DAYS)
+    assert report_of(site, ready.id, NOON - timedelta(days=3)).noteworthy
+    assert read_approvals(site.state_dir).asked == {ready.id: NOON}
+    assert not report_of(site, ready.id).noteworthy
+
+
 def test_before_a_build_a_dry_run_says_it_and_without_a_live_release_nothing_waits(site: Site) -> None:
     verdict = Approval().judge(case(site, None))
     assert isinstance(verdict, Wait)
@@ -218,10 +234,10 @@ def test_the_shell_completes_the_release_that_waits(
     assert approve.complete_waiting(context, parameter, "") == []
 
 
-def report_of(site: Site, release: str) -> Any:
+def report_of(site: Site, release: str, began: datetime = NOON) -> Any:
     """Return the run, and its report as people would get it."""
     log = a_log()
-    log.started_at = NOON
+    log.started_at = began
     log.add(ApprovalSection(needs_approval=release))
     run = Run(site=site, log=log)
     return ask_for_approval(run, run.report(result="no-changes", exit_code=0, headline="it waits"))
