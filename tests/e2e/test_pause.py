@@ -4,8 +4,6 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.scenes import body, silent
 from tests.faults.clock import at_another_time
 from tests.support.commands import Finished, console_script, run
@@ -14,7 +12,6 @@ from tests.support.sites import SampleSite, SiteFactory
 NIGHT = timedelta(days=1)
 
 
-@pytest.mark.story
 def test_updates_wait_for_the_end_of_a_pause(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0")
     live, before = site.live_id(), site.snapshot()
@@ -23,9 +20,10 @@ def test_updates_wait_for_the_end_of_a_pause(make_site: SiteFactory) -> None:
     assert not (site.state_dir / "pause.json").exists()
     said = site.releaser("pause", "--for", "60h", "the sale", "-v", check=0).stderr
     assert "updates are paused until" in said
-    for night in (0, 1, 2):
-        silent(at_another_time(site, night * NIGHT, "update"))
-        silent(at_another_time(site, night * NIGHT, "update", "--if-due"))
+    silent(site.releaser("update"))
+    silent(at_another_time(site, 2 * NIGHT, "update"))
+    silent(at_another_time(site, 2 * NIGHT, "update", "--if-due"))
+    assert site.json("update", "--tests-only")["due_at"]
     held = site.json("update", "alpha")
     assert (held["result"], held["exit_code"], bool(held["due_at"])) == ("no-changes", 0, True)
     assert held["headline"].endswith(": the sale")
