@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Approval(Gate):
-    """Waits, even with `--force`. A security fix waits, too; only what the site cannot run without does not.
+    """Waits, even with `--force`. A security fix waits, too; only what the site cannot run without does not,
+    nor what puts a damaged release back.
 
     The setting of the checkout counts, so that a new commit cannot approve itself.
     """
@@ -26,7 +27,8 @@ class Approval(Gate):
     def judge(self, case: Case) -> Verdict:
         """Read whether the release is approved."""
         site = case.work.site.outside
-        is_needed = any((case.is_repair, case.is_down, case.work.live is None))
+        is_same = not any((case.changes, case.work.site.pulled))  # as the damaged release: no package, no commit is new
+        is_needed = any((all((case.is_repair, is_same)), case.is_down, case.work.live is None))
         if is_needed or not (case.may_wait and asks_for_approval(site)):
             return None
         release, approvals = _name(case), read_approvals(site.state_dir)

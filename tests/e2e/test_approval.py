@@ -88,3 +88,16 @@ def test_what_was_pushed_needs_an_approval_of_its_own_and_a_kill_loses_none(make
     time.sleep(1)
     alone = site.json("update", env={"RELEASER_APPROVE_AFTER": "1s"})
     assert alone["release"] == back["needs_approval"] == site.live_id()
+
+
+def test_new_commits_wait_for_approval_although_the_live_release_is_damaged(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0", dotenv=variables(approve_after="never"))
+    damaged = site.live_id()
+    next(site.link.resolve().glob("lib/python*/site-packages/alpha/__init__.py")).unlink()
+    site.push_from_elsewhere({"shop/news.py": "NEWS = 1\n"})
+    asks = site.json("update")
+    ready = asks["needs_approval"]
+    assert (asks["result"], site.live_id(), waiting(site)) == ("no-changes", damaged, ready)
+    assert "is damaged" in body(site)
+    site.releaser("approve", ready, check=0)
+    assert site.json("update")["release"] == ready == site.live_id()

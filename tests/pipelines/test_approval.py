@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from releaser.releases.approvals import ApprovalSection, list_approved, note_app
 from releaser.releases.journal import journal_of
 from releaser.releases.release import Release
 from releaser.releases.store import store_of
-from releaser.site.site import Site, open_site
+from releaser.site.site import Pulled, Site, open_site
 from releaser.site.windows import Window
 from releaser.system.words import show_time
 from tests.releases import makers
@@ -84,6 +85,8 @@ FIX = Change(name="alpha", old="1.0", new="1.1", bump="minor", fixes=("CVE-1",))
         (9, math.inf, ("03:00-05:00",), {}, math.inf),
         (None, TWO_DAYS, (), {"changes": (FIX,)}, 2),  # a security fix waits, too
         (None, TWO_DAYS, (), {"is_repair": True}, None),
+        (None, TWO_DAYS, (), {"is_repair": True, "changes": (FIX,)}, 2),  # the site runs, and this is news
+        (None, TWO_DAYS, (), {"is_repair": True, "is_down": True, "changes": (FIX,)}, None),
         (None, TWO_DAYS, (), {"is_down": True}, None),
         (None, TWO_DAYS, (), {"may_wait": False}, None),  # a person rebuilds
     ],
@@ -153,9 +156,17 @@ def test_before_a_build_a_dry_run_says_it_and_without_a_live_release_nothing_wai
     assert Approval().judge(case(site, None)) is None
 
 
+@pytest.mark.parametrize(("pulled", "waits"), [(None, False), (Pulled(old="a", new="b", count=1), True)])
+def test_a_commit_is_not_approved_because_the_live_release_is_damaged(
+    site: Site, ready: Release, pulled: Pulled | None, waits: bool
+) -> None:
+    site = replace(site, tree=replace(site.tree, pulled=pulled))
+    assert (Approval().judge(case(site, ready, is_repair=True)) is not None) is waits
+
+
 def test_a_commit_cannot_switch_its_own_approval_off(site: Site, ready: Release) -> None:
     judged = case(site, ready)
-    staged = SimpleNamespace(outside=site, settings=with_settings(site, approve_after=None).settings)
+    staged = SimpleNamespace(outside=site, pulled=None, settings=with_settings(site, approve_after=None).settings)
     work = SimpleNamespace(site=staged, log=judged.log, live=judged.work.live)
     assert Approval().judge(Case(work=cast("Workspace", work), lock=EMPTY, venv=ready.venv)) is not None
 
