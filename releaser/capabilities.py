@@ -33,6 +33,8 @@ class Capability(Frozen):
     checks_of_live: Names = ()
     #: Functions that ask the site's Django: each gets a site and `Findings`, adds to these, and returns a remark.
     checks_of_django: Names = ()
+    #: Functions that return a line for people about a site, which `check` and `setup` print; empty for none.
+    check_remarks: Names = ()
     rules: Names = ()
     sources: Names = ()
     #: Functions that yield why a site cannot choose security fixes, each as a Finding.
@@ -141,6 +143,7 @@ CAPABILITIES = (
         additions=("releases.uv_guard.guard",),
         removals=("releases.uv_guard.take_out",),
         damage_advice=("releases.uv_guard.advise",),
+        check_remarks=("releases.uv_guard.remark",),
     ),
     Capability(name="check of Django", settings=("site.django_settings.CheckSettings",)),
     Capability(

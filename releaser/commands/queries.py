@@ -23,6 +23,7 @@ from releaser.system.files import replace_file
 if TYPE_CHECKING:
     from releaser.releases.integrity import Defect
     from releaser.releases.release import Release
+    from releaser.site.site import Site
 
 
 @command(section="Daily use", example="releaser check --tests", many="all")
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
     """Report all problems that would stop an update. Changes nothing."""
     run_check(ctx, tests=tests, tries=sandbox)
+
+
+def _say_remarks(ctx: CommandContext, site: Site) -> None:
+    from releaser.capabilities import gather
+
+    for line in filter(None, (say(site) for say in gather("check_remarks"))):
+        ctx.output.note(line)
 
 
 def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
@@ -75,6 +83,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
     if not ctx.output.json:
+        _say_remarks(ctx, site)
         ctx.output.note(f"settings that a new commit changes only once it is live: {', '.join(COUNTED_ONCE_LIVE)}")
     known: dict[str, Any] = {
         "damage": damage,

@@ -26,7 +26,7 @@ TEXT = (
     '"This environment belongs to releaser. Use `releaser update` and `releaser run`,'
     ' or set UV_PROJECT_ENVIRONMENT to another directory"'
 )
-_ADVICE = "To make uv refuse that, set `uv_guard` to true."
+_ADVICE = "`releaser setup --set uv_guard=true` makes uv refuse that, from the next release on."
 
 
 class GuardSettings(Part):
@@ -57,8 +57,23 @@ def is_guard(file: Path) -> bool:
 
 def advise(release: "Release", damage: "Damage") -> str:
     """Return how to prevent that uv changes a release again; empty if it did not, or refuses already."""
-    is_by_uv = damage.drift.by.startswith("uv ")
-    return _ADVICE if is_by_uv and not any(map(is_guard, _files(release.venv))) else ""
+    return _ADVICE if damage.drift.by.startswith("uv ") and not _has_guard(release.venv) else ""
+
+
+def remark(site: "Site") -> str:
+    """Say what uv does in the checkout, for `check` and `setup`; empty as long as no release is live."""
+    venv = site.project.venv
+    if not venv.is_symlink():
+        return ""
+    if _has_guard(venv):
+        return "uv in the checkout: refuses the live release"
+    if GuardSettings.of(site).uv_guard:
+        return "uv in the checkout: refuses the next release; `releaser rebuild` builds it now"
+    return "uv in the checkout: changes the live release; `releaser setup --set uv_guard=true` makes it refuse"
+
+
+def _has_guard(venv: Path) -> bool:
+    return any(map(is_guard, _files(venv)))
 
 
 def _files(venv: Path) -> "Iterator[Path]":

@@ -8,7 +8,7 @@ from releaser.releases.uv_guard import TEXT
 from tests.support.commands import run, uv_executable
 from tests.support.sites import SampleSite, SiteFactory
 
-TO_SET = "To make uv refuse that, set `uv_guard` to true."
+TO_SET = "`releaser setup --set uv_guard=true`"
 RUN = ("run", "python", "-c", "0")
 REFUSED = (
     ("sync",),

@@ -8,7 +8,7 @@ import pytest
 
 from releaser.releases.integrity import Damage, Drift
 from releaser.releases.release import Release
-from releaser.releases.uv_guard import NAMES, TEXT, GuardSettings, advise, guard, take_out
+from releaser.releases.uv_guard import NAMES, TEXT, GuardSettings, advise, guard, remark, take_out
 from releaser.site.site import Site
 from tests.releases.makers import a_manifest, on_paper
 
@@ -25,9 +25,13 @@ def release(tmp_path: Path) -> Release:
     return made
 
 
+def site_with(venv: Path, *, on: bool) -> Site:
+    return cast("Site", SimpleNamespace(settings=GuardSettings(uv_guard=on), project=SimpleNamespace(venv=venv)))
+
+
 def guarded(venv: Path, *, on: bool = True) -> list[str]:
     """Put the guard in place, and return where it is."""
-    guard(cast("Site", SimpleNamespace(settings=GuardSettings(uv_guard=on))), venv)
+    guard(site_with(venv, on=on), venv)
     return found(venv)
 
 
@@ -69,4 +73,14 @@ def test_a_venv_without_packages_gets_none(tmp_path: Path) -> None:
 def test_it_is_proposed_after_a_change_by_uv(release: Release, by: str, on: bool, is_proposed: bool) -> None:
     guarded(release.venv, on=on)
     damage = Damage(kind="files", reason="alpha 1.0 removed", drift=Drift(by=by))
-    assert ("`uv_guard`" in advise(release, damage)) is is_proposed
+    assert ("uv_guard=true" in advise(release, damage)) is is_proposed
+
+
+def test_check_says_what_uv_does_in_the_checkout(release: Release, tmp_path: Path) -> None:
+    link = tmp_path / ".venv"
+    assert remark(site_with(link, on=False)) == ""
+    link.symlink_to(release.venv)
+    assert "`releaser setup --set uv_guard=true`" in remark(site_with(link, on=False))
+    assert "`releaser rebuild`" in remark(site_with(link, on=True))
+    guarded(release.venv)
+    assert remark(site_with(link, on=True)) == "uv in the checkout: refuses the live release"
