@@ -24,7 +24,8 @@ def untouched(site: SampleSite) -> tuple[object, ...]:
 
 @pytest.mark.story
 def test_what_is_built_at_noon_goes_live_at_three_without_a_second_test(make_site: SiteFactory) -> None:
-    site = make_site.adopted(dotenv=variables(window=window(2, 4)), due="1.1.0")
+    later = window(2, 4)
+    site = make_site.adopted(dotenv=variables(window=later), due="1.1.0")
     site.push_from_elsewhere({"shop/news.py": "NEWS = 1\n"})
     before, tests = untouched(site), len(site.passed_tests())
     refused = site.releaser("update", "--tests-only", "--from", "/srv/channels/main", check=2).stderr
@@ -35,10 +36,8 @@ def test_what_is_built_at_noon_goes_live_at_three_without_a_second_test(make_sit
     noon = site.json("update", "--tests-only")
     assert (noon["result"], noon["exit_code"], noon["tests_only"], untouched(site)) == ("no-changes", 0, True, before)
     (ready,) = (one for one, state in states(site).items() if state == "candidate")
-    opens = datetime.now().astimezone() + timedelta(hours=2)
-    assert noon["headline"] == (
-        f"{ready} is ready and waits: its tests passed, and it goes live on {opens:%a %Y-%m-%d %H:%M}"
-    )
+    assert noon["headline"].startswith(f"{ready} is ready and waits: its tests passed, and it goes live on ")
+    assert noon["headline"].endswith(f" {later.partition('-')[0]}")
     assert noon["headline"] in site.releaser("status").stdout
     site.publish("alpha", "1.2.0")  # for the next night
     silent(site.releaser("update", "--tests-only"))
