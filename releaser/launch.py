@@ -27,6 +27,7 @@ GUARD = "_RELEASER_LOOKED"
 WAIT = "5s"
 _OPTIONS = ("--", "--project", "--json", "--verbose", "--quiet", "--help")
 _RETRY = 3600.0  # seconds until a failed look, for example without a network, is repeated
+_SOON = 600.0  # seconds, at least, until a look that found a pause without an end, or another update, is repeated
 _COUNTED = (0, 5, 6, 7)  # exit codes of an update that reached its tests, or found nothing
 _UNMAPPED = 65534  # the kernel's id for users that a user namespace does not know
 
@@ -265,7 +266,7 @@ def _note(descriptor: int, seconds: float, due_at: str | None = None) -> None:
     if due_at:
         from datetime import datetime
 
-        next_at = datetime.fromisoformat(due_at).timestamp()
+        next_at = max(datetime.fromisoformat(due_at).timestamp(), now + min(seconds, _SOON))
     stamp = f"{int(now)} {int(next_at)}\n".encode()  # rounded up, it would be in the future
     os.pwrite(descriptor, stamp, 0)
     os.ftruncate(descriptor, len(stamp))

@@ -123,6 +123,17 @@ def test_who_requires_something_waits_for_the_look_of_another(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("every", "next_at"), [(DAY, 1_000_600), (60.0, 1_000_060)])
+def test_the_next_start_does_not_look_again_at_once_in_a_pause_without_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, next_at: int
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.9)
+    descriptor = os.open(tmp_path / "looked", os.O_RDWR | os.O_CREAT)
+    launch._note(descriptor, every, due_at="1970-01-12T13:46:39+00:00")  # when the run began, as no other time is known
+    assert os.pread(descriptor, 100, 0) == b"1000000 %d\n" % next_at
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize(("mode", "noted"), [(0o2770, 0o660), (0o755, 0o640), (0o700, 0o600)])
 def test_the_note_is_for_those_who_have_the_state(place: launch.Place, mode: int, noted: int) -> None:
     os.chmod(place.state_dir, mode)
