@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.releases.contents import INFO
 from releaser.site.declaring import Part
-from releaser.system.files import write_new_file
+from releaser.system.files import read_file, write_new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def take_out(venv: Path) -> None:
 
 def is_guard(file: Path) -> bool:
     """True if a file is the guard. Raises OSError."""
-    return file.is_file() and file.stat().st_size == len(TEXT) and file.read_bytes() == TEXT.encode()
+    return file.is_file() and file.stat().st_size == len(TEXT) and read_file(file, len(TEXT)) == TEXT.encode()
 
 
 def advise(release: "Release", damage: "Damage") -> str:
