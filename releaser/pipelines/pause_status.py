@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from releaser.core.status import Excused, Look, Pending, Question, Remark, Shows, StatusSection
+from releaser.core.status import Alarm, Excused, Look, Pending, Question, Remark, Shows, StatusSection
 from releaser.releases.journal import list_apart
 from releaser.releases.pause import Pause, read_pause
 
@@ -44,7 +44,9 @@ class PauseStatus(StatusSection):
             yield Pending("a pause", 5)
         if self.paused_except_security:
             yield Remark(self.paused, 10)
-        if self.paused and not self.paused_until:
+        if self.paused and not self.paused_since:
+            yield Alarm(text="updates are paused because `pause.json` cannot be read", command="resume", rank=60)
+        elif self.paused and not self.paused_until:
             yield Question(text="the pause of updates has no end", command="resume", rank=60)
 
 
