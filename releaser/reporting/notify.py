@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import gather
 from releaser.core.announcing import Announcer, add_problem, add_sections, drop_journal
-from releaser.errors import ExitCode, Finding, Interrupted, ReleaserError
+from releaser.errors import ExitCode, Finding, Interrupted
 from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
@@ -129,7 +129,7 @@ def _lists_of(site: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Ite
     for add in gather("mail_lists"):
         try:
             yield from add(site, report)
-        except (ReleaserError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the text of others may be of any kind, and must not cost the mail
             logger.warning("a list is missing in the mail: %s", error)
 
 

@@ -99,15 +99,15 @@ def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(tmp_path: Path) 
     assert subjects(site) == []
 
 
+@pytest.mark.parametrize("error", [ToolError("no answer"), ValueError("a strange text"), RecursionError()])
 def test_a_list_that_fails_costs_neither_the_mail_nor_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     site = open_site(tmp_path)
 
     def fail(*_: object) -> Iterator[tuple[str, list[Item]]]:
         yield "First", [Item(text="one \x1b[31mred\u202e")]
-        message = "no answer"
-        raise ToolError(message)
+        raise error
 
     def add(*_: object) -> Iterator[tuple[str, list[Item]]]:
         yield "Second", [Item(text="two", note="a note", passage="<i>")]
