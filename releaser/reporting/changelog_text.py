@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from releaser.locks.versions import is_newer, normalize_name, parse_version
@@ -29,6 +30,8 @@ _NOISE = re.compile(
     r"|\.\. (?:changelog|contents|currentmodule|towncrier).*"
 )
 _LONGEST = 200  # characters of a line
+_MOST_HEADINGS = 5000
+_LONGEST_PATH = 200  # characters
 _LONGEST_REST = 60  # characters after the version in a heading without markup
 
 
@@ -36,6 +39,8 @@ def choose_files(old: str, new: str) -> Callable[[str], bool]:
     """Return a function that chooses files of a source release, by their paths below its top directory."""
 
     def is_chosen(path: str) -> bool:
+        if len(path) > _LONGEST_PATH:  # the time of these patterns grows with its square
+            return False
         version = _version_of_file(path)
         return (
             bool(_CHANGELOG.fullmatch(path))
@@ -84,13 +89,13 @@ def find_in_files(texts: Mapping[str, str], name: str, old: str, new: str) -> Fo
 def find_part(text: str, source: str, name: str, low: Version, high: Version) -> Found | None:
     """Return the part of one text; None if it has no heading with one of these versions."""
     lines = [line.rstrip()[:_LONGEST] for line in strip_control(text).expandtabs().split("\n")]
-    headings = [*_find_headings(lines, name)]
+    headings = [*islice(_find_headings(lines, name), _MOST_HEADINGS)]
     if not any(one.version for one in headings):
-        headings = [*_find_plain_headings(lines, name)]
+        headings = [*islice(_find_plain_headings(lines, name), _MOST_HEADINGS)]
     parts: list[str] = []
-    for heading in headings:
+    for number, heading in enumerate(headings, start=1):
         if heading.version is not None and low < heading.version <= high:
-            ends = (other.at for other in headings if other.at > heading.at and other.ends(heading))
+            ends = (other.at for other in headings[number:] if other.ends(heading))
             body = _tidy(lines[heading.after : next(ends, len(lines))])
             parts += [heading.title, *body, ""] if body else []
     versions = [one.version for one in headings if one.version is not None]
@@ -143,7 +148,8 @@ def _pattern_of(name: str) -> re.Pattern[str]:
     """Return the pattern of a heading with a version, perhaps after the name of the package."""
     parts = {name, name.rstrip("0123456789"), *normalize_name(name).split("-")} - {""}
     words = "|".join([_WORDS, *(re.escape(part).replace("\\-", "[-_. ]?") for part in sorted(parts))])
-    return re.compile(rf"(?i)[\W_]*(?:(?:{words})[\W_]+)*{_VERSION}")
+    # Possessive: `a-b` is one word or two, so that a hostile line could be read in 2^n ways.
+    return re.compile(rf"(?i)[\W_]*(?:(?:{words})[\W_]+)*+{_VERSION}")
 
 
 def _version_in(title: str, pattern: re.Pattern[str]) -> Version | None:

@@ -1,5 +1,7 @@
 """The part of a changelog between two versions, in the forms in which projects write them."""
 
+import time
+
 import pytest
 
 from releaser.reporting.changelog_text import choose_files, find_in_files
@@ -225,3 +227,16 @@ def test_files_about_single_versions_are_joined_the_newest_first() -> None:
 )
 def test_changelogs_are_known_by_their_names(path: str, is_chosen: bool) -> None:
     assert choose_files("1.1.0", "1.2.0")(path) is is_chosen
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "text",
+    ["# " + "a-b " * 49 + "x", "# 2\n" * 100_000, "\n2.0\n" * 100_000],
+    ids=["a line that can be read in many ways", "many headings", "many without markup"],
+)
+def test_a_hostile_text_takes_no_time(text: str) -> None:
+    began = time.process_time()
+    find_in_files({"CHANGES": text}, "a-b", "1.0", "3.0")
+    choose_files("1.0", "3.0")("changes/" + "1" * 100_000)
+    assert time.process_time() - began < 5
