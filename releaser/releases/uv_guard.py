@@ -5,6 +5,7 @@ message quotes a string that it finds instead. No other program reads them. docs
 measurements.
 """
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,11 @@ def remark(site: "Site") -> str:
 
 
 def _has_guard(venv: Path) -> bool:
-    return any(map(is_guard, _files(venv)))
+    for file in _files(venv):
+        with contextlib.suppress(OSError):  # `sudo uv sync` under a strict umask leaves what only root can read
+            if is_guard(file):
+                return True
+    return False
 
 
 def _files(venv: Path) -> "Iterator[Path]":

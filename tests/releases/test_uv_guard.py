@@ -1,5 +1,7 @@
 """The guard against uv: where it is put and proposed, and that it is taken out; tests/tools/ shows that uv heeds it."""
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -84,3 +86,16 @@ def test_check_says_what_uv_does_in_the_checkout(release: Release, tmp_path: Pat
     assert "`releaser rebuild`" in remark(site_with(link, on=True))
     guarded(release.venv)
     assert remark(site_with(link, on=True)) == "uv in the checkout: refuses the live release"
+
+
+def test_what_root_has_left_unreadable_stops_neither_check_nor_the_repair(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_file(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (link := tmp_path / ".venv").symlink_to(release.venv)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    damage = Damage(kind="files", reason="alpha 1.0 removed", drift=Drift(by="uv as root"))
+    assert "uv_guard=true" in advise(release, damage)
+    assert "changes the live release" in remark(site_with(link, on=False))
