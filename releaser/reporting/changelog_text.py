@@ -29,6 +29,7 @@ _NOISE = re.compile(
     r"\.\. _[^:]*:.*|\[[^\]]+\]:\s.*|<!--.*-->|:include_notes_from:.*|([=\-~^\"'*+#])\1{2,}"
     r"|\.\. (?:changelog|contents|currentmodule|towncrier).*"
 )
+_LONGEST_TEXT = 512 << 10  # characters: a description may have far more
 _LONGEST = 200  # characters of a line
 _MOST_HEADINGS = 5000
 _LONGEST_PATH = 200  # characters
@@ -88,7 +89,7 @@ def find_in_files(texts: Mapping[str, str], name: str, old: str, new: str) -> Fo
 
 def find_part(text: str, source: str, name: str, low: Version, high: Version) -> Found | None:
     """Return the part of one text; None if it has no heading with one of these versions."""
-    lines = [line.rstrip()[:_LONGEST] for line in strip_control(text).expandtabs().split("\n")]
+    lines = [line.rstrip()[:_LONGEST] for line in strip_control(text[:_LONGEST_TEXT]).expandtabs().split("\n")]
     headings = [*islice(_find_headings(lines, name), _MOST_HEADINGS)]
     if not any(one.version for one in headings):
         headings = [*islice(_find_plain_headings(lines, name), _MOST_HEADINGS)]

@@ -232,8 +232,8 @@ def test_changelogs_are_known_by_their_names(path: str, is_chosen: bool) -> None
 @pytest.mark.attack
 @pytest.mark.parametrize(
     "text",
-    ["# " + "a-b " * 49 + "x", "# 2\n" * 100_000, "\n2.0\n" * 100_000],
-    ids=["a line that can be read in many ways", "many headings", "many without markup"],
+    ["# " + "a-b " * 49 + "x", "# 2\n" * 100_000, "\n2.0\n" * 100_000, "a\na\n=\n" * (4 << 20)],
+    ids=["a line that can be read in many ways", "many headings", "many without markup", "a long description"],
 )
 def test_a_hostile_text_takes_no_time(text: str) -> None:
     began = time.process_time()
