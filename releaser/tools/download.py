@@ -153,7 +153,7 @@ def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str
     try:
         file = environ.get("NETRC") or os.path.join(environ.get("HOME", "/nowhere"), ".netrc")
         login = netrc.netrc(file).authenticators(parts.hostname or "")
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return None
     return (login[0], login[2]) if login and login[2] else None
 

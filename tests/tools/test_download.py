@@ -10,7 +10,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.tools import download as module
-from releaser.tools.download import download
+from releaser.tools.download import credentials_for, download
 from tests.support.serving import begin_reply, http_server, reply
 
 CONTENT = b"a wheel" * 1000
@@ -70,3 +70,12 @@ def test_the_hash_is_that_of_what_was_copied(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ToolError, match="does not have the hash in the lock"):
         fetch(str(place), tmp_path / "taken")
     assert not (tmp_path / "taken").exists()
+
+
+@pytest.mark.parametrize(
+    "text", [b"machine pypi.example login ada password \xff\n", b"machine pypi.example nonsense\n"]
+)
+def test_a_netrc_that_cannot_be_read_has_no_login(tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "netrc"
+    file.write_bytes(text)
+    assert credentials_for("https://pypi.example/shop.tar.gz", {"NETRC": str(file)}, {}) is None
