@@ -11,7 +11,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from releaser.errors import ToolError, os_reason
 from releaser.system.files import only_files
@@ -144,11 +144,11 @@ def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str
     given = (environ.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"))
     for url in (*indexes.values(), *(word.partition("=")[2] or word for text in given for word in text.split())):
         found = urlsplit(url)
-        if found.username and found.hostname == parts.hostname:
+        if found.username and _may_share_login(found, parts):
             return unquote(found.username), unquote(found.password or "")
     for name, url in indexes.items():
         variable = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
-        if urlsplit(url).hostname == parts.hostname and f"{variable}_USERNAME" in environ:
+        if _may_share_login(urlsplit(url), parts) and f"{variable}_USERNAME" in environ:
             return environ[f"{variable}_USERNAME"], environ.get(f"{variable}_PASSWORD", "")
     try:
         file = environ.get("NETRC") or os.path.join(environ.get("HOME", "/nowhere"), ".netrc")
@@ -156,6 +156,11 @@ def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
         return None
     return (login[0], login[2]) if login and login[2] else None
+
+
+def _may_share_login(index: SplitResult, place: SplitResult) -> bool:
+    """True if the login of an index may go to a URL: on its host, and not in clear if the index is encrypted."""
+    return index.hostname == place.hostname and (index.scheme != "https" or place.scheme == "https")
 
 
 def _without_password(place: str) -> str:

@@ -79,3 +79,19 @@ def test_a_netrc_that_cannot_be_read_has_no_login(tmp_path: Path, text: bytes) -
     file = tmp_path / "netrc"
     file.write_bytes(text)
     assert credentials_for("https://pypi.example/shop.tar.gz", {"NETRC": str(file)}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("index", "place", "goes"),
+    [
+        ("https://ada:secret@pypi.example/simple", "https://pypi.example/shop.tar.gz", True),
+        ("https://ada:secret@pypi.example/simple", "http://pypi.example/shop.tar.gz", False),
+        ("http://ada:secret@pypi.example/simple", "http://pypi.example/shop.tar.gz", True),
+        ("https://ada:secret@pypi.example/simple", "https://files.example/shop.tar.gz", False),
+    ],
+)
+def test_a_password_goes_to_the_host_of_its_index_and_not_in_clear(index: str, place: str, goes: bool) -> None:
+    login = ("ada", "secret") if goes else None
+    assert credentials_for(place, {"UV_INDEX_URL": index}, {}) == login
+    variables = {"UV_INDEX_SHOP_USERNAME": "ada", "UV_INDEX_SHOP_PASSWORD": "secret"}
+    assert credentials_for(place, variables, {"shop": index.replace("ada:secret@", "")}) == login
