@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 #: uv 0.4 and newer read the first; uv 0.9 and newer, also the second.
 NAMES = ("uv_cache.json", "uv_build.json")
-TEXT = (
-    '"This environment belongs to releaser. Use `releaser update` and `releaser run`,'
-    ' or set UV_PROJECT_ENVIRONMENT to another directory"'
-)
+_SIGN = '"This environment belongs to releaser.'
+TEXT = f'{_SIGN} Use `releaser update` and `releaser run`, or set UV_PROJECT_ENVIRONMENT to another directory"'
+_LONGEST = 1000  # bytes of a guard
 _ADVICE = "`releaser setup --set uv_guard=true` makes uv refuse that, from the next release on."
 
 
@@ -52,8 +51,8 @@ def take_out(venv: Path) -> None:
 
 
 def is_guard(file: Path) -> bool:
-    """True if a file is the guard. Raises OSError."""
-    return file.is_file() and file.stat().st_size == len(TEXT) and read_file(file, len(TEXT)) == TEXT.encode()
+    """True if a file is the guard, also that of another version with other advice. Raises OSError."""
+    return file.is_file() and file.stat().st_size <= _LONGEST and read_file(file).startswith(_SIGN.encode())
 
 
 def advise(release: "Release", damage: "Damage") -> str:

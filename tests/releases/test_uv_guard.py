@@ -63,6 +63,14 @@ def test_it_takes_the_place_of_no_file_and_leaves_none_behind(
     assert sorted(left) == [release.venv / PLACE / name for name in written]
 
 
+def test_it_takes_out_the_guard_of_another_version(release: Release) -> None:
+    (release.venv / PLACE / BETA / NAMES[0]).write_text(
+        '"This environment belongs to releaser. Ask it."', encoding="utf-8"
+    )
+    take_out(release.venv)
+    assert not [path for path in release.venv.rglob("*") if path.is_file()]
+
+
 def test_a_venv_without_packages_gets_none(tmp_path: Path) -> None:
     assert guarded(tmp_path) == []
     take_out(tmp_path)
