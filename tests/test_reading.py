@@ -15,7 +15,7 @@ EXCEPTIONS = {
     "system/users.py: open(reading, 'rb')": "a pipe of its own",
     "system/files.py: os.open(path, os.O_RDONLY)": "a directory that releaser has just made, or a venv",
     "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",
-    "tools/source_archive.py: tarfile.open(fileobj=stream, mode='r|')": "bytes in memory",
+    "tools/source_archive.py: tarfile.open(fileobj=stream, mode='r|', tarinfo=_Member)": "bytes in memory",
     "pipelines/bootstrap.py: _TEMPLATE.read_text(encoding='utf-8')": "comes with releaser",
 }
 
