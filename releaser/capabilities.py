@@ -169,7 +169,7 @@ CAPABILITIES = (
         name="damaged releases",
         rebuild_reasons=("pipelines.damage.find_rebuild_reason",),
         guards=("pipelines.damage.refuse_unreadable_live",),
-        endings=("pipelines.damage.add_unrepaired",),
+        endings=("pipelines.unrepaired.add_unrepaired",),
     ),
     Capability(name="adoption", adopters=("pipelines.adopt.Venvs",)),
     Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),
@@ -279,7 +279,7 @@ CAPABILITIES = (
         remarks=("releases.approvals.list_approved",),
         reported=("releases.approvals.ApprovalSection",),
         gates=("gates.approval.Approval",),
-        endings=("pipelines.approval.ask_for_approval",),
+        endings=("pipelines.approval_mail.ask_for_approval",),
         commands=("commands.approve",),
     ),
     Capability(

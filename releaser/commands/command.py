@@ -196,12 +196,13 @@ _SECTIONS: dict[str, list[Command]] = {
 
 def sections() -> dict[str, list[Command]]:
     """Return the groups of commands that the help shows."""
-    for module in _MODULES:
-        import_module(f"releaser.{module}")
+    modules = {import_module(f"releaser.{module}").__name__: number for number, module in enumerate(_MODULES)}
     places = {name: number for number, name in enumerate(_FIRST)}
-    ordered = {
-        name: sorted(found, key=lambda one: places.get(one.full_name, len(places))) for name, found in _SECTIONS.items()
-    }
+
+    def place(one: Command) -> tuple[int, int]:
+        return places.get(one.full_name, len(places)), modules.get(getattr(one.callback, "__module__", ""), 0)
+
+    ordered = {name: sorted(found, key=place) for name, found in _SECTIONS.items()}
     return {name: found for name, found in ordered.items() if found}
 
 

@@ -1,28 +1,22 @@
-"""`approve`: lets a ready release go live, or takes that back; and the mail that asks for it."""
+"""`approve`: lets a ready release go live, or takes that back."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.core.gate import find_opening
-from releaser.core.run import close_journal
 from releaser.errors import UsageError
 from releaser.gates.approval import wait_for_approval
 from releaser.pipelines.maintenance import Change
-from releaser.releases.approvals import Approval, ApprovalSection, note_approval, note_asked, read_approvals
+from releaser.releases.approvals import Approval, note_approval, read_approvals
 from releaser.releases.store import store_of
-from releaser.reporting.changes import name_changes
 from releaser.site.approval_settings import asks_for_approval
 from releaser.system.words import one_line, show_time
 
 if TYPE_CHECKING:
-    from releaser.core.run import Run
-    from releaser.report import RunReport
     from releaser.site.site import Site
 
 _LONGEST_NAME = 60  # characters of a user
@@ -68,25 +62,3 @@ def _user() -> str:
     except KeyError:
         name = str(user)
     return one_line(os.environ.get("SUDO_USER") or name, limit=_LONGEST_NAME)
-
-
-def ask_for_approval(run: Run, report: RunReport) -> RunReport:
-    """Make the report of the first run whose release needs approval one that people get. Once for each release."""
-    section, state_dir, now = ApprovalSection.of(report), run.site.state_dir, datetime.now(UTC)
-    release = section.needs_approval
-    snapshot = run.store.snapshot() if release else None
-    waiting = snapshot.find_waiting() if snapshot is not None else None
-    asked = read_approvals(state_dir).has_asked(release, now)
-    if snapshot is None or waiting is None or waiting.id != release or asked:
-        return report
-    at = section.goes_live_at
-    what = name_changes(report.changes) if report.changes else "new code"
-    since = show_time(datetime.fromisoformat(snapshot.lifecycles[release].since))
-    alone = f"goes live by itself on {show_time(at)}" if at else "does not go live by itself"
-    asks = f"Approval needed for {what}: {release} has been ready since {since}, and {alone}."
-    close_journal(run.site, run.log, f"had made {release} ready, which needs approval: `releaser approve {release}`")
-    with contextlib.suppress(OSError):  # the next run asks again
-        note_asked(state_dir, release, now)
-    advice = f"Read the changes, then run `releaser approve {release}`. To reject a package, run `releaser hold NAME`."
-    noted = " ".join(filter(None, (asks, report.noted)))
-    return replace(report, noted=noted, advice=report.advice or advice)

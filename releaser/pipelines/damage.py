@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.core.target import RebuildReason
-from releaser.errors import Finding, refuse
+from releaser.errors import refuse
 from releaser.pipelines.workspaces import explain_rebuild
 from releaser.releases import leases
-from releaser.releases.integrity import advise, find_damage, find_live_damage, has_lost_python
+from releaser.releases.integrity import advise, find_live_damage, has_lost_python
 from releaser.releases.release import Release
 from releaser.releases.venv import VenvFacts, executable_of
 from releaser.site.pythons import Choice, find_request, minor
 
 if TYPE_CHECKING:
-    from releaser.core.run import Run
-    from releaser.report import RunReport
     from releaser.site.site import Site
 
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
@@ -45,22 +42,6 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
         return None
     reason = f"{request.name} is {request.version!r}, but it was built with Python {built_with}"
     return RebuildReason(release=live, reason=reason, is_damaged=False)
-
-
-def add_unrepaired(run: Run, report: RunReport) -> RunReport:
-    """Add the changes of others in the live release to the report of a run that was refused, so it repaired nothing."""
-    live = run.store.live() if report.result == "refused" else None
-    found = find_damage(live) if live is not None else None
-    if (
-        live is None
-        or found is None
-        or not found.drift
-        or any(one.code == "release-damaged" for one in report.problems)
-    ):
-        return report
-    message = f"the live release {live.id} is damaged, too: {found}"
-    advice = f"The next update that is not refused rebuilds it. {advise(live, found)}".strip()
-    return replace(report, problems=(*report.problems, Finding("release-damaged", message, advice)))
 
 
 def refuse_unreadable_live(live: Release | None) -> None:

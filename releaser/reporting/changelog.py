@@ -23,9 +23,6 @@ from releaser.system.environment import nearest_settings_of_uv
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, web_link
-from releaser.tools.download import credentials_for
-from releaser.tools.source_archive import read_texts
-from releaser.tools.web import get
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +106,10 @@ def _read_sdist(  # noqa: PLR0913 - of what, and until when
 
     Raises ToolError and OSError.
     """
+    from releaser.tools.download import credentials_for  # slow to import, for a rollback that sends a mail
+    from releaser.tools.source_archive import read_texts
+    from releaser.tools.web import get
+
     package = next(
         (one for one in lock_of(release).packages if (one["name"], one.get("version")) == (name, version)), None
     )
@@ -169,7 +170,7 @@ def find_link(urls: Mapping[str, str], old: str, new: str) -> str | None:
 def list_in_mail(site: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Item]]]:
     """Yield the list for the mail about a run, if it upgrades packages that the project requires."""
     release = store_of(site).get(report.release)
-    if release is None or not ChangelogSettings.of(site).in_mails:
+    if release is None or not (report.is_update and ChangelogSettings.of(site).in_mails):
         return
     found = list_upstream(site, release, report.changes, seconds=_MAIL_SECONDS)
     shown = [one for one in found if one.text or one.link][:_MOST_IN_MAIL]

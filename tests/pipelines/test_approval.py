@@ -19,7 +19,9 @@ from releaser.gates import approval
 from releaser.gates.approval import Approval, wait_for_approval
 from releaser.locks.lock import EMPTY, Change
 from releaser.pipelines import approval as pipeline
-from releaser.pipelines.approval import ask_for_approval, decide_approve
+from releaser.pipelines import approval_mail
+from releaser.pipelines.approval import decide_approve
+from releaser.pipelines.approval_mail import ask_for_approval
 from releaser.pipelines.decide import Goal
 from releaser.pipelines.maintenance import plan_change
 from releaser.pipelines.update import case_of
@@ -48,7 +50,7 @@ class Clock(datetime):
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with a live release."""
-    for module in (approval, pipeline):
+    for module in (approval, approval_mail, pipeline):
         monkeypatch.setattr(module, "datetime", Clock)
     (tmp_path / "site").mkdir()
     found = with_settings(open_site(tmp_path / "site", {}), approve_after=TWO_DAYS)

@@ -15,6 +15,7 @@ from releaser.reporting import changelog
 from releaser.reporting.changelog import find_link, list_upstream
 from releaser.site.supply import Supply
 from releaser.system.words import Redactor
+from releaser.tools import web
 
 SHOP = "https://github.com/shop/shop"
 
@@ -92,7 +93,7 @@ def test_downloads_end_in_time_and_their_failures_harm_nothing(
         message = "no answer"
         raise ToolError(message, timed_out=True)
 
-    monkeypatch.setattr(changelog, "get", get)
+    monkeypatch.setattr(web, "get", get)
     monkeypatch.setattr(changelog, "lock_of", lambda _: LockFile.parse(LOCK.replace(b"SIZE", size)))
     monkeypatch.setattr(changelog, "time", SimpleNamespace(monotonic=lambda: now))
     site: Any = SimpleNamespace(
