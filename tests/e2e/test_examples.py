@@ -145,6 +145,13 @@ def make_places(text: str, base: Path) -> None:
             Path(word if word.endswith("/") else Path(word).parent).mkdir(parents=True, exist_ok=True)
 
 
+def make_ready(site: SampleSite) -> None:
+    """Make a release that waits for approval."""
+    site.publish("alpha", "1.2.0")
+    site.write_dotenv({"RELEASER_APPROVE_AFTER": "2d"})
+    site.releaser("update", check=0)
+
+
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
     """Return a directory with releaser, and with programs that do nothing."""
@@ -179,8 +186,10 @@ def test_each_shell_example_runs(
         site.write_dotenv(asking)
         env = site.environment({"PATH": f"{programs}:{site.env['PATH']}"})
         env |= {"UV_PROJECT_ENVIRONMENT": str(base / "ci")} if block.language == "yaml" else {}
+        if "releaser approve" in block.text:
+            make_ready(site)
         for command in commands(block):
-            text = translated(command.text, site, page)
+            text = re.sub(r"(?<=releaser approve )\S+", site.releases()[-1], translated(command.text, site, page))
             make_places(text, base)
             first = [found.expand(before) for what, before in BEFORE.items() if (found := re.search(what, text))]
             finished = run(["bash", "-euo", "pipefail", "-c", "\n".join([*first, text])], cwd=site.path, env=env)
