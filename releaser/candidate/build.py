@@ -101,7 +101,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
 
     Raises BuildError on an OSError, and the error of a gate that refuses its lock.
     """
-    for kind in ("endings", "sections"):  # of capabilities in packages that are not loaded as a whole
+    for kind in ("endings", "sections"):  # their packages are not all loaded
         gather(kind)
     load_all()
     site = work.site
