@@ -99,9 +99,14 @@ def _ask(words: str, project: Path) -> Iterable[str]:
 def _write(file: Path | None, data: bytes) -> str:
     """Write the file, which only its owner can read, and return its path. Raises PreflightError and OSError."""
     if file is None:
-        descriptor, path = tempfile.mkstemp(prefix="releaser-doctor-", suffix=".txt")
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
+        descriptor, part = tempfile.mkstemp(prefix="releaser-doctor-", suffix=".part")
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+            path = f"{part.removesuffix('.part')}.txt"
+            os.link(part, path)  # never over another file
+        finally:
+            os.unlink(part)
         return path
     try:
         write_named(file, data, private=True)

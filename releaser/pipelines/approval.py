@@ -11,7 +11,7 @@ from releaser.core.gate import find_opening
 from releaser.errors import UsageError
 from releaser.gates.approval import wait_for_approval
 from releaser.pipelines.maintenance import Change
-from releaser.releases.approvals import Approval, note_approval, read_approvals
+from releaser.releases.approvals import APPROVED_BY, Approval, note_approval, read_approvals
 from releaser.releases.store import store_of
 from releaser.site.approval_settings import asks_for_approval
 from releaser.system.words import one_line, show_time
@@ -48,10 +48,12 @@ def decide_approve(site: Site, release: str, *, on: bool) -> Change:
         reason, until = (f"{approval}; it goes live {when}", opening) if approval else (wait.reason, wait.until)
         store.record_waiting(found, reason, keeps=True, until=until)
 
+    given = approvals.given.get(found.id)
+    # An `approve` that was cut off may have recorded the approval, and not yet why the release waits.
+    shown = snapshot.lifecycles[found.id].waits.startswith(str(given) if given else APPROVED_BY)
+    is_done = on == bool(given) == shown
     state = "is approved" if on else "is not approved"
-    return Change(
-        name=found.id, state=state, apply=None if on == (found.id in approvals.given) else apply, release=found
-    )
+    return Change(name=found.id, state=state, apply=None if is_done else apply, release=found)
 
 
 def _user() -> str:

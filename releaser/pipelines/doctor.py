@@ -25,7 +25,14 @@ from releaser.site.space import free_space
 from releaser.system.environment import kind_of
 from releaser.system.files import link_text, nearest_existing, read_end, read_text
 from releaser.system.process import Runner
-from releaser.system.words import Redactor, plural, secrets_in_environment, secrets_in_variables, size
+from releaser.system.words import (
+    Redactor,
+    plural,
+    secrets_in_environment,
+    secrets_in_variables,
+    size,
+    time_of_file,
+)
 from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
@@ -129,7 +136,7 @@ def _describe_file(path: Path) -> str:
         kind, owner = stat.filemode(found.st_mode), f"{_user(found.st_uid)} {_group(found.st_gid)}"
     except OSError as error:
         return f"{path}: {error.strerror}"
-    at = datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")
+    at = time_of_file(found.st_mtime).isoformat(timespec="seconds")
     return f"{kind} {owner} {found.st_size} {at} {path}"
 
 

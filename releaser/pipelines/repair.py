@@ -245,7 +245,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     lost: list[StateFile] = []
     for file in _list_read(state_dir):
         if file is not JOURNAL and (error := _find_error(file, state_dir)):
-            aside = put_aside(error.path)
+            aside = put_aside(error.path, instead=file.substitute)
             message = f"{error.path} could not be read ({error.reason}); it is now {aside.name}"
             log.note_repair(message, "Delete that file when you no longer need it.")
             lost.append(file)
@@ -263,8 +263,6 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     for file in lost:
         if file.loss:
             log.note_repair(f"{file.name} was lost: {file.loss}", file.advice)
-        if file.substitute is not None:
-            write_state(state_dir / file.name, file.substitute)
 
 
 def restore_blocks(site: Site, log: RunLog) -> None:

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.system.files import load_state, write_state
+from releaser.system.files import UnreadableStateError, read_own_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
@@ -16,6 +16,7 @@ from releaser.system.words import show_time
 if TYPE_CHECKING:
     from pathlib import Path
 
+APPROVED_BY = "approved by "
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -36,7 +37,7 @@ class Approval(Frozen):
     at: datetime
 
     def __str__(self) -> str:
-        return f"approved by {self.by} on {show_time(self.at)}"
+        return f"{APPROVED_BY}{self.by} on {show_time(self.at)}"
 
 
 class Approvals(Frozen):
@@ -58,14 +59,18 @@ class Approvals(Frozen):
 APPROVALS = StateFile(
     name="approvals.json",
     type=Approvals,
+    read=read_own_state,
     loss="no release is approved any more",
     advice="Approve the release that waits again: `releaser approve RELEASE`.",
 )
 
 
 def read_approvals(state_dir: Path) -> Approvals:
-    """Return the approvals; none if the file is missing or unreadable. Raises OSError."""
-    return load_state(state_dir / APPROVALS, Approvals())
+    """Return the approvals; none if the file is missing or unreadable."""
+    try:
+        return read_own_state(state_dir / APPROVALS, Approvals) or Approvals()
+    except UnreadableStateError:
+        return Approvals()
 
 
 def note_asked(state_dir: Path, release: str, at: datetime) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +36,7 @@ from releaser.site.ownership import name_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
 from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file, read_text
 from releaser.system.frozen import Frozen
-from releaser.system.words import first_few
+from releaser.system.words import first_few, time_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -373,7 +372,7 @@ def _name_installer(venv: str, records: Iterable[str]) -> str:
     if not found:
         return ""
     written, name, user = max(found)
-    return f"{name} as {name_of(user) or user} on {datetime.fromtimestamp(written, UTC):%Y-%m-%d at %H:%M UTC}"
+    return f"{name} as {name_of(user) or user} on {time_of_file(written):%Y-%m-%d at %H:%M UTC}"
 
 
 def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Defect | None:

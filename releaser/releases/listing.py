@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import gather
@@ -16,7 +16,7 @@ from releaser.releases.integrity import find_interpreter_damage, is_unchanged
 from releaser.releases.release import State
 from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
-from releaser.system.words import age, size
+from releaser.system.words import age, size, time_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -165,7 +165,7 @@ def _time_of(place: Path) -> datetime:
     try:
         return datetime.fromisoformat(place.name[:16])
     except ValueError:
-        return datetime.fromtimestamp(place.stat().st_mtime, UTC)
+        return time_of_file(place.stat().st_mtime)
 
 
 def notes(found: Iterable[Row]) -> list[str]:

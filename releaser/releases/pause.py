@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.system.files import UnreadableStateError, read_state
+from releaser.system.files import UnreadableStateError, read_own_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 from releaser.system.words import show_time
@@ -52,6 +52,7 @@ _UNREADABLE = Pause(reason="the file with the pause could not be read")
 PAUSE = StateFile(
     name="pause.json",
     type=Pause,
+    read=read_own_state,
     substitute=_UNREADABLE,
     loss="updates are paused from now on",
     advice="Run `releaser resume`, or `releaser pause` with the right end.",
@@ -59,14 +60,14 @@ PAUSE = StateFile(
 
 
 def read_pause(state_dir: Path) -> Pause | None:
-    """Return the last pause, which may be over; None without one. Raises OSError."""
+    """Return the last pause, which may be over; None without one."""
     try:
-        return read_state(state_dir / PAUSE, Pause)
+        return read_own_state(state_dir / PAUSE, Pause)
     except UnreadableStateError:
         return _UNREADABLE
 
 
 def current_pause(state_dir: Path) -> Pause | None:
-    """Return the pause that is in force; None without one. Raises OSError."""
+    """Return the pause that is in force; None without one."""
     found = read_pause(state_dir)
     return found if found is not None and found.is_on(datetime.now(UTC)) else None

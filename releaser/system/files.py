@@ -305,6 +305,16 @@ def decode_state(path: Path | str, kind: type[T]) -> T | None:
         raise UnreadableStateError(path, f"{error}") from error
 
 
+def read_own_state(path: Path | str, kind: type[T]) -> T | None:
+    """Return what `read_state` does; a file that this user may not read is unreadable, too."""
+    try:
+        return read_state(path, kind)
+    except UnreadableStateError:
+        raise
+    except OSError as error:
+        raise UnreadableStateError(path, error.strerror or str(error)) from error
+
+
 def load_state(path: Path, default: T) -> T:
     """Return a state file of the type of `default`, or `default` if the file is missing or unreadable.
 
@@ -324,14 +334,31 @@ def nearest_existing(path: Path) -> Path:
     return path
 
 
-def put_aside(path: Path) -> Path:
-    """Rename an unreadable state file, so that a person can look at it; return its new path."""
+def put_aside(path: Path, instead: object = None) -> Path:
+    """Rename an unreadable state file, so that a person can look at it; return its new path.
+
+    The content `instead`, if there is any, takes its place: at once, if the file may have a second name.
+    """
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable-{number}")):
         number += 1
-    path.rename(aside)
-    sync_directory(path.parent)
+    if instead is None or not _add_name(path, aside):
+        path.rename(aside)
+        sync_directory(path.parent)
+    if instead is not None:
+        write_state(path, instead)
     return aside
+
+
+def _add_name(path: Path, name: Path) -> bool:
+    """Give a file a second name; False for a directory, a symlink, and mostly a file of another user."""
+    try:
+        if path.is_file() and not path.is_symlink():
+            os.link(path, name)
+            return True
+    except OSError:
+        pass
+    return False
 
 
 def clear_name(path: Path, *, of_directory: bool = False) -> None:

@@ -26,6 +26,8 @@ _MARKER_LENGTH = 80
 _NARROW = 24  # characters; in a narrower column a sentence cannot be read
 _LONGEST_LINE = 2000  # characters in a report, which may quote file names and programs
 _LONGEST_LINK = 300  # characters
+# Seconds: the years 1 to 9999, but for a day, so that each time exists in every time zone.
+_FIRST, _LAST = -62135510400.0, 253402128000.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -202,6 +204,11 @@ def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_char
 def timestamp() -> str:
     """Return the current time as in state files: ISO 8601, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def time_of_file(seconds: float) -> datetime:
+    """Return the time of a file; the nearest one that exists for a file system that has earlier or later ones."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)
 
 
 def show_time(at: datetime) -> str:

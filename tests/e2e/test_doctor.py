@@ -132,3 +132,16 @@ def test_an_error_of_a_part_is_a_line_of_it() -> None:
 
     for error, line in ((ZeroDivisionError("no"), "error: ZeroDivisionError: no"), (ToolError("ill"), "error: ill")):
         assert doctor._try(partial(part, error)) == (["first", line], False)
+
+
+def test_a_file_that_is_cut_off_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person would send half of it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        doctor._write(None, b"facts")
+    assert os.listdir(tmp_path) == []
+    monkeypatch.undo()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = Path(doctor._write(None, b"facts"))
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b"facts", [path.name])

@@ -29,7 +29,7 @@ from releaser.releases.approvals import Approval as Given
 from releaser.releases.approvals import ApprovalSection, list_approved, note_approval, note_asked, read_approvals
 from releaser.releases.journal import journal_of
 from releaser.releases.release import Release
-from releaser.releases.store import store_of
+from releaser.releases.store import ReleaseStore, store_of
 from releaser.site.site import Pulled, Site, open_site
 from releaser.site.windows import Window
 from releaser.system.words import show_time
@@ -204,6 +204,21 @@ def test_an_approved_release_goes_live_at_the_next_opening_and_waits_again_witho
     assert found.until is not None
     assert found.until > opening
     assert list_approved(site.state_dir) == {}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_a_cut_off_approve_left_is_finished_by_the_next(
+    site: Site, ready: Release, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    if not on:
+        apply(site, on=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseStore, "record_waiting", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            apply(site, on=on)
+    assert bool(list_approved(site.state_dir)) == on
+    assert (apply(site, on=on), apply(site, on=on)) == (True, False)
+    assert store_of(site).snapshot().lifecycles[ready.id].waits.startswith("approved by") == on
 
 
 def older(site: Site) -> str:

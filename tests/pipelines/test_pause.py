@@ -117,6 +117,10 @@ def test_an_unreadable_pause_counts_as_one_and_a_naive_time_as_local(site: Site)
     file.write_text("{", encoding="utf-8")
     assert read_pause(site.state_dir) == PAUSE.substitute
     assert "the file with the pause could not be read" in due.find_due(site, if_due=False).reason
+    file.unlink()
+    file.symlink_to(file.name)  # an error of the system, also for root
+    assert read_pause(site.state_dir) == PAUSE.substitute
+    file.unlink()
     write_state(file, Pause(until=SOON))
     text, local = file.read_text(encoding="utf-8"), SOON.astimezone().replace(tzinfo=None)
     stored = next(line for line in text.splitlines() if "until" in line)

@@ -1,6 +1,7 @@
 """What others have damaged is told, and state files and the ledger are put right again."""
 
 import json
+import os
 import shutil
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -12,13 +13,17 @@ import pytest
 from releaser.capabilities import state_files
 from releaser.core.follow_up import Pending
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable, restore_blocks
+from releaser.releases.approvals import APPROVALS, Approvals, read_approvals
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import JOURNAL
+from releaser.releases.pause import PAUSE, read_pause
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
 from releaser.site.site import Site
-from releaser.system.files import load_state, put_aside
+from releaser.system import files
+from releaser.system.files import load_state, put_aside, write_state
+from releaser.system.state_files import StateFile
 from tests.releases.makers import a_manifest, live, tell
 from tests.support.logs import a_log
 
@@ -67,6 +72,35 @@ def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseSt
         assert load_state(store.state_dir / name, Pending()).push
     if name == "notes.json":
         assert "make the work tree unclean" in log.findings[-1].advice
+
+
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_an_unreadable_pause_keeps_its_name_until_its_substitute_has_it(
+    store: ReleaseStore, site: Site, is_directory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed between the two would leave no pause; only for a directory there is no other way."""
+    path, had = store.state_dir / PAUSE, []
+
+    def write(to: Path, content: object) -> None:
+        had.append(to.exists())
+        write_state(to, content)
+
+    path.mkdir() if is_directory else path.write_text("{", encoding="utf-8")
+    monkeypatch.setattr(files, "write_state", write)
+    replace_unreadable(site, a_log())
+    assert had == [not is_directory]
+    assert read_pause(store.state_dir) == PAUSE.substitute
+    assert os.path.lexists(store.state_dir / f"{PAUSE}.unreadable-1")
+
+
+@pytest.mark.parametrize("file", [PAUSE, APPROVALS], ids=str)
+def test_a_file_that_this_user_cannot_read_is_put_aside(store: ReleaseStore, site: Site, file: StateFile) -> None:
+    """A symlink to itself: an error of the system, also for root."""
+    (store.state_dir / file).symlink_to(file.name)
+    assert "Too many levels" in problems(store)[0]
+    assert read_approvals(store.state_dir) == Approvals()
+    replace_unreadable(site, a_log())
+    assert (problems(store), os.path.lexists(store.state_dir / f"{file}.unreadable-1")) == ([], True)
 
 
 def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore, site: Site) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from datetime import timedelta, timezone
 from urllib.parse import quote, quote_plus
 
 import markupsafe
@@ -23,9 +24,11 @@ from releaser.system.words import (
     secrets_in_environment,
     secrets_in_urls,
     secrets_in_variables,
+    show_time,
     size,
     strip_control,
     table,
+    time_of_file,
     truncate,
     web_link,
 )
@@ -159,6 +162,13 @@ def test_counts_are_in_the_singular_and_the_plural_and_of_many_names_the_first_f
 )
 def test_a_length_of_time_is_said_roughly(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("seconds", [-1e300, -7e10, 0, 3e11, 1e300])
+def test_each_time_of_a_file_is_one_in_every_time_zone(seconds: float) -> None:
+    """XFS and Btrfs keep years that `datetime` has none for; `touch -d @300000000000` sets one."""
+    found = time_of_file(seconds)
+    assert [show_time(found.astimezone(timezone(timedelta(hours=hours)))) for hours in (-14, 14)]
 
 
 def test_times_and_sizes_in_columns_and_of_settings() -> None:
