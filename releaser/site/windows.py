@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
-_WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
+_HOURS = r"[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]"
+_IN_WEEK = rf"^[A-Za-z,\s-]*([A-Za-z]|{_HOURS})\s*$"
+_WINDOW = r"(?ai)([a-z,\s-]*?)(?:(?:^|\s+)(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d))?"
 
 
 class DueSection(Section):
@@ -41,18 +42,21 @@ class Window(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a window such as `Sat-Sun 01:00-05:00`; without days, every day. Raises ValueError."""
+        """Read a window such as `Sat-Sun 01:00-05:00`; without days, every day; without hours, whole days.
+
+        Raises ValueError.
+        """
         found = re.fullmatch(_WINDOW, text.strip())
-        if found is None:
+        if not found or not found[0]:
             raise ValueError
-        begins, ends = time(int(found[2]), int(found[3])), int(found[4]) * 60 + int(found[5])
-        if ends > 24 * 60 or int(found[5]) > 59:
+        begins, ends = time(int(found[2] or 0), int(found[3] or 0)), int(found[4] or 24) * 60 + int(found[5] or 0)
+        if ends > 24 * 60 or int(found[5] or 0) > 59:
             raise ValueError
         minutes = (ends - begins.hour * 60 - begins.minute) % (24 * 60) or 24 * 60
         days = set[int]() if found[1] else {*range(7)}
         for part in found[1].lower().split(",") if found[1] else ():
-            first, _, last = (limit.strip() for limit in part.partition("-"))
-            begin, end = _DAYS.index(first), _DAYS.index(last or first)
+            first, dash, last = (limit.strip() for limit in part.partition("-"))
+            begin, end = _DAYS.index(first), _DAYS.index(last if dash else first)
             days |= {(begin + number) % 7 for number in range((end - begin) % 7 + 1)}
         return cls(text=text.strip(), days=frozenset(days), begins=begins, lasts=timedelta(minutes=minutes))
 
@@ -71,7 +75,8 @@ class Window(Frozen):
 
 def local_time(at: datetime) -> datetime:
     """Return a time in the time zone of the host, without a zone, for comparison with windows."""
-    return at.astimezone().replace(tzinfo=None)
+    local = at.astimezone().replace(tzinfo=None)
+    return local if local.astimezone(UTC) == at else local.replace(fold=1)  # the second of two equal hours
 
 
 def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
@@ -97,15 +102,15 @@ def longest_pause(windows: Iterable[Window], at: datetime) -> timedelta:
     in_line="; ".join,
 )
 def windows(value: Any) -> tuple[Window, ...]:
-    """Maintenance windows: a list, or one string with semicolons between them."""
+    """Maintenance windows: a list, or one string with semicolons between them. `Sat-Sun` stands for both whole days."""
     words = value.split(";") if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        refuse("must be a maintenance window such as Sat-Sun 01:00-05:00, or a list of windows")
+        refuse("must be a maintenance window such as Sat-Sun or Mon-Fri 01:00-05:00, or a list of windows")
     for word in words:
         try:
             Window.parse(word)
         except ValueError:
-            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00; {word!r} is not one")
+            refuse(f"must be windows such as Sat-Sun, Mon-Fri 01:00-05:00 or Mon,Wed 22:00-02:00; {word!r} is not one")
     return tuple(map(Window.parse, words))
 
 
