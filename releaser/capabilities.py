@@ -284,9 +284,10 @@ CAPABILITIES = (
     ),
     Capability(
         name="tests only",
-        run_options=("commands.tests_only.OPTION",),
+        run_options=("commands.tests_only.OPTION", "commands.tests_only.OF_REBUILD"),
         reported=("releases.tests_only.TestsOnlySection",),
         gates=("gates.tests_only.TestsOnly", "gates.tests_only.StayingCheckout"),
+        statuses=("pipelines.tests_only_status.TestedStatus",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(

@@ -133,7 +133,8 @@ def note_failure(
     work.log.add(FailedTestsSection(failed_tests=failing_tests(result.output)))
     message, advice = _describe(work, candidate, result, blame)
     failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
-    if blocks:  # before the seal: after a kill in between, the next update must not build it again
+    # Before the seal: after a kill in between, the next update must not build it again.
+    if blocks and work.trial is None:
         block_candidate_of(work, failure)
     seal(work, candidate, tests="failed")
     return failure
@@ -215,8 +216,8 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
 
 def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
     """Return the message and the advice for a failed candidate."""
-    words = work.site.supply.failure
-    if work.site.supply.goes_live and not candidate.resolution.diff and not work.site.pulled:
+    words = work.trial or work.site.supply.failure
+    if work.trial is None and work.site.supply.goes_live and not candidate.resolution.diff and not work.site.pulled:
         words = replace(
             words,
             news=f"on the venv that was rebuilt, with Python {candidate.key.python}",

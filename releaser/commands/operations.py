@@ -13,8 +13,9 @@ import click
 
 from releaser.commands import completion
 from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
-from releaser.commands.elsewhere import RUN_OPTIONS, elsewhere_options, update_from_elsewhere
+from releaser.commands.elsewhere import elsewhere_options, run_options, update_from_elsewhere
 from releaser.commands.output import Output
+from releaser.commands.run_options import asked_in
 from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
@@ -95,6 +96,7 @@ def init(
     "--follow-remote", "follow", is_flag=True, help="Follow the remote branch even if it was moved back or rewritten."
 )
 @elsewhere_options
+@run_options("update")
 @click.option(
     "--if-due",
     is_flag=True,
@@ -126,7 +128,7 @@ def update(
     if if_locked and not names:
         message = "--if-locked needs the names of packages"
         raise UsageError(message, "Name the packages, or omit --if-locked.")
-    ctx = replace(ctx, asked=tuple((one, value) for one in RUN_OPTIONS if (value := given.pop(one.parameter))))
+    ctx = replace(ctx, asked=asked_in("update", given))
     asked = tuple(one.section(value) for one, value in ctx.asked)
     timing = due.Timing(if_due=if_due, now=now, by_rules=not names)
     if asked:
@@ -166,9 +168,10 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
     metavar="PYTHON",
     help="Build with this interpreter: a version or a path, as uv takes it. Nothing is downloaded.",
 )
+@run_options("rebuild")
 @click.option("--force", is_flag=True, help="Continue even if the live site fails its health check.")
 @click.argument("release", required=False, metavar="")
-def rebuild(ctx: CommandContext, release: str | None, python: str | None, force: bool) -> None:
+def rebuild(ctx: CommandContext, release: str | None, python: str | None, force: bool, **given: Any) -> None:
     """Rebuild the live release from its lock, test it, and make it live."""
     if release is not None:
         message = f"rebuild takes no release ({release!r}): it rebuilds the live release"
@@ -182,7 +185,9 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
         python = os.path.abspath(Path(python).expanduser())
     from releaser.pipelines import rebuild as pipeline
 
-    ctx.end(ctx.run(pipeline.plan_rebuild, pipeline.rebuild, python=python, force=force))
+    ctx = replace(ctx, asked=asked_in("rebuild", given))
+    plan = partial(pipeline.plan_rebuild, asked=tuple(one.section(value) for one, value in ctx.asked))
+    ctx.end(ctx.run(plan, pipeline.rebuild, python=python, force=force))
 
 
 @command(section="Keep and hold", example="releaser prune --dry-run", changes=True, waits=True)

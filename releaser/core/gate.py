@@ -94,6 +94,8 @@ class Wait(Frozen):
     error: ReleaserError | None = None
     #: True if it counts in spite of `--force`, and for a release that may not wait.
     always: bool = False
+    #: The command with which a person makes the release live, which no update takes up; empty if updates ask again.
+    request: str = ""
 
 
 class Refusal(Frozen):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from releaser.releases.blocks import Blocks
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
+    from releaser.site.supply import FailureWords
     from releaser.system.words import Redactor
 
 logger = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ class Workspace(Frozen):
     configuration: Mapping[str, bytes | None] | None = None
     #: The blocks, corrected for versions that the new commits lower or lock again; None for those on disk.
     blocks: Blocks | None = None
+    #: The words for failed tests of a release that is only tried, so that no update skips it; None for any other.
+    trial: FailureWords | None = None
     #: Asks the gates about a lock before a candidate is built from it; returns facts for its manifest.
     examine_lock: Callable[[Workspace, LockFile], Mapping[str, Any]]
 

@@ -29,7 +29,8 @@ def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     """
     waits = [verdict for verdict in _judge(stage, case, force=force) if isinstance(verdict, Wait)]
     first = min(waits, key=lambda wait: wait.error is None, default=None)
-    return replace(first, keeps=any(wait.keeps for wait in waits)) if first else None
+    request = next((wait.request for wait in waits if wait.request), "")
+    return replace(first, keeps=any(wait.keeps for wait in waits), request=request) if first else None
 
 
 def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from releaser.core.gate import Case, Gate, Stage, Verdict, Wait, find_opening
 from releaser.releases.tests_only import TestsOnlySection
+from releaser.site.pythons import minor
 from releaser.system.words import show_time
+
+if TYPE_CHECKING:
+    from releaser.site.pythons import Choice
 
 
 class TestsOnly(Gate):
@@ -17,14 +22,28 @@ class TestsOnly(Gate):
     is_foreseeable = True
 
     def judge(self, case: Case) -> Verdict:
-        """Say when the release may go live: in the next maintenance window, or with the next update."""
+        """Say when the release may go live: in the next maintenance window, or with the next update.
+
+        One that a person rebuilds goes live when a person asks for it again: no update moves a site to another Python.
+        """
         if not TestsOnlySection.of(case.work.log).tests_only:
             return None
+        if not case.may_wait:
+            return _wait_for_person(case.work.facts.choice)
         now = datetime.now(UTC)
         opening = find_opening(case.work.site.outside, now)
         until = opening if opening > now else None
         when = f"on {show_time(until)}" if until else "with the next update"
         return Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
+
+
+def _wait_for_person(choice: Choice) -> Wait:
+    wanted = f" --python {shlex.quote(choice.wanted)}" if choice.wanted else ""
+    reason = f"Python {choice.version}: tests passed, not live"
+    if choice.goes_back:
+        asked = f"{choice.goes_back.source} to {minor(choice.version)!r}"
+        reason += f"; before it can go live, set {asked} and commit that, and the tests run again"
+    return Wait(reason=reason, keeps=True, always=True, request=f"releaser rebuild{wanted}")
 
 
 class StayingCheckout(TestsOnly):

@@ -132,10 +132,15 @@ def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None
 
 def explain_unused(goal: Goal, snapshot: StoreSnapshot) -> str:
     """Return the sentence on a ready release that kept its place, and is not what the goal is; empty without one."""
-    work, release = goal.work, snapshot.find_waiting()
+    release = snapshot.find_waiting()
     if release is None or not snapshot.lifecycles[release.id].kept:
         return ""
-    was, key = release.key, candidate_key(work.site, work.facts, goal.resolution.lock)
+    return explain_unfit(goal.work, goal.resolution, release, snapshot)
+
+
+def explain_unfit(work: Workspace, resolution: Resolution, release: Release, snapshot: StoreSnapshot) -> str:
+    """Return the sentence on a ready release that is not the one of a workspace and a resolution; empty if it is."""
+    was, key = release.key, candidate_key(work.site, work.facts, resolution.lock)
     live_code = work.live.key.code_key if work.live is not None else ""
     files, damage = digest_of(work.configuration or {}, release.id), find_damage(release)
     reasons = {
@@ -145,19 +150,19 @@ def explain_unused(goal: Goal, snapshot: StoreSnapshot) -> str:
         "the dependency group or the bundle has changed": (was.group, was.included) != (key.group, key.included),
         "`.env` or another file outside of git has changed": snapshot.lifecycles[release.id].configuration != files,
         f"it is damaged: {damage}": damage is not None,
-        _explain_another_lock(goal, release): was.lock_sha256 != key.lock_sha256,
+        _explain_another_lock(work, resolution, release): was.lock_sha256 != key.lock_sha256,
     }
     return next((f"{release.id} was not used: {why}" for why, counts in reasons.items() if counts), "")
 
 
-def _explain_another_lock(goal: Goal, release: Release) -> str:
-    """Say which packages of a release the lock of the goal has in other versions, and which of these are on hold."""
-    python = goal.work.facts.choice.version
-    before, after = (versions_for(lock, python) for lock in (lock_of(release), goal.resolution.lock))
+def _explain_another_lock(work: Workspace, resolution: Resolution, release: Release) -> str:
+    """Say which packages of a release the resolution has in other versions, and which of these are on hold."""
+    python = work.facts.choice.version
+    before, after = (versions_for(lock, python) for lock in (lock_of(release), resolution.lock))
     names = [change.name for change in changes_between(before, after)]
-    held = [block for block in goal.resolution.on_hold if block.name in names]
+    held = [block for block in resolution.on_hold if block.name in names]
     reasons = (f"{block.name} is skipped ({block.why})" for block in held)
-    return "; ".join(reasons) or f"this update takes other versions of {first_few(names)}"
+    return "; ".join(reasons) or f"this run takes other versions of {first_few(names)}"
 
 
 def explain_no_retry(failed: StoredBlock) -> str:

@@ -137,6 +137,11 @@ def set_apart(sections: Iterable[Section]) -> frozenset[str]:
     return list_apart({key: value for section in sections for key, value in vars(section).items()})
 
 
+def may_go_live(sections: Iterable[Section]) -> bool:
+    """True unless these facts set a run apart because it makes nothing live."""
+    return set_apart(sections) <= GOES_LIVE
+
+
 def _due_by_interval(site: Site, now: datetime, apart: frozenset[str]) -> datetime | None:
     """Return when the next update is due by the interval; None before the first update.
 

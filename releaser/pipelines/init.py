@@ -64,9 +64,9 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         run.log.set_releases(release, None)
         return PipelineResult(result="no-changes", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
-        deployment, snapshot = build_from_checkout(run, facts, force=True)
-        release = deployment.release
-        deploy(run.site, run.log, deployment, snapshot)
+        built = build_from_checkout(run, facts, force=True)
+        release = built.deployment.release
+        deploy(run.site, run.log, built.deployment, built.snapshot)
     run.log.set_releases(release, None)
     headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
     return PipelineResult(result="updated", headline=headline, advice="" if what == "nothing" else _RESTART)

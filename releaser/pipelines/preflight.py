@@ -50,6 +50,8 @@ class Scope(Frozen):
     asks: tuple[Question, ...] = ("django",)
     #: The interpreter to build with, as uv's `--python` takes it.
     python: str | None = None
+    #: True if the site would stay on that interpreter; False for a release that is only tested.
+    stays: bool = True
     #: A lock that is not in the checkout yet.
     lock: LockFile | None = None
     #: The fresh result of `git status`.
@@ -79,7 +81,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     _check_pyproject(site, findings)
     lock = scope.lock or findings.attempt(_lock, site)
     findings.attempt(read_limits, site)
-    uv = findings.attempt(_find_working_uv, site, live, scope.python)
+    uv = findings.attempt(_find_working_uv, site, live, scope.python, stays=scope.stays)
     chosen_group = command = None
     if site.pyproject.content:
         chosen_group = findings.attempt(conventions.choose_dependency_group, site.settings, site.pyproject)
@@ -189,7 +191,7 @@ def _lock(site: Site) -> LockFile:
         refuse("lock-unreadable", message, "Restore it with `git checkout uv.lock`, or make a new lock with `uv lock`.")
 
 
-def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tuple[Uv, Choice] | None:
+def _find_working_uv(site: Site, live: Release | None, python: str | None, *, stays: bool) -> tuple[Uv, Choice] | None:
     uv = site.uv
     try:
         version = uv.version()
@@ -208,4 +210,4 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
     was = VenvFacts.of(live.manifest).interpreter if live is not None and live.manifest.origin != "adopted" else None
     if live is not None and was is not None and was.version == live.manifest.python and look_at(was.seen) == was.seen:
         uv.remember_version(Path(was.executable), was.version)
-    return uv, choose(site, uv, wanted=python)
+    return uv, choose(site, uv, wanted=python, stays=stays)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from releaser.checkout.checks import take_snapshot
 from releaser.core.run import Run, new_log
 from releaser.core.source import KeptVersions
 from releaser.errors import refuse
@@ -11,7 +13,9 @@ from releaser.gates import foresee
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.locks.origins import OriginFacts
 from releaser.pipelines.deploy import deploy
+from releaser.pipelines.due import may_go_live
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
+from releaser.pipelines.ready import find_requested, let_wait
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.workspaces import (
     ask_before,
@@ -34,7 +38,10 @@ from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from releaser.site.site import Site, SiteFacts
+    from releaser.system.sections import Section
 
 
 def rebuild(request: Request, *, python: str | None = None, force: bool = False) -> RunReport:
@@ -49,15 +56,21 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     refuse_moved(run.store)
     refuse_unadopted(run.store)
-    facts = preflight(run.site, run.log, Scope(asks=(), python=python, asks_others=False))
+    goes_live = may_go_live(run.log.sections.values())
+    facts = preflight(run.site, run.log, Scope(asks=(), python=python, stays=goes_live, asks_others=False))
     live = run.store.live()
     ask_before(run, facts, force=force)
-    deployment, snapshot = build_from_checkout(run, facts, force=force)
-    release = deployment.release
+    built = build_from_checkout(run, facts, force=force, goes_live=goes_live)
+    release = built.deployment.release
+    if built.wait is not None:
+        run.log.say(f"{built.wait.reason}.")
+        waiting = let_wait(run, release, built.wait)
+        how = f"To make it live, run `{built.wait.request}`." if built.wait.request else ""
+        return replace(waiting, headline=f"{release.id} is ready", advice=how)
     why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
     run.log.note(*describe_python(facts.choice))
-    deploy(run.site, run.log, deployment, snapshot)
+    deploy(run.site, run.log, built.deployment, built.snapshot)
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
     return PipelineResult(result="updated", headline=headline)
 
@@ -85,11 +98,16 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
 # The dry run
 
 
-def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
-    """Say what would be rebuilt, and with which Python. Raises PreflightError, ResolutionError and BuildError."""
-    store = store_of(site)
+def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False, asked: Sequence[Section] = ()) -> Plan:
+    """Say what would be rebuilt, and with which Python. `asked` are the facts with which such a run begins.
+
+    Raises PreflightError, ResolutionError and BuildError.
+    """
+    store, log, goes_live = store_of(site), new_log("rebuild"), may_go_live(asked)
+    for section in asked:
+        log.add(section)
     refuse_unadopted(store)
-    facts = check_unmoved(site, Scope(python=python, asks_others=False))
+    facts = check_unmoved(site, Scope(python=python, stays=goes_live, asks_others=False))
     live, version = store.live(), facts.choice.version
     files = OriginFacts.of(live and live.manifest).files
     try:
@@ -101,14 +119,17 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     is_live = live and installed_key(facts.lock, python=version) == installed_key(lock_of(live), python=version)
     source = live.id if live and is_live else "the checkout"
     changed = "" if lock is facts.lock else ", with the changes below"
+    ready = find_requested(site, facts, lock, take_snapshot(site, records=False).configuration)
     lines = [f"a release would be built from the lock of {source}{changed}, with Python {version}, and tested"]
+    if ready is not None:
+        lines = [f"{ready.id}, which passed its tests with Python {version}, would be taken"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
     if missing:
         lines.append(f"{', '.join(missing)} has no build for Python {minor(version)}, so the rebuild would fail")
-    else:
+    elif goes_live:
         lines.append(f"{site.project.venv.name} would lead to the new release if its tests pass")
     lines += [finding.message for finding in kept.findings]
-    lines += foresee(case_before(site, new_log("rebuild"), facts), force=force)
+    lines += foresee(case_before(site, log, facts), force=force)
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
 
 

@@ -36,7 +36,7 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, without_python
-from releaser.releases.journal import journal_of, making_runs, read_entry, read_history, read_notes
+from releaser.releases.journal import journal_of, list_apart, making_runs, read_entry, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, remarks_by_release, rows, users_of
 from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
 from releaser.releases.store import store_of
@@ -224,8 +224,12 @@ def _find_run(runs: Sequence[Mapping[str, Any]], is_wanted: Callable[..., object
 
 
 def _is_deployment(run: Mapping[str, Any]) -> bool:
-    """True if the command of a run changes the live release, and the run did not only wait for its window."""
-    return run.get("command") in DEPLOYING and not run.get("due_at")
+    """True if the command of a run changes the live release, and the run did not only wait for its window.
+
+    A failed `rebuild --tests-only` says nothing about the site, nor about updates.
+    """
+    is_trial = run.get("command") == "rebuild" and bool(list_apart(run))
+    return run.get("command") in DEPLOYING and not run.get("due_at") and not is_trial
 
 
 def _is_whole_update(run: Mapping[str, Any]) -> bool:

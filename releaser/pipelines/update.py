@@ -14,13 +14,13 @@ from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapsh
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.staging import complete_tree, prepare_tree
+from releaser.checkout.staging import complete_tree
 from releaser.checkout.taken_back import note_reverted_versions
 from releaser.core.adoption import venv_kind
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
-from releaser.core.follow_up import attempt, read_pending
-from releaser.core.gate import Case, Wait
-from releaser.core.run import Run, Workspace, close_journal
+from releaser.core.follow_up import read_pending
+from releaser.core.gate import Case
+from releaser.core.run import Run, Workspace
 from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
@@ -38,25 +38,22 @@ from releaser.pipelines.decide import (
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.init import adopt
 from releaser.pipelines.preflight import Scope, preflight
+from releaser.pipelines.ready import find_ready, let_wait, report_unusable_live, take_ready
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
 from releaser.pipelines.workspaces import describe_python, open_workspace, starting_lock
 from releaser.releases.acceptance import note_refusals
-from releaser.releases.blocks import change_blocks
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
-from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.resolution.committed import starts_from_commit
-from releaser.resolution.resolve import candidate_key
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
-from releaser.site.django_settings import CheckSettings, MigrationFacts, MigrationsSection
+from releaser.site.django_settings import CheckSettings
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
     from releaser.core.source import Source
-    from releaser.core.target import RebuildReason
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
@@ -110,7 +107,7 @@ def update_site(
             release = make_release(goal)
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
-                return let_wait(run, goal, release, wait)
+                return let_wait(run, release, wait, goal.rebuild)
             has_time = target.moves or takes_down(work.site)  # otherwise the stopped site would wait for that
             done_ahead = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
@@ -133,24 +130,6 @@ def case_of(goal: Goal) -> Case:
     """Return the case of a release before it is made, for the gates."""
     is_down = goal.rebuild is not None and goal.rebuild.is_down
     return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, is_down=is_down, asks_others=True)
-
-
-def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
-    """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
-    change_blocks(
-        run.site.state_dir, lambda blocks: blocks.without(lambda block: block.key == release.key)
-    )  # it passed
-    is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps, until=wait.until)
-    event = f"had made {release.id} ready, which waits: {wait.reason}"
-    close_journal(run.site, run.log, event if wait.error is not None and is_news else "")
-    headline = f"{release.id} is ready and waits: {wait.reason}"
-    run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
-    _report_unusable_live(run.log, goal.rebuild, wait.reason, waits=True)
-    attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # the one that waited before
-    if wait.error is not None and is_news:
-        raise wait.error
-    run.log.set_releases(run.store.live(), None)
-    return PipelineResult(result="no-changes", headline=headline)
 
 
 def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
@@ -192,7 +171,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     try:
         kept = starting_lock(work, work.facts.lock)
     except ReleaserError as error:
-        _report_unusable_live(work.log, rebuild, error.message)
+        report_unusable_live(work.log, rebuild, error.message)
         raise
     goal = replace(decide(work.starting_from(kept.lock), rebuild, force=force, source=source), moved=kept.findings)
     work.log.learn(on_hold=goal.resolution.on_hold)
@@ -222,7 +201,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     for look_after in gather("watchers"):
         look_after(case)
     if failed is not None:
-        _report_unusable_live(work.log, goal.rebuild, failed.reason)
+        report_unusable_live(work.log, goal.rebuild, failed.reason)
     is_news = adopted and failed is None  # no command asked for the adoption, so the run reports it
     headline = f"the project is adopted; {reason}" if is_news else reason
     # An unsure goal has just run the tests of the live release, unless its Django check failed first.
@@ -246,19 +225,15 @@ def make_release(goal: Goal) -> Release:
     try:
         examine("resolved", case, force=goal.wanted.force)
         work.log.learn(changes=resolution.diff)
-        key = candidate_key(work.site, work.facts, resolution.lock)
-        snapshot = store_of(work.site).snapshot()
-        if (ready := snapshot.find_ready(key, resolution.lock.data, work.configuration)) is not None:
-            prepare_tree(work.site, work.log)  # for the static files, which may be among its output
-            work.log.add(MigrationsSection(migrations=MigrationFacts.of(ready.manifest).migrations))
-            return ready
-        if unused := explain_unused(goal, snapshot):
+        if (ready := find_ready(work.site, work.facts, resolution.lock, work.configuration)) is not None:
+            return take_ready(work, ready)
+        if unused := explain_unused(goal, store_of(work.site).snapshot()):
             work.log.say(f"{unused}.")
         candidate = make_candidate(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
         release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))
     except ReleaserError as error:
-        _report_unusable_live(work.log, goal.rebuild, error.message)
+        report_unusable_live(work.log, goal.rebuild, error.message)
         raise
     work.log.learn(rebuilt=goal.rebuild.reason if goal.rebuild is not None else None)
     return release
@@ -303,16 +278,6 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
                 for finding in error.findings
             )
         ) from error
-
-
-def _report_unusable_live(log: RunLog, rebuild: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
-    """Report that nothing can run on the live release if its replacement has failed or `waits`."""
-    if rebuild is None or not rebuild.is_down:
-        return
-    message = f"nothing can run on the live release {rebuild.release.id}: {rebuild.reason}"
-    fate = "waits" if waits else "has failed"
-    advice = f"Its replacement {fate} ({reason}). Correct that, or run `releaser rebuild`."
-    log.note(Finding("live-cannot-run", message, advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:

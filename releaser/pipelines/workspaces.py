@@ -15,12 +15,14 @@ from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.change import Deployment
 from releaser.core.confinement import confinement
-from releaser.core.gate import Case
+from releaser.core.gate import Case, Wait
 from releaser.core.run import Run, Workspace
 from releaser.core.source import KeptVersions
 from releaser.errors import BuildError, Finding
 from releaser.gates import ask, examine
 from releaser.locks.installed import find_unbuildable
+from releaser.pipelines.decide import explain_unfit
+from releaser.pipelines.ready import find_requested, take_ready
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.integrity import Damage, explain_need_to_rebuild, find_live_damage
@@ -31,6 +33,8 @@ from releaser.report import RunLog
 from releaser.resolution.resolve import read_made_lock, resolve_as_locked
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, minor
+from releaser.site.supply import FailureWords
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
 
@@ -120,28 +124,43 @@ def open_workspace(
         yield _workspace_in(inside, log, facts)
 
 
-def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Deployment, CheckoutSnapshot]:
-    """Build, test and seal a release from the lock of the checkout; return its deployment, and the snapshot to compare.
+class Built(Frozen):
+    """A release from the lock of the checkout."""
 
-    Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
+    deployment: Deployment
+    #: The checkout before the build, to compare.
+    snapshot: CheckoutSnapshot
+    #: The answer of a gate that keeps it from going live now; None if it may.
+    wait: Wait | None
+
+
+def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool, goes_live: bool = True) -> Built:
+    """Build, test and seal a release from the lock of the checkout, or take the one that a person had tested.
+
+    Unless it `goes_live`, a failure of its tests makes no update skip it. Raises BuildError, TestsFailedError,
+    MigrationsError and PreflightError.
     """
     site, log, snapshot = run.site, run.log, take_snapshot(run.site)
     run.find_changes = partial(find_changes, site, snapshot)
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
+        trial = None if goes_live else _trial_words(work)
+        work = replace(work, configuration=snapshot.configuration, trial=trial)
         release, case = build_as_locked(work, force=force)
         wait = ask("ready", case, force=force)
         if wait is not None and wait.error is not None:
-            store_of(site).record_waiting(release, wait.reason)  # its error says what to do with the release
+            request = wait.request or (release.lifecycle.request if release.lifecycle is not None else "")
+            store_of(site).record_waiting(release, wait.reason, request=request)  # its error says what to do
             raise wait.error
-    return Deployment(release=release, target=target), snapshot
+    return Built(deployment=Deployment(release=release, target=target), snapshot=snapshot, wait=wait)
 
 
 def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     """Build, test and seal a release from the lock of the staging tree; return it with its case for the gates.
 
-    No version is skipped. A capability may change the lock, such as to keep versions on another Python. Raises
-    BuildError, which names the packages without a build for this Python, PreflightError and ResolutionError.
+    A ready release that waits for the request of a person is taken instead, if it is the same. No version is skipped.
+    A capability may change the lock, such as to keep versions on another Python. Raises BuildError, which names the
+    packages without a build for this Python, PreflightError and ResolutionError.
     """
     kept = starting_lock(work, read_made_lock(work.site.project.root))
     work = work.starting_from(kept.lock)
@@ -154,6 +173,12 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     # A person wants the release now.
     case = Case.of(work, resolution, may_wait=False, is_repair=is_repair(work.live))
     examine("resolved", case, force=force)
+    if (ready := find_requested(work.site, work.facts, resolution.lock, work.configuration)) is not None:
+        return take_ready(work, ready), replace(case, venv=ready.venv)
+    snapshot = store_of(work.site).snapshot()
+    ready = snapshot.find_requestable()
+    if ready is not None and ready.key.python == python and (why := explain_unfit(work, resolution, ready, snapshot)):
+        work.log.say(f"{why}.")
     try:
         candidate = build(work, resolution)
     except BuildError as error:
@@ -163,6 +188,18 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     run_tests(work, candidate)
     case = replace(case, venv=candidate.venv)
     return seal(work, candidate, tests="passed", facts=examine("tested", case, force=force)), case
+
+
+def _trial_words(work: Workspace) -> FailureWords:
+    """Return the words for failed tests of a release that would not have gone live."""
+    stay = f"the site stays on Python {work.live.manifest.python}" if work.live is not None else "the site stays"
+    return FailureWords(
+        news=f"with Python {work.facts.choice.version}",
+        before="before",
+        verdict="",
+        again=f"{stay}, nothing is on hold, and updates go on as before.",
+        then=" first.",
+    )
 
 
 def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:

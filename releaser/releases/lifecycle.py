@@ -38,6 +38,8 @@ class Lifecycle(Frozen):
     kept: bool = False
     #: When it may go live, if that is known.
     until: datetime | None = None
+    #: The command with which a person makes it live, if it goes live only then; empty if updates may take it up.
+    request: str = ""
     #: The digest of the configuration that it was tested with and that git does not track; empty if unknown.
     configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
@@ -50,11 +52,13 @@ class Lifecycle(Frozen):
 
     def live(self, flip: int) -> Lifecycle:
         """Return the lifecycle after a flip to the release."""
-        return replace(self, stage="live", since=timestamp(), flip=flip, waits="", revision=self.revision + 1)
+        return replace(
+            self, stage="live", since=timestamp(), flip=flip, waits="", request="", revision=self.revision + 1
+        )
 
-    def waiting(self, reason: str, *, keeps: bool, until: datetime | None) -> Lifecycle:
+    def waiting(self, reason: str, *, keeps: bool, until: datetime | None, request: str = "") -> Lifecycle:
         """Return the lifecycle after a gate has answered that the release waits, and whether it keeps its place."""
-        return replace(self, waits=reason, kept=keeps, until=until, revision=self.revision + 1)
+        return replace(self, waits=reason, kept=keeps, until=until, request=request, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""

@@ -8,7 +8,7 @@ import errno
 import functools
 import os
 from dataclasses import field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import os_reason
@@ -143,6 +143,7 @@ def _explain_removal(kind: str, among: str, settings: RetentionSettings, *, is_f
 
 AT_ONCE = 200  # releases; each claim takes a file descriptor, of which a process often has 1,024
 UNSEEN = "in use by a process that cannot be seen from here"
+_FORGOTTEN = timedelta(days=30)  # after which a release that no person has asked for may go
 _CUT_OFF = "partly deleted by an earlier run"
 _MOST_NAMED = 3
 IN_USE = "a process is using it"
@@ -200,6 +201,8 @@ def decide_retention(
     target, waiting = snapshot.rollback_target(), dict[str, str]()
     if (newest := snapshot.find_waiting()) is not None:
         waiting[newest.id] = f"ready, and waits: {snapshot.lifecycles[newest.id].waits}"
+    if (newest := snapshot.find_requestable()) is not None and (now - newest.manifest.created_at) < _FORGOTTEN:
+        waiting[newest.id] = f"ready, and waits for `{snapshot.lifecycles[newest.id].request}`"
     present = Present(
         now=now,
         rollback_target=target.id if target else None,

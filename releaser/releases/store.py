@@ -137,12 +137,32 @@ class StoreSnapshot(Frozen):
         return None
 
     def find_waiting(self) -> Release | None:
-        """Return the newest release that is ready and waits to go live; None without any."""
+        """Return the newest release that is ready and waits for an update that makes it live; None without any."""
         after = self.live.manifest.sequence if self.live is not None else 0
-        newer = (release for release in self.releases if release.manifest.sequence > after)
         return next(
-            (release for release in newer if release.state == "candidate" and self.lifecycles[release.id].waits), None
+            (
+                release
+                for release in self.releases
+                if release.manifest.sequence > after
+                and release.state == "candidate"
+                and self.lifecycles[release.id].waits
+                and not self.lifecycles[release.id].request
+            ),
+            None,
         )
+
+    def find_requestable(self) -> Release | None:
+        """Return the newest release that is ready and goes live only if a person asks for it; None without any.
+
+        One that was built before the live release, with the same Python, is no longer of use.
+        """
+        release = next(
+            (one for one in self.releases if one.state == "candidate" and self.lifecycles[one.id].request), None
+        )
+        live = self.live
+        if release is None or live is None or release.manifest.sequence > live.manifest.sequence:
+            return release
+        return release if release.manifest.python != live.manifest.python else None
 
     def _order_by_flips(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {release.id: release for release in self.releases}
@@ -335,16 +355,17 @@ class ReleaseStore(Frozen):
         self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
     def record_waiting(
-        self, release: Release, reason: str, *, keeps: bool = False, until: datetime | None = None
+        self, release: Release, reason: str, *, keeps: bool = False, until: datetime | None = None, request: str = ""
     ) -> bool:
         """Record, durably, why a ready release waits, until when, and whether it `keeps` its place.
 
-        Returns whether the reason is new.
+        With `request`, the command of a person, no update takes it up. Returns whether the reason is new.
         """
         ledger = self.ledger()
         before = self._lifecycle(release.manifest, ledger)
-        if (before.waits, before.kept, before.until) != (reason, keeps, until):
-            self._save(release, before.waiting(reason, keeps=keeps, until=until), ledger, ledger)
+        if (before.waits, before.kept, before.until, before.request) != (reason, keeps, until, request):
+            after = before.waiting(reason, keeps=keeps, until=until, request=request)
+            self._save(release, after, ledger, ledger)
         return before.waits != reason
 
     def pin(self, release: Release, *, on: bool) -> None:

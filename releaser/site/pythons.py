@@ -73,21 +73,31 @@ class Choice(Frozen):
     instead_of: str = ""
     #: The request for another interpreter, which is not installed.
     against: PythonRequest | None = None
+    #: The request of the project for another interpreter, to which the next update would go back.
+    goes_back: PythonRequest | None = None
+    #: The interpreter that a person named, as for uv's `--python`; empty if none did.
+    wanted: str = ""
 
 
-def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
+def choose(site: Site, uv: Uv, *, wanted: str | None = None, stays: bool = True) -> Choice:
     """Choose an interpreter; nothing is downloaded. Raises PreflightError, whose advice brings the site back.
 
-    `wanted`, as for uv's `--python`, is the request of a person. Without it the site stays on its Python, unless the
-    project requests another. If its Python is gone, another patch version replaces it, or else the choice of uv within
-    requires-python.
+    `wanted`, as for uv's `--python`, is the request of a person. If the site `stays` on it, the next update may not go
+    back from it; a release that is only tested may be on any. Without `wanted`, the site stays on its Python, unless
+    the project requests another. If its Python is gone, another patch version replaces it, or else the choice of uv
+    within requires-python.
     """
     root, venv = site.project.root, site.project.venv
     before = version_in(venv)
     live = venv if before and not site.runner.distrust(str(venv)) and _has_its_python(venv, before) else None
     request = find_request(site)
     if wanted is not None:
-        return _choose_wanted(site, uv, wanted, live, request)
+        choice = replace(_choose_wanted(site, uv, wanted, live, request), wanted=wanted)
+        if stays and choice.goes_back:
+            message = f"{choice.goes_back}, so the next update would go back from Python {choice.version}"
+            advice = f"First set it to {minor(choice.version)!r} or remove it, and commit the change."
+            refuse("python-goes-back", message, advice)
+        return choice
     if live is None and before:
         return _choose_replacement(site, uv, before, request)
     by = str(live or (request and root / request.source) or site.pyproject.path)
@@ -215,8 +225,7 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
     if requested is None:
         return replace(choice, against=request)
     if os.path.realpath(requested) != os.path.realpath(choice.python):
-        message = f"{request}, so the next update would go back from Python {version}"
-        refuse("python-goes-back", message, f"First set it to {minor(version)!r} or remove it, and commit the change.")
+        return replace(choice, goes_back=request)
     return choice
 
 

@@ -13,6 +13,7 @@ from releaser.gates import tests_only
 from releaser.gates.tests_only import StayingCheckout, TestsOnly
 from releaser.locks.lock import EMPTY
 from releaser.releases.tests_only import TestsOnlySection
+from releaser.site.pythons import Choice, PythonRequest
 from releaser.site.site import open_site
 from releaser.site.windows import Window
 from releaser.system.words import show_time
@@ -50,3 +51,28 @@ def test_it_goes_live_in_the_next_window_or_with_the_next_update(
     when = f"on {show_time(until)}" if until else "with the next update"
     expected = Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
     assert (TestsOnly().judge(case), StayingCheckout().judge(case)) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason", "request_"),
+    [
+        ({}, "", "releaser rebuild"),
+        ({"wanted": "3.13"}, "", "releaser rebuild --python 3.13"),
+        ({"wanted": "/opt/a b/python"}, "", "releaser rebuild --python '/opt/a b/python'"),
+        (
+            {"wanted": "3.13", "goes_back": PythonRequest(version="3.12", source=".python-version")},
+            "; before it can go live, set .python-version to '3.13' and commit that, and the tests run again",
+            "releaser rebuild --python 3.13",
+        ),
+    ],
+)
+def test_one_that_a_person_rebuilds_goes_live_on_request_alone(
+    tmp_path: Path, choice: dict[str, Any], reason: str, request_: str
+) -> None:
+    log, facts = a_log(), SimpleNamespace(choice=Choice(python=Path("/python"), version="3.13.1", **choice))
+    work = SimpleNamespace(site=open_site(tmp_path, {}), log=log, facts=facts)
+    case = Case(work=cast("Workspace", work), lock=EMPTY, may_wait=False)
+    assert TestsOnly().judge(case) is None
+    log.add(TestsOnlySection(tests_only=True))
+    expected = f"Python 3.13.1: tests passed, not live{reason}"
+    assert TestsOnly().judge(case) == Wait(reason=expected, keeps=True, always=True, request=request_)

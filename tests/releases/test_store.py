@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ import pytest
 from releaser.errors import NoSuchReleaseError
 from releaser.releases.lifecycle import Lifecycle, digest_of
 from releaser.releases.release import Manifest, write_manifest
+from releaser.releases.retention import decide_retention
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree
-from tests.releases.makers import NOW, WRITE_RECORD, a_manifest, as_stored, built, live, refusing, tell
+from tests.releases.makers import NOW, WRITE_RECORD, a_manifest, as_stored, built, go_to, live, refusing, tell
 
 
 @pytest.fixture
@@ -271,6 +274,35 @@ def test_a_release_that_waits_is_taken_if_it_was_tested_with_the_same_and_is_new
     Lifecycle(stage="ready", since="", configuration=tested_with).write(ready.directory)
     tell(store, later)
     assert store.snapshot().find_ready(key, lock, configuration) == (ready if is_taken else None)
+
+
+def test_a_release_that_waits_for_a_person_is_none_that_an_update_takes_up(store: ReleaseStore) -> None:
+    live(store, 1)
+    other, newer = built(store, 2), built(store, 3, python="3.13.1")
+    store.record_waiting(other, "it needs approval", keeps=True)
+    store.record_waiting(newer, "its tests passed", keeps=True, request="releaser rebuild --python 3.13")
+
+    def found() -> tuple[str | None, ...]:
+        snapshot = store.snapshot()
+        return tuple(one.id if one else None for one in (snapshot.find_waiting(), snapshot.find_requestable()))
+
+    assert found() == (other.id, newer.id)
+    live(store, 4)  # on the present Python: the person may still want the other one, which is then built again
+    assert found() == (None, newer.id)
+    live(store, 5, python="3.13.1")
+    assert found() == (None, None)
+    go_to(store, newer.id)
+    assert not store.snapshot().lifecycles[newer.id].request
+
+
+@pytest.mark.parametrize(("days", "is_kept"), [(29, True), (30, False)])
+def test_a_release_that_waits_for_a_person_is_kept_for_a_month(store: ReleaseStore, days: int, is_kept: bool) -> None:
+    live(store, 1)
+    ready = built(store, 2, python="3.13.1")
+    store.record_waiting(ready, "its tests passed", keeps=True, request="releaser rebuild --python 3.13")
+    decided = decide_retention(RetentionSettings(), store, now=ready.manifest.created_at + timedelta(days=days))
+    reason = "ready, and waits for `releaser rebuild --python 3.13`" if is_kept else "sealed, but it never went live"
+    assert [(one.kept, one.reasons) for one in decided if one.id == ready.id] == [(is_kept, (reason,))]
 
 
 # What is left over

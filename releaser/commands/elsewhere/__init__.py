@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from releaser.capabilities import gather
 from releaser.commands.command import refuse_both
+from releaser.commands.run_options import options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from releaser.commands.command import CommandContext
     from releaser.commands.elsewhere.base import Elsewhere
     from releaser.commands.run_options import RunOption
 
 ELSEWHERE: tuple[Elsewhere, ...] = gather("elsewhere")
-RUN_OPTIONS: tuple[RunOption, ...] = gather("run_options")
 
 
 def elsewhere_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add these options to `update`, and those that ask for another kind of run."""
-    options: tuple[Elsewhere | RunOption, ...] = (*ELSEWHERE, *RUN_OPTIONS)
+    """Add these options to `update`."""
+    return _add(ELSEWHERE, function)
+
+
+def run_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options to a command that ask for another kind of run."""
+    return partial(_add, options_of(command))
+
+
+def _add(options: Sequence[Elsewhere | RunOption], function: Callable[..., None]) -> Callable[..., None]:
     for one in reversed(options):
         function = click.option(one.option, one.parameter, **one.look)(function)
     return function
