@@ -44,6 +44,9 @@ SEEN = "seen"  # the reference to the last accepted remote head
 _MOST_UNPUSHED = 10  # commits that a report names
 _LOOKED_AT = 3  # newest unrecorded commits that may be releaser's own
 _MOST = 1000  # commits that may wait to be pushed
+_TRIES = 4  # another host may push between a fetch and a push
+# In git's output, if the remote has other commits, or got some during the push.
+_REJECTIONS = ("[rejected]", "fetch first", "non-fast-forward", "failed to update ref", "cannot lock ref")
 
 
 def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
@@ -105,11 +108,13 @@ def list_unpushed(site: Site) -> list[str]:
     return known[-_MOST:]
 
 
-def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True) -> str | None:
+def publish_lock(  # noqa: PLR0913 - the options of commit and push
+    site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True, may_move: bool = True
+) -> str | None:
     """Export, commit and push the lock of the live release, if the checkout allows a commit; failures are reported.
 
-    `command` made the release live; without `pushes` the push stays due. Returns the commit, or None. If the source of
-    the lock does not publish it, only `init` commits.
+    `command` made the release live; without `pushes` the push stays due. `may_move` as for `push_what_is_due`. Returns
+    the commit, or None. If the source of the lock does not publish it, only `init` commits.
     """
     if not site.project.has_git:
         if not site.project.uses_git:
@@ -138,7 +143,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
         commit_id = _commit(site, step, release, commit_message("rollback" if goes_back else command, release))
 
     if attempt(log, "commit", commit) and pushes:
-        push_what_is_due(site, log)
+        push_what_is_due(site, log, may_move=may_move)
         if not site.pushes:
             note_due(site, left="")  # no push will come
     return commit_id
@@ -151,10 +156,14 @@ def restore_lock(site: Site, log: RunLog, live: Release) -> None:
     publish_lock(site, log, live, command=log.command)
 
 
-def push_what_is_due(site: Site, log: RunLog) -> None:
-    """Push releaser's own commits, if pushing is on. A failure is reported."""
+def push_what_is_due(site: Site, log: RunLog, *, may_move: bool = True) -> None:
+    """Push releaser's own commits, if pushing is on. A failure is reported.
+
+    If other sites have pushed meanwhile, the newest commit is repeated on top of the remote head. With `may_move`, the
+    branch follows if no file differs; otherwise, the next run moves the checkout.
+    """
     if site.pushes and site.supply.publishes:
-        attempt(log, "push", lambda step: _push(site, step))
+        attempt(log, "push", lambda step: _push(site, log, step, may_move=may_move))
 
 
 def _may_commit(site: Site, log: RunLog) -> bool:
@@ -191,13 +200,13 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     return False
 
 
-def _differs(site: Site, log: RunLog, release: Release) -> bool:
-    """True if the lock of the live release is not committed, because it differs by versions on hold on this host.
+def _differs(site: Site, log: RunLog, release: Release, *, commit: str = "HEAD") -> bool:
+    """True if the lock of the live release is not committed, because it would lower versions in that of `commit`.
 
     The lock in git is for all hosts and developers: holds of this host never lower it. The difference is reported with
     each release that goes live, and when it changes.
     """
-    found = _find_differences(site, release, left=read_pending(site.state_dir).left)
+    found = _find_differences(site, release, left=read_pending(site.state_dir).left, commit=commit)
     known = read_notes(site.state_dir).lock_differences
     if found and (found != known or log.learned.live_changed):
         names = " ".join(difference.name for difference in found if difference.is_held or not difference.is_kept)
@@ -218,12 +227,12 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
     return bool(found)
 
 
-def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockDifference, ...]:
+def _find_differences(site: Site, release: Release, *, left: str, commit: str = "HEAD") -> tuple[LockDifference, ...]:
     git, store = site.git, store_of(site)
     if site.supply.made_elsewhere:  # a person chose this lock, even if it is older
         return ()
     try:
-        data = git.data("HEAD", os.path.relpath(site.project.lock, git.layout.top))
+        data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
         committed = LockFile.parse(data or b"")
     except (ToolError, InvalidLockError):
         return ()
@@ -270,39 +279,53 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     return commit
 
 
-def _push(site: Site, step: Step) -> None:
+def _push(site: Site, log: RunLog, step: Step, *, may_move: bool) -> None:
     if not read_pending(site.state_dir).push:
         step.skip("nothing to push")
         return
-    branch = site.branch
-    remote = site.git.remote(branch)
+    remote = site.git.remote(site.branch)
     if remote is None:
         note_due(site, left="")
         step.skip("no remote")
         return
-    remote_head = site.git.fetch(remote, branch)
-    waiting, behind = site.git.list_diverged(f"refs/heads/{branch}", remote_head)
+    from releaser.system.host_lock import one_at_a_time  # only with commits
+
+    with one_at_a_time(site.git.push_address(remote), site.runner.environ, wait=site.settings.git_timeout):
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                _fetch_and_push(site, log, step, remote, may_move=may_move)
+                break
+            except _OvertakenError:
+                if not tries_left:
+                    raise
+
+
+def _fetch_and_push(site: Site, log: RunLog, step: Step, remote: str, *, may_move: bool) -> None:
+    """Push once. Raises _OvertakenError if another host pushes at the same time, and ToolError."""
+    branch = site.branch
+    here, remote_head = site.git.commit(f"refs/heads/{branch}"), site.git.fetch(remote, branch)
+    waiting, behind = site.git.list_diverged(here, remote_head)
     if behind and read_blocks(site.state_dir).commit(site.code_key(remote_head)) is not None:
         note_due(site, push=False)  # the commits are dropped once the remote has a newer commit
         step.skip(f"{remote} is ahead, with a commit that is on hold here")
         return
     own = own_commits(site, waiting)
-    ready = list(itertools.takewhile(lambda commit: commit.id in own, reversed(waiting)))
+    ready = [commit.id for commit in itertools.takewhile(lambda commit: commit.id in own, reversed(waiting))]
     others = [commit for commit in waiting if commit.id not in own]
+    goes_on_top = bool(behind and ready) and not others and _fits_on_top(site, here, remote_head)
+    if goes_on_top and _is_overtaken(site, log, remote_head):
+        note_due(site, push=False)  # the next run moves to the remote head
+        step.skip(f"{remote} has a newer uv.lock")
+        return
     if ready:
-        try:
-            site.git.push(remote, branch, ready[-1].id)
-        except ToolError as error:
-            if not any(sign in error.output for sign in ("[rejected]", "fetch first", "non-fast-forward")):
-                raise
-            message = f"push rejected: {remote} has commits that this checkout does not have"
-            advice = "The commit stays in the checkout. The next run tries again; if `git_pull` is on, it pulls first."
-            raise ToolError(message, advice, output=error.output) from error
-        site.git.set_reference(SEEN, ready[-1].id)
-        note_due(
-            site, commits=tuple(commit.id for commit in reversed(waiting) if commit.id in own and commit not in ready)
-        )
-        step.says(f"to {remote}")
+        head = site.git.put_on_top(ready[-1], remote_head, site.own_files()) if goes_on_top else ready[-1]
+        if head != remote_head:
+            _push_commit(site, remote, head, again=goes_on_top or not behind)
+        site.git.set_reference(SEEN, head)
+        note_due(site, commits=tuple(commit.id for commit in reversed(waiting) if commit.id in own.difference(ready)))
+        if head != ready[-1] and may_move:
+            site.git.take_over(branch, here, head)
+        step.says(f"to {remote}" if head != remote_head else f"{remote} has the same uv.lock")
     if others:
         count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
         message = (
@@ -312,6 +335,42 @@ def _push(site: Site, step: Step) -> None:
     note_due(site, push=False, left="")
     if not ready:
         step.skip("nothing to push")
+
+
+class _OvertakenError(ToolError):
+    """The remote got other commits between the fetch and the push."""
+
+
+def _push_commit(site: Site, remote: str, commit: str, *, again: bool) -> None:
+    """Push a commit. Raises _OvertakenError if the remote refuses it and `again` is set, and ToolError."""
+    try:
+        site.git.push(remote, site.branch, commit)
+    except ToolError as error:
+        if not any(sign in error.output for sign in _REJECTIONS):
+            raise
+        message = f"push rejected: {remote} has commits that this checkout does not have"
+        advice = "The commit stays in the checkout. The next run tries again; if `git_pull` is on, it pulls first."
+        raise (_OvertakenError if again else ToolError)(message, advice, output=error.output) from error
+
+
+def _fits_on_top(site: Site, here: str, remote_head: str) -> bool:
+    """True if commits of releaser, and nothing else, go on top of commits that change nothing but locks.
+
+    These are locks of this site, or of others in the repository. Any other file must be tested with this lock first.
+    Without pulls the checkout would never follow. After a rollback, the next update decides about a newer lock.
+    """
+    own, git = set(site.own_files()), site.git
+    changed = git.changed_since_parting(remote_head, here)
+    if not site.pulls or not all(path in own or os.path.basename(path) == "uv.lock" for path in changed):
+        return False
+    is_same = all(git.blob(here, path) == git.blob(remote_head, path) for path in changed & own)
+    return git.changed_since_parting(here, remote_head) <= own and (is_same or not read_pending(site.state_dir).left)
+
+
+def _is_overtaken(site: Site, log: RunLog, remote_head: str) -> bool:
+    """True if the lock of the live release would lower versions in the remote; that is reported."""
+    live = store_of(site).live()
+    return live is not None and _differs(site, log, live, commit=remote_head)
 
 
 def files_due(site: Site, live: Release | None) -> frozenset[str]:

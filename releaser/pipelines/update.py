@@ -152,9 +152,9 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, remote_head: 
         return None
     may_push = remote_head is None or site.git.is_ancestor(remote_head, "HEAD")
     if live is not None and files:
-        return publish_lock(site, log, live, command="update", pushes=may_push)
+        return publish_lock(site, log, live, command="update", pushes=may_push, may_move=False)
     if may_push:
-        push_what_is_due(site, log)
+        push_what_is_due(site, log, may_move=False)
     return None
 
 

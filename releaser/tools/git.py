@@ -17,7 +17,7 @@ from releaser.system.environment import unseen_passwords
 from releaser.system.files import clear_name, read_file, read_if_there, read_text, replace_file, sync_directory
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
-from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
+from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader
 from releaser.tools.git_state import OURS
 from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_in_the_way
 
@@ -305,11 +305,48 @@ class Git(GitReader):
             return False
         if any(line[:2] in ("??", "!!") for line in state):
             self._change("add", "--", *paths)
+        with self._signing():
+            self._change(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        return True
+
+    def put_on_top(self, commit: str, onto: str, paths: Collection[str]) -> str:
+        """Repeat a commit on top of `onto`, with its files at these paths alone; return the new commit.
+
+        Paths are relative to the top. If `onto` has the same files there, it is returned itself. Branch, index and
+        checkout stay as they are.
+        """
+        from releaser.system.temporary import temporary_directory  # only after a push of another site
+
+        entries = {line.partition("\t")[2]: line.split() for line in self._tree(commit) if line}
+        gone = (f"0 {'0' * len(commit)}\t{path}\0" for path in paths if path not in entries)
+        kept = (f"{entries[path][0]} {entries[path][2]}\t{path}\0" for path in paths if path in entries)
+        with temporary_directory() as scratch, self._signing():
+            apart = replace(self, variables={**self.variables, "GIT_INDEX_FILE": str(scratch / "index")})
+            apart._change("read-tree", onto)
+            apart._change("update-index", "-z", "--index-info", input="".join([*gone, *kept]).encode())
+            tree = apart._change("write-tree").stdout.strip()
+            if tree == self._lines("rev-parse", f"{onto}^{{tree}}")[0]:
+                return onto
+            words = ("commit-tree", tree, "-p", onto, "-F", "-")
+            signs = ("-S",) if self._read_config().get("commit.gpgsign", "false").lower() in YES else ()
+            message = f"{self.message(commit).strip()}\n"
+            return apart._change(*self._identity(), *words, *signs, input=message.encode()).stdout.strip()
+
+    def take_over(self, branch: str, before: str, after: str) -> None:
+        """Move the branch from `before` to `after` if both have the same files, so that the checkout stays as it is."""
+        if len({*self._lines("rev-parse", f"{before}^{{tree}}", f"{after}^{{tree}}")}) == 1:
+            self._change("update-ref", "-m", "releaser: put on top", f"refs/heads/{branch}", after, before)
+
+    def _identity(self) -> tuple[str, ...]:
+        """Return the author of commits, if none is configured, as often on a server."""
         author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{os.uname().nodename}")
-        # Often no author of commits is configured on a server.
-        identity = () if "user.email" in self._read_config() else author
+        return () if "user.email" in self._read_config() else author
+
+    @contextlib.contextmanager
+    def _signing(self) -> Iterator[None]:
+        """Say what to do if a commit cannot be signed."""
         try:
-            self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
+            yield
         except ToolError as error:
             if "failed to sign" not in error.output and "failed to write commit object" not in error.output:
                 raise
@@ -319,7 +356,6 @@ class Git(GitReader):
             )
             message = "the commit cannot be signed"
             raise ToolError(message, advice, output=error.output) from error
-        return True
 
     def unstage(self, paths: Sequence[str]) -> None:
         """Reset the index to HEAD for these paths, relative to the top, which a failed commit may have staged."""

@@ -48,9 +48,10 @@ LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir",
 FETCHED = f"{OURS}fetched"  # the remote head at the last fetch
 _READ = "^(" + "|".join((
     r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
-    r"core\.(alternaterefscommand|attributesfile)", r"filter\..*\.(clean|smudge|process|required)",
+    r"commit\.gpgsign", r"core\.(alternaterefscommand|attributesfile)", r"filter\..*\.(clean|smudge|process|required)",
     r"submodule\..*\.update", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
 )) + ")$"  # fmt: skip
+YES = ("", "true", "yes", "on", "1")  # a boolean setting of git that is on
 _USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
@@ -108,6 +109,13 @@ class GitReader(Frozen):
         if "origin" in remotes:
             return "origin"
         return remotes[0] if len(remotes) == 1 else None
+
+    def push_address(self, remote: str) -> str:
+        """Return the address that is pushed to; that of a local repository as a path without symlinks."""
+        settings = self._read_config()
+        address = settings.get(f"remote.{remote}.pushurl") or settings.get(f"remote.{remote}.url", "")
+        place = self.layout.top / address
+        return os.path.realpath(place) if place.is_dir() else address
 
     def _read_config(self) -> dict[str, str]:
         """Return the settings about remotes, the author, and programs that git would start.
@@ -199,7 +207,7 @@ class GitReader(Frozen):
         `gpg.minTrustLevel` allows it.
         """
         settings = self._read_config()
-        wanted = settings.get("merge.verifysignatures", "false").lower() in ("", "true", "yes", "on", "1")
+        wanted = settings.get("merge.verifysignatures", "false").lower() in YES
         if not wanted and "--verify-signatures" not in settings.get(f"branch.{branch}.mergeoptions", "").split():
             return False
         found = self._run("show", "--no-patch", "--format=%G?", commit).stdout.strip()

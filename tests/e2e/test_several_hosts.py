@@ -1,8 +1,11 @@
 """Several hosts on one remote: none makes the other build, commit or restart night after night."""
 
+import json
 from pathlib import Path
 
-from tests.e2e.scenes import silent
+from tests.e2e.scenes import silent, step
+from tests.e2e.test_many_sites import sites_file
+from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -46,3 +49,43 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
     assert (second.live_id(), second.restarted_at(), len(second.outbox_mails())) == (live, restarted, mails)
     assert second.head() == first.head()
     assert second.git("status", "--porcelain") == ""
+
+
+def test_four_sites_of_one_repository_that_are_updated_at_once_publish_one_lock(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    first = make_site.adopted()
+    sites = [first, *(second_host(first, tmp_path / name) for name in ("b", "c", "d"))]
+    for site in sites:
+        site.git("config", "user.name", str(site.outer))  # else, in one second, all would make the same commit
+        site.publish("alpha", "1.1.0")
+    words: list[str | Path] = [console_script(), "update", "--sites", sites_file(sites), "--jobs", "4", "--json"]
+    reports = [
+        found["answer"]
+        for found in json.loads(run(words, cwd=Path("/"), env=first.environment(), check=0, timeout=300).stdout)
+    ]
+    assert [report["result"] for report in reports] == ["updated"] * 4
+    assert [step(report, "push")["status"] for report in reports] == ["ok"] * 4
+    heads = {site.git("status", "--porcelain", "--branch") + site.head() for site in sites}
+    assert heads == {f"## main...origin/main{first.remote_head()}"}
+    assert first.git("log", "--format=%s", "-2") == "Update 1 package\nBegin the site"
+
+
+def test_a_site_takes_its_turn_after_another_site_of_the_repository_and_follows_the_next_night(
+    make_site: SiteFactory,
+) -> None:
+    """The other site has a lock of its own, which it pushes while this one is built."""
+    site = make_site.adopted(due="1.1.0")
+    clone = site._clone_elsewhere()
+    (clone / "blog").mkdir()
+    (clone / "blog" / "uv.lock").write_text("version = 1\n", encoding="utf-8")
+    script = f"cd {clone} && git add blog && git commit --quiet --message Blog && git push --quiet"
+    site.releaser("update", env={"RELEASER_BEFORE_LIVE": f"sh -c '{script}'"}, check=0)
+    log = ("log", "--format=%s", "-3", "origin/main")
+    assert site.git(*log) == "Update 1 package\nBlog\nBegin the site"
+    assert site.git("status", "--porcelain") == ""
+    site.releaser("update", check=0)
+    assert site.head() == site.remote_head()
+    assert site.live_version("alpha") == "1.1.0"
+    silent(site.releaser("update"))
+    assert site.git(*log) == "Update 1 package\nBlog\nBegin the site"

@@ -1,0 +1,149 @@
+"""Pushes of several sites and hosts to one repository: none loses to another, and nothing untested is put together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from releaser.checkout.publish import push_what_is_due
+from releaser.core.follow_up import note_due, read_pending
+from releaser.releases.store import store_of
+from releaser.report import RunLog
+from tests.checkout.project import Project
+from tests.releases import makers
+from tests.support.logs import a_log
+from tests.support.signing import make_key
+
+OURS = {"uv.lock": "version = 1\n# ours\n"}
+OF_ANOTHER = {"blog/uv.lock": "version = 1\n"}
+LOCK = """\
+version = 1
+requires-python = ">=3.11"
+
+[[package]]
+name = "alpha"
+version = "{alpha}"
+source = {{ registry = "https://example.org/simple" }}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def commit(project: Project, files: Mapping[str, str] = OURS) -> str:
+    """Make a commit as releaser does, whose push is due."""
+    made = project.commit(files, "Update 1 package\n\nalpha: 1.0 -> 1.1")
+    note_due(project.site(), commits=(made,), push=True)
+    return made
+
+
+def push(
+    project: Project, variables: Mapping[str, str] | None = None, *, may_move: bool = True
+) -> tuple[str, str, RunLog]:
+    """Push what is due; return the status and the detail of that step, and the log."""
+    log = a_log()
+    push_what_is_due(project.site(**variables or {}), log, may_move=may_move)
+    (step,) = log.outcomes
+    return step.status, step.detail, log
+
+
+def remote_head(project: Project) -> str:
+    return project.call("ls-remote", "origin", "refs/heads/main").split()[0]
+
+
+# What another site pushes meanwhile, and settings; what becomes of the push: our commit on top of theirs or not, and
+# whether the branch of the checkout follows.
+MEANWHILE: dict[str, tuple[Mapping[str, str], Mapping[str, str], str, str]] = {
+    "the same lock": (OURS, {}, "origin has the same uv.lock", "theirs"),
+    "another lock": ({"uv.lock": "version = 1\n# theirs\n"}, {}, "to origin", "follows"),
+    "the lock of another site": (OF_ANOTHER, {}, "to origin", "on top"),
+    "the same, and no pull": (OF_ANOTHER, {"RELEASER_GIT_PULL": "false"}, "push rejected", "refused"),
+    "code": ({"code.py": "2\n"}, {}, "push rejected", "refused"),
+    "code, and the lock of another site": ({"code.py": "2\n", **OF_ANOTHER}, {}, "push rejected", "refused"),
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+def test_a_push_that_comes_second(what: str, project: Project) -> None:
+    files, variables, detail, outcome = MEANWHILE[what]
+    ours, theirs = (
+        commit(project),
+        project.push_from_elsewhere({**files, "uv.lock": files.get("uv.lock", "version = 1\n")}),
+    )
+    status, said, log = push(project, variables)
+    head, now = project.git.commit("HEAD"), remote_head(project)
+    assert (status, detail in said) == ("failed" if outcome == "refused" else "ok", True), said
+    assert (now == theirs) is (outcome in ("theirs", "refused"))
+    assert head == (ours if outcome in ("refused", "on top") else now)
+    assert project.git.state().dirty == ()
+    assert read_pending(project.site().state_dir).push is (outcome == "refused")
+    assert log.follow_up_failed is (outcome == "refused")
+    if now != theirs:
+        project.call("fetch", "--quiet")
+        assert project.git.commit(f"{now}^") == theirs
+        assert project.git.message(now) == project.git.message(ours)
+        assert project.git.changed_since_parting(now, theirs) == {"uv.lock"}
+        assert project.git.content(now, "uv.lock") == OURS["uv.lock"]
+
+
+def test_the_branch_stays_for_the_rest_of_a_run_that_has_just_begun(project: Project) -> None:
+    ours = commit(project)
+    theirs = project.push_from_elsewhere(OURS)
+    assert push(project, may_move=False)[0] == "ok"
+    assert (project.git.commit("HEAD"), remote_head(project)) == (ours, theirs)
+
+
+def test_a_commit_of_a_person_is_never_put_elsewhere(project: Project) -> None:
+    project.commit({"uv.lock": "version = 1\n# a person's\n"})
+    ours = commit(project)
+    theirs = project.push_from_elsewhere(OF_ANOTHER)
+    status, said, _ = push(project)
+    assert (status, "1 commit of yours is not pushed" in said) == ("failed", True)
+    assert (project.git.commit("HEAD"), remote_head(project)) == (ours, theirs)
+
+
+def test_a_lock_with_newer_versions_stays_and_is_no_failure(project: Project) -> None:
+    """Another host has upgraded further; this one has a hold, say."""
+    commit(project, {"uv.lock": LOCK.format(alpha="1.1")})
+    live = makers.live(store_of(project.site()), 1)
+    live.lock.write_text(LOCK.format(alpha="1.1"), encoding="utf-8")
+    theirs = project.push_from_elsewhere({"uv.lock": LOCK.format(alpha="1.2")})
+    status, said, log = push(project)
+    assert (status, said) == ("skipped", "origin has a newer uv.lock")
+    assert remote_head(project) == theirs
+    assert [found.code for found in log.findings] == ["lock-not-committed"]
+    assert not read_pending(project.site().state_dir).push
+
+
+def test_a_push_between_a_fetch_and_a_push_is_no_failure(project: Project) -> None:
+    ours = commit(project)
+    again = project.path.parent / "again"
+    elsewhere = project.elsewhere
+    elsewhere.commit(OF_ANOTHER)
+    project.hook("pre-push", f"[ -e {again} ] || {{ touch {again}; git -C {elsewhere.path} push --quiet; }}")
+    assert push(project, {"RELEASER_GIT_HOOKS": "true"})[:2] == ("ok", "to origin")
+    assert again.exists()
+    assert project.git.commit(f"{remote_head(project)}^") == elsewhere.git.commit("HEAD")
+    assert project.git.commit("HEAD") == ours
+
+
+def test_a_remote_that_refuses_is_asked_once(project: Project) -> None:
+    commit(project)
+    hook = project.path.parent / "remote.git" / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho asked >> ../asked\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    assert push(project)[0] == "failed"
+    assert (project.path.parent / "asked").read_text(encoding="utf-8") == "asked\n"
+
+
+def test_a_commit_that_is_put_on_top_is_signed_as_all_others(project: Project, tmp_path: Path) -> None:
+    key, _ = make_key(tmp_path)
+    for name, value in {"gpg.format": "ssh", "user.signingKey": str(key), "commit.gpgSign": "true"}.items():
+        project.call("config", name, value)
+    commit(project)
+    project.push_from_elsewhere(OF_ANOTHER)
+    assert push(project)[0] == "ok"
+    project.call("fetch", "--quiet")
+    assert "BEGIN SSH SIGNATURE" in project.call("cat-file", "commit", remote_head(project))
