@@ -29,8 +29,10 @@ def main():
     with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
         manifest = json.loads(archive.read("manifest.json"))
         tools = [one for one in manifest["files"] if one["path"].startswith("tools/")]
-        if any(one["in_base"] for one in tools):
-            sys.exit("error: this is a delta, which only `releaser bundle install` installs; get the full bundle")
+        if manifest["base"] or not tools:
+            why = "it is a delta" if manifest["base"] else "it was made with --no-installer"
+            sys.exit("error: this file does not contain releaser: %s. On a host with releaser, run `releaser bundle "
+                     "install %s`" % (why, file))
         kind = [one["sha256"] for one in tools] + [sys.base_prefix, *sys.version_info[:2]]
         wanted = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
         place = os.path.join(home, wanted)
@@ -44,18 +46,27 @@ def main():
             try:
                 install(scratch, place)
             except (OSError, subprocess.CalledProcessError) as error:
-                made = (error, manifest["python"], manifest["platform"], file)
-                sys.exit("error: releaser cannot be installed (%s): in this bundle it is for Python %s on %s. Install "
-                         "releaser otherwise, and run `releaser bundle install %s`" % made)
+                here = "Python %d.%d" % sys.version_info[:2]
+                sys.exit("error: releaser cannot be installed with %s on this host (%s): the bundle has releaser for "
+                         "%s. Start the file with that Python, or install releaser otherwise and run `releaser "
+                         "bundle install %s`" % (here, error, describe(tools), file))
     if words[:1] == ["--only-releaser"] and len(words) == 2:
         link_to(os.path.join(place, "bin", "releaser"), words[1])
         return
     os.execv(os.path.join(place, "bin", "releaser"), ["releaser", "bundle", "install", file, *words])
 
 
+def describe(tools):
+    """Say for which Python and platform the wheels of releaser are: the Python that made them, not the site's."""
+    tags = [one["path"][:-len(".whl")].split("-")[-3:] for one in tools]
+    pythons = sorted({"3." + python[3:] for python, abi, _ in tags if python == abi and python.startswith("cp3")})
+    platforms = sorted({platform.split(".")[0] for *_, platform in tags if platform != "any"})
+    return "Python %s on %s" % (" and ".join(pythons or ["3"]), " or ".join(platforms or ["any platform"]))
+
+
 def install(wheels, place):
     (wheel,) = [one for one in os.listdir(wheels) if one.startswith("uv-")]
-    uv = os.path.join(wheels, "uv")
+    uv, every = os.path.join(wheels, "uv"), [os.path.join(wheels, one) for one in sorted(os.listdir(wheels))]
     with zipfile.ZipFile(os.path.join(wheels, wheel)) as archive:
         (name,) = [one for one in archive.namelist() if one.endswith(".data/scripts/uv")]
         with archive.open(name) as source, open(uv, "wb") as target:
@@ -71,7 +82,7 @@ def install(wheels, place):
     steps = (
         ["venv", "--quiet", "--relocatable", "--python", sys.executable, fresh],
         ["pip", "install", "--quiet", "--offline", "--no-index", "--find-links", wheels, "--link-mode", "copy",
-         "--python", os.path.join(fresh, "bin", "python"), "venv-releaser"],
+         "--python", os.path.join(fresh, "bin", "python"), *every],
     )
     for words in steps:
         subprocess.run([uv, "--no-config", *words], env=env, check=True)

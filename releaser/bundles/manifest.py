@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "__main__.py"
 LOCK, PYPROJECT, REQUIREMENTS, CODE = "uv.lock", "pyproject.toml", "requirements.txt", "code.bundle"
+PYTHON_VERSION = ".python-version"
 WHEELS, TOOLS, INCLUDED = "wheels/", "tools/", "include/"
-_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, INSTALLER)
+_SINGLE = (LOCK, PYPROJECT, PYTHON_VERSION, REQUIREMENTS, CODE, INSTALLER)
 LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
@@ -107,6 +108,11 @@ class BundleManifest(Frozen):
     def below(self, directory: str) -> tuple[BundledFile, ...]:
         """Return the files below a directory, whose name must end with a slash."""
         return tuple(file for file in self.files if file.path.startswith(directory))
+
+    @property
+    def unpacked(self) -> tuple[BundledFile, ...]:
+        """The files that a host with releaser unpacks: all but releaser itself."""
+        return tuple(file for file in self.files if file.path != INSTALLER and not file.path.startswith(TOOLS))
 
     @property
     def included_sha256(self) -> str:

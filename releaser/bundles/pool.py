@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import RELEASE_ID, TOOLS, BundledFile, BundleManifest, parse_manifest
+from releaser.bundles.manifest import RELEASE_ID, BundledFile, BundleManifest, parse_manifest
 from releaser.bundles.places import lock_directory
 from releaser.errors import PreflightError
 from releaser.system.files import hash_of_file, read_if_there, remove_tree, replace_file
@@ -127,7 +127,7 @@ class Pool(Frozen):
 
     def _files_of(self, place: Path) -> tuple[BundledFile, ...]:
         found = self.manifest_of(place.stem)
-        return () if found is None else tuple(file for file in found.files if not file.path.startswith(TOOLS))
+        return () if found is None else found.unpacked
 
     def manifest_of(self, release: str) -> BundleManifest | None:
         """Return the manifest of the bundle of a release; None if the pool has none."""

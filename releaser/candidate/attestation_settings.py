@@ -13,3 +13,8 @@ class AttestationSettings(Part):
     attestations: Literal["off", "warn", "require"] = "warn"
     #: The `trusted_root.json` of Sigstore to verify attestations with, in place of the public one.
     attestations_root: FilePath | None = None
+
+    @property
+    def extra(self) -> str:
+        """The extra that verifies attestations."""
+        return "attestations" if self.attestations == "require" else ""

@@ -60,6 +60,12 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
 @click.option("--sign", "key", type=FILE, metavar="KEY", help="Sign the bundle with this OpenSSH key.")
 @click.option("--expires", metavar="TIME", help="How long after its build hosts may install the release, such as 30d.")
 @click.option("--no-installer", is_flag=True, help="Omit releaser and uv, for hosts that already have them.")
+@click.option(
+    "--extra",
+    "extras",
+    multiple=True,
+    help="Add an extra of releaser, such as s3, to those that the settings need. May be repeated.",
+)
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The file to write.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
@@ -69,6 +75,7 @@ def create(
     key: Path | None,
     expires: str | None,
     no_installer: bool,
+    extras: tuple[str, ...],
     output: Path,
     release: str | None,
 ) -> None:
@@ -87,6 +94,7 @@ def create(
         key=key.expanduser().absolute() if key is not None else None,
         expires=_read_expires(expires) if expires is not None else None,
         installer=not no_installer,
+        extras=extras,
     )
     found = create_bundle(ctx.site(), wanted)
     if ctx.output.json:
@@ -94,7 +102,7 @@ def create(
     else:
         kind = f"a delta from {found.base}" if found.base else "complete"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
-        if wanted.installer and found.targets[1:]:
+        if wanted.installer and not found.base and found.targets[1:]:
             own = f"Python {found.python} on {found.platform}"
             ctx.output.note(f"the bundle has releaser and uv for {own} only; on other hosts, install both yourself")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sys
 import sysconfig
+from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,11 +19,12 @@ from releaser.bundles.archive import open_archive, write_archive
 from releaser.bundles.code import write_bundle
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundleDetails, BundledFile, BundleManifest, Target
-from releaser.bundles.pool import Pool
+from releaser.bundles.pool import KEPT, Pool
 from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed
+from releaser.capabilities import gather
 from releaser.checkout.pull import commit_with_lock
-from releaser.errors import ToolError, os_reason, refuse
+from releaser.errors import NoSuchReleaseError, ToolError, UsageError, os_reason, refuse
 from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.status import find_release
@@ -33,7 +37,8 @@ from releaser.system.temporary import temporary_directory, write_atomically
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from importlib.metadata import Distribution
 
     from releaser.locks.lock import LockFile
     from releaser.site.site import Site
@@ -48,8 +53,10 @@ class BundleRequest(Frozen):
     targets: tuple[Target, ...] = ()
     key: Path | None = None
     expires: float | None = None
-    #: True to include releaser and uv, for hosts that have neither.
+    #: True to include releaser and uv, for hosts that have neither. A delta never has them.
     installer: bool = True
+    #: Extras of releaser to include, in addition to those that the settings of the site need.
+    extras: tuple[str, ...] = ()
 
 
 def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
@@ -77,6 +84,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
             if base is None or base.commit != commit:
                 code[names.CODE] = scratch / names.CODE
                 _write_code(site, code[names.CODE], commit, base)
+            request = replace(request, installer=request.installer and base is None)
             files = code | _collect(site, release, commit, request, pool, scratch)
             manifest = _manifest(site, release, commit, request, files, base)
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
@@ -96,31 +104,46 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
 def _collect(  # noqa: PLR0913 - the contents, and their places
     site: Site, release: Release, commit: str, request: BundleRequest, pool: Pool, scratch: Path
 ) -> dict[str, Path]:
-    path = os.path.relpath(site.project.pyproject, site.git.layout.top)
-    (scratch / names.PYPROJECT).write_bytes(site.git.data(commit, path) or b"")
     files = {
         names.LOCK: release.lock,
-        names.PYPROJECT: scratch / names.PYPROJECT,
+        **_write_settings(site, commit, scratch),
         **_find_included(site),
         **collect_wheels(site, release, commit, request.targets, pool, scratch),
-        **(_installer(pool, scratch) if request.installer else {}),
+        names.INSTALLER: scratch / names.INSTALLER,  # which also says why a bundle without releaser cannot start
+        **(_installer(site, request.extras, pool, scratch) if request.installer else {}),
         names.REQUIREMENTS: scratch / names.REQUIREMENTS,
     }
     files[names.REQUIREMENTS].write_text(_requirements(files, lock_of(release)), encoding="utf-8")
+    files[names.INSTALLER].write_text(INSTALLER_TEXT, encoding="utf-8")
     return files
 
 
+def _write_settings(site: Site, commit: str, scratch: Path) -> dict[str, Path]:
+    """Write the files of a commit by which uv chooses a Python; return those that it has."""
+    found = {}
+    for name in (names.PYPROJECT, names.PYTHON_VERSION):
+        data = site.git.data(commit, os.path.relpath(site.project.root / name, site.git.layout.top))
+        if data is not None:
+            found[name] = scratch / name
+            found[name].write_bytes(data)
+    return found
+
+
 def _read_base(site: Site, name: str | None) -> BundleManifest | None:
+    """Return the manifest of a bundle, which is a file or was made of a release here. Raises PreflightError."""
     if name is None:
         return None
-    if (known := Pool.of(site.state_dir).manifest_of(name)) is not None:
+    pool, place = Pool.of(site.state_dir), Path(name)
+    if (known := pool.manifest_of(name)) is not None:
         return known
-    place = Path(name)
-    if not place.exists():
-        message = f"--base {name} is neither a bundle nor a release that was bundled here"
-        refuse("bundle-base-unknown", message, "Name the file of an earlier bundle.")
-    with open_archive(place) as archive:
-        return archive.manifest()
+    if place.exists():
+        with open_archive(place) as archive:
+            return archive.manifest()
+    with contextlib.suppress(NoSuchReleaseError):
+        if (known := pool.manifest_of(find_release(site, name).id)) is not None:
+            return known
+    message = f"--base {name} is neither a bundle nor a release of the last {KEPT} that were bundled here"
+    return refuse("bundle-base-unknown", message, "Name the file of an earlier bundle.")
 
 
 def _commit_of(site: Site, release: Release) -> str:
@@ -188,26 +211,10 @@ def _find_included(site: Site) -> dict[str, Path]:
     return found
 
 
-def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
-    """Return the program that makes the bundle executable, and wheels of releaser, its requirements and uv."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    waiting, found = ["venv-releaser"], dict[str, Path]()
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name in found:
-            continue
-        try:
-            one = distribution(name)
-        except PackageNotFoundError:
-            refuse(
-                "releaser-not-packaged",
-                f"{name}, which releaser needs, is not installed as a package",
-                "Install releaser with pip or uv.",
-            )
+def _installer(site: Site, extras: Sequence[str], pool: Pool, scratch: Path) -> dict[str, Path]:
+    """Return the wheels of releaser, uv and their requirements, with those of the extras."""
+    found = dict[str, Path]()
+    for name, one in _list_tools(_extras_of(site, extras)).items():
         info = Path(str(one._path))  # type: ignore[attr-defined]
         code = Path(releaser.__file__).parent if name == "venv-releaser" else None
         if code is not None and code.parent != info.parent:  # editable, so that a host would look for this checkout
@@ -215,15 +222,43 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
         else:
             kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
             (found[name],) = pool.packed(kind, partial(pack_installed, info))
-        needs = (Requirement(line) for line in one.requires or ())
-        waiting += [
-            requirement.name
-            for requirement in needs
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        ]
-    program = scratch / names.INSTALLER
-    program.write_text(INSTALLER_TEXT, encoding="utf-8")
-    return {names.INSTALLER: program, **{names.TOOLS + place.name: place for place in found.values()}}
+    return {names.TOOLS + place.name: place for place in found.values()}
+
+
+def _extras_of(site: Site, asked: Sequence[str]) -> frozenset[str]:
+    """Return the extras that a person asks for, and those that the settings of the site need."""
+    needed = {part.of(site).extra for part in gather("settings")}
+    return frozenset({*asked, *needed} - {""})
+
+
+def _list_tools(extras: frozenset[str]) -> dict[str, Distribution]:
+    """Return releaser and the packages that it needs with some extras, by name. Raises PreflightError."""
+    from importlib.metadata import Distribution, PackageNotFoundError, distribution
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    own = "venv-releaser"
+    known = distribution(own).metadata.get_all("Provides-Extra", [])
+    if unknown := sorted(extras.difference(known)):
+        message = f"releaser has no extra {unknown[0]}"
+        raise UsageError(message, f"Its extras are {', '.join(sorted(known))}.")
+    waiting, found, done = [(own, extra) for extra in ("", *sorted(extras))], dict[str, Distribution](), set[str]()
+    while waiting:
+        name, extra = waiting.pop()
+        if f"{name}[{extra}]" in done:
+            continue
+        done.add(f"{name}[{extra}]")
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            wanted = f"{own}[{','.join(sorted(extras))}]" if extras else own
+            message = f"the bundle must contain {name}, which is not installed with releaser"
+            refuse("releaser-not-packaged", message, f"In {sys.prefix}: `pip install '{wanted}'`.")
+        for needed in map(Requirement, found[name].requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(needed.name), one) for one in ("", *sorted(needed.extras))]
+    return found
 
 
 def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
@@ -282,7 +317,10 @@ def _manifest(  # noqa: PLR0913 - all that it contains
         targets=tuple(dict.fromkeys((own, *request.targets))),
         files=tuple(
             BundledFile(
-                path=path, sha256=hashed[path], size=place.stat().st_size, in_base=known.get(path) == hashed[path]
+                path=path,
+                sha256=hashed[path],
+                size=place.stat().st_size,
+                in_base=known.get(path) == hashed[path] and path != names.INSTALLER,
             )
             for path, place in sorted(files.items())
         ),

@@ -15,7 +15,8 @@ from releaser.bundles.archive import BundleArchive, open_archive
 from releaser.bundles.code import exclude, make_checkout
 from releaser.bundles.manifest import (
     LOCK,
-    TOOLS,
+    PYPROJECT,
+    PYTHON_VERSION,
     WHEELS,
     BundleDetails,
     BundledFile,
@@ -37,16 +38,18 @@ from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import choose_dependency_group, needed_groups
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership, find_foreign_parent
-from releaser.site.pythons import choose
+from releaser.site.pythons import Choice, choose, refuse_named_program
+from releaser.site.site import open_site
 from releaser.site.supply import SupplyFacts
 from releaser.sources.bundle import Bundle
 from releaser.system.files import nearest_existing, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
+from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from releaser.core.run import Run
     from releaser.site.site import Site
@@ -93,9 +96,26 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
         manifest = archive.manifest()
         _refuse_expired(manifest)
         archive.verify(manifest)
+        if manifest.base is None:
+            _refuse_empty_host(place, environ, archive, manifest, tests=wanted.tests)
         if not dry_run:
             make_checkout(archive, manifest, place, runner)
     return place
+
+
+def _refuse_empty_host(
+    place: Path, environ: Mapping[str, str], archive: BundleArchive, manifest: BundleManifest, *, tests: bool
+) -> None:
+    """Refuse a bundle that a host without the project could not install. Raises PreflightError."""
+    is_next_to = place.parent.is_dir()  # where the settings of the project may be
+    with temporary_directory(next_to=place if is_next_to else None) as scratch:
+        sketch = scratch if is_next_to else scratch / place.name
+        sketch.mkdir(exist_ok=True)
+        for name in (PYPROJECT, PYTHON_VERSION):
+            if (file := manifest.find(name)) is not None:
+                (sketch / name).write_bytes(archive.read(file))
+        site = open_site(sketch, environ)
+        _refuse_platform(site, archive.read, manifest, choose(site, site.uv), tests=tests)
 
 
 def _find_trust(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
@@ -110,12 +130,13 @@ def _find_trust(place: Path, environ: Mapping[str, str], wanted: InstallRequest)
 def plan_install(site: Site, wanted: InstallRequest) -> Plan:
     """Verify a bundle, and say what `install_bundle` would do. Raises PreflightError."""
     with open_archive(wanted.file) as archive:
-        manifest, _ = _verify(site, archive, wanted, Pool.of(site.state_dir))
+        manifest, _, choice = _verify(site, archive, wanted, Pool.of(site.state_dir))
         lock = next(file for file in manifest.files if file.path == LOCK)
         live = store_of(site).live()
-        changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
+        changes = diff_to(live, LockFile.parse(archive.read(lock)), python=choice.version) if not lock.in_base else ()
     tests = "test it" if wanted.tests else "skip its tests"
-    would = f"build the release of {manifest.release} without a network, {tests}, and make it live"
+    python = f"Python {choice.version}"
+    would = f"build the release of {manifest.release} with {python}, without a network, {tests}, and make it live"
     return Plan(would=(would,), changes=changes)
 
 
@@ -125,9 +146,10 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         archive = stack.enter_context(open_archive(wanted.file))
         state_dir = run.site.state_dir
         pool = Pool.of(state_dir)
-        manifest, signer = _verify(run.site, archive, wanted, pool)
+        manifest, signer, choice = _verify(run.site, archive, wanted, pool)
         refuse_lack(sum(file.size for file in manifest.files if not file.in_base), state_dir)
-        step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
+        signed = f"signed by {signer}" if signer else "no signature required"
+        step.says(f"{manifest.release}, {signed}; this host builds it with Python {choice.version}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
     source = Bundle(place, manifest, signer, runs_tests=wanted.tests)
@@ -156,8 +178,10 @@ def refuse_lack(needed: int, place: Path) -> None:
         )
 
 
-def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
-    """Check that a bundle is trusted, complete, and fit for this site; return its manifest and signer.
+def _verify(
+    site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool
+) -> tuple[BundleManifest, str, Choice]:
+    """Check that a bundle is trusted, complete, and fit for this site; return its manifest, signer and Python.
 
     Raises PreflightError.
     """
@@ -173,8 +197,14 @@ def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Po
         )
         refuse("bundle-base-missing", message, "Install the full bundle: run `releaser bundle create` without --base.")
     archive.verify(manifest)
-    _refuse_platform(site, archive, pool, manifest, tests=wanted.tests)
-    return manifest, signer
+
+    def read(file: BundledFile) -> bytes:
+        kept = pool.find(file.sha256) if file.in_base else None
+        return read_file(kept) if kept is not None else archive.read(file)
+
+    choice = _choose_python(site, read, manifest)
+    _refuse_platform(site, read, manifest, choice, tests=wanted.tests)
+    return manifest, signer, choice
 
 
 def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequest, trust: Trust | None) -> str:
@@ -246,17 +276,31 @@ def names_of(site: Site) -> tuple[str, str]:
     return site.project.name, str(site.pyproject.table("project").get("name") or site.project.name)
 
 
-def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest, *, tests: bool) -> None:
+def _choose_python(site: Site, read: Callable[[BundledFile], bytes], manifest: BundleManifest) -> Choice:
+    """Return the Python that the build will choose, by the files of the bundle's commit. Raises PreflightError."""
+    checkout = site.project.checkout
+    with temporary_directory(next_to=checkout) as scratch:
+        for name in (PYPROJECT, PYTHON_VERSION):
+            if (file := manifest.find(name)) is not None:
+                (scratch / name).write_bytes(read(file))
+        sketch = replace(site, project=replace(site.project, root=scratch, staged_from=checkout)).of_commit()
+        if sketch.settings.python is None:
+            refuse_named_program(scratch, scratch, checkout)
+        return choose(sketch, sketch.uv)
+
+
+def _refuse_platform(
+    site: Site, read: Callable[[BundledFile], bytes], manifest: BundleManifest, choice: Choice, *, tests: bool
+) -> None:
     """Refuse a bundle without a wheel of each package for this Python and host, by ABI, system and libc."""
     (text,) = (file for file in manifest.files if file.path == LOCK)
-    kept = pool.find(text.sha256) if text.in_base else None
-    python = choose(site, site.uv).version
+    python = choice.version
     wheels = [file.path.removeprefix(WHEELS) for file in manifest.below(WHEELS)]
     here = None
     with contextlib.suppress(PreflightError):  # reported when the release is built
         here = choose_dependency_group(site.settings, site.pyproject)
     try:
-        lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
+        lock = LockFile.parse(read(text))
         lacking = lacks(lock, needed_groups(site, lock, manifest.group, here, tests=tests), python, wheels)
     except ValueError as error:  # of the lock, or of a version or marker in it
         refuse("bundle-lock-unreadable", f"its lock cannot be read: {error}", "Create the bundle again.")
@@ -270,8 +314,7 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
     """Return the files of its base that a delta needs and this host lacks, except releaser's own wheels."""
-    needed = (file for file in manifest.files if file.in_base and not file.path.startswith(TOOLS))
-    return [file for file in needed if pool.find(file.sha256) is None]
+    return [file for file in manifest.unpacked if file.in_base and pool.find(file.sha256) is None]
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
@@ -281,9 +324,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
     refuse_any(site.without_git(Finding("needs-git", message, advice)))
     try:
         pool.prepare()
-        for file in manifest.files:
-            if file.path.startswith(TOOLS):
-                continue  # releaser runs here already
+        for file in manifest.unpacked:
             kept = pool.extract(file, archive.extract)
             target = pool.unpacked / file.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -53,6 +53,12 @@ class Publisher(Frozen):
     def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:
         """Upload a bundle and its deltas, and point the channel to them."""
         manifest, bundle = self._describe(file)
+        if manifest.base is not None:
+            refuse(
+                "bundle-is-delta",
+                f"{file} is a delta: hosts without {manifest.base.release} could not follow the channel",
+                "Publish the full bundle, and the delta with `--delta FILE`.",
+            )
         others = tuple(self._describe_delta(delta, manifest) for delta in deltas)
         found, pointer = self._read(channel)
         offered = Move(

@@ -46,6 +46,7 @@ from releaser.releases.acceptance import note_refusals
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.store import store_of
+from releaser.releases.venv import count_installed
 from releaser.resolution.committed import starts_from_commit
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
@@ -281,8 +282,10 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
-    rebuild, count = goal.rebuild, len(release.manifest.changes)
+    rebuild, count = goal.rebuild, len(log.learned.changes)  # a release that was ready may differ from another one now
     changed = f"{plural(count, 'package')} changed" if count else "no package changed"
+    if goal.work.live is None:
+        changed = f"the first release, with {plural(count_installed(release.venv), 'package')}"
     changed += "".join(section.in_headline() for section in log.sections.values())
     pulled = log.learned.pulled
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""

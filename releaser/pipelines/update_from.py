@@ -32,12 +32,13 @@ from releaser.releases.release import Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan, RunReport
 from releaser.system.files import UnreadableStateError, hash_of_file, read_state, write_state
-from releaser.system.words import size
+from releaser.system.words import first_few, size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle
+    from releaser.bundles.manifest import BundleManifest
+    from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle, PublishedDelta
     from releaser.core.run import Run
     from releaser.site.site import Site
 
@@ -69,7 +70,11 @@ def _plan(site: Site, *, channel: Channel, force: bool) -> Plan:
     elif kept is not None:
         would = f"would go to {kept.id}, which was installed from {move.release}"
     else:
-        would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
+        deltas, why = _choose_deltas(Pool.of(site.state_dir), move)
+        loads = ", ".join(filter(None, [size(move.bundle.size), why]))
+        if deltas:
+            loads = f"a delta from {deltas[0].base}, {size(deltas[0].size)}"
+        would = f"would download {move.release} ({loads}), and install it as `bundle install` does"
     return Plan(would=(would,))
 
 
@@ -169,8 +174,10 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     newest = bundle_before(run.site)
     is_older = newest is not None and move.built < newest.sequence
     with run.log.step("download") as step:
-        file, summary = _download(run.site, channel, move)
+        file, summary, lacking = _download(run.site, channel, move)
         step.says(summary)
+    if lacking:
+        run.log.say(f"The full bundle was downloaded ({size(move.bundle.size)}), as no delta fits: {lacking}.")
     result = install(run, InstallRequest(file=file, allow_older=is_older, force=force))
     if not run.log.learned.waits:
         shutil.rmtree(file.parent, ignore_errors=True)
@@ -205,23 +212,43 @@ def _find_kept(site: Site, move: Move) -> Release | None:
     return None
 
 
-def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
-    """Return the file of a bundle, or of a delta if this host has its base. Raises as `_fetch`."""
+def _choose_deltas(pool: Pool, move: Move) -> tuple[list[PublishedDelta], str]:
+    """Return the deltas whose base this host has, and words on the others; empty if the channel has no deltas."""
+    fit = [delta for delta in move.deltas if pool.manifest_of(delta.base) is not None]
+    bases = [delta.base for delta in move.deltas if delta not in fit]
+    return fit, f"this host does not have the bundle of {first_few(bases)}" if bases else ""
+
+
+def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str, str]:
+    """Return the file of a bundle, or of a delta if this host has its base, its description, and why no delta fits.
+
+    Raises as `_fetch`.
+    """
     pool = Pool.of(site.state_dir)
-    for delta in move.deltas:
-        if pool.manifest_of(delta.base) is None:
-            continue
+    deltas, lacking = _choose_deltas(pool, move)
+    for delta in deltas:
         try:
             file = _fetch(site, channel, delta)
             with open_archive(file) as archive:
                 manifest = archive.manifest()
-                commit = manifest.base.commit if manifest.base is not None else None
-                has_code = commit is None or site.git.has_commit(commit)  # the base may never have been installed
-                if has_code and not find_missing(pool, manifest):
-                    return file, f"{size(delta.size)}, a delta from {delta.base}"
-        except ResolutionError:  # then the full bundle is tried
-            continue
-    return _fetch(site, channel, move.bundle), size(move.bundle.size)
+                lacking = _describe_lack(site, pool, manifest)
+                if not lacking:
+                    return file, f"{size(delta.size)}, a delta from {delta.base}", ""
+        except ResolutionError as error:  # then the full bundle is tried
+            lacking = error.message
+    return _fetch(site, channel, move.bundle), f"{size(move.bundle.size)}, the full bundle", lacking
+
+
+def _describe_lack(site: Site, pool: Pool, manifest: BundleManifest) -> str:
+    """Name what this host lacks of the base of a delta; empty if it has all."""
+    if manifest.base is None:
+        return ""
+    if missing := find_missing(pool, manifest):
+        return f"this host lacks {first_few([file.path for file in missing])} of {manifest.base.release}"
+    commit = manifest.base.commit
+    if commit is not None and not site.git.has_commit(commit):  # the base may never have been installed
+        return f"this host lacks commit {commit[:12]} of {manifest.base.release}"
+    return ""
 
 
 def _fetch(site: Site, channel: Channel, bundle: PublishedBundle) -> Path:

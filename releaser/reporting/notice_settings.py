@@ -30,3 +30,8 @@ class ServiceSettings(Part):
 
     #: Apprise URLs of services that get a short notice whenever a mail is due.
     notify: Services = secret(default=())
+
+    @property
+    def extra(self) -> str:
+        """The extra with the library that sends notices."""
+        return "notify" if self.notify else ""

@@ -45,3 +45,8 @@ class S3Settings(Part):
     sources: S3Prefixes = ()
     #: The time limit of all downloads from `sources` in one run.
     sources_timeout: Limit = 300.0
+
+    @property
+    def extra(self) -> str:
+        """The extra with the client for S3."""
+        return "s3" if self.sources else ""

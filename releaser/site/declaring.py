@@ -44,3 +44,8 @@ class Part(Frozen):
     def of(cls, site: "Site | Loaded") -> Self:
         """Return the settings of a site as an instance of this class. Without the capability, return the defaults."""
         return site.settings if isinstance(site.settings, cls) else cls()
+
+    @property
+    def extra(self) -> str:
+        """The extra of releaser that these settings need, such as `s3`; empty for none."""
+        return ""

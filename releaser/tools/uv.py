@@ -193,10 +193,12 @@ class Uv(Frozen):
         on the Python of the live release as long as that fits. ToolError if none is found.
         """
         words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
+        variables = {"UV_NO_CONFIG": "0"}  # with `UV_NO_CONFIG`, as for a bundle, uv would ignore `.python-version`
         if venv is not None and os.path.exists(venv / "bin" / "python"):
-            finished = self._run(words, cwd=project, variables={"VIRTUAL_ENV": str(venv)})
+            variables["VIRTUAL_ENV"] = str(venv)
         else:
-            finished = self._run([*words, "--system"], cwd=project)  # uv fails for a venv whose interpreter is gone
+            words.append("--system")  # uv fails for a venv whose interpreter is gone
+        finished = self._run(words, cwd=project, variables=variables)
         found = Path(finished.stdout.strip())
         if not found.is_absolute() or not os.path.exists(found):
             raise self._nonsense(finished)

@@ -70,12 +70,11 @@ class Built:
             self.releases.append(site.live_id())
             self.bundles.append(self.bundle(base / f"{version}.bundle"))
             if len(self.bundles) > 1:
-                self.deltas.append(self.bundle(base / f"{version}.delta", "--base", self.bundles[-2]))
+                self.deltas.append(self.bundle(base / f"{version}.delta", "--base", "previous"))
 
-    def bundle(self, file: Path, *words: str | Path, installer: bool = False) -> Path:
-        """Write a signed bundle."""
-        without = [] if installer else ["--no-installer"]
-        self.site.releaser("bundle create", *words, "--sign", self.key, *without, "-o", file, check=0)
+    def bundle(self, file: Path, *words: str | Path) -> Path:
+        """Write a signed bundle, as docs/guides/bundles.md says: it has releaser in it, unless it is a delta."""
+        self.site.releaser("bundle create", *words, "--sign", self.key, "-o", file, check=0)
         return file
 
 
@@ -112,7 +111,9 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(
     assert (host.path / "media" / "logo.txt").is_symlink()
     assert "the bundle's file did not replace it" in str(report["problems"])
     (host.path / "media" / "logo.txt").unlink()
-    assert built.deltas[0].stat().st_size < built.bundles[1].stat().st_size / 2
+    assert built.deltas[0].stat().st_size < 1e5 < built.bundles[1].stat().st_size
+    cannot = subprocess.run([sys.executable, built.deltas[0]], capture_output=True, text=True, check=False)
+    assert "does not contain releaser: it is a delta" in cannot.stderr
     report = host.json("bundle install", built.deltas[0])
     assert (report["result"], host.live_version("alpha")) == ("updated", "1.2.0")
     assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
@@ -188,7 +189,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     (dead / "code.bundle").touch()  # as a killed run leaves it
     foreign.symlink_to(home)
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
-    file = built.bundle(tmp_path / "whole.bundle", installer=True)
+    file = built.bundle(tmp_path / "whole.bundle", "--extra", "s3")
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     assert any(one.startswith("tools/uv-") for one in names)
@@ -206,7 +207,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     # One of its own number has been killed before, as in a container, where each start gets the same.
     leaves = f'mkdir "{bundled}/0123.$$.new"; exec {sys.executable} {foreign_uv}'
     refused = subprocess.run(["sh", "-c", leaves], env=env, capture_output=True, text=True, check=False)
-    assert f"in this bundle it is for Python {manifest['python']} on {manifest['platform']}" in refused.stderr
+    assert "the bundle has releaser for Python {}.{} on ".format(*sys.version_info) in refused.stderr
     assert "Traceback" not in refused.stderr
     assert list(bundled.glob("0123.*")) == []
     assert any(one.startswith("tools/venv_releaser-") for one in names)
@@ -234,6 +235,8 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     third = subprocess.run([sys.executable, "-c", newer, file], env=env, capture_output=True, text=True, check=True)
     assert not Path(third.stdout.strip()).is_relative_to(tools)
     assert subprocess.check_output([third.stdout.strip(), "--version"], env=env)
+    in_venv = Path(third.stdout.strip()).with_name("python")
+    assert subprocess.check_output([in_venv, "-c", "import boto3"], env=env) == b""
 
 
 def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Built, host: SampleSite) -> None:
@@ -340,6 +343,10 @@ def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Bui
     target = ("--target", "3.13-manylinux_2_28_aarch64")
     told = built.site.releaser("bundle create", *target, "-o", tmp_path / "other.bundle", check=0).stderr
     assert "on other hosts, install both yourself" in told
+    told = built.site.releaser("bundle create", "--extra", "s4", "-o", file, check=2).stderr
+    assert "releaser has no extra s4" in told
+    told = built.site.releaser("bundle create", "--base", first, "-o", file, check=3).stderr
+    assert f"--base {first} is neither a bundle nor a release of the last 4 that were bundled here" in told
     nowhere = tmp_path / "missing" / "no.bundle"
     assert f"{nowhere} cannot be created" in built.site.releaser("bundle create", "-o", nowhere, check=3).stderr
     assert not file.exists()

@@ -113,10 +113,14 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
     assert "nothing newer on production" in str(follow(host, channel, "--dry-run")["would"])
     assert host.releaser("update", "--from", channel, check=0).stdout == ""
 
+    told = published.channel("publish", published.deltas[0], "--to", place.to, "--name", "production", check=3)
+    assert "could not follow the channel" in told
     second = published.publish(1, place, "--delta", published.deltas[0])
+    assert f"a delta from {published.releases[0]}" in str(follow(host, channel, "--dry-run")["would"])
     assert second["sequence"] > first["sequence"]
     report = follow(late, channel)  # which has not the base of the delta
-    assert (late.live_version("alpha"), "a delta" in str(report["steps"])) == ("1.2.0", False)
+    assert (late.live_version("alpha"), "the full bundle" in str(report["steps"])) == ("1.2.0", True)
+    assert f"as no delta fits: this host does not have the bundle of {published.releases[0]}." in report["noted"]
     for one in Path(place.to).glob(f"{second['release']}-*"):  # it is the delta that is asked for
         if one.stat().st_size == published.bundles[1].stat().st_size:
             one.rename(one.with_name("aside"))

@@ -1,6 +1,7 @@
 """Driving uv: its arguments as data, where it is found, what is made of its answers."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from releaser.errors import SandboxError, ToolError
 from releaser.system.process import Runner, Sandbox
 from releaser.tools.uv import LockBuilds, Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
 from releaser.tools.uv_arguments import local_export_arguments, lock_arguments, requirements_arguments, sync_arguments
+from tests.live.pair import interpreter
 from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 
@@ -233,6 +235,17 @@ def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:
     python = driver.find_python(tmp_path, tmp_path / "venv", request=None)
     assert driver.python_version(python) == ".".join(map(str, sys.version_info[:3]))
     assert driver.run(["cache", "dir"]).strip() == str(tmp_path / "cache")
+
+
+def test_the_version_file_counts_also_where_uv_ignores_its_settings(tmp_path: Path) -> None:
+    """A bundle is installed with `UV_NO_CONFIG`; the Python is the one that was named before it was unpacked."""
+    env = clean_environment(tmp_path / "home", tmp_path / "cache")
+    env["PATH"] = os.pathsep.join([str(interpreter(one).parent) for one in ("3.12", "3.11")] + [env["PATH"]])
+    (tmp_path / ".python-version").write_text("3.11\n", encoding="utf-8")
+    for variables in ({}, {"UV_NO_CONFIG": "1"}):
+        driver = Uv(runner=Runner(environ=env), executable=uv_executable(), timeout=60, variables=variables)
+        found = driver.find_python(tmp_path, None, request=None)
+        assert driver.python_version(found).startswith("3.11.")
 
 
 def test_an_export_is_read_whole_however_long_the_lock_is(tmp_path: Path) -> None:
