@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_figures import Program, measure, say
-from bench_sites import RELEASES, make_site
+from bench_sites import RELEASES, make_site, make_starter
 
 from tests.support.commands import console_script, uv_executable
 
@@ -50,6 +50,8 @@ def pairs(place: Path) -> Mapping[str, tuple[Program, Program, int]]:
         return Program(name=name, words=[releaser, *words], cwd=site.path, env=site.env)
 
     start = Program(name="python -c pass", words=[sys.executable, "-c", "pass"], cwd=site.path, env=site.env)
+    python = site.link.resolve() / "bin" / "python"
+    live = Program(name="the program itself", words=[python, "-c", "pass"], cwd=site.path, env=site.env)
     dry_run = Program(
         name="uv lock --upgrade --dry-run", words=[uv, "lock", "--upgrade", "--dry-run"], cwd=site.path, env=site.env
     )
@@ -58,6 +60,7 @@ def pairs(place: Path) -> Mapping[str, tuple[Program, Program, int]]:
         "--version": (own("--version", "--version"), start, 30),
         f"list, {RELEASES} releases": (own("list", "list"), start, 25),
         "exec, nothing due": (own("exec", *refresh), start, 25),
+        "starter, nothing due": (make_starter(site, run="python -c pass"), live, 25),
         "update, nothing newer": (own("update", "update"), dry_run, 9),
         "rollback": (
             Program(name="rollback", words=rollback, cwd=site.path, env=site.env),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bench_figures import BenchError, Figure, Part, Program, Table, measure
-from bench_sites import RELEASES, make_site
+from bench_sites import RELEASES, make_site, make_starter
 
 from releaser.releases import startup
 from tests.support.commands import console_script
@@ -69,15 +69,17 @@ def compare_commands(place: Path) -> Part:
         one("releaser run", releaser, "run", *program),
         one("releaser exec --refresh, nothing due", releaser, *refresh),
         one("the same, `venv` is set", releaser, *refresh, env={"RELEASER_VENV": ".venv"}),
+        make_starter(site, run="python -c pass"),
     ]
     figures = measure(programs, TURNS)
-    base, version, few, many, itself, _, refreshing, _ = figures
+    base, version, few, many, itself, _, refreshing, _, started = figures
     starts = compare_starts(site)
     found = {
         "`--version`": version.times(base),
         f"`list` of {RELEASES} releases": few.times(base),
         f"`list` of {MANY:,} releases": many.times(base),
         "`exec`, over the program itself": over(refreshing, itself, base),
+        "a starter, nothing due": started.times(itself),
         "a pinned interpreter's start: wall time": starts[1].more(starts[0]) * 1000,
         "a pinned interpreter's start: CPU": starts[1].more(starts[0], "cpu") * 1000,
     }

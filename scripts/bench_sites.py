@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_figures import Program
+
+from releaser.pipelines.bootstrap import Starter, write_starter
 from releaser.releases.contents import seal_files
+from tests.support.commands import console_script
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 
@@ -50,6 +54,15 @@ def make_site(place: Path) -> SampleSite:
         site.publish("alpha", f"1.{number}.0")
         site.releaser("update", check=0)
     return site
+
+
+def make_starter(site: SampleSite, *, run: str) -> Program:
+    """Return the start of a program by a starter whose environment is the live release of a site."""
+    starter = site.outer / "start_it.py"
+    text = Starter(name="shop", requirements=["alpha"], state=str(site.outer), run=run, limit="60s").text()
+    write_starter(starter, text.replace("NAME = 'shop'", f"NAME = {site.path.name!r}"))
+    env = {**site.env, "PATH": f"{console_script().parent}:{site.env['PATH']}"}
+    return Program(name="a starter, nothing due", words=[sys.executable, starter], cwd=site.path, env=env)
 
 
 def make_big_site(place: Path, *, functions: int = FUNCTIONS) -> SampleSite:

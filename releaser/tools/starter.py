@@ -9,28 +9,22 @@ import sys
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     del sys.path[0]  # other users may have put modules next to this file; they are not imported
 
-import contextlib
+import _signal  # type: ignore[import-not-found]  # quicker to import than `signal`, which wraps it
 import fcntl
-import glob
-import grp
-import json
 import os
-import pwd
-import re
-import shutil
-import signal
 import stat
-import subprocess
-import tempfile
 import time
-from typing import Iterator, List, NoReturn
+
+TYPE_CHECKING = False  # each start waits for imports, so functions that few starts call import the rest
+if TYPE_CHECKING:
+    from typing import Iterator, NoReturn, TextIO
 
 # The options of `releaser bootstrap`
 NAME = "app"
 REQUIREMENTS = ["app"]
 COMMAND = ["app"]
 INDEX = ""
-FIND_LINKS: List[str] = []
+FIND_LINKS: "list[str]" = []
 STATE = ""
 REFRESH = "daily"
 WAIT = "5s"
@@ -39,7 +33,7 @@ MIN_AGE = 3.0  # least days since the upload of a version, for the first start; 
 BUILD = False  # whether the first start may run code of packages, to build them
 FIRST_LIMIT = 900.0  # seconds for the first start to make the environment
 ADOPTION_LIMIT = 30.0  # seconds for releaser to adopt the environment
-RELEASER_LIMIT = 5.0  # seconds for releaser to show that it can start programs
+RELEASER_LIMIT = 5.0  # seconds for releaser to answer, in addition to WAIT
 
 
 # What you may edit
@@ -60,7 +54,7 @@ def failed(reason: str) -> int:
     return 1
 
 
-def main(venv: str, arguments: List[str]) -> int:
+def main(venv: str, arguments: "list[str]") -> int:
     """Become the application, with these arguments; return an exit status if you do something else instead."""
     become(venv, arguments)
 
@@ -74,9 +68,22 @@ class _FailedError(Exception):
 
 _GUARD = "_RELEASER_STARTER"  # the id of the process that became the application
 _MADE = ".releaser-starter"  # a file in each directory that a start makes
-_SECRET = re.compile("PASSWORD|PASSPHRASE|SECRET|TOKEN|KEY|SSH_AUTH_SOCK")  # in names of variables
-_CONTROL = re.compile("\x1b(?:\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\\[[0-?]*[ -/]*[@-~]|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+_SECRET = "PASSWORD|PASSPHRASE|SECRET|TOKEN|KEY|SSH_AUTH_SOCK"  # noqa: S105 - in names of variables
+_CONTROL = "\x1b(?:\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\\[[0-?]*[ -/]*[@-~]|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_RETRY = 3600.0  # seconds until a releaser that did not answer is asked again for updates
+# Variables that lead a program to another environment or repository
+_PYTHON_VARIABLES = ["PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX"]
+_GIT_VARIABLES = ["DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE", "PREFIX"]
+_LOOKER = "_RELEASER_LOOKED"  # the id of the process with which releaser has looked for updates
+_MISLEADING = {_LOOKER, *_PYTHON_VARIABLES, *("GIT_" + name for name in _GIT_VARIABLES)}
+_SHELL_VARIABLES = ("_", "PWD", "OLDPWD", "SHLVL")  # which releaser changes where a shell starts it
+# Variables of uv that only say how to reach and store things
+_UV_VARIABLES = [
+    "CACHE_DIR", "CREDENTIALS_DIR", "PYTHON_DOWNLOADS", "PYTHON_INSTALL_DIR", "PYTHON_CACHE_DIR", "NATIVE_TLS",
+    "SYSTEM_CERTS", "KEYRING_PROVIDER", "GITHUB_TOKEN", "OFFLINE", "LOCK_TIMEOUT", "REQUEST_TIMEOUT",
+]  # fmt: skip
+_PASSING = {"UV_" + name for name in _UV_VARIABLES}
 
 
 def state() -> str:
@@ -99,38 +106,175 @@ def project() -> str:
     return os.path.join(state(), NAME)
 
 
-def become(venv: str, arguments: List[str]) -> NoReturn:
-    """Replace this process by the application; if releaser is installed, through releaser, which looks for updates."""
+def become(venv: str, arguments: "list[str]") -> "NoReturn":
+    """Replace this process by the application. If releaser is installed, it first looks for updates when they are due.
+
+    releaser never becomes this process, so that no fault of it keeps the application from starting. It also says
+    whether a release may start. Its answer holds until a file that it depends on changes.
+    """
     words = [*(["python"] if COMMAND[0] == "-m" else []), *COMMAND, *arguments]
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
-    env.update({_GUARD: str(os.getpid())})
-    releaser = _find_releaser(venv)
-    if releaser and _is_adopted() and _works(releaser, env):
-        where = ["--project", project(), "--refresh", REFRESH, "--wait", WAIT]
-        with contextlib.suppress(OSError):
-            os.execve(releaser, [releaser, "exec", *where, "--", *words], env)
-    path = [word for word in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(word)]
-    env.update({"VIRTUAL_ENV": venv, "PATH": os.pathsep.join([f"{venv}/bin", *path])})
+    env = _environment(venv)
+    if _is_adopted() and not (_needs_no_look() and _read(_VOUCHED) == (_fingerprint(venv) or "unknown")):
+        before, answer = _fingerprint(venv), _ask_releaser(venv)
+        place = answer.get("VIRTUAL_ENV", "")
+        venv = os.path.realpath(place) if place else find_venv() or venv
+        env = _environment(venv)
+        if place and answer != _environment(place):
+            env = answer  # the settings of the project add variables, which only releaser reads
+        elif place and before and before == _fingerprint(venv):
+            _write(_VOUCHED, before)
+    env[_GUARD] = str(os.getpid())
     program = os.path.join(venv, "bin", words[0])
     if not os.path.exists(program):
         sys.exit(f"{NAME}: {program} does not exist; correct COMMAND in {os.path.abspath(__file__)}.")
+    _hold(venv)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python ignores them, and so would the application
+        _signal.signal(number, _signal.SIG_DFL)
     os.execve(program, [program, *words[1:]], env)
 
 
-def _find_releaser(venv: str) -> "str | None":
-    path = [word for word in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(word)]
-    return shutil.which("releaser", path=os.pathsep.join([*path, os.path.join(venv, "bin")]))
+def _environment(venv: str) -> "dict[str, str]":
+    """Return the environment for the application, as releaser makes it for a program."""
+    env = {name: value for name, value in os.environ.items() if name not in _MISLEADING and _passes(name)}
+    env["PATH"] = os.pathsep.join([os.path.join(venv, "bin"), *_path()])
+    return {**env, "VIRTUAL_ENV": venv, "UV_PROJECT_ENVIRONMENT": venv, "UV_NO_SYNC": "1"}
 
 
-def _works(releaser: str, env: "dict[str, str]") -> bool:
-    """True if releaser starts programs here, or has reasons to refuse that, which it will report."""
-    words = [releaser, "exec", "--project", project(), "--", "/bin/sh", "-c", ":"]
-    none = subprocess.DEVNULL
+def _path() -> "list[str]":
+    return [word for word in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(word)]
+
+
+def _passes(name: str) -> bool:
+    is_login = name.startswith("UV_INDEX_") and name.endswith(("_USERNAME", "_PASSWORD"))
+    return not name.startswith("UV_") or is_login or name.startswith(("UV_HTTP_", "UV_CONCURRENT_")) or name in _PASSING
+
+
+def _hold(venv: str) -> None:
+    """Show that a release is in use, so that releaser does not delete it, for as long as the application runs."""
     try:
-        status = subprocess.call(words, env=env, stdin=none, stdout=none, stderr=none, timeout=RELEASER_LIMIT)
-    except (OSError, subprocess.TimeoutExpired):
+        lease = os.open(os.path.join(venv, "releaser.lease"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.set_inheritable(lease, lease > 2)  # else it would be a standard stream, which was closed
+    except OSError:  # it is no release
+        pass
+
+
+_VOUCHED = ".vouched"  # the files on which the last answer of releaser depends
+_UNANSWERED = ".unanswered"  # when releaser did not answer in time
+_LOOKED = os.path.join("run", "looked")  # releaser's note of its last look and of the next one
+
+
+def _read(name: str) -> str:
+    """Return the text of a file in the state; empty if it cannot be read."""
+    try:
+        file = os.open(os.path.join(state(), name), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(file, 1 << 20).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
+
+
+def _write(name: str, text: str) -> None:
+    try:
+        with open(os.path.join(state(), name), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:  # then the next start asks again
+        pass
+
+
+def _seconds(text: str) -> float:
+    text = {"daily": "1d", "weekly": "1w"}.get(text, text)
+    return float(text[:-1]) * _UNITS[text[-1]]
+
+
+def _needs_no_look() -> bool:
+    """True if no look for updates is due, or if releaser has just been asked without an answer."""
+    try:
+        now, looked = time.time(), _read(os.path.join(".releaser", NAME, _LOOKED)).split()
+        if looked and float(looked[0]) <= now < min(float(looked[1]), float(looked[0]) + _seconds(REFRESH)):
+            return True
+        unanswered = _read(_UNANSWERED)
+        return bool(unanswered) and float(unanswered) <= now < float(unanswered) + _RETRY
+    except (ValueError, LookupError):
         return False
-    return status == 0 or 2 < status < 64  # 1: an import failed; 2: an older releaser without `exec`
+
+
+def _fingerprint(venv: str) -> str:
+    """Return a line for each file that decides which Python starts and which code it runs before the application.
+
+    It has the time of the last change of its content or its inode, which only the kernel sets.
+    """
+    seen = [venv]
+    python, libraries = os.path.realpath(os.path.join(venv, "bin", "python")), []
+    paths = [venv, os.path.join(venv, "pyvenv.cfg"), os.path.join(venv, "bin"), python]
+    paths += [os.path.join(venv, "bin", name) for name in ("python", "python3")]
+    try:
+        for lib in ("lib", "lib64"):
+            names = os.listdir(os.path.join(venv, lib)) if os.path.isdir(os.path.join(venv, lib)) else []
+            libraries += [os.path.join(venv, lib, name, "site-packages") for name in sorted(names)]
+            paths += [os.path.join(os.path.dirname(os.path.dirname(python)), lib, name, "os.py") for name in names]
+        for library in libraries:
+            for name in sorted(os.listdir(library)):
+                if name.endswith((".pth", ".start")) or name.partition(".")[0] in _START_MODULES:
+                    paths.append(os.path.join(library, name))
+                    if os.path.isdir(paths[-1]):
+                        return ""  # releaser looks into it
+        for path in paths:
+            found = os.lstat(path) if os.path.lexists(path) else None
+            seen.append(f"{path} {found and (found.st_ino, found.st_ctime_ns)}")
+    except OSError:
+        return ""
+    return "\n".join(seen)
+
+
+_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")  # which Python imports by itself
+
+
+def _ask_releaser(venv: str) -> "dict[str, str]":
+    """Let releaser look for updates; return the environment in which it starts programs, empty if it does not work.
+
+    Ends with the exit status of releaser if it has reasons to refuse, which it reports.
+    """
+    import subprocess
+
+    releaser = _find_releaser(venv)
+    if not releaser:
+        return {}
+    is_shown = sys.stderr is not None and sys.stderr.isatty()
+    options = ["--project", project(), "--refresh", REFRESH, "--wait", WAIT]
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    env["PATH"] = os.pathsep.join(_path())
+    try:
+        answer = subprocess.run(
+            [releaser, "exec", *options, "--", "cat", "/proc/self/environ"], env=env, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None if is_shown else subprocess.PIPE,
+            timeout=_seconds(WAIT) + RELEASER_LIMIT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        _write(_UNANSWERED, str(time.time()))
+        return {}
+    except (OSError, ValueError, LookupError):
+        return {}
+    found = dict(line.split("=", 1) for line in os.fsdecode(answer.stdout).split("\0") if "=" in line)
+    found = {name: value for name, value in found.items() if name not in (_LOOKER, *_SHELL_VARIABLES)}
+    found.update({name: os.environ[name] for name in _SHELL_VARIABLES if name in os.environ})
+    has_answered = answer.returncode == 0 and "VIRTUAL_ENV" in found
+    refuses = 2 < answer.returncode < 64  # 1: an import failed; 2: an older releaser without `exec`
+    if (has_answered or refuses) and answer.stderr:
+        sys.stderr.write(os.fsdecode(answer.stderr))
+    if refuses:
+        sys.exit(answer.returncode)
+    return found if has_answered else {}
+
+
+def _find_releaser(venv: str) -> "str | None":
+    import shutil
+
+    return shutil.which("releaser", path=os.pathsep.join([*_path(), os.path.join(venv, "bin")]))
 
 
 def _is_adopted() -> bool:
@@ -144,15 +288,17 @@ def _is_adopted() -> bool:
 
 def _adopt(venv: str) -> None:
     """Let releaser, if it is installed, adopt the environment; after a failure, the next try is a day later."""
-    releaser, tried = _find_releaser(venv), os.path.join(state(), ".adopted")
-    with contextlib.suppress(OSError):
-        if not releaser or _is_adopted() or time.time() - os.stat(tried).st_mtime < 86400:
-            return
+    tried = os.path.join(state(), ".adopted")
+    if _is_adopted() or (os.path.exists(tried) and time.time() - os.stat(tried).st_mtime < 86400):
+        return
+    releaser = _find_releaser(venv)
     if releaser and os.path.exists(os.path.join(project(), "uv.lock")):
-        with contextlib.suppress(OSError, _FailedError):
+        try:
             with open(tried, "w", encoding="utf-8"):
                 os.utime(tried)
             _run([releaser, "init", "--quiet", "--project", project()], state(), time.monotonic() + ADOPTION_LIMIT, {})
+        except (OSError, _FailedError):
+            pass
 
 
 def find_venv() -> str:
@@ -161,23 +307,27 @@ def find_venv() -> str:
     return venv if os.path.exists(os.path.join(venv, "bin", "python")) else ""
 
 
-@contextlib.contextmanager
-def _locked(deadline: float) -> Iterator[None]:
-    """Let one process at a time make the environment; the kernel unlocks it when that process ends in any way."""
-    with open(os.path.join(state(), ".starting"), "w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise _FailedError(f"Another start has been creating it for {FIRST_LIMIT:g} s.") from None
-                time.sleep(0.1)
-        yield
+def _lock(deadline: float) -> "TextIO":
+    """Let one process at a time make the environment, until the returned file is closed or the process has ended."""
+    file = open(os.path.join(state(), ".starting"), "w", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise _FailedError(f"Another start has been creating it for {FIRST_LIMIT:g} s.") from None
+            time.sleep(0.1)
+        else:
+            return file
 
 
 def _make_first(deadline: float) -> None:
     """Make the environment; it exists only once the symlink points to it."""
+    import contextlib
+    import glob
+    import shutil
+    import tempfile
+
     top = state()
     releases = glob.escape(os.path.join(top, ".releaser", NAME, "releases"))
     links = [os.path.join(project(), ".venv"), *glob.glob(os.path.join(releases, "*", "venv"))]
@@ -214,6 +364,9 @@ def _make_first(deadline: float) -> None:
 
 def _delete_own(directory: str) -> None:
     """Delete a directory that a start has made, and report the deletion; other directories stay."""
+    import contextlib
+    import shutil
+
     if os.path.islink(directory) or os.lstat(directory).st_uid != os.geteuid():
         return
     with contextlib.suppress(OSError):
@@ -226,6 +379,9 @@ def _delete_own(directory: str) -> None:
 
 def _pyproject() -> str:
     """Return the environment as a project that uv locks, and that releaser can keep up to date."""
+    import json
+    import re
+
     return "\n".join([
         "[project]",
         f"name = {json.dumps(re.sub('[^A-Za-z0-9]+', '-', NAME).strip('-') + '-environment')}",
@@ -265,17 +421,23 @@ def _install_by_pip(place: str, deadline: float) -> None:
     _run([os.path.join(place, "venv/bin/python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
 
 
-def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") -> None:
+def _run(words: "list[str]", place: str, deadline: float, more: "dict[str, str]") -> None:
     """Run a program until it ends or the time is up; then all processes that it started are ended, too."""
+    import contextlib
+    import re
+    import signal
+    import subprocess
+
     own = ("UV_", "PIP_", "RELEASER_") if os.path.basename(words[0]) == "releaser" else ("UV_", "PIP_")
     keys = any("git+ssh" in requirement for requirement in REQUIREMENTS)
     env = {
         name: value
         for name, value in os.environ.items()
         if name not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")
-        and (name.startswith(own) or (keys and name == "SSH_AUTH_SOCK") or not _SECRET.search(name))
+        and (name.startswith(own) or (keys and name == "SSH_AUTH_SOCK") or not re.search(_SECRET, name))
     }
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until the process to end is known
+    ending = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # until the process to end is known
     try:
         process = subprocess.Popen(
             words, cwd=place, env={**env, **more}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -295,21 +457,23 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if process.returncode:
-        output_text = _CONTROL.sub("", output.decode("utf-8", "replace"))
+        output_text = re.sub(_CONTROL, "", output.decode("utf-8", "replace"))
         raise _FailedError(output_text[-4000:].strip() or f"{words[0]} failed.")
 
 
-@contextlib.contextmanager
-def _clearing_up() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
-    own = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+def _make_or_clear_up(deadline: float) -> None:
+    """Make the environment; SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
+    import signal
+
+    ending = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    own = [number for number in ending if signal.getsignal(number) is signal.SIG_DFL]
     try:
-        for package in own:
-            signal.signal(package, lambda number, _: sys.exit(128 + number))
-        yield
+        for number in own:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
+        _make_first(deadline)
     finally:
-        for one in own:
-            signal.signal(one, signal.SIG_DFL)
+        for number in own:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _refuse_others() -> None:
@@ -318,16 +482,13 @@ def _refuse_others() -> None:
     venv = os.path.realpath(link)
     for path in (_state_as_written(), state(), project(), link, venv, os.path.join(venv, "bin")):
         for place in _way_to(path):
-            with contextlib.suppress(FileNotFoundError):
-                if _is_open(os.lstat(place)):
-                    message = (
-                        f"{place} belongs to another user, or others can write to it: run `chmod go-w {place}`, or"
-                    )
-                    where = f"STATE in {os.path.abspath(__file__)} to a directory in which only you can write"
-                    raise _FailedError(f"{message} set {where}.")
+            if os.path.lexists(place) and _is_open(os.lstat(place)):
+                message = f"{place} belongs to another user, or others can write to it: run `chmod go-w {place}`, or"
+                where = f"STATE in {os.path.abspath(__file__)} to a directory in which only you can write"
+                raise _FailedError(f"{message} set {where}.")
 
 
-def _way_to(path: str, links: int = 40) -> Iterator[str]:
+def _way_to(path: str, links: int = 40) -> "Iterator[str]":
     """Yield each directory and symlink on the way of a path, and the path."""
     above = os.path.dirname(path)
     if above != path:
@@ -350,6 +511,9 @@ def _is_open(found: os.stat_result) -> bool:
 
 def _is_own_group(number: int) -> bool:
     """True if a group is the one that useradd makes for this user alone, who lets it write by default."""
+    import grp
+    import pwd
+
     try:
         name, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(number)
     except KeyError:
@@ -357,7 +521,7 @@ def _is_own_group(number: int) -> bool:
     return group.gr_name == name and not set(group.gr_mem) - {name}
 
 
-def start(arguments: List[str]) -> int:
+def start(arguments: "list[str]") -> int:
     """Make the environment if it does not exist, and become the application."""
     if os.environ.get(_GUARD) == str(os.getpid()):
         print(f"{NAME}: COMMAND leads back to {os.path.abspath(__file__)}, so nothing would start.", file=sys.stderr)
@@ -369,11 +533,10 @@ def start(arguments: List[str]) -> int:
             deadline = time.monotonic() + FIRST_LIMIT
             os.makedirs(state(), mode=0o700, exist_ok=True)
             _refuse_others()  # another user may have made it meanwhile
-            with _locked(deadline):
+            with _lock(deadline):
                 if not find_venv():
                     starting()
-                    with _clearing_up():
-                        _make_first(deadline)
+                    _make_or_clear_up(deadline)
                     succeeded()
             venv = find_venv()
             _refuse_others()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import signal
@@ -155,7 +156,7 @@ def test_a_start_ends_in_its_time_and_takes_with_it_what_it_has_begun(shop: Shop
 
 
 def test_what_the_first_start_runs_gets_signals_as_it_does_itself(shop: Shop) -> None:
-    told = "    print(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n    return 1\n\n\ndef main"
+    told = "    import signal\n    print(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n    return 1\n\n\ndef main"
     shop.write("    return 1\n\n\ndef main", told)
     shop.program("uv", "grep ^SigBlk /proc/self/status; exit 1")
     status, stdout, stderr = shop.start()
@@ -277,13 +278,71 @@ def test_a_releaser_that_does_not_work_keeps_nothing_from_starting(shop: Shop) -
         assert shop.start()[:2] == (3, "shop venv True")
     assert (shop.bin / "asked").read_text() == "\n"
     shop.adopt()
-    assert shop.start()[:2] == (3, "shop venv True")
-    shop.program("releaser", "exit 2")  # as an older one, which has no `exec`
-    assert shop.start()[:2] == (3, "shop venv True")
+    assert shop.start() == (3, "shop venv True", "")
+    shop.program("releaser", "echo broken >&2; exit 2")  # as an older one, which has no `exec`
+    assert shop.start() == (3, "shop venv True", "")
+    shop.program("releaser", "echo not what is asked")
+    assert shop.start() == (3, "shop venv True", "")
     (shop.bin / "releaser").write_text("#!/nowhere/python\n")
     assert shop.start()[:2] == (3, "shop venv True")
-    shop.program("releaser", "exit 5")  # it refuses
-    assert shop.start()[:2] == (5, "")
+    shop.program("releaser", "echo refused >&2; exit 5")
+    assert shop.start() == (5, "", "refused")
+    shop.write("RELEASER_LIMIT = 5.0", "RELEASER_LIMIT = 0.1", limit="0.1s")
+    shop.program("releaser", "exec sleep 60")
+    assert shop.start() == (3, "shop venv True", "")
+
+
+def test_releaser_is_asked_when_a_look_is_due_or_a_file_has_changed(shop: Shop) -> None:
+    """What it answers holds until then, and the program gets the same environment in both cases."""
+    shop.has_uv()
+    shop.program("releaser", f'echo >> {shop.bin}/asked; exec {console_script()} "$@"')
+    shop.write("RELEASER_LIMIT = 5.0", "RELEASER_LIMIT = 60.0", limit="60s", run="python")
+    shop.env |= {"UV_INDEX": "none", "UV_OFFLINE": "1", "UV_INDEX_OURS_PASSWORD": "x", "GIT_DIR": "x", "_SHOWN": "1"}
+    shop.start("-c", "pass")
+    (shop.state / ".vouched").unlink()
+    asked, looked = shop.bin / "asked", shop.state / ".releaser/shop/run/looked"
+
+    def start() -> tuple[int, dict[str, str]]:
+        """Return how often releaser was asked, and what the program sees."""
+        asked.write_text("")
+        status, seen, said = shop.start("-c", "import json, os; print(json.dumps(dict(os.environ)))")
+        assert (status, said) == (0, "")
+        env = json.loads(seen)
+        return len(asked.read_text()), {name: env[name] for name in env if name != "_RELEASER_STARTER"}
+
+    first, second = start(), start()
+    assert [first[0], second[0]] == [1, 0]
+    assert first[1] == second[1]
+    place = Path(second[1]["VIRTUAL_ENV"])
+    assert second[1]["UV_INDEX_OURS_PASSWORD"] == "x"
+    assert {"UV_INDEX", "GIT_DIR"}.isdisjoint(second[1])
+    looked.write_text("1 2\n")
+    assert [start()[0] for _ in range(2)] == [1, 0]
+    next(place.glob("lib/*/site-packages")).joinpath("mine.pth").touch()
+    assert [start()[0] for _ in range(2)] == [1, 0]  # of a user who may start anything here
+    with (place / "pyvenv.cfg").open("a") as file:
+        file.write("# other\n")
+    for _ in range(2):
+        status, _, said = shop.start("-c", "pass")
+        assert (status, "bin/python or pyvenv.cfg of " in said) == (3, True)
+
+
+@pytest.mark.parametrize("is_vouched", [True, False])
+def test_a_releaser_that_hangs_is_not_asked_again_at_once(shop: Shop, *, is_vouched: bool) -> None:
+    """A release for which it has not vouched may start only once it did, or if it does not work."""
+    shop.has_uv()
+    (shop.bin / "releaser").symlink_to(console_script())
+    shop.write("RELEASER_LIMIT = 5.0", "RELEASER_LIMIT = 60.0", limit="60s")
+    shop.start()
+    shop.start()
+    (shop.state / ".releaser/shop/run/looked").write_text("1 2\n")
+    if not is_vouched:
+        (shop.state / ".vouched").unlink()
+    shop.write("RELEASER_LIMIT = 5.0", "RELEASER_LIMIT = 0.1", limit="0.1s")
+    shop.program("releaser", f"echo >> {shop.bin}/asked; exec sleep 60")
+    for _ in range(3):
+        assert shop.start() == (3, "shop venv True", "")
+    assert len((shop.bin / "asked").read_text()) == (1 if is_vouched else 3)
 
 
 def test_the_file_is_for_old_pythons(shop: Shop) -> None:
