@@ -12,6 +12,10 @@ AT_ONCE = ("O_NONBLOCK", "O_DIRECTORY", "O_PATH", "O_WRONLY", "O_RDWR")  # a pip
 # What is read in another way, by module, and why nobody can have put a pipe there.
 EXCEPTIONS = {
     "launch.py: open(reading, 'rb')": "a pipe of its own",
+    "launcher/__main__.py: open(file, encoding='utf-8')": "comes with releaser",
+    "launcher/build.py: open(path, 'rb')": "in a directory that only the installer writes to",
+    "launcher/build.py: open(requirements, encoding='utf-8')": "the same",
+    "launcher/install.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8')": "the same",
     "system/users.py: open(reading, 'rb')": "a pipe of its own",
     "system/files.py: os.open(path, os.O_RDONLY)": "a directory that releaser has just made, or a venv",
     "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",

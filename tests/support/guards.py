@@ -11,8 +11,8 @@ import pytest
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
 SPAWNING = frozenset(
-    ["candidate", "checkout", "core", "attacks", "e2e", "faults", "fleet", "kit", "live", "pipelines", "reporting",
-     "resolution", "sandbox", "serving", "system", "tools"]
+    ["candidate", "checkout", "core", "attacks", "e2e", "faults", "fleet", "kit", "launcher", "live", "pipelines",
+     "reporting", "resolution", "sandbox", "serving", "system", "tools"]
 )  # fmt: skip
 
 

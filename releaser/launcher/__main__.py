@@ -1,0 +1,85 @@
+"""Installs releaser: `python3 -m releaser.launcher /opt/releaser`, in a checkout or with a wheel on PYTHONPATH."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from releaser.launcher import build
+from releaser.launcher.build import BuildError, refuse
+from releaser.launcher.install import PYTHONS, default_link, download, install, link_program, platforms_of, run
+
+EXTRAS = ("attestations", "notify", "prometheus", "s3")
+
+
+def main() -> None:
+    """Install releaser, or another version over it."""
+    parser = argparse.ArgumentParser(prog="python3 -m releaser.launcher", description=main.__doc__)
+    parser.add_argument("directory", help="such as /opt/releaser")
+    parser.add_argument("--extra", action="append", default=[], choices=EXTRAS, help="repeatable")
+    parser.add_argument(
+        "--constraints", help="the directory of constraints.txt; default: that of the checkout or wheel"
+    )
+    parser.add_argument(
+        "--link", nargs="?", const="", help="the link for PATH; default: /usr/local/bin/releaser as root"
+    )
+    options = parser.parse_args()
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if python not in PYTHONS:
+        refuse(f"it needs one of Python {', '.join(PYTHONS)}, and this is {python}", "Start this with one of them.")
+    try:
+        with tempfile.TemporaryDirectory(prefix="releaser-install-") as scratch:
+            wheels, requirements = _fetch(scratch, options.constraints, options.extra, python)
+            install(options.directory, wheels, requirements)
+        home = os.path.abspath(options.directory)
+        print(f"releaser is installed in {home}")
+        if options.link is not None:
+            print(link_program(home, options.link or default_link()))
+    except (BuildError, OSError) as error:
+        refuse(f"it cannot be installed: {error}", getattr(error, "advice", "Correct that, and run the command again."))
+
+
+def _fetch(scratch: str, constraints: str | None, extras: Sequence[str], python: str) -> tuple[list[str], str]:
+    """Return the wheels of releaser and its requirements for all Pythons, and what pins them. Raises BuildError."""
+    source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    place, venv = os.path.join(scratch, "wheels"), os.path.join(scratch, "venv")
+    beside = constraints or (os.path.dirname(source) if source.endswith(".whl") else source)
+    pins = _read_pins([os.path.join(beside, f"constraints{one}.txt") for one in ("", *(f"-{one}" for one in extras))])
+    run([sys.executable, "-I", "-m", "venv", venv])
+    pip = (os.path.join(venv, "bin", "python"), "-I", "-m", "pip")
+    others = [one for one in PYTHONS if one != python]
+    download(pip, pins, place, [python, *others], _platforms())
+    if not source.endswith(".whl"):
+        run([*pip, "wheel", "-qq", "--disable-pip-version-check", "--no-deps", "--wheel-dir", place, source])
+        (source,) = (os.path.join(place, one) for one in os.listdir(place) if one.startswith("venv_releaser-"))
+    wheels = [os.path.join(place, one) for one in sorted(os.listdir(place)) if not one.startswith("venv_releaser-")]
+    version = os.path.basename(source).split("-")[1]
+    own = f"venv-releaser{'[' + ','.join(extras) + ']' if extras else ''}=={version}"
+    return [*wheels, source], f"{pins}{own} --hash=sha256:{build.hash_of(source)}\n"
+
+
+def _read_pins(files: Sequence[str]) -> str:
+    """Return the pins of several files, each once. Raises OSError."""
+    blocks = dict[str, None]()
+    for file in files:
+        with open(file, encoding="utf-8") as stream:
+            blocks |= dict.fromkeys(re.findall(r"(?ms)^\S.*?(?=^\S|\Z)", stream.read()))
+    return "".join(blocks)
+
+
+def _platforms() -> Sequence[str]:
+    """Return the platforms whose wheels run here. Raises BuildError."""
+    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
+    found = re.fullmatch(r"glibc 2\.(\d+)", libc or "")
+    if found is None:
+        raise BuildError("this host has another C library than glibc", "See the guide for a plain venv.")
+    return platforms_of(platform.machine(), int(found[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Builds the environment of releaser for the Python that runs this, from its wheels, without a network.
+
+With `--if-needed`, it does so only if the environment does not run. A lock keeps others out; a crash leaves the
+environment as it was, or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import getpass
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from typing import NoReturn
+
+REFUSED = 3  # the exit code of a failed preflight
+GONE = "its environment must be built again, as the Python that it was built for is gone"
+FAILED = "its environment cannot be built"
+#: A file of a directory in which releaser is installed: the hashes of its wheels.
+REQUIREMENTS = "requirements.txt"
+_REINSTALL = "Install releaser again, as its guide says."
+_LIMIT = 600  # seconds for each program
+_EXCHANGE = 2  # RENAME_EXCHANGE, see renameat2(2)
+_HERE = -100  # AT_FDCWD
+# As the command line imports it: with compiled requirements.
+_CHECK = "import releaser.commands"
+
+
+class BuildError(Exception):
+    """The environment cannot be built, and why; `advice` is the remedy."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+def main() -> None:
+    """Build the environment in the directory of this file."""
+    home = os.path.dirname(os.path.abspath(__file__))
+    try:
+        rebuild(home, only_if_needed=sys.argv[1:] == ["--if-needed"])
+    except BuildError as error:
+        refuse(str(error), error.advice)
+    except OSError as error:
+        refuse(f"{FAILED}: {error}", f"Correct that, run `{_command(home)}`, then the same command again.")
+
+
+def refuse(message: str, advice: str) -> NoReturn:
+    """End with a message, and with the exit code for it."""
+    print(f"releaser: {message}. Nothing was changed.\n{advice}", file=sys.stderr)
+    sys.exit(REFUSED)
+
+
+def rebuild(home: str, *, only_if_needed: bool) -> None:
+    """Build the environment of an installation again. Raises BuildError and OSError."""
+    if only_if_needed and runs(home):
+        return
+    if not os.access(home, os.W_OK):
+        message = f"{GONE}, and {_user()} may not write {home}"
+        raise BuildError(message, f"Run `sudo {_command(home)}`, then the same command again.")
+    with locked(home):
+        if only_if_needed and runs(home):  # another process has built it
+            return
+        make(home, os.path.join(home, REQUIREMENTS))
+        exchange(home)
+    print(f"releaser: its environment was built again, for Python {sys.version.split()[0]}.", file=sys.stderr)
+
+
+def runs(home: str) -> bool:
+    """True if the environment of an installation runs releaser."""
+    return os.path.exists(os.path.join(home, "venv", "stdlib")) and _imports(os.path.join(home, "venv"))
+
+
+@contextlib.contextmanager
+def locked(home: str) -> Iterator[None]:
+    """Lock out other builds, and wait for them first; delete the leftovers of a killed one. Raises OSError."""
+    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        shutil.rmtree(os.path.join(home, "new"), ignore_errors=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(os.path.join(home, "new"), ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def make(home: str, requirements: str) -> None:
+    """Make an environment in `new/venv` that will lie in `venv`, and try it. Raises BuildError and OSError."""
+    os.umask(0o022)
+    new, wheels = os.path.join(home, "new"), os.path.join(home, "wheels")
+    os.mkdir(new)
+    uv, venv = _unpack_uv(wheels, requirements, new), os.path.join(new, "venv")
+    # By its own name: a link such as `python3` may lead to another version one day.
+    _run(uv, "venv", "--relocatable", "--python", os.path.realpath(sys.executable), venv, cwd=new)
+    words = ("--no-index", "--find-links", wheels, "--require-hashes", "--compile-bytecode", "--link-mode", "copy")
+    _run(uv, "pip", "install", "--python", venv, *words, "--requirement", requirements, cwd=new)
+    # From the last package that Debian removes of a Python.
+    os.symlink(os.path.join(sysconfig.get_path("stdlib"), "asyncio", "__init__.py"), os.path.join(venv, "stdlib"))
+    os.unlink(os.path.join(venv, ".lock"))  # of uv, and writable for all
+    program = os.path.join(venv, "bin", "releaser")
+    os.unlink(program)
+    os.symlink(os.path.join(home, "bin", "releaser"), program)  # crontabs may name it
+    if not _imports(venv):
+        raise BuildError(f"{FAILED}: releaser does not start in it", _REINSTALL)
+    _sync(new)
+
+
+def exchange(home: str) -> None:
+    """Put the new environment in place, in one step where the file system can do that. Raises OSError."""
+    new, venv = os.path.join(home, "new", "venv"), os.path.join(home, "venv")
+    if not os.path.lexists(venv):
+        os.rename(new, venv)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, os.fsencode(new), _HERE, os.fsencode(venv), _EXCHANGE):
+        os.rename(venv, os.path.join(home, "new", "old"))
+        os.rename(new, venv)
+
+
+def pins(requirements: str) -> frozenset[str]:
+    """Return the hashes in the text of a requirements file."""
+    return frozenset(word.partition("sha256:")[2] for word in requirements.split() if word.startswith("--hash=sha256:"))
+
+
+def hash_of(path: str) -> str:
+    """Return the SHA-256 of a file. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpack_uv(wheels: str, requirements: str, place: str) -> str:
+    """Unpack the program of uv from its wheel, and return its path. Raises BuildError and OSError."""
+    with open(requirements, encoding="utf-8") as file:
+        hashes = pins(file.read())
+    for name in sorted(os.listdir(wheels)):
+        wheel = os.path.join(wheels, name)
+        if name.startswith("uv-") and hash_of(wheel) in hashes:
+            break
+    else:
+        raise BuildError(f"{FAILED}: the wheel of uv in {wheels} is missing or damaged", _REINSTALL)
+    uv = os.path.join(place, "uv")
+    with zipfile.ZipFile(wheel) as archive:
+        (inside,) = (one for one in archive.namelist() if one.endswith(".data/scripts/uv"))
+        with archive.open(inside) as source, open(uv, "wb") as target:
+            shutil.copyfileobj(source, target)
+    os.chmod(uv, 0o755)
+    return uv
+
+
+def _run(uv: str, *words: str, cwd: str) -> None:
+    """Run uv, without the settings of an administrator, such as an index. Raises BuildError."""
+    environ = {"PATH": os.defpath, "UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    environ["UV_CACHE_DIR"] = os.path.join(cwd, "cache")
+    try:
+        done = subprocess.run(
+            [uv, "--quiet", *words], cwd=cwd, env=environ, check=False, timeout=_LIMIT, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{FAILED}: uv took more than {_LIMIT} s", "Run the same command again.") from None
+    if done.returncode:
+        last = " ".join(done.stdout.split())[-600:]
+        raise BuildError(f"{FAILED}: uv reports: {last or done.returncode}", _REINSTALL)
+
+
+def _imports(venv: str) -> bool:
+    python = os.path.join(venv, "bin", "python")
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", _CHECK], cwd="/", check=False, timeout=_LIMIT, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _sync(place: str) -> None:
+    """Write the file system of a directory to disk: after a power cut, the new environment has its files."""
+    descriptor = os.open(place, os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        ctypes.CDLL(None).syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # it has no name
+        return f"user {os.geteuid()}"
+
+
+def _command(home: str) -> str:
+    return shlex.quote(os.path.join(home, "build"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Writes the directory that releaser is installed into, and its launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from releaser.launcher import build
+from releaser.launcher.build import BuildError
+
+#: The minor versions of Python that releaser has wheels for.
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# Programs in the directory of an installation, by their files here. The launcher comes last: it needs the others.
+_PROGRAMS = {"build.py": "build.py", "start.py": "start.py", "build.sh": "build", "launcher.sh": "bin/releaser"}
+_OF_A_VENV = ("include", "lib", "lib64", "pyvenv.cfg", "share")
+_GLIBC_STEPS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+_BLOCK = re.compile(r"(?ms)^\S.*?(?=^\S|\Z)")
+
+
+def install(home: str, wheels: Iterable[str], requirements: str = "") -> None:
+    """Install releaser into `home`, or another version over it, for the Python that runs this. Needs no network.
+
+    `wheels` are files, which `requirements` pins by hash; if that is empty, it is made from the wheels. Until the new
+    environment runs, everything stays as it was. After a kill, install again. A venv in `home` that has releaser, as
+    earlier versions were installed, becomes such an installation. Raises BuildError and OSError.
+    """
+    home = os.path.abspath(home)
+    _refuse_foreign(home)
+    umask = os.umask(0o022)
+    try:
+        os.makedirs(os.path.join(home, "bin"), exist_ok=True)
+        os.makedirs(os.path.join(home, "wheels"), exist_ok=True)
+        with build.locked(home):
+            _install(home, [*wheels], requirements)
+    finally:
+        os.umask(umask)
+
+
+def link_program(home: str, link: str) -> str:
+    """Make `link` lead to the launcher in `home`, and return a sentence about it; a file of others stays.
+
+    Raises OSError.
+    """
+    program = os.path.join(os.path.abspath(home), "bin", "releaser")
+    if os.path.realpath(link) == os.path.realpath(program):
+        return f"{link} is {program}"
+    if os.path.lexists(link) and not _is_ours(link):
+        return f"{link} exists, and stays; releaser is {program}"
+    os.makedirs(os.path.dirname(os.path.abspath(link)), exist_ok=True)
+    fresh = f"{link}.{os.getpid()}.new"
+    os.symlink(program, fresh)
+    os.replace(fresh, link)
+    return f"{link} is {program}"
+
+
+def default_link() -> str:
+    """Return the path of the command for this user: for all users if this is root."""
+    return "/usr/local/bin/releaser" if os.geteuid() == 0 else os.path.expanduser("~/.local/bin/releaser")
+
+
+def program_files(home: str, pythons: Sequence[str], python: str) -> dict[str, str]:
+    """Return the texts of the programs in `home`, by path; `python` is tried first when the environment is built."""
+    values = {"HOME": home, "PYTHONS": " ".join(pythons), "PYTHON": python}
+    texts = dict[str, str]()
+    for file, path in _PROGRAMS.items():
+        text = (pkgutil.get_data(__package__, file) or b"").decode()
+        if file.endswith(".sh"):
+            text = re.sub(r"@([A-Z]+)@", lambda found: shlex.quote(values[found[1]]), text)
+        texts[path] = text
+    return texts
+
+
+def supported(wheels: Iterable[str]) -> list[str]:
+    """Return the minor versions of Python, such as `3.11`, for which there is a wheel of every package."""
+    compiled = dict[str, set[str]]()
+    for wheel in wheels:
+        name, _, *tags = os.path.basename(wheel).removesuffix(".whl").split("-")
+        minors = {f"3.{minor}" for minor in re.findall(r"cp3(\d+)", tags[-3])}
+        if minors:
+            is_stable = tags[-2] == "abi3"
+            found = {
+                one for one in PYTHONS if one in minors or (is_stable and _number(one) >= min(map(_number, minors)))
+            }
+            compiled.setdefault(name, set()).update(found)
+    return [python for python in PYTHONS if all(python in minors for minors in compiled.values())]
+
+
+def kept_wheels() -> list[str]:
+    """Return the wheels that this releaser was installed from, for all Pythons; empty if no launcher started it.
+
+    Raises OSError.
+    """
+    home = os.path.dirname(sys.prefix)
+    try:
+        with open(os.path.join(home, build.REQUIREMENTS), encoding="utf-8") as file:
+            hashes = build.pins(file.read())
+        places = [os.path.join(home, "wheels", name) for name in sorted(os.listdir(os.path.join(home, "wheels")))]
+    except FileNotFoundError:
+        return []
+    return [place for place in places if build.hash_of(place) in hashes]
+
+
+def _number(python: str) -> int:
+    return int(python.partition(".")[2])
+
+
+def pin_wheels(wheels: Iterable[str]) -> str:
+    """Return a requirements file that pins wheels by hash, with one entry for all wheels of a package."""
+    pinned = dict[str, list[str]]()
+    for wheel in sorted(wheels):
+        name, version = os.path.basename(wheel).split("-")[:2]
+        pinned.setdefault(f"{name}=={version}", []).append(f" \\\n    --hash=sha256:{build.hash_of(wheel)}")
+    return "".join(f"{pin}{''.join(hashes)}\n" for pin, hashes in pinned.items())
+
+
+def download(pip: Sequence[str], pins: str, place: str, pythons: Sequence[str], platforms: Sequence[str]) -> None:
+    """Download pinned wheels for all these Pythons: those that are for one Python alone, for each of them.
+
+    Raises BuildError.
+    """
+    os.makedirs(place, exist_ok=True)
+    words = [*pip, "download", "-qq", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    words += ["--require-hashes", "--dest", place, "--implementation", "cp"]
+    words += [word for one in platforms for word in ("--platform", one)]
+    for python in pythons:
+        file = os.path.join(place, "pins.txt")
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.write(pins)
+        run([*words, "--python-version", python, "--requirement", file])
+        os.unlink(file)
+        if python == pythons[0]:
+            compiled = {name.partition("-")[0] for name in os.listdir(place) if "-cp" in name and "-abi3-" not in name}
+            pins = "".join(
+                block for block in _BLOCK.findall(pins) if re.sub(r"[-_.]+", "_", block.partition("==")[0]) in compiled
+            )
+
+
+def platforms_of(machine: str, glibc: int) -> list[str]:
+    """Return the platforms whose wheels run on a machine with glibc 2.`glibc`, the newest first (PEP 600)."""
+    found = []
+    for minor in range(glibc, 4, -1):
+        found.append(f"manylinux_2_{minor}_{machine}")
+        if minor in _GLIBC_STEPS:
+            found.append(f"{_GLIBC_STEPS[minor]}_{machine}")
+    return found
+
+
+def run(words: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+    """Run a program; its errors appear on stderr. Raises BuildError."""
+    done = subprocess.run(words, env=environ, check=False, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise BuildError(f"`{shlex.join(words[:4])} ...` failed", "See its message above.")
+
+
+def _install(home: str, wheels: Sequence[str], requirements: str) -> None:
+    """Install into a locked directory."""
+    place, made = os.path.join(home, "wheels"), os.path.join(home, "requirements.new")
+    before = set(os.listdir(place))
+    try:
+        for wheel in wheels:
+            _write(os.path.join(place, os.path.basename(wheel)), wheel)
+        with open(made, "w", encoding="utf-8") as file:
+            file.write(requirements or pin_wheels(wheels))
+        build.make(home, made)
+    except BaseException:
+        for name in set(os.listdir(place)) - before:
+            os.unlink(os.path.join(place, name))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(made)
+        raise
+    os.replace(made, os.path.join(home, build.REQUIREMENTS))
+    for path, text in program_files(home, supported(wheels), _this_python()).items():
+        target = os.path.join(home, path)
+        with open(f"{target}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(f"{target}.new", 0o644 if path.endswith(".py") else 0o755)
+        os.replace(f"{target}.new", target)
+        if path == "build":  # the launcher needs the environment
+            build.exchange(home)
+    _clean(home, {os.path.basename(wheel) for wheel in wheels})
+
+
+def _this_python() -> str:
+    """Return a name of this Python that may lead to another version later, such as /usr/bin/python3."""
+    base = os.path.dirname(os.path.realpath(sys.executable))
+    return os.path.join(base, "python3")
+
+
+def _refuse_foreign(home: str) -> None:
+    """Refuse a directory with other things. Raises BuildError and OSError."""
+    there = os.listdir(home) if os.path.exists(home) else []
+    is_ours = "build.py" in there and "wheels" in there
+    is_venv = "pyvenv.cfg" in there and os.path.exists(os.path.join(home, "bin", "releaser"))
+    if set(there) - {"bin", "wheels", "lock", "new", "requirements.new"} and not is_ours and not is_venv:
+        raise BuildError(f"{home} has other files", "Name a directory that does not exist.")
+
+
+def _clean(home: str, wheels: set[str]) -> None:
+    """Delete wheels of earlier versions, and the venv of an earlier way of installing."""
+    for name in set(os.listdir(os.path.join(home, "wheels"))) - wheels:
+        os.unlink(os.path.join(home, "wheels", name))
+    share = os.path.join(home, "share")
+    if os.path.lexists(os.path.join(home, "pyvenv.cfg")):
+        for path in (os.path.join(home, name) for name in _OF_A_VENV):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
+        for name in set(os.listdir(os.path.join(home, "bin"))) - {"releaser"}:
+            os.unlink(os.path.join(home, "bin", name))
+    if not os.path.lexists(share):
+        os.symlink(os.path.join("venv", "share"), share)
+
+
+def _is_ours(link: str) -> bool:
+    """True if a link leads to a program of releaser, or nowhere."""
+    if not os.path.islink(link):
+        return False
+    return not os.path.exists(link) or os.path.basename(os.path.realpath(link)) == "releaser"
+
+
+def _write(target: str, source: str) -> None:
+    if os.path.exists(target) and os.path.samefile(target, source):
+        return
+    shutil.copyfile(source, f"{target}.new")
+    os.chmod(f"{target}.new", stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH)
+    os.replace(f"{target}.new", target)

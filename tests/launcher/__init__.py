@@ -1,0 +1,1 @@
+"""Tests of the directory that releaser is installed into."""

@@ -1,0 +1,338 @@
+"""An installation survives the loss of its Python, an upgrade, a crash, and two starts at once."""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from releaser.launcher import install
+from releaser.launcher.__main__ import EXTRAS
+from releaser.launcher.build import BuildError
+from tests.support import snapshots
+from tests.support.commands import Finished, run, uv_executable
+from tests.support.pythons import Installation, RealPython, need_python
+from tests.support.wheels import build_wheel
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_MAIN = """\
+from releaser import __version__
+
+def main():
+    print(__version__, "%d.%d" % sys.version_info[:2], *sys.argv)
+"""
+
+
+@pytest.fixture(scope="module")
+def uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a wheel with a program that starts the real uv, which is large."""
+    directory = tmp_path_factory.mktemp("uv")
+    wheel = build_wheel(directory, "uv", "1.0", modules={})
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("uv-1.0.data/scripts/uv", f'#!/bin/sh\nexec "{uv_executable()}" "$@"\n')
+    return wheel
+
+
+@pytest.fixture
+def pythons() -> tuple[RealPython, RealPython]:
+    return need_python("3.11"), need_python("3.13")
+
+
+class Place:
+    """A tiny releaser, installed by `python`; its compiled requirement has wheels for some Pythons."""
+
+    def __init__(self, top: Path, uv: Path, python: RealPython) -> None:
+        self.top, self.uv = top, uv
+        self.home = top / "opt" / "rel easer"
+        self.python = Installation(top / "python", python)
+        self.env = {"PATH": f"{self.python.prefix}/bin:/usr/bin:/bin", "HOME": str(top)}
+
+    def wheels(self, version: str, minors: Iterable[str]) -> list[str]:
+        place = self.top / f"wheels-{version}"
+        place.mkdir(exist_ok=True)
+        modules = {
+            "releaser/__init__.py": f'__version__ = "{version}"\n',
+            "releaser/__main__.py": _MAIN,
+            "releaser/commands.py": "import compiled\n",
+        }
+        scripts = {"releaser": "releaser.__main__:main"}
+        found = [build_wheel(place, "venv-releaser", version, modules=modules, scripts=scripts, requires=["compiled"])]
+        for minor in minors:
+            tag = "cp" + minor.replace(".", "")
+            pure = build_wheel(place, "compiled", version)
+            found.append(pure.rename(str(pure).replace("py3-none-any", f"{tag}-{tag}-linux_{os.uname().machine}")))
+        return [str(self.uv), *map(str, found)]
+
+    def install(self, version: str = "1.0", minors: Iterable[str] = ("3.11", "3.13")) -> Finished:
+        wheels = self.wheels(version, minors)
+        code = "import sys; from releaser.launcher.install import install; install(sys.argv[1], sys.argv[2:])"
+        words = [str(self.python.executable), "-B", "-c", code, str(self.home), *wheels]
+        return run(words, cwd=REPOSITORY, env={**self.env, "PYTHONPATH": str(REPOSITORY)})
+
+    def exchange(self, python: RealPython) -> None:
+        """Put another minor version in the place of the Python, as an upgrade of the operating system does."""
+        (self.python.prefix / "bin").rename(self.top / "earlier bin")
+        (self.python.prefix / "lib").rename(self.top / "earlier lib")
+        for name in ("bin", "lib"):
+            (self.python.prefix / name).mkdir()
+        self.python.upgrade(python)
+
+    def start(self, *words: str, check: int | None = 0, env: dict[str, str] | None = None) -> Finished:
+        return run([self.home / "bin" / "releaser", *words], cwd=self.top, env={**self.env, **(env or {})}, check=check)
+
+
+@pytest.fixture
+def place(tmp_path: Path, uv: Path, pythons: tuple[RealPython, RealPython]) -> Place:
+    made = Place(tmp_path, uv, pythons[0])
+    assert made.install().returncode == 0
+    return made
+
+
+def shown(place: Place, version: str, minor: str, *words: str) -> str:
+    return " ".join([version, minor, f"{place.home}/bin/releaser", *words]) + "\n"
+
+
+def test_the_launcher_starts_releaser_with_its_arguments(place: Place) -> None:
+    done = place.start("update", "a b")
+    assert (done.stdout, done.stderr) == (shown(place, "1.0", "3.11", "update", "a b"), "")
+
+
+def exchanged(place: Place, new: RealPython) -> None:
+    place.exchange(new)
+
+
+def gone(place: Place, new: RealPython) -> None:
+    place.python.delete()
+    place.env["PATH"] = f"{new.executable.parent}:/usr/bin:/bin"
+
+
+def other_version_at_its_path(place: Place, new: RealPython) -> None:
+    python = place.home / "venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(new.executable)
+    exchanged(place, new)
+
+
+def partly_removed(place: Place, new: RealPython) -> None:
+    """As in the middle of an upgrade."""
+    library = place.python.prefix / "lib" / "python3.11"
+    real = library.resolve()
+    library.unlink()
+    library.mkdir()
+    for path in real.iterdir():
+        if path.name not in ("asyncio", "ctypes", "zipfile.py"):
+            (library / path.name).symlink_to(path)
+    place.env["PATH"] = f"{new.executable.parent}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize("lose", [exchanged, gone, other_version_at_its_path, partly_removed])
+def test_it_survives_the_loss_of_its_python(place: Place, pythons: tuple[RealPython, RealPython], lose: object) -> None:
+    assert callable(lose)
+    lose(place, pythons[1])
+    done = place.start("update")
+    said = f"releaser: its environment was built again, for Python {pythons[1].version}.\n"
+    assert (done.stdout, done.stderr) == (shown(place, "1.0", "3.13", "update"), said)
+    assert place.start("update").stderr == ""
+    by_crontab = run([place.home / "venv" / "bin" / "releaser"], cwd=place.top, env=place.env, check=0)
+    assert by_crontab.stdout == shown(place, "1.0", "3.13")
+
+
+def without_a_python(place: Place) -> None:
+    (place.home / "build").write_text((place.home / "build").read_text().replace("'3.11 3.13'", "3.14"))
+    place.env["PATH"] = "/nonexistent"
+
+
+def without_uv(place: Place) -> None:
+    next((place.home / "wheels").glob("uv-*")).unlink()
+
+
+def with_an_exchanged_wheel(place: Place) -> None:
+    wheel = next((place.home / "wheels").glob("compiled-*cp313-linux*"))
+    build_wheel(place.top, "compiled", "1.0", modules={"compiled.py": "print()"}).replace(wheel)
+
+
+NO_PYTHON = (
+    "releaser: it needs one of Python 3.14, and none was found. Nothing was changed.\n"
+    "Install one, then run the same command again. For a newer Python, install a newer releaser.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (without_a_python, re.escape(NO_PYTHON)),
+        (
+            without_uv,
+            r"releaser: its environment cannot be built: the wheel of uv in .*/wheels is missing or damaged\."
+            r" Nothing was changed\.\nInstall releaser again, as its guide says\.\n",
+        ),
+        (
+            with_an_exchanged_wheel,
+            r"releaser: its environment cannot be built: uv reports: (?s:.*)[Hh]ash(?s:.*)"
+            r" Nothing was changed\.\nInstall releaser again, as its guide says\.\n",
+        ),
+    ],
+)
+def test_it_says_what_to_do_when_it_cannot_build(
+    place: Place, pythons: tuple[RealPython, RealPython], spoil: object, said: str
+) -> None:
+    assert callable(spoil)
+    place.exchange(pythons[1])
+    spoil(place)
+    before = snapshots.tree(place.home)
+    done = place.start("update", check=3)
+    assert done.stdout == ""
+    assert re.fullmatch(said, done.stderr)
+    assert snapshots.tree(place.home) == before
+
+
+@pytest.fixture
+def open_place(uv: Path, pythons: tuple[RealPython, RealPython]) -> Iterator[Place]:
+    """An installation that every user may start."""
+    top = Path(tempfile.mkdtemp(prefix="launcher-"))
+    try:
+        top.chmod(0o755)
+        made = Place(top, uv, pythons[0])
+        assert made.install().returncode == 0
+        yield made
+    finally:
+        shutil.rmtree(top)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_given_the_command(open_place: Place, pythons: tuple[RealPython, RealPython]) -> None:
+    place = open_place
+    place.exchange(pythons[1])
+    become = ("setpriv", "--reuid=65534", "--clear-groups")
+    done = run([*become, place.home / "bin" / "releaser"], cwd=place.top, env=place.env, check=3)
+    assert done.stderr.splitlines() == [
+        "releaser: its environment must be built again, as the Python that it was built for is gone, and nobody may not"
+        f" write {place.home}. Nothing was changed.",
+        f"Run `sudo '{place.home}/build'`, then the same command again.",
+    ]
+    assert "built again" in run([place.home / "build"], cwd=place.top, env=place.env, check=0).stderr
+    assert place.start().stdout == shown(place, "1.0", "3.13")
+
+
+def test_two_starts_at_once_build_it_once(place: Place, pythons: tuple[RealPython, RealPython]) -> None:
+    place.exchange(pythons[1])
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda _: place.start("update"), range(3)))
+    assert {one.stdout for one in ended} == {shown(place, "1.0", "3.13", "update")}
+    assert "".join(one.stderr for one in ended).count("built again") == 1
+
+
+# An installation that is killed before it renames a file for the so-many-th time.
+_KILLED = """\
+import os, signal, sys
+from releaser.launcher import build, install
+left = int(sys.argv[1])
+
+def counted(function):
+    def call(*words, **options):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*words, **options)
+    return call
+
+for name in ("replace", "rename"):
+    setattr(os, name, counted(getattr(os, name)))
+install.build.exchange = counted(install.build.exchange)
+install.install(sys.argv[2], sys.argv[3:])
+print("installed")
+"""
+
+
+@pytest.mark.slow
+def test_an_upgrade_that_is_killed_leaves_one_of_the_two_and_is_repeated(place: Place) -> None:
+    wheels = place.wheels("2.0", ["3.11", "3.13"])
+    states, kept = list[str](), place.top / "kept"
+    shutil.copytree(place.home, kept, symlinks=True)
+    for number in itertools.count(1):
+        words = [str(place.python.executable), "-B", "-c", _KILLED, str(number), str(place.home), *wheels]
+        done = run(words, cwd=REPOSITORY, env={**place.env, "PYTHONPATH": str(REPOSITORY)})
+        states.append(place.start().stdout.split()[0])
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+        if states[-1] == "2.0":
+            shutil.rmtree(place.home)
+            shutil.copytree(kept, place.home, symlinks=True)
+    assert (states[0], states[-1]) == ("1.0", "2.0")
+    assert len(states) > 10
+    names = {"bin", "build", "build.py", "lock", "requirements.txt", "share", "start.py", "venv", "wheels"}
+    assert set(os.listdir(place.home)) == names
+    assert {name.split("-")[1] for name in os.listdir(place.home / "wheels") if not name.startswith("uv-")} == {"2.0"}
+
+
+def test_a_venv_becomes_an_installation(tmp_path: Path, uv: Path, pythons: tuple[RealPython, RealPython]) -> None:
+    place = Place(tmp_path, uv, pythons[0])
+    run([place.python.executable, "-m", "venv", "--without-pip", place.home], cwd=tmp_path, env=place.env, check=0)
+    (place.home / "bin" / "releaser").write_text("#!/bin/sh\necho earlier\n")
+    assert place.install().returncode == 0
+    assert place.start().stdout == shown(place, "1.0", "3.11")
+    assert os.listdir(place.home / "bin") == ["releaser"]
+    assert not (place.home / "pyvenv.cfg").exists()
+
+
+def test_a_directory_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "manage.py").touch()
+    before = snapshots.tree(tmp_path)
+    with pytest.raises(BuildError, match="has other files"):
+        install.install(str(tmp_path / "shop"), [])
+    assert snapshots.tree(tmp_path) == before
+
+
+def test_an_installation_that_fails_changes_nothing(place: Place) -> None:
+    before = snapshots.tree(place.home)
+    done = place.install("2.0", ["3.13"])  # without a wheel for this Python
+    assert "compiled" in done.stderr
+    assert snapshots.tree(place.home) == before
+    assert place.start().stdout == shown(place, "1.0", "3.11")
+
+
+def test_a_link_never_replaces_a_file_of_others(place: Place, tmp_path: Path) -> None:
+    program = f"{place.home}/bin/releaser"
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "script").write_text("mine")
+    (links / "other").symlink_to("/bin/true")
+    (links / "dangling").symlink_to(tmp_path / "earlier" / "bin" / "releaser")
+    for name in ("script", "other"):
+        assert install.link_program(str(place.home), str(links / name)).startswith(f"{links / name} exists, and stays")
+    assert ((links / "script").read_text(), (links / "other").readlink()) == ("mine", Path("/bin/true"))
+    for name in ("new", "dangling"):
+        assert install.link_program(str(place.home), str(links / name)) == f"{links / name} is {program}"
+        assert (links / name).readlink() == Path(program)
+
+
+@pytest.mark.parametrize(
+    ("wheels", "pythons"),
+    [
+        (["a-1-py3-none-any.whl"], ["3.11", "3.12", "3.13", "3.14"]),
+        (["a-1-cp311-cp311-linux_x86_64.whl", "a-1-cp313-cp313-linux_x86_64.whl"], ["3.11", "3.13"]),
+        (["a-1-cp312-abi3-linux_x86_64.whl", "b-1-cp311-cp311-linux_x86_64.whl"], []),
+        (["a-1-cp38-abi3-linux_x86_64.whl", "b-1-cp314-cp314-linux_x86_64.whl"], ["3.14"]),
+        (["a-1-1-cp311.cp312-none-linux_x86_64.whl"], ["3.11", "3.12"]),
+    ],
+)
+def test_it_knows_the_pythons_that_wheels_are_for(wheels: list[str], pythons: list[str]) -> None:
+    assert install.supported(wheels) == pythons
+
+
+def test_it_has_wheels_for_each_python_and_extra_of_the_project() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [one.rpartition(" ")[2] for one in project["classifiers"] if "Python :: 3." in one]
+    assert list(install.PYTHONS) == named
+    assert list(EXTRAS) == sorted(project["optional-dependencies"])
