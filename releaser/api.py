@@ -69,8 +69,8 @@ def require(
 
     That is the version in the release of this program, or, for a program outside of the site's releases, in the live
     one. If it does not fit, and `refresh` is given, such as `daily`, the site is updated as by `releaser exec
-    --refresh`, for at most `wait`. A program in a release is restarted once in the live one if that fits, so call this
-    before anything else. Raises RequirementError if no version fits.
+    --refresh`, for at most `wait`, even if no look is due yet. A program in a release is restarted once in the live one
+    if that fits, so call this before anything else. Raises RequirementError if no version fits.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -96,7 +96,7 @@ def require(
         if newer and wanted.specifier.contains(newer, prereleases=True):
             _restart(place, own)
         elif times and may_look:
-            reason = look(place, *times, say=False)
+            reason = look(place, *times, say=False, anyway=True)
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
     message = (
         f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {reason}' if reason else ''}"

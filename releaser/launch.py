@@ -27,6 +27,7 @@ GUARD = "_RELEASER_LOOKED"
 WAIT = "5s"
 _OPTIONS = ("--", "--project", "--json", "--verbose", "--quiet", "--help")
 _RETRY = 3600.0  # seconds until a failed look, for example without a network, is repeated
+_AT_ONCE = 1  # seconds between two updates, if each is wanted
 _SOON = 600.0  # seconds, at least, until a look that found a pause without an end, or another update, is repeated
 _COUNTED = (0, 5, 6, 7)  # exit codes of an update that reached its tests, or found nothing
 _UNMAPPED = 65534  # the kernel's id for users that a user namespace does not know
@@ -187,17 +188,17 @@ def _fill_standard() -> None:
     os.close(descriptor)
 
 
-def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
+def look(place: Place, every: float, wait: float, *, say: bool = True, anyway: bool = False) -> str:
     """Look for updates, if the last look is at least `every` seconds ago, and wait at most `wait` seconds for it.
 
     Any error is only a line on stderr, as the program has to start. Returns that line. Without `say`, nothing is
-    printed, and a look by another program is waited for.
+    printed, and a look by another program is waited for. With `anyway`, only a look that ends during this call counts.
     """
     if os.environ.get(GUARD) == str(os.getpid()):
         return "this start has already looked for updates"
     try:
         _fill_standard()
-        problem = _look(place, every, wait, is_patient=not say)
+        problem = _look(place, every, wait, is_patient=not say, anyway=anyway)
     except Exception as error:  # noqa: BLE001 - no error keeps a program from starting
         problem = f"could not look for updates: {error}"
     if problem and say and sys.stderr is not None:
@@ -207,10 +208,10 @@ def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
     return problem
 
 
-def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
-    path, deadline = f"{place.state_dir}/{LOOKED}", time.monotonic() + wait
+def _look(place: Place, every: float, wait: float, *, is_patient: bool, anyway: bool) -> str:
+    path, deadline, begun = f"{place.state_dir}/{LOOKED}", time.monotonic() + wait, time.time()
     try:
-        if not _is_due(read_file(path), every):
+        if not anyway and not _is_due(read_file(path), every):
             return ""
     except FileNotFoundError:
         pass
@@ -225,12 +226,14 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
             os.close(descriptor)
             return f"another program is still looking for updates after {wait:g} s" if is_patient else ""
         time.sleep(0.1)
-    if not _is_due(os.pread(descriptor, 100, 0), every):
+    stamp = os.pread(descriptor, 100, 0)
+    has_just_looked = stamp and os.fstat(descriptor).st_mtime > begun
+    if has_just_looked if anyway else not _is_due(stamp, every):
         os.close(descriptor)
         return ""
     _note(descriptor, min(every, _RETRY))  # so that a killed look is repeated, but not at once
     os.environ[GUARD] = str(os.getpid())
-    reading = _start_update(place, every, descriptor)
+    reading = _start_update(place, every, descriptor, anyway=anyway)
     os.close(descriptor)
     with open(reading, "rb") as pipe:
         if not select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
@@ -272,7 +275,7 @@ def _note(descriptor: int, seconds: float, due_at: str | None = None) -> None:
     os.ftruncate(descriptor, len(stamp))
 
 
-def _start_update(place: Place, every: float, lock: int) -> int:
+def _start_update(place: Place, every: float, lock: int, *, anyway: bool) -> int:
     """Start an update in a new session, not as a child of this process, so that it may outlive the process.
 
     Returns the reading end of a pipe, which gets the error of the update, if any, and is closed at its end.
@@ -283,7 +286,7 @@ def _start_update(place: Place, every: float, lock: int) -> int:
         try:
             os.setsid()
             if not os.fork():
-                _update(place, every, lock, writing)
+                _update(place, every, lock, writing, anyway=anyway)
         finally:
             os._exit(0)
     os.close(writing)
@@ -292,7 +295,7 @@ def _start_update(place: Place, every: float, lock: int) -> int:
     return reading
 
 
-def _update(place: Place, every: float, lock: int, pipe: int) -> None:
+def _update(place: Place, every: float, lock: int, pipe: int, *, anyway: bool) -> None:
     """Update the site, record when to look again, and write an error to the pipe; keeps the lock until then."""
     import json
     import signal
@@ -305,7 +308,7 @@ def _update(place: Place, every: float, lock: int, pipe: int) -> None:
     os.chdir("/")
     close_all_but(lock, pipe)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    environ = {**os.environ, "RELEASER_EVERY": f"{every}s", "RELEASER_JITTER": "0"}
+    environ = {**os.environ, "RELEASER_EVERY": f"{_AT_ONCE if anyway else every}s", "RELEASER_JITTER": "0"}
     status, output, _ = run_releaser(["update", "--if-due", "--json", "--project", place.root], environ)
     answer = json.loads(output) if output else {}
     _note(lock, every if status in _COUNTED else min(every, _RETRY), answer.get("due_at"))

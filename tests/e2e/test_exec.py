@@ -205,7 +205,9 @@ def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> Non
 
 @pytest.mark.story
 def test_a_program_that_requires_more_updates_and_restarts_itself_once(make_site: SiteFactory) -> None:
-    site = make_site.adopted(due="1.1.0")
+    site = make_site.adopted()
+    start(site)
+    site.publish("alpha", "1.1.0")  # after the look of this day
     (site.outer / "tool.py").write_text(REQUIRING, encoding="utf-8")
     # The program finds releaser where the tests have it; programs of sites have it among their packages.
     paths = os.pathsep.join([str(Path(releaser.__file__).parents[1]), sysconfig.get_path("purelib")])
@@ -213,3 +215,12 @@ def test_a_program_that_requires_more_updates_and_restarts_itself_once(make_site
     finished = site.releaser("exec", "--", "sh", "-c", script, check=0)
     first, second, *rest = finished.stdout.splitlines()
     assert (first, rest) == (second, ["1.1.0", "1.1.0"])
+    assert looks(site) == [0, 0]
+    site.publish("alpha", "1.2.0")
+    finished = site.releaser("exec", "--", "sh", "-c", script, check=0)
+    assert finished.stdout.splitlines()[1:] == ["1.1.0", "1.1.0"]  # which is enough
+    (site.outer / "tool.py").write_text(REQUIRING.replace("1.1", "1.3"), encoding="utf-8")
+    for _ in range(2):
+        finished = site.releaser("exec", "--", "sh", "-c", script, check=1)
+        assert "RequirementError: alpha>=1.3 is required, but " in finished.stderr
+    assert looks(site) == [0, 0, 0, 0]
