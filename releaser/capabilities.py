@@ -67,8 +67,12 @@ class Capability(Frozen):
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
-    #: Functions that return what keeps the updates of a site from starting now, as a `Due`; None if nothing does.
+    #: Functions that return what keeps the updates of a site from starting now, as a `Due`; None if nothing does. Each
+    #: gets the site, and the facts that set a run apart, by their keys.
     delays: Names = ()
+    #: Functions that return the packages that wait in an update, as `PackageWait`: each gets the site, the moment at
+    #: which the update begins, and `regardless`, which is true if a person wants it now.
+    package_waits: Names = ()
     #: Functions that return the first moment, not before another one, at which an update of a site may begin.
     openings: Names = ()
     #: Functions that return remarks about releases, by their ids, from the state directory.
@@ -173,9 +177,6 @@ CAPABILITIES = (
     ),
     Capability(name="adoption", adopters=("pipelines.adopt.Venvs",)),
     Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),
-    Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
-    Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),
-    Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
@@ -231,6 +232,20 @@ CAPABILITIES = (
         statuses=("pipelines.pause_status.PauseStatus",),
         commands=("commands.pause",),
     ),
+    Capability(
+        name="windows of packages",
+        settings=("site.package_windows.PackageSettings",),
+        rules=("locks.rules.ClosedWindow", "locks.rules.Reviewed"),
+        sources=("sources.open_packages.OpenPackages",),
+        gates=("gates.package_windows.PackageWindows", "gates.package_windows.StayingCommits"),
+        delays=("pipelines.package_windows.find_delay",),
+        package_waits=("site.package_windows.find_waits",),
+        reported=("locks.blocks.PackageWaits", "site.package_windows.OpenPackages"),
+        statuses=("pipelines.package_status.PackageStatus",),
+    ),
+    Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
+    Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),
+    Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(
         name="proposals",
         state=("releases.proposal.PROPOSAL",),

@@ -40,6 +40,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("key proposal", "proposal"): "the branch that is pushed for review",
     ("finding proposal-taken-over", "proposal"): "the branch that is pushed for review",
     ("setting window", "window"): "the name of the setting",
+    ("setting packages", "window"): "the name of a key",
     ("key origin", "origin"): "the place from which a setting comes",
     ("architecture.md", "kept by"): "the object that keeps a release ready",
     ("reliability.md", "no good"): "no release that is good",

@@ -130,7 +130,7 @@ def update(
         raise UsageError(message, "Name the packages, or omit --if-locked.")
     ctx = replace(ctx, asked=asked_in("update", given))
     asked = tuple(one.section(value) for one, value in ctx.asked)
-    timing = due.Timing(if_due=if_due, now=now, by_rules=not names)
+    timing = due.Timing(if_due=if_due, now=now, by_rules=not names, named=bool(names))
     if asked:
         timing = replace(timing, apart=due.set_apart(asked))
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}

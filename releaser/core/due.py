@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from releaser.capabilities import gather
+from releaser.locks.blocks import PackageWait
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
 
@@ -35,6 +36,8 @@ class Due(Frozen):
     advice: str = "To update now, run `releaser update --now`."
     #: The facts with which an update by the rules of the site may start in spite of the reason; empty if none may.
     anyway: tuple[Section, ...] = ()
+    #: True if that holds for packages that a person names, too.
+    for_named: bool = False
 
     def known(self, otherwise: datetime) -> datetime:
         """Return the time, or another one if it is unknown."""
@@ -46,6 +49,11 @@ class Due(Frozen):
         return self.at.isoformat(timespec="seconds") if self.at else None
 
 
-def find_delay(site: Site) -> Due | None:
-    """Return what a capability has against the start of updates; None if they may start."""
-    return next(filter(None, (find(site) for find in gather("delays"))), None)
+def find_delay(site: Site, apart: frozenset[str] = frozenset()) -> Due | None:
+    """Return what a capability has against the start of updates, `apart` as in `Timing`; None if they may start."""
+    return next(filter(None, (find(site, apart) for find in gather("delays"))), None)
+
+
+def find_package_waits(site: Site, at: datetime, *, regardless: bool = False) -> tuple[PackageWait, ...]:
+    """Return the packages that wait in an update which begins `at` a moment; `regardless` of windows with `--now`."""
+    return tuple(wait for find in gather("package_waits") for wait in find(site, at, regardless=regardless))

@@ -90,8 +90,12 @@ class Source(ABC):
 
     def reason_to_stay(self, wanted: Wanted, resolution: Resolution, *, is_new: bool) -> str:
         """Return why no release is built from the lock, of which `is_new` says if it is not live; empty to build."""
-        only = ", ".join(sorted(wanted.work.only))
-        return "" if is_new else f"no newer version of {only} is permitted" if only else "everything is up to date"
+        if is_new:
+            return ""
+        only = wanted.work.only
+        blocks = [f"{one.name} {one.version}: {one.why}" for one in resolution.on_hold if one.name in only]
+        reason = "; ".join([f"no newer version of {', '.join(sorted(only))} is permitted", *blocks])
+        return reason if only else "everything is up to date"
 
     def search(self, wanted: Wanted) -> ResolveAgain | None:
         """Return what resolves another lock after a failure, without what failed; None if this lock is the only one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from releaser.system.frozen import Frozen
 from releaser.system.sections import Section
 from releaser.system.words import first_few
@@ -14,7 +16,7 @@ class Block(Frozen):
     version: str = ""
     reason: str
     #: `person`, `rollback` if it was rolled back, `tests` if they fail with it, `undecided` if a search ended before
-    #: the cause was known; or the rule: `ignore`, `policy`, `age`, `constraint`, `downgrade`.
+    #: the cause was known; or the rule: `ignore`, `window`, `publish`, `policy`, `age`, `constraint`, `downgrade`.
     by: str = "rollback"
     #: Since when, as ISO 8601, if that is known.
     since: str = ""
@@ -38,6 +40,26 @@ class Block(Frozen):
     def __post_init__(self) -> None:
         if self.by == "activation":  # as earlier versions wrote it
             object.__setattr__(self, "by", "rollback")
+
+
+class PackageWait(Frozen):
+    """The packages of a pattern in an update: whether they wait, and until when."""
+
+    #: The pattern of names.
+    packages: str
+    #: Why they stay at their versions; empty if they do not.
+    reason: str = ""
+    #: `window`, or `publish` if they wait for a review.
+    by: str = "window"
+    #: When the window opens; None for a review.
+    until: datetime | None = None
+
+
+class PackageWaits(Section):
+    """The packages that wait in an update, although the update may begin."""
+
+    #: By pattern; for each package, its exact name or else the first pattern that matches counts.
+    package_waits: tuple[PackageWait, ...] = ()
 
 
 class CulpritsSection(Section):

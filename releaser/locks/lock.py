@@ -280,6 +280,11 @@ class Change(Frozen):
     dragged_by: tuple[str, ...] = ()
 
     @property
+    def moves(self) -> bool:
+        """True if the package is neither added nor removed."""
+        return self.old is not None and self.new is not None
+
+    @property
     def introduced(self) -> str:
         """The new versions, comma-separated; empty without any."""
         before = (self.old or "").split(", ")

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import make
-from releaser.locks.blocks import Block
+from releaser.locks.blocks import Block, PackageWait
 from releaser.locks.versions import (
     Age,
     Upgrade,
@@ -21,6 +21,7 @@ from releaser.locks.versions import (
     ceiling,
     is_newer,
     is_older,
+    look_up,
     parse_version,
     permits,
     series_of,
@@ -94,6 +95,8 @@ class Rules(Frozen):
     fixes: Mapping[str, str] = field(default_factory=dict)
     #: The packages that an update upgrades, with their dependencies; empty for all.
     only: frozenset[str] = frozenset()
+    #: The packages that wait, as in `PackageWaits`.
+    waits: tuple[PackageWait, ...] = ()
 
     @property
     def unasked(self) -> frozenset[str]:
@@ -139,12 +142,16 @@ class Rules(Frozen):
         return self.packages.live.get(name, self.packages.locked.get(name))
 
     def keeps(self, name: str) -> bool:
-        """True if a person keeps a package as it is."""
-        return self.held_at(name) is not None or self.ignores(name)
+        """True if a package stays as it is, whatever is newer."""
+        return self.held_at(name) is not None or self.ignores(name) or self.find_wait(name) is not None
 
     def ignores(self, name: str) -> bool:
         """True if the setting `ignore` keeps a package at its locked version."""
         return name in self.packages.locked and any(fnmatchcase(name, pattern) for pattern in self.policy.ignored)
+
+    def find_wait(self, name: str) -> PackageWait | None:
+        """Return why a locked package waits; None if it does not."""
+        return find_wait(self.waits, name) if name in self.packages.locked else None
 
     def failed_versions(self, name: str) -> tuple[str, ...]:
         """Return the versions of a package that failed before."""
@@ -206,7 +213,7 @@ class Rules(Frozen):
         live = self.packages.live_version(name)
         if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # others of several may go up
             return live or None
-        return self.base(name) if self.ignores(name) else None
+        return self.base(name) if self.keeps(name) else None
 
 
 class Wanted(Frozen):
@@ -338,6 +345,24 @@ class Ignored(Rule):
     def objection(self, wanted: Wanted) -> str:
         """Object to every other version."""
         return "`ignore` names it" if wanted.is_move and wanted.rules.ignores(wanted.name) else ""
+
+
+class ClosedWindow(Rule):
+    """A package whose window is closed stays at the locked version."""
+
+    name = "window"
+    remedy = "`releaser update --now {name}`"
+
+    def objection(self, wanted: Wanted) -> str:
+        """Object to every other version."""
+        wait = wanted.rules.find_wait(wanted.name) if wanted.is_move else None
+        return wait.reason if wait is not None and wait.by == self.name else ""
+
+
+class Reviewed(ClosedWindow):
+    """A package that goes live only after a review stays at the locked version."""
+
+    name = "publish"
 
 
 class Downgrade(Rule):
@@ -496,6 +521,18 @@ def find_below(rules: Rules, failed: Block) -> str | None:
 
 
 RULES: tuple[Rule, ...] = make("rules")
+
+
+def find_wait(waits: Iterable[PackageWait], name: str) -> PackageWait | None:
+    """Return why a package waits; None if it does not."""
+    found = look_up(name, [(wait.packages, wait) for wait in waits], None)
+    return found if found is not None and found.reason else None
+
+
+def find_command(by: str, name: str) -> str:
+    """Return the command that lets in a version that is blocked `by` a rule; empty if only a setting does."""
+    remedy = find_remedy(by, name)
+    return remedy if remedy.startswith("`releaser ") else ""
 
 
 def find_remedy(by: str, name: str) -> str:

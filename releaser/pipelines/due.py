@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import is_normalized_name
 
 from releaser.core.change import retry_failed_actions
-from releaser.core.due import GOES_LIVE, Due, find_delay
+from releaser.core.due import GOES_LIVE, Due, find_delay, find_package_waits
 from releaser.core.follow_up import read_pending
+from releaser.core.gate import find_opening as find_start
 from releaser.core.run import Run, new_log
 from releaser.errors import ExitCode, PreflightError, UsageError
+from releaser.locks.blocks import PackageWaits
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
@@ -67,14 +69,18 @@ class Timing(Frozen):
     apart: frozenset[str] = frozenset()
     #: True if the rules of the site choose among all packages: no channel, and no named packages.
     by_rules: bool = True
+    #: True if a person has named the packages.
+    named: bool = False
 
 
-def find_due(site: Site, *, if_due: bool, apart: frozenset[str] = frozenset(), by_rules: bool = True) -> Due:
+def find_due(
+    site: Site, *, if_due: bool, apart: frozenset[str] = frozenset(), by_rules: bool = True, named: bool = False
+) -> Due:
     """Return when an update may start; with `if_due`, also wait until it is due. The rest is as in `Timing`."""
-    delay = find_delay(site)
+    delay = find_delay(site, apart)
     if delay is None:
         return _find_due(site, if_due=if_due, apart=apart)
-    if not (delay.anyway and by_rules):
+    if not (delay.anyway and (by_rules or (named and delay.for_named))):
         return delay
     return replace(_find_due(site, if_due=if_due, apart=apart | set_apart(delay.anyway)), anyway=delay.anyway)
 
@@ -178,8 +184,7 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
 
     With `if_due`, first wait for the `jitter` of the site, and start no run if no earlier one has to be finished.
     """
-    if not timing.now:
-        pipeline = partial(_in_window, pipeline=pipeline, timing=timing)
+    pipeline = partial(_in_window, pipeline=pipeline, timing=timing)
     if not timing.if_due:
         return run_session(request, pipeline)
     try:
@@ -189,10 +194,10 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     with _alone(site) as alone:
         if not alone:
             return _report(site, request, Due(at=datetime.now(UTC), reason="another update is waiting or running"))
-        due = find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
+        due = _find_start(site, timing, if_due=True)
         if not due.reason:
             _wait(site, request, due)
-            due = find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
+            due = _find_start(site, timing, if_due=True)
         if not due.reason or site.findings:
             return run_session(request, pipeline)
         if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
@@ -202,13 +207,26 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
 
 def plan_when_due(site: Site, timing: Timing, plan: Callable[..., Plan], asked: Sequence[Section] = ()) -> Plan:
     """Return the plan of an update, and whether it would wait; `asked` are the facts with which it begins."""
-    due = (
-        Due(at=None)
-        if timing.now
-        else find_due(site, if_due=timing.if_due, apart=timing.apart, by_rules=timing.by_rules)
-    )
-    found = plan(site, (*asked, *due.anyway))
+    due = _find_start(site, timing, if_due=timing.if_due)
+    found = plan(site, (*asked, *due.anyway, *_list_waits(site, timing)))
     return replace(found, would=(due.reason, *found.would)) if due.reason else found
+
+
+def _find_start(site: Site, timing: Timing, *, if_due: bool) -> Due:
+    """Return when an update with these options may start."""
+    if timing.now:
+        return Due(at=None)
+    return find_due(site, if_due=if_due, apart=timing.apart, by_rules=timing.by_rules, named=timing.named)
+
+
+def _list_waits(site: Site, timing: Timing) -> tuple[Section, ...]:
+    """Return the packages that wait in a run, or once its release may go live; none if a person wants packages now."""
+    if timing.now and timing.named:
+        return ()
+    now = datetime.now(UTC)
+    at = now if timing.apart <= GOES_LIVE else find_start(site, now)
+    waits = find_package_waits(site, at, regardless=timing.now)
+    return (PackageWaits(package_waits=waits),) if waits else ()
 
 
 def _wait(site: Site, request: Request, due: Due) -> None:
@@ -246,8 +264,8 @@ def _alone(site: Site) -> Iterator[bool]:
 
 
 def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult], timing: Timing) -> PipelineResult:
-    due = find_due(run.site, if_due=False, apart=timing.apart, by_rules=timing.by_rules)
-    for section in due.anyway:
+    due = _find_start(run.site, timing, if_due=False)
+    for section in (*due.anyway, *_list_waits(run.site, timing)):
         run.log.add(section)
     return _finish_only(run, due=due) if due.reason else pipeline(run)
 

@@ -107,7 +107,7 @@ def plan_resume(site: Site) -> Plan:
     return Plan(would=("updates are not paused",) if found is None else ("the pause would end",))
 
 
-def find_delay(site: Site) -> Due | None:
+def find_delay(site: Site, _: frozenset[str]) -> Due | None:
     """Return the pause in force, as what keeps updates from starting."""
     found = current_pause(site.state_dir)
     if found is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.core.status import Line, Remark, shown
 from releaser.errors import ExitCode, Finding
 from releaser.locks.blocks import Block
-from releaser.locks.rules import BY_FAILURES, find_remedy
+from releaser.locks.rules import find_command
 from releaser.releases.journal import MailSection
 from releaser.reporting.changes import changes_table, security_text
 from releaser.site.restart_settings import OutageSection
@@ -147,7 +147,7 @@ def on_hold_lines(on_hold: Iterable[Block], *, commands: bool = True) -> list[st
     groups: dict[tuple[str, str], list[Block]] = defaultdict(list)
     for held in on_hold:
         see = f"; see `releaser show {held.release}`" if commands and held.release else ""
-        lifted_by = held.by if commands and held.by in ("person", *BY_FAILURES) else ""
+        lifted_by = held.by if commands and find_command(held.by, held.name) else ""
         groups[held.why + see, lifted_by].append(held)
     return [
         f"{_versions([*map(_with_together, held)])}: {one_line(reason)}{_way_in(by, held)}"
@@ -161,7 +161,7 @@ def _with_together(held: Block) -> str:
 
 
 def _way_in(by: str, held: Iterable[Block]) -> str:
-    remedy = find_remedy(by, " ".join(dict.fromkeys(one_line(one.name) for one in held)))
+    remedy = find_command(by, " ".join(dict.fromkeys(one_line(one.name) for one in held)))
     return f"; to let it in: {remedy}" if remedy else ""
 
 

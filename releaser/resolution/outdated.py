@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from packaging.markers import Marker
 
 from releaser.answers import Blocker, NewerVersion, OutdatedPackage, PackageAnswer
+from releaser.core.due import find_package_waits
 from releaser.errors import refuse
 from releaser.locks.installed import environment_of, versions_for
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, find_locked
@@ -173,6 +174,7 @@ def survey(
     base = read_base(site, checkout, live) if is_foreseen else checkout
     before = live_lock(live, base.versions)
     rules = rules_for(site, base, before, counting, python=choice.version, now=now)
+    rules = replace(rules, waits=find_package_waits(site, now))
     times = {key: time for name in behind for key, time in available[name].times.items()}
     foreseen = Foreseen()
     if is_foreseen:

@@ -13,6 +13,7 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 
 from releaser.core.source import FailedVersions, Resolution
 from releaser.errors import ResolutionError, ToolError, how_to_set
+from releaser.locks.blocks import PackageWaits
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
@@ -77,7 +78,8 @@ def resolve(
     def read_rules() -> Rules:
         counting = select_blocks(site, blocks, failed, python=facts.choice.version, now=now)
         rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
-        return replace(rules if not only_fixes else rules.for_fixes(), only=work.only)
+        waits = PackageWaits.of(work.log).package_waits
+        return replace(rules if not only_fixes else rules.for_fixes(), only=work.only, waits=waits)
 
     with work.log.step("resolve") as step:
         resolver = TreeResolver.of(work, facts.lock, only=work.only)

@@ -432,6 +432,12 @@ def package_patterns(value: Any) -> tuple[str, ...]:
     return tuple(map(normalize_name, _checked(value, _PACKAGE, message)))
 
 
+def by_package(schema: Schema) -> Schema:
+    """Return the schema of a table by names of packages, in which `*` may stand for any part."""
+    names_packages = {"propertyNames": {**pattern(f"^{_PACKAGE}$"), "minLength": 1}}
+    return {"type": "object", **names_packages, "additionalProperties": schema}
+
+
 def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
     """Return the kind of value that has one of another kind for each of some packages."""
 
@@ -453,12 +459,10 @@ def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
                 refuse(f"{error} (for {name or repr(name)})")
         return tuple(found)
 
-    names_packages = {"propertyNames": {**pattern(f"^{_PACKAGE}$"), "minLength": 1}}
-    table = {"type": "object", **names_packages, "additionalProperties": kind.schema}
     return Kind(
         read=read,
         called="table by package",
-        schema=either(table, pattern(r"^\s*([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$")),
+        schema=either(by_package(kind.schema), pattern(r"^\s*([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$")),
         spell=lambda value: {name: kind.spell(one) for name, one in value},
         in_line=lambda table: ",".join(f"{name}={one}" for name, one in table.items()),
     )

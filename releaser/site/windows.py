@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = r"[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]"
-_IN_WEEK = rf"^[A-Za-z,\s-]*([A-Za-z]|{_HOURS})\s*$"
+_DAY = "|".join("".join(f"[{letter.upper()}{letter}]" for letter in day) for day in _DAYS)
+_SPAN = rf"\s*({_DAY})(\s*-\s*({_DAY}))?\s*"
+_IN_WEEK = rf"^({_SPAN}(,{_SPAN})*({_HOURS})?|\s*{_HOURS})\s*$"
 _WINDOW = r"(?ai)([a-z,\s-]*?)(?:(?:^|\s+)(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d))?"
 
 

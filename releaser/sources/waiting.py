@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import audit_live, audit_lock
+from releaser.locks.blocks import PackageWaits
 from releaser.locks.rules import Packages, Policy, Rules
 from releaser.locks.versions import is_older
 from releaser.releases.blocks import read_blocks
@@ -24,8 +25,8 @@ class Waiting(Upgrade):
     """Takes a release whose gate keeps it, although newer packages may have appeared: they are for the next update.
 
     The newest versions are taken instead with `--force`, for named packages, if the code or the configuration has
-    changed, if one of its versions is on hold or constrained by now, or if they have the fix of a known vulnerability,
-    which the live release has or the release would bring.
+    changed, if one of its versions is on hold or constrained by now, if one of its packages waits for its window, or if
+    they have the fix of a known vulnerability, which the live release has or the release would bring.
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
@@ -52,13 +53,16 @@ def _find_lock(work: Workspace) -> LockFile | None:
         return None
     lock, blocks, python = lock_of(release), read_blocks(work.site.state_dir), work.facts.choice.version
     key, limits = candidate_key(work.site, work.facts, lock), read_limits(work.site, python=python)
-    rules = Rules(packages=Packages(locked=lock.versions), policy=Policy(limits=limits))
-    changed = {change.name: change.new for change in diff_to(work.live, lock, python=python)}
+    waits = PackageWaits.of(work.log).package_waits
+    rules = Rules(packages=Packages(locked=lock.versions), policy=Policy(limits=limits), waits=waits)
+    changes = diff_to(work.live, lock, python=python)
+    changed = {change.name: change.new for change in changes}
     is_blocked = (
         blocks.candidate(key) is not None
         or any(hold.is_in(lock.versions) for hold in blocks.failed)
         or any(hold.name in changed for hold in blocks.held)
         or any(rules.beyond(name, new) for name, new in changed.items() if new is not None)
+        or any(rules.find_wait(change.name) for change in changes if change.moves)
     )
     return None if is_blocked or snapshot.find_ready(key, lock.data, work.configuration) is None else lock
 

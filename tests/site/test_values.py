@@ -9,6 +9,7 @@ import pytest
 
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, parse_address, sender
+from releaser.site.package_windows import PackageSetting, tables_by_package
 from releaser.site.windows import jitter, windows
 
 ADA = Address(name="Ada", address="ada@example.org")
@@ -66,6 +67,20 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
             ("Ada <ada@example.org>, ada@example.org,", (ADA, PLAIN)),
         ],
     ),
+    (
+        tables_by_package,
+        [
+            (
+                {"Ours_*": {"window": "Sat-Sun"}, "*": {"publish": "branch", "window": []}},
+                (
+                    ("ours-*", PackageSetting(window=windows("Sat-Sun"))),
+                    ("*", PackageSetting(publish="branch", window=())),
+                ),
+            ),
+            ('{"window" = {publish = "live"}}', (("window", PackageSetting(publish="live")),)),
+            ("", ()),
+        ],
+    ),
     (values.interval_or_never, [("2d", 172800.0), ("never", math.inf)]),
     (parse_address, [(one, PLAIN) for one in ("ada@example.org", " ada@example.org ", "<ada@example.org>")]),
     (parse_address, [("Ada <ada@example.org>", ADA), ('"Ada" <ada@example.org>', ADA)]),
@@ -109,6 +124,12 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (jitter, "must be", ["2d"]),
     (values.interval_or_never, "must be", ["0", "Never", "", None, math.inf]),
     (windows, "must", ["Sa 1-5"]),
+    (tables_by_package, "must be tables by package", [5, "Sat-Sun", "x = y", {"a": "Sat-Sun"}, {"a": {}}]),
+    (tables_by_package, r"not upgrade; write `upgrade_packages` instead \(for a\)", [{"a": {"upgrade": "minor"}}]),
+    (tables_by_package, r"window and publish, and not windows \(for a\)", [{"a": {"windows": "Sat"}}]),
+    (tables_by_package, r"the word live or branch as publish \(for a\)", [{"a": {"publish": "main"}}]),
+    (tables_by_package, r"'Sa' is not one \(for a\)", [{"a": {"window": "Sa"}}]),
+    (tables_by_package, "must be names of packages", [{"": {"window": "Sat"}}, {"a b": {"window": "Sat"}}]),
     (values.count, "must be a whole number", [-1, 1.0, True, " 12 ", "", "-1", "1.5", "²", "٣"]),
     (values.port, "must be a port", [65536]),
     (values.port, "must be a whole number", ["x"]),

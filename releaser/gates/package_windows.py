@@ -1,0 +1,42 @@
+"""A release that moves packages whose window is closed waits; and outside the window of the site, commits stay."""
+
+from __future__ import annotations
+
+from releaser.core.gate import Case, Gate, Stage, Verdict, Wait
+from releaser.locks.blocks import PackageWaits
+from releaser.locks.rules import find_wait
+from releaser.site.package_windows import OpenPackages
+from releaser.system.words import first_few, show_time
+
+
+class PackageWindows(Gate):
+    """Waits for the window of packages that a commit moves: for others, the rules keep the packages where they are.
+
+    A commit with packages that need a review has had it.
+    """
+
+    is_foreseeable = True
+
+    def judge(self, case: Case) -> Verdict:
+        """Look at each package that the release moves."""
+        known = PackageWaits.of(case.log).package_waits
+        found = {change.name: find_wait(known, change.name) for change in case.changes if change.moves}
+        waits = {name: wait.until for name, wait in found.items() if wait is not None and wait.until is not None}
+        if not waits or case.is_down:
+            return None
+        until, names = max(waits.values()), first_few(sorted(waits))
+        command = f"`releaser update --now {' '.join(sorted(waits))}`"
+        opens = f"that maintenance window opens {show_time(until)}"
+        return Wait(reason=f"it changes {names}, and {opens}; to let it go live now: {command}", until=until)
+
+
+class StayingCommits(Gate):
+    """Keeps commits that change neither code nor packages for the maintenance window of the site."""
+
+    stage: Stage = "unbuilt"
+
+    def judge(self, case: Case) -> Verdict:
+        """Ask what the run is for."""
+        if not OpenPackages.of(case.log).only_open_packages:
+            return None
+        return Wait(reason="only packages whose maintenance window is open go live", always=True)
