@@ -257,5 +257,7 @@ def _time(root: Path, at: str | None) -> tuple[int, int]:
 def _update(root: Path) -> tuple[str, ...]:
     """Return the words that update a site, by the releaser that runs now."""
     program = Path(sys.executable).with_name("releaser")
+    if program.is_symlink():  # to the launcher
+        program = program.readlink()
     words = (str(program),) if program.exists() else (sys.executable, "-m", "releaser")
     return (*words, "update", "--project", str(root))

@@ -1,7 +1,7 @@
 """Builds the environment of releaser for the Python that runs this, from its wheels, without a network.
 
-With `--if-needed`, it does so only if the environment does not run. A lock keeps others out; a crash leaves the
-environment as it was, or the new one.
+With `--if-needed`, it does so only if the environment does not run, or is for another Python. A lock keeps others out;
+a crash leaves the environment as it was, or the new one.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
 
 
 def runs(home: str) -> bool:
-    """True if the environment of an installation runs releaser."""
-    return os.path.exists(os.path.join(home, "venv", "stdlib")) and _imports(os.path.join(home, "venv"))
+    """True if the environment of an installation runs releaser, and is for the Python that runs this."""
+    venv = os.path.join(home, "venv")
+    is_for_this = os.path.isdir(os.path.join(venv, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}"))
+    return is_for_this and os.path.exists(os.path.join(venv, "stdlib")) and _imports(venv)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds releaser's environment again, without a network, for the Python of this host.
-# With --if-needed, only if the environment does not run.
+# With --if-needed, only if the environment does not run, or is for another Python.
 home=@HOME@
 pythons=@PYTHONS@
 preferred=@PYTHON@

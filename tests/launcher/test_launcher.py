@@ -24,6 +24,7 @@ from tests.support.wheels import build_wheel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _MAIN = """\
+import sys
 from releaser import __version__
 
 def main():
