@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LATE = re.compile("interrupted (while mails were being sent|at the end of the run)")
 MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
 # Points of the spread, by scene.
-OWN = {"init": 2, "init without a venv": 1, "update": 5, "update, taken back": 2, "rollback": 4, "prune": 2}
+OWN = {"init": 1, "init without a venv": 1, "update": 4, "update, taken back": 1, "rollback": 2, "prune": 1}
 
 
 def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, begun: bool) -> list[str]:
@@ -88,7 +88,7 @@ def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_wr
 
 
 # Points at calls of the children: all, and those of the spread.
-CHILDREN = {"init without a venv": (40, 1), "update": (80, 5), "update, tests fail": (30, 1), "rollback": (30, 2)}
+CHILDREN = {"init without a venv": (40, 1), "update": (80, 3), "update, tests fail": (30, 1), "rollback": (30, 1)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
 FAILED = {5: r"this update is the cause|could not be run", 6: r"site: rolled back|rollback failed"}

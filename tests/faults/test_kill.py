@@ -18,16 +18,16 @@ KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
 # Points of the spread, by scene; fewer of those that have most of their calls in common with others.
 OWN = {
-    "init": 4,
-    "init without a venv": 2,
-    "update": 8,
+    "init": 2,
+    "init without a venv": 1,
+    "update": 4,
     "update without git": 1,
     "update, tests fail": 1,
     "update, one held back": 1,
-    "update, taken back": 3,
-    "rollback": 5,
-    "prune": 3,
-    "update from a channel": 3,
+    "update, taken back": 2,
+    "rollback": 3,
+    "prune": 2,
+    "update from a channel": 2,
 }
 
 
@@ -99,10 +99,10 @@ def test_kill_recovery_at_every_change(
 # Points at calls of the children: all, and those of the spread, by scene.
 CHILDREN = {
     "init without a venv": (60, 1),
-    "update": (160, 4),
+    "update": (160, 2),
     "update, tests fail": (40, 1),
     "update, taken back": (40, 1),
-    "rollback": (30, 2),
+    "rollback": (30, 1),
 }
 
 
