@@ -97,6 +97,8 @@ class Learned(Frozen):
     rebuilt: str | None = None
     #: The packages of `update NAME...`; empty for an update of all packages.
     only: tuple[str, ...] = ()
+    #: The packages of `update NAME... --if-locked` that the site does not have, if it has none of them.
+    not_installed: tuple[str, ...] = ()
     #: The release that is ready and waits to go live, and why; empty without one.
     waits: str = ""
     #: Why an update installed nothing although newer versions exist: they failed before; empty if none did.

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from releaser.commands.output import Output
     from releaser.fleet.sites_file import SitesFile
     from releaser.reporting.many_sites import SiteAnswer
+    from releaser.reporting.sites_tables import SitesTable
 
 F = TypeVar("F", bound="Callable[..., Any]")
 DEFAULT = Path("/etc/releaser/sites.toml")
 SELECTION = ("all_sites", "sites", "site_group", "jobs")  # the options, by their names in Python
 _COMMON = ("project", "as_json", "verbose", "quiet")
 _OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
-_TABLES = ("update", "check", "status")  # commands whose answer fits in one line for each site
 
 
 class Selection(Frozen):
@@ -82,7 +82,8 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     """Run the command for each site, print the answers, and exit with the worst exit code. Raises PreflightError."""
     from releaser.fleet.many_sites import ManySites, badness
     from releaser.fleet.sites_file import read_sites
-    from releaser.reporting.many_sites import COLUMNS, problems_of, rows, with_states
+    from releaser.reporting.many_sites import problems_of, with_states
+    from releaser.reporting.sites_tables import find_table
 
     file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
     if makes_page := words[0] == "report":
@@ -105,8 +106,10 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
             f"Add the sites to {file}" + (", or name another group." if wanted.group else "."),
         )
     many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
-    shown = words[0] in _TABLES
-    answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))
+    table = find_table(words[0])
+    answers, interrupt = _collect(
+        many.update(words) if acts else many.ask(words, as_json=output.json or table is not None)
+    )
     answers = with_states(answers) if words[0] == "status" and not makes_page else answers
     order = {str(one.path): number for number, one in enumerate(sites)}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
@@ -117,8 +120,8 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
         _print_update(answers, listed, output)
     elif output.json:
         output.print_json(answers)
-    elif shown:
-        output.print_table(COLUMNS, rows(words[0], answers))
+    elif table is not None:
+        _print_table(table, answers, output)
     else:
         _print_blocks(answers, output)
     if interrupt:
@@ -167,8 +170,10 @@ def _words(ctx: click.Context) -> Iterator[str]:
 
 def _print_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
     """Mail and print news; without news, print nothing, so that cron sends no mail."""
-    from releaser.reporting.many_sites import COLUMNS, is_news, rows, send_summary, summary
+    from releaser.reporting.many_sites import COLUMNS, find_unknown, is_news, rows, send_summary, summary
 
+    if unknown := find_unknown(answers):
+        output.note(f"warning: no site has {', '.join(unknown)}")
     news = [one for one in answers if is_news(one)]
     mailed = False
     if news and listed.mail_to:
@@ -213,6 +218,16 @@ def _targets() -> dict[str, Path | None]:
     """Return the files that `report` writes, by the names of the options."""
     given = click.get_current_context().params
     return {name: given[name] for name in ("html", "publish")}
+
+
+def _print_table(table: SitesTable, answers: Sequence[SiteAnswer], output: Output) -> None:
+    if shown := table.rows(answers):
+        output.print_table(table.columns, shown)
+    others = table.others(answers)
+    for line in others:
+        output.note(line)
+    if not shown and not others:
+        output.note(table.empty)
 
 
 def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:

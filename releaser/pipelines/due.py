@@ -315,7 +315,7 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
 def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
     """Report that the site has none of these packages, or upgrades no package."""
     site, log = find_site(request.path, request.environ), new_log(request.command, request.listener)
-    log.learn(only=tuple(names))
+    log.learn(only=tuple(names), not_installed=tuple(names) if site.supply.upgrades else ())
     return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=_say_why_unaffected(site, names))
 
 
@@ -327,7 +327,7 @@ def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
 def _say_why_unaffected(site: Site, names: Sequence[str]) -> str:
     if not site.supply.upgrades:
         return f"no change, because {_say_why_no_upgrade(site)}"
-    return f"no change, because {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in uv.lock"
+    return f"not installed: {', '.join(names)}"
 
 
 def _say_why_no_upgrade(site: Site) -> str:

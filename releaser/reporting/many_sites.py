@@ -100,6 +100,12 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
     return [problem for problem in part(one.answer, "problems", list) if isinstance(problem, str)]
 
 
+def find_unknown(answers: Sequence[SiteAnswer]) -> tuple[str, ...]:
+    """Return the packages of `update NAME...` that none of the sites has, such as a misspelled one."""
+    missing = [part(one.answer, "not_installed", list) for one in answers]
+    return tuple(name for name in missing[0] if all(name in names for names in missing)) if missing else ()
+
+
 def is_news(one: SiteAnswer) -> bool:
     """True if an update has done something, failed to, or has something to report."""
     news = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)

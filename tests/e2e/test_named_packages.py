@@ -1,7 +1,7 @@
 """`update NAME...` brings these packages and what they need, and leaves all others as they are."""
 
 from tests.e2e.scenes import outer_snapshot
-from tests.e2e.test_many_sites import answers, sites_file
+from tests.e2e.test_many_sites import answers, releaser, sites_file
 from tests.support.sites import SiteFactory
 
 
@@ -58,5 +58,32 @@ def test_of_many_sites_those_without_the_package_are_left_alone(make_site: SiteF
         site.publish(name, "1.1.0")
     found = answers(one, "update", "alpha", "--sites", sites_file([one, two], first=[two]), check=0)
     assert found["one"]["answer"]["result"] == "updated"
-    assert found["two"]["answer"]["headline"] == "no change, because alpha is not in uv.lock"
+    assert (found["two"]["exit_code"], found["two"]["answer"]["headline"]) == (0, "not installed: alpha")
     assert (one.live_version("beta"), two.live_version("beta")) == ("1.0.0", "1.0.0")
+    misspelled = releaser(one, "update", "alpah", "--sites", sites_file([one, two]), check=0)
+    assert (misspelled.stdout, misspelled.stderr) == ("", "warning: no site has alpah\n")
+
+
+def test_the_packages_of_all_sites_are_in_one_table(make_site: SiteFactory) -> None:
+    one, two = make_site.adopted(name="one", outer="a"), make_site.adopted(name="two", outer="b")
+    one.update_to("alpha", "1.1.0")
+    two.publish("beta", "1.1.0")
+    file = sites_file([one, two])
+    heading, *lines = releaser(one, "packages", "--offline", "--sites", file, check=0).stdout.splitlines()
+    assert heading.split() == ["PACKAGE", "VERSION", "NEWER", "VULNERABLE", "SITES"]
+    cells = [line.split() for line in lines]
+    assert [[*row[:2], " ".join(row[4:])] for row in cells if row[0] in ("alpha", "beta")] == [
+        ["alpha", "1.0.0", "two"],
+        ["alpha", "1.1.0", "one"],
+        ["beta", "1.0.0", "all 2"],
+    ]
+    names = {row["name"] for row in answers(one, "packages", "--offline", "--sites", file, check=0)["two"]["answer"]}
+    assert names >= {"alpha", "beta"}
+    done = releaser(one, "packages", "--offline", "--sites", file, "previous", check=9)  # one site has none
+    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("alpha")] == [["alpha", "1.0.0"]]
+    assert done.stderr.startswith(f"{two.path}: there is no release 'previous'")
+    assert done.stderr.endswith("(exit code 9)\n")
+    lines = releaser(one, "outdated", "--sites", file, check=0).stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith("beta")] == [
+        ["beta", "1.0.0", "1.1.0", "nothing;", "the", "next", "update", "installs", "it", "two"]
+    ]
