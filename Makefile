@@ -119,6 +119,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--no-annotate --output-file constraints-prometheus.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra s3 --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-s3.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra serve --constraints requirements-dev.txt --generate-hashes --no-header \
+		--no-annotate --output-file constraints-serve.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --group docs --generate-hashes --no-header --no-annotate \

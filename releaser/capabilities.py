@@ -98,6 +98,10 @@ class Capability(Frozen):
     sections: Names = ()
     #: Functions that describe a site for a bug report: each gets the site, and yields lines.
     described: Names = ()
+    #: Functions that carry out what waits for a site, before an update of it; each gets the parameters of the update.
+    preludes: Names = ()
+    #: Kinds of requests that people may make on the page of `releaser serve`, as `RequestKind`.
+    requests: Names = ()
     #: Options of `update` that name a source, and those that ask for another kind of run.
     elsewhere: Names = ()
     run_options: Names = ()
@@ -178,12 +182,26 @@ CAPABILITIES = (
     Capability(name="adoption", adopters=("pipelines.adopt.Venvs",)),
     Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),
     Capability(
+        name="requests",
+        settings=("site.request_settings.RequestSettings",),
+        state=("releases.requests.REQUESTS",),
+        check_remarks=("pipelines.requests.remark",),
+        preludes=("pipelines.requests.take_up_before",),
+        requests=("pipelines.requests.UPDATE", "pipelines.requests.UPDATE_PACKAGE", "pipelines.requests.ROLLBACK"),
+        reported=("core.request.RequestedSection",),
+        sections=("pipelines.requests.add_requester",),
+        statuses=("pipelines.request_status.RequestStatus",),
+        commands=("commands.serve",),
+        answers=("commands.serve.ANSWERS",),
+    ),
+    Capability(
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
         rules=("locks.rules.Held", "locks.rules.Failed"),
         reported=("releases.blocks.HoldsSection", "releases.blocks.FailedTestsSection"),
         sections=("candidate.results.add_holds",),
         statuses=("reporting.hold_status.HoldStatus",),
+        requests=("pipelines.holds.HOLD", "pipelines.holds.UNHOLD"),
     ),
     Capability(
         name="settings for versions",
@@ -230,6 +248,7 @@ CAPABILITIES = (
         openings=("pipelines.pause.next_opening",),
         sections=("pipelines.pause.add_pause",),
         statuses=("pipelines.pause_status.PauseStatus",),
+        requests=("pipelines.pause.PAUSE_UPDATES", "pipelines.pause.RESUME"),
         commands=("commands.pause",),
     ),
     Capability(

@@ -27,7 +27,7 @@ from debian import make_package
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CONSTRAINTS = "constraints.txt"
-EXTRAS = ("attestations", "notify", "prometheus", "s3")
+EXTRAS = ("attestations", "notify", "prometheus", "s3", "serve")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 

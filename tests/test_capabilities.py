@@ -19,6 +19,7 @@ from releaser.core.announcing import Announcer
 from releaser.core.confinement import Confinement
 from releaser.core.gate import Gate
 from releaser.core.reporter import Reporter
+from releaser.core.request import RequestKind
 from releaser.core.restart import Restart
 from releaser.core.source import Source, StartingLock
 from releaser.core.status import StatusSection
@@ -57,7 +58,7 @@ KINDS = {
     "adopters": Adopter,
     "starting_locks": StartingLock,
 }
-OPTIONS = {"elsewhere": Elsewhere, "run_options": RunOption}
+OPTIONS = {"elsewhere": Elsewhere, "run_options": RunOption, "requests": RequestKind}
 
 
 def test_each_capability_and_each_state_file_is_listed_once() -> None:

@@ -232,4 +232,6 @@ def _print_table(table: SitesTable, answers: Sequence[SiteAnswer], output: Outpu
 
 def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:
     for one in answers:
+        if not (one.answer or one.errors):  # such as a command that had nothing to do
+            continue
         output.print_lines([f"{one.site}:", *(f"  {line}" for line in (*str(one.answer).splitlines(), *one.errors))])

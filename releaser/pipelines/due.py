@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import is_normalized_name
 
+from releaser.capabilities import gather
 from releaser.core.change import retry_failed_actions
 from releaser.core.due import GOES_LIVE, Due, find_delay, find_package_waits
 from releaser.core.follow_up import read_pending
@@ -183,10 +184,13 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     """Run an update if it may start; otherwise only finish an interrupted run, and report that the update waits.
 
     With `if_due`, first wait for the `jitter` of the site, and start no run if no earlier one has to be finished.
+    In any case, carry out first what people have asked for.
     """
-    pipeline = partial(_in_window, pipeline=pipeline, timing=timing)
+    for carry_out in gather("preludes"):
+        carry_out(request)
     if not timing.if_due:
-        return run_session(request, pipeline)
+        return update_in_window(request, timing, pipeline)
+    pipeline = partial(_in_window, pipeline=pipeline, timing=timing)
     try:
         site = find_site(request.path, request.environ)
     except PreflightError:
@@ -203,6 +207,11 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
         if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
             return run_session(request, partial(_finish_only, due=due))
         return _report(site, request, due)
+
+
+def update_in_window(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
+    """Run an update if it may start now, due or not; otherwise only finish an interrupted run."""
+    return run_session(request, partial(_in_window, pipeline=pipeline, timing=timing))
 
 
 def plan_when_due(site: Site, timing: Timing, plan: Callable[..., Plan], asked: Sequence[Section] = ()) -> Plan:

@@ -6,16 +6,22 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.core.request import RequestKind, Wanted
 from releaser.errors import UsageError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
-from releaser.pipelines.maintenance import Change
+from releaser.pipelines.maintenance import Change, make_change
 from releaser.releases.blocks import StoredBlock, change_blocks, read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.answers import Status
+    from releaser.pipelines.session import Request
+    from releaser.report import RunReport
     from releaser.site.site import Site
 
 _SHORTEST_HASH = 7  # characters of a hash that identify a commit
@@ -96,3 +102,35 @@ def decide_accept(site: Site, name: str) -> Change:
     names = ", ".join(dict.fromkeys(hold.name for hold in found))
     apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.accept(found))
     return Change(name=names, state="is accepted", apply=apply)
+
+
+# The requests of the page
+
+
+def _hold(request: Request, wanted: Wanted) -> RunReport:
+    return make_change(request, decide_hold, wanted.name, wanted.why)
+
+
+def _unhold(request: Request, wanted: Wanted) -> RunReport:
+    return make_change(request, decide_unhold, wanted.name)
+
+
+def _names_on_hold(status: Status) -> Sequence[str]:
+    return tuple(dict.fromkeys(block.name for block in status.on_hold))
+
+
+HOLD = RequestKind(
+    action="hold",
+    label="Hold",
+    effect="Updates keep the package.",
+    takes_package=True,
+    takes_reason=True,
+    perform=_hold,
+)
+UNHOLD = RequestKind(
+    action="unhold",
+    label="Take off hold",
+    choices=_names_on_hold,
+    applies=lambda status: bool(status.on_hold),
+    perform=_unhold,
+)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
 from releaser.core.due import Due, OnlyFixes
+from releaser.core.request import RequestKind, Wanted
 from releaser.errors import UsageError, refuse_any
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.pause import PAUSE, Pause, current_pause
@@ -130,3 +131,28 @@ def add_pause(site: Site, report: RunReport) -> RunReport:
         return report
     sentence = f"{found.summary[:1].upper()}{found.summary[1:].rstrip('.')}."
     return replace(report, noted=" ".join(filter(None, [report.noted, sentence])))
+
+
+# The requests of the page
+
+
+def _pause_for(request: Request, wanted: Wanted) -> RunReport:
+    found = new_pause(wanted.length or None, None, wanted.reason, except_security=False)
+    return pause(request, replace(found, by=wanted.by or found.by))
+
+
+def _resume(request: Request, _: Wanted) -> RunReport:
+    return resume(request)
+
+
+PAUSE_UPDATES = RequestKind(
+    action="pause",
+    label="Pause updates",
+    takes_reason=True,
+    lengths={"1d": "for a day", "7d": "for a week", "30d": "for 30 days", "": "without an end"},
+    applies=lambda status: not status.paused,
+    perform=_pause_for,
+)
+RESUME = RequestKind(
+    action="resume", label="End the pause", applies=lambda status: bool(status.paused), perform=_resume
+)

@@ -27,7 +27,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
@@ -123,8 +123,8 @@ def judge(status: Status, at: datetime, *, unanswered: str = "") -> list[Alarm]:
     return sorted(alarms, key=lambda one: -one.level)
 
 
-def render(template: str, **facts: object) -> str:
-    """Fill in the template of a page, which permits its own style and script alone."""
+def render(template: str, *, sends: bool = False, **facts: object) -> str:
+    """Fill in the template of a page, which permits its own style and script alone, and, if it `sends`, its forms."""
     environment = Environment(
         loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -140,7 +140,7 @@ def render(template: str, **facts: object) -> str:
     )
     style = Markup(environment.get_template("style.css.j2").render(day=DAY, night=NIGHT))  # noqa: S704 - no facts in it
     script = Markup(environment.get_template("copy.js.j2").render())  # noqa: S704 - the same
-    policy = "default-src 'none'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; base-uri 'none'; form-action '{'self' if sends else 'none'}'"
     policy += f"; style-src {_hash(style)}; script-src {_hash(script)}"
     environment.globals.update(plural=plural, states=STATES, result_words=results, command_for=command_for)
     return environment.get_template(template).render(style=style, script=script, policy=policy, **facts)
@@ -203,6 +203,32 @@ def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar
     )
 
 
+class Control(Frozen):
+    """A button of a site, with its fields."""
+
+    action: str
+    label: str
+    effect: str = ""
+    takes_package: bool = False
+    takes_reason: bool = False
+    #: Pairs of a value and its words.
+    lengths: tuple[tuple[str, str], ...] = ()
+    #: The names to choose from; None if the button has none.
+    choices: tuple[str, ...] | None = None
+
+
+class Controls(Frozen):
+    """The buttons of a site; the token protects its forms."""
+
+    token: str
+    path: str
+    buttons: tuple[Control, ...]
+    #: The requests that wait, each in a sentence.
+    waiting: tuple[str, ...] = ()
+    #: Why the site has no buttons; empty if it has some.
+    missing: str = ""
+
+
 class _Site(Frozen):
     """A site on the page; without a status, its state is unknown."""
 
@@ -211,6 +237,7 @@ class _Site(Frozen):
     status: Status | None = None
     pending: Sequence[Pending] = ()
     remarks: Sequence[Remark] = ()
+    controls: Controls | None = None
 
     @property
     def name(self) -> str:
@@ -241,9 +268,14 @@ class _Host(Frozen):
         return any(alarm.command for site in self.sites for alarm in site.alarms)
 
 
-def page_of_sites(servers: Iterable[Server], at: datetime) -> str:
-    """Return the page as HTML; each answer of a server is that of `status`, and may be malformed."""
-    hosts = [_host(f"server-{number}", one, at) for number, one in enumerate(servers, start=1)]
+def page_of_sites(
+    servers: Iterable[Server], at: datetime, controls: Callable[[Server, Status], Controls | None] | None = None
+) -> str:
+    """Return the page as HTML; each answer of a server is that of `status`, and may be malformed.
+
+    `controls` returns the buttons of a site; without it, the page can send nothing.
+    """
+    hosts = [_host(f"server-{number}", one, at, controls) for number, one in enumerate(servers, start=1)]
     hosts.sort(key=lambda one: -one.state)
     counts = Counter(site.state for host in hosts for site in host.sites)
     words = {
@@ -259,13 +291,18 @@ def page_of_sites(servers: Iterable[Server], at: datetime) -> str:
         counts=[(counts[state], STATES[state][1], words[state]) for state in sorted(counts, reverse=True)],
         at=at,
         host=this_host(),
+        sends=controls is not None,
     )
 
 
-def _host(anchor: str, one: Server, at: datetime) -> _Host:
+def _host(
+    anchor: str, one: Server, at: datetime, controls: Callable[[Server, Status], Controls | None] | None
+) -> _Host:
     problem, report = one.find_problem(at), one.report
     alarms = [Alarm(level=Service.WARNING if report else Service.CRITICAL, text=problem)] if problem else []
     sites = [_site(answer, at) for answer in report.sites] if report else []
+    if controls is not None:
+        sites = [replace(site, controls=controls(one, site.status) if site.status else None) for site in sites]
     return _Host(
         id=anchor,
         name=one.name,

@@ -21,20 +21,22 @@ def way_to(path: str) -> Iterator[str]:
             yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
 
 
-def find_other_writer(path: str | Path) -> Finding | None:
-    """Report that users other than root and this user could write or replace a file; None if they cannot.
+def find_other_writer(path: str | Path, owner: int | None = None) -> Finding | None:
+    """Report that users other than root and its owner could write or replace a file; None if they cannot.
+
+    The owner is this user, unless another one is given.
 
     A group counts as others. Each directory and symlink on the way is checked, too. A directory with the sticky bit,
     such as /tmp, is fine: there, users can only replace files that they own. Raises OSError.
     """
-    file = os.path.abspath(path)
+    file, user = os.path.abspath(path), os.geteuid() if owner is None else owner
     os.stat(file)  # raises OSError for a loop of symlinks
     for place in way_to(file):
         status = os.lstat(place)
         mode = status.st_mode
-        if status.st_uid not in (0, os.geteuid()):
+        if status.st_uid not in (0, user):
             message = f"{place} belongs to uid {status.st_uid}, and leads to {file}"
-            return Finding("file-other-owner", message, f"Check it, then run `chown -h {os.geteuid()} {place}`.")
+            return Finding("file-other-owner", message, f"Check it, then run `chown -h {user} {place}`.")
         if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             continue
         if mode & (stat.S_IWOTH | stat.S_IWGRP):

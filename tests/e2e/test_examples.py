@@ -45,6 +45,7 @@ NOT_RUN = {
     r"releaser uninstall$": "it asks at a terminal; tests/e2e/test_uninstall.py says yes",
     r"manage\.py shell$": "it asks at a terminal",
     r"uv auth": "it asks for a password",
+    r"releaser-page|releaser serve|page\.toml": "tests/e2e/test_serve.py has such a user, and a browser",
     r"zsh_source": "it is for zsh",
     r"python3 \S+\.bundle|releaser bundle (install|show|verify|diff)": "tests/e2e/test_bundles.py has some",
     r"releaser channel|update .*--from": "it needs a bundle that was published; tests/e2e/test_channels.py has some",

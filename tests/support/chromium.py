@@ -37,13 +37,17 @@ class Chromium:
         self._ask("Page.navigate", url="about:blank")  # as the policy of the page before would count for this one, too
         self._ask("Page.setDocumentContent", frameId=self._frame, html=html)
 
-    def visit(self, url: str, *, width: int, height: int, dark: bool = False) -> None:
-        """Load an address in a window of this size, and wait until its scripts have run."""
+    def visit(self, url: str, *, width: int, height: int, dark: bool = False, arrives: str = "") -> None:
+        """Load an address in a window of this size, and wait until its scripts have run.
+
+        `arrives` is the address to which it redirects.
+        """
         self.show("", width=width, dark=dark)
         self._resize(width, height, 1)
         self._ask("Page.navigate", url=url)
         ends_at = time.monotonic() + 20
-        while self.evaluate("document.readyState + location.href") != f"complete{url}" and time.monotonic() < ends_at:
+        there = f"complete{arrives or url}"
+        while self.evaluate("document.readyState + location.href") != there and time.monotonic() < ends_at:
             time.sleep(0.1)
         time.sleep(0.5)  # for styles that scripts set
 

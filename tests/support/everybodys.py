@@ -26,7 +26,7 @@ def everybodys() -> Iterator[Path]:
         shutil.copytree(Path(releaser.__file__).parent, place / "releaser", ignore=shutil.ignore_patterns("*.pyc"))
         (place / "bin").mkdir()
         shutil.copy(console_script(), place / "bin")
-        for name in _needed("venv-releaser") - {"venv-releaser"}:
+        for name in _needed("venv-releaser", "serve") - {"venv-releaser"}:
             for file in metadata.files(name) or ():
                 target = place / ("bin" if ".." in file.parts else file.parent) / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,9 @@ def everybodys() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def _needed(name: str) -> set[str]:
+def _needed(name: str, extra: str = "") -> set[str]:
     """Name what is installed of what a distribution needs to run, itself included."""
     wanted = [Requirement(line) for line in metadata.requires(name) or ()]
-    return {name}.union(*(_needed(one.name) for one in wanted if one.marker is None or one.marker.evaluate()))
+    return {name}.union(
+        *(_needed(one.name) for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra}))
+    )

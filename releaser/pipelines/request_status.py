@@ -1,0 +1,57 @@
+"""The requests of the page in the status."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from releaser.core.status import Alarm, Line, Look, Pending, Remark, Shows, StatusSection
+from releaser.releases.requests import Requests, TakenRequest, find_unsafe, read_taken
+from releaser.site.ownership import Ownership
+from releaser.site.request_settings import request_directory
+from releaser.system.words import plural, show_time
+
+_SHOWN = 5  # requests
+
+
+class RequestStatus(StatusSection):
+    """The requests that people made on the page of `releaser serve`."""
+
+    #: The directory from which this site takes requests; empty if it takes none.
+    request_dir: str = ""
+    #: Why it takes none from there; empty if it does.
+    requests_refused: str = ""
+    #: The number of requests in that directory.
+    requests_waiting: int = 0
+    #: The last requests that were taken, newest first.
+    requests: tuple[TakenRequest, ...] = ()
+
+    @classmethod
+    def look(cls, at: Look) -> StatusSection:
+        directory = request_directory(at.site)
+        if directory is None:
+            return cls()
+        refused, waiting = find_unsafe(directory, Ownership.of(at.site.project.checkout).owner), 0
+        if refused is None:
+            try:
+                with Requests(directory) as place:
+                    waiting = len(place.waiting())
+            except OSError:  # another user than the owner asks
+                waiting = 0
+        return cls(
+            request_dir=str(directory),
+            requests_refused=refused.message if refused else "",
+            requests_waiting=waiting,
+            requests=read_taken(at.site.state_dir).requests[:_SHOWN],
+        )
+
+    def show(self) -> Shows:
+        if self.requests_refused:
+            ignored = f"requests of the page are ignored: {self.requests_refused}"
+            yield Line(ignored, 52)
+            yield Alarm(text=ignored, command="check", rank=60)
+        if self.requests_waiting:
+            yield Pending(plural(self.requests_waiting, "request"), 5)
+        for one in self.requests[:1]:
+            result = f"{one.result}: {one.headline}" if one.result else "not ended"
+            at = show_time(datetime.fromisoformat(one.at))
+            yield Remark(f"last request: {one.what}, {at}, by {one.by}: {result}", 45)

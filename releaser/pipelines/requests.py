@@ -1,0 +1,236 @@
+"""Takes up the requests of the page of `releaser serve`: each is one run, as if its person had typed the command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.core.request import RequestedSection, RequestKind, Wanted, find_flaw, request_kinds
+from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, refuse_any
+from releaser.pipelines.session import Request
+from releaser.releases.requests import (
+    OLDEST,
+    REQUESTS,
+    Requests,
+    TakenRequest,
+    Waiting,
+    decode,
+    find_unsafe,
+    read_taken,
+)
+from releaser.report import Plan
+from releaser.site import run_lock
+from releaser.site.ownership import Ownership, name_of
+from releaser.site.request_settings import request_directory
+from releaser.site.site import find_site
+from releaser.system.files import write_state
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.report import RunReport
+    from releaser.site.site import Site
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 20  # requests of one run; the others wait for the next
+_SOON = 0.5  # seconds until the next look whether another run has ended
+_WAIT = 600.0  # seconds for the project lock: a request that was taken is gone
+
+
+class Taken(Frozen):
+    """A request that was taken, and the report of its run; None if no run began."""
+
+    request: TakenRequest
+    report: RunReport | None = None
+
+
+def take_up(request: Request) -> tuple[Taken, ...]:
+    """Carry out the requests that wait for a site, oldest first, and return them with their reports.
+
+    Takes none while another run is in progress, whose end it awaits as long as `request` says, and none as another user
+    than the owner. Raises PreflightError if the directory is unsafe, and OSError.
+    """
+    site = find_site(request.path, request.environ)
+    directory = request_directory(site)
+    if directory is None or not _may_take(site, request.wait):
+        return ()
+    refuse_any(find_unsafe(directory, os.geteuid()))
+    found: list[Taken] = []
+    with Requests(directory) as place:
+        if not place.lock():
+            return ()
+        for one in _each(place):
+            wanted = decode(one.content, Wanted) if one.content is not None else None
+            if wanted is not None and wanted.project != str(site.project.checkout):
+                continue  # another site of this owner takes it
+            if not _take(place, one):
+                continue
+            taken = _carry_out(request, site, one, wanted, {taken.request.what for taken in found if taken.report})
+            found.append(taken)
+            is_interrupted = taken.report is not None and taken.report.exit_code >= ExitCode.SIGNALLED
+            if is_interrupted or len(found) == _AT_ONCE:
+                break
+    return tuple(found)
+
+
+def _each(place: Requests) -> Iterator[Waiting]:
+    """Yield the waiting requests, oldest first, and then newer ones: perhaps no other run would start for these."""
+    seen = set[str]()
+    while new := [one for one in place.waiting() if one.id not in seen]:
+        for one in new:
+            seen.add(one.id)
+            yield one
+
+
+def take_up_before(request: Request) -> None:
+    """Carry out waiting requests before an update, whatever becomes of them. Raises Interrupted."""
+    try:
+        found = take_up(request)
+    except (ReleaserError, OSError) as error:  # the status and `check` say why
+        logger.info("no requests are taken: %s", error)
+        return
+    for one in found:
+        if one.report is not None and one.report.exit_code > ExitCode.SIGNALLED:
+            raise Interrupted(one.report.exit_code - ExitCode.SIGNALLED)
+
+
+def plan_requests(site: Site) -> Plan:
+    """Say what `take_up` would do. Raises PreflightError and OSError."""
+    directory = request_directory(site)
+    if directory is None:
+        return Plan(would=("request_dir is not set, so this site takes no requests",))
+    refuse_any(find_unsafe(directory, Ownership.of(site.project.checkout).owner))
+    would: list[str] = []
+    with Requests(directory) as place:
+        for one in place.waiting():
+            wanted = decode(one.content, Wanted) if one.content is not None else None
+            if wanted is None or wanted.project == str(site.project.checkout):
+                flaw = _find_flaw(site, one, wanted)
+                would.append(f"would refuse the request {one.id}: {flaw}" if flaw else _would(one, wanted))
+    return Plan(would=tuple(would) or ("no request waits",))
+
+
+def _would(one: Waiting, wanted: Wanted | None) -> str:
+    return f"would carry out: {_describe(wanted)}, for {_name_person(one, wanted)}"
+
+
+def _may_take(site: Site, wait: float) -> bool:
+    """True if a run of this user could begin, after `wait` seconds at most."""
+    is_mine = Ownership.of(site.project.checkout).owner == os.geteuid()
+    if not is_mine or site.findings or not site.project.releases.is_dir():
+        return False
+    ends_at = time.monotonic() + wait
+    while is_running := run_lock.find_running(site.state_dir) is not None:
+        if time.monotonic() >= ends_at:
+            break
+        time.sleep(_SOON)
+    return not is_running
+
+
+def _take(place: Requests, one: Waiting) -> bool:
+    try:
+        return place.take(one)
+    except OSError as error:  # a directory of that name
+        logger.warning("the request %s cannot be taken: %s", one.id, os_reason(error))
+        return False
+
+
+def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None, done: set[str]) -> Taken:
+    """Run what a request asks for. `done` are the requests before it, in words: the same one twice is one click."""
+    what, by = _describe(wanted), _name_person(one, wanted)
+    taken = TakenRequest(id=one.id, what=what, by=by, at=one.at.isoformat(timespec="seconds"))
+    flaw = _find_flaw(site, one, wanted) or ("the same was requested just before" if what in done else "")
+    if flaw or wanted is None:
+        refused = replace(taken, result="refused", headline=flaw)
+        _note(site, refused)
+        return Taken(request=refused)
+    _note(site, taken)
+    own = replace(request, command=wanted.action, wait=_WAIT, mails=False, asked=(RequestedSection(requested_by=by),))
+    try:
+        report = request_kinds()[wanted.action].perform(own, wanted)
+    except ReleaserError as error:
+        refused = replace(taken, result="refused", exit_code=int(error.exit_code), headline=error.message)
+        _note(site, refused)
+        return Taken(request=refused)
+    ended = replace(taken, result=report.result, exit_code=report.exit_code, headline=report.headline)
+    _note(site, ended)
+    return Taken(request=ended, report=report)
+
+
+def _find_flaw(site: Site, one: Waiting, wanted: Wanted | None) -> str:
+    if one.flaw or wanted is None:
+        return one.flaw or "it is no request of this version of releaser"
+    if datetime.now(UTC) - one.at > OLDEST:
+        return f"it is older than {OLDEST.total_seconds() / 3600:.0f} hours"
+    if any(earlier.id == one.id for earlier in read_taken(site.state_dir).requests):
+        return "it was taken before"
+    return find_flaw(wanted)
+
+
+def _describe(wanted: Wanted | None) -> str:
+    kind = request_kinds().get(wanted.action) if wanted is not None else None
+    return kind.describe(wanted) if wanted is not None and kind is not None and not find_flaw(wanted) else "a request"
+
+
+def _name_person(one: Waiting, wanted: Wanted | None) -> str:
+    page = f"the page of {name_of(one.user) or f'uid {one.user}'}"
+    return f"{wanted.by} on {page}" if wanted is not None and wanted.by and not find_flaw(wanted) else page
+
+
+def _note(site: Site, taken: TakenRequest) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not prevent a rollback
+        write_state(site.state_dir / REQUESTS, read_taken(site.state_dir).with_one(taken))
+
+
+def remark(site: Site) -> str:
+    """Return why this site takes no requests, though it is set to; empty if it does. No update waits for that."""
+    directory = request_directory(site)
+    found = directory and find_unsafe(directory, Ownership.of(site.project.checkout).owner)
+    return f"requests are ignored: {found}" if found else ""
+
+
+def add_requester(site: Site, report: RunReport) -> RunReport:  # noqa: ARG001 - as every section
+    """Say in the report of a run who requested it."""
+    by = RequestedSection.of(report).requested_by
+    return replace(report, noted=" ".join(filter(None, [f"Requested by {by}.", report.noted]))) if by else report
+
+
+# The requests of the core: those of capabilities are in their own modules
+
+
+def _update(request: Request, wanted: Wanted) -> RunReport:
+    from releaser.pipelines.due import Timing, find_selected, update_in_window
+    from releaser.pipelines.update import update_site
+
+    names = [wanted.name] if wanted.name else []
+    only = find_selected(request.path, request.environ, names, if_locked=False)
+    pipeline = partial(update_site, force=False, follow=False, only=only)
+    timing = Timing(now=True, by_rules=not names, named=bool(names))
+    return update_in_window(replace(request, command="update", mails=True), timing, pipeline)
+
+
+def _roll_back(request: Request, _: Wanted) -> RunReport:
+    from releaser.pipelines.rollback import rollback
+
+    return rollback(replace(request, command="rollback", mails=True))
+
+
+UPDATE = RequestKind(action="update", label="Update now", perform=_update)
+UPDATE_PACKAGE = RequestKind(
+    action="update-package", label="Update this package now", takes_package=True, perform=_update
+)
+ROLLBACK = RequestKind(
+    action="rollback",
+    label="Roll back",
+    applies=lambda status: status.live is not None,
+    effect="The previous release goes live, with its code. Updates skip the versions of the release that is left.",
+    perform=_roll_back,
+)

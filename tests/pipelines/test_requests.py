@@ -1,0 +1,112 @@
+"""Taking up requests: which, in which order, and what is noted of them; the runs themselves are not made here."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from releaser.core import request as kinds
+from releaser.core.request import RequestedSection, RequestKind, Wanted
+from releaser.errors import Interrupted, UsageError
+from releaser.pipelines import requests
+from releaser.pipelines.requests import Taken, take_up, take_up_before
+from releaser.pipelines.session import Request
+from releaser.releases.requests import REQUESTS, leave, read_taken
+from releaser.report import RunReport
+from releaser.site import run_lock
+from releaser.site.site import Site, open_site
+
+
+def make_kept_site(place: Path) -> Site:
+    """Make a site that has releases, and a directory for requests."""
+    root = place / "outer" / "site"
+    root.mkdir(parents=True)
+    (root / "pyproject.toml").write_text('[project]\nname = "site"\n', encoding="utf-8")
+    (place / "requests").mkdir(mode=0o700)
+    (place / "outer" / ".env").write_text(f"RELEASER_REQUEST_DIR={place / 'requests'}\n", encoding="utf-8")
+    site = open_site(root, {})
+    site.project.releases.mkdir(parents=True)
+    return site
+
+
+def report_of(request: Request, exit_code: int) -> RunReport:
+    return RunReport(
+        command=request.command, project="site", path=str(request.path), host="web1", run_id="1", seconds=1.0,
+        started_at=datetime.now(UTC), result="updated", exit_code=exit_code, headline="done",
+    )  # fmt: skip
+
+
+def carried_out(site: Site, exit_code: int = 0) -> tuple[tuple[Taken, ...], list[Request]]:
+    """Take up what waits, with runs that only note their parameters."""
+    runs: list[Request] = []
+
+    def perform(request: Request, wanted: Wanted) -> RunReport:
+        if wanted.name == "missing":
+            message = "missing is not in uv.lock"
+            raise UsageError(message)
+        runs.append(request)
+        return report_of(request, exit_code)
+
+    real: Mapping[str, RequestKind] = kinds.request_kinds()
+    fakes = {name: RequestKind(**{**vars(kind), "perform": perform}) for name, kind in real.items()}
+    with mock.patch.object(requests, "request_kinds", return_value=fakes):
+        found = take_up(Request(path=site.project.checkout, environ={}, command="run-requests"))
+    return found, runs
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return make_kept_site(tmp_path)
+
+
+def ask(site: Site, action: str, **more: str) -> str:
+    place = site.project.outer.parent / "requests"
+    return leave(place, Wanted(project=str(site.project.checkout), action=action, **more))
+
+
+def test_requests_are_taken_in_their_order_and_the_same_one_once(site: Site) -> None:
+    ids = [ask(site, *words) for words in (("update",), ("update",), ("rollback",))]
+    found, runs = carried_out(site)
+    assert [one.request.id for one in found] == ids
+    assert [one.request.result for one in found] == ["updated", "refused", "updated"]
+    assert [run.command for run in runs] == ["update", "rollback"]
+    page = found[0].request.by
+    assert page.startswith("the page of ")
+    assert all(run.asked == (RequestedSection(requested_by=page),) for run in runs)
+    assert [one.id for one in read_taken(site.state_dir).requests] == ids[::-1]
+    assert carried_out(site) == ((), [])
+
+
+def test_an_error_of_one_request_does_not_keep_the_next_from_its_run(site: Site) -> None:
+    ask(site, "update-package", name="missing", by="alice")
+    ask(site, "update-package", name="alpha", by="bob")
+    found, runs = carried_out(site, exit_code=5)
+    assert [(one.request.exit_code, one.request.by.partition(" ")[0]) for one in found] == [(2, "alice"), (5, "bob")]
+    assert len(runs) == 1
+
+
+def test_an_interrupt_leaves_the_others_waiting_and_starts_no_update(site: Site) -> None:
+    ask(site, "update")
+    ask(site, "rollback")
+    found, runs = carried_out(site, exit_code=130)
+    assert (len(found), len(runs)) == (1, 1)
+    with mock.patch.object(requests, "take_up", return_value=found), pytest.raises(Interrupted):
+        take_up_before(Request(path=site.project.checkout, environ={}, command="update"))
+
+
+def test_nothing_is_taken_that_no_run_could_carry_out(site: Site) -> None:
+    ask(site, "update")
+    with mock.patch.object(run_lock, "find_running", return_value=mock.Mock()):
+        assert carried_out(site) == ((), [])
+    (site.project.outer / ".env").write_text(
+        (site.project.outer / ".env").read_text(encoding="utf-8") + "RELEASER_KEEP=many\n", encoding="utf-8"
+    )
+    assert carried_out(site) == ((), [])
+
+
+def test_a_record_that_cannot_be_read_or_written_stops_no_request(site: Site) -> None:
+    (site.state_dir / REQUESTS).mkdir()
+    ask(site, "rollback")
+    assert len(carried_out(site)[1]) == 1
