@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from releaser.capabilities import gather
@@ -74,6 +74,12 @@ class RequestedSection(Section):
 
     #: The person who requested the run on the page of `releaser serve`; empty for any other run.
     requested_by: str = ""
+
+
+def add_requester(_: object, report: RunReport) -> RunReport:
+    """Say in the report of a run who requested it."""
+    by = RequestedSection.of(report).requested_by
+    return replace(report, noted=" ".join(filter(None, [f"Requested by {by}.", report.noted]))) if by else report
 
 
 @functools.cache

@@ -197,12 +197,6 @@ def remark(site: Site) -> str:
     return f"requests are ignored: {found}" if found else ""
 
 
-def add_requester(site: Site, report: RunReport) -> RunReport:  # noqa: ARG001 - as every section
-    """Say in the report of a run who requested it."""
-    by = RequestedSection.of(report).requested_by
-    return replace(report, noted=" ".join(filter(None, [f"Requested by {by}.", report.noted]))) if by else report
-
-
 # The requests of the core: those of capabilities are in their own modules
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import secrets
 import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -195,6 +194,8 @@ def leave(directory: Path, wanted: object) -> str:
 
     The owner of the site may be no member of the group of the page, so the directory alone keeps others from reading.
     """
+    import secrets  # slow to import, for an update
+
     number = secrets.token_hex(16)
     replace_file(directory / f"{number}.json", encode_state(wanted), mode=0o644)
     return number

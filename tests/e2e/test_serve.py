@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.e2e.test_group_use import base_python, script_of
 from tests.support.chromium import MISSING, Chromium, chromium
@@ -123,5 +126,29 @@ def test_behind_a_proxy_only_the_socket_leads_to_the_page(make_site: SiteFactory
                     connection.sendall(f"GET / HTTP/1.0\r\nHost: sites.example.org\r\n{header}\r\n".encode())
                     assert connection.recv(100).split()[1].decode() == status
         assert list((base / "run").iterdir()) == []
+    finally:
+        shutil.rmtree(base)
+
+
+def test_the_owner_of_a_site_needs_no_list_and_no_other_user(templates: Templates, everybodys: Path) -> None:
+    require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can give a site away")
+    base = Path(tempfile.mkdtemp(prefix="serve-"))
+    try:
+        base.chmod(0o755)
+        site = SiteFactory(base, templates)()
+        site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
+        (site.outer / "requests").mkdir(mode=0o700)
+        site.write_dotenv(variables(request_dir=site.outer / "requests"))
+        run(["chown", "-hR", f"{PAGE}:{PAGE}", site.outer], cwd=base, env=os.environ, check=0)
+        with page(site, base, "--project", site.path, "--port", "0") as address:
+            browser = build_opener(HTTPCookieProcessor())
+            shown = browser.open(address).read().decode()
+            token = re.search('name="token" value="([^"]+)"', shown)
+            assert token is not None
+            form = {"token": token[1], "project": str(site.path), "action": "hold", "name": "alpha"}
+            answer = browser.open(f"{address.partition('?')[0]}requests", urlencode(form).encode()).read().decode()
+            assert "<b>Requested:</b> hold alpha" in answer
+        (request,) = (site.outer / "requests").iterdir()
+        assert (request.stat().st_uid, request.suffix) == (PAGE, ".json")
     finally:
         shutil.rmtree(base)
