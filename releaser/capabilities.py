@@ -91,6 +91,9 @@ class Capability(Frozen):
     #: Functions that add lists to the mail about a run: each gets the site and the report, and yields titles with
     #: items. They may take some seconds, and raise no errors but ReleaserError and OSError.
     mail_lists: Names = ()
+    #: Functions that add to the message of a proposal: each gets the site and the release that passed the tests, and
+    #: yields lines. They may take some seconds, and raise no errors but ReleaserError and OSError.
+    proposal_notes: Names = ()
     #: Functions that act at the end of a run, while it has the lock: each gets the run and its report, and returns the
     #: report, perhaps with another step.
     endings: Names = ()
@@ -267,9 +270,11 @@ CAPABILITIES = (
     Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(
         name="proposals",
-        state=("releases.proposal.PROPOSAL",),
+        settings=("releases.proposal_settings.ProposalSettings",),
+        state=("releases.proposal.PROPOSALS", "releases.proposal.EARLIER_PROPOSAL"),
         reported=("releases.proposal.ProposalSection",),
         commands=("commands.proposals",),
+        mail_lists=("pipelines.proposal_status.list_in_mail",),
         statuses=("pipelines.proposal_status.ProposalStatus",),
     ),
     Capability(
@@ -351,6 +356,7 @@ CAPABILITIES = (
         name="changelogs",
         settings=("reporting.changelog_settings.ChangelogSettings",),
         mail_lists=("reporting.changelog.list_in_mail",),
+        proposal_notes=("reporting.changelog.list_in_proposal",),
         commands=("commands.changelog",),
         answers=("commands.changelog.ANSWERS",),
     ),

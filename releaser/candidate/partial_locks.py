@@ -157,7 +157,7 @@ class PartialLocks:
         if not self.have_solution(names, without=without):
             result = find_culprits(_Solutions(locks=self, without=without), names)
             kept = result.kept if result.kind == "found" else ()
-        return self._with(kept, without) or self.base
+        return self.find_lock(kept, without) or self.base
 
     def find_together(self, result: SearchResult) -> dict[str, Part]:
         """Map each culprit to the upgrades that are impossible without it, such as `celery 5.6.0`."""
@@ -187,10 +187,13 @@ class PartialLocks:
 
     def have_solution(self, names: Part, *, without: Part) -> bool:
         """True if a lock with these upgrades, and without others, exists. Raises ResolutionError."""
-        return self._with(names, without) is not None
+        return self.find_lock(names, without) is not None
 
-    def _with(self, names: Part, without: Part) -> LockFile | None:
-        """Lock so that every package has its version of `base` or of `full`; None if that is impossible."""
+    def find_lock(self, names: Part, without: Part) -> LockFile | None:
+        """Lock these upgrades, and keep the versions of `base` for `without`; None if that is impossible.
+
+        Every package has its version of `base` or of `full`. Raises ResolutionError.
+        """
         key = (frozenset(names), frozenset(without))
         if key not in self._known:
             pins = {name: _pin(self.full.versions[name]) for name in names}

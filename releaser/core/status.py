@@ -68,6 +68,18 @@ class Pending(Line):
     """The words for something pending in the table of many sites."""
 
 
+class Offer(NamedTuple):
+    """Something that waits, for the page, below a `heading`, with the command that brings it on."""
+
+    heading: str
+    name: str
+    text: str
+    #: The words for releaser, or else the `line` to paste where one develops; empty without any.
+    command: str = ""
+    line: str = ""
+    rank: int = 40
+
+
 class Figure(NamedTuple):
     """A number for Prometheus, with its meaning; None if it is unknown. Nagios shows it under its `label`, if any."""
 
@@ -85,7 +97,7 @@ class Excused(NamedTuple):
     rank: int = 0
 
 
-Shows = Iterable[Alarm | Line | Figure | Excused]
+Shows = Iterable[Alarm | Line | Offer | Figure | Excused]
 
 
 class Look(Frozen):
@@ -105,11 +117,6 @@ class StatusSection(Frozen):
     def look(cls, at: Look) -> StatusSection:
         """Look at a site. Whatever takes long to import is imported here."""
         return cls()
-
-    @classmethod
-    def explain_waiting(cls, at: Look) -> str:
-        """Return the id of a ready release whose wait this section shows by itself; empty without one."""
-        return ""
 
     def show(self) -> Shows:
         """Return everything to show.

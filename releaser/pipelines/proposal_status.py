@@ -1,24 +1,49 @@
-"""The proposal in the status."""
+"""The proposals in the status and in mails."""
 
-from releaser.core.status import Line, Look, Shows, StatusSection
-from releaser.releases.proposal import read_proposal
+from collections.abc import Iterator, Sequence
+
+from releaser.core.status import Line, Look, Offer, Pending, Shows, StatusSection
+from releaser.releases.proposal import ProposalFacts, ProposalSection, read_proposals
+from releaser.report import RunReport
+from releaser.reporting.changes import Item
+from releaser.site.site import Site
+from releaser.system.words import one_line, plural
 
 
 class ProposalStatus(StatusSection):
-    """The proposal that waits for review."""
+    """The proposals that wait for review."""
 
-    #: The proposal that `releaser propose` pushed for review, or why it pushed none; empty without one.
+    #: The proposals that `releaser propose` pushed for review, or why it pushed none; empty without one.
     proposal: str = ""
+    #: The same, one by one.
+    proposals: tuple[ProposalFacts, ...] = ()
 
     @classmethod
     def look(cls, at: Look) -> StatusSection:
-        found = read_proposal(at.site.state_dir)
-        return cls(proposal="" if found.is_merged_into(at.live) else found.summary)
+        found = read_proposals(at.site.state_dir)
+        if not found.entries:
+            return cls(proposal=found.blocked)
+        from releaser.releases.release import read_versions  # slow to import
 
-    @classmethod
-    def explain_waiting(cls, at: Look) -> str:
-        return read_proposal(at.site.state_dir).release
+        versions = read_versions(at.live)
+        entries = [one for one in found.entries if not one.is_merged_into(at.live, versions)]
+        facts = tuple(filter(None, (one.facts for one in entries)))
+        return cls(proposal=found.blocked or "; ".join(one.summary for one in facts), proposals=facts)
 
     def show(self) -> Shows:
-        if self.proposal:
-            yield Line(f"proposal: {self.proposal}", 52)
+        is_listed = self.proposal == "; ".join(one.summary for one in self.proposals)
+        for text in [one.summary for one in self.proposals] if is_listed else filter(None, [self.proposal]):
+            yield Line(f"proposal: {text}", 52)
+        for one in self.proposals:
+            named = ", ".join(f"{name} {version}" for name, version in one.versions.items())
+            own = one.command.removeprefix("releaser ") if one.command.startswith("releaser ") else ""
+            yield Offer("Proposals", one.name or named, one.summary, own, "" if own else one.command)
+        if count := sum(one.state == "open" for one in self.proposals):
+            yield Pending(f"{plural(count, 'proposal')} to review", 35)
+
+
+def list_in_mail(_: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Item]]]:
+    """Yield the list of proposals for the mail about a run that pushed some."""
+    found = ProposalSection.of(report).proposals
+    if report.result == "proposed" and found:
+        yield "Proposals", [Item(text=one_line(one.summary, limit=1000), note=one.command) for one in found]

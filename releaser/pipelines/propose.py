@@ -11,20 +11,42 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.files import export_lock
-from releaser.checkout.leftovers import renew_tree
-from releaser.checkout.publish import SEEN, commit_message
+from releaser.checkout.leftovers import mark_tried, renew_tree
+from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.core.run import close_journal
-from releaser.errors import BuildError, Finding, ToolError, refuse, refuse_any
+from releaser.errors import (
+    BuildError,
+    Finding,
+    ReleaserError,
+    ResolutionError,
+    TestsFailedError,
+    ToolError,
+    refuse,
+    refuse_any,
+)
+from releaser.locks.lock import Change, list_introduced
 from releaser.pipelines.decide import decide, explain_no_retry, find_rebuild_reason, refuse_unusable_live
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
+from releaser.pipelines.proposal_message import write_message
+from releaser.pipelines.proposal_parts import Part, list_parts
+from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.pipelines.update import examine_target, make_release, reason_not_to_build
 from releaser.pipelines.workspaces import open_workspace
 from releaser.releases.acceptance import DeviationError, foresee_refusal, note_refusals
-from releaser.releases.proposal import BRANCH, Proposal, ProposalSection, note_proposal, read_proposal
-from releaser.releases.release import ADOPT, refuse_moved
+from releaser.releases.proposal import (
+    BRANCH,
+    Proposal,
+    Proposals,
+    ProposalSection,
+    note_proposal,
+    note_proposals,
+    read_proposals,
+)
+from releaser.releases.proposal_settings import ProposalSettings
+from releaser.releases.release import ADOPT, read_versions, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
@@ -37,6 +59,8 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
     from releaser.core.run import Run, Workspace
     from releaser.core.target import Target
     from releaser.pipelines.decide import Goal
@@ -49,7 +73,8 @@ if TYPE_CHECKING:
 def propose(request: Request, *, force: bool = False) -> RunReport:
     """Build and test tonight's upgrade, and push its lock for review. Nothing goes live.
 
-    `force` includes candidates that failed before, and proposes a declined upgrade again.
+    With `propose = "package"`, each package or group is a proposal by itself. `force` includes candidates that failed
+    before, proposes declined upgrades again, and knows no `propose_limit`.
     """
     return run_session(request, partial(_propose, force=force), check=_find_live)
 
@@ -58,8 +83,8 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
     site, log = run.site, run.log
     refuse_moved(run.store)
     live = _find_live(site)
-    if (known := read_proposal(site.state_dir)).is_merged_into(live):
-        note_proposal(site.state_dir, known.after_merge())
+    known = read_proposals(site.state_dir)
+    note_proposals(site.state_dir, replace(known, entries=tuple(_after_merges(known, live))))
     snapshot = take_snapshot(site)
     facts = preflight(site, log, Scope(asks=(), state=snapshot.state))
     remote_head = fetch(site, log, facts)
@@ -76,7 +101,14 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
             return PipelineResult(result="no-changes", headline=f"nothing is proposed: {why_not}")
         goal = base.upgrade(force=force)
         log.learn(on_hold=goal.resolution.on_hold)
-        return _propose_upgrade(goal, reason_not_to_build(goal))
+        return _Round(goal).propose(list_parts(goal))
+
+
+def _after_merges(known: Proposals, live: Release) -> Iterator[Proposal]:
+    """Yield the proposals; of those that are live, only the commit on the branch."""
+    versions = read_versions(live)
+    for one in known.entries:
+        yield one.after_merge() if one.is_merged_into(live, versions) else one
 
 
 def _find_live(site: Site) -> Release:
@@ -124,22 +156,23 @@ def find_base(work: Workspace, target: Target) -> Base:
     return base
 
 
-def branch_of(site: Site) -> str:
-    """Return the branch for proposals, a different one for each project in a repository."""
+def branch_of(site: Site, name: str = "") -> str:
+    """Return the branch for the proposal of a package or a group, different for each project in a repository."""
     inside = os.path.relpath(site.outside.project.root.resolve(), site.outside.git.layout.top.resolve())
-    return "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
+    branch = "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
+    return f"{branch}{'-' if branch == BRANCH else '.'}{name}" if name else branch
 
 
 def _note_stuck(base: Base) -> None:
     """Report once, and record for `status`, why nothing can be proposed on the branch."""
-    site, known = base.work.site, read_proposal(base.work.site.state_dir)
+    site, known = base.work.site, read_proposals(base.work.site.state_dir)
     if base.stuck == known.stuck:
         return
     known = replace(known, stuck=base.stuck, branch=branch_of(site))
     if base.stuck:
         advice = "Commit a lock or code that passes. To try this one again, run `releaser update --force`."
-        base.work.log.note(Finding("nothing-proposed", known.summary, advice))
-    note_proposal(site.state_dir, known)
+        base.work.log.note(Finding("nothing-proposed", known.blocked, advice))
+    note_proposals(site.state_dir, known)
 
 
 def plan_propose(site: Site, *, force: bool = False) -> Plan:
@@ -150,21 +183,31 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
             base = find_base(work, target)
             if why_not := base.stuck or base.not_live:
                 return Plan(would=(f"nothing would be proposed: {why_not}",))
-            goal, known = base.upgrade(force=force), read_proposal(site.state_dir)
-            if not goal.is_new:
+            goal = base.upgrade(force=force)
+            parts = list_parts(goal)
+            if not parts:
                 return Plan(would=(NOTHING,))
-            if goal.failed is not None and not goal.failed.sick:
-                return Plan(would=(explain_no_retry(goal.failed),))
-            if _is_same(goal, known):
-                return Plan(would=(known.summary,))
-            changes = goal.resolution.diff
-            names = first_few([f"{change.name} {change.new}" for change in changes])
-            what = (
-                f"{plural(len(changes), 'package change')} would be tested and proposed on {branch_of(site)}: {names}"
-            )
-            return Plan(would=(what,), changes=changes)
+            would, changes = list[str](), list[Change]()
+            for part in parts:
+                planned = _plan_part(decide(goal.work, None, force=force, source=part.source), part)
+                would += planned.would
+                changes += planned.changes
+            return Plan(would=tuple(would), changes=tuple(changes))
     except DeviationError as error:
         return Plan(would=foresee_refusal(site.state_dir, "propose", error))
+
+
+def _plan_part(goal: Goal, part: Part) -> Plan:
+    site, named = goal.work.site, f"{part.name}: " if part.name else ""
+    if goal.failed is not None and not goal.failed.sick:
+        return Plan(would=(f"{named}{explain_no_retry(goal.failed)}",))
+    known = read_proposals(site.state_dir).get(part.name) or Proposal()
+    if _is_same(goal, known):
+        return Plan(would=(known.summary,))
+    changes = goal.resolution.diff
+    names = first_few([f"{change.name} {change.new}" for change in changes])
+    branch, count = branch_of(site, part.name), plural(len(changes), "package change")
+    return Plan(would=(f"{count} would be tested and proposed on {branch}: {names}",), changes=changes)
 
 
 def _is_same(goal: Goal, known: Proposal) -> bool:
@@ -172,55 +215,219 @@ def _is_same(goal: Goal, known: Proposal) -> bool:
     if goal.wanted.force:
         return False
     key = candidate_key(goal.work.site, goal.work.facts, goal.resolution.lock)
-    return known.is_of(key, store_of(goal.work.site).get(known.release))
+    release = store_of(goal.work.site).get(known.release)
+    return known.is_of(key, release, list_introduced(goal.resolution.diff))
 
 
-def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
-    """Build, test and push an upgrade, unless it was proposed before, or there is a reason `why_not`.
+class _Round:
+    """The proposals of one run. Commits of other people on their branches stay."""
 
-    Commits of others on the branch stay.
-    """
-    if why_not:
-        return PipelineResult(result="no-changes", headline=f"nothing is proposed: {why_not}")
-    work = goal.work
-    site, log, git = work.site, work.log, work.site.git
-    known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.branch)), branch_of(site)
-    with log.step("proposal") as step:
+    def __init__(self, goal: Goal) -> None:
+        self.goal, self.work, self.site, self.log = goal, goal.work, goal.work.site, goal.work.log
+        self.git, self.remote = self.site.git, str(self.site.git.remote(self.site.branch))
+        self.settings, self.force = ProposalSettings.of(self.site), goal.wanted.force
+        #: The commits of the branches on the remote.
+        self.heads: dict[str, str] = {}
+        self.pushed: list[Proposal] = []
+        self.errors: list[ReleaserError] = []
+        #: The upgrades that were tested.
+        self.changes: list[Change] = []
+        #: The number of candidates so far, and the sentences on parts that are not proposed in this run.
+        self.builds, self.quiet = 0, list[str]()
+
+    def propose(self, parts: Sequence[Part]) -> PipelineResult:
+        """Build, test and push each part, unless it was proposed before, and delete the branches of other proposals."""
+        known = read_proposals(self.site.state_dir)
+        if not (parts or known.entries):
+            return PipelineResult(
+                result="no-changes", headline=f"nothing is proposed: {reason_not_to_build(self.goal)}"
+            )
+        branches = {branch_of(self.site, part.name) for part in parts} | {one.branch for one in known.entries}
+        with self.log.step("proposal") as step:
+            self.heads = self._ask_for_heads(sorted(branches))
+            self._refresh_all(known, parts)
+            known = read_proposals(self.site.state_dir)
+            step.says(known.summary or f"{plural(len(parts), 'upgrade')} to propose")
+        self._delete_stale({part.name for part in parts})
+        taken = {one.name for one in known.entries if one.is_open}
+        for part in sorted(parts, key=lambda part: part.name not in taken):  # open proposals keep their places
+            self._propose_part(part)
+        return self._end()
+
+    def _ask_for_heads(self, branches: Sequence[str]) -> dict[str, str]:
         try:
-            remote_commit = git.remote_commit(remote, branch) or ""
+            return self.git.remote_commits(self.remote, branches)
         except ToolError as error:
-            message = f"{remote} does not report the head of {branch}: {error.message}"
+            message = f"{self.remote} does not report the head of {first_few(branches)}: {error.message}"
             raise BuildError(message, error.advice, output=error.output) from error
-        was_pushed = known.pushed
-        known = _refresh(replace(known, remote=remote, branch=branch), remote_commit)
-        step.says(known.summary or f"{remote}/{branch} does not exist")
-    if known.others:
-        _leave_to_others(site, known, goal)
-        return PipelineResult(result="no-changes", headline=known.summary)
-    is_same = _is_same(goal, known)
-    if is_same and (known.declined or (known.pushed and was_pushed)):
-        note_proposal(site.state_dir, known)
-        _keep(site, known.release, "" if known.declined else known.place)
-        return PipelineResult(result="no-changes", headline=known.summary)
-    if not (is_same and git.has_commit(known.commit)):
-        begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
-        known = _commit(work, make_release(goal), begun, remote_commit)
-    _push(work, replace(known, before=remote_commit))
-    log.set_releases(store_of(site).get(known.release), work.live)
-    log.add(ProposalSection(proposed=known.place))
-    headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
-    close_journal(site, log, f"had {headline}")
-    advice = (
-        f"To accept it, merge it into {site.branch}: the next update makes it live. To decline it, delete the branch."
-    )
-    return PipelineResult(result="proposed", headline=headline, advice=advice)
+
+    def _refresh_all(self, known: Proposals, parts: Sequence[Part]) -> None:
+        """Record the state of all proposals on the remote."""
+        entries = {one.name: one for one in known.entries}
+        for part in parts:
+            one = entries.get(part.name, Proposal(name=part.name))
+            branch, target = branch_of(self.site, part.name), self.site.branch
+            entries[part.name] = replace(one, remote=self.remote, branch=branch, target=target)
+        found = [_refresh(one, self.heads.get(one.branch, "")) for one in entries.values()]
+        for one in found:
+            if one.others and one.others != entries[one.name].others:
+                self._report_others(one)
+            if one.declined:
+                _keep(self.site, one.release, "")
+        note_proposals(self.site.state_dir, replace(known, entries=tuple(sorted(found, key=lambda one: one.name))))
+
+    def _report_others(self, known: Proposal) -> None:
+        """Report once that the branch has commits of other people, as long as these stay."""
+        advice = (
+            f"If another site proposes there, run `releaser propose` on one site only. Otherwise merge or delete that"
+            f" branch: `git push {known.remote} --delete {known.branch}`."
+        )
+        self.log.note(Finding("proposal-taken-over", known.summary, advice))
+
+    def _delete_stale(self, names: Collection[str]) -> None:
+        """Delete the branches that were merged or overtaken, if they have releaser's commit alone."""
+        for one in read_proposals(self.site.state_dir).entries:
+            if one.name in names:
+                continue
+            _keep(self.site, one.release, "")
+            head = self.heads.get(one.branch, "")
+            if one.others and head:  # it was reported; the record ends with the branch
+                continue
+            if head and not self._delete(one, head):
+                continue
+            known = read_proposals(self.site.state_dir)
+            note_proposals(self.site.state_dir, known.without(one.name))
+
+    def _delete(self, stale: Proposal, head: str) -> bool:
+        with self.log.step("stale branch") as step:
+            try:
+                self.git.delete_branch(self.remote, stale.branch, head)
+            except ToolError as error:
+                step.warns(f"{stale.place} is not deleted: {error.message}")
+                return False
+            step.says(f"deleted {stale.place}, which is merged or overtaken")
+        return True
+
+    def _propose_part(self, part: Part) -> None:
+        """Build, test and push one part; a failure of its tests or its build leaves the others."""
+        known = self._record(part)
+        if known.others:
+            self.quiet.append(known.summary)
+            return
+        if self.builds:
+            self._clean_tree()
+        goal = self.goal if part.source is self.goal.source else self._decide(part)
+        if why_not := reason_not_to_build(goal):
+            self._record(part, failed=goal.failed.reason if goal.failed is not None else "")
+            self.quiet.append(f"nothing is proposed: {why_not}")
+            return
+        is_same = _is_same(goal, known)
+        if is_same and (known.declined or (known.pushed and self._has_branch(known))):
+            _keep(self.site, known.release, "" if known.declined else known.place)
+            self.quiet.append(known.summary)
+            return
+        if waits := self._find_wait(part, known):
+            self._record(part, waits=waits)
+            self.quiet.append(f"{part.name} waits, as {waits}")
+            return
+        if not (is_same and self.git.has_commit(known.commit)):
+            release = self._build(goal, part)
+            if release is None:
+                return
+            begun = Proposal(name=part.name, remote=self.remote, branch=known.branch, target=self.site.branch)
+            begun = replace(begun, at=datetime.now(UTC).isoformat())
+            _keep(self.site, known.release, "")
+            known = _commit(self.work, release, begun, self.heads.get(known.branch, ""))
+        _push(self.work, replace(known, before=self.heads.get(known.branch, "")))
+        known = replace(known, pushed=True)
+        self.pushed.append(known)
+        found = store_of(self.site).get(known.release)
+        self.changes += found.manifest.changes if found is not None else ()
+
+    def _decide(self, part: Part) -> Goal:
+        return decide(self.work, None, force=self.force, source=part.source)
+
+    def _has_branch(self, known: Proposal) -> bool:
+        return self.heads.get(known.branch) == known.commit
+
+    def _record(self, part: Part, *, failed: str = "", waits: str = "") -> Proposal:
+        """Record why a part is not proposed, if it is not, and return its proposal."""
+        known = read_proposals(self.site.state_dir).get(part.name) or Proposal(name=part.name)
+        known = replace(known, failed=failed, waits=waits)
+        note_proposal(self.site.state_dir, known)
+        return known
+
+    def _find_wait(self, part: Part, known: Proposal) -> str:
+        """Return why a part is not built in this run; empty if it is. The only part never waits."""
+        if not part.name or self.force:
+            return ""
+        opened = [one for one in read_proposals(self.site.state_dir).entries if one.is_open and one.name != part.name]
+        if not known.is_open and not self.settings.allows(len(opened)):
+            return f"{plural(len(opened), 'proposal')} are open (`propose_limit`)"
+        if not self.settings.allows(self.builds):
+            return f"a run tests {self.builds} (`propose_limit`)"
+        return ""
+
+    def _clean_tree(self) -> None:
+        """Make a new staging tree, without the commit of the last part."""
+        mark_tried(self.site)
+        renew_tree(self.site)
+
+    def _build(self, goal: Goal, part: Part) -> Release | None:
+        """Build and test a release; None if that fails, and other parts may still be proposed."""
+        self.builds += 1
+        try:
+            return make_release(goal)
+        except (BuildError, ResolutionError, TestsFailedError) as error:
+            if not part.name:
+                raise
+            undo_unfinished(self.site.outside, self.log)
+            self.errors.append(error)
+            self.changes += goal.resolution.diff
+            self._record(part, failed=self.log.clean(error.message))
+            return None
+
+    def _end(self) -> PipelineResult:
+        """Return the result; raises the first failure if nothing was proposed."""
+        work, known = self.work, read_proposals(self.site.state_dir)
+        if self.pushed:
+            self.log.set_releases(store_of(self.site).get(self.pushed[-1].release), work.live)
+        elif self.errors:
+            first, *self.errors = self.errors
+            self._note_errors()
+            raise first
+        else:
+            return PipelineResult(result="no-changes", headline="; ".join(self.quiet) or "nothing is proposed")
+        self._note_errors()
+        facts = tuple(filter(None, (one.facts for one in known.entries)))
+        self.log.add(ProposalSection(proposed=", ".join(one.place for one in self.pushed), proposals=facts))
+        self.log.learn(blame="")
+        if len(self.pushed) == 1:
+            (one,) = self.pushed
+            headline = f"proposed {one.release} on {one.place}: {plural(one.changes, 'package')} changed"
+        else:
+            self.log.learn(changes=tuple(self.changes))
+            headline = f"proposed {len(self.pushed)} upgrades: {first_few([one.name for one in self.pushed])}"
+        if count := len(self.errors):
+            headline += f"; {plural(count, 'upgrade')} failed"
+        close_journal(self.site, self.log, f"had {headline}")
+        one_or_all = "it" if len(self.pushed) == 1 else "one"
+        advice = (
+            f"To accept {one_or_all}, merge it into {self.site.branch}: the next update makes it live. To decline"
+            f" {one_or_all}, delete the branch."
+        )
+        return PipelineResult(result="proposed", headline=headline, advice=advice)
+
+    def _note_errors(self) -> None:
+        for error in self.errors:
+            self.log.note_failure(error, follow_up=False)
 
 
 def _keep(site: Site, name: str, place: str) -> None:
     """Keep a release that is proposed at `place` from pruning; an empty place ends that."""
     release = store_of(site).get(name)
     if release is not None and release.state == "candidate":
-        store_of(site).record_waiting(release, f"proposed on {place}" if place else "")
+        store_of(site).record_reserved(release, f"proposed on {place}" if place else "")
 
 
 def _refresh(known: Proposal, remote_commit: str) -> Proposal:
@@ -233,17 +440,6 @@ def _refresh(known: Proposal, remote_commit: str) -> Proposal:
     return replace(
         known, pushed=known.pushed or bool(remote_commit and remote_commit == known.commit), declined=is_gone
     )
-
-
-def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
-    """Report once that the branch has commits of other people, as long as these stay."""
-    if read_proposal(site.state_dir).others != known.others:
-        advice = (
-            f"If another site proposes there, run `releaser propose` on one site only. Otherwise merge or delete that"
-            f" branch: `git push {known.remote} --delete {known.branch}`."
-        )
-        goal.work.log.note(Finding("proposal-taken-over", known.summary, advice))
-        note_proposal(site.state_dir, known)
 
 
 def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: str) -> Proposal:
@@ -261,7 +457,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: s
                 export_lock(site, step)
             paths = [os.path.relpath(site.project.lock, site.project.root)]
             paths += [export] if export and not site.git.ignores(export) else []
-            site.git.commit_only(paths, commit_message("update", release))
+            site.git.commit_only(paths, write_message(site, log, release, name=known.name))
             commit = site.git.commit("HEAD")
             step.says(commit[:12])
         proposal = replace(
@@ -270,6 +466,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: s
             before=remote_commit,
             release=release.id,
             lock_sha256=release.key.lock_sha256,
+            versions=list_introduced(release.manifest.changes),
             changes=len(release.manifest.changes),
         )
         _keep(site, release.id, proposal.place)

@@ -236,7 +236,8 @@ def undo(change: Change) -> None:
     remove_staging_trees(site, log)
     change.undo()
     target = store_of(site).get(entry.release)
-    is_kept = target is not None and target.lifecycle is not None and target.lifecycle.waits
+    known = target.lifecycle if target is not None else None
+    is_kept = known is not None and (known.waits or known.reserved)
     if target is not None and target.state == "candidate" and not is_kept:
         remove_unless_used(site, log, target.id)
     sweep(site, log)

@@ -40,6 +40,9 @@ class Lifecycle(Frozen):
     until: datetime | None = None
     #: The command with which a person makes it live, if it goes live only then; empty if updates may take it up.
     request: str = ""
+    #: Why the release is ready although no update of this site makes it live, such as a branch that waits for a merge;
+    #: empty if nothing reserves it.
+    reserved: str = ""
     #: The digest of the configuration that it was tested with and that git does not track; empty if unknown.
     configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
@@ -53,12 +56,24 @@ class Lifecycle(Frozen):
     def live(self, flip: int) -> Lifecycle:
         """Return the lifecycle after a flip to the release."""
         return replace(
-            self, stage="live", since=timestamp(), flip=flip, waits="", request="", revision=self.revision + 1
+            self,
+            stage="live",
+            since=timestamp(),
+            flip=flip,
+            waits="",
+            request="",
+            reserved="",
+            revision=self.revision + 1,
         )
 
     def waiting(self, reason: str, *, keeps: bool, until: datetime | None, request: str = "") -> Lifecycle:
         """Return the lifecycle after a gate has answered that the release waits, and whether it keeps its place."""
         return replace(self, waits=reason, kept=keeps, until=until, request=request, revision=self.revision + 1)
+
+    def reserved_for(self, reason: str) -> Lifecycle:
+        """Return the lifecycle of a release that is kept for this reason; empty if it need not be kept."""
+        waits = "" if self.waits == reason else self.waits  # the field of earlier versions
+        return replace(self, reserved=reason, waits=waits, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""

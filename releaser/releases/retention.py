@@ -198,7 +198,8 @@ def decide_retention(
 ) -> tuple[RetentionDecision, ...]:
     """Decide which of the present releases the settings keep. Writes nothing."""
     snapshot = store.snapshot()
-    target, waiting = snapshot.rollback_target(), dict[str, str]()
+    target = snapshot.rollback_target()
+    waiting = {name: f"ready, and {reason}" for name, reason in snapshot.list_reserved().items()}
     if (newest := snapshot.find_waiting()) is not None:
         waiting[newest.id] = f"ready, and waits: {snapshot.lifecycles[newest.id].waits}"
     if (newest := snapshot.find_requestable()) is not None and (now - newest.manifest.created_at) < _FORGOTTEN:

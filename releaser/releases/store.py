@@ -164,6 +164,12 @@ class StoreSnapshot(Frozen):
             return release
         return release if release.manifest.python != live.manifest.python else None
 
+    def list_reserved(self) -> dict[str, str]:
+        """Map each ready release that is reserved, and newer than the live one, to the reason."""
+        after = self.live.manifest.sequence if self.live is not None else 0
+        ready = (one for one in self.releases if one.state == "candidate" and one.manifest.sequence > after)
+        return {one.id: reason for one in ready if (reason := self.lifecycles[one.id].reserved)}
+
     def _order_by_flips(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {release.id: release for release in self.releases}
         return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
@@ -367,6 +373,13 @@ class ReleaseStore(Frozen):
             after = before.waiting(reason, keeps=keeps, until=until, request=request)
             self._save(release, after, ledger, ledger)
         return before.waits != reason
+
+    def record_reserved(self, release: Release, reason: str) -> None:
+        """Record, durably, why a ready release is kept although no update makes it live; empty to end that."""
+        ledger = self.ledger()
+        before = self._lifecycle(release.manifest, ledger)
+        if before.reserved != reason or before.waits == reason != "":
+            self._save(release, before.reserved_for(reason), ledger, ledger)
 
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is pinned, or no longer pinned."""

@@ -170,12 +170,21 @@ def find_link(urls: Mapping[str, str], old: str, new: str) -> str | None:
 def list_in_mail(site: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Item]]]:
     """Yield the list for the mail about a run, if it upgrades packages that the project requires."""
     release = store_of(site).get(report.release)
-    if release is None or not (report.is_update and ChangelogSettings.of(site).in_mails):
+    is_upgrade = report.is_update or report.result == "proposed"
+    if release is None or not (is_upgrade and ChangelogSettings.of(site).in_mails):
         return
     found = list_upstream(site, release, report.changes, seconds=_MAIL_SECONDS)
     shown = [one for one in found if one.text or one.link][:_MOST_IN_MAIL]
     if shown:
         yield "What changed upstream", [Item(text=one.title, note=one.link or "", passage=one.shown) for one in shown]
+
+
+def list_in_proposal(site: Site, release: Release) -> Iterator[str]:
+    """Yield the lines for the message of a proposal, if it upgrades packages that the project requires."""
+    found = list_upstream(site, release, release.manifest.changes, seconds=_MAIL_SECONDS)
+    shown = [one for one in found if one.text or one.link][:_MOST_IN_MAIL]
+    if shown:
+        yield from ("What changed upstream:", "", *lines_of(shown))
 
 
 def lines_of(found: Sequence[UpstreamChange]) -> Iterator[str]:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Literal
 
-from releaser.capabilities import gather
-from releaser.core.status import Figure, Line, Look, Pending, Question, Shows, StatusSection
+from releaser.core.status import Figure, Line, Look, Offer, Pending, Question, Shows, StatusSection
 from releaser.locks.blocks import Block
 from releaser.releases.blocks import Blocks, read_blocks
 from releaser.releases.key import ReleaseKey
@@ -118,6 +117,8 @@ class HoldStatus(StatusSection):
             yield Line(f"on hold: commit {commit.commit:.12} ({commit.subject}): it {describe_block(commit)}", 62)
         for one in self.waiting:
             yield Line(f"waiting: candidate {one.release}: {describe_block(one)}", 64)
+            command = f"approve {one.release}" if "releaser approve" in one.reason else "update --force"
+            yield Offer("Ready, and waits", one.release, describe_block(one), command)
         if self.waiting:
             yield Pending("a release that is ready", 30)
         if self.on_hold:
@@ -141,10 +142,10 @@ def _ask(status: HoldStatus) -> Iterator[Question]:
 
 
 def _list_waiting(at: Look) -> list[WaitingCandidate]:
-    """Return the release that is ready and waits, unless a capability explains why."""
+    """Return the release that is ready and waits."""
     snapshot = at.store.snapshot()
     ready = snapshot.find_waiting()
-    if ready is None or ready.id in {section.explain_waiting(at) for section in gather("statuses")}:
+    if ready is None:
         return []
     known, names = snapshot.lifecycles[ready.id], MigrationFacts.of(ready.manifest).migrations
     return [WaitingCandidate(key=ready.key, release=ready.id, reason=known.waits, at=known.since, migrations=names)]

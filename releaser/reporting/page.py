@@ -16,7 +16,7 @@ from markupsafe import Markup
 from msgspec import ValidationError, convert
 
 from releaser.answers import OutdatedPackage, RunBrief, Status
-from releaser.core.status import Alarm, Pending, Remark, Service, shown
+from releaser.core.status import Alarm, Offer, Pending, Remark, Service, shown
 from releaser.report import Outcome
 from releaser.reporting.many_sites import explain_errors
 from releaser.reporting.monitoring import find_alarms, find_open_questions, usual_ages, worst
@@ -103,6 +103,7 @@ def page_of(found: Overview) -> str:
         state=worst(alarms),
         alarms=alarms,
         remarks=shown(found.status, Remark),
+        offers=shown(found.status, Offer),
         host=this_host(),
         runs=[(run, *_RESULTS[run.result]) for run in runs[:_RUNS]],
         weeks=runs_by_week(runs, found.at),
@@ -238,6 +239,7 @@ class _Site(Frozen):
     pending: Sequence[Pending] = ()
     remarks: Sequence[Remark] = ()
     controls: Controls | None = None
+    offers: Sequence[Offer] = ()
 
     @property
     def name(self) -> str:
@@ -325,8 +327,9 @@ def _site(one: SiteAnswer, at: datetime) -> _Site:
         )
         why = explain_errors(one.errors) or unreadable
         return _Site(path=one.site, alarms=[Alarm(level=Service.CRITICAL, text=why, command="status")])
-    remarks = shown(status, Remark)
-    return _Site(path=one.site, alarms=alarms, status=status, pending=_list_pending(status), remarks=remarks)
+    remarks, offers = shown(status, Remark), shown(status, Offer)
+    pending = _list_pending(status)
+    return _Site(path=one.site, alarms=alarms, status=status, pending=pending, remarks=remarks, offers=offers)
 
 
 def _list_pending(status: Status) -> list[Pending]:

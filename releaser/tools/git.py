@@ -371,6 +371,11 @@ class Git(GitReader):
         place = f"refs/heads/{branch}"
         self._change("push", "--quiet", f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
 
+    def delete_branch(self, remote: str, branch: str, commit: str) -> None:
+        """Delete a branch of the remote that has exactly this commit; ToolError if it has another one."""
+        place = f"refs/heads/{branch}"
+        self._change("push", "--quiet", f"--force-with-lease={place}:{commit}", remote, f":{place}")
+
     def forget_work_tree(self, place: Path) -> None:
         """Delete the repository's record of a work tree that was at `place`, and no other record. Raises OSError.
 

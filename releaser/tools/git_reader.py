@@ -166,8 +166,14 @@ class GitReader(Frozen):
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote for the commit of `branch`, without fetching; None if it has no such branch."""
-        found = self._run("ls-remote", remote, f"refs/heads/{branch}", death_signal=signal.SIGTERM).stdout
-        return found.split()[0] if found else None
+        return self.remote_commits(remote, [branch]).get(branch)
+
+    def remote_commits(self, remote: str, branches: Iterable[str]) -> dict[str, str]:
+        """Ask the remote for the commits of these branches, without fetching; the dict lacks missing ones."""
+        words = [f"refs/heads/{branch}" for branch in branches]
+        found = self._run("ls-remote", remote, *words, death_signal=signal.SIGTERM).stdout if words else ""
+        entries = (line.partition("\t") for line in found.splitlines())
+        return {name.removeprefix("refs/heads/"): commit for commit, _, name in entries}
 
     def commit(self, name: str) -> str:
         """Return the id of the commit that `name` stands for."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from releaser.releases.proposal import BRANCH
+from releaser.system.files import VERSION
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
 from tests.support.sites import SampleSite, SiteFactory
@@ -33,7 +34,18 @@ class Reviewed:
 
     def tip(self) -> str:
         """Return the commit that is proposed; empty for none."""
-        return self.site.git("ls-remote", self.site.remote, f"refs/heads/{BRANCH}").partition("\t")[0]
+        return self.branches().get(BRANCH, "")
+
+    def branches(self) -> dict[str, str]:
+        """Return the commits of the branches below `releaser/` on the remote."""
+        lines = self.site.git("ls-remote", self.site.remote, "refs/heads/releaser*").splitlines()
+        entries = (line.partition("\t") for line in lines)
+        return {name.removeprefix("refs/heads/"): commit for commit, _, name in entries}
+
+    def message(self, branch: str) -> str:
+        """Return the message of the commit that is proposed on a branch."""
+        self.git()
+        return self.site.git("-C", self.clone, "log", "-1", "--format=%B", f"origin/{branch}")
 
 
 @pytest.fixture
@@ -78,7 +90,7 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert PLACE in site.releaser("status").stdout
     assert site.json("history")[0]["result"] == "proposed"
     kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
-    assert kept[report["release"]] == f"ready, and waits: proposed on {PLACE}"
+    assert kept[report["release"]] == f"ready, and proposed on {PLACE}"
     silent(site.releaser("propose"))
     quiet = site.json("propose")
     assert (quiet["result"], reviewed.tip()) == ("no-changes", tip)
@@ -98,6 +110,59 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
         silent(site.releaser(command))
     assert site.json("status")["proposal"] == ""
     assert "nothing would change" in site.releaser("propose", "--dry-run").stdout
+
+
+def test_each_package_is_proposed_alone_and_branches_that_are_merged_or_overtaken_are_deleted(
+    reviewed: Reviewed,
+) -> None:
+    site, alpha, beta = reviewed.site, f"{BRANCH}-alpha", f"{BRANCH}-beta"
+    site.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_PROPOSE": "package"})
+    head = site.remote_head()
+    site.publish("beta", "1.1.0")
+    site.publish("beta", "2.0.0", broken=True)
+    would = site.releaser("propose", "--dry-run").stdout
+    assert all(f"1 package change would be tested and proposed on {branch}" in would for branch in (alpha, beta))
+    report = site.json("propose")
+    first = reviewed.branches()
+    assert (report["result"], report["exit_code"], {*first}) == ("proposed", 0, {alpha, beta})
+    assert report["proposed"] == f"origin/{alpha}, origin/{beta}"
+    assert [(one["name"], one["state"], one["versions"]) for one in report["proposals"]] == [
+        ("alpha", "open", {"alpha": "1.1.0"}), ("beta", "open", {"beta": "1.1.0"}),  # the next lower version
+    ]  # fmt: skip
+    assert reviewed.message(alpha).startswith("Update alpha from 1.0.0 to 1.1.0\n\nalpha: 1.0.0 -> 1.1.0")
+    assert f"The tests passed with Python {site.json('status')['live_python']}" in reviewed.message(alpha)
+    assert all(site.git("rev-parse", f"{commit}^") == head for commit in first.values())
+    assert {"alpha", "beta"} == {change["name"] for change in report["changes"]}
+    assert "git merge origin/releaser/update-beta" in body(site)
+    status = site.json("status")
+    assert [one["place"] for one in status["proposals"]] == [f"origin/{alpha}", f"origin/{beta}"]
+    assert [one["name"] for one in status["on_hold"]] == ["beta"]
+    kept = {one["reason"] for one in site.json("prune")}
+    assert {f"ready, and proposed on origin/{branch}" for branch in (alpha, beta)} <= kept
+    silent(site.releaser("propose"))
+    assert reviewed.branches() == first
+
+    reviewed.git(f"merge --quiet --no-ff -m Merged origin/{alpha}", "push --quiet origin HEAD:main")
+    merged = site.json("update")
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
+    assert not {"build", "test"} & {*steps(merged)}
+    report = site.json("propose")
+    assert step(report, "stale branch")["detail"] == f"deleted origin/{alpha}, which is merged or overtaken"
+    assert ([*reviewed.branches()], report["proposed"]) == ([beta], f"origin/{beta}")
+    assert reviewed.branches()[beta] != first[beta]  # on top of what is merged
+
+    reviewed.git(
+        f"checkout --quiet -B mine origin/{beta}",
+        "commit --quiet --allow-empty -m Mine",
+        f"push --quiet origin mine:{beta}",
+    )
+    theirs = reviewed.branches()[beta]
+    site.releaser("hold", "beta", check=0)  # so that it is overtaken
+    site.json("propose")
+    assert reviewed.branches() == {beta: theirs}  # another person has committed to it
+    reviewed.git(f"push --quiet origin --delete {beta}")
+    silent(site.releaser("propose"))
+    assert site.json("status")["proposals"] == []
 
 
 def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replace_the_branch(
@@ -138,7 +203,7 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
         silent(site.releaser("propose"))
     assert (reviewed.tip(), "declined" in site.json("status")["proposal"]) == ("", True)
     state = json.loads((site.state_dir / "releases" / declined / "state.json").read_text(encoding="utf-8"))
-    assert state["waits"] == ""  # nothing keeps it from being pruned
+    assert state["reserved"] == ""  # nothing keeps it from being pruned
     assert site.json("propose", "--force")["result"] == "proposed"
     reviewed.git(
         f"checkout --quiet -B {BRANCH} {PLACE}", "commit --quiet --allow-empty -m Mine", f"push --quiet origin {BRANCH}"
@@ -216,11 +281,20 @@ def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged_and_after
     proposed = site.json("propose")["release"]
     path = site.state_dir / "releases" / proposed / "state.json"
     state = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**state, "waits": ""}, indent=1), encoding="utf-8")  # proposal.json alone told of it
+    path.write_text(json.dumps({**state, "reserved": ""}, indent=1), encoding="utf-8")  # proposal.json alone had it
+    known = site.state_dir / "proposals.json"
+    (found,) = json.loads(known.read_text(encoding="utf-8"))["entries"]
+    earlier = {
+        key: value for key, value in found.items() if key not in ("name", "target", "versions", "failed", "waits")
+    }
+    known.with_name("proposal.json").write_text(
+        json.dumps({"version": VERSION, **earlier, "stuck": ""}), encoding="utf-8"
+    )
+    known.unlink()
     site.releaser("update", check=0)
     assert f"proposed on {PLACE}" in site.json("status")["proposal"]
     silent(site.releaser("propose"))
-    assert json.loads(path.read_text(encoding="utf-8"))["waits"] == f"proposed on {PLACE}"
+    assert json.loads(path.read_text(encoding="utf-8"))["reserved"] == f"proposed on {PLACE}"
     reviewed.merge(deletes=True)
     assert site.json("update")["release"] == proposed
     for command in ("rollback", "update"):
@@ -232,9 +306,10 @@ def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged_and_after
     site.releaser("update", "--force", check=0)
     silent(site.releaser("propose"))
     assert site.json("status")["proposal"] == ""
-    known = site.state_dir / "proposal.json"
-    found = json.loads(known.read_text(encoding="utf-8"))
-    known.write_text(json.dumps({**found, "done": True}, indent=1), encoding="utf-8")
+    known.unlink()
+    known.with_name("proposal.json").write_text(
+        json.dumps({"version": VERSION, **earlier, "done": True}), encoding="utf-8"
+    )
     site.publish("alpha", "1.2.0")
     assert site.json("propose")["result"] == "proposed"
 

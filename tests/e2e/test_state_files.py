@@ -37,7 +37,7 @@ def test_what_updates_failures_and_rollbacks_leave_is_declared(make_site: SiteFa
 def test_what_proposals_and_projects_without_git_leave_is_declared(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0", outer="proposing", dotenv={"RELEASER_UPGRADE": "none"})
     site.releaser("propose", check=0)
-    assert (site.state_dir / "proposal.json").is_file()
+    assert (site.state_dir / "proposals.json").is_file()
     other = make_site.adopted(due="1.1.0", outer="other", dotenv={"RELEASER_GIT": "false"})
     (other.path / ".git").rename(other.outer / "kept")
     other.releaser("update", check=0)

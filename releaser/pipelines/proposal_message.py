@@ -1,0 +1,86 @@
+"""The message of the commit that is proposed: the changes with their ages, the tests, and the changelogs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.candidate.output import TEST, TestFacts
+from releaser.capabilities import gather
+from releaser.reporting.changes import in_order
+from releaser.system.words import age, elapsed, one_line, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.locks.lock import Change
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+_LONGEST = 300  # characters of a line
+
+logger = logging.getLogger(__name__)
+
+#: The parts of a message on which a forge acts: a mention, an issue that it would close, an order to its CI; or a link.
+_ACTED_ON = re.compile(
+    r"\w+://\S+|(?<!\w)@(?=\w)|#(?=\d)|GH-(?=\d)|\[(?=[\w -]*(?:skip|no)[\w -]*\]|ci )", re.IGNORECASE
+)
+
+
+def write_message(site: Site, log: RunLog, release: Release, *, name: str) -> str:
+    """Return the message for the proposal of a release; `name` is its package or group, empty for all upgrades."""
+    changes, now = in_order(release.manifest.changes), datetime.now(UTC)
+    paragraphs = [
+        [_title(changes, name)],
+        [_describe(change, now) for change in changes],
+        [_describe_tests(log, release)],
+        *_list_notes(site, release),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
+
+
+def _title(changes: list[Change], name: str) -> str:
+    own = next((one for one in changes if one.name == name and one.new), None)
+    if own is None:
+        counted = f"Update {plural(len(changes), 'package')}"
+        return f"{counted}: {name}" if name else counted
+    others = f" and {plural(len(changes) - 1, 'other package')}" if len(changes) > 1 else ""
+    return f"Update {name} from {own.old} to {own.new}{others}" if own.old else f"Add {name} {own.new}{others}"
+
+
+def _describe(change: Change, now: datetime) -> str:
+    text = f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}"
+    if not change.released:
+        return text
+    released = datetime.fromisoformat(change.released)
+    return f"{text} (released {released:%Y-%m-%d}, {age((now - released).total_seconds())} ago)"
+
+
+def _describe_tests(log: RunLog, release: Release) -> str:
+    count, python = TestFacts.of(release.manifest).tests_run, release.manifest.python
+    took = next((one.seconds for one in reversed(log.outcomes) if one.step == TEST and one.status == "ok"), None)
+    facts = [f"{plural(count, 'test')}" if count else "", f"in {elapsed(took)}" if took is not None else ""]
+    passed = " ".join(filter(None, facts))
+    return f"The tests passed with Python {python}{f' ({passed})' if passed else ''}: release {release.id}."
+
+
+def _list_notes(site: Site, release: Release) -> Iterator[list[str]]:
+    """Yield the paragraphs that capabilities add about a release; without one, the proposal is made all the same."""
+    for add in gather("proposal_notes"):
+        try:
+            yield [quote(line) for line in add(site, release)]
+        except Exception as error:  # noqa: BLE001 - the text of others may be of any kind, and must not cost the proposal
+            logger.warning("a note is missing in the proposal: %s", error)
+
+
+def quote(line: str) -> str:
+    """Return a line of a foreign text that makes no forge act: it mentions no user, and closes no issue.
+
+    Lines of a changelog are indented, so that none is a trailer of the commit.
+    """
+    indent = line[: len(line) - len(line.lstrip())]
+    text = one_line(line, limit=_LONGEST)
+    return indent + _ACTED_ON.sub(lambda found: found[0] if "://" in found[0] else f"{found[0]} ", text)
