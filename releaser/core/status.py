@@ -74,7 +74,8 @@ class Offer(NamedTuple):
     heading: str
     name: str
     text: str
-    #: The words for releaser, or else the `line` to paste where one develops; empty without any.
+    #: The words for releaser, or else the `line` to paste where one develops; empty without any. The status of another
+    #: server may have any text, so pages about many sites show no line.
     command: str = ""
     line: str = ""
     rank: int = 40

@@ -1,6 +1,6 @@
 """The proposals in the status and in mails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from releaser.core.status import Line, Look, Offer, Pending, Shows, StatusSection
 from releaser.releases.proposal import ProposalFacts, ProposalSection, read_proposals
@@ -8,6 +8,12 @@ from releaser.report import RunReport
 from releaser.reporting.changes import Item
 from releaser.site.site import Site
 from releaser.system.words import one_line, plural
+
+#: What brings proposals on that are not on the remote.
+WAYS: Mapping[str, tuple[str]] = {
+    **dict.fromkeys(("declined", "failed", "waits"), ("propose --force",)),
+    "due": ("propose",),
+}
 
 
 class ProposalStatus(StatusSection):
@@ -36,8 +42,7 @@ class ProposalStatus(StatusSection):
             yield Line(f"proposal: {text}", 52)
         for one in self.proposals:
             named = ", ".join(f"{name} {version}" for name, version in one.versions.items())
-            own = one.command.removeprefix("releaser ") if one.command.startswith("releaser ") else ""
-            yield Offer("Proposals", one.name or named, one.summary, own, "" if own else one.command)
+            yield Offer("Proposals", one.name or named, one.summary, *WAYS.get(one.state, ("", one.command)))
         if count := sum(one.state == "open" for one in self.proposals):
             yield Pending(f"{plural(count, 'proposal')} to review", 35)
 

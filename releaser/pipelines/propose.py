@@ -363,9 +363,9 @@ class _Round:
             return ""
         opened = [one for one in read_proposals(self.site.state_dir).entries if one.is_open and one.name != part.name]
         if not known.is_open and not self.settings.allows(len(opened)):
-            return f"{plural(len(opened), 'proposal')} are open (`propose_limit`)"
+            return f"`propose_limit` permits {plural(len(opened), 'open proposal')}"
         if not self.settings.allows(self.builds):
-            return f"a run tests {self.builds} (`propose_limit`)"
+            return f"`propose_limit` permits {plural(self.builds, 'test run')} a night"
         return ""
 
     def _clean_tree(self) -> None:

@@ -154,8 +154,9 @@ class Proposal(Frozen):
         """The command that takes it; empty without one."""
         match self.state:
             case "open":
-                fetch, push = (shlex.join(["git", word, self.remote]) for word in ("fetch", "push"))
-                return f"{fetch} && {shlex.join(['git', 'merge', self.place])} && {push}"
+                switch = [["git", "switch", self.target]] if self.target else []
+                steps = [*switch, ["git", "pull"], ["git", "merge", self.place], ["git", "push"]]
+                return " && ".join(map(shlex.join, steps))
             case "declined" | "waits" | "failed":
                 return "releaser propose --force"
             case "due":

@@ -165,6 +165,48 @@ def test_each_package_is_proposed_alone_and_branches_that_are_merged_or_overtake
     assert site.json("status")["proposals"] == []
 
 
+def test_tests_that_fail_stop_only_their_own_proposal_and_a_limit_lets_others_wait(reviewed: Reviewed) -> None:
+    site, beta = reviewed.site, f"{BRANCH}-beta"
+    site.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_PROPOSE": "package", "RELEASER_PROPOSE_LIMIT": "1"})
+    site.withdraw("alpha", "1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
+    site.publish("beta", "1.1.0")
+    report = site.json("propose", check=5)
+    assert (report["blame"], reviewed.branches()) == ("update", {})
+    found = {one["name"]: (one["state"], one["command"]) for one in site.json("status")["proposals"]}
+    assert found == dict.fromkeys(("alpha", "beta"), ("failed", "releaser propose --force")) | {
+        "beta": ("waits", "releaser propose --force")
+    }
+    assert "`propose_limit` permits 1 test run a night" in site.releaser("status").stdout
+    report = site.json("propose")
+    assert ([*reviewed.branches()], report["proposed"]) == ([beta], f"origin/{beta}")
+    assert [one["name"] for one in report["on_hold"]] == ["alpha"]
+    site.publish("alpha", "1.3.0")
+    silent(site.releaser("propose"))
+    assert "`propose_limit` permits 1 open proposal" in site.releaser("status").stdout
+    reviewed.git(f"push --quiet origin --delete {beta}")  # declined
+    report = site.json("propose")
+    assert ([*reviewed.branches()], report["proposed"]) == ([f"{BRANCH}-alpha"], f"origin/{BRANCH}-alpha")
+    assert {one["name"]: one["state"] for one in report["proposals"]} == {"alpha": "open", "beta": "declined"}
+    site.write_dotenv({"RELEASER_UPGRADE": "none"})  # one proposal of all again
+    report = site.json("propose")
+    assert ([*reviewed.branches()], report["proposed"]) == ([BRANCH], PLACE)
+
+
+@pytest.mark.parametrize("groups", ["", "both=alpha beta"])
+def test_packages_that_need_each_other_are_one_proposal(reviewed: Reviewed, groups: str) -> None:
+    site = reviewed.site
+    site.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_PROPOSE": "package", "RELEASER_PROPOSE_GROUPS": groups})
+    site.withdraw("alpha", "1.1.0")
+    site.publish("alpha", "1.2.0", requires=("beta>=1.1",))
+    site.publish("beta", "1.1.0")
+    branch = f"{BRANCH}-{'both' if groups else 'alpha'}"
+    assert site.json("propose")["proposed"] == f"origin/{branch}"
+    assert [*reviewed.branches()] == [branch]
+    title = "Update 2 packages: both" if groups else "Update alpha from 1.0.0 to 1.2.0 and 1 other package"
+    assert reviewed.message(branch).startswith(f"{title}\n\nalpha: 1.0.0 -> 1.2.0\nbeta: 1.0.0 -> 1.1.0")
+
+
 def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replace_the_branch(
     reviewed: Reviewed,
 ) -> None:
