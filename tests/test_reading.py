@@ -21,6 +21,8 @@ EXCEPTIONS = {
     "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",
     "tools/source_archive.py: tarfile.open(fileobj=stream, mode='r|', tarinfo=_Member)": "bytes in memory",
     "pipelines/bootstrap.py: _TEMPLATE.read_text(encoding='utf-8')": "comes with releaser",
+    "pipelines/bootstrap.py: _DOWNLOAD.read_text(encoding='utf-8')": "the same",
+    "tools/starter_s3.py: open(f'{place}/{_NOTE}', encoding='utf-8')": "in a directory that only this user writes to",
 }
 
 

@@ -47,6 +47,7 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
     metavar="FILE",
     help="Lock the packages of this requirements file, in the versions that are installed or pinned.",
 )
+@click.option("--from-pyproject", "declared", is_flag=True, help="Lock the dependencies that pyproject.toml lists.")
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Omit this package from the first lock. May be repeated."
 )
@@ -62,6 +63,7 @@ def init(
     force: bool,
     from_venv: Path | None,
     from_requirements: Path | None,
+    declared: bool,
     without: tuple[str, ...],
     given: tuple[str, ...],
 ) -> None:
@@ -71,10 +73,12 @@ def init(
     """
     from releaser.pipelines import init as pipeline
 
-    if from_venv is not None or from_requirements is not None:
+    if declared and from_requirements is not None:
+        refuse_both("--from-pyproject", "--from-requirements")
+    if from_venv is not None or from_requirements is not None or declared:
         from releaser.pipelines.first_lock import create_first_lock, plan_first_lock, read_request
 
-        wanted = read_request(from_venv, from_requirements, without, given)
+        wanted = read_request(from_venv, from_requirements, without, given, declared=declared)
         ctx = replace(ctx, creates_pyproject=True)
         report = ctx.run(plan_first_lock, create_first_lock, wanted, force=force)
     elif without or given:

@@ -211,8 +211,8 @@ def schedule(
 @click.option(
     "--find-links",
     multiple=True,
-    metavar="DIRECTORY",
-    help="A directory of packages, relative to the directory of the file. May be repeated.",
+    metavar="PLACE",
+    help="A directory of packages, relative to that of the file, or a bucket and prefix in S3. May be repeated.",
 )
 @click.option(
     "--state",

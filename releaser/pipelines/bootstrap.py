@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _TEMPLATE = Path(__file__).parent.parent / "tools" / "starter.py"
+_DOWNLOAD = _TEMPLATE.with_name("starter_s3.py")
 _IS_THERE = "python -c \"import importlib.metadata as m; m.version('{}')\""
 T = TypeVar("T")
 _MADE = "# Made by `releaser bootstrap`. SHA-256 of what follows: "
@@ -57,9 +58,12 @@ class Starter(Frozen):
         if "://" in self.index and secrets_in_urls(self.index):
             message = "--index contains a password, which the file would show to all its readers"
             raise UsageError(message, "Remove the password, and write it to ~/.netrc: uv and pip read it there.")
-        if remote := [link for link in self.find_links if "://" in link]:
-            message = f"--find-links {remote[0]} is not a directory"
-            raise UsageError(message, "Name a directory, or name an index with --index.")
+        sources = [link for link in self.find_links if link.startswith(values.S3)]
+        directories = [link for link in self.find_links if link not in sources]
+        sources = [*_parse_option("--find-links", ",".join(sources), values.s3_prefixes)]
+        if remote := [link for link in directories if "://" in link]:
+            message = f"--find-links {remote[0]} is neither a directory nor a place in S3"
+            raise UsageError(message, "Name a directory or s3://BUCKET/PREFIX, or name an index with --index.")
         if self.refresh not in ("daily", "weekly"):
             _parse_option("--refresh", self.refresh, values.interval)
         _parse_option("--limit", self.limit, values.duration)
@@ -68,7 +72,8 @@ class Starter(Frozen):
             "REQUIREMENTS": [*self.requirements],
             "COMMAND": [*_parse_option("--run", self.run or first, values.command)],
             "INDEX": self.index,
-            "FIND_LINKS": [*self.find_links],
+            "FIND_LINKS": directories,
+            "SOURCES": sources,
             "STATE": self.state,
             "REFRESH": self.refresh,
             "WAIT": self.limit,
@@ -79,12 +84,14 @@ class Starter(Frozen):
             or any(requirement.url and not requirement.url.endswith(".whl") for requirement in wanted),
         }
         body = ""
-        for line in (
-            _TEMPLATE.read_text(encoding="utf-8").replace("NAME", self.name, 2).splitlines()
-        ):  # in the docstring
+        template = _TEMPLATE.read_text(encoding="utf-8").replace("NAME", self.name, 2)  # in the docstring
+        for line in template.splitlines():
             before, is_set, _ = line.partition(" = ")
             name = before.partition(":")[0]
-            body += f"{before} = {settings[name]!r}\n" if is_set and name in settings else f"{line}\n"
+            if name == "_DOWNLOAD" and sources:
+                body += f"_DOWNLOAD = r'''{_DOWNLOAD.read_text(encoding='utf-8')}'''\n"
+            else:
+                body += f"{before} = {settings[name]!r}\n" if is_set and name in settings else f"{line}\n"
         return f"#!/usr/bin/env python3\n{_MADE}{_digest(body)}\n{body}"
 
 

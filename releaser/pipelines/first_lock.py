@@ -45,7 +45,12 @@ _FILES = ("uv.lock", "pyproject.toml")  # in this order: uv.lock has no effect b
 
 
 def read_request(
-    venv: Path | None, requirements: Path | None, without: Sequence[str], given: Sequence[str]
+    venv: Path | None,
+    requirements: Path | None,
+    without: Sequence[str],
+    given: Sequence[str],
+    *,
+    declared: bool = False,
 ) -> FirstLockRequest:
     """Read the options of the command line; relative paths start at the current directory. Raises UsageError."""
     names = frozenset(canonicalize_name(name) for name in without)
@@ -65,7 +70,7 @@ def read_request(
     except RuntimeError as error:
         message = f"a path of --from-venv or --from-requirements does not exist: {error}"
         raise UsageError(message, "Correct the path.") from error
-    return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
+    return FirstLockRequest(venv=places[0], requirements=places[1], declared=declared, without=names, given=sources)
 
 
 def create_first_lock(request: Request, wanted: FirstLockRequest, *, force: bool = False) -> RunReport:

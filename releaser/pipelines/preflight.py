@@ -184,7 +184,8 @@ def _lock(site: Site) -> LockFile:
         message = f"{path} does not exist"
         venv = os.path.relpath(site.project.venv, site.project.root)
         is_of_uv = any(declared_dependencies(site.pyproject.content))
-        advice = "Create it with `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
+        own = "Create it with `releaser init --from-pyproject`, or with `uv lock`, and commit it."
+        advice = own if is_of_uv else first_lock(site.project.root, venv)
         refuse("lock-missing", message, advice)
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a valid lock: {error}"

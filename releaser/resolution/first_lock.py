@@ -46,15 +46,22 @@ _HOW = (
 
 
 class FirstLockRequest(Frozen):
-    """The sources of the packages of a first lock: a venv, a requirements file, or both."""
+    """The sources of the packages of a first lock: pyproject.toml, a venv, a requirements file, or several of them."""
 
     #: A venv, the directory of another Python with the packages, or that Python itself.
     venv: Path | None = None
     requirements: Path | None = None
+    #: True if pyproject.toml declares the dependencies.
+    declared: bool = False
     #: Packages to omit.
     without: frozenset[str] = frozenset()
     #: The sources of packages that no index has.
     given: tuple[Override, ...] = ()
+
+    @property
+    def lists_packages(self) -> bool:
+        """True if a file lists the packages that the site needs, so that not all installed ones count."""
+        return self.requirements is not None or self.declared
 
     @property
     def decided(self) -> frozenset[str]:
@@ -62,7 +69,8 @@ class FirstLockRequest(Frozen):
         return self.without | {package.name for package in self.given}
 
     def __str__(self) -> str:
-        return " and ".join(str(path) for path in (self.venv, self.requirements) if path is not None)
+        named = " and ".join(str(path) for path in (self.venv, self.requirements) if path is not None)
+        return named or "pyproject.toml"
 
 
 class Installed(Frozen):
@@ -95,24 +103,30 @@ class Survey(Frozen):
 
 def survey(site: Site, request: FirstLockRequest) -> Survey:
     """Read the installed packages and the requirements file; the answer has every problem, and nothing changes."""
-    problems = Findings(_refusals(site))
+    problems = Findings(_refusals(site, request))
     place = request.venv or (site.project.venv if (site.project.venv / "pyvenv.cfg").is_file() else None)
     installed = None if place is None else problems.attempt(_look_at, site, request, place, problems)
     lines = problems.attempt(_read_file, site, request) or ()
     return Survey(installed=installed, lines=lines, problems=tuple(problems))
 
 
-def _refusals(site: Site) -> Iterator[Finding]:
+def _refusals(site: Site, request: FirstLockRequest) -> Iterator[Finding]:
     project, declared = site.project, [*declared_dependencies(site.pyproject.content)]
     if os.path.lexists(project.lock):
         use = "To adopt the project with this lock, run `releaser init`."
         advice = use if declared else f"Move uv.lock away: {project.pyproject} requires none of its packages."
         yield Finding("lock-exists", f"the project already has a lock: {project.lock}", advice)
-    for what in declared:
+    for what in declared if not request.declared else ():
         yield Finding(
             "dependencies-exist",
             f"{project.pyproject} already lists dependencies: {what}",
-            "Run `uv lock`, commit uv.lock, and run `releaser init`. Or remove the dependencies from the file.",
+            "Run `releaser init --from-pyproject`, which locks these. Or remove the dependencies from the file.",
+        )
+    if request.declared and not declared:
+        yield Finding(
+            "dependencies-missing",
+            f"{project.pyproject} lists no dependencies",
+            "Add `dependencies` to [project]. Or name the packages: --from-venv PATH, or --from-requirements FILE.",
         )
     for path in (project.pyproject, project.lock):
         try:
@@ -155,7 +169,7 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
             )
         )
     sees_more = "include-system-site-packages=true" in _read_config(place)
-    if request.requirements is None:
+    if not request.lists_packages:
         frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", python]).splitlines())
         places = {str(canonicalize_name(name)): where for name, _, where in frozen if where} | links
         for name in sorted(places.keys() - request.decided - own):
@@ -243,7 +257,8 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
                 raise
             write_new_file(path, _since_patch(read_text(path), facts.choice.version).encode())
             _lock(facts, tree, pins)
-        write_new_file(path, loosen(read_text(path)).encode())
+        if not request.declared:
+            write_new_file(path, loosen(read_text(path)).encode())
         _lock(facts, tree, {})  # like the next `uv lock` of a developer
     except ToolError as error:
         message = f"uv cannot make a lock: {error.reason}"
@@ -306,7 +321,7 @@ def _add_all(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Sur
     checkout, installed = site.project.checkout, found.installed
     if request.requirements is not None:
         _add(site, facts, "-r", _in_tree(request.requirements, site))
-    elif installed is not None:
+    elif installed is not None and not request.declared:
         direct = sorted((installed.direct & installed.versions.keys()) - request.decided)
         _add(site, facts, *(f"{name}=={installed.versions[name]}" for name in direct))
     for package in request.given:
@@ -376,7 +391,7 @@ def differences(lock: LockFile, facts: SiteFacts, request: FirstLockRequest, fou
     after = dict(list_installed(lock, group=facts.group, default_groups=(), python=facts.choice.version))
     local = {package["name"] for package in lock.packages if is_local(package)}
     known = set(before) if installed.sees_more else before.keys() | after.keys()
-    passed_over = _INSTALLERS & installed.direct - after.keys() if request.requirements is not None else set()
+    passed_over = _INSTALLERS & installed.direct - after.keys() if request.lists_packages else set()
     return [
         f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}"
         for name in sorted(known - request.decided - passed_over - local)

@@ -22,7 +22,12 @@ _TEXTS = (
     "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
 # These run in separate processes.
-_APART = ("releaser.tools.attestation_probe", "releaser.tools.starter", "releaser.releases.startup._releaser_pin")
+_APART = (
+    "releaser.tools.attestation_probe",
+    "releaser.tools.starter",
+    "releaser.tools.starter_s3",
+    "releaser.releases.startup._releaser_pin",
+)
 _TERMINAL = "releaser.reporting.terminal"
 
 

@@ -17,7 +17,7 @@ import time
 
 TYPE_CHECKING = False  # each start waits for imports, so functions that few starts call import the rest
 if TYPE_CHECKING:
-    from typing import Iterator, NoReturn, TextIO
+    from typing import Callable, Iterator, NoReturn, TextIO
 
 # The options of `releaser bootstrap`
 NAME = "app"
@@ -25,6 +25,7 @@ REQUIREMENTS = ["app"]
 COMMAND = ["app"]
 INDEX = ""
 FIND_LINKS: "list[str]" = []
+SOURCES: "list[str]" = []  # places in S3, with credentials as boto3 finds them
 STATE = ""
 REFRESH = "daily"
 WAIT = "5s"
@@ -345,21 +346,27 @@ def _make_first(deadline: float) -> None:
             with open(os.path.join(place, "pyproject.toml"), "w", encoding="utf-8") as file:
                 file.write(_pyproject())
         uv = shutil.which("uv")
+        if SOURCES:
+            _mirror(uv, place, deadline)
         if uv:
             _install_by_uv(uv, place, deadline)
         else:
-            _install_by_pip(place, deadline)
+            _install_by_pip(os.path.join(place, "venv"), REQUIREMENTS, _find_links(), deadline)
         os.sync()
         os.makedirs(project(), exist_ok=True)
-        for name in ("pyproject.toml", "uv.lock"):
-            if os.path.exists(os.path.join(place, name)):
-                os.replace(os.path.join(place, name), os.path.join(project(), name))
-        os.symlink(os.path.join(place, "venv"), os.path.join(place, "link"))
-        os.replace(os.path.join(place, "link"), os.path.join(project(), ".venv"))
+        _put_in_place(place)
     except BaseException:
         if os.path.realpath(links[0]) != os.path.realpath(os.path.join(place, "venv")):  # a signal may arrive this late
             shutil.rmtree(place, ignore_errors=True)
         raise
+
+
+def _put_in_place(place: str) -> None:
+    for name in ("pyproject.toml", "uv.lock"):
+        if os.path.exists(os.path.join(place, name)):
+            os.replace(os.path.join(place, name), os.path.join(project(), name))
+    os.symlink(os.path.join(place, "venv"), os.path.join(place, "link"))
+    os.replace(os.path.join(place, "link"), os.path.join(project(), ".venv"))
 
 
 def _delete_own(directory: str) -> None:
@@ -390,11 +397,74 @@ def _pyproject() -> str:
         f"dependencies = {json.dumps(REQUIREMENTS)}",
         "[tool.uv]",
         "package = false",
-        f"find-links = {json.dumps([os.path.normpath(_from_here(link)) for link in FIND_LINKS])}",
+        f"find-links = {json.dumps([*_find_links(), *map(_mirror_of, SOURCES)])}",
         *(["no-index = true"] if INDEX == "none" else [f"index-url = {json.dumps(INDEX)}"] if INDEX else []),
         "[tool.releaser]",
-        f"test_command = {json.dumps(TEST)}", ""
+        f"test_command = {json.dumps(TEST)}",
+        *([f"sources = {json.dumps(SOURCES)}"] if SOURCES else []), ""
     ])  # fmt: skip
+
+
+def _find_links() -> "list[str]":
+    return [os.path.normpath(_from_here(link)) for link in FIND_LINKS]
+
+
+def _mirror_of(source: str) -> str:
+    """Return the directory for the packages of a place in S3, in the project, where releaser keeps them, too."""
+    return os.path.join(_MIRRORS, source[len("s3://") :])
+
+
+_MIRRORS = ".s3"
+_DOWNLOAD = ""  # a program in Python that downloads packages from S3; `releaser bootstrap` writes it here
+
+
+def _mirror(uv: "str | None", place: str, deadline: float) -> None:
+    """Download the packages in S3 into the project, by boto3; it is installed for that if this Python lacks it."""
+    import shutil
+    from importlib import util
+
+    top, venv = os.path.join(project(), _MIRRORS), os.path.join(place, "boto3")
+    os.makedirs(top, mode=0o700, exist_ok=True)
+    with open(os.path.join(top, ".gitignore"), "w", encoding="utf-8") as file:
+        file.write("*\n")
+    os.symlink(top, os.path.join(place, _MIRRORS))
+    python = sys.executable if util.find_spec("boto3") else _install_boto3(uv, venv, deadline)
+    _run([python, "-c", _DOWNLOAD, top, *SOURCES], place, deadline, {}, own=("AWS_", "EC2_", "BOTO_"))
+    shutil.rmtree(venv, ignore_errors=True)
+
+
+def _install_boto3(uv: "str | None", venv: str, deadline: float) -> str:
+    """Install boto3 into a new venv, and return its Python."""
+    python = os.path.join(venv, "bin", "python")
+    try:
+        if uv:  # in a directory without the settings of the project, which name a mirror that does not exist yet
+            _run([uv, "venv", "--quiet", "--python", sys.executable, venv], state(), deadline, {})
+            install = [uv, "pip", "install", "--quiet", "--python", python, *_where(_find_links()), "boto3"]
+            _with_age(lambda limit: _run([*install, *limit], state(), deadline, {}))
+        else:
+            _install_by_pip(venv, ["boto3"], _find_links(), deadline)
+    except _FailedError as error:
+        message = f"{sys.executable} has no boto3, which downloads from S3, and it could not be installed."
+        raise _FailedError(f"{error}\n{message}") from None
+    return python
+
+
+def _where(links: "list[str]") -> "list[str]":
+    """Return the options for the places of packages, which uv and pip spell alike."""
+    index = ["--no-index"] if INDEX == "none" else ["--index-url", INDEX] if INDEX else []
+    return [*index, *(f"--find-links={link}" for link in links), *([] if BUILD else ["--only-binary=:all:"])]
+
+
+def _with_age(run: "Callable[[list[str]], None]") -> None:
+    """Let uv take no version that is younger than MIN_AGE, unless the index does not say how old they are."""
+    limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - MIN_AGE * 86400))
+    try:
+        run(["--exclude-newer", limit])
+    except _FailedError as error:
+        if "upload date" not in str(error):
+            rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
+            raise _FailedError(f"{error}\n{rules} limit the versions that it may install.") from None
+        run([])
 
 
 def _install_by_uv(uv: str, place: str, deadline: float) -> None:
@@ -402,33 +472,29 @@ def _install_by_uv(uv: str, place: str, deadline: float) -> None:
     words = ["--no-progress", "--color", "never", "--project", place, "--python", sys.executable]
     words += [] if BUILD else ["--no-build"]
     if not os.path.exists(os.path.join(place, "uv.lock")):
-        limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - MIN_AGE * 86400))
-        try:
-            _run([uv, "lock", *words, "--exclude-newer", limit], place, deadline, env)
-        except _FailedError as error:
-            if "upload date" not in str(error):  # the index does not give it
-                rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
-                raise _FailedError(f"{error}\n{rules} limit the versions that it may install.") from None
+        _with_age(lambda limit: _run([uv, "lock", *words, *limit], place, deadline, env))
         _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit and keeps the versions
     _run([uv, "sync", "--frozen", *words], place, deadline, env)
 
 
-def _install_by_pip(place: str, deadline: float) -> None:
-    _run([sys.executable, "-m", "venv", os.path.join(place, "venv")], place, deadline, {})
-    words = ["--no-input", "--disable-pip-version-check", "--quiet", *([] if BUILD else ["--only-binary=:all:"])]
-    words += ["--no-index"] if INDEX == "none" else ["--index-url", INDEX] if INDEX else []
-    words += [f"--find-links={os.path.normpath(_from_here(link))}" for link in FIND_LINKS]
-    _run([os.path.join(place, "venv/bin/python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
+def _install_by_pip(venv: str, packages: "list[str]", links: "list[str]", deadline: float) -> None:
+    place, python = os.path.dirname(venv), os.path.join(venv, "bin", "python")
+    _run([sys.executable, "-m", "venv", venv], place, deadline, {})
+    links = [*links, *(os.path.join(place, link) for link in map(_mirror_of, SOURCES) if packages is REQUIREMENTS)]
+    words = ["--no-input", "--disable-pip-version-check", "--quiet", *_where(links)]
+    _run([python, "-m", "pip", "install", *words, *packages], place, deadline, {})
 
 
-def _run(words: "list[str]", place: str, deadline: float, more: "dict[str, str]") -> None:
+def _run(
+    words: "list[str]", place: str, deadline: float, more: "dict[str, str]", *, own: "tuple[str, ...]" = ()
+) -> None:
     """Run a program until it ends or the time is up; then all processes that it started are ended, too."""
     import contextlib
     import re
     import signal
     import subprocess
 
-    own = ("UV_", "PIP_", "RELEASER_") if os.path.basename(words[0]) == "releaser" else ("UV_", "PIP_")
+    own += ("UV_", "PIP_", *(("RELEASER_",) if os.path.basename(words[0]) == "releaser" else ()))
     keys = any("git+ssh" in requirement for requirement in REQUIREMENTS)
     env = {
         name: value

@@ -100,6 +100,22 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     assert "already lists dependencies: [project] dependencies" in refused.stderr
 
 
+def test_declared_dependencies_are_locked_in_the_versions_that_are_installed(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site)
+    refused = site.releaser("init", "--from-pyproject", check=3)
+    assert f"{site.path / 'pyproject.toml'} lists no dependencies" in refused.stderr
+    fill(site, site.link, "alpha==1.0.0", "delta", pip=True)
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    declared = 'requires-python = ">=3.8"\ndependencies = ["alpha<2", "delta==1.0.0"]\n'
+    project = f'[project]\nname = "shop"\nversion = "1"\n{declared}'
+    site.push_commit("Declare dependencies", {"pyproject.toml": project + text})
+    report = site.json("init", "--from-pyproject")
+    assert (report["result"], report["problems"]) == ("updated", [])
+    assert locked(site) == ["alpha==1.0.0", "delta==1.0.0"]
+    assert (site.path / "pyproject.toml").read_text(encoding="utf-8") == project + text  # as people wrote it
+    assert is_as_committed(site)
+
+
 def test_what_differs_is_named_and_changes_nothing_without_force(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
     fill(site, site.link, "alpha==1.0.0", "gamma==1.0.0", "beta==1.0.0", "delta")

@@ -9,6 +9,39 @@ from tests.support.wheels import LocalIndex
 MIRROR = ".s3/wheels/python"
 
 
+def test_a_project_gets_its_first_lock_from_s3(make_site: SiteFactory, tmp_path: Path) -> None:
+    """All its packages are there alone, and nobody has filled the mirror before."""
+    site = make_site()
+    with s3_server(tmp_path) as s3:
+        site.env |= s3.env
+        s3.put("wheels")
+        for wheel in site.index.path.glob("*.whl"):
+            s3.put(f"wheels/python/{wheel.name}", wheel.read_bytes())
+            wheel.unlink()
+        text = (site.path / "pyproject.toml").read_text().replace('["../index"]', f'["{MIRROR}"]')
+        settings = '\n[tool.releaser]\nsources = ["s3://wheels/python"]\n'
+        site.git("rm", "--quiet", "uv.lock")
+        site.commit("Take packages from S3", {"pyproject.toml": text + settings})
+        site.push()
+        refused = site.releaser("init", check=3)
+        assert "releaser init --from-pyproject" in refused.stderr
+        would = str(site.json("init", "--from-pyproject", "--dry-run")["would"])
+        assert "alpha 1.0.0" in would
+        assert [one for one in (".s3", "uv.lock", ".venv") if (site.path / one).exists()] == []
+
+        s3.mood = "refuses"
+        refused = site.releaser("init", "--from-pyproject", check=4)
+        assert "has not been mirrored completely yet" in refused.stderr
+        s3.mood = "is well"
+        site.releaser("init", "--from-pyproject", check=0)
+        assert site.live_version("alpha") == "1.0.0"
+        assert f'registry = "{MIRROR}"' in site.lock_text()
+        assert site.git("show", "--format=", "--name-only", "HEAD") == "uv.lock"
+        site.uv("lock", "--check")
+        assert site.git("status", "--porcelain") == ""
+        assert site.releaser("init", "--from-pyproject", check=3).stderr.count("already has a lock") == 1
+
+
 def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.adopted()
     offered = LocalIndex(tmp_path / "offered")

@@ -44,7 +44,7 @@ class Shop:
 
     def __init__(self, base: Path, index: LocalIndex, uv_cache: Path) -> None:
         self.file, self.state, self.bin, self.index = base / "shop.py", base / "state", base / "bin", index
-        self.project = self.state / "shop"
+        self.project, self.python = self.state / "shop", sys.executable
         self.bin.mkdir()
         own = {"HOME": str(base), "PATH": f"{self.bin}:/usr/bin:/bin"}
         self.env = {**own, "UV_CACHE_DIR": str(uv_cache), "UV_PYTHON_DOWNLOADS": "never"}
@@ -68,12 +68,12 @@ class Shop:
         (self.bin / "uv").symlink_to(uv_executable())
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        words = [sys.executable, str(self.file), *arguments]
+        words = [self.python, str(self.file), *arguments]
         return subprocess.Popen(words, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def start(self, *arguments: str) -> tuple[int, str, str]:
         process = self.begin(*arguments)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=180)  # pip makes two venvs
         return process.returncode, stdout.strip(), stderr.strip()
 
     def adopt(self) -> Path:
