@@ -114,15 +114,11 @@ def publish_lock(  # noqa: PLR0913 - the options of commit and push
     """Export, commit and push the lock of the live release, if the checkout allows a commit; failures are reported.
 
     `command` made the release live; without `pushes` the push stays due. `may_move` as for `push_what_is_due`. Returns
-    the commit, or None. If the source of the lock does not publish it, only `init` commits.
+    the commit, or None. If the source of the lock does not publish it, only `init` commits. A rollback from a bundle
+    is committed, but never pushed: the host that created the bundle publishes the lock.
     """
     if not site.project.has_git:
-        if not site.project.uses_git:
-            note_due(site, commit=False, push=False)  # due since the project was under git
-        if ExportSettings.of(site).requirements_export and is_same_text(
-            read_if_there(site.project.lock), read_file(release.lock)
-        ):
-            attempt(log, "export", lambda step: export_lock(site, step))
+        _export_without_git(site, log, release)
         return None
     if not site.supply.publishes and command != "init":
         note_due(site, commit=False, push=False)
@@ -134,19 +130,36 @@ def publish_lock(  # noqa: PLR0913 - the options of commit and push
     if ExportSettings.of(site).requirements_export:
         attempt(log, "export", lambda step: export_lock(site, step))
     # A rollback whose commit could not be pushed is committed again on top of the remote head.
-    left = read_pending(site.state_dir).left
-    goes_back = command == "rollback" or (bool(left) and bool(_find_differences(site, release, left="")))
+    had_left = bool(read_pending(site.state_dir).left)
+    goes_back = command == "rollback" or (had_left and bool(_find_differences(site, release, left="")))
     commit_id: str | None = None
 
     def commit(step: Step) -> None:
         nonlocal commit_id
         commit_id = _commit(site, step, release, commit_message("rollback" if goes_back else command, release))
 
-    if attempt(log, "commit", commit) and pushes:
+    is_committed = attempt(log, "commit", commit)
+    if command == "rollback" and _left_bundle(site):
+        note_due(site, push=False, left="")
+    elif is_committed and pushes:
         push_what_is_due(site, log, may_move=may_move)
         if not site.pushes:
             note_due(site, left="")  # no push will come
     return commit_id
+
+
+def _export_without_git(site: Site, log: RunLog, release: Release) -> None:
+    if not site.project.uses_git:
+        note_due(site, commit=False, push=False)  # due since the project was under git
+    is_ours = is_same_text(read_if_there(site.project.lock), read_file(release.lock))
+    if ExportSettings.of(site).requirements_export and is_ours:
+        attempt(log, "export", lambda step: export_lock(site, step))
+
+
+def _left_bundle(site: Site) -> bool:
+    """True if the rollback left the release of a bundle."""
+    left = store_of(site).get(store_of(site).snapshot().just_left)
+    return left is not None and bool(left.provenance.release)
 
 
 def restore_lock(site: Site, log: RunLog, live: Release) -> None:

@@ -66,6 +66,7 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
     multiple=True,
     help="Add an extra of releaser, such as s3, to those that the settings need. May be repeated.",
 )
+@click.option("--only-remote-head", is_flag=True, help="Refuse a release whose code is not that of the remote head.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The file to write.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
@@ -76,6 +77,7 @@ def create(
     expires: str | None,
     no_installer: bool,
     extras: tuple[str, ...],
+    only_remote_head: bool,
     output: Path,
     release: str | None,
 ) -> None:
@@ -84,7 +86,7 @@ def create(
     The file has code, lock and wheels, releaser and uv. RELEASE is the live release by default.
     """
     from releaser.bundles.wheels import parse_target
-    from releaser.pipelines.bundle_create import BundleRequest, create_bundle
+    from releaser.pipelines.bundle_create import BundleRequest, create_bundle, describe_commit
 
     wanted = BundleRequest(
         output=output,
@@ -95,13 +97,16 @@ def create(
         expires=_read_expires(expires) if expires is not None else None,
         installer=not no_installer,
         extras=extras,
+        only_remote_head=only_remote_head,
     )
-    found = create_bundle(ctx.site(), wanted)
+    site = ctx.site()
+    found = create_bundle(site, wanted)
     if ctx.output.json:
         ctx.output.print_json(found)
     else:
         kind = f"a delta from {found.base}" if found.base else "complete"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
+        ctx.output.note(f"code: {describe_commit(site, found.commit)}")
         if wanted.installer and not found.base and found.targets[1:]:
             own = f"Python {found.python} on {found.platform}"
             ctx.output.note(f"the bundle has releaser and uv for {own} only; on other hosts, install both yourself")

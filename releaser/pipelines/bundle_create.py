@@ -57,6 +57,8 @@ class BundleRequest(Frozen):
     installer: bool = True
     #: Extras of releaser to include, in addition to those that the settings of the site need.
     extras: tuple[str, ...] = ()
+    #: True to refuse a release whose code is not that of the remote head.
+    only_remote_head: bool = False
 
 
 def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
@@ -80,6 +82,8 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     try:
         with pool.locked(), temporary_directory() as scratch:
             commit = _commit_of(site, release)
+            if request.only_remote_head:
+                _refuse_other_code(site, release, commit)
             code = {}
             if base is None or base.commit != commit:
                 code[names.CODE] = scratch / names.CODE
@@ -170,6 +174,39 @@ def _commit_of(site: Site, release: Release) -> str:
             "Move its code into the repository.",
         )
     return commit
+
+
+def describe_commit(site: Site, commit: str | None) -> str:
+    """Name a commit for people, by the beginning of its id and its subject."""
+    return f"commit {commit[:12]} ({site.git.subject(commit)})" if commit else "no commit"
+
+
+def _refuse_other_code(site: Site, release: Release, commit: str) -> None:
+    """Refuse if the remote head has other code than a commit. Without a remote, nothing is compared.
+
+    Raises PreflightError.
+    """
+    git, branch = site.git, site.branch
+    try:
+        remote = git.remote(branch)
+        if remote is None:
+            return
+        head = git.fetch(remote, branch)
+        if git.code_key(site.own_files(), commit=head) == git.code_key(site.own_files(), commit=commit):
+            return
+    except ToolError as error:
+        refuse(
+            "remote-head-unknown",
+            f"the remote head cannot be read: {error.reason}",
+            "Check the URL and the network, or create the bundle without --only-remote-head.",
+        )
+    newer = describe_commit(site, head)
+    refuse(
+        "not-remote-head",
+        f"{release.id} has the code of {describe_commit(site, commit)}, but {branch} on {remote} is at {newer}",
+        "Run `releaser update`; it says what keeps that commit from going live. Or create the bundle without "
+        "--only-remote-head.",
+    )
 
 
 def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from releaser.system.temporary import PREFIX
+from tests.e2e.test_several_hosts import second_host
 from tests.e2e.test_without_git import without_git
 from tests.support.guards import require
 from tests.support.signing import make_key
@@ -401,3 +402,38 @@ def test_a_project_without_git_is_refused(make_site: SiteFactory, tmp_path: Path
     told = site.releaser("bundle create", "-o", tmp_path / "no", check=3).stderr
     assert "is not under git" in told
     assert "`git init`" in told
+
+
+def test_a_host_that_may_not_push_goes_back_from_a_bundle_and_forward_again(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    builder = make_site.adopted()
+    host = second_host(builder, tmp_path / "host")
+    host.git("remote", "set-url", "--push", "origin", "/nowhere")
+    file = tmp_path / "site.bundle"
+    for version in ("1.1.0", "1.2.0"):
+        builder.update_to("alpha", version)
+        said = builder.releaser("bundle create", "--only-remote-head", "--no-installer", "-o", file, check=0).stderr
+        assert f"code: commit {builder.head()[:12]} (Update 1 package)" in said
+        host.releaser("bundle install", "--unsigned", file, check=0)
+        assert host.live_version("alpha") == version
+        host.releaser("rollback", check=0)
+        assert host.live_version("alpha") == "1.0.0"
+        assert host.git("status", "--porcelain") == ""
+    assert builder.remote_head() == builder.head()
+
+
+def test_a_builder_refuses_on_request_what_is_not_the_remote_head(make_site: SiteFactory, tmp_path: Path) -> None:
+    builder = make_site.adopted("1.1.0")
+    create, file = ("--only-remote-head", "--no-installer", "-o"), tmp_path / "site.bundle"
+    builder.push_from_elsewhere({"uv.lock": builder.lock_text() + "\n"})
+    builder.releaser("bundle create", *create, file, check=0)  # of other code, the lock is no part
+    file.unlink()
+    builder.push_from_elsewhere({"code.py": "new = True\n"}, message="Work for tomorrow")
+    refused = builder.releaser("bundle create", *create, file, check=3).stderr
+    assert f"has the code of commit {builder.head()[:12]} (Update 1 package), but main on origin is at " in refused
+    assert "(Work for tomorrow)" in refused
+    builder.git("remote", "set-url", "origin", "/nowhere")
+    assert "cannot be read" in builder.releaser("bundle create", *create, file, check=3).stderr
+    assert not file.exists()
+    assert builder.releaser("bundle create", *create[1:], file, check=0)

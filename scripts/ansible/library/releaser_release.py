@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -112,6 +113,7 @@ problems:
 """
 
 SECONDS = "600"  # for another run to end, such as one by cron
+VARIABLES = {"--force": "releaser_force=true", "--unsigned": "releaser_signers=FILE"}  # by option of bundle install
 STATES = ("adopted", "updated", "installed", "left", "checked")
 
 
@@ -196,6 +198,7 @@ def bring_about(site: Site, before: tuple[str, str], wanted: str, bundle: dict[s
     would, changes = answer.get("would", []), answer.get("changes", [])
     problems = [one if isinstance(one, str) else one["message"] for one in answer.get("problems", [])]
     problems = problems or ([err] if err and status else [])
+    problems = [in_words_of_the_role(one) for one in problems] if state == "installed" else problems
     after = ("to be built", wanted) if dry_run and would and not status else before
     if dry_run and would and state in ("adopted", "left"):
         after = ("; ".join(would), "")
@@ -207,10 +210,18 @@ def bring_about(site: Site, before: tuple[str, str], wanted: str, bundle: dict[s
         module.fail_json(msg="; ".join(problems) or f"releaser ended with {status}", **facts)
     # An update that leaves out what failed on this host before ends well, and no roll-out may go on from that.
     if state == "installed" and after[1] != wanted:
-        module.fail_json(msg=f"the release of {wanted} failed on this host before, and is not live", **facts)
+        again = "To try it again, add -e releaser_force=true"
+        module.fail_json(msg=f"the release of {wanted} failed on this host before, and is not live. {again}", **facts)
     if state == "installed" and not dry_run:
         facts["live_seconds"] = site.live_seconds(after[0])
     return facts
+
+
+def in_words_of_the_role(text: str) -> str:
+    """Name the variables of the role in place of options of releaser."""
+    for option, variable in VARIABLES.items():
+        text = re.sub(rf"`(releaser [^`]*)?{option}`|{option}\b", f"`-e {variable}`", text)
+    return text
 
 
 def diff_of(before: tuple[str, str], after: tuple[str, str], changes: list[dict[str, Any]]) -> dict[str, str]:
