@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from tests.e2e.scenes import silent, step
-from tests.e2e.test_many_sites import sites_file
 from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -59,7 +58,9 @@ def test_four_sites_of_one_repository_that_are_updated_at_once_publish_one_lock(
     for site in sites:
         site.git("config", "user.name", str(site.outer))  # else, in one second, all would make the same commit
         site.publish("alpha", "1.1.0")
-    words: list[str | Path] = [console_script(), "update", "--sites", sites_file(sites), "--jobs", "4", "--json"]
+    file = tmp_path / "sites.toml"
+    file.write_text("".join(f'[[site]]\npath = "{site.path}"\n' for site in sites), encoding="utf-8")
+    words: list[str | Path] = [console_script(), "update", "--sites", file, "--jobs", "4", "--json"]
     reports = [
         found["answer"]
         for found in json.loads(run(words, cwd=Path("/"), env=first.environment(), check=0, timeout=300).stdout)
@@ -89,3 +90,18 @@ def test_a_site_takes_its_turn_after_another_site_of_the_repository_and_follows_
     assert site.live_version("alpha") == "1.1.0"
     silent(site.releaser("update"))
     assert site.git(*log) == "Update 1 package\nBlog\nBegin the site"
+
+
+def test_a_commit_made_on_a_host_is_tested_by_a_rebuild_or_with_what_is_newer(make_site: SiteFactory) -> None:
+    """As docs/guides/working-beside.md says."""
+    site = make_site.adopted("1.1.0")
+    site.commit("Work on the server", {"code.py": "here = True\n"})
+    passed = len(site.passed_tests())
+    silent(site.releaser("update"))
+    assert len(site.passed_tests()) == passed
+    site.releaser("rebuild", check=0)
+    assert len(site.passed_tests()) == passed + 1
+    site.publish("alpha", "1.2.0")
+    said = site.releaser("update", check=7).stderr
+    assert len(site.passed_tests()) == passed + 2
+    assert "1 commit of yours is not pushed" in said
