@@ -57,7 +57,7 @@ def _rows_of_packages(answers: Sequence[SiteAnswer]) -> list[list[str]]:
     """Return a row for each version of each package."""
     named, table = _name_sites(answers), list[list[str]]()
     for (name, version), found in _group(answers, _read_packages, lambda one: (one.name, one.version)).items():
-        newer = {"?" if one.newer is None else one.newer or "-" for _, one in found}
+        newer = {one.newer or "-" for _, one in found if one.newer is not None} or {"?"}
         known = [one.vulnerabilities for _, one in found if one.vulnerabilities is not None]
         ids = sorted({vulnerability for one in known for vulnerability in one})
         vulnerable = first_few(ids, _MOST) or ("-" if len(known) == len(found) else "?")

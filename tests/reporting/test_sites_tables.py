@@ -36,12 +36,13 @@ def test_each_version_is_one_row_with_the_sites_that_have_it() -> None:
         site("/srv/b/shop", installed("django", "5.2.1", newer="5.2.2", vulnerabilities=["B", "A"])),
         site("/srv/a/blog", installed("django", "5.1.0", newer=None, vulnerabilities=None), installed("attrs", "1.0")),
         site("/srv/c/shop", installed("django", "5.2.1", newer="5.2.3", vulnerabilities=None)),
+        site("/srv/d", installed("django", "5.2.1", newer=None)),
     ]
     assert shown("packages", answers) == (
         [
             ["attrs", "1.0", "-", "-", "blog"],
             ["django", "5.1.0", "?", "?", "blog"],
-            ["django", "5.2.1", "5.2.2, 5.2.3", "A, B", "/srv/b/shop, /srv/c/shop"],
+            ["django", "5.2.1", "5.2.2, 5.2.3", "A, B", "/srv/b/shop, /srv/c/shop, d"],
         ],
         [],
     )
