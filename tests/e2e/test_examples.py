@@ -40,6 +40,7 @@ NOT_RUN = {
     r"verify-tag": "it needs a tag that is signed",
     r"git\+https": "it needs a repository in the network; tests/e2e/test_override.py has one at hand",
     r"--from-(venv|requirements)": "it needs a project without a lock; tests/e2e/test_moving.py has some",
+    r"^python3 tool\.py|releaser-environments": "it needs a package of that name; tests/tools/test_starter.py has one",
     r"releaser accept": "it needs an update that was refused; tests/attacks/test_origins.py has one",
     r"releaser setup$": "it asks at a terminal; tests/e2e/test_setup.py answers",
     r"releaser uninstall$": "it asks at a terminal; tests/e2e/test_uninstall.py says yes",
