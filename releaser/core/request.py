@@ -75,9 +75,12 @@ class RequestedSection(Section):
     #: The person who requested the run on the page of `releaser serve`; empty for any other run.
     requested_by: str = ""
 
+    def in_headline(self) -> str:
+        return f", requested by {self.requested_by}" if self.requested_by else ""
+
 
 def add_requester(_: object, report: RunReport) -> RunReport:
-    """Say in the report of a run who requested it."""
+    """Say in the report of a run who requested it: the mail about an update has no headline."""
     by = RequestedSection.of(report).requested_by
     return replace(report, noted=" ".join(filter(None, [f"Requested by {by}.", report.noted]))) if by else report
 

@@ -46,6 +46,7 @@ def test_each_request_is_carried_out_once_and_says_who_made_it(make_site: SiteFa
     assert (done["id"], done["what"], done["result"], done["exit_code"]) == (one, "update now", "updated", 0)
     assert (site.live_version("alpha"), list(directory.iterdir())) == ("1.1.0", [])
     assert "Requested by alice on the page of " in body(site)
+    assert "requested by alice on the page of " in site.releaser("history", check=0).stdout
     (run, *_) = site.json("history")
     assert (run["command"], run["requested_by"]) == ("update", done["by"])
     status = site.json("status")
