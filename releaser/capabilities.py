@@ -382,6 +382,8 @@ CAPABILITIES = (
         elsewhere=("commands.elsewhere.channel.OPTION",),
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
+        remarks=("pipelines.tries_status.list_tries",),
+        statuses=("pipelines.tries_status.TriesStatus",),
     ),
     Capability(name="doctor", commands=("commands.doctor",), answers=("commands.doctor.ANSWERS",)),
     Capability(name="logs", commands=("commands.logs",), answers=("commands.logs.ANSWERS",)),

@@ -26,14 +26,15 @@ from releaser.bundles.manifest import (
     parse_manifest,
 )
 from releaser.errors import os_reason, refuse
-from releaser.system.files import only_files, sync_directory
+from releaser.system.files import hash_of_file, only_files, sync_directory
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.bundles.manifest import BundledFile, BundleManifest
+    from releaser.locks.lock import Package
 
 _MODE, _UNIX = stat.S_IFREG | 0o644, 3  # the number of the system in the format
 _TIME, _VERSION = (1980, 1, 1, 0, 0, 0), (zipfile.DEFAULT_VERSION, zipfile.DEFAULT_VERSION, 0, 0, 0)
@@ -252,28 +253,55 @@ def offline_lock(lock: bytes, *, wheels: Path, manifest: BundleManifest) -> byte
 
     uv installs from it as from any other lock. Use it only for an installation.
     """
-    import tomllib
-
-    import tomlkit
     from packaging.utils import parse_wheel_filename
 
     from releaser.bundles.wheels import pin_of
 
-    content = tomllib.loads(lock.decode())
     known: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for file in manifest.below(WHEELS):
         name, version, *_ = parse_wheel_filename(file.path.removeprefix(WHEELS))
         entry = {"path": file.path.removeprefix(WHEELS), "hash": f"sha256:{file.sha256}", "size": file.size}
         known.setdefault((name, str(version)), []).append(entry)
     here = {"registry": str(wheels)}
+    return _with_sources(
+        lock,
+        lambda entry: here if any(kind in entry.get("source", {}) for kind in _ELSEWHERE) else None,
+        lambda package: known.get(pin_of(package), []),
+    )
+
+
+def lock_with_built(lock: bytes, wheels: Mapping[str, Path]) -> bytes:
+    """Return a lock whose packages with these names come from these wheels, wherever they were built."""
+
+    def source_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
+        return {"registry": WHEELS.rstrip("/")} if entry["name"] in wheels else None  # as a directory of wheels
+
+    def wheels_of(package: Package) -> list[dict[str, Any]]:
+        place = wheels[package["name"]]
+        return [{"path": place.name, "hash": f"sha256:{hash_of_file(place)}"}]
+
+    return _with_sources(lock, source_of, wheels_of)
+
+
+def _with_sources(
+    lock: bytes,
+    source_of: Callable[[Mapping[str, Any]], dict[str, str] | None],
+    wheels_of: Callable[[Package], list[dict[str, Any]]],
+) -> bytes:
+    """Return a lock with other sources for some packages, wherever it names them, and with other wheels."""
+    import tomllib
+
+    import tomlkit
+
+    content = tomllib.loads(lock.decode())
     for package in content.get("package", ()):
-        if any(kind in package.get("source", {}) for kind in _ELSEWHERE):
-            package["source"] = here
+        if (source := source_of(package)) is not None:
+            package["source"] = source
             package.pop("sdist", None)
-            package["wheels"] = known.get(pin_of(package), [])
+            package["wheels"] = wheels_of(package)
         for needed in _needed(package):
-            if any(kind in needed.get("source", {}) for kind in _ELSEWHERE):
-                needed["source"] = here
+            if "source" in needed and (source := source_of(needed)) is not None:
+                needed["source"] = source
     return tomlkit.dumps(json.loads(json.dumps(content, default=str))).encode()
 
 

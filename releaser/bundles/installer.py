@@ -5,12 +5,10 @@
 INSTALLER_TEXT = '''\
 """Install releaser from this bundle unless it is installed, and let it install the bundle itself."""
 
-import glob
 import hashlib
 import json
 import os
-import shutil
-import stat
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,12 +18,15 @@ import zipfile
 def main():
     if sys.version_info < (3, 11):
         sys.exit("error: releaser needs Python 3.11 or newer; start this file with one: python3.11 FILE")
-    words, home = sys.argv[1:], os.path.join(os.path.expanduser("~"), ".local", "share", "releaser", "bundled")
+    words, file = sys.argv[1:], os.path.abspath(sys.argv[0])
     if words[:1] in (["-h"], ["--help"]):
         print("usage: python3 FILE --into DIRECTORY (--signers FILE | --unsigned)")
         print("       python3 FILE --only-releaser LINK")
         return
-    file = os.path.abspath(sys.argv[0])
+    alone = words[:1] == ["--only-releaser"] and len(words) == 2
+    home = os.path.join(os.path.expanduser("~"), ".local", "share", "releaser", "installed")
+    if os.geteuid() == 0 and not alone:
+        home = "/opt/releaser-bundled"  # which every user can read
     with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
         manifest = json.loads(archive.read("manifest.json"))
         tools = [one for one in manifest["files"] if one["path"].startswith("tools/")]
@@ -33,72 +34,52 @@ def main():
             why = "it is a delta" if manifest["base"] else "it was made with --no-installer"
             sys.exit("error: this file does not contain releaser: %s. On a host with releaser, run `releaser bundle "
                      "install %s`" % (why, file))
-        kind = [one["sha256"] for one in tools] + [sys.base_prefix, *sys.version_info[:2]]
-        wanted = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
-        place = os.path.join(home, wanted)
-        if not os.path.exists(os.path.join(place, "bin", "releaser")):
-            for one in tools:
-                data = archive.read(one["path"])
-                if hashlib.sha256(data).hexdigest() != one["sha256"]:
-                    sys.exit("error: %s is damaged; get the bundle again" % one["path"])
-                with open(os.path.join(scratch, one["path"][len("tools/"):]), "wb") as stream:
-                    stream.write(data)
+        wheels = []
+        for one in tools:
+            data = archive.read(one["path"])
+            if hashlib.sha256(data).hexdigest() != one["sha256"]:
+                sys.exit("error: %s is damaged; get the bundle again" % one["path"])
+            wheels.append(os.path.join(scratch, one["path"][len("tools/"):]))
+            with open(wheels[-1], "wb") as stream:
+                stream.write(data)
+        sys.path[:0] = [wheel for wheel in wheels if os.path.basename(wheel).startswith("venv_releaser-")]
+        from releaser.launcher.build import BuildError
+        from releaser.launcher.install import default_link, install, link_program, supported
+        is_new = not has(home, tools)
+        if is_new:
             try:
-                install(scratch, place)
-            except (OSError, subprocess.CalledProcessError) as error:
-                here = "Python %d.%d" % sys.version_info[:2]
-                sys.exit("error: releaser cannot be installed with %s on this host (%s): the bundle has releaser for "
-                         "%s. Start the file with that Python, or install releaser otherwise and run `releaser "
-                         "bundle install %s`" % (here, error, describe(tools), file))
-    if words[:1] == ["--only-releaser"] and len(words) == 2:
-        link_to(os.path.join(place, "bin", "releaser"), words[1])
-        return
-    os.execv(os.path.join(place, "bin", "releaser"), ["releaser", "bundle", "install", file, *words])
+                install(home, wheels)
+            except (OSError, BuildError, subprocess.SubprocessError) as error:
+                here, there = "%d.%d" % sys.version_info[:2], supported(wheels)
+                advice = getattr(error, "advice", "")
+                if here not in there:
+                    advice = "Start the file with a Python that it is for. " + advice
+                sys.exit("error: releaser cannot be installed in %s with Python %s (%s): the bundle has releaser for "
+                         "Python %s on %s. %s Or install releaser otherwise, and run `releaser bundle install %s`"
+                         % (home, here, error, " and ".join(there), manifest["platform"], advice, file))
+    link = words[1] if alone else default_link()
+    program, before = os.path.join(home, "bin", "releaser"), os.path.realpath(link)
+    if not alone and os.path.exists(link) and before != os.path.realpath(program):
+        said = "%s exists, and stays; the releaser of this bundle is %s" % (link, program)
+    else:
+        said = link_program(home, link)
+        if os.path.dirname(link) not in os.environ.get("PATH", "").split(os.pathsep) and not alone:
+            said += "; add %s to PATH" % os.path.dirname(link)
+    if not alone:
+        print(said, file=sys.stderr)
+        os.execv(program, ["releaser", "bundle", "install", file, *words])
+    if is_new or before != os.path.realpath(program):
+        print(said)
 
 
-def describe(tools):
-    """Say for which Python and platform the wheels of releaser are: the Python that made them, not the site's."""
-    tags = [one["path"][:-len(".whl")].split("-")[-3:] for one in tools]
-    pythons = sorted({"3." + python[3:] for python, abi, _ in tags if python == abi and python.startswith("cp3")})
-    platforms = sorted({platform.split(".")[0] for *_, platform in tags if platform != "any"})
-    return "Python %s on %s" % (" and ".join(pythons or ["3"]), " or ".join(platforms or ["any platform"]))
-
-
-def install(wheels, place):
-    (wheel,) = [one for one in os.listdir(wheels) if one.startswith("uv-")]
-    uv, every = os.path.join(wheels, "uv"), [os.path.join(wheels, one) for one in sorted(os.listdir(wheels))]
-    with zipfile.ZipFile(os.path.join(wheels, wheel)) as archive:
-        (name,) = [one for one in archive.namelist() if one.endswith(".data/scripts/uv")]
-        with archive.open(name) as source, open(uv, "wb") as target:
-            shutil.copyfileobj(source, target)
-    os.chmod(uv, stat.S_IRWXU)
-    for one in glob.glob(os.path.join(glob.escape(os.path.dirname(place)), "*.new")):
-        maker = one.split(".")[-2]
-        if maker == str(os.getpid()) or not os.path.exists("/proc/" + maker):  # whoever made it was killed
-            shutil.rmtree(one, ignore_errors=True)
-    fresh = "%s.%d.new" % (place, os.getpid())
-    env = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
-    env["UV_CACHE_DIR"] = os.path.join(wheels, "cache")
-    steps = (
-        ["venv", "--quiet", "--relocatable", "--python", sys.executable, fresh],
-        ["pip", "install", "--quiet", "--offline", "--no-index", "--find-links", wheels, "--link-mode", "copy",
-         "--python", os.path.join(fresh, "bin", "python"), *every],
-    )
-    for words in steps:
-        subprocess.run([uv, "--no-config", *words], env=env, check=True)
+def has(home, tools):
+    """True if exactly these wheels are installed; their launcher builds a lost environment again."""
     try:
-        os.rename(fresh, place)
-    except OSError:  # another one was as quick
-        shutil.rmtree(fresh)
-
-
-def link_to(program, link):
-    if os.path.realpath(link) != os.path.realpath(program):
-        os.makedirs(os.path.dirname(os.path.abspath(link)), exist_ok=True)
-        fresh = "%s.%d.new" % (link, os.getpid())
-        os.symlink(program, fresh)
-        os.replace(fresh, link)
-        print("%s is %s" % (link, program))
+        with open(os.path.join(home, "requirements.txt")) as stream:
+            pinned = set(re.findall("sha256:([0-9a-f]{64})", stream.read()))
+    except OSError:
+        return False
+    return pinned == {one["sha256"] for one in tools} and os.path.exists(os.path.join(home, "bin", "releaser"))
 
 
 main()

@@ -90,11 +90,16 @@ class BundleManifest(Frozen):
     targets: tuple[Target, ...]
     files: tuple[BundledFile, ...]
     base: Base | None = None
+    #: The packages of `update --override` that the release tries; such a bundle is only for test hosts.
+    overrides: tuple[str, ...] = ()
 
     @property
     def data(self) -> bytes:
         """The text of the manifest, the same for the same facts."""
-        return json.dumps(asdict(self), indent=1).encode("ascii") + b"\n"
+        found = asdict(self)
+        if not self.overrides:  # then earlier versions of releaser can read it
+            del found["overrides"]
+        return json.dumps(found, indent=1).encode("ascii") + b"\n"
 
     @property
     def sha256(self) -> str:
@@ -229,6 +234,8 @@ class BundleDetails(Frozen):
     #: The release whose bundle a delta builds on.
     base: str | None
     signer: str | None
+    #: The packages of `update --override` that the release tries, for test hosts only.
+    overrides: tuple[str, ...]
     #: The wheels of the site, and how many files there are in all.
     wheels: tuple[str, ...]
     files: int
@@ -253,6 +260,7 @@ class BundleDetails(Frozen):
             targets=tuple(map(str, manifest.targets)),
             base=manifest.base.release if manifest.base is not None else None,
             signer=signer,
+            overrides=manifest.overrides,
             wheels=tuple(file.path.removeprefix(WHEELS) for file in manifest.below(WHEELS)),
             files=len(manifest.files),
         )

@@ -61,6 +61,8 @@ class Move(Frozen):
     bundle_expires: str | None
     bundle: PublishedBundle
     deltas: tuple[PublishedDelta, ...] = ()
+    #: The packages of `update --override` that the release tries; only a channel for tests has such moves.
+    overrides: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[PublishedBundle, ...]:
@@ -76,6 +78,8 @@ class Pointer(Frozen):
     channel: str
     expires: str
     moves: tuple[Move, ...]
+    #: True if only test hosts follow the channel.
+    for_tests: bool = False
 
     @property
     def current(self) -> Move:
@@ -85,7 +89,13 @@ class Pointer(Frozen):
     @property
     def text(self) -> str:
         """The signed text, the same for the same facts."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        found = asdict(self)
+        for move in found["moves"]:
+            if not move["overrides"]:  # then earlier versions of releaser can read it, as with the next one
+                del move["overrides"]
+        if not self.for_tests:
+            del found["for_tests"]
+        return json.dumps(found, indent=1) + "\n"
 
     @property
     def sha256(self) -> str:
@@ -169,6 +179,8 @@ def _flaws(found: Pointer) -> Iterator[str]:
     )
     yield from (f"{time!r} is not a time in UTC" for time in times if time is not None and not is_time(time))
     for move in found.moves:
+        if move.overrides and not found.for_tests:
+            yield f"{move.release} tries packages, and the channel is not for tests"
         releases = (move.release, *(delta.base for delta in move.deltas))
         if not all(map(RELEASE_ID.fullmatch, releases)):
             yield f"{' or '.join(releases)} is not the name of a release"
@@ -197,6 +209,8 @@ class ChannelDetails(Frozen):
     #: As ISO 8601.
     expires: str
     expired: bool
+    #: True if only test hosts follow it.
+    for_tests: bool
     #: Who has signed it; empty if it was signed just now.
     signer: str
     #: The newest first.
@@ -268,6 +282,7 @@ class Channel(Frozen):
             sequence=pointer.current.sequence,
             expires=pointer.expires,
             expired=pointer.has_expired,
+            for_tests=pointer.for_tests,
             signer=signer,
             moves=pointer.moves,
         )

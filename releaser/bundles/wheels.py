@@ -56,13 +56,16 @@ def parse_target(text: str) -> Target:
     return Target(python=found["python"], platform=found["platform"])
 
 
-def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None, *, python: str) -> Selection:
+def select_wheels(
+    lock: LockFile, groups: Collection[str], target: Target | None, *, python: str, tried: Collection[str] = ()
+) -> Selection:
     """Choose the wheel that uv would install of each package that is installed with some groups.
 
-    `target` is None for this host, with this version of Python. Raises PreflightError for packages from directories
-    outside the checkout, and for packages without a wheel for another target.
+    `target` is None for this host, with this version of Python. Packages that are `tried` are built, wherever they come
+    from. Raises PreflightError for other packages from directories outside the checkout, and for packages without a
+    wheel for another target.
     """
-    _refuse_outside(lock)
+    _refuse_outside(lock, tried)
     tested = python if target is None else f"{target.python}.0"
     minor = ".".join(tested.split(".")[:2])
     platforms = None if target is None else _platforms(target.platform)
@@ -73,19 +76,21 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
         if target is not None:
             environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
         for package in reach(lock, groups, environment):
-            best = min(_ranked(package, ranks), key=lambda ranked: ranked[0], default=None)
+            is_tried = package["name"] in tried
+            found = () if is_tried else _ranked(package, ranks)
+            best, is_own = min(found, key=lambda ranked: ranked[0], default=None), is_local(package) and not is_tried
             if best is not None:
                 wheels[best[1]] = None
-            elif target is not None and not is_local(package):
+            elif target is not None and not is_own:
                 message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
                 refuse("wheel-missing", message, "Remove that target, or create the bundle on a host of that kind.")
-            elif version == tested and not is_local(package):
+            elif version == tested and not is_own:
                 built.add(package["name"])
     return Selection(wheels=tuple(wheels), built=tuple(sorted(built)))
 
 
-def _refuse_outside(lock: LockFile) -> None:
-    for package in lock.packages:
+def _refuse_outside(lock: LockFile, tried: Collection[str]) -> None:
+    for package in (package for package in lock.packages if package["name"] not in tried):
         source = package.get("source", {})
         place = next((str(source[kind]) for kind in ("editable", "directory") if kind in source), ".")
         if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:

@@ -20,6 +20,7 @@ from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.site.project import declared_dependencies
+from releaser.site.supply import SupplyFacts
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
@@ -215,9 +216,13 @@ def _restore_lock(site: Site, log: RunLog) -> None:
 def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
     """Put uv.lock of the live release into the checkout, by a rename, and the bundle's files.
 
-    An edited lock is copied to the state directory; a lock that a person committed stays. Raises OSError.
+    An edited lock is copied to the state directory; a lock that a person committed stays. A release that tries packages
+    leaves the committed lock, so that no commit gets these. Raises OSError and ToolError.
     """
-    if not _is_committed_by_person(site, log, move):
+    if SupplyFacts.of(release.manifest).overrides:
+        keep_edits(site, log, move)
+        own_files_as_committed(site, log)
+    elif not _is_committed_by_person(site, log, move):
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
     if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):

@@ -107,6 +107,8 @@ def create(
         kind = f"a delta from {found.base}" if found.base else "complete"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
         ctx.output.note(f"code: {describe_commit(site, found.commit)}")
+        if found.overrides:
+            ctx.output.note(f"it tries {', '.join(found.overrides)}, so only test hosts install it, with --for-tests")
         if wanted.installer and not found.base and found.targets[1:]:
             own = f"Python {found.python} on {found.platform}"
             ctx.output.note(f"the bundle has releaser and uv for {own} only; on other hosts, install both yourself")
@@ -138,6 +140,9 @@ def create(
     help="When to run the project's tests on this host.",
 )
 @click.option("--force", is_flag=True, help="Install the bundle even if it failed on this host before.")
+@click.option(
+    "--for-tests", is_flag=True, help="Accept a bundle that tries packages of `update --override`: a test host."
+)
 @click.argument("file", type=FILE)
 def install(
     ctx: CommandContext,
@@ -147,6 +152,7 @@ def install(
     allow_older: bool,
     tests: str,
     force: bool,
+    for_tests: bool,
     file: Path,
 ) -> None:
     """Install a bundle without a network, as an update does.
@@ -164,6 +170,7 @@ def install(
         allow_older=allow_older,
         tests=tests == "always",
         force=force,
+        for_tests=for_tests,
     )
     if into is not None:
         place = check_out(os.environ, into, wanted, dry_run=ctx.dry_run)
@@ -223,6 +230,7 @@ def _lines(found: BundleDetails) -> list[str]:
         ("python:", f"{found.python} on {found.platform}, {found.libc}"),
         ("targets:", ", ".join(found.targets)),
         ("builds on:", found.base or "nothing"),
+        *((("tries:", ", ".join(found.overrides)),) if found.overrides else ()),
         ("signed by:", found.signer or ("not required" if found.signer == "" else "not verified")),
         ("size:", f"{size(found.size_bytes)}, {found.files} files"),
     ]
@@ -259,6 +267,7 @@ def _moves(function: Callable[..., None]) -> Callable[..., None]:
     multiple=True,
     help="A delta of the same release, for hosts that have its base. May be repeated.",
 )
+@click.option("--for-tests", is_flag=True, help="Create a channel for test hosts, which may try packages.")
 @click.argument("file", metavar="BUNDLE", type=FILE)
 def publish(
     ctx: CommandContext,
@@ -268,10 +277,12 @@ def publish(
     where: str,
     name: str,
     deltas: tuple[Path, ...],
+    for_tests: bool,
     file: Path,
 ) -> None:
     """Upload a bundle, and point a channel to it. Hosts that run `update --from PLACE/NAME` install it."""
-    _print_channel(ctx, _publisher(ctx, key, expires, signers).publish(_channel(where, name), file, deltas))
+    publisher = _publisher(ctx, key, expires, signers)
+    _print_channel(ctx, publisher.publish(_channel(where, name), file, deltas, for_tests=for_tests))
 
 
 @command(
@@ -333,6 +344,7 @@ def _channel_lines(found: ChannelDetails) -> list[str]:
         ("sequence:", found.sequence),
         ("expires:", f"{found.expires}{' (expired)' if found.expired else ''}"),
         ("signed by:", found.signer),
+        *((("for:", "test hosts"),) if found.for_tests else ()),
     ]
     moves = (f"  {one.at}  {one.action:<9}{one.release}  {one.by}  {one.bundle.path}" for one in found.moves)
     return [f"{name:<11}{value}" for name, value in rows] + list(moves)

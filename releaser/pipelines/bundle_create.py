@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import releaser
 from releaser.bundles import manifest as names
-from releaser.bundles.archive import open_archive, write_archive
+from releaser.bundles.archive import lock_with_built, open_archive, write_archive
 from releaser.bundles.code import write_bundle
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundleDetails, BundledFile, BundleManifest, Target
@@ -25,13 +25,15 @@ from releaser.bundles.wheels import pack_installed
 from releaser.capabilities import gather
 from releaser.checkout.pull import commit_with_lock
 from releaser.errors import NoSuchReleaseError, ToolError, UsageError, os_reason, refuse
+from releaser.launcher.install import kept_wheels
 from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import Release, lock_of
 from releaser.releases.store import store_of
-from releaser.system.files import only_files
+from releaser.site.supply import SupplyFacts
+from releaser.system.files import only_files, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory, write_atomically
 from releaser.system.words import first_few
@@ -68,7 +70,8 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     """
     release = find_release(site, request.release)
     sealed = release.manifest
-    if not sealed.may_go_live:
+    tries = SupplyFacts.of(sealed).overrides
+    if not (sealed.may_go_live or (tries and sealed.tests == "passed")):
         message = f"{release.id} has not passed its tests ({sealed.origin}, tests: {sealed.tests})"
         refuse("release-untested", message, "Choose a good release from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):
@@ -108,11 +111,12 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
 def _collect(  # noqa: PLR0913 - the contents, and their places
     site: Site, release: Release, commit: str, request: BundleRequest, pool: Pool, scratch: Path
 ) -> dict[str, Path]:
+    wheels = collect_wheels(site, release, commit, request.targets, pool, scratch)
     files = {
-        names.LOCK: release.lock,
+        names.LOCK: _lock_in_bundle(release, wheels, scratch),
         **_write_settings(site, commit, scratch),
         **_find_included(site),
-        **collect_wheels(site, release, commit, request.targets, pool, scratch),
+        **wheels,
         names.INSTALLER: scratch / names.INSTALLER,  # which also says why a bundle without releaser cannot start
         **(_installer(site, request.extras, pool, scratch) if request.installer else {}),
         names.REQUIREMENTS: scratch / names.REQUIREMENTS,
@@ -120,6 +124,19 @@ def _collect(  # noqa: PLR0913 - the contents, and their places
     files[names.REQUIREMENTS].write_text(_requirements(files, lock_of(release)), encoding="utf-8")
     files[names.INSTALLER].write_text(INSTALLER_TEXT, encoding="utf-8")
     return files
+
+
+def _lock_in_bundle(release: Release, wheels: Mapping[str, Path], scratch: Path) -> Path:
+    """Return the lock of a release; packages that it tries come from their wheels, not from a place on this host."""
+    from packaging.utils import parse_wheel_filename
+
+    tried = SupplyFacts.of(release.manifest).tried
+    if not tried:
+        return release.lock
+    packed = {str(parse_wheel_filename(path.removeprefix(names.WHEELS))[0]): place for path, place in wheels.items()}
+    place = scratch / names.LOCK
+    place.write_bytes(lock_with_built(read_file(release.lock), {name: packed[name] for name in tried & packed.keys()}))
+    return place
 
 
 def _write_settings(site: Site, commit: str, scratch: Path) -> dict[str, Path]:
@@ -250,16 +267,24 @@ def _find_included(site: Site) -> dict[str, Path]:
 
 def _installer(site: Site, extras: Sequence[str], pool: Pool, scratch: Path) -> dict[str, Path]:
     """Return the wheels of releaser, uv and their requirements, with those of the extras."""
-    found = dict[str, Path]()
+    from packaging.utils import parse_wheel_filename
+
+    kept = dict[str, list[Path]]()  # for all Pythons, where a launcher keeps them
+    for place in map(Path, kept_wheels()):
+        kept.setdefault(str(parse_wheel_filename(place.name)[0]), []).append(place)
+    found = dict[str, list[Path]]()
     for name, one in _list_tools(_extras_of(site, extras)).items():
+        if name in kept:
+            found[name] = kept[name]
+            continue
         info = Path(str(one._path))  # type: ignore[attr-defined]
         code = Path(releaser.__file__).parent if name == "venv-releaser" else None
         if code is not None and code.parent != info.parent:  # editable, so that a host would look for this checkout
-            found[name] = pack_installed(info, scratch, code)
+            found[name] = [pack_installed(info, scratch, code)]
         else:
             kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
-            (found[name],) = pool.packed(kind, partial(pack_installed, info))
-    return {names.TOOLS + place.name: place for place in found.values()}
+            found[name] = pool.packed(kind, partial(pack_installed, info))
+    return {names.TOOLS + place.name: place for places in found.values() for place in places}
 
 
 def _extras_of(site: Site, asked: Sequence[str]) -> frozenset[str]:
@@ -362,6 +387,7 @@ def _manifest(  # noqa: PLR0913 - all that it contains
             for path, place in sorted(files.items())
         ),
         base=Base(release=base.release, sha256=base.sha256, commit=base.commit) if base is not None else None,
+        overrides=SupplyFacts.of(made).overrides,
     )
 
 

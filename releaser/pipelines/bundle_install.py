@@ -69,6 +69,8 @@ class InstallRequest(Frozen):
     allow_older: bool = False
     tests: bool = True
     force: bool = False
+    #: True to accept a release that tries packages of `update --override`, on a test host.
+    for_tests: bool = False
 
 
 def install_bundle(request: Request, wanted: InstallRequest) -> RunReport:
@@ -95,6 +97,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
         verify_signature(runner, archive, wanted, _find_trust(place, environ, wanted))
         manifest = archive.manifest()
         _refuse_expired(manifest)
+        _refuse_for_tests(manifest, wanted)
         archive.verify(manifest)
         if manifest.base is None:
             _refuse_empty_host(place, environ, archive, manifest, tests=wanted.tests)
@@ -188,6 +191,7 @@ def _verify(
     signer = verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
     manifest = archive.manifest()
     _refuse_unfit(site, manifest, allow_older=wanted.allow_older)
+    _refuse_for_tests(manifest, wanted)
     lacking = find_missing(pool, manifest)
     if lacking and manifest.base is not None:
         names, whole = first_few([file.path for file in lacking], _MOST_NAMED), size(sum(file.size for file in lacking))
@@ -239,6 +243,16 @@ def _refuse_expired(manifest: BundleManifest) -> None:
     if manifest.has_expired(datetime.now(UTC)):
         refuse(
             "bundle-expired", f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new bundle."
+        )
+
+
+def _refuse_for_tests(manifest: BundleManifest, wanted: InstallRequest) -> None:
+    """Refuse a release that tries packages, unless a person says that this is a test host. Raises PreflightError."""
+    if manifest.overrides and not wanted.for_tests:
+        refuse(
+            "bundle-for-tests",
+            f"the bundle of {manifest.release} tries {first_few(manifest.overrides)}, and is only for test hosts",
+            "On a test host, add --for-tests. For other hosts, release these packages, and bundle an update.",
         )
 
 

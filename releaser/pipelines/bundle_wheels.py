@@ -15,12 +15,13 @@ from releaser.core.confinement import confinement
 from releaser.errors import ToolError, refuse
 from releaser.releases.release import Release, lock_of
 from releaser.site.conventions import needed_groups
+from releaser.site.supply import SupplyFacts
 from releaser.system.files import remove_tree
 from releaser.system.frozen import Frozen
 from releaser.tools.download import download
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from releaser.bundles.pool import Pool
@@ -57,10 +58,12 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
     """Return all wheels of a release by their paths in a bundle. Raises PreflightError and OSError."""
     lock, python = lock_of(release), release.manifest.python
     groups = needed_groups(site, lock, release.manifest.group)
-    own = select_wheels(lock, groups, None, python=python)
+    tried = SupplyFacts.of(release.manifest).tried
+    own = select_wheels(lock, groups, None, python=python, tried=tried)
     chosen = {wheel.name: wheel for wheel in own.wheels}
     for target in targets:
-        chosen |= {wheel.name: wheel for wheel in select_wheels(lock, groups, target, python=python).wheels}
+        selected = select_wheels(lock, groups, target, python=python, tried=tried)
+        chosen |= {wheel.name: wheel for wheel in selected.wheels}
     indexes = {
         str(index.get("name", "")): str(index.get("url", ""))
         for index in site.pyproject.table("tool", "uv").get("index", ())
@@ -72,7 +75,7 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
         for name in own.built
     ]
     check_out = partial(_check_out, site, commit, scratch)
-    for number, own_build in enumerate(_list_builds(site, commit, lock)):
+    for number, own_build in enumerate(_list_builds(site, commit, lock, tried)):
         pack = partial(_pack_requirements, site, release, own_build, check_out)
         packed.append(pool.packed(f"{release.id}/build {number}", pack))
     return found | {WHEELS + wheel.name: wheel for wheels in packed for wheel in wheels}
@@ -91,7 +94,7 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
     return pool.add(place)
 
 
-def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
+def _list_builds(site: Site, commit: str, lock: LockFile, tried: Collection[str]) -> list[OwnBuild]:
     """Return the builds of the project's own packages, which the installing host repeats."""
     import tomllib
 
@@ -99,7 +102,7 @@ def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
     for package in lock.packages:
         source = package.get("source", {})
         place = source.get("editable", source.get("directory"))
-        if place is None:
+        if place is None or package["name"] in tried:
             continue
         home = os.path.relpath(site.project.root / place, site.git.layout.top)
         path = os.path.normpath(os.path.join(home, "pyproject.toml"))

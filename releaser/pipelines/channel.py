@@ -50,8 +50,10 @@ class Publisher(Frozen):
     #: True to write nothing.
     dry_run: bool = False
 
-    def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:
-        """Upload a bundle and its deltas, and point the channel to them."""
+    def publish(
+        self, channel: Channel, file: Path, deltas: tuple[Path, ...], *, for_tests: bool = False
+    ) -> ChannelDetails:
+        """Upload a bundle and its deltas, and point the channel to them; `for_tests` creates one for test hosts."""
         manifest, bundle = self._describe(file)
         if manifest.base is not None:
             refuse(
@@ -71,12 +73,21 @@ class Publisher(Frozen):
             bundle_expires=manifest.expires,
             bundle=bundle,
             deltas=others,
+            overrides=manifest.overrides,
         )
         _refuse_older(channel, pointer, offered)
+        if for_tests and pointer is not None and not pointer.for_tests:
+            refuse(
+                "channel-not-for-tests",
+                f"{channel} exists, and other hosts than test hosts may follow it",
+                "Create a channel for tests with another name.",
+            )
+        for_tests = for_tests or (pointer is not None and pointer.for_tests)
+        _refuse_for_tests(channel, offered, for_tests=for_tests)
         if not self.dry_run:
             for path, one in zip((file, *deltas), offered.files, strict=True):
                 channel.place(self.runner).put(one.path, path)
-        return self._go(channel, found, pointer, manifest.project, offered)
+        return self._go(channel, found, pointer, manifest.project, offered, for_tests=for_tests)
 
     def promote(self, source: Channel, channel: Channel) -> ChannelDetails:
         """Point a channel to the release of another channel in the same place."""
@@ -96,7 +107,10 @@ class Publisher(Frozen):
             )
         found, pointer = self._read(channel)
         _refuse_older(channel, pointer, offered.current)
-        return self._go(channel, found, pointer, offered.project, replace(offered.current, action="promote"))
+        for_tests = pointer is not None and pointer.for_tests
+        _refuse_for_tests(channel, offered.current, for_tests=for_tests)
+        move = replace(offered.current, action="promote")
+        return self._go(channel, found, pointer, offered.project, move, for_tests=for_tests)
 
     def rollback(self, channel: Channel, release: str | None) -> ChannelDetails:
         """Point a channel to an earlier release, by default the newest older one. Raises NoSuchReleaseError."""
@@ -104,7 +118,7 @@ class Publisher(Frozen):
         if pointer is None:
             refuse("channel-missing", f"there is no channel {channel}", "Correct the name or the place.")
         offered = replace(_choose(channel, pointer, release), action="rollback")
-        return self._go(channel, found, pointer, pointer.project, offered)
+        return self._go(channel, found, pointer, pointer.project, offered, for_tests=pointer.for_tests)
 
     def _describe(self, file: Path) -> tuple[BundleManifest, PublishedBundle]:
         """Describe a bundle, after checking that it is signed, valid and not expired."""
@@ -140,8 +154,15 @@ class Publisher(Frozen):
         found = channel.find(self.runner)
         return found, channel.verify(self.runner, found, self.trust)[0] if found is not None else None
 
-    def _go(
-        self, channel: Channel, found: StoredFile | None, before: Pointer | None, project: str, offered: Move
+    def _go(  # noqa: PLR0913 - where from, and where to
+        self,
+        channel: Channel,
+        found: StoredFile | None,
+        before: Pointer | None,
+        project: str,
+        offered: Move,
+        *,
+        for_tests: bool,
     ) -> ChannelDetails:
         if before is not None and before.project != project:
             refuse(
@@ -161,11 +182,22 @@ class Publisher(Frozen):
             channel=channel.name,
             expires=(now + timedelta(seconds=self.expires)).isoformat(timespec="seconds"),
             moves=(move, *(before.moves if before is not None else ()))[:KEPT],
+            for_tests=for_tests,
         )
         if not self.dry_run:
             signature = sign(self.runner, pointer.text.encode(), self.key, namespace=NAMESPACE)
             channel.place(self.runner).replace(file_of(channel.name), write_channel(pointer, signature), found)
         return channel.details(pointer, signer="")
+
+
+def _refuse_for_tests(channel: Channel, offered: Move, *, for_tests: bool) -> None:
+    """Refuse to point a channel that is not for tests to a release that tries packages. Raises PreflightError."""
+    if offered.overrides and not for_tests:
+        refuse(
+            "channel-not-for-tests",
+            f"{offered.release} tries {', '.join(offered.overrides)}, and {channel} is not a channel for tests",
+            "Create a channel for test hosts: `releaser channel publish --for-tests`, with another name.",
+        )
 
 
 def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> None:

@@ -178,7 +178,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
         step.says(summary)
     if lacking:
         run.log.say(f"The full bundle was downloaded ({size(move.bundle.size)}), as no delta fits: {lacking}.")
-    result = install(run, InstallRequest(file=file, allow_older=is_older, force=force))
+    result = install(run, InstallRequest(file=file, allow_older=is_older, force=force, for_tests=pointer.for_tests))
     if not run.log.learned.waits:
         shutil.rmtree(file.parent, ignore_errors=True)
     return result

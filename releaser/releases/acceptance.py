@@ -14,7 +14,7 @@ from releaser.releases.contents import hash_of
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.lock import LockFile
@@ -75,13 +75,23 @@ def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tup
     return f"it would be refused: {error.message}", first + error.advice
 
 
-def accept_or_refuse(
-    state_dir: Path, before: LockFile, after: LockFile, *, files_before: Mapping[str, str], root: Path
+def accept_or_refuse(  # noqa: PLR0913 - two locks, and their files
+    state_dir: Path,
+    before: LockFile,
+    after: LockFile,
+    *,
+    files_before: Mapping[str, str],
+    root: Path,
+    tried: Collection[str] = (),
 ) -> tuple[Deviation, ...]:
-    """Return the accepted deviations from the lock before. Raises DeviationError if any is not accepted."""
+    """Return the accepted deviations from the lock before. Raises DeviationError if any is not accepted.
+
+    Packages that are `tried` come from elsewhere on purpose.
+    """
     known = {key: value.partition(" ")[0] for key, value in files_before.items()}
     files = {key: value.partition(" ")[0] for key, value in hash_files(after, root, files_before).items()}
-    return refuse_unaccepted(state_dir, find_deviations(before, after, files_before=known, files=files))
+    found = find_deviations(before, after, files_before=known, files=files)
+    return refuse_unaccepted(state_dir, tuple(deviation for deviation in found if deviation.name not in tried))
 
 
 def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:

@@ -136,7 +136,8 @@ def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
 def _resolution(work: Workspace, step: Step, found: LockFile, on_hold: tuple[Block, ...]) -> Resolution:
     """Describe a lock. Raises ResolutionError if packages have other origins than in the lock of the commit."""
     site, files = work.site, OriginFacts.of(work.live and work.live.manifest).files
-    accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
+    tried, root = site.supply.facts.tried, site.project.root
+    accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=root, tried=tried)
     diff = diff_to(work.live, found, python=work.facts.choice.version)
     count = plural(len(diff), "package change") if diff else "no package changes"
     step.says("; accepted: ".join([count, *map(str, accepted)]))

@@ -33,10 +33,16 @@ MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
 class SupplyFacts(Facts):
     """The origin of a release."""
 
-    #: The packages of `update --override`; a release with any never goes live.
+    #: The packages of `update --override`; a release with any goes live only on a test host that gets it as a bundle.
     overrides: tuple[str, ...] = ()
     #: The bundle that it was installed from; None for none.
     bundle: Provenance | None = None
+
+    @property
+    def tried(self) -> frozenset[str]:
+        """The names of packages that it has from elsewhere than an index."""
+        pairs = (override.partition(" @ ") for override in self.overrides)
+        return frozenset(name.partition("[")[0] for name, _, place in pairs if place)
 
     @property
     def provenance(self) -> Provenance:

@@ -45,7 +45,9 @@ class Bundle(Locked):
         return Supply(
             read_lock=lambda: LockFile.parse(read_file(self.place / LOCK)),
             takes=f"the lock of the bundle of {manifest.release}",
+            publishes=not manifest.overrides,
             asks_others=False,
+            overrides=manifest.overrides,
             runs_tests=self.runs_tests,
             variables={"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)},
             to_install=partial(offline_lock, wheels=wheels, manifest=manifest),

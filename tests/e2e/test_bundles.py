@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,10 @@ from tests.e2e.test_without_git import without_git
 from tests.support.guards import require
 from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_sdist
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "bundles.md"
 
 
 def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:
@@ -47,6 +51,13 @@ def state_of(host: SampleSite) -> object:
     return host.snapshot(), host.live_id(), host.releases(), sorted(map(str, (host.state_dir / "bundles").rglob("*")))
 
 
+def typed(start: str) -> str:
+    """Return the command of docs/guides/bundles.md that starts so."""
+    found = re.search(rf"(?m)^(?:\$ )?({re.escape(start)}.*)$", GUIDE.read_text(encoding="utf-8"))
+    assert found, start
+    return found[1]
+
+
 class Built:
     """A site with releases beyond the first, a bundle of each, the deltas between them, and who may sign."""
 
@@ -69,13 +80,20 @@ class Built:
             site.push_commit(f"for {version}")
             site.update_to("alpha", version)
             self.releases.append(site.live_id())
-            self.bundles.append(self.bundle(base / f"{version}.bundle"))
+            self.bundles.append(self.type("releaser bundle create --sign", base / f"{version}.bundle"))
             if len(self.bundles) > 1:
-                self.deltas.append(self.bundle(base / f"{version}.delta", "--base", "previous"))
+                self.deltas.append(self.type("releaser bundle create --base", base / f"{version}.delta"))
 
     def bundle(self, file: Path, *words: str | Path) -> Path:
-        """Write a signed bundle, as docs/guides/bundles.md says: it has releaser in it, unless it is a delta."""
+        """Write a signed bundle: it has releaser in it, unless it is a delta."""
         self.site.releaser("bundle create", *words, "--sign", self.key, "-o", file, check=0)
+        return file
+
+    def type(self, start: str, file: Path) -> Path:
+        """Write a bundle by the command of docs/guides/bundles.md that starts so."""
+        words = typed(start).replace("~/.ssh/id_ed25519", str(self.key)).split()
+        assert words[-2] == "-o"
+        self.site.releaser("bundle create", *words[3:-1], file, check=0)
         return file
 
 
@@ -178,18 +196,28 @@ def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> 
     assert difference["new_bytes"] < 100_000
 
 
+# With directories of the test in place of those that programs of all users are in.
+ELSEWHERE = 'mount --bind "$0/opt" /opt && mount --bind "$0/bin" /usr/local/bin && exec "$@"'
+
+
 def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tmp_path: Path) -> None:
-    """No releaser, no uv, and no network are there: the file starts itself."""
+    """No releaser, no uv, and no network are there: the file starts itself, and puts releaser on PATH."""
     name, home = built.site.path.name, tmp_path / "home"
     site = tmp_path / "srv" / name
     dead, foreign = (site.with_name(f".{name}.{PREFIX}{letter * 8}") for letter in "ab")
-    for one in (home, site.parent, dead):
+    for one in (home, site.parent, dead, tmp_path / "opt", tmp_path / "bin"):
         one.mkdir(mode=0o700)
-    bundled = home / ".local" / "share" / "releaser" / "bundled"
-    (bundled / f"0123.{1 << 30}.new").mkdir(parents=True)  # a process of such a number there never is
     (dead / "code.bundle").touch()  # as a killed run leaves it
     foreign.symlink_to(home)
-    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
+    env = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
+    env |= {"RELEASER_GROUP": "local"}
+    offline = ["unshare", "-rnm", "sh", "-c", ELSEWHERE, str(tmp_path)]
+    mounts = subprocess.run([*offline, "true"], check=False).returncode == 0
+    require(mounts, "a network namespace, and mounts in it, are needed")
+
+    def run(*words: str | Path, cwd: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*offline, *words], env=env, capture_output=True, text=True, check=False, cwd=cwd)
+
     file = built.bundle(tmp_path / "whole.bundle", "--extra", "s3")
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
@@ -205,39 +233,36 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
             if one["path"].startswith(("tools/", "__main__")):
                 changed.writestr(one["path"], data)
         changed.writestr("manifest.json", json.dumps(manifest))
-    # One of its own number has been killed before, as in a container, where each start gets the same.
-    leaves = f'mkdir "{bundled}/0123.$$.new"; exec {sys.executable} {foreign_uv}'
-    refused = subprocess.run(["sh", "-c", leaves], env=env, capture_output=True, text=True, check=False)
-    assert "the bundle has releaser for Python {}.{} on ".format(*sys.version_info) in refused.stderr
+    here = "{}.{}".format(*sys.version_info)
+    refused = run(sys.executable, foreign_uv)
+    assert f"the bundle has releaser for Python {here} on " in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert list(bundled.glob("0123.*")) == []
     assert any(one.startswith("tools/venv_releaser-") for one in names)
-    words: list[str | Path] = [sys.executable, file, "--into", site, "--signers", built.signers]
-    offline = ["unshare", "-rn"]
-    require(subprocess.run([*offline, "true"], check=False).returncode == 0, "a network namespace is needed")
-    env |= {"RELEASER_GROUP": "local"}
-    would = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=True, cwd="/").stdout
-    assert f"create the project in {site}" in would
+    names_here = {"shop.bundle": file, "signers": built.signers, "/srv/shop_stuff/shop": site}
+    words = [sys.executable, *(str(names_here.get(word, word)) for word in typed("python3 shop.bundle").split()[1:])]
+    assert f"create the project in {site}" in run(*words, "--dry-run").stdout
     assert not site.exists()
-    done = subprocess.run([*offline, *words], env=env, capture_output=True, text=True, check=False, cwd="/")
+    done = run(*words)
     assert done.returncode == 0, done.stderr
+    assert "/usr/local/bin/releaser is /opt/releaser-bundled/bin/releaser" in done.stderr
     assert (dead.exists(), foreign.is_symlink()) == (False, True)
     assert (site / ".venv").is_symlink()
     python = site / ".venv" / "bin" / "python"
     assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.2.0\n"
     assert (site / "media" / "logo.txt").exists()
-    second = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=False, cwd="/")
+    ran = run("releaser", "history", "--json", cwd=site)
+    assert ": the first release, with " in ran.stdout, ran
+    assert run("/opt/releaser-bundled/venv/bin/python", "-c", "import boto3").returncode == 0
+    (tmp_path / "bin" / "releaser").unlink()
+    (tmp_path / "bin" / "releaser").write_text("#!/bin/sh\necho of a person\n", encoding="utf-8")
+    second = run(*words, "--dry-run")
     assert second.returncode == 0, second.stderr
-    (tools,) = bundled.iterdir()
-    newer = (  # as after an upgrade of the system, whose Python the releaser from before does not start with
-        "import os, runpy, sys; sys.base_prefix, sys.argv = '/newer', sys.argv[1:];"
-        "os.execv = lambda place, _: print(place); runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    third = subprocess.run([sys.executable, "-c", newer, file], env=env, capture_output=True, text=True, check=True)
-    assert not Path(third.stdout.strip()).is_relative_to(tools)
-    assert subprocess.check_output([third.stdout.strip(), "--version"], env=env)
-    in_venv = Path(third.stdout.strip()).with_name("python")
-    assert subprocess.check_output([in_venv, "-c", "import boto3"], env=env) == b""
+    assert "/usr/local/bin/releaser exists, and stays; the releaser of this bundle is" in second.stderr
+    assert "of a person" in (tmp_path / "bin" / "releaser").read_text(encoding="utf-8")
+    link = tmp_path / "own" / "releaser"
+    for said in (f"{link} is {home}/.local/share/releaser/installed/bin/releaser\n", ""):
+        assert run(sys.executable, file, "--only-releaser", link).stdout == said
+    assert run(link, "--version").returncode == 0
 
 
 def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Built, host: SampleSite) -> None:
@@ -437,3 +462,50 @@ def test_a_builder_refuses_on_request_what_is_not_the_remote_head(make_site: Sit
     assert "cannot be read" in builder.releaser("bundle create", *create, file, check=3).stderr
     assert not file.exists()
     assert builder.releaser("bundle create", *create[1:], file, check=0)
+
+
+def test_a_release_that_tries_a_package_reaches_test_hosts_alone(
+    built: Built, host: SampleSite, tmp_path: Path
+) -> None:
+    """The tested build of a directory travels; neither the lock in git nor a channel for others ever gets it."""
+    site, file = built.site, tmp_path / "tries.bundle"
+    place = site.outer.parent / "work" / "alpha"
+    lines = f'requires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+    project = f'[project]\nname = "alpha"\nversion = "9.0.0.dev1"\n[build-system]\n{lines}'
+    write_files(place, {"pyproject.toml": project, "src/alpha/__init__.py": '__version__ = "9.0.0.dev1"\n'})
+    candidate = site.json("update", "--override", f"alpha @ {place}")["release"]
+    told = site.releaser("bundle create", candidate, "--sign", built.key, "-o", file, check=0).stderr
+    assert f"it tries alpha @ {place.as_uri()}, so only test hosts install it, with --for-tests" in told
+    assert site.json("bundle show", file)["overrides"] == [f"alpha @ {place.as_uri()}"]
+
+    host.json("bundle install", built.bundles[1])
+    before, head = state_of(host), host.head()
+    assert "is only for test hosts" in host.json("bundle install", file, check=3)["problems"][0]
+    to, sign = ("--to", tmp_path / "channels"), ("--sign", built.key)
+    told = site.releaser("channel publish", file, *to, "--name", "production", *sign, check=3).stderr
+    assert "is not a channel for tests" in told
+    site.releaser("channel publish", built.bundles[0], *to, "--name", "production", *sign, check=0)
+    told = site.releaser("channel publish", file, *to, "--name", "production", "--for-tests", *sign, check=3).stderr
+    assert "other hosts than test hosts may follow it" in told
+    site.releaser("channel publish", file, *to, "--name", "tests", "--for-tests", *sign, check=0)
+    at = ("--at", tmp_path / "channels")
+    assert site.json("channel show", "tests", *at)["for_tests"]
+    for name in ("production", "new"):
+        assert (
+            "is not a channel for tests" in site.releaser("channel promote", "tests", name, *at, *sign, check=3).stderr
+        )
+    assert state_of(host) == before
+
+    report = host.json("update", "--from", tmp_path / "channels" / "tests")
+    assert (report["result"], host.live_version("alpha")) == ("updated", "9.0.0.dev1")
+    assert host.json("status")["tries"] == [f"alpha @ {place.as_uri()}"]
+    assert "for tests only" in host.releaser("list", check=0).stdout + host.releaser("list", check=0).stderr
+    assert (host.head(), host.git("status", "--porcelain", "--untracked-files=no")) == (head, "")
+    host.releaser("rollback", check=0)
+    assert (host.live_version("alpha"), host.head()) == ("1.2.0", head)
+    report = host.json("bundle install", file, "--for-tests", "--force")  # a person rolled it back
+    assert (report["result"], host.live_version("alpha")) == ("updated", "9.0.0.dev1")
+    site.releaser("rebuild", check=0)
+    host.json("bundle install", built.bundle(tmp_path / "next.bundle"))
+    assert (host.live_version("alpha"), host.json("status")["tries"]) == ("1.2.0", [])
+    assert host.git("status", "--porcelain", "--untracked-files=no") == ""
