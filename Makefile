@@ -24,7 +24,7 @@ INSTALL := uv pip install --quiet --no-deps --require-hashes
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-fleet demo-passenger demo-gunicorn demo-health demo-bundle test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure without durability requirements clean
+.PHONY: help demo demo-fleet demo-passenger demo-gunicorn demo-health demo-bundle test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure without durability requirements clean demo-os-upgrade
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -47,6 +47,9 @@ demo-fleet: $(READY) $(FLEET)/.ready ## Roll out to eight hosts by ssh on the lo
 
 demo-bundle: ## Show a bundle and a delta on a host without a network, and the way back, with figures
 	@PYTHON="$(PYTHON)" bash scripts/demo bundle
+
+demo-os-upgrade: ## Show that releaser and a site survive a real upgrade of Debian 12 to 13, in a chroot (root, debootstrap, ten minutes; BASE=directory keeps Debian 12)
+	@bash scripts/demo-os-upgrade
 
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)

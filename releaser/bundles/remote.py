@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
-import sys
 from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from releaser.bundles.places import StoredFile, fail, refuse_moved_meanwhile, save
 from releaser.errors import UsageError, os_reason, refuse
+from releaser.system.environment import how_to_add
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
@@ -153,7 +153,7 @@ class S3(Frozen):
             refuse(
                 "boto3-missing",
                 "boto3, which S3 needs, is not installed with releaser",
-                f"In {sys.prefix}, run `pip install boto3`.",
+                f"To install it, {how_to_add('s3')}.",
             )
         prefix = (found["prefix"] or "").strip("/")
         return cls(bucket=found["bucket"], prefix=f"{prefix}/" if prefix else "")

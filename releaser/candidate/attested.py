@@ -17,6 +17,7 @@ from releaser.locks.origins import Answer, Judgement, OriginFacts, Publisher, ju
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.releases.release import lock_of
 from releaser.site.conventions import default_groups
+from releaser.system.environment import how_to_add
 from releaser.system.files import read_file
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, plural
@@ -34,8 +35,8 @@ _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
 _NOT_INSTALLED = '`attestations = "require"`: the packages that verify them are not installed with releaser'
 _HOLD = "Check the cause. `releaser hold {}` keeps the live version until then."
-_INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`; or change `attestations`."
-_REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[attestations]'`."
+_INSTALL = f"To install them, {how_to_add('attestations')}; or change `attestations`."
+_REINSTALL = f"To repair that, {how_to_add('attestations', again=True)}."
 
 
 def attestation_findings(site: Site) -> Iterator[Finding]:

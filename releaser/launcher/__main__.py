@@ -14,7 +14,7 @@ from releaser.launcher import build
 from releaser.launcher.build import BuildError, refuse
 from releaser.launcher.install import PYTHONS, default_link, download, install, link_program, platforms_of, run
 
-EXTRAS = ("attestations", "notify", "prometheus", "s3")
+EXTRAS = ("attestations", "notify", "prometheus", "s3", "serve")
 
 
 def main() -> None:
@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument(
         "--constraints", help="the directory of constraints.txt; default: that of the checkout or wheel"
     )
-    parser.add_argument(
-        "--link", nargs="?", const="", help="the link for PATH; default: /usr/local/bin/releaser as root"
-    )
+    parser.add_argument("--link", action="store_true", help=f"make {default_link()}")
     options = parser.parse_args()
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if python not in PYTHONS:
@@ -38,8 +36,8 @@ def main() -> None:
             install(options.directory, wheels, requirements)
         home = os.path.abspath(options.directory)
         print(f"releaser is installed in {home}")
-        if options.link is not None:
-            print(link_program(home, options.link or default_link()))
+        if options.link:
+            print(link_program(home, default_link()))
     except (BuildError, OSError) as error:
         refuse(f"it cannot be installed: {error}", getattr(error, "advice", "Correct that, and run the command again."))
 

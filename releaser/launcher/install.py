@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from releaser.launcher import build
 from releaser.launcher.build import BuildError
@@ -130,17 +131,20 @@ def download(pip: Sequence[str], pins: str, place: str, pythons: Sequence[str], 
     words = [*pip, "download", "-qq", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
     words += ["--require-hashes", "--dest", place, "--implementation", "cp"]
     words += [word for one in platforms for word in ("--platform", one)]
-    for python in pythons:
-        file = os.path.join(place, "pins.txt")
+
+    def fetch(python: str, wanted: str) -> None:
+        file = os.path.join(place, f"{python}.txt")
         with open(file, "w", encoding="utf-8") as stream:
-            stream.write(pins)
+            stream.write(wanted)
         run([*words, "--python-version", python, "--requirement", file])
         os.unlink(file)
-        if python == pythons[0]:
-            compiled = {name.partition("-")[0] for name in os.listdir(place) if "-cp" in name and "-abi3-" not in name}
-            pins = "".join(
-                block for block in _BLOCK.findall(pins) if re.sub(r"[-_.]+", "_", block.partition("==")[0]) in compiled
-            )
+
+    fetch(pythons[0], pins)
+    compiled = {name.partition("-")[0] for name in os.listdir(place) if "-cp" in name and "-abi3-" not in name}
+    blocks = (one for one in _BLOCK.findall(pins) if re.sub(r"[-_.]+", "_", one.partition("==")[0]) in compiled)
+    others = "".join(blocks)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda python: fetch(python, others), pythons[1:]))
 
 
 def platforms_of(machine: str, glibc: int) -> list[str]:

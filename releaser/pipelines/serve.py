@@ -27,6 +27,7 @@ from releaser.releases.requests import MOST_WAITING, Requests, decode, find_unsa
 from releaser.reporting.page import Control, Controls, page_of_sites, render
 from releaser.reporting.servers import Server, ServerReport, read_servers
 from releaser.site.settings import this_host
+from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
 from releaser.system.trusted_files import find_other_writer
 from releaser.system.words import one_line, show_time
@@ -317,7 +318,7 @@ def serve(states: States, door: Door, *, port: int, socket: Path | None, ready: 
 
         app = make_app(states, door)
     except ImportError as error:
-        advice = f"In {sys.prefix}, releaser's own environment: `pip install 'venv-releaser[serve]'`."
+        advice = f"To install them, {how_to_add('serve')}."
         refuse("serve-missing", f"the page needs the packages flask and waitress: {error}", advice)
     place: dict[str, Any] = (
         {"unix_socket": str(socket), "unix_socket_perms": "660"} if socket else {"host": _LOOPBACK[0], "port": port}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.core.status import Alarm, Excused, Figure, Question, Service, nagios_line, shown
 from releaser.errors import Finding, PreflightError
+from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, plural
 
@@ -119,7 +119,7 @@ def prometheus(status: Status) -> str:
     try:
         from prometheus_client import CollectorRegistry, Gauge, generate_latest
     except ImportError as error:
-        advice = f"In {sys.prefix}, releaser's own environment: `pip install 'venv-releaser[prometheus]'`."
+        advice = f"To install it, {how_to_add('prometheus')}."
         raise PreflightError(
             Finding("prometheus-missing", "metrics need the package prometheus-client", advice)
         ) from error

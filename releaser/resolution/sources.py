@@ -17,7 +17,7 @@ from releaser.errors import Finding, ResolutionError, ToolError, error_line, ref
 from releaser.resolution.version_settings import S3Settings
 from releaser.site.project import local_sources
 from releaser.site.values import S3
-from releaser.system.environment import all_settings_of_uv, without
+from releaser.system.environment import all_settings_of_uv, how_to_add, without
 from releaser.system.files import clear_name, read_file, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import neutral
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MIRRORS = ".s3"  # in the project
 _OLD = 3 * 86400.0  # seconds after which an outdated mirror is reported
 _GRACE = 15.0  # seconds in which the process may end by itself after its time limit
-_INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[s3]'`; or remove `sources`."
+_INSTALL = f"To install it, {how_to_add('s3')}; or remove `sources`."
 
 
 class Mirrored(Frozen):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -227,3 +228,11 @@ def _each(value: Any, key: str) -> list[Any]:
     """Return the entries of a list, or the single value; an entry that is a table counts as its value of `key`."""
     entries = value if isinstance(value, list) else [value]
     return [entry.get(key) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def how_to_add(extra: str, *, again: bool = False) -> str:
+    """Return the advice that adds an extra to this installation of releaser, or installs it `again`."""
+    home = os.path.dirname(sys.prefix)
+    if os.path.exists(f"{home}/build.py"):  # the launcher would build the environment again without it
+        return f"install releaser again in {home} with `--extra {extra}`"
+    return f"in {sys.prefix}, run `pip install {'--force-reinstall ' if again else ''}'venv-releaser[{extra}]'`"

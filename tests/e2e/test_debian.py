@@ -1,6 +1,7 @@
 """The Debian package: installed, used and removed by apt-get, in a copy of the system that has no network."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from tests.support import snapshots
 from tests.support.commands import Finished, run
 from tests.support.debian import DebianCopy, debian_copy
 from tests.support.guards import other_file_system
-from tests.support.pythons import RealPython, need_other_python
+from tests.support.pythons import Installation, RealPython, give_pythons, need_other_python, need_python
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.templates import Templates
 
@@ -160,6 +161,78 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     left = {path for path in system.changed() - before if not path.startswith(of_others)}
     assert {path for path in left if "/.cache/" not in path} == {"/var/spool/cron/crontabs/deploy"}
     system.run("dpkg", "--status", "venv-releaser", check=1)
+
+
+@pytest.fixture(scope="module")
+def wheels(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheels of releaser, for each Python."""
+    place = tmp_path_factory.mktemp("unpacked")
+    subprocess.run(["dpkg-deb", "--extract", package, place], check=True)
+    return place / "opt" / "venv-releaser" / "wheels"
+
+
+def install_as_the_guide_says(place: Path, python: Path, wheels: Path) -> Path:
+    """Install releaser from the wheel of a release; pip finds all others on this disk."""
+    (own,) = wheels.glob("venv_releaser-*")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(place), "PYTHONPATH": str(own)}
+    env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    words: list[str | Path] = [python, "-m", "releaser.launcher", place / "releaser", "--constraints", REPOSITORY]
+    run(words, cwd=place, env=env, check=0)
+    return place / "releaser" / "bin" / "releaser"
+
+
+def install_from_a_bundle(place: Path, python: Path, wheels: Path, site: SampleSite) -> Path:
+    """Install releaser from a bundle that a releaser made which was installed as the guide says."""
+    (place / "builder").mkdir()
+    builder = install_as_the_guide_says(place / "builder", python, wheels)
+    file = place / "shop.bundle"
+    run([builder, "bundle", "create", "-o", file], cwd=site.path, env=site.env, check=0)
+    shutil.rmtree(place / "builder")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
+    run([python, file, "--only-releaser", place / "bin" / "releaser"], cwd=place, env=env, check=0)
+    return place / "bin" / "releaser"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("way", ["guide", "bundle"])
+def test_releaser_and_site_survive_an_exchange_of_python(
+    way: str, wheels: Path, make_site: SiteFactory, tmp_path: Path
+) -> None:
+    """As an upgrade of the operating system does it; for the Debian package, the test above has it."""
+    old, new = need_python("3.11"), need_python("3.13")
+    system = Installation(tmp_path / "system", old)
+    site = make_site()
+    give_pythons(site, system)
+    site.adopt()
+    place = tmp_path / "opt"
+    place.mkdir()
+    if way == "guide":
+        program = install_as_the_guide_says(place, system.executable, wheels)
+    else:
+        program = install_from_a_bundle(place, system.executable, wheels, site)
+
+    def releaser(*words: str, check: int = 0) -> Finished:
+        return run([program, *words], cwd=site.path, env=site.env, check=check)
+
+    releaser("update", "--force")
+    assert f"{program.resolve()} update" in releaser("schedule", "cron").stdout
+    shutil.rmtree(system.prefix / "bin")
+    shutil.rmtree(system.prefix / "lib")
+    for name in ("bin", "lib"):
+        (system.prefix / name).mkdir()
+    system.upgrade(new)
+
+    done = releaser("status", "--json")
+    assert done.stderr == f"releaser: its environment was built again, for Python {new.version}.\n"
+    assert any("interpreter" in one for one in json.loads(done.stdout)["problems"]), done.stdout
+    releaser("rollback", check=9)
+    releaser("update")
+    assert site.python("import platform; print(platform.python_version())") == new.version
+    site.publish("alpha", "1.1.0")
+    releaser("update")
+    assert site.live_version("alpha") == "1.1.0"
+    releaser("rollback")
+    assert site.live_version("alpha") == "1.0.0"
 
 
 def test_the_guide_names_the_pythons_that_it_has_wheels_for() -> None:

@@ -33,6 +33,7 @@ PAGES = [
 
 # What a block holds that is not run, and why.
 NOT_RUN = {
+    r"releaser\.launcher|opt/releaser/build|sudo releaser --version": "tests/e2e/test_debian.py installs it so",
     r"pip install|pipx|uv tool install": "tests/e2e/test_dist.py installs it without the network",
     r"^make ": "it takes minutes, and CI runs it in its own right",
     r"pytest|strace": "it takes minutes, and `make faults-spread` does it",

@@ -196,7 +196,7 @@ def test_attestations_need_what_verifies_them(root: Path, monkeypatch: pytest.Mo
         return
     with pytest.raises(PreflightError, match="the packages that verify them are not installed with releaser") as caught:
         facts(site(root))
-    assert f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`" in caught.value.findings[0].advice
+    assert f"in {sys.prefix}, run `pip install 'venv-releaser[attestations]'`" in caught.value.findings[0].advice
     check(site(root), None, Scope(asks_others=False))  # a rebuild, which may ask nothing
 
 

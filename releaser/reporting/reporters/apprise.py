@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.core.reporter import SECONDS, Reporter
 from releaser.errors import Finding, MailError, ToolError
 from releaser.reporting.notice_settings import ServiceSettings
+from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
 from releaser.system.words import one_line
@@ -40,7 +41,7 @@ class Apprise(Reporter):
         """Yield a missing library."""
         if ServiceSettings.of(site).notify and importlib.util.find_spec(_LIBRARY) is None:
             message = "`notify`: the package that sends notices is not installed with releaser"
-            advice = f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`."
+            advice = f"To install it, {how_to_add('notify')}; or remove `notify`."
             yield Finding("apprise-missing", message, advice)
 
 
