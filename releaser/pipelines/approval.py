@@ -31,7 +31,7 @@ def decide_approve(site: Site, release: str, *, on: bool) -> Change:
         raise UsageError(message, "To go back, run `releaser rollback`.")
     if found.lifecycle is not None and found.lifecycle.request:
         message = f"{found.id} was built for tests only: no update makes it live"
-        raise UsageError(message, f"Run `{found.lifecycle.request}`, which makes it live without building it again.")
+        raise UsageError(message, f"Run `{found.lifecycle.request}`, which makes it live.")
     if not asks_for_approval(site):
         message = f"`approve_after` is not set, so {found.id} needs no approval"
         raise UsageError(message, 'Set `approve_after`, such as to "2d". `releaser status` shows why a release waits.')
