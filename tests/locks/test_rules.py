@@ -9,7 +9,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.locks.blocks import Block, PackageWait
+from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds, without_limits
 from releaser.locks.rules import Rules, explain
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads, is_older, look_up, normalize_name, permits
@@ -101,11 +101,6 @@ def test_a_package_of_its_own_name_counts_before_patterns_and_these_in_their_ord
 SEVERAL = {"locked": {"several": "1.0.0, 2.0.0", "git": "1.0.0 (aaaaaaaaa)"}, "upgrade": PATCH}
 LIVE: dict[str, Any] = {"locked": {"alpha": "1.1"}, "live": {"alpha": "1.0"}, "held": (HELD,)}
 IGNORED = {"locked": {"alpha": "1.0", "beta": "1.0"}, "ignored": ("alph*",)}
-WAITING = {
-    "locked": {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"},
-    "waits": (PackageWait(packages="alpha"), PackageWait(packages="alph*", reason="closed"),
-              PackageWait(packages="*", reason="reviewed", by="publish"), PackageWait(packages="gamma")),
-}  # fmt: skip
 LEVELLED = {"locked": {"alpha": "1.0", "beta": "1.0"}, "upgrade": Upgrade(level="patch", packages=(("beta", "all"),))}
 LOCAL = {"locked": {"shop": "1.0"}, "local": frozenset({"shop"}), "ignored": ("*",), "upgrade": PATCH}
 FORKED = {"locked": {"alpha": "1.0, 2.0"}, "failed": failed("1.2")}
@@ -134,16 +129,6 @@ FROM_GIT = {"locked": {"alpha": "1.0 (aaaaaaaaa)"}, "failed": failed("1.0 (bbbbb
         (LIVE, {"alpha": "1.1"}, "alpha person", {"alpha": "==1.0"}),
         (IGNORED, {"alpha": "1.1", "beta": "1.1"}, "alpha ignore", {"alpha": "==1.0", "beta": ">=1.0"}),
         (IGNORED, {"alphabet": "1.0"}, "", None),
-        # Of packages that wait, the exact name counts first, and then the first pattern; new ones do not wait.
-        (
-            WAITING,
-            {"alpha": "1.1", "gamma": "1.1", "alphabet": "1.0"},
-            "",
-            {"alpha": ">=1.0", "gamma": ">=1.0", "alphabet": ""},
-        ),
-        (WAITING, {"beta": "1.1"}, "beta publish", {"beta": "==1.0"}),
-        ({**WAITING, "locked": {"alphabet": "1.0"}}, {"alphabet": "1.1"}, "alphabet window", {"alphabet": "==1.0"}),
-        ({**WAITING, "locked": {"beta": "1.1"}, "live": {"beta": "1.0"}}, {"beta": "1.1"}, "", None),  # it is committed
         # Of several versions, none may go down, or be one that failed.
         (FORKED, {"alpha": "1.0, 2.1"}, "", None),
         (FORKED, {"alpha": "2.1"}, "", None),

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.blocks import Block, PackageWait
+from releaser.locks.blocks import Block
 from releaser.locks.rules import Limit
 from releaser.locks.versions import Age, Upgrade, Uploads
 from releaser.resolution.constrained import Resolved, resolve_within_rules
@@ -415,7 +415,6 @@ HELD = (Block(name="alpha", reason="sale", by="person"),)
         ("beta 1.1", {}, {}, "1.0 1.1 1.2", {}),  # with its requirements
         ("alpha 1.1, beta 1.1", {"held": HELD}, {}, "1.0 1.1 1.2", {"alpha": "person"}),
         ("alpha 1.1", {"ignored": ("alpha",)}, {}, "1.0 1.0 1.0", {"alpha": "ignore"}),
-        ("alpha 1.1", {"waits": (PackageWait(packages="*", reason="closed"),)}, {}, "1.0 1.0 1.0", {"alpha": "window"}),
         ("alpha 1.1", {"failed": failed(alpha="1.1")}, {}, "1.0 1.0 1.0", {"alpha": "rollback"}),
         ("beta 1.1", {"limits": {"gamma": Limit(specifier="<1.1", source="c:1")}}, {}, "1.0 1.0 1.0", {"beta": "age"}),
         ("alpha 1.1", {"age": EARLY}, {"alpha 1.1": 2}, "1.1 1.0 1.0", {}),
