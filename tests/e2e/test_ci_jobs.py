@@ -18,6 +18,7 @@ from tests.support.sites import SampleSite, SiteFactory
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY / "share" / "releaser"
 ACTION, GITLAB, CONTAINERFILE = REPOSITORY / "action.yml", SHARED / "ci/gitlab.yml", SHARED / "container/Containerfile"
+PACKAGES = SHARED / "ci/gitlab-packages.yml"
 LINTERS = REPOSITORY / ".venv-fleet" / "bin"
 # In place of `python3 -m venv`: an environment in which releaser is already, and whose pip notes what it gets.
 VENV = """\
@@ -35,9 +36,12 @@ Job = Callable[..., Finished]
 def github(override: str) -> tuple[str, dict[str, str]]:
     """Return the commands of the action, and what GitHub and its inputs set."""
     content = read(ACTION)
-    values = {name: one["default"] for name, one in content["inputs"].items()} | {"override": override}
+    values = {name: one["default"] for name, one in content["inputs"].items()}
+    values |= {"override": "" if override == "packages" else override}
     lines, env = [], {"GITHUB_ACTION_PATH": str(REPOSITORY)}
     for step in content["runs"]["steps"]:
+        if "if" in step and override != "packages":
+            continue
         for name, value in step.get("env", {}).items():
             env[name] = re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: values[found[1]], value)
         lines.append(f"(\n{step['run']})")
@@ -48,6 +52,13 @@ def gitlab(override: str) -> tuple[str, dict[str, str]]:
     """Return the commands of the template, and what its variables set."""
     job = read(GITLAB)["releaser"]
     return "\n".join(job["script"]), {**job["variables"], "OVERRIDE": override}
+
+
+def gitlab_packages(_: str) -> tuple[str, dict[str, str]]:
+    """Return the commands of the first job of a pipeline, and what its variables set."""
+    job = read(PACKAGES)["packages"]
+    variables = {name: value for name, value in job["variables"].items() if not value.startswith("$CI_")}
+    return "\n".join(job["script"]), variables
 
 
 def read(file: Path) -> Any:
@@ -102,6 +113,56 @@ def test_packages_are_tried_with_the_tests_of_the_site(site: SampleSite, job: Jo
     assert installing == ["install --quiet --only-binary :all: venv-releaser"]
 
 
+@pytest.mark.parametrize(("service", "word"), [(github, "packages"), (gitlab_packages, "")])
+def test_the_first_job_installs_the_packages_and_the_others_unpack_them(
+    site: SampleSite, job: Job, tmp_path: Path, service: Any, word: str
+) -> None:
+    place, made = tmp_path / "job" / "site", tmp_path / "made"
+    assert job(service, word).returncode == 0
+    (place / "releaser-packages").rename(made)
+    live = os.readlink(place / ".venv")
+    for left in (place, tmp_path / "job" / ".releaser"):
+        shutil.rmtree(left)
+    clone: list[str | Path] = ["git", "clone", "--quiet", "--depth=1", site.remote.as_uri(), place]
+    run(clone, cwd=tmp_path, env=site.env, check=0)
+    shutil.copytree(made, place / "releaser-packages")
+    other = [
+        *read(PACKAGES)[".with-packages"]["before_script"],
+        '.venv/bin/python -c "import alpha, sys; print(sys.prefix)"',
+    ]
+    words = ["bash", "-eo", "pipefail", "-c", "\n".join(other)]
+    env = {"PATH": "/usr/bin:/bin", "SITE": "."}
+
+    def unpack(*, cwd: Path = place) -> Finished:
+        return run(words, cwd=cwd, env=env)
+
+    for _ in range(2):  # on a machine that was used before, too
+        unpacked = unpack()
+        assert (unpacked.returncode, unpacked.stdout.strip()) == (0, str((place / live).resolve())), unpacked
+    before, lock = os.readlink(place / ".venv"), (place / "uv.lock").read_text(encoding="utf-8")
+    (place / "uv.lock").write_text(lock + "\n", encoding="utf-8")
+    assert "made from another uv.lock" in refused(unpack())
+    (place / "uv.lock").write_text(lock, encoding="utf-8")
+    facts = (made / "made-for").read_text(encoding="utf-8")
+    for right, wrong in (("Python 3", "Python 4"), ("/python3", "/missing/python3")):
+        (place / "releaser-packages" / "made-for").write_text(facts.replace(right, wrong, 1), encoding="utf-8")
+        assert "which this job does not have" in refused(unpack())
+    (place / "releaser-packages" / "made-for").write_text(facts, encoding="utf-8")
+    assert os.readlink(place / ".venv") == before
+    (place / ".venv").unlink()
+    (place / ".venv").mkdir()
+    (place / ".venv" / "mine").touch()
+    assert "replaces only a symlink" in refused(unpack())
+    assert (place / ".venv" / "mine").exists()
+    shutil.copytree(place, elsewhere := tmp_path / "elsewhere")
+    assert f"but this job runs in {elsewhere}" in refused(unpack(cwd=elsewhere))
+
+
+def refused(finished: Finished) -> str:
+    assert (finished.returncode, finished.stdout) == (3, ""), finished
+    return finished.stderr
+
+
 def test_without_packages_the_site_is_checked_alone(job: Job, tmp_path: Path) -> None:
     assert job(gitlab).returncode == 0
     assert not (tmp_path / "job" / ".releaser").exists()
@@ -114,6 +175,7 @@ def test_without_packages_the_site_is_checked_alone(job: Job, tmp_path: Path) ->
     [
         ("check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION),
         ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", GITLAB),
+        ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci", PACKAGES),
         ("hadolint", CONTAINERFILE),
     ],
     ids=lambda words: words[-1].name,
