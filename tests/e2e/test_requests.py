@@ -8,6 +8,7 @@ import pytest
 from releaser.core.request import Wanted
 from releaser.releases.requests import leave
 from tests.e2e.scenes import body, silent
+from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite, SiteFactory, variables
 
 
@@ -99,3 +100,17 @@ def test_a_request_that_was_cut_off_is_not_repeated_and_an_open_directory_is_ign
     assert ignored in site.releaser("check", check=0).stderr
     assert ignored in site.releaser("run-requests", check=3).stderr
     assert ignored in site.releaser("status").stdout
+
+
+def test_the_line_for_cron_runs_the_requests_of_all_sites_and_says_nothing_without_any(make_site: SiteFactory) -> None:
+    site = make_site.adopted(due="1.1.0")
+    opened(site)
+    sites = site.outer.parent / "sites.toml"
+    sites.write_text(f'[[site]]\npath = "{site.path}"\n', encoding="utf-8")
+    words: list[str | Path] = [console_script(), "run-requests", "--sites", sites]
+    silent(run(words, cwd=site.outer, env=site.environment()))
+    request(site, "hold", name="alpha")
+    request(site, "hold", name="missing")
+    finished = run(words, cwd=site.outer, env=site.environment(), check=2)
+    assert "missing is not in uv.lock" in finished.stdout
+    assert [one["name"] for one in site.json("status")["on_hold"]] == ["alpha"]
