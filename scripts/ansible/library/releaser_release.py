@@ -220,7 +220,8 @@ def bring_about(site: Site, before: tuple[str, str], wanted: str, bundle: dict[s
 def in_words_of_the_role(text: str) -> str:
     """Name the variables of the role in place of options of releaser."""
     for option, variable in VARIABLES.items():
-        text = re.sub(rf"`(releaser [^`]*)?{option}`|{option}\b", f"`-e {variable}`", text)
+        text = re.sub(rf"run `releaser [^`]*{option}`", f"run the playbook with `-e {variable}`", text)
+        text = re.sub(rf"`(releaser [^`]*)?{option}`|{option}(?![\w-])", f"`-e {variable}`", text)
     return text
 
 
