@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST, TestFacts
 from releaser.capabilities import gather
-from releaser.reporting.changes import in_order
-from releaser.system.words import age, elapsed, one_line, plural
+from releaser.reporting.changes import age_of, in_order
+from releaser.system.words import elapsed, one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,7 @@ def _describe(change: Change, now: datetime) -> str:
     text = f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}"
     if not change.released:
         return text
-    released = datetime.fromisoformat(change.released)
-    return f"{text} (released {released:%Y-%m-%d}, {age((now - released).total_seconds())} ago)"
+    return f"{text} (released {change.released[:10]}, {age_of(change, now)} ago)"
 
 
 def _describe_tests(log: RunLog, release: Release) -> str:

@@ -33,7 +33,10 @@ class Part(Frozen):
 
 
 def list_parts(goal: Goal) -> tuple[Part, ...]:
-    """Divide the upgrade of a goal as the settings say; the goal itself has all of it. Raises ResolutionError."""
+    """Divide an upgrade as the settings say. Fixes of known vulnerabilities come first, then direct dependencies.
+
+    Raises ResolutionError.
+    """
     settings = ProposalSettings.of(goal.work.site)
     if not goal.is_new:
         return ()
@@ -43,7 +46,12 @@ def list_parts(goal: Goal) -> tuple[Part, ...]:
     if not locks.upgrades():  # packages only come or go, as nothing requires them any more
         return (Part(source=goal.source),)
     named = [name for name, _ in settings.propose_groups]
-    groups = split(locks, settings.group_of, named=named)
+    fixed, direct = frozenset(Upgrade().find_fixes(goal.work)), Graph.of(locks.full).direct
+
+    def by_urgency(group: Group) -> tuple[bool, bool, str]:
+        return fixed.isdisjoint(group.packages), direct.isdisjoint(group.packages), group.name
+
+    groups = sorted(split(locks, settings.group_of, named=named), key=by_urgency)
     return tuple(Part(name=one.name, source=PartOfUpgrade(one, goal.resolution)) for one in groups)
 
 

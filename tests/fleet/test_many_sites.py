@@ -111,7 +111,7 @@ def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answe
 
 
 RAN = replace(BRIEF, result="updated", headline="evil")
-SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
+SAID = dict.fromkeys(("live", "waits", "not_restarted"), "evil")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_what_may_last_for_months_is_for_the_page_alone(facts: dict[str, Any], t
         {"last_success": None},  # the live release is new
         {"last_success": ago(hours=40)},
         {"last_success": ago(days=7, hours=20), **WEEKLY},
-        {"waits": "the next update is due on Monday", "proposal": "a proposal waits for review"},
+        {"waits": "the next update is due on Monday"},
     ],
 )
 def test_a_site_is_well_without_a_reason_to_act(facts: dict[str, Any]) -> None:

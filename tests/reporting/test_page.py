@@ -18,11 +18,9 @@ from releaser.answers import Blocker, OutdatedPackage, RunBrief
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import MailSection
-from releaser.releases.key import ReleaseKey
 from releaser.releases.listing import Row
-from releaser.releases.proposal import Proposal
 from releaser.report import Result
-from releaser.reporting.hold_status import OnHold, WaitingCandidate
+from releaser.reporting.hold_status import OnHold
 from releaser.reporting.many_sites import SiteAnswer
 from releaser.reporting.page import (
     LastRun,
@@ -43,7 +41,6 @@ from tests.support.chromium import MISSING, Chromium, chromium
 from tests.support.guards import require
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
-KEY = ReleaseKey(lock_sha256="1", code_key="2", python="3.12.1", group=None)
 BAD = "<script>alert('1')</script>"
 
 
@@ -167,48 +164,6 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
         assert said in empty
     for one in (page, empty):
         assert_harmless(one)
-
-
-def test_proposals_and_what_waits_are_listed_with_the_command_that_brings_them_on() -> None:
-    made = Proposal(
-        name="django", remote="origin", branch="releaser/update-django", target="main", commit="1" * 40, pushed=True
-    )
-    waits = Proposal(name="pillow", waits="`propose_limit` permits 1 open proposal")
-    status = changed(
-        WELL.status,
-        waits="an update waits for the maintenance window",
-        proposals=(made.facts, waits.facts),
-        waiting=(WaitingCandidate(key=KEY, release="r1", reason="(`releaser approve r1`)", at=NOW.isoformat()),),
-    )
-    coming = OutdatedPackage(name="alpha", locked="1.0", latest="1.1", next="1.1")
-    page = page_of(replace(WELL, status=status, outdated=(coming,)))
-    assert_harmless(page)
-    here = ["--project", "/srv/the shop"]
-    expected = [
-        ["releaser", "update", "--now", *here],
-        ["releaser", "update", "alpha", "--now", *here],
-        [
-            "git",
-            "switch",
-            "main",
-            "&&",
-            "git",
-            "pull",
-            "&&",
-            "git",
-            "merge",
-            "origin/releaser/update-django",
-            "&&",
-            "git",
-            "push",
-        ],
-        ["releaser", "propose", "--force", *here],
-        ["releaser", "approve", "r1", *here],
-    ]
-    assert [one for one in commands_on(page) if one in expected] == expected
-    of_sites = page_of_sites([a_server(SiteAnswer(site=status.path, exit_code=0, answer=plain(status)))], NOW)
-    assert_harmless(of_sites)
-    assert not any("git" in one for one in commands_on(of_sites))  # another server could write any line
 
 
 def test_runs_are_counted_by_the_week_that_began_on_monday() -> None:
