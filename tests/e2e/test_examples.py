@@ -49,6 +49,8 @@ NOT_RUN = {
     r"uv auth": "it asks for a password",
     r"releaser-page|releaser serve|page\.toml": "tests/e2e/test_serve.py has such a user, and a browser",
     r"zsh_source": "it is for zsh",
+    r"versions\.cfg": "it needs a buildout",
+    r"--base previous|tries\.bundle": "tests/e2e/test_bundles.py types the one, and has the other",
     r"python3 \S+\.bundle|releaser bundle (install|show|verify|diff)": "tests/e2e/test_bundles.py has some",
     r"releaser channel|update .*--from": "it needs a bundle that was published; tests/e2e/test_channels.py has some",
 }
