@@ -78,11 +78,11 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
     touched = {host for host, counts in hosts.recap(said.stdout).items() if counts["changed"]}
     assert touched == {"h1"}
     assert "rolled-back" in (fleet[1].state / "history.jsonl").read_text(encoding="utf-8")
-    said = fleet.run("roll_out.yml", check=2)
+    said = fleet.run("roll_out.yml", "--limit", "h1", check=2)
     assert "failed on this host before, and is not live. To try it again, add -e releaser_force=true" in said.stdout
     assert "--force" not in said.stdout
     (fleet[1].outer / "sick").rename(fleet[1].outer / "tired")
-    said = fleet.run("roll_out.yml", check=2, soak=4, force=True)
+    said = fleet.run("roll_out.yml", "--limit", "h1", check=2, soak=4, force=True)
     assert "did not stay well, and was rolled back" in said.stdout
     (fleet[1].outer / "tired").unlink()
     assert fleet.versions() == "00000"
@@ -92,15 +92,15 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
 
 def check_mode_tells_and_changes_nothing(fleet: Fleet) -> None:
     before = [one.records() for one in fleet.hosts.all]
-    said = fleet.run("roll_out.yml", "--check", "--diff", "--limit", "h3,h4").stdout
-    assert said.count("-alpha 1.0.0\n+release to be built, from the bundle of ") == 2
-    assert said.count("+alpha 1.1.0\n") == 2
+    said = fleet.run("roll_out.yml", "--check", "--diff", "--limit", "h3").stdout
+    assert said.count("-alpha 1.0.0\n+release to be built, from the bundle of ") == 1
+    assert said.count("+alpha 1.1.0\n") == 1
     assert [one.records() for one in fleet.hosts.all] == before
 
 
 def a_full_disk_stops_it(fleet: Fleet) -> None:
     """The first host gets the whole of its time, although the roll-out was killed meanwhile and began again."""
-    filling, pointer, soak = fleet[2].outer / "filling", fleet.pointer(), 12
+    filling, pointer, soak = fleet[2].outer / "filling", fleet.pointer(), 6
     size = shutil.disk_usage(filling.parent).free - 200_000
     filling.write_bytes(bytes(size))
     before = [one.records() for one in fleet.hosts.all]
@@ -169,9 +169,9 @@ def all_go_back_once(fleet: Fleet) -> None:
     assert [one.live() for one in fleet.hosts.all] == live
     said = fleet.run("rollback.yml", away="build1", check=2).stdout
     assert "The hosts were rolled back, but the channel was not" in said
-    assert {name: counts["failed"] for name, counts in hosts.recap(said).items() if counts["failed"]} == {}
+    assert {name for name, counts in hosts.recap(said).items() if counts["failed"]} == {"build1"}
     assert fleet.versions() == "00000"
-    again = hosts.recap(fleet.run("rollback.yml").stdout)
+    again = hosts.recap(fleet.run("rollback.yml", "--limit", "build1,h1").stdout)
     assert {name for name, counts in again.items() if counts["changed"]} == {"build1"}
     assert fleet.pointer()["release"] < before["release"]
 
