@@ -177,19 +177,21 @@ def install_as_the_guide_says(place: Path, python: Path, wheels: Path) -> Path:
     env = {"PATH": "/usr/bin:/bin", "HOME": str(place), "PYTHONPATH": str(own)}
     env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
     words: list[str | Path] = [python, "-m", "releaser.launcher", place / "releaser", "--constraints", REPOSITORY]
-    run(words, cwd=place, env=env, check=0)
+    run(words, cwd=place, env=env, check=0, timeout=300)
     return place / "releaser" / "bin" / "releaser"
 
 
 def install_from_a_bundle(place: Path, python: Path, wheels: Path, site: SampleSite) -> Path:
-    """Install releaser from a bundle that a releaser made which was installed as the guide says."""
-    (place / "builder").mkdir()
-    builder = install_as_the_guide_says(place / "builder", python, wheels)
-    file = place / "shop.bundle"
-    run([builder, "bundle", "create", "-o", file], cwd=site.path, env=site.env, check=0)
-    shutil.rmtree(place / "builder")
+    """Install releaser from a bundle of a releaser that has a launcher, and so wheels for each Python."""
+    builder, file = place / "builder", place / "shop.bundle"
+    code = "import sys; from releaser.launcher.install import install; install(sys.argv[1], sys.argv[2:])"
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)}
+    run([python, "-B", "-c", code, builder, *wheels.iterdir()], cwd=place, env=env, check=0, timeout=300)
+    site.releaser("rebuild", check=0)  # which passes its tests
+    run([builder / "bin" / "releaser", "bundle", "create", "-o", file], cwd=site.path, env=site.env, check=0)
+    shutil.rmtree(builder)
     env = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
-    run([python, file, "--only-releaser", place / "bin" / "releaser"], cwd=place, env=env, check=0)
+    run([python, file, "--only-releaser", place / "bin" / "releaser"], cwd=place, env=env, check=0, timeout=300)
     return place / "bin" / "releaser"
 
 
