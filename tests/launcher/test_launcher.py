@@ -119,7 +119,8 @@ def other_version_at_its_path(place: Place, new: RealPython) -> None:
     python = place.home / "venv" / "bin" / "python"
     python.unlink()
     python.symlink_to(new.executable)
-    exchanged(place, new)
+    shutil.rmtree(place.python.prefix / "bin")
+    place.env["PATH"] = f"{new.executable.parent}:/usr/bin:/bin"
 
 
 def partly_removed(place: Place, new: RealPython) -> None:
