@@ -11,6 +11,7 @@ Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 _NAME = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _PATTERNS = r"[A-Za-z0-9._*?\[\]!-]+"
+_GROUP = rf"{_NAME}\s*=\s*{_PATTERNS}(\s+{_PATTERNS})*\s*"
 
 
 def _spell(groups: Groups) -> dict[str, list[str]]:
@@ -28,7 +29,7 @@ def _spell(groups: Groups) -> dict[str, list[str]]:
                 pattern(rf"^\s*{_PATTERNS}(\s+{_PATTERNS})*\s*$"),
             ),
         },
-        pattern(r"^\s*([^=,]+=[^=,]*(,[^=,]+=[^=,]*)*)?$"),
+        pattern(rf"^(\s*{_GROUP}(,\s*{_GROUP})*)?$"),
     ),
     spell=_spell,
     in_line=lambda table: ",".join(f"{name}={' '.join(patterns)}" for name, patterns in table.items()),

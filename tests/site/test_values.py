@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from releaser.releases.proposal_settings import groups
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, parse_address, sender
 from releaser.site.package_windows import PackageSetting, tables_by_package
@@ -15,6 +16,7 @@ from releaser.site.windows import jitter, windows
 ADA = Address(name="Ada", address="ada@example.org")
 PLAIN = Address(name="", address="ada@example.org")
 A_LINK_MODE = values.one_of("clone", "copy")
+GROUP = (("a", ("b",)),)
 BY_PACKAGE = values.pairs(values.one_of("minor", "patch"))
 ODD: list[Any] = [1, True, {}, [], ["Bob"], ["Bob", None], [["a", "b@c"]]]
 
@@ -48,6 +50,10 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
     (values.file_inside, [("requirements.txt", "requirements.txt"), ("./a/../b/prod.txt", "b/prod.txt")]),
     (values.paths_inside, [("dist", ("dist",)), (["./dist", "a/b"], ("dist", "a/b")), ("dist, a/b", ("dist", "a/b"))]),
     (A_LINK_MODE, [("copy", "copy")]),
+    (
+        groups,
+        [("web=Django* celery,t=p", (("web", ("django*", "celery")), ("t", ("p",)))), ({"a": ["b"]}, (("a", ("b",)),))],
+    ),
     (BY_PACKAGE, [("A_b=patch, c=minor", (("a-b", "patch"), ("c", "minor"))), ({"d": "minor"}, (("d", "minor"),))]),
     (values.ids, [("CVE-1", ("CVE-1",)), (["CVE-1", "GHSA-2"], ("CVE-1", "GHSA-2")), ("", ()), ([], ())]),
     (values.ids, [("CVE-1,GHSA-2, PYSEC-3", ("CVE-1", "GHSA-2", "PYSEC-3"))]),
@@ -124,6 +130,10 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (jitter, "must be", ["2d"]),
     (values.interval_or_never, "must be", ["0", "Never", "", None, math.inf]),
     (windows, "must", ["Sa 1-5"]),
+    (groups, "must be groups such as", ["django", "=x"]),
+    (groups, "must be a table of groups", [["a"], 5]),
+    (groups, "must name groups in small letters", [{"A b": ["x"]}, "a/b=x"]),
+    (groups, "must", [{"a": []}, {"a": 5}, {"a": ["x y"]}, "a="]),
     (tables_by_package, "must be tables by package", [5, "Sat-Sun", "x = y", {"a": "Sat-Sun"}, {"a": {}}]),
     (tables_by_package, r"not upgrade; write `upgrade_packages` instead \(for a\)", [{"a": {"upgrade": "minor"}}]),
     (tables_by_package, r"window and publish, and not windows \(for a\)", [{"a": {"windows": "Sat"}}]),
