@@ -61,7 +61,7 @@ test_command = "python manage.py check"
 health_check = "python manage.py check --deploy"
 health_retries = 0
 """
-DOTENV = "ADMINS_JSON='[]'\nRELEASER_ENVIRONMENT='local'\nRELEASER_VULNERABILITY_SERVICE='none'\n"
+DOTENV = "ADMINS_JSON='[]'\nRELEASER_RESTART='none'\nRELEASER_ENVIRONMENT='local'\nRELEASER_VULNERABILITY_SERVICE='none'\n"
 BUILDOUT = """\
 [buildout]
 parts = app
@@ -75,6 +75,8 @@ eggs = {eggs}
 [versions]
 {versions}
 """
+# The command of docs/guides/bundles.md, in the environment of the application.
+SIGNED = ("releaser", "bundle", "create", "--sign", "../../key", "-o")
 PASSED = ("PATH", "HOME", "LANG", "PIP_CERT", "SSL_CERT_FILE")  # of the environment
 STRANGER = 54321  # a user whom no database of users knows
 IGNORED = (".venv", ".env", "__pycache__")
@@ -103,7 +105,11 @@ class Application:
         outside = not self.python.startswith(str(Path.home()))
         user = ["setpriv", *who, "--clear-groups"] if self.is_root and outside else []
         self.user = STRANGER if user else os.geteuid()
-        self.alone = ["unshare", "-n" if self.is_root else "-rn", *user]
+        self.alone = ["unshare", "-n", *user]
+        if not user:  # then releaser goes to directories of the whole host, in whose place are others
+            mounts = 'mount --bind "$0/opt" /opt && mount --bind "$0/bin" /usr/local/bin && exec "$@"'
+            self.alone = ["unshare", "-nm" if self.is_root else "-rnm", "sh", "-c", mounts, str(self.host)]
+        self.link = self.host / ".local/bin/releaser" if user else Path("/usr/local/bin/releaser")
 
     def run(self, *words: str | Path, cwd: Path | None = None) -> str:
         """Run a command where the application is built."""
@@ -121,7 +127,8 @@ class Application:
 
     def give(self, *files: Path) -> list[Path]:
         """Copy files to the host, and make them its user's."""
-        self.host.mkdir(exist_ok=True)
+        for name in ("opt", "bin"):
+            (self.host / name).mkdir(parents=True, exist_ok=True)
         copies = [Path(shutil.copy(file, self.host)) for file in files]
         for one in (self.host, *copies):
             os.chown(one, self.user, self.user if self.is_root else -1)
@@ -138,6 +145,10 @@ class Application:
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "init", "-q", "--bare", self.place / "remote.git")
         self.run("git", "remote", "add", "origin", self.place / "remote.git")
+        key = self.place / "key"
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "build", "-f", key)
+        signer = f'build@example.org namespaces="releaser-bundle" {key.with_suffix(".pub").read_text(encoding="utf-8")}'
+        (self.place / "signers").write_text(signer, encoding="utf-8")
 
     def lock(self, age: int) -> int:
         """Commit the lock as it would have been so many days ago; return the number of packages."""
@@ -223,18 +234,18 @@ def make_bundles(application: Application, ages: Sequence[int]) -> list[Path]:
         application.release(first=not files)
         files.append(application.place / f"{age}.bundle")
         with TABLE.time(f"`bundle create`, as of {age} days ago ({count} packages)"):
-            application.run("releaser", "bundle", "create", "--no-installer", "-o", files[-1])
-    whole = application.place / "whole.bundle"
-    application.run("releaser", "bundle", "create", "-o", whole)
-    TABLE.add("full bundle", f"{megabytes(files[-1]):.1f} MB; with releaser and uv {megabytes(whole):.1f} MB")
+            application.run(*SIGNED, files[-1])
+    whole, small = files[-1], application.place / "small.bundle"
+    application.run(*SIGNED, small, "--no-installer")
+    TABLE.add("full bundle", f"{megabytes(small):.1f} MB; with releaser and uv {megabytes(whole):.1f} MB")
     for age, base in zip(ages[:-1], files[:-1], strict=True):
         delta = application.place / f"{age}.delta"
-        application.run("releaser", "bundle", "create", "--no-installer", "--base", base, "-o", delta)
+        application.run(*SIGNED, delta, "--base", base)
         changes = json.loads(application.run("releaser", "bundle", "diff", base, files[-1], "--json"))["changes"]
-        share = megabytes(delta) / megabytes(files[-1])
+        share = megabytes(delta) / megabytes(small)
         what = f"delta of {age} days ({len(changes)} packages changed)"
         TABLE.add(what, f"{megabytes(delta):.1f} MB, {share:.0%} of the full one")
-    return [*files, whole]
+    return files
 
 
 def install(application: Application, oldest_age: int) -> None:
@@ -242,15 +253,16 @@ def install(application: Application, oldest_age: int) -> None:
     oldest = application.place / "oldest.bundle"
     first = json.loads(application.run("releaser", "list", "--json"))
     made = sorted(one["id"] for one in _releases(first))[1:]  # the first is what was there before
-    application.run("releaser", "bundle", "create", made[0], "-o", oldest)
+    application.run(*SIGNED, oldest, made[0])
     with TABLE.time("copy the full bundle to the host"):
-        (oldest, delta) = application.give(oldest, application.place / f"{oldest_age}.delta")
+        delta, signers = application.place / f"{oldest_age}.delta", application.place / "signers"
+        (oldest, delta, signers) = application.give(oldest, delta, signers)
     place = application.host / "srv" / "shop"
     with TABLE.time("install it on an empty host without network"):
-        application.run_alone(application.python, oldest, "--into", place, "--unsigned")
-    releaser = next(application.host.glob(".local/share/releaser*/**/bin/releaser"))
+        application.run_alone(application.python, oldest, "--into", place, "--signers", signers)
+    releaser = application.link
     with TABLE.time("install the delta"):
-        report = application.run_alone(releaser, "bundle", "install", "--unsigned", "--json", delta, cwd=place)
+        report = application.run_alone(releaser, "bundle", "install", "--signers", signers, "--json", delta, cwd=place)
     for step in json.loads(report)["steps"]:
         if step["step"] in ("build", "tests", "health check"):
             TABLE.add(f"of that, {step['step']}", f"{step['seconds']:.1f} s")
