@@ -61,7 +61,12 @@ test_command = "python manage.py check"
 health_check = "python manage.py check --deploy"
 health_retries = 0
 """
-DOTENV = "ADMINS_JSON='[]'\nRELEASER_RESTART='none'\nRELEASER_ENVIRONMENT='local'\nRELEASER_VULNERABILITY_SERVICE='none'\n"
+DOTENV = """\
+ADMINS_JSON='[]'
+RELEASER_RESTART='none'
+RELEASER_ENVIRONMENT='local'
+RELEASER_VULNERABILITY_SERVICE='none'
+"""
 BUILDOUT = """\
 [buildout]
 parts = app
