@@ -68,7 +68,7 @@ class Capability(Frozen):
     actions: Names = ()
     restarts: Names = ()
     #: Functions that return what keeps the updates of a site from starting now, as a `Due`; None if nothing does. Each
-    #: gets the site, and the facts that set a run apart, by their keys.
+    #: gets the site, and the keys of the facts that limit the update.
     delays: Names = ()
     #: Functions that return the packages that wait in an update, as `PackageWait`: each gets the site, the moment at
     #: which the update begins, and `regardless`, which is true if a person wants it now.
@@ -170,7 +170,7 @@ CAPABILITIES = (
         run_options=("commands.only_security.OPTION",),
         reported=("core.due.OnlyFixes",),
         sources=("sources.security.SecurityFixes",),
-        gates=("gates.security.StaysWithoutFix",),
+        gates=("gates.security.SecurityKeepsCheckout",),
     ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
@@ -259,7 +259,7 @@ CAPABILITIES = (
         settings=("site.package_windows.PackageSettings",),
         rules=("locks.rules.ClosedWindow", "locks.rules.Reviewed"),
         sources=("sources.open_packages.OpenPackages",),
-        gates=("gates.package_windows.PackageWindows", "gates.package_windows.StayingCommits"),
+        gates=("gates.package_windows.PackageWindows", "gates.package_windows.WindowKeepsCheckout"),
         delays=("pipelines.package_windows.find_delay",),
         package_waits=("site.package_windows.find_waits",),
         reported=("locks.blocks.PackageWaits", "site.package_windows.OpenPackages"),
@@ -325,7 +325,7 @@ CAPABILITIES = (
         name="tests only",
         run_options=("commands.tests_only.OPTION", "commands.tests_only.OF_REBUILD"),
         reported=("releases.tests_only.TestsOnlySection",),
-        gates=("gates.tests_only.TestsOnly", "gates.tests_only.StayingCheckout"),
+        gates=("gates.tests_only.TestsOnly", "gates.tests_only.TestsOnlyKeepsCheckout"),
         statuses=("pipelines.tests_only_status.TestedStatus",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),

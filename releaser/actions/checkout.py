@@ -99,7 +99,7 @@ class Checkout(Action):
                 "Restore .git, and run the command again. To continue with the code as it is, "
                 f"{how_to_set('git', 'false')}.",
             )
-            refuse_any(site.git_gone(lacking))
+            refuse_any(site.report_lost_git(lacking))
         if change.record(self.name).get("files"):
             keep_edits(site, change.log, move)
 

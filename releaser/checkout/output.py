@@ -57,7 +57,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
         return
     key = site.sources.get("build_output", "build_output")
     message = f"{key} needs git, but the project is not under git"
-    if lacking := site.without_git(Finding("output-needs-git", message, "Remove the setting, or run `git init`.")):
+    if lacking := site.require_git(Finding("output-needs-git", message, "Remove the setting, or run `git init`.")):
         yield lacking
         return
     if BuildSettings.of(site).before_build is None:

@@ -103,7 +103,7 @@ def stage_aside(seen: Site, log: RunLog, target: Target, *, whole: bool = True) 
     `whole` is as in `staging_tree`. Raises BuildError and PreflightError.
     """
     shadow, pulled = seen.git, target.pulled
-    variables, commit = shadow.to_stage(target.commit)
+    variables, commit = shadow.choose_staging_commit(target.commit)
     site, place = replace(seen, git_variables=variables), shadow.layout.git_directory.parent
     tree = _Aside(site=site, place=place, commit=commit, pulled=pulled, shadow=shadow, whole=whole)
     return _stage(site, log, tree)

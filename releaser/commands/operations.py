@@ -136,7 +136,7 @@ def update(
     asked = tuple(one.section(value) for one, value in ctx.asked)
     timing = due.Timing(if_due=if_due, now=now, by_rules=not names, named=bool(names))
     if asked:
-        timing = replace(timing, apart=due.set_apart(asked))
+        timing = replace(timing, limits=due.limits_of(asked))
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     others |= {one.option: value for one, value in ctx.asked}
     update_from_elsewhere(ctx, given, others, timing=replace(timing, by_rules=False), force=force)

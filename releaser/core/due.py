@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class OnlyFixes(Section):
     """The request for fixes of known vulnerabilities alone."""
 
-    sets_apart: ClassVar[bool] = True
+    limits_update: ClassVar[bool] = True
     #: True if the run installs only fixes of known vulnerabilities of the live release, and their requirements.
     only_security: bool = False
 
@@ -49,9 +49,9 @@ class Due(Frozen):
         return self.at.isoformat(timespec="seconds") if self.at else None
 
 
-def find_delay(site: Site, apart: frozenset[str] = frozenset()) -> Due | None:
-    """Return what a capability has against the start of updates, `apart` as in `Timing`; None if they may start."""
-    return next(filter(None, (find(site, apart) for find in gather("delays"))), None)
+def find_delay(site: Site, limits: frozenset[str] = frozenset()) -> Due | None:
+    """Return the first reason of a capability to delay updates, `limits` as in `Timing`; None if they may start."""
+    return next(filter(None, (find(site, limits) for find in gather("delays"))), None)
 
 
 def find_package_waits(site: Site, at: datetime, *, regardless: bool = False) -> tuple[PackageWait, ...]:

@@ -30,13 +30,13 @@ class PackageWindows(Gate):
         return Wait(reason=f"it changes {names}, and {opens}; to let it go live now: {command}", until=until)
 
 
-class StayingCommits(Gate):
+class WindowKeepsCheckout(Gate):
     """Keeps commits that change neither code nor packages for the maintenance window of the site."""
 
     stage: Stage = "unbuilt"
 
     def judge(self, case: Case) -> Verdict:
-        """Ask what the run is for."""
+        """Wait if the run takes only packages whose own maintenance window is open."""
         if not OpenPackages.of(case.log).only_open_packages:
             return None
         return Wait(reason="only packages whose maintenance window is open go live", always=True)

@@ -6,11 +6,11 @@ from releaser.core.due import OnlyFixes
 from releaser.core.gate import Case, Gate, Stage, Verdict, Wait
 
 
-class StaysWithoutFix(Gate):
+class SecurityKeepsCheckout(Gate):
     """Keeps commits that change neither code nor packages for the next update of all packages."""
 
     stage: Stage = "unbuilt"
 
     def judge(self, case: Case) -> Verdict:
-        """Ask what the run is for."""
+        """Wait if the run takes security fixes alone."""
         return Wait(reason="only security fixes go live", always=True) if OnlyFixes.of(case.log).only_security else None

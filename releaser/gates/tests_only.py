@@ -46,7 +46,7 @@ def _wait_for_person(choice: Choice) -> Wait:
     return Wait(reason=reason, keeps=True, always=True, request=f"releaser rebuild{wanted}")
 
 
-class StayingCheckout(TestsOnly):
+class TestsOnlyKeepsCheckout(TestsOnly):
     """Keeps the checkout where it is, although no release is built."""
 
     stage: Stage = "unbuilt"

@@ -335,7 +335,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
     """Unpack the files where uv and git find them, as hard links into the pool. Raises PreflightError."""
     message = f"{site.project.root} is not under git, but the bundle of {manifest.release} contains commits"
     advice = "Install it in a new directory: --into DIRECTORY."
-    refuse_any(site.without_git(Finding("needs-git", message, advice)))
+    refuse_any(site.require_git(Finding("needs-git", message, advice)))
     try:
         pool.prepare()
         for file in manifest.unpacked:

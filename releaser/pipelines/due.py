@@ -24,7 +24,7 @@ from releaser.locks.blocks import PackageWaits
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
-from releaser.releases.journal import journal_of, list_apart, read_history
+from releaser.releases.journal import journal_of, list_limits, read_history
 from releaser.releases.store import store_of
 from releaser.report import Outcome, Plan
 from releaser.site import run_lock
@@ -65,9 +65,9 @@ class Timing(Frozen):
     if_due: bool = False
     #: True if an update starts even if it is not due, or outside the maintenance window.
     now: bool = False
-    #: The keys with which the report of such a run says that it is no update of everything. Only runs like it count for
-    #: its interval, and it needs no window unless it goes live.
-    apart: frozenset[str] = frozenset()
+    #: The keys of the facts that limit the run, for example to its tests. Only runs with the same limits count for its
+    #: interval, and it needs no window unless it goes live.
+    limits: frozenset[str] = frozenset()
     #: True if the rules of the site choose among all packages: no channel, and no named packages.
     by_rules: bool = True
     #: True if a person has named the packages.
@@ -75,24 +75,24 @@ class Timing(Frozen):
 
 
 def find_due(
-    site: Site, *, if_due: bool, apart: frozenset[str] = frozenset(), by_rules: bool = True, named: bool = False
+    site: Site, *, if_due: bool, limits: frozenset[str] = frozenset(), by_rules: bool = True, named: bool = False
 ) -> Due:
     """Return when an update may start; with `if_due`, also wait until it is due. The rest is as in `Timing`."""
-    delay = find_delay(site, apart)
+    delay = find_delay(site, limits)
     if delay is None:
-        return _find_due(site, if_due=if_due, apart=apart)
+        return _find_due(site, if_due=if_due, limits=limits)
     if not (delay.anyway and (by_rules or (named and delay.for_named))):
         return delay
-    return replace(_find_due(site, if_due=if_due, apart=apart | set_apart(delay.anyway)), anyway=delay.anyway)
+    return replace(_find_due(site, if_due=if_due, limits=limits | limits_of(delay.anyway)), anyway=delay.anyway)
 
 
-def _find_due(site: Site, *, if_due: bool, apart: frozenset[str]) -> Due:
+def _find_due(site: Site, *, if_due: bool, limits: frozenset[str]) -> Due:
     """Return when an update may start by interval and window."""
-    now, windows = datetime.now(UTC), DueSettings.of(site).window if apart <= GOES_LIVE else ()
-    from_then_on = _due_by_interval(site, now, apart) if if_due else None
+    now, windows = datetime.now(UTC), DueSettings.of(site).window if limits <= GOES_LIVE else ()
+    from_then_on = _due_by_interval(site, now, limits) if if_due else None
     earliest = max(from_then_on or now, now)
     begins = find_opening(windows, local_time(earliest)).astimezone(UTC) if windows else earliest
-    ready = _when_ready(site) if begins > now and not apart else None
+    ready = _when_ready(site) if begins > now and not limits else None
     if ready is not None and (opens := next_opening(site, max(ready, now))) < begins:
         waits = f"a release is ready, and may go live {show_time(opens)}"
         return Due(at=ready) if opens <= now else Due(at=opens, reason=waits)
@@ -131,31 +131,31 @@ def _when_ready(site: Site) -> datetime | None:
     return None if at is None or any(begun >= at for begun, _ in _updates(site)) else at
 
 
-def _updates(site: Site, apart: frozenset[str] = frozenset()) -> Iterator[tuple[datetime, bool]]:
+def _updates(site: Site, limits: frozenset[str] = frozenset()) -> Iterator[tuple[datetime, bool]]:
     """Yield when updates of all packages of one kind started, newest first, and whether they reached their tests."""
     for run in read_history(site.state_dir):
-        is_one = run.get("command") == "update" and not run.get("only") and list_apart(run) == apart
+        is_one = run.get("command") == "update" and not run.get("only") and list_limits(run) == limits
         if is_one and (at := _begun(run)):
             yield at, run.get("exit_code") in _COUNTED
 
 
-def set_apart(sections: Iterable[Section]) -> frozenset[str]:
-    """Return the keys of these facts that set a run apart from updates that can go live."""
-    return list_apart({key: value for section in sections for key, value in vars(section).items()})
+def limits_of(sections: Iterable[Section]) -> frozenset[str]:
+    """Return the keys of those facts that limit an update."""
+    return list_limits({key: value for section in sections for key, value in vars(section).items()})
 
 
 def may_go_live(sections: Iterable[Section]) -> bool:
-    """True unless these facts set a run apart because it makes nothing live."""
-    return set_apart(sections) <= GOES_LIVE
+    """True unless these facts limit a run to a release that does not go live."""
+    return limits_of(sections) <= GOES_LIVE
 
 
-def _due_by_interval(site: Site, now: datetime, apart: frozenset[str]) -> datetime | None:
+def _due_by_interval(site: Site, now: datetime, limits: frozenset[str]) -> datetime | None:
     """Return when the next update is due by the interval; None before the first update.
 
     An update that did not reach its tests, for example without a network, is tried again soon, and then less and less
     often.
     """
-    begun = [(at, counts) for at, counts in _updates(site, apart) if at <= now]
+    begun = [(at, counts) for at, counts in _updates(site, limits) if at <= now]
     failed = list(itertools.takewhile(lambda run: not run[1], begun))
     every = timedelta(seconds=DueSettings.of(site).every or _EVERY)
     due = [at - jitter_of(site) + every for at, _ in begun[len(failed) :][:1]]
@@ -225,7 +225,7 @@ def _find_start(site: Site, timing: Timing, *, if_due: bool) -> Due:
     """Return when an update with these options may start."""
     if timing.now:
         return Due(at=None)
-    return find_due(site, if_due=if_due, apart=timing.apart, by_rules=timing.by_rules, named=timing.named)
+    return find_due(site, if_due=if_due, limits=timing.limits, by_rules=timing.by_rules, named=timing.named)
 
 
 def _list_waits(site: Site, timing: Timing) -> tuple[Section, ...]:
@@ -233,7 +233,7 @@ def _list_waits(site: Site, timing: Timing) -> tuple[Section, ...]:
     if timing.now and timing.named:
         return ()
     now = datetime.now(UTC)
-    at = now if timing.apart <= GOES_LIVE else find_start(site, now)
+    at = now if timing.limits <= GOES_LIVE else find_start(site, now)
     waits = find_package_waits(site, at, regardless=timing.now)
     return (PackageWaits(package_waits=waits),) if waits else ()
 

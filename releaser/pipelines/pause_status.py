@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from releaser.core.status import Alarm, Excused, Look, Pending, Question, Remark, Shows, StatusSection
-from releaser.releases.journal import list_apart
+from releaser.releases.journal import list_limits
 from releaser.releases.pause import Pause, read_pause
 
 
@@ -58,7 +58,7 @@ def _seconds(pause: Pause, now: datetime) -> float:
 
 def _is_last(at: Look, end: datetime | None) -> bool:
     """True if no update has started since the end of a pause."""
-    whole = (run for run in at.runs if run.get("command") == "update" and not run.get("only") and not list_apart(run))
+    whole = (run for run in at.runs if run.get("command") == "update" and not run.get("only") and not list_limits(run))
     try:
         return end is not None and datetime.fromisoformat(str(next(whole)["started_at"])).astimezone() < end
     except (StopIteration, KeyError, ValueError, OverflowError):  # none, or one that cannot be read

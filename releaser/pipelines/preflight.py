@@ -97,7 +97,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     if live is not None and live.manifest.commit:
         message = f"{site.project.root} was under git when {live.id} was built, but no .git exists here or above now"
         advice = f"Restore .git. To continue without git, {how_to_set('git', 'false')}."
-        findings.extend(filter(None, [site.git_gone(Finding("git-gone", message, advice))]))
+        findings.extend(filter(None, [site.report_lost_git(Finding("git-gone", message, advice))]))
     asks_others = scope.asks_others and site.supply.asks_others
     for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))

@@ -114,7 +114,7 @@ def _after_merges(known: Proposals, live: Release) -> Iterator[Proposal]:
 def _find_live(site: Site) -> Release:
     """Return the live release of a site under git that pulls and pushes. Raises PreflightError for any other."""
     message = "`releaser propose` needs a project under git"
-    refuse_any(site.without_git(Finding("needs-git", message, "Run `git init`, and add a remote.")))
+    refuse_any(site.require_git(Finding("needs-git", message, "Run `git init`, and add a remote.")))
     if not (site.pulls and site.pushes):
         refuse(
             "propose-needs-push",

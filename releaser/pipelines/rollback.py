@@ -145,7 +145,7 @@ def _find_lost_code(site: Site, target: Release) -> Finding | None:
         return None
     tested = f"commit {target.manifest.commit[:12]}, with which {target.id} was tested"
     message = f"the code stays as it is: without .git, releaser cannot restore {tested}"
-    return site.without_git(Finding("code-lost", message, "Check the site. To roll back the code, do it by hand."))
+    return site.require_git(Finding("code-lost", message, "Check the site. To roll back the code, do it by hand."))
 
 
 def _refuse_without_room(site: Site, code: Target) -> None:

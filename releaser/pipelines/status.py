@@ -36,7 +36,7 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, without_python
-from releaser.releases.journal import journal_of, list_apart, making_runs, read_entry, read_history, read_notes
+from releaser.releases.journal import journal_of, list_limits, making_runs, read_entry, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, remarks_by_release, rows, users_of
 from releaser.releases.release import Release, lock_of, read_versions, refuse_without_live
 from releaser.releases.store import store_of
@@ -228,7 +228,7 @@ def _is_deployment(run: Mapping[str, Any]) -> bool:
 
     A failed `rebuild --tests-only` says nothing about the site, nor about updates.
     """
-    is_trial = run.get("command") == "rebuild" and bool(list_apart(run))
+    is_trial = run.get("command") == "rebuild" and bool(list_limits(run))
     return run.get("command") in DEPLOYING and not run.get("due_at") and not is_trial
 
 

@@ -325,7 +325,7 @@ def _shorten_history(state_dir: Path) -> None:
     kinds, makers = dict[str, int](), dict[str, int]()
     for number, (_, run) in enumerate(runs):
         values, facts = map(run.get, _VALUES_OF_KIND), (bool(run.get(name)) for name in _FACTS_OF_KIND)
-        kinds.setdefault(str((*values, *facts, sorted(list_apart(run)))), number)
+        kinds.setdefault(str((*values, *facts, sorted(list_limits(run)))), number)
         if run.get("steps") and os.path.isdir(state_dir / "releases" / str(run.get("release"))):
             makers[f"{run.get('release')} {run.get('command')}"] = number
     wanted = dict.fromkeys((*kinds.values(), *makers.values(), *range(len(runs))))
@@ -347,9 +347,9 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
     return [_in_words_of_now(run) for _, run in _runs_in(data)]
 
 
-def list_apart(facts: Mapping[str, Any]) -> frozenset[str]:
-    """Return the keys that set a run apart from updates that can go live, see `Section`."""
-    sections = (section for section in gather("reported") if section.sets_apart)
+def list_limits(facts: Mapping[str, Any]) -> frozenset[str]:
+    """Return the keys of the facts that limited a run, see `Section`."""
+    sections = (section for section in gather("reported") if section.limits_update)
     return frozenset(key.name for section in sections for key in fields(section) if facts.get(key.name))
 
 

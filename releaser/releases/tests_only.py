@@ -11,6 +11,6 @@ class TestsOnlySection(Section):
     """The request of `--tests-only`."""
 
     __test__: ClassVar[bool] = False  # pytest would collect it
-    sets_apart: ClassVar[bool] = True
+    limits_update: ClassVar[bool] = True
     #: True with `--tests-only`: the run made nothing live.
     tests_only: bool = False

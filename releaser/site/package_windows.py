@@ -112,7 +112,7 @@ class PackageSettings(Part):
 class OpenPackages(Section):
     """The facts of an update outside the maintenance window of the site."""
 
-    sets_apart: ClassVar[bool] = True
+    limits_update: ClassVar[bool] = True
     #: True if the run could only take packages whose own window was open.
     only_open_packages: bool = False
 

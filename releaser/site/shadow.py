@@ -169,7 +169,7 @@ class ShadowGit(Git):
             return False
         return now != key or not {*self._list_unrecorded()} <= {*self.site.own_files()}
 
-    def to_stage(self, commit: str) -> tuple[Mapping[str, str], str]:  # noqa: ARG002
+    def choose_staging_commit(self, commit: str) -> tuple[Mapping[str, str], str]:  # noqa: ARG002
         """Return its own variables, as only they lead to it, and its own commit."""
         return self.variables, self.commit("HEAD")
 

@@ -188,11 +188,11 @@ class Site(Frozen):
         """True if releaser's commits are pushed."""
         return self.settings.git_push and self.supply.asks_others
 
-    def without_git(self, finding: Finding) -> Finding | None:
+    def require_git(self, finding: Finding) -> Finding | None:
         """Return the finding if the project is not under git."""
         return None if self.project.has_git else finding
 
-    def git_gone(self, finding: Finding) -> Finding | None:
+    def report_lost_git(self, finding: Finding) -> Finding | None:
         """Return the finding if `.git` is missing, although `git` is not set to false."""
         return finding if self.project.uses_git and not self.project.has_git else None
 

@@ -20,8 +20,8 @@ class HasSections(Protocol):
 class Section(Frozen):
     """The facts of one capability about a run. In JSON, its fields are keys of the report; each has a default."""
 
-    #: True if a run with such facts was no update that could go live, so that no interval counts it.
-    sets_apart: ClassVar[bool] = False
+    #: True if these facts limit an update, for example to its tests: the interval of full updates does not count it.
+    limits_update: ClassVar[bool] = False
 
     @classmethod
     def of(cls, report: HasSections) -> Self:

@@ -212,7 +212,7 @@ class Git(GitReader):
         """Return False: it is not known with which code a release was tested that names no commit."""
         return False
 
-    def to_stage(self, commit: str) -> tuple[Mapping[str, str], str]:
+    def choose_staging_commit(self, commit: str) -> tuple[Mapping[str, str], str]:
         """Return the variables for git in a staging tree of this shadow, and the commit to check out there."""
         return {}, commit
 

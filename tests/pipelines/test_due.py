@@ -89,9 +89,9 @@ def test_other_commands_updates_of_some_packages_and_what_cannot_be_read_do_not_
 TESTS_ONLY = frozenset({"tests_only"})
 
 
-@pytest.mark.parametrize(("apart", "hours"), [(frozenset(), 21.97), (TESTS_ONLY, 22.97)])
+@pytest.mark.parametrize(("limits", "hours"), [(frozenset(), 21.97), (TESTS_ONLY, 22.97)])
 def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_window(
-    site: Site, monkeypatch: pytest.MonkeyPatch, apart: frozenset[str], hours: float
+    site: Site, monkeypatch: pytest.MonkeyPatch, limits: frozenset[str], hours: float
 ) -> None:
     site = with_runs(site, every=86400.0)
     runs: list[dict[str, Any]] = [
@@ -100,15 +100,15 @@ def test_runs_that_cannot_go_live_have_an_interval_of_their_own_and_need_no_wind
     ]
     lines = [json.dumps({"command": "update", "exit_code": 0, **run}, default=str) + "\n" for run in runs]
     (site.state_dir / HISTORY).write_text("".join(lines), encoding="utf-8")
-    assert in_hours(due.find_due(site, if_due=True, apart=apart)) == hours
+    assert in_hours(due.find_due(site, if_due=True, limits=limits)) == hours
     closed = with_settings(site, window=(window(6, 7),))
-    for if_due, at in ((False, 0 if apart else 6), (True, hours if apart else 30)):
-        found = due.find_due(closed, if_due=if_due, apart=apart)
+    for if_due, at in ((False, 0 if limits else 6), (True, hours if limits else 30)):
+        found = due.find_due(closed, if_due=if_due, limits=limits)
         assert (in_hours(found), bool(found.reason)) == (at, at != 0)
     monkeypatch.setattr(due, "_when_ready", lambda _: NOW + timedelta(hours=1))  # which such runs do not make live
-    assert in_hours(due.find_due(closed, if_due=True, apart=apart)) == (hours if apart else 6)
-    assert due.set_apart([TestsOnlySection(tests_only=True), ProposalSection(proposed="here")]) == TESTS_ONLY
-    assert due.set_apart([TestsOnlySection()]) == frozenset()
+    assert in_hours(due.find_due(closed, if_due=True, limits=limits)) == (hours if limits else 6)
+    assert due.limits_of([TestsOnlySection(tests_only=True), ProposalSection(proposed="here")]) == TESTS_ONLY
+    assert due.limits_of([TestsOnlySection()]) == frozenset()
 
 
 def window(first: float, last: float) -> Window:

@@ -70,7 +70,7 @@ def test_for_each_pattern_its_own_window_or_that_of_the_site_counts(site: Site) 
         (Timing(by_rules=False, named=True), {"django": "publish", "d*": "window 5", "*": "window 2"}),
         (Timing(now=True), {"django": "publish"}),
         (Timing(now=True, by_rules=False, named=True), {}),
-        (Timing(apart=TESTS_ONLY), {"django": "publish", "d*": "window 5"}),  # as in the window in which it goes live
+        (Timing(limits=TESTS_ONLY), {"django": "publish", "d*": "window 5"}),  # as in the window in which it goes live
     ],
 )
 def test_which_packages_wait_in_which_update(site: Site, timing: Timing, waits: dict[str, str]) -> None:
@@ -88,8 +88,8 @@ START = "an update waits for the maintenance window, which opens "
         ({}, {}, "limited"),
         ({"by_rules": False, "named": True}, {}, "limited"),
         ({"by_rules": False}, {}, ""),  # a channel
-        ({"apart": TESTS_ONLY}, {}, "whole"),
-        ({"apart": frozenset({"only_security"})}, {}, ""),
+        ({"limits": TESTS_ONLY}, {}, "whole"),
+        ({"limits": frozenset({"only_security"})}, {}, ""),
         ({}, {"packages": ()}, ""),
         ({}, {"packages": tables_by_package({"own-*": {"publish": "live"}})}, ""),
         ({}, {"packages": tables_by_package({"own-*": {"window": window(5, 6)}})}, ""),

@@ -163,4 +163,4 @@ def test_runs_for_fixes_alone_count_for_their_own_interval(site: Site) -> None:
     ]
     (site.state_dir / HISTORY).write_text("".join(json.dumps(run) + "\n" for run in history), encoding="utf-8")
     assert due.find_due(site, if_due=True).reason == ""
-    assert "the next update is due" in due.find_due(site, if_due=True, apart=GOES_LIVE).reason
+    assert "the next update is due" in due.find_due(site, if_due=True, limits=GOES_LIVE).reason

@@ -10,7 +10,7 @@ import pytest
 from releaser.core.gate import Case, Wait
 from releaser.core.run import Workspace
 from releaser.gates import tests_only
-from releaser.gates.tests_only import StayingCheckout, TestsOnly
+from releaser.gates.tests_only import TestsOnly, TestsOnlyKeepsCheckout
 from releaser.locks.lock import EMPTY
 from releaser.releases.tests_only import TestsOnlySection
 from releaser.site.pythons import Choice, PythonRequest
@@ -45,12 +45,12 @@ def test_it_goes_live_in_the_next_window_or_with_the_next_update(
     monkeypatch.setattr(tests_only, "datetime", Clock)
     site, log = with_settings(open_site(tmp_path, {}), window=tuple(map(Window.parse, windows))), a_log()
     case = Case(work=cast("Workspace", SimpleNamespace(site=site, log=log)), lock=EMPTY, is_repair=is_repair)
-    assert (TestsOnly().judge(case), StayingCheckout().judge(case)) == (None, None)
+    assert (TestsOnly().judge(case), TestsOnlyKeepsCheckout().judge(case)) == (None, None)
     log.add(TestsOnlySection(tests_only=True))
     until = (NOON + timedelta(hours=hours)).astimezone(UTC) if hours else None
     when = f"on {show_time(until)}" if until else "with the next update"
     expected = Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
-    assert (TestsOnly().judge(case), StayingCheckout().judge(case)) == (expected, expected)
+    assert (TestsOnly().judge(case), TestsOnlyKeepsCheckout().judge(case)) == (expected, expected)
 
 
 @pytest.mark.parametrize(
