@@ -160,7 +160,8 @@ def branch_of(site: Site, name: str = "") -> str:
     """Return the branch for the proposal of a package or a group, different for each project in a repository."""
     inside = os.path.relpath(site.outside.project.root.resolve(), site.outside.git.layout.top.resolve())
     branch = "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
-    return f"{branch}{'-' if branch == BRANCH else '.'}{name}" if name else branch
+    sign = "-" if branch == BRANCH else "--"  # with a dot, git would refuse the branch of a package named `lock`
+    return f"{branch}{sign}{name}" if name else branch
 
 
 def _note_stuck(base: Base) -> None:
@@ -309,7 +310,16 @@ class _Round:
         return True
 
     def _propose_part(self, part: Part) -> None:
-        """Build, test and push one part; a failure of its tests or its build leaves the others."""
+        """Build, test and push one part; failed tests, a failed build or a refused push leave the others."""
+        try:
+            self._try_part(part)
+        except (BuildError, ResolutionError, TestsFailedError) as error:
+            if not part.name:
+                raise
+            undo_unfinished(self.site.outside, self.log)
+            self.errors.append(error)
+
+    def _try_part(self, part: Part) -> None:
         known = self._record(part)
         if known.others:
             self.quiet.append(known.summary)
@@ -332,8 +342,6 @@ class _Round:
             return
         if not (is_same and self.git.has_commit(known.commit)):
             release = self._build(goal, part)
-            if release is None:
-                return
             begun = Proposal(name=part.name, remote=self.remote, branch=known.branch, target=self.site.branch)
             begun = replace(begun, at=datetime.now(UTC).isoformat())
             _keep(self.site, known.release, "")
@@ -361,7 +369,8 @@ class _Round:
         """Return why a part is not built in this run; empty if it is. The only part never waits."""
         if not part.name or self.force:
             return ""
-        opened = [one for one in read_proposals(self.site.state_dir).entries if one.is_open and one.name != part.name]
+        known_all = read_proposals(self.site.state_dir).entries  # the remote refused those that are not pushed by now
+        opened = [one for one in known_all if one.is_open and one.pushed and one.name != part.name]
         if not known.is_open and not self.settings.allows(len(opened)):
             return f"`propose_limit` permits {plural(len(opened), 'open proposal')}"
         if not self.settings.allows(self.builds):
@@ -373,19 +382,16 @@ class _Round:
         mark_tried(self.site)
         renew_tree(self.site)
 
-    def _build(self, goal: Goal, part: Part) -> Release | None:
-        """Build and test a release; None if that fails, and other parts may still be proposed."""
+    def _build(self, goal: Goal, part: Part) -> Release:
+        """Build and test a release. Raises BuildError, ResolutionError and TestsFailedError."""
         self.builds += 1
         try:
             return make_release(goal)
         except (BuildError, ResolutionError, TestsFailedError) as error:
-            if not part.name:
-                raise
-            undo_unfinished(self.site.outside, self.log)
-            self.errors.append(error)
-            self.changes += goal.resolution.diff
-            self._record(part, failed=self.log.clean(error.message))
-            return None
+            if part.name:
+                self.changes += goal.resolution.diff
+                self._record(part, failed=self.log.clean(error.message))
+            raise
 
     def _end(self) -> PipelineResult:
         """Return the result; raises the first failure if nothing was proposed."""

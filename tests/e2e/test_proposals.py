@@ -193,6 +193,25 @@ def test_tests_that_fail_stop_only_their_own_proposal_and_a_limit_lets_others_wa
     assert ([*reviewed.branches()], report["proposed"]) == ([BRANCH], PLACE)
 
 
+def test_a_branch_that_the_remote_refuses_stops_only_its_own_proposal(reviewed: Reviewed) -> None:
+    """It takes no place of the limit, and is pushed once the remote permits that, without another build."""
+    site, alpha, beta = reviewed.site, f"{BRANCH}-alpha", f"{BRANCH}-beta"
+    site.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_PROPOSE": "package", "RELEASER_PROPOSE_LIMIT": "1"})
+    site.publish("beta", "1.1.0")
+    hook = site.remote / "hooks" / "update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f'#!/bin/sh\n[ "$1" != refs/heads/{alpha} ]\n', encoding="utf-8")
+    hook.chmod(0o755)
+    assert any(f"{alpha} could not be pushed" in one for one in site.json("propose", check=4)["problems"])
+    report = site.json("propose")
+    assert ([*reviewed.branches()], report["result"], report["proposed"]) == ([beta], "proposed", f"origin/{beta}")
+    assert any(f"{alpha} could not be pushed" in one for one in report["problems"])
+    assert {one["name"]: one["state"] for one in site.json("status")["proposals"]} == {"alpha": "due", "beta": "open"}
+    hook.unlink()
+    report = site.json("propose")
+    assert (report["proposed"], "build" in steps(report)) == (f"origin/{alpha}", False)
+
+
 @pytest.mark.parametrize("groups", ["", "both=alpha beta"])
 def test_packages_that_need_each_other_are_one_proposal(reviewed: Reviewed, groups: str) -> None:
     site = reviewed.site

@@ -8,6 +8,7 @@ import pytest
 
 from releaser.pipelines.proposal_message import quote
 from releaser.pipelines.proposal_parts import split
+from releaser.pipelines.propose import branch_of
 from releaser.releases.proposal import Proposal
 from releaser.releases.proposal_settings import ProposalSettings
 from tests.candidate.test_partial_locks import A_NEEDS_B, PLAIN, Index, make_locks
@@ -53,6 +54,17 @@ def test_what_cannot_be_installed_alone_is_proposed_together(
 )
 def test_a_changelog_makes_no_forge_act(line: str, expected: str) -> None:
     assert quote(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("project", "branch"),
+    [("top", "releaser/update-lock"), ("top/sites/a b", "releaser/update-sites-a-b--lock")],  # as `.lock` is no name
+)
+def test_each_package_has_a_branch_that_git_permits(project: str, branch: str, tmp_path: Path) -> None:
+    git = SimpleNamespace(layout=SimpleNamespace(top=tmp_path / "top"))
+    outside = SimpleNamespace(project=SimpleNamespace(root=tmp_path / project), git=git)
+    site: Any = SimpleNamespace(outside=outside)
+    assert branch_of(site, "lock") == branch
 
 
 MADE = Proposal(name="a", remote="origin", branch="releaser/update-a", commit="1" * 40, versions={"a": "1.1"})
