@@ -288,16 +288,21 @@ def _is_adopted() -> bool:
 
 
 def _adopt(venv: str) -> None:
-    """Let releaser, if it is installed, adopt the environment; after a failure, the next try is a day later."""
+    """Let releaser, if it is installed, adopt the environment; after a failure, the next try is a day later.
+
+    If pip made the environment, releaser first locks the installed versions.
+    """
     tried = os.path.join(state(), ".adopted")
     if _is_adopted() or (os.path.exists(tried) and time.time() - os.stat(tried).st_mtime < 86400):
         return
     releaser = _find_releaser(venv)
-    if releaser and os.path.exists(os.path.join(project(), "uv.lock")):
+    if releaser:
+        first = [] if os.path.exists(os.path.join(project(), "uv.lock")) else ["--from-pyproject"]
+        words = [releaser, "init", "--quiet", *first, "--project", project()]
         try:
             with open(tried, "w", encoding="utf-8"):
                 os.utime(tried)
-            _run([releaser, "init", "--quiet", "--project", project()], state(), time.monotonic() + ADOPTION_LIMIT, {})
+            _run(words, state(), time.monotonic() + ADOPTION_LIMIT, {})
         except (OSError, _FailedError):
             pass
 

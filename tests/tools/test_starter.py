@@ -256,8 +256,11 @@ def test_what_is_named_by_its_url_may_have_to_be_built() -> None:
         assert f"\nBUILD = {builds}\n" in Starter(name="shop", requirements=[one]).text()
 
 
-def test_releaser_takes_over_where_it_is_installed_and_updates(shop: Shop) -> None:
-    shop.has_uv()
+@pytest.mark.parametrize("has_uv", [True, pytest.param(False, marks=pytest.mark.slow)])  # ensurepip
+def test_releaser_takes_over_where_it_is_installed_and_updates(shop: Shop, *, has_uv: bool) -> None:
+    """It locks an environment that pip made, as no uv was installed."""
+    if has_uv:
+        shop.has_uv()
     assert shop.start("1") == (3, "shop 1 venv True", MAKING)
     (shop.bin / "releaser").symlink_to(console_script())
     shop.write("WAIT = '5s'", "WAIT = '50s'")
