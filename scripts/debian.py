@@ -58,7 +58,7 @@ def make_package(tree: Path, wheel: Path, dist: Path, seconds: str) -> Path:
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         _write(root / HOME / "requirements.txt", f"{pins}venv-releaser=={number} --hash=sha256:{digest}\n")
         programs = {f"DEBIAN/{name}" for name in _MAINTAINER_SCRIPTS}
-        for name, text in program_files(f"/{HOME}", PYTHONS, "/usr/bin/python3").items():
+        for name, text in program_files(f"/{HOME}", PYTHONS, "/usr/bin/python3", tree=str(tree)).items():
             _write(root / HOME / name, text)
             if not name.endswith(".py"):
                 programs.add(f"{HOME}/{name}")

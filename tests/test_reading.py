@@ -12,6 +12,7 @@ AT_ONCE = ("O_NONBLOCK", "O_DIRECTORY", "O_PATH", "O_WRONLY", "O_RDWR")  # a pip
 # What is read in another way, by module, and why nobody can have put a pipe there.
 EXCEPTIONS = {
     "launch.py: open(reading, 'rb')": "a pipe of its own",
+    "launcher/install.py: open(os.path.join(tree, 'releaser', 'launcher', file), encoding='utf-8')": "a checkout",
     "launcher/__main__.py: open(file, encoding='utf-8')": "comes with releaser",
     "launcher/build.py: open(path, 'rb')": "in a directory that only the installer writes to",
     "launcher/build.py: open(requirements, encoding='utf-8')": "the same",

@@ -67,12 +67,19 @@ def default_link() -> str:
     return "/usr/local/bin/releaser" if os.geteuid() == 0 else os.path.expanduser("~/.local/bin/releaser")
 
 
-def program_files(home: str, pythons: Sequence[str], python: str) -> dict[str, str]:
-    """Return the texts of the programs in `home`, by path; `python` is tried first when the environment is built."""
+def program_files(home: str, pythons: Sequence[str], python: str, *, tree: str = "") -> dict[str, str]:
+    """Return the texts of the programs in `home`, by path, of this releaser or of the one in the checkout `tree`.
+
+    `python` is tried first when the environment is built.
+    """
     values = {"HOME": home, "PYTHONS": " ".join(pythons), "PYTHON": python}
     texts = dict[str, str]()
     for file, path in _PROGRAMS.items():
-        text = (pkgutil.get_data(__package__, file) or b"").decode()
+        if tree:
+            with open(os.path.join(tree, "releaser", "launcher", file), encoding="utf-8") as stream:
+                text = stream.read()
+        else:
+            text = (pkgutil.get_data(__package__, file) or b"").decode()
         if file.endswith(".sh"):
             text = re.sub(r"@([A-Z]+)@", lambda found: shlex.quote(values[found[1]]), text)
         texts[path] = text
