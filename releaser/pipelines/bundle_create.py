@@ -227,6 +227,12 @@ def _refuse_other_code(site: Site, release: Release, commit: str) -> None:
 
 
 def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:
+    if (site.git.layout.common_directory / "shallow").is_file():
+        refuse(
+            "bundle-shallow",
+            "this is a shallow clone, which lacks earlier commits, so no host could install the bundle",
+            "Run `git fetch --unshallow`. In CI, clone with the whole history.",
+        )
     before = base.commit if base is not None else None
     if before is not None and not site.git.is_ancestor(before, commit):
         refuse(

@@ -464,6 +464,19 @@ def test_a_builder_refuses_on_request_what_is_not_the_remote_head(make_site: Sit
     assert builder.releaser("bundle create", *create[1:], file, check=0)
 
 
+def test_a_shallow_clone_is_refused_before_a_bundle_that_no_host_could_install(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    builder, file = make_site.adopted("1.1.0"), tmp_path / "site.bundle"
+    builder.git("remote", "set-url", "origin", builder.remote.as_uri())
+    builder.git("fetch", "--depth=1", "origin", "main")
+    create = ("bundle create", "--no-installer", "-o", file)
+    assert "Run `git fetch --unshallow`." in builder.releaser(*create, check=3).stderr
+    assert not file.exists()
+    builder.git("fetch", "--unshallow")
+    builder.releaser(*create, check=0)
+
+
 def test_a_release_that_tries_a_package_reaches_test_hosts_alone(
     built: Built, host: SampleSite, tmp_path: Path
 ) -> None:
