@@ -67,7 +67,7 @@ class Capability(Frozen):
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
-    #: Functions that return what keeps the updates of a site from starting now, as a `Due`; None if nothing does. Each
+    #: Functions that return why the updates of a site may not start now, as a `Due`; None if they may. Each
     #: gets the site, and the keys of the facts that limit the update.
     delays: Names = ()
     #: Functions that return the packages that wait in an update, as `PackageWait`: each gets the site, the moment at
@@ -255,7 +255,7 @@ CAPABILITIES = (
         commands=("commands.pause",),
     ),
     Capability(
-        name="windows of packages",
+        name="package windows",
         settings=("site.package_windows.PackageSettings",),
         rules=("locks.rules.ClosedWindow", "locks.rules.Reviewed"),
         sources=("sources.open_packages.OpenPackages",),
@@ -266,7 +266,7 @@ CAPABILITIES = (
         statuses=("pipelines.package_status.PackageStatus",),
     ),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
-    Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),
+    Capability(name="waiting releases", sources=("sources.waiting.Waiting",)),
     Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(
         name="proposals",

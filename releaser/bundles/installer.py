@@ -53,14 +53,14 @@ def main():
                 here, there = "%d.%d" % sys.version_info[:2], supported(wheels)
                 advice = getattr(error, "advice", "")
                 if here not in there:
-                    advice = "Start the file with a Python that it is for. " + advice
+                    advice = "Start the file with one of these. " + advice
                 sys.exit("error: releaser cannot be installed in %s with Python %s (%s): the bundle has releaser for "
                          "Python %s on %s. %s Or install releaser otherwise, and run `releaser bundle install %s`"
                          % (home, here, error, " and ".join(there), manifest["platform"], advice, file))
     link = words[1] if alone else default_link()
     program, before = os.path.join(home, "bin", "releaser"), os.path.realpath(link)
     if not alone and os.path.exists(link) and before != os.path.realpath(program):
-        said = "%s exists, and stays; the releaser of this bundle is %s" % (link, program)
+        said = "%s exists and was not replaced; the releaser of this bundle is %s" % (link, program)
     else:
         said = link_program(home, link)
         if os.path.dirname(link) not in os.environ.get("PATH", "").split(os.pathsep) and not alone:

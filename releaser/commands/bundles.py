@@ -141,7 +141,7 @@ def create(
 )
 @click.option("--force", is_flag=True, help="Install the bundle even if it failed on this host before.")
 @click.option(
-    "--for-tests", is_flag=True, help="Accept a bundle that tries packages of `update --override`: a test host."
+    "--for-tests", is_flag=True, help="Accept a bundle that tries packages of `update --override`, on a test host."
 )
 @click.argument("file", type=FILE)
 def install(

@@ -67,7 +67,7 @@ def serve(
     if file is None:
         admit(ctx.project, ctx.name, os.environ)
     if os.geteuid() == 0:
-        message = "serve does not run as root: the page needs no rights"
+        message = "`releaser serve` does not run as root: the page needs no rights"
         refuse("serve-as-root", message, "Run it as another user, for example with `sudo -u NAME releaser serve`.")
     from releaser.pipelines import serve as page
 

@@ -212,7 +212,7 @@ def schedule(
     "--find-links",
     multiple=True,
     metavar="PLACE",
-    help="A directory of packages, relative to that of the file, or a bucket and prefix in S3. May be repeated.",
+    help="A directory of packages, relative to the file, or a bucket and prefix in S3. May be repeated.",
 )
 @click.option(
     "--state",

@@ -55,5 +55,5 @@ def find_delay(site: Site, limits: frozenset[str] = frozenset()) -> Due | None:
 
 
 def find_package_waits(site: Site, at: datetime, *, regardless: bool = False) -> tuple[PackageWait, ...]:
-    """Return the packages that wait in an update which begins `at` a moment; `regardless` of windows with `--now`."""
+    """Return the packages that wait in an update that begins then; `regardless` ignores windows, as `--now` does."""
     return tuple(wait for find in gather("package_waits") for wait in find(site, at, regardless=regardless))

@@ -94,7 +94,7 @@ class Wait(Frozen):
     error: ReleaserError | None = None
     #: True if it counts in spite of `--force`, and for a release that may not wait.
     always: bool = False
-    #: The command with which a person makes the release live, which no update takes up; empty if updates ask again.
+    #: The command that makes the release live, if no update may do so; empty if updates ask again.
     request: str = ""
 
 

@@ -69,13 +69,13 @@ class Pending(Line):
 
 
 class Offer(NamedTuple):
-    """Something that waits, for the page, below a `heading`, with the command that brings it on."""
+    """A change that waits, on the page below a `heading`, with the command that continues it."""
 
     heading: str
     name: str
     text: str
-    #: The words for releaser, or else the `line` to paste where one develops; empty without any. The status of another
-    #: server may have any text, so pages about many sites show no line.
+    #: The arguments of releaser, or else the `line` to paste on a development machine; empty without either. The status of
+    #: another server may have any text, so pages about many sites show no line.
     command: str = ""
     line: str = ""
     rank: int = 40

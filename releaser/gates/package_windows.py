@@ -26,8 +26,8 @@ class PackageWindows(Gate):
             return None
         until, names = max(waits.values()), first_few(sorted(waits))
         command = f"`releaser update --now {' '.join(sorted(waits))}`"
-        opens = f"that maintenance window opens {show_time(until)}"
-        return Wait(reason=f"it changes {names}, and {opens}; to let it go live now: {command}", until=until)
+        opens = f"whose maintenance window opens {show_time(until)}"
+        return Wait(reason=f"it changes {names}, {opens}; to make it live now: {command}", until=until)
 
 
 class WindowKeepsCheckout(Gate):

@@ -24,7 +24,7 @@ class TestsOnly(Gate):
     def judge(self, case: Case) -> Verdict:
         """Say when the release may go live: in the next maintenance window, or with the next update.
 
-        One that a person rebuilds goes live when a person asks for it again: no update moves a site to another Python.
+        The release of a rebuild goes live only on request: no update moves a site to another Python.
         """
         if not TestsOnlySection.of(case.work.log).tests_only:
             return None
@@ -42,7 +42,7 @@ def _wait_for_person(choice: Choice) -> Wait:
     reason = f"Python {choice.version}: tests passed, not live"
     if choice.goes_back:
         asked = f"{choice.goes_back.source} to {minor(choice.version)!r}"
-        reason += f"; before it can go live, set {asked} and commit that, and the tests run again"
+        reason += f"; before it can go live, set {asked} and commit the change; the tests then run again"
     return Wait(reason=reason, keeps=True, always=True, request=f"releaser rebuild{wanted}")
 
 

@@ -29,7 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if python not in PYTHONS:
-        refuse(f"it needs one of Python {', '.join(PYTHONS)}, and this is {python}", "Start this with one of them.")
+        message = f"this is Python {python}, but releaser needs one of {', '.join(PYTHONS)}"
+        refuse(message, f"Run the command with one of these, such as `python{PYTHONS[-1]} -m releaser.launcher`.")
     try:
         with tempfile.TemporaryDirectory(prefix="releaser-install-") as scratch:
             wheels, requirements = _fetch(scratch, options.constraints, options.extra, python)
@@ -39,15 +40,19 @@ def main() -> None:
         if options.link:
             print(link_program(home, default_link()))
     except (BuildError, OSError) as error:
-        refuse(f"it cannot be installed: {error}", getattr(error, "advice", "Correct that, and run the command again."))
+        refuse(
+            f"the installation failed: {error}", getattr(error, "advice", "Correct that, and run the command again.")
+        )
 
 
 def _fetch(scratch: str, constraints: str | None, extras: Sequence[str], python: str) -> tuple[list[str], str]:
-    """Return the wheels of releaser and its requirements for all Pythons, and what pins them. Raises BuildError."""
+    """Return the wheels of releaser and its requirements for all Pythons, and their pins. Raises BuildError."""
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     place, venv = os.path.join(scratch, "wheels"), os.path.join(scratch, "venv")
-    beside = constraints or (os.path.dirname(source) if source.endswith(".whl") else source)
-    pins = _read_pins([os.path.join(beside, f"constraints{one}.txt") for one in ("", *(f"-{one}" for one in extras))])
+    directory = constraints or (os.path.dirname(source) if source.endswith(".whl") else source)
+    pins = _read_pins(
+        [os.path.join(directory, f"constraints{one}.txt") for one in ("", *(f"-{one}" for one in extras))]
+    )
     run([sys.executable, "-I", "-m", "venv", venv])
     pip = (os.path.join(venv, "bin", "python"), "-I", "-m", "pip")
     others = [one for one in PYTHONS if one != python]
@@ -75,7 +80,8 @@ def _platforms() -> Sequence[str]:
     libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
     found = re.fullmatch(r"glibc 2\.(\d+)", libc or "")
     if found is None:
-        raise BuildError("this host has another C library than glibc", "See the guide for a plain venv.")
+        advice = "Make a venv with `python3 -m venv`, and install releaser into it with its `pip`."
+        raise BuildError("the C library of this host is not glibc", advice)
     return platforms_of(platform.machine(), int(found[1]))
 
 

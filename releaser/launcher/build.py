@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 REFUSED = 3  # the exit code of a failed preflight
-GONE = "its environment must be built again, as the Python that it was built for is gone"
+GONE = "its Python is gone, so its environment must be built again"
 FAILED = "its environment cannot be built"
 #: A file of a directory in which releaser is installed: the hashes of its wheels.
 REQUIREMENTS = "requirements.txt"
@@ -64,7 +64,7 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
     if only_if_needed and runs(home):
         return
     if not os.access(home, os.W_OK):
-        message = f"{GONE}, and {_user()} may not write {home}"
+        message = f"{GONE}, but {_user()} may not write {home}"
         raise BuildError(message, f"Run `sudo {_command(home)}`, then the same command again.")
     with locked(home):
         if only_if_needed and runs(home):  # another process has built it
@@ -106,7 +106,7 @@ def make(home: str, requirements: str) -> None:
     _run(uv, "venv", "--relocatable", "--python", os.path.realpath(sys.executable), venv, cwd=new)
     words = ("--no-index", "--find-links", wheels, "--require-hashes", "--compile-bytecode", "--link-mode", "copy")
     _run(uv, "pip", "install", "--python", venv, *words, "--requirement", requirements, cwd=new)
-    # From the last package that Debian removes of a Python.
+    # A file of the package that Debian removes last of a Python.
     os.symlink(os.path.join(sysconfig.get_path("stdlib"), "asyncio", "__init__.py"), os.path.join(venv, "stdlib"))
     os.unlink(os.path.join(venv, ".lock"))  # of uv, and writable for all
     program = os.path.join(venv, "bin", "releaser")

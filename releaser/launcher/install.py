@@ -54,7 +54,7 @@ def link_program(home: str, link: str) -> str:
     if os.path.realpath(link) == os.path.realpath(program):
         return f"{link} is {program}"
     if os.path.lexists(link) and not _is_ours(link):
-        return f"{link} exists, and stays; releaser is {program}"
+        return f"{link} exists and was not replaced; releaser is {program}"
     os.makedirs(os.path.dirname(os.path.abspath(link)), exist_ok=True)
     fresh = f"{link}.{os.getpid()}.new"
     os.symlink(program, fresh)
@@ -130,7 +130,7 @@ def pin_wheels(wheels: Iterable[str]) -> str:
 
 
 def download(pip: Sequence[str], pins: str, place: str, pythons: Sequence[str], platforms: Sequence[str]) -> None:
-    """Download pinned wheels for all these Pythons: those that are for one Python alone, for each of them.
+    """Download pinned wheels for these Pythons; a package that is compiled for one Python, once for each of them.
 
     Raises BuildError.
     """

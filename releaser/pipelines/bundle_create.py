@@ -221,7 +221,7 @@ def _refuse_other_code(site: Site, release: Release, commit: str) -> None:
     refuse(
         "not-remote-head",
         f"{release.id} has the code of {describe_commit(site, commit)}, but {branch} on {remote} is at {newer}",
-        "Run `releaser update`; it says what keeps that commit from going live. Or create the bundle without "
+        "Run `releaser update`, which reports why that commit is not live. Or create the bundle without "
         "--only-remote-head.",
     )
 

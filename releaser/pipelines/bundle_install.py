@@ -252,7 +252,8 @@ def _refuse_for_tests(manifest: BundleManifest, wanted: InstallRequest) -> None:
         refuse(
             "bundle-for-tests",
             f"the bundle of {manifest.release} tries {first_few(manifest.overrides)}, and is only for test hosts",
-            "On a test host, add --for-tests. For other hosts, release these packages, and bundle an update.",
+            "On a test host, run `releaser bundle install --for-tests`. For other hosts, release these packages, and"
+            " bundle an update.",
         )
 
 

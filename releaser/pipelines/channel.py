@@ -79,8 +79,8 @@ class Publisher(Frozen):
         if for_tests and pointer is not None and not pointer.for_tests:
             refuse(
                 "channel-not-for-tests",
-                f"{channel} exists, and other hosts than test hosts may follow it",
-                "Create a channel for tests with another name.",
+                f"{channel} exists, and hosts that are not for tests may follow it",
+                "Run `releaser channel publish --for-tests` with another `--name`.",
             )
         for_tests = for_tests or (pointer is not None and pointer.for_tests)
         _refuse_for_tests(channel, offered, for_tests=for_tests)
@@ -196,7 +196,7 @@ def _refuse_for_tests(channel: Channel, offered: Move, *, for_tests: bool) -> No
         refuse(
             "channel-not-for-tests",
             f"{offered.release} tries {', '.join(offered.overrides)}, and {channel} is not a channel for tests",
-            "Create a channel for test hosts: `releaser channel publish --for-tests`, with another name.",
+            "Create a channel for test hosts: `releaser channel publish --for-tests` with another `--name`.",
         )
 
 

@@ -122,7 +122,7 @@ def _names_on_hold(status: Status) -> Sequence[str]:
 HOLD = RequestKind(
     action="hold",
     label="Hold",
-    effect="Updates keep the package.",
+    effect="Updates skip newer versions of the package.",
     takes_package=True,
     takes_reason=True,
     perform=_hold,

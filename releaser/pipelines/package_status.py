@@ -33,4 +33,4 @@ def _explain(waits: tuple[PackageWait, ...]) -> Iterator[Remark]:
             by_reason.setdefault((wait.reason, wait.by), []).append(wait.packages)
     for (reason, by), patterns in by_reason.items():
         named = "all other packages" if patterns == ["*"] and len(waits) > 1 else f"packages {first_few(patterns)}"
-        yield Remark(f"{named} wait: {reason}; to let one in: {find_command(by, 'NAME')}", 12)
+        yield Remark(f"{named} wait: {reason}; to update one now: {find_command(by, 'NAME')}", 12)

@@ -71,12 +71,12 @@ def _list_notes(site: Site, release: Release) -> Iterator[list[str]]:
     for add in gather("proposal_notes"):
         try:
             yield [quote(line) for line in add(site, release)]
-        except Exception as error:  # noqa: BLE001 - the text of others may be of any kind, and must not cost the proposal
+        except Exception as error:  # noqa: BLE001 - foreign text may be of any kind, and must not prevent the proposal
             logger.warning("a note is missing in the proposal: %s", error)
 
 
 def quote(line: str) -> str:
-    """Return a line of a foreign text that makes no forge act: it mentions no user, and closes no issue.
+    """Return a line of a changelog as text on which no forge acts: it mentions no user, and closes no issue.
 
     Lines of a changelog are indented, so that none is a trailer of the commit.
     """

@@ -127,7 +127,7 @@ class PartOfUpgrade(Upgrade):
         return replace(found, on_hold=self.full.on_hold)
 
     def search(self, wanted: Wanted) -> ResolveAgain:
-        """Return what resolves its packages without the versions that failed."""
+        """Return a function that resolves its packages without the versions that failed."""
         return partial(self._resolve_part, wanted)
 
     def _resolve_part(self, wanted: Wanted, failed: FailedVersions) -> Resolution:

@@ -9,7 +9,7 @@ from releaser.reporting.changes import Item
 from releaser.site.site import Site
 from releaser.system.words import one_line, plural
 
-#: The words for releaser that bring a proposal on, by its state.
+#: The arguments of releaser that continue a proposal, by its state.
 WAYS: Mapping[str, tuple[str]] = {
     **dict.fromkeys(("declined", "failed", "waits"), ("propose --force",)),
     "due": ("propose",),

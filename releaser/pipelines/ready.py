@@ -35,7 +35,7 @@ def find_ready(site: Site, facts: SiteFacts, lock: LockFile, configuration: Conf
 
 
 def find_requested(site: Site, facts: SiteFacts, lock: LockFile, configuration: Configuration) -> Release | None:
-    """Return that release if it waits for the request of a person."""
+    """Return the ready release if it goes live only on the request of a person; None otherwise."""
     ready = find_ready(site, facts, lock, configuration)
     return ready if ready is not None and ready.lifecycle is not None and ready.lifecycle.request else None
 

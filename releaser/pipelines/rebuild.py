@@ -122,7 +122,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False, 
     ready = find_requested(site, facts, lock, take_snapshot(site, records=False).configuration)
     lines = [f"a release would be built from the lock of {source}{changed}, with Python {version}, and tested"]
     if ready is not None:
-        lines = [f"{ready.id}, which passed its tests with Python {version}, would be taken"]
+        lines = [f"{ready.id}, which passed its tests with Python {version}, would go live without another build"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
     if missing:
         lines.append(f"{', '.join(missing)} has no build for Python {minor(version)}, so the rebuild would fail")

@@ -167,11 +167,11 @@ def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None
 
 def _find_flaw(site: Site, one: Waiting, wanted: Wanted | None) -> str:
     if one.flaw or wanted is None:
-        return one.flaw or "it is no request of this version of releaser"
+        return one.flaw or "this version of releaser does not know this request"
     if datetime.now(UTC) - one.at > OLDEST:
         return f"it is older than {OLDEST.total_seconds() / 3600:.0f} hours"
     if any(earlier.id == one.id for earlier in read_taken(site.state_dir).requests):
-        return "it was taken before"
+        return "it was carried out before"
     return find_flaw(wanted)
 
 
@@ -225,6 +225,6 @@ ROLLBACK = RequestKind(
     action="rollback",
     label="Roll back",
     applies=lambda status: status.live is not None,
-    effect="The previous release goes live, with its code. Updates skip the versions of the release that is left.",
+    effect="The previous release goes live, with its code. Updates then skip the versions that are live now.",
     perform=_roll_back,
 )

@@ -246,7 +246,7 @@ def _refuse_other_forms() -> None:
     is_own = is_own and (origin == "null" or urlsplit(origin).netloc == request.host)
     token = session.get("token", "")
     if not (is_own and token and hmac.compare_digest(request.form.get("token", "").encode(), token.encode())):
-        abort(403, "This form is too old, or not of this page. Go back, and try again.")
+        abort(403, "This form is too old, or from another page. Go back, reload the page, and try again.")
 
 
 def _read_form(form: Mapping[str, str], kind: RequestKind, person: str) -> Wanted:

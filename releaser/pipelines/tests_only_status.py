@@ -25,4 +25,4 @@ class TestedStatus(StatusSection):
     def show(self) -> Shows:
         if self.tested:
             yield Remark(self.tested, 64)
-            yield Pending("a release that is ready on request", 30)
+            yield Pending("a tested release that waits for `releaser rebuild`", 30)

@@ -38,7 +38,7 @@ class Lifecycle(Frozen):
     kept: bool = False
     #: When it may go live, if that is known.
     until: datetime | None = None
-    #: The command with which a person makes it live, if it goes live only then; empty if updates may take it up.
+    #: The command that makes the release live, if no update may do so; empty if updates may take it up.
     request: str = ""
     #: Why the release is ready although no update of this site makes it live, such as a branch that waits for a merge;
     #: empty if nothing reserves it.

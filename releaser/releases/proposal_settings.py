@@ -66,7 +66,7 @@ class ProposalSettings(Part):
     propose: Literal["all", "package"] = "all"
     #: Groups of packages that are proposed together, with `propose = "package"`. The first group that fits counts.
     propose_groups: Annotated[Groups, groups] = ()
-    #: How many proposals are open at a time, and how many a run builds and tests; 0: any number.
+    #: How many proposals may be open, and how many a run builds and tests at most; 0: no limit.
     propose_limit: int = 5
 
     def group_of(self, package: str) -> str:

@@ -78,7 +78,7 @@ def find_unsafe(directory: Path, owner: int) -> Finding | None:
     right = (
         f"`install -d -m 0700 {directory}`, or, for a page of another user, `install -d -m 3770 -g GROUP {directory}`"
     )
-    advice = f"Let the owner of the site make the directory: {right}. GROUP is the group of that user alone."
+    advice = f"As the owner of the site, make the directory: {right}. Let that user be the only member of GROUP."
     try:
         found = os.lstat(directory)
         above = find_other_writer(directory.parent, owner)
@@ -167,8 +167,8 @@ class Requests:
             os.close(descriptor)
         flaws = {
             "it is not a regular file": not stat.S_ISREG(found.st_mode),
-            "it has another name elsewhere (a hard link)": found.st_nlink > 1,
-            "others than its user can write it": found.st_mode & (stat.S_IWGRP | stat.S_IWOTH),
+            "it has more than one hard link": found.st_nlink > 1,
+            "other users can write it": found.st_mode & (stat.S_IWGRP | stat.S_IWOTH),
             f"it is larger than {_LARGEST} bytes": len(content) > _LARGEST,
         }
         flaw = next((words for words, applies in flaws.items() if applies), "")

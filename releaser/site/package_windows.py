@@ -137,7 +137,7 @@ def _judge(name: str, one: PackageSetting, own: Windows, at: datetime, *, regard
     opens = find_opening(own if one.window is None else one.window, local_time(at)).astimezone(UTC)
     if regardless or opens <= at:
         return PackageWait(packages=name)
-    which = "the maintenance window" if one.window is None else "its own maintenance window"
+    which = "the maintenance window" if one.window is None else "the package's maintenance window"
     return PackageWait(packages=name, reason=f"{which} opens {show_time(opens)}", until=opens)
 
 

@@ -321,16 +321,16 @@ class Git(GitReader):
         gone = (f"0 {'0' * len(commit)}\t{path}\0" for path in paths if path not in entries)
         kept = (f"{entries[path][0]} {entries[path][2]}\t{path}\0" for path in paths if path in entries)
         with temporary_directory() as scratch, self._signing():
-            apart = replace(self, variables={**self.variables, "GIT_INDEX_FILE": str(scratch / "index")})
-            apart._change("read-tree", onto)
-            apart._change("update-index", "-z", "--index-info", input="".join([*gone, *kept]).encode())
-            tree = apart._change("write-tree").stdout.strip()
+            indexed = replace(self, variables={**self.variables, "GIT_INDEX_FILE": str(scratch / "index")})
+            indexed._change("read-tree", onto)
+            indexed._change("update-index", "-z", "--index-info", input="".join([*gone, *kept]).encode())
+            tree = indexed._change("write-tree").stdout.strip()
             if tree == self._lines("rev-parse", f"{onto}^{{tree}}")[0]:
                 return onto
             words = ("commit-tree", tree, "-p", onto, "-F", "-")
             signs = ("-S",) if self._read_config().get("commit.gpgsign", "false").lower() in YES else ()
             message = f"{self.message(commit).strip()}\n"
-            return apart._change(*self._identity(), *words, *signs, input=message.encode()).stdout.strip()
+            return indexed._change(*self._identity(), *words, *signs, input=message.encode()).stdout.strip()
 
     def take_over(self, branch: str, before: str, after: str) -> None:
         """Move the branch from `before` to `after` if both have the same files, so that the checkout stays as it is."""

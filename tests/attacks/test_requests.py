@@ -137,7 +137,7 @@ def test_a_request_is_not_repeated_by_its_id(site: Site, tmp_path: Path) -> None
     assert len(carried_out(site)[1]) == 1
     file.write_bytes(kept)
     found, runs = carried_out(site)
-    assert (runs, found[0].request.headline) == ([], "it was taken before")
+    assert (runs, found[0].request.headline) == ([], "it was carried out before")
 
 
 def open_to_all(directory: Path) -> None:

@@ -257,7 +257,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     (tmp_path / "bin" / "releaser").write_text("#!/bin/sh\necho of a person\n", encoding="utf-8")
     second = run(*words, "--dry-run")
     assert second.returncode == 0, second.stderr
-    assert "/usr/local/bin/releaser exists, and stays; the releaser of this bundle is" in second.stderr
+    assert "/usr/local/bin/releaser exists and was not replaced; the releaser of this bundle is" in second.stderr
     assert "of a person" in (tmp_path / "bin" / "releaser").read_text(encoding="utf-8")
     link = tmp_path / "own" / "releaser"
     for said in (f"{link} is {home}/.local/share/releaser/installed/bin/releaser\n", ""):

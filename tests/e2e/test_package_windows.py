@@ -61,7 +61,7 @@ def test_a_commit_waits_with_the_packages_that_it_moves_unless_they_had_a_review
     site.git("fetch", "--quiet")
     site.git("push", "--quiet", "origin", "origin/releaser/update:main")  # the review accepts both
     waits = site.json("update")["waits"]
-    assert "waits: it changes beta, and that maintenance window opens" in waits
+    assert "waits: it changes beta, whose maintenance window opens" in waits
     assert "`releaser update --now beta`" in waits
     (ready,) = (one["id"] for one in site.json("list") if one["state"] == "candidate")
     assert site.json("update")["release"] != ready

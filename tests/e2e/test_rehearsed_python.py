@@ -93,7 +93,9 @@ def test_failed_tests_on_the_next_python_concern_nobody_else(make_site: SiteFact
     site.push_commit("Support both", {"site_tests.py": "def test_python(packages):\n    pass\n"})
     site.releaser("update", check=0)
     said = site.releaser(*REHEARSE, check=0).stderr
-    assert "before it can go live, set .python-version to '3.13' and commit that, and the tests run again" in said
+    assert (
+        "before it can go live, set .python-version to '3.13' and commit the change; the tests then run again" in said
+    )
     assert (site.path / ".python-version").read_text(encoding="utf-8") == "3.12\n"
     assert "so the next update would go back from Python" in site.releaser(*GO_LIVE, check=3).stderr
     silent(site.releaser("update"))

@@ -216,7 +216,7 @@ def test_another_user_is_given_the_command(open_place: Place, pythons: tuple[Rea
     become = ("setpriv", "--reuid=65534", "--clear-groups")
     done = run([*become, place.home / "bin" / "releaser"], cwd=place.top, env=place.env, check=3)
     assert done.stderr.splitlines() == [
-        "releaser: its environment must be built again, as the Python that it was built for is gone, and nobody may not"
+        "releaser: its Python is gone, so its environment must be built again, but nobody may not"
         f" write {place.home}. Nothing was changed.",
         f"Run `sudo '{place.home}/build'`, then the same command again.",
     ]
@@ -312,7 +312,9 @@ def test_a_link_never_replaces_a_file_of_others(place: Place, tmp_path: Path) ->
     (links / "other").symlink_to("/bin/true")
     (links / "dangling").symlink_to(tmp_path / "earlier" / "bin" / "releaser")
     for name in ("script", "other"):
-        assert install.link_program(str(place.home), str(links / name)).startswith(f"{links / name} exists, and stays")
+        assert install.link_program(str(place.home), str(links / name)).startswith(
+            f"{links / name} exists and was not replaced"
+        )
     assert ((links / "script").read_text(), (links / "other").readlink()) == ("mine", Path("/bin/true"))
     for name in ("new", "dangling"):
         assert install.link_program(str(place.home), str(links / name)) == f"{links / name} is {program}"

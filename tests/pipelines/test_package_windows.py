@@ -160,5 +160,5 @@ def test_the_status_names_each_reason_once_with_a_command(site: Site) -> None:
         "packages d* wait",
         "all other packages wait",
     ]
-    assert all(one.endswith("; to let one in: `releaser update --now NAME`") for one in shown)
+    assert all(one.endswith("; to update one now: `releaser update --now NAME`") for one in shown)
     assert not [*PackageStatus().show()]

@@ -61,7 +61,7 @@ def test_it_goes_live_in_the_next_window_or_with_the_next_update(
         ({"wanted": "/opt/a b/python"}, "", "releaser rebuild --python '/opt/a b/python'"),
         (
             {"wanted": "3.13", "goes_back": PythonRequest(version="3.12", source=".python-version")},
-            "; before it can go live, set .python-version to '3.13' and commit that, and the tests run again",
+            "; before it can go live, set .python-version to '3.13' and commit the change; the tests then run again",
             "releaser rebuild --python 3.13",
         ),
     ],
