@@ -74,8 +74,8 @@ class Offer(NamedTuple):
     heading: str
     name: str
     text: str
-    #: The arguments of releaser, or else the `line` to paste on a development machine; empty without either. The status of
-    #: another server may have any text, so pages about many sites show no line.
+    #: The arguments of releaser, or else the `line` to paste on a development machine; empty without either. The status
+    #: of another server may have any text, so pages about many sites show no line.
     command: str = ""
     line: str = ""
     rank: int = 40
