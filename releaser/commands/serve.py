@@ -37,7 +37,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {"serve": (Serving,), "run-requests": (
 @click.option("--all", "all_sites", is_flag=True, help=f"Show all sites and servers in {DEFAULT}.")
 @click.option("--sites", type=FILE, metavar="FILE", help="Show all sites and servers in FILE.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8347, show_default=True, help="The port on 127.0.0.1.")
-@click.option("--socket", type=FILE, metavar="PATH", help="Listen on a unix socket, for its owner and group.")
+@click.option("--socket", type=FILE, metavar="PATH", help="Listen on a unix socket, for the proxy in its group.")
 @click.option(
     "--behind-proxy",
     "header",
@@ -60,9 +60,13 @@ def serve(
     """
     if all_sites and sites is not None:
         refuse_both("--all", "--sites")
-    if (header or hosts) and not (header and socket and hosts):
-        message = "--behind-proxy needs --socket and --host" if header else "--host needs --behind-proxy"
-        raise UsageError(message, "On a port, each user of this host could pretend to be the proxy.")
+    proxy: dict[str, object] = {"--behind-proxy": header, "--socket": socket, "--host": hosts}
+    if missing := [option for option, value in proxy.items() if not value] if any(proxy.values()) else []:
+        message = f"--behind-proxy, --socket and --host need each other: {' and '.join(missing)} is missing"
+        advice = (
+            "On a port, each user of this host could pretend to be the proxy. For a page with a key, omit all three."
+        )
+        raise UsageError(message, advice)
     file = sites or (DEFAULT if all_sites else None)
     if file is None:
         admit(ctx.project, ctx.name, os.environ)

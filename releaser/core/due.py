@@ -33,6 +33,8 @@ class Due(Frozen):
     #: None if that is unknown.
     at: datetime | None
     reason: str = ""
+    #: When a person ordered the delay; None if that is unknown, or if none did.
+    since: datetime | None = None
     advice: str = "To update now, run `releaser update --now`."
     #: The facts with which an update by the rules of the site may start in spite of the reason; empty if none may.
     anyway: tuple[Section, ...] = ()

@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
+from datetime import datetime
 from typing import Any
 
 from releaser.capabilities import gather
@@ -32,6 +33,8 @@ class Wanted(Frozen):
     reason: str = ""
     #: How long, such as `7d`; empty for no end, and for kinds without a length.
     length: str = ""
+    #: The live release that the page showed; empty for kinds that do not depend on it.
+    live: str = ""
     #: The person, as the proxy in front of the page names them; empty if unknown.
     by: str = ""
 
@@ -46,7 +49,10 @@ def _always(_: Any) -> bool:
 
 
 class RequestKind(Frozen):
-    """A kind of request. `perform` gets the parameters of a run, and the request; it may raise ReleaserError."""
+    """A kind of request.
+
+    `perform` gets the parameters of a run, the request, and when it was made; it may raise ReleaserError.
+    """
 
     action: str
     #: The words on its button.
@@ -55,13 +61,17 @@ class RequestKind(Frozen):
     effect: str = ""
     takes_package: bool = False
     takes_reason: bool = False
+    #: True if the request is only for the live release that the page showed.
+    takes_live: bool = False
+    #: True if a delay of updates that a person ordered after the request overrules it.
+    yields: bool = False
     #: The lengths to choose from, each with its words.
     lengths: Mapping[str, str] = field(default_factory=dict)
     #: Returns the names to choose from, from the status of a site; None if the kind has none.
     choices: Callable[[Any], Sequence[str]] | None = None
     #: True for a site of this status if the page offers the button.
     applies: Callable[[Any], bool] = _always
-    perform: Callable[[Any, Wanted], RunReport]
+    perform: Callable[[Any, Wanted, datetime], RunReport]
 
     def describe(self, wanted: Wanted) -> str:
         """Return the request in a few words."""
@@ -77,6 +87,11 @@ class RequestedSection(Section):
 
     def in_headline(self) -> str:
         return f", requested by {self.requested_by}" if self.requested_by else ""
+
+
+def name_requester(request: Any) -> str:
+    """Return the person who requested a run on the page, from its parameters; empty for any other run."""
+    return next((one.requested_by for one in request.asked if isinstance(one, RequestedSection)), "")
 
 
 def add_requester(_: object, report: RunReport) -> RunReport:
@@ -99,6 +114,8 @@ def find_flaw(wanted: Wanted) -> str:
     has_name = kind.takes_package or kind.choices is not None
     if not re.fullmatch(_NAME if has_name else "", wanted.name):
         return f"{wanted.name[:40]!r} is not a name" if has_name else "this action takes no name"
+    if not re.fullmatch(_NAME if kind.takes_live else "", wanted.live):
+        return "it does not name the live release" if kind.takes_live else "this action takes no release"
     if wanted.length not in (kind.lengths or ("",)):
         return f"{wanted.length[:40]!r} is not one of the lengths"
     if wanted.reason and not kind.takes_reason:

@@ -18,6 +18,7 @@ from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from releaser.answers import Status
     from releaser.pipelines.session import Request
@@ -107,11 +108,11 @@ def decide_accept(site: Site, name: str) -> Change:
 # The requests of the page
 
 
-def _hold(request: Request, wanted: Wanted) -> RunReport:
+def _hold(request: Request, wanted: Wanted, _: datetime) -> RunReport:
     return make_change(request, decide_hold, wanted.name, wanted.why)
 
 
-def _unhold(request: Request, wanted: Wanted) -> RunReport:
+def _unhold(request: Request, wanted: Wanted, _: datetime) -> RunReport:
     return make_change(request, decide_unhold, wanted.name)
 
 

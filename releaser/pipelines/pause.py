@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
 from releaser.core.due import Due, OnlyFixes
-from releaser.core.request import RequestKind, Wanted
+from releaser.core.request import RequestKind, Wanted, name_requester
 from releaser.errors import UsageError, refuse_any
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.pause import PAUSE, Pause, current_pause
@@ -115,7 +115,7 @@ def find_delay(site: Site, _: frozenset[str]) -> Due | None:
         return None
     takes_fixes = found.except_security and gather("fix_checks")
     anyway = (OnlyFixes(only_security=True),) if takes_fixes else ()
-    return Due(at=found.until, reason=found.summary, advice=_ADVICE, anyway=anyway)
+    return Due(at=found.until, reason=found.summary, since=found.since, advice=_ADVICE, anyway=anyway)
 
 
 def next_opening(site: Site, at: datetime) -> datetime:
@@ -136,12 +136,12 @@ def add_pause(site: Site, report: RunReport) -> RunReport:
 # The requests of the page
 
 
-def _pause_for(request: Request, wanted: Wanted) -> RunReport:
+def _pause_for(request: Request, wanted: Wanted, at: datetime) -> RunReport:
     found = new_pause(wanted.length or None, None, wanted.reason, except_security=False)
-    return pause(request, replace(found, by=wanted.by or found.by))
+    return pause(request, replace(found, by=name_requester(request) or found.by, since=at))
 
 
-def _resume(request: Request, _: Wanted) -> RunReport:
+def _resume(request: Request, _: Wanted, __: datetime) -> RunReport:
     return resume(request)
 
 
@@ -151,8 +151,13 @@ PAUSE_UPDATES = RequestKind(
     takes_reason=True,
     lengths={"1d": "for a day", "7d": "for a week", "30d": "for 30 days", "": "without an end"},
     applies=lambda status: not status.paused,
+    yields=True,
     perform=_pause_for,
 )
 RESUME = RequestKind(
-    action="resume", label="End the pause", applies=lambda status: bool(status.paused), perform=_resume
+    action="resume",
+    label="End the pause",
+    applies=lambda status: bool(status.paused),
+    yields=True,
+    perform=_resume,
 )

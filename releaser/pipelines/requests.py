@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.core.due import find_delay
 from releaser.core.request import RequestedSection, RequestKind, Wanted, find_flaw, request_kinds
 from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, refuse_any
 from releaser.pipelines.session import Request
@@ -19,6 +20,7 @@ from releaser.releases.requests import (
     REQUESTS,
     Requests,
     TakenRequest,
+    TakenRequests,
     Waiting,
     decode,
     find_unsafe,
@@ -42,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 20  # requests of one run; the others wait for the next
 _SOON = 0.5  # seconds until the next look whether another run has ended
-_WAIT = 600.0  # seconds for the project lock: a request that was taken is gone
+_WAIT = 7200.0  # seconds for the project lock: a request that was taken is gone
 
 
 class Taken(Frozen):
@@ -60,20 +62,16 @@ def take_up(request: Request) -> tuple[Taken, ...]:
     """
     site = find_site(request.path, request.environ)
     directory = request_directory(site)
-    if directory is None or not _may_take(site, request.wait):
+    is_mine = Ownership.of(site.project.checkout).owner == os.geteuid()
+    if directory is None or not is_mine or not site.project.releases.is_dir():
         return ()
     refuse_any(find_unsafe(directory, os.geteuid()))
     found: list[Taken] = []
-    with Requests(directory) as place:
-        if not place.lock():
-            return ()
-        for one in _each(place):
-            wanted = decode(one.content, Wanted) if one.content is not None else None
-            if wanted is not None and wanted.project != str(site.project.checkout):
-                continue  # another site of this owner takes it
+    with _alone(site, request.wait) as is_alone, Requests(directory) as place:
+        for one, wanted in _each(place, site, found) if is_alone else ():
             if not _take(place, one):
                 continue
-            taken = _carry_out(request, site, one, wanted, {taken.request.what for taken in found if taken.report})
+            taken = _carry_out(request, site, one, wanted, found[-1].request.what if found else "")
             found.append(taken)
             is_interrupted = taken.report is not None and taken.report.exit_code >= ExitCode.SIGNALLED
             if is_interrupted or len(found) == _AT_ONCE:
@@ -81,13 +79,21 @@ def take_up(request: Request) -> tuple[Taken, ...]:
     return tuple(found)
 
 
-def _each(place: Requests) -> Iterator[Waiting]:
-    """Yield the waiting requests, oldest first, and then newer ones: perhaps no other run would start for these."""
-    seen = set[str]()
-    while new := [one for one in place.waiting() if one.id not in seen]:
-        for one in new:
-            seen.add(one.id)
-            yield one
+def _each(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Waiting, Wanted | None]]:
+    """Yield the waiting requests for a site, oldest first; if one was taken, look again until no new one waits.
+
+    Perhaps no other run would start for the newer ones. Each look follows a request in `found`: files for other sites
+    could arrive without an end.
+    """
+    seen, looked_after = set[str](), -1
+    while len(found) > looked_after:
+        looked_after = len(found)
+        for one in place.waiting():
+            wanted = decode(one.content, Wanted) if one.content is not None else None
+            is_of_other = wanted is not None and wanted.project != str(site.project.checkout)
+            if one.id not in seen and not is_of_other:  # another site of this owner takes that
+                seen.add(one.id)
+                yield one, wanted
 
 
 def take_up_before(request: Request) -> None:
@@ -122,17 +128,30 @@ def _would(one: Waiting, wanted: Wanted | None) -> str:
     return f"would carry out: {_describe(wanted)}, for {_name_person(one, wanted)}"
 
 
-def _may_take(site: Site, wait: float) -> bool:
-    """True if a run of this user could begin, after `wait` seconds at most."""
-    is_mine = Ownership.of(site.project.checkout).owner == os.geteuid()
-    if not is_mine or site.findings or not site.project.releases.is_dir():
-        return False
+@contextlib.contextmanager
+def _alone(site: Site, wait: float) -> Iterator[bool]:
+    """Yield whether, after `wait` seconds at most, no run is in progress and no other process takes requests.
+
+    Keeps others from taking requests of this site meanwhile. The lock is in the state directory: users of the
+    directory for requests could hold one there, as could the run of another site.
+    """
+    from filelock import FileLock, Timeout
+
     ends_at = time.monotonic() + wait
-    while is_running := run_lock.find_running(site.state_dir) is not None:
-        if time.monotonic() >= ends_at:
-            break
-        time.sleep(_SOON)
-    return not is_running
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = FileLock(site.state_dir / run_lock.REQUESTS, mode=0o660, preserve_lock_file=True)
+            stack.enter_context(lock.acquire(timeout=wait, poll_interval=_SOON))
+        except Timeout:
+            yield False
+            return
+        except OSError:  # such as a full disk, which must not prevent a rollback; the project lock protects each run
+            pass
+        while is_running := run_lock.find_running(site.state_dir) is not None:
+            if time.monotonic() >= ends_at:
+                break
+            time.sleep(_SOON)
+        yield not is_running
 
 
 def _take(place: Requests, one: Waiting) -> bool:
@@ -143,11 +162,11 @@ def _take(place: Requests, one: Waiting) -> bool:
         return False
 
 
-def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None, done: set[str]) -> Taken:
-    """Run what a request asks for. `done` are the requests before it, in words: the same one twice is one click."""
+def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None, last: str) -> Taken:
+    """Run what a request asks for. `last` is the request before it, in words: the same one twice is one click."""
     what, by = _describe(wanted), _name_person(one, wanted)
     taken = TakenRequest(id=one.id, what=what, by=by, at=one.at.isoformat(timespec="seconds"))
-    flaw = _find_flaw(site, one, wanted) or ("the same was requested just before" if what in done else "")
+    flaw = _find_flaw(site, one, wanted) or ("the same was requested just before" if what == last else "")
     if flaw or wanted is None:
         refused = replace(taken, result="refused", headline=flaw)
         _note(site, refused)
@@ -155,7 +174,7 @@ def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None
     _note(site, taken)
     own = replace(request, command=wanted.action, wait=_WAIT, mails=False, asked=(RequestedSection(requested_by=by),))
     try:
-        report = request_kinds()[wanted.action].perform(own, wanted)
+        report = request_kinds()[wanted.action].perform(own, wanted, one.at)
     except ReleaserError as error:
         refused = replace(taken, result="refused", exit_code=int(error.exit_code), headline=error.message)
         _note(site, refused)
@@ -170,9 +189,23 @@ def _find_flaw(site: Site, one: Waiting, wanted: Wanted | None) -> str:
         return one.flaw or "this version of releaser does not know this request"
     if datetime.now(UTC) - one.at > OLDEST:
         return f"it is older than {OLDEST.total_seconds() / 3600:.0f} hours"
-    if any(earlier.id == one.id for earlier in read_taken(site.state_dir).requests):
+    if any(earlier.id == one.id for earlier in _known(site).requests):
         return "it was carried out before"
-    return find_flaw(wanted)
+    return find_flaw(wanted) or _find_newer_delay(site, one, request_kinds()[wanted.action])
+
+
+def _find_newer_delay(site: Site, one: Waiting, kind: RequestKind) -> str:
+    """Return the delay that a person has ordered since a request that yields to it; empty without one."""
+    delay = find_delay(site) if kind.yields else None
+    is_newer = delay is not None and delay.since is not None and delay.since > one.at
+    return f"since that was requested, a person decided otherwise: {delay.reason}" if delay and is_newer else ""
+
+
+def _known(site: Site) -> TakenRequests:
+    """Return the record; an empty one if it cannot be read, which must stop no request."""
+    with contextlib.suppress(OSError):
+        return read_taken(site.state_dir)
+    return TakenRequests()
 
 
 def _describe(wanted: Wanted | None) -> str:
@@ -187,7 +220,7 @@ def _name_person(one: Waiting, wanted: Wanted | None) -> str:
 
 def _note(site: Site, taken: TakenRequest) -> None:
     with contextlib.suppress(OSError):  # a full disk must not prevent a rollback
-        write_state(site.state_dir / REQUESTS, read_taken(site.state_dir).with_one(taken))
+        write_state(site.state_dir / REQUESTS, _known(site).with_one(taken))
 
 
 def remark(site: Site) -> str:
@@ -200,30 +233,31 @@ def remark(site: Site) -> str:
 # The requests of the core: those of capabilities are in their own modules
 
 
-def _update(request: Request, wanted: Wanted) -> RunReport:
+def _update(request: Request, wanted: Wanted, _: datetime) -> RunReport:
     from releaser.pipelines.due import Timing, find_selected, update_in_window
     from releaser.pipelines.update import update_site
 
     names = [wanted.name] if wanted.name else []
     only = find_selected(request.path, request.environ, names, if_locked=False)
     pipeline = partial(update_site, force=False, follow=False, only=only)
-    timing = Timing(now=True, by_rules=not names, named=bool(names))
+    timing = Timing(now=True, by_rules=not names)  # a package that needs a review needs it here, too
     return update_in_window(replace(request, command="update", mails=True), timing, pipeline)
 
 
-def _roll_back(request: Request, _: Wanted) -> RunReport:
+def _roll_back(request: Request, wanted: Wanted, _: datetime) -> RunReport:
     from releaser.pipelines.rollback import rollback
 
-    return rollback(replace(request, command="rollback", mails=True))
+    return rollback(replace(request, command="rollback", mails=True), leaves=wanted.live)
 
 
-UPDATE = RequestKind(action="update", label="Update now", perform=_update)
+UPDATE = RequestKind(action="update", label="Update now", yields=True, perform=_update)
 UPDATE_PACKAGE = RequestKind(
-    action="update-package", label="Update this package now", takes_package=True, perform=_update
+    action="update-package", label="Update this package now", takes_package=True, yields=True, perform=_update
 )
 ROLLBACK = RequestKind(
     action="rollback",
     label="Roll back",
+    takes_live=True,
     applies=lambda status: status.live is not None,
     effect="The previous release goes live, with its code. Updates then skip the versions that are live now.",
     perform=_roll_back,

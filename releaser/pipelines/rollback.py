@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import lock_findings, repository_findings
@@ -54,13 +53,22 @@ _KEEP_CODE = "to keep the code as it is, run `releaser rollback --keep-code`"
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
-def rollback(request: Request, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> RunReport:
+def rollback(
+    request: Request, to: str | None = None, *, force: bool = False, keep_code: bool = False, leaves: str = ""
+) -> RunReport:
     """Flip to release `to`, or to the previous good release, and to the commit that it was tested with.
 
     `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays there whatever fails after the
-    flip.
+    flip. With `leaves`, refuses if another release is live by then.
     """
-    pipeline = partial(roll_back, to=to, force=force, keep_code=keep_code)
+
+    def pipeline(run: Run) -> PipelineResult:
+        live = run.store.live_id() or "no release"
+        if leaves and live != leaves:
+            message = f"{live} is live now, no longer {leaves}, which was live when the rollback was requested"
+            refuse("rollback-overtaken", message, f"Nothing was changed. To leave {live}, ask for a rollback again.")
+        return roll_back(run, to=to, force=force, keep_code=keep_code)
+
     return run_session(request, pipeline, check=lambda site: choose(store_of(site), to))
 
 

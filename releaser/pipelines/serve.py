@@ -110,15 +110,27 @@ def may_ask(server: Server) -> bool:
     return is_closed and server.report is not None and server.report.host == this_host()
 
 
-def controls_of(server: Server, status: Status, token: str) -> Controls | None:
-    """Return the buttons of a site; None for a site that takes no requests."""
+def controls_of(server: Server, site: str, status: Status, token: str) -> Controls | None:
+    """Return the buttons of a site, by its path in the list; None for a site that takes no requests."""
     place: str = getattr(status, "request_dir", "")
-    if not place or not may_ask(server):
+    if not place or not may_ask(server) or not _is_of(site, status):
         return None
     missing = _explain_missing(Path(place))
     buttons = [] if missing else [_control(one, status) for one in request_kinds().values() if one.applies(status)]
     waiting = () if missing else tuple(_list_waiting(Path(place), status.path))
-    return Controls(token=token, path=status.path, buttons=tuple(buttons), waiting=waiting, missing=missing)
+    return Controls(
+        token=token,
+        path=status.path,
+        live=status.live or "",
+        buttons=tuple(buttons),
+        waiting=waiting,
+        missing=missing,
+    )
+
+
+def _is_of(site: str, status: Status) -> bool:
+    """True if a status can be that of a listed site: the owner of one could answer with the path of another."""
+    return status.path in (site, os.path.realpath(site))
 
 
 def _explain_missing(directory: Path) -> str:
@@ -202,7 +214,9 @@ class _Page:
         self._name_person()
         token = session.setdefault("token", secrets.token_urlsafe(16))
         return page_of_sites(
-            self.states.servers(), datetime.now(UTC), lambda server, status: controls_of(server, status, token)
+            self.states.servers(),
+            datetime.now(UTC),
+            lambda server, site, status: controls_of(server, site, status, token),
         )
 
     def take_request(self) -> Any:
@@ -255,6 +269,7 @@ def _read_form(form: Mapping[str, str], kind: RequestKind, person: str) -> Wante
         project=form["project"],
         action=kind.action,
         name=form.get("name", "").strip() if has_name else "",
+        live=form.get("live", "") if kind.takes_live else "",
         reason=" ".join(form.get("reason", "").split()) if kind.takes_reason else "",
         length=form.get("length", "") if kind.lengths else "",
         by=person,
@@ -290,16 +305,16 @@ def find_place(servers: Sequence[Server], project: str) -> Path | None:
             except (ValidationError, ValueError, TypeError):
                 continue
             place: str = getattr(status, "request_dir", "")
-            if status.path == project and place and not _explain_missing(Path(place)):
+            if status.path == project and _is_of(answer.site, status) and place and not _explain_missing(Path(place)):
                 return Path(place)
     return None
 
 
 def send(directory: Path, wanted: Wanted) -> str:
-    """Leave a request, unless the same one waits already; return why that failed, or an empty text."""
+    """Leave a request, unless the newest that waits is the same; return why that failed, or an empty text."""
     try:
         waiting = [one for one, _ in _waiting(directory, wanted.project)]
-        if any((one.action, one.name, one.length) == (wanted.action, wanted.name, wanted.length) for one in waiting):
+        if any(_is_same(one, wanted) for one in waiting[-1:]):
             return ""
         if len(waiting) >= MOST_WAITING:
             return f"{MOST_WAITING} requests wait already. Wait until a run has taken them up."
@@ -307,6 +322,11 @@ def send(directory: Path, wanted: Wanted) -> str:
     except OSError as error:
         return f"The request was not sent: {directory} cannot be written: {error.strerror}."
     return ""
+
+
+def _is_same(one: Wanted, other: Wanted) -> bool:
+    parts = [(wanted.action, wanted.name, wanted.length, wanted.live) for wanted in (one, other)]
+    return parts[0] == parts[1]
 
 
 def serve(states: States, door: Door, *, port: int, socket: Path | None, ready: Callable[[str], object]) -> None:
@@ -329,7 +349,7 @@ def serve(states: States, door: Door, *, port: int, socket: Path | None, ready: 
         where = str(socket) if socket else f"port {port}"
         message = f"the page cannot listen on {where}: {error}"
         refuse("serve-address", message, "Choose another with `--port` or `--socket`.")
-    ready(f"http://{_LOOPBACK[0]}:{server.effective_port}/?key={door.key}" if not socket else str(socket))
+    ready(str(socket) if socket else f"http://{_LOOPBACK[0]}:{server.effective_port}/?key={door.key}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # waitress ends by that
     try:
         server.run()

@@ -121,16 +121,6 @@ class Requests:
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
-    def lock(self) -> bool:
-        """Keep other runs from taking requests meanwhile; False if one does."""
-        import fcntl
-
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
     def waiting(self) -> list[Waiting]:
         """Return the requests that wait, oldest first. Other files are ignored."""
         with os.scandir(self.descriptor) as entries:

@@ -223,6 +223,8 @@ class Controls(Frozen):
 
     token: str
     path: str
+    #: The live release that the page shows; empty without one.
+    live: str = ""
     buttons: tuple[Control, ...]
     #: The requests that wait, each in a sentence.
     waiting: tuple[str, ...] = ()
@@ -271,11 +273,12 @@ class _Host(Frozen):
 
 
 def page_of_sites(
-    servers: Iterable[Server], at: datetime, controls: Callable[[Server, Status], Controls | None] | None = None
+    servers: Iterable[Server], at: datetime, controls: Callable[[Server, str, Status], Controls | None] | None = None
 ) -> str:
     """Return the page as HTML; each answer of a server is that of `status`, and may be malformed.
 
-    `controls` returns the buttons of a site; without it, the page can send nothing.
+    `controls` returns the buttons of a site, from its server, its path and its answer; without it, the page can send
+    nothing.
     """
     hosts = [_host(f"server-{number}", one, at, controls) for number, one in enumerate(servers, start=1)]
     hosts.sort(key=lambda one: -one.state)
@@ -298,13 +301,15 @@ def page_of_sites(
 
 
 def _host(
-    anchor: str, one: Server, at: datetime, controls: Callable[[Server, Status], Controls | None] | None
+    anchor: str, one: Server, at: datetime, controls: Callable[[Server, str, Status], Controls | None] | None
 ) -> _Host:
     problem, report = one.find_problem(at), one.report
     alarms = [Alarm(level=Service.WARNING if report else Service.CRITICAL, text=problem)] if problem else []
     sites = [_site(answer, at) for answer in report.sites] if report else []
     if controls is not None:
-        sites = [replace(site, controls=controls(one, site.status) if site.status else None) for site in sites]
+        sites = [
+            replace(site, controls=controls(one, site.path, site.status) if site.status else None) for site in sites
+        ]
     return _Host(
         id=anchor,
         name=one.name,

@@ -28,6 +28,7 @@ DIRECTORY = "run"  # only the owner and the group may enter it
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the `update --if-due` that waits or runs
+REQUESTS = f"{DIRECTORY}/requests"  # the lock of the run that takes requests
 #: `uninstall` deletes this directory last, as it holds the lock.
 RUN_FILE = StateFile(name=DIRECTORY, delete=lambda path: _delete_locks(path))
 INTRODUCTION = 2.0  # seconds in which a run with the lock has written its note, also on a busy disk
@@ -185,6 +186,6 @@ def _is_held(lock: Path) -> bool:
 
 
 def _delete_locks(directory: Path) -> None:
-    for name in (LOOKED, HOLDER, WAITING, LOCK):
+    for name in (LOOKED, HOLDER, WAITING, REQUESTS, LOCK):
         (directory.parent / name).unlink(missing_ok=True)
     remove_if_empty(directory)

@@ -1,5 +1,6 @@
 """The directory for requests in the hands of an attacker, who has the page: only known requests, each once."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -13,7 +14,7 @@ import pytest
 from releaser.core.request import Wanted, find_flaw
 from releaser.pipelines import requests
 from releaser.pipelines.session import Request
-from releaser.releases.requests import OLDEST, Requests, find_unsafe, leave, read_taken
+from releaser.releases.requests import OLDEST, Requests, Waiting, find_unsafe, leave, read_taken
 from releaser.site.site import Site
 from tests.pipelines.test_requests import carried_out, make_kept_site
 
@@ -52,6 +53,9 @@ CONTENTS: dict[str, bytes | dict[str, object]] = {
     "escapes in the reason": {"action": "hold", "name": "alpha", "reason": "\x1b[2J"},
     "lines in the person": {"by": "alice\nBcc: mallory"},
     "a long person": {"by": "a" * 201},
+    "a rollback from an unknown release": {"action": "rollback"},
+    "a path as the live release": {"action": "rollback", "live": "../x"},
+    "a release where none belongs": {"live": "20260101T020304Z"},
     "another length of a pause": {"action": "pause", "length": "99999d"},
 }
 
@@ -140,6 +144,31 @@ def test_a_request_is_not_repeated_by_its_id(site: Site, tmp_path: Path) -> None
     assert (runs, found[0].request.headline) == ([], "it was carried out before")
 
 
+def test_files_that_arrive_without_an_end_do_not_keep_a_run_busy(site: Site, tmp_path: Path) -> None:
+    directory, real, looks = tmp_path / "requests", Requests.waiting, list[int]()
+
+    def look(place: Requests) -> list[Waiting]:
+        plant(directory, content(site, project="/srv/other"))  # faster than the run looks
+        looks.append(1)
+        assert len(looks) < 10
+        return real(place)
+
+    leave(directory, Wanted(project=str(site.project.checkout), action="update"))
+    with mock.patch.object(Requests, "waiting", look):
+        assert len(carried_out(site)[1]) == 1
+
+
+def test_a_lock_on_the_directory_stops_no_request(site: Site, tmp_path: Path) -> None:
+    directory = tmp_path / "requests"
+    leave(directory, Wanted(project=str(site.project.checkout), action="update"))
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert len(carried_out(site)[1]) == 1
+    finally:
+        os.close(descriptor)
+
+
 def open_to_all(directory: Path) -> None:
     directory.chmod(0o1777)
 
@@ -180,7 +209,8 @@ def test_a_directory_that_others_could_use_is_none(site: Site, tmp_path: Path, t
 
 def test_each_kind_accepts_what_its_button_sends() -> None:
     for wanted in (
-        {"action": "update"}, {"action": "update-package", "name": "zope.interface"}, {"action": "rollback"},
+        {"action": "update"}, {"action": "update-package", "name": "zope.interface"},
+        {"action": "rollback", "live": "20260101T020304Z"},
         {"action": "hold", "name": "a", "reason": "Grüße, 4 %"}, {"action": "unhold", "name": "3f2a9c0b"},
         {"action": "pause", "length": ""}, {"action": "pause", "length": "7d", "reason": "sale"}, {"action": "resume"},
     ):  # fmt: skip

@@ -55,13 +55,20 @@ def test_each_request_is_carried_out_once_and_says_who_made_it(make_site: SiteFa
     assert "last request: update now" in site.releaser("status", check=0).stdout
     # Several at once, in their order; then the nightly update takes up what waits.
     for action, more in {
-        "hold": {"name": "Alpha", "reason": "the sale", "by": "bob"}, "rollback": {}, "pause": {"length": "7d"},
+        "hold": {"name": "Alpha", "reason": "the sale", "by": "bob"}, "rollback": {"live": status["live"]},
+        "pause": {"length": "7d", "by": "deploy"},
     }.items():  # fmt: skip
         request(site, action, **more)
     assert [(one["what"], one["result"]) for one in taken(site)] == [
         ("hold Alpha", "updated"), ("roll back", "rolled-back"), ("pause updates for a week", "updated"),
     ]  # fmt: skip
     assert site.live_id() == first
+    assert site.json("status")["paused_by"].startswith("deploy on the page of ")
+    # A click on a page that still shows the release before: the run must not go back once more.
+    request(site, "rollback", live=status["live"])
+    (late,) = site.json("run-requests", check=3)
+    assert (late["result"], site.live_id()) == ("refused", first)
+    assert f"{first} is live now, no longer {status['live']}" in late["headline"]
     (hold,) = (one for one in site.json("status")["on_hold"] if one["by"] == "person")
     assert (hold["name"], "the sale (requested by bob)" in hold["reason"]) == ("alpha", True)
     request(site, "resume")

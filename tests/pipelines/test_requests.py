@@ -1,11 +1,12 @@
 """Taking up requests: which, in which order, and what is noted of them; the runs themselves are not made here."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 from releaser.core import request as kinds
 from releaser.core.request import RequestedSection, RequestKind, Wanted
@@ -13,10 +14,14 @@ from releaser.errors import Interrupted, UsageError
 from releaser.pipelines import requests
 from releaser.pipelines.requests import Taken, take_up, take_up_before
 from releaser.pipelines.session import Request
+from releaser.releases.pause import PAUSE, Pause
 from releaser.releases.requests import REQUESTS, leave, read_taken
 from releaser.report import RunReport
 from releaser.site import run_lock
 from releaser.site.site import Site, open_site
+from releaser.system.files import write_state
+
+LIVE = "20260101T020304Z"
 
 
 def make_kept_site(place: Path) -> Site:
@@ -42,7 +47,7 @@ def carried_out(site: Site, exit_code: int = 0) -> tuple[tuple[Taken, ...], list
     """Take up what waits, with runs that only note their parameters."""
     runs: list[Request] = []
 
-    def perform(request: Request, wanted: Wanted) -> RunReport:
+    def perform(request: Request, wanted: Wanted, _: datetime) -> RunReport:
         if wanted.name == "missing":
             message = "missing is not in uv.lock"
             raise UsageError(message)
@@ -67,11 +72,11 @@ def ask(site: Site, action: str, **more: str) -> str:
 
 
 def test_requests_are_taken_in_their_order_and_the_same_one_once(site: Site) -> None:
-    ids = [ask(site, *words) for words in (("update",), ("update",), ("rollback",))]
+    ids = [ask(site, *words) for words in (("update",), ("update",), ("resume",))]
     found, runs = carried_out(site)
     assert [one.request.id for one in found] == ids
     assert [one.request.result for one in found] == ["updated", "refused", "updated"]
-    assert [run.command for run in runs] == ["update", "rollback"]
+    assert [run.command for run in runs] == ["update", "resume"]
     page = found[0].request.by
     assert page.startswith("the page of ")
     assert all(run.asked == (RequestedSection(requested_by=page),) for run in runs)
@@ -89,24 +94,50 @@ def test_an_error_of_one_request_does_not_keep_the_next_from_its_run(site: Site)
 
 def test_an_interrupt_leaves_the_others_waiting_and_starts_no_update(site: Site) -> None:
     ask(site, "update")
-    ask(site, "rollback")
+    ask(site, "rollback", live=LIVE)
     found, runs = carried_out(site, exit_code=130)
     assert (len(found), len(runs)) == (1, 1)
     with mock.patch.object(requests, "take_up", return_value=found), pytest.raises(Interrupted):
         take_up_before(Request(path=site.project.checkout, environ={}, command="update"))
 
 
-def test_nothing_is_taken_that_no_run_could_carry_out(site: Site) -> None:
+def test_nothing_is_taken_while_another_run_is_in_progress_or_takes_requests(site: Site) -> None:
     ask(site, "update")
     with mock.patch.object(run_lock, "find_running", return_value=mock.Mock()):
         assert carried_out(site) == ((), [])
+    (site.state_dir / run_lock.DIRECTORY).mkdir(parents=True, exist_ok=True)
+    with FileLock(site.state_dir / run_lock.REQUESTS):
+        assert carried_out(site) == ((), [])
+    assert len(carried_out(site)[1]) == 1
+
+
+def test_wrong_settings_keep_no_rollback_from_its_run(site: Site) -> None:
+    ask(site, "rollback", live=LIVE)
     (site.project.outer / ".env").write_text(
         (site.project.outer / ".env").read_text(encoding="utf-8") + "RELEASER_KEEP=many\n", encoding="utf-8"
     )
-    assert carried_out(site) == ((), [])
+    assert [run.command for run in carried_out(site)[1]] == ["rollback"]
+
+
+@pytest.mark.parametrize("action", ["update", "pause", "resume"])
+def test_a_pause_that_began_after_a_request_overrules_it(site: Site, action: str) -> None:
+    length = {"length": "1d"} if action == "pause" else {}
+    site.state_dir.mkdir(exist_ok=True)
+    write_state(site.state_dir / PAUSE, Pause(since=datetime.now(UTC) - timedelta(minutes=1), reason="before"))
+    ask(site, action, **length)
+    assert len(carried_out(site)[1]) == 1
+    ask(site, action, **length)
+    write_state(site.state_dir / PAUSE, Pause(since=datetime.now(UTC) + timedelta(seconds=1), reason="incident"))
+    found, runs = carried_out(site)
+    assert (runs, found[0].request.result) == ([], "refused")
+    assert "a person decided otherwise: updates are paused until `releaser resume`: incident" in (
+        found[0].request.headline
+    )
+    ask(site, "rollback", live=LIVE)
+    assert len(carried_out(site)[1]) == 1
 
 
 def test_a_record_that_cannot_be_read_or_written_stops_no_request(site: Site) -> None:
     (site.state_dir / REQUESTS).mkdir()
-    ask(site, "rollback")
+    ask(site, "rollback", live=LIVE)
     assert len(carried_out(site)[1]) == 1

@@ -25,6 +25,7 @@ from tests.reporting.makers import STATUS
 
 KEY = "the-key"
 SITE = STATUS.path
+LIVE = "20260101T020304Z"
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def server(directory: Path | str, **more: Any) -> Server:
-    status = {**json.loads(json.dumps(STATUS, default=plain)), "request_dir": str(directory)}
+    status = {**json.loads(json.dumps(STATUS, default=plain)), "request_dir": str(directory), "live": LIVE}
     report = ServerReport(
         host=this_host(), at=datetime.now(UTC), sites=(SiteAnswer(site=SITE, exit_code=0, answer=status),)
     )
@@ -190,6 +191,26 @@ def test_only_sites_of_this_host_that_take_requests_have_buttons(directory: Path
     assert "can be written by all users" in inside(server(directory))[0].get("/").text
 
 
+def test_a_site_that_answers_with_the_path_of_another_has_no_buttons(directory: Path) -> None:
+    one = server(directory)
+    assert one.report is not None
+    forged = replace(one.report.sites[0], site="/srv/mallory")
+    browser, _ = inside(replace(one, report=replace(one.report, sites=(forged,))))
+    assert "<form" not in browser.get("/").text
+    browser, hidden = inside(one)
+    one.report.sites[0].answer["path"] = "/srv/victim"
+    browser.post("/requests", data={**hidden, "project": "/srv/victim", "action": "update"})
+    assert sent(directory) == []
+
+
+def test_a_rollback_names_the_release_that_the_page_showed(directory: Path) -> None:
+    browser, hidden = inside(server(directory))
+    assert hidden["live"] == LIVE
+    browser.post("/requests", data={**hidden, "action": "rollback"})
+    browser.post("/requests", data={**hidden, "action": "pause", "length": ""})
+    assert sorted((one["action"], one["live"]) for one in sent(directory)) == [("pause", ""), ("rollback", LIVE)]
+
+
 def test_a_full_directory_takes_no_more(directory: Path) -> None:
     browser, hidden = inside(server(directory))
     for number in range(MOST_WAITING):
@@ -202,7 +223,7 @@ def test_a_full_directory_takes_no_more(directory: Path) -> None:
 def test_a_name_that_is_html_stays_text(directory: Path) -> None:
     one = server(directory)
     browser, _ = inside(one)
-    for_page = Wanted(project=SITE, action="rollback", by="<script>alert(1)</script>")
+    for_page = Wanted(project=SITE, action="rollback", live="r1", by="<script>alert(1)</script>")
     leave(directory, for_page)
     page = browser.get("/").text
     assert "<script>alert" not in page
