@@ -45,7 +45,7 @@ def main():
         sys.path[:0] = [wheel for wheel in wheels if os.path.basename(wheel).startswith("venv_releaser-")]
         from releaser.launcher.build import BuildError
         from releaser.launcher.install import default_link, install, link_program, supported
-        is_new = not has(home, tools)
+        is_new = not has_wheels(home, tools)
         if is_new:
             try:
                 install(home, wheels)
@@ -72,7 +72,7 @@ def main():
         print(said)
 
 
-def has(home, tools):
+def has_wheels(home, tools):
     """True if exactly these wheels are installed; their launcher builds a lost environment again."""
     try:
         with open(os.path.join(home, "requirements.txt")) as stream:

@@ -10,7 +10,7 @@ from releaser.site.site import Site
 from releaser.system.words import one_line, plural
 
 #: The arguments of releaser that continue a proposal, by its state.
-WAYS: Mapping[str, tuple[str]] = {
+_COMMANDS: Mapping[str, tuple[str]] = {
     **dict.fromkeys(("declined", "failed", "waits"), ("propose --force",)),
     "due": ("propose",),
 }
@@ -42,7 +42,7 @@ class ProposalStatus(StatusSection):
             yield Line(f"proposal: {text}", 52)
         for one in self.proposals:
             named = ", ".join(f"{name} {version}" for name, version in one.versions.items())
-            yield Offer("Proposals", one.name or named, one.summary, *WAYS.get(one.state, ("", one.command)))
+            yield Offer("Proposals", one.name or named, one.summary, *_COMMANDS.get(one.state, ("", one.command)))
         if count := sum(one.state == "open" for one in self.proposals):
             yield Pending(f"{plural(count, 'proposal')} to review", 35)
 

@@ -220,7 +220,7 @@ def _name_person(one: Waiting, wanted: Wanted | None) -> str:
 
 def _note(site: Site, taken: TakenRequest) -> None:
     with contextlib.suppress(OSError):  # a full disk must not prevent a rollback
-        write_state(site.state_dir / REQUESTS, _known(site).with_one(taken))
+        write_state(site.state_dir / REQUESTS, _known(site).with_request(taken))
 
 
 def remark(site: Site) -> str:

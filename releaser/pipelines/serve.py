@@ -99,7 +99,7 @@ def list_from(file: Path, environ: Mapping[str, str]) -> SitesFile:
     return read_sites(file, environ)
 
 
-def may_ask(server: Server) -> bool:
+def is_trusted(server: Server) -> bool:
     """True if the sites of a server are on this host, and only root or this user could have written their states."""
     if not server.place:
         return True
@@ -113,7 +113,7 @@ def may_ask(server: Server) -> bool:
 def controls_of(server: Server, site: str, status: Status, token: str) -> Controls | None:
     """Return the buttons of a site, by its path in the list; None for a site that takes no requests."""
     place: str = getattr(status, "request_dir", "")
-    if not place or not may_ask(server) or not _is_of(site, status):
+    if not place or not is_trusted(server) or not _is_of(site, status):
         return None
     missing = _explain_missing(Path(place))
     buttons = [] if missing else [_control(one, status) for one in request_kinds().values() if one.applies(status)]
@@ -299,7 +299,7 @@ def find_place(servers: Sequence[Server], project: str) -> Path | None:
     from msgspec import ValidationError, convert
 
     for server in servers:
-        for answer in server.report.sites if server.report and may_ask(server) else ():
+        for answer in server.report.sites if server.report and is_trusted(server) else ():
             try:
                 status = convert(answer.answer, Status)
             except (ValidationError, ValueError, TypeError):

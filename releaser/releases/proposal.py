@@ -192,7 +192,7 @@ class Proposals(Frozen):
         """Return the proposal of a package or a group; empty for that of all upgrades. None without one."""
         return next((one for one in self.entries if one.name == name), None)
 
-    def having(self, proposal: Proposal) -> Proposals:
+    def with_proposal(self, proposal: Proposal) -> Proposals:
         """Return the proposals with this one, in place of an earlier one with its name."""
         others = [one for one in self.entries if one.name != proposal.name]
         return replace(self, entries=tuple(sorted((*others, proposal), key=lambda one: one.name)))
@@ -248,4 +248,4 @@ def note_proposals(state_dir: Path, proposals: Proposals) -> None:
 
 def note_proposal(state_dir: Path, proposal: Proposal) -> None:
     """Record a proposal, in place of an earlier one with its name. Raises OSError."""
-    note_proposals(state_dir, read_proposals(state_dir).having(proposal))
+    note_proposals(state_dir, read_proposals(state_dir).with_proposal(proposal))

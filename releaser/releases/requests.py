@@ -56,7 +56,7 @@ class TakenRequests(Frozen):
 
     requests: tuple[TakenRequest, ...] = ()
 
-    def with_one(self, new: TakenRequest) -> TakenRequests:
+    def with_request(self, new: TakenRequest) -> TakenRequests:
         """Return the record with one more request, or with another result of a known one."""
         others = (one for one in self.requests if one.id != new.id)
         return TakenRequests(requests=(new, *itertools.islice(others, _KEPT - 1)))

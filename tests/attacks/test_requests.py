@@ -93,7 +93,7 @@ def open_to_others(site: Site, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("trick", [link_to, hard_link, pipe, open_to_others], ids=lambda trick: trick.__name__)
-def test_only_plain_files_of_their_writer_count(
+def test_a_request_must_be_a_plain_file_that_only_its_writer_can_change(
     site: Site, tmp_path: Path, trick: Callable[[Site, Path], None]
 ) -> None:
     trick(site, tmp_path / "requests")
@@ -113,7 +113,7 @@ def test_other_files_and_directories_are_left_alone(site: Site, tmp_path: Path) 
     assert sorted(directory.iterdir()) == before
 
 
-def test_a_full_directory_costs_a_bounded_time_and_is_worked_off(site: Site, tmp_path: Path) -> None:
+def test_a_full_directory_is_worked_off_in_bounded_time(site: Site, tmp_path: Path) -> None:
     directory = tmp_path / "requests"
     for _ in range(1500):
         plant(directory, "{}")
@@ -123,7 +123,7 @@ def test_a_full_directory_costs_a_bounded_time_and_is_worked_off(site: Site, tmp
         assert len(place.waiting()) <= 1000
 
 
-def test_a_request_counts_for_its_own_site_and_not_for_long(site: Site, tmp_path: Path) -> None:
+def test_a_request_counts_for_one_site_and_expires(site: Site, tmp_path: Path) -> None:
     directory = tmp_path / "requests"
     other = plant(directory, content(site, project="/srv/other"))
     assert carried_out(site) == ((), [])
@@ -135,7 +135,7 @@ def test_a_request_counts_for_its_own_site_and_not_for_long(site: Site, tmp_path
     assert (runs, found[0].request.headline) == ([], "it is older than 26 hours")
 
 
-def test_a_request_is_not_repeated_by_its_id(site: Site, tmp_path: Path) -> None:
+def test_a_request_is_carried_out_once_by_its_id(site: Site, tmp_path: Path) -> None:
     file = plant(tmp_path / "requests", content(site))
     kept = file.read_bytes()
     assert len(carried_out(site)[1]) == 1
@@ -193,7 +193,9 @@ def linked(directory: Path) -> None:
 @pytest.mark.parametrize(
     "trick", [open_to_all, without_sticky_bit, below_an_open_one, of_another, linked], ids=lambda trick: trick.__name__
 )
-def test_a_directory_that_others_could_use_is_none(site: Site, tmp_path: Path, trick: Callable[[Path], None]) -> None:
+def test_a_directory_that_others_could_use_is_ignored(
+    site: Site, tmp_path: Path, trick: Callable[[Path], None]
+) -> None:
     directory = tmp_path / "requests"
     leave(directory, Wanted(project=str(site.project.checkout), action="update"))
     assert find_unsafe(directory, os.geteuid()) is None

@@ -1,4 +1,4 @@
-"""Pushes of several sites and hosts to one repository: none loses to another, and nothing untested is put together."""
+"""Pushes of several sites and hosts to one repository: each succeeds, and no untested code and lock are combined."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +42,7 @@ def commit(project: Project, files: Mapping[str, str] = OURS) -> str:
 def push(
     project: Project, variables: Mapping[str, str] | None = None, *, may_move: bool = True
 ) -> tuple[str, str, RunLog]:
-    """Push what is due; return the status and the detail of that step, and the log."""
+    """Push the due commits; return the status and the detail of that step, and the log."""
     log = a_log()
     push_what_is_due(project.site(**variables or {}), log, may_move=may_move)
     (step,) = log.outcomes
@@ -95,7 +95,7 @@ def test_the_branch_stays_for_the_rest_of_a_run_that_has_just_begun(project: Pro
     assert (project.git.commit("HEAD"), remote_head(project)) == (ours, theirs)
 
 
-def test_a_commit_of_a_person_is_never_put_elsewhere(project: Project) -> None:
+def test_a_commit_of_a_person_is_never_moved(project: Project) -> None:
     project.commit({"uv.lock": "version = 1\n# a person's\n"})
     ours = commit(project)
     theirs = project.push_from_elsewhere(OF_ANOTHER)
@@ -117,7 +117,7 @@ def test_a_lock_with_newer_versions_stays_and_is_no_failure(project: Project) ->
     assert not read_pending(project.site().state_dir).push
 
 
-def test_a_push_between_a_fetch_and_a_push_is_no_failure(project: Project) -> None:
+def test_a_push_of_another_host_after_the_fetch_is_no_failure(project: Project) -> None:
     ours = commit(project)
     again = project.path.parent / "again"
     elsewhere = project.elsewhere

@@ -201,7 +201,7 @@ ELSEWHERE = 'mount --bind "$0/opt" /opt && mount --bind "$0/bin" /usr/local/bin 
 
 
 def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tmp_path: Path) -> None:
-    """No releaser, no uv, and no network are there: the file starts itself, and puts releaser on PATH."""
+    """The host has no releaser, no uv and no network: the file starts by itself, and puts releaser on PATH."""
     name, home = built.site.path.name, tmp_path / "home"
     site = tmp_path / "srv" / name
     dead, foreign = (site.with_name(f".{name}.{PREFIX}{letter * 8}") for letter in "ab")
@@ -448,7 +448,9 @@ def test_a_host_that_may_not_push_goes_back_from_a_bundle_and_forward_again(
     assert builder.remote_head() == builder.head()
 
 
-def test_a_builder_refuses_on_request_what_is_not_the_remote_head(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_builder_refuses_on_request_a_commit_that_is_not_the_remote_head(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
     builder = make_site.adopted("1.1.0")
     create, file = ("--only-remote-head", "--no-installer", "-o"), tmp_path / "site.bundle"
     builder.push_from_elsewhere({"uv.lock": builder.lock_text() + "\n"})

@@ -134,8 +134,8 @@ def test_an_error_of_a_part_is_a_line_of_it() -> None:
         assert doctor._try(partial(part, error)) == (["first", line], False)
 
 
-def test_a_file_that_is_cut_off_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person would send half of it."""
+def test_a_report_that_is_cut_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a person could send half a report."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

@@ -74,7 +74,7 @@ def test_an_update_meanwhile_goes_live_on_the_present_python_and_the_next_rebuil
     assert ready not in states(site)  # of no use any more
 
 
-def test_failed_tests_on_the_next_python_concern_nobody_else(make_site: SiteFactory) -> None:
+def test_failed_tests_on_the_next_python_put_nothing_on_hold(make_site: SiteFactory) -> None:
     site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD})
     old, new = need_python("3.12").version, need_python("3.13").version
     site.push_commit("Stay", {".python-version": "3.12\n"})

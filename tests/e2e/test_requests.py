@@ -26,7 +26,7 @@ def request(site: SampleSite, action: str, **more: str) -> str:
 
 
 def taken(site: SampleSite) -> list[Any]:
-    """Run the requests that wait, and return what became of each."""
+    """Carry out the waiting requests, and return the result of each."""
     found: list[Any] = site.json("run-requests")
     return found
 
@@ -80,7 +80,7 @@ def test_each_request_is_carried_out_once_and_says_who_made_it(make_site: SiteFa
     )  # fmt: skip
 
 
-def test_a_package_is_updated_though_the_pause_lasts_and_a_wrong_name_says_so(make_site: SiteFactory) -> None:
+def test_a_package_is_updated_during_a_pause_and_an_unknown_name_is_reported(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0")
     opened(site)
     site.releaser("pause", check=0)
@@ -109,7 +109,7 @@ def test_a_request_that_was_cut_off_is_not_repeated_and_an_open_directory_is_ign
     assert ignored in site.releaser("status").stdout
 
 
-def test_the_line_for_cron_runs_the_requests_of_all_sites_and_says_nothing_without_any(make_site: SiteFactory) -> None:
+def test_the_line_for_cron_runs_the_requests_of_all_sites_and_is_silent_without_any(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0")
     opened(site)
     sites = site.outer.parent / "sites.toml"

@@ -10,7 +10,7 @@ MIRROR = ".s3/wheels/python"
 
 
 def test_a_project_gets_its_first_lock_from_s3(make_site: SiteFactory, tmp_path: Path) -> None:
-    """All its packages are there alone, and nobody has filled the mirror before."""
+    """Its packages are only in S3, and the mirror is empty."""
     site = make_site()
     with s3_server(tmp_path) as s3:
         site.env |= s3.env

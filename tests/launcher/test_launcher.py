@@ -136,7 +136,9 @@ def partly_removed(place: Place, new: RealPython) -> None:
 
 
 @pytest.mark.parametrize("lose", [exchanged, gone, other_version_at_its_path, partly_removed])
-def test_it_survives_the_loss_of_its_python(place: Place, pythons: tuple[RealPython, RealPython], lose: object) -> None:
+def test_releaser_survives_the_loss_of_its_python(
+    place: Place, pythons: tuple[RealPython, RealPython], lose: object
+) -> None:
     assert callable(lose)
     lose(place, pythons[1])
     done = place.start("update")
@@ -183,7 +185,7 @@ NO_PYTHON = (
         ),
     ],
 )
-def test_it_says_what_to_do_when_it_cannot_build(
+def test_a_build_that_fails_says_which_command_to_run(
     place: Place, pythons: tuple[RealPython, RealPython], spoil: object, said: str
 ) -> None:
     assert callable(spoil)
@@ -210,7 +212,7 @@ def open_place(uv: Path, pythons: tuple[RealPython, RealPython]) -> Iterator[Pla
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_is_given_the_command(open_place: Place, pythons: tuple[RealPython, RealPython]) -> None:
+def test_another_user_gets_the_command_for_root(open_place: Place, pythons: tuple[RealPython, RealPython]) -> None:
     place = open_place
     place.exchange(pythons[1])
     become = ("setpriv", "--reuid=65534", "--clear-groups")
@@ -224,7 +226,7 @@ def test_another_user_is_given_the_command(open_place: Place, pythons: tuple[Rea
     assert place.start().stdout == shown(place, "1.0", "3.13")
 
 
-def test_two_starts_at_once_build_it_once(place: Place, pythons: tuple[RealPython, RealPython]) -> None:
+def test_two_starts_at_once_build_one_environment(place: Place, pythons: tuple[RealPython, RealPython]) -> None:
     place.exchange(pythons[1])
     with ThreadPoolExecutor(3) as pool:
         ended = list(pool.map(lambda _: place.start("update"), range(3)))
@@ -287,7 +289,7 @@ def test_a_venv_becomes_an_installation(tmp_path: Path, uv: Path, pythons: tuple
     assert not (place.home / "pyvenv.cfg").exists()
 
 
-def test_a_directory_of_others_is_refused(tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "manage.py").touch()
     before = snapshots.tree(tmp_path)
@@ -304,7 +306,7 @@ def test_an_installation_that_fails_changes_nothing(place: Place) -> None:
     assert place.start().stdout == shown(place, "1.0", "3.11")
 
 
-def test_a_link_never_replaces_a_file_of_others(place: Place, tmp_path: Path) -> None:
+def test_a_link_never_replaces_another_file(place: Place, tmp_path: Path) -> None:
     program = f"{place.home}/bin/releaser"
     links = tmp_path / "links"
     links.mkdir()
@@ -331,11 +333,11 @@ def test_a_link_never_replaces_a_file_of_others(place: Place, tmp_path: Path) ->
         (["a-1-1-cp311.cp312-none-linux_x86_64.whl"], ["3.11", "3.12"]),
     ],
 )
-def test_it_knows_the_pythons_that_wheels_are_for(wheels: list[str], pythons: list[str]) -> None:
+def test_the_pythons_of_a_set_of_wheels_are_known(wheels: list[str], pythons: list[str]) -> None:
     assert install.supported(wheels) == pythons
 
 
-def test_it_has_wheels_for_each_python_and_extra_of_the_project() -> None:
+def test_the_launcher_knows_each_python_and_extra_of_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [one.rpartition(" ")[2] for one in project["classifiers"] if "Python :: 3." in one]
     assert list(install.PYTHONS) == named

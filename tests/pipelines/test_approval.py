@@ -207,7 +207,7 @@ def test_an_approved_release_goes_live_at_the_next_opening_and_waits_again_witho
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_what_a_cut_off_approve_left_is_finished_by_the_next(
+def test_the_next_approve_finishes_one_that_was_cut_off(
     site: Site, ready: Release, monkeypatch: pytest.MonkeyPatch, on: bool
 ) -> None:
     if not on:

@@ -37,7 +37,7 @@ def window(first: float, last: float) -> str:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    """A site for which the window is closed; that of its own packages is open, and that of others is not."""
+    """A site whose window is closed; the window of its own packages is open, the one of others is not."""
     root = tmp_path / "outer" / "site"
     root.mkdir(parents=True)
     (root / "pyproject.toml").write_text('[project]\nname = "site"\n', encoding="utf-8")
@@ -47,7 +47,7 @@ def site(tmp_path: Path) -> Site:
 
 
 def waiting(waits: tuple[PackageWait, ...]) -> dict[str, str]:
-    """Return what waits, with the time until it may go up in hours, or why not."""
+    """Return the packages that wait, each with the hours until its window opens, or with the reason."""
     hours = ((one, one.until and round((one.until - NOW) / timedelta(hours=1))) for one in waits if one.reason)
     return {one.packages: f"{one.by} {until or ''}".strip() for one, until in hours}
 
@@ -131,7 +131,7 @@ def test_a_pause_comes_first(site: Site) -> None:
         ({"beta": ("1", "")}, False, []),
     ],
 )
-def test_a_release_waits_for_the_last_window_of_what_it_moves(
+def test_a_release_waits_for_the_last_window_of_its_packages(
     moved: dict[str, tuple[str, str]], is_down: bool, waits: list[str]
 ) -> None:
     known = (

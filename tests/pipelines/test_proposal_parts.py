@@ -30,7 +30,7 @@ CHAIN: Index = {**A_NEEDS_B, "b": {"1.0": {}, "1.1": {"c": "1.1"}}}
         (A_NEEDS_B, (("web", ("b", "c")),), {"web": "abc"}),
     ],
 )  # fmt: skip
-def test_what_cannot_be_installed_alone_is_proposed_together(
+def test_upgrades_that_cannot_be_installed_alone_are_proposed_together(
     tmp_path: Path, index: Index, groups: Any, expected: dict[str, str]
 ) -> None:
     settings = ProposalSettings(propose="package", propose_groups=groups)
@@ -52,7 +52,7 @@ def test_what_cannot_be_installed_alone_is_proposed_together(
         ("a\x1b[31m\tb", "a b"),
     ],
 )
-def test_a_changelog_makes_no_forge_act(line: str, expected: str) -> None:
+def test_no_forge_acts_on_a_changelog(line: str, expected: str) -> None:
     assert quote(line) == expected
 
 

@@ -27,7 +27,7 @@ def test_a_proposal_that_waits_for_review_is_no_alarm() -> None:
     assert "1 proposal to review" in [one.text for one in shown(status, Pending)]
 
 
-def test_proposals_and_what_waits_are_listed_with_the_command_that_brings_them_on() -> None:
+def test_proposals_and_waiting_upgrades_are_listed_with_their_commands() -> None:
     waits = Proposal(name="pillow", waits="`propose_limit` permits 1 open proposal")
     status = changed(
         WELL.status,

@@ -1,4 +1,4 @@
-"""Taking up requests: which, in which order, and what is noted of them; the runs themselves are not made here."""
+"""Taking up requests: which of them, in which order, and their records. No run takes place here."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def report_of(request: Request, exit_code: int) -> RunReport:
 
 
 def carried_out(site: Site, exit_code: int = 0) -> tuple[tuple[Taken, ...], list[Request]]:
-    """Take up what waits, with runs that only note their parameters."""
+    """Take up the waiting requests, with runs that only note their parameters."""
     runs: list[Request] = []
 
     def perform(request: Request, wanted: Wanted, _: datetime) -> RunReport:
@@ -101,7 +101,7 @@ def test_an_interrupt_leaves_the_others_waiting_and_starts_no_update(site: Site)
         take_up_before(Request(path=site.project.checkout, environ={}, command="update"))
 
 
-def test_nothing_is_taken_while_another_run_is_in_progress_or_takes_requests(site: Site) -> None:
+def test_no_request_is_taken_while_another_run_is_in_progress_or_takes_requests(site: Site) -> None:
     ask(site, "update")
     with mock.patch.object(run_lock, "find_running", return_value=mock.Mock()):
         assert carried_out(site) == ((), [])

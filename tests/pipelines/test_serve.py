@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_leaves_no_request(directory: Path, name: str) -> None:
+def test_a_refused_form_leaves_no_request(directory: Path, name: str) -> None:
     changed, headers, code = REFUSED[name]
     browser, hidden = inside(server(directory))
     answer = browser.post("/requests", data={**hidden, "action": "update", **changed}, headers=headers)

@@ -66,7 +66,7 @@ def test_it_goes_live_in_the_next_window_or_with_the_next_update(
         ),
     ],
 )
-def test_one_that_a_person_rebuilds_goes_live_on_request_alone(
+def test_a_rebuild_for_tests_only_goes_live_on_request_alone(
     tmp_path: Path, choice: dict[str, Any], reason: str, request_: str
 ) -> None:
     log, facts = a_log(), SimpleNamespace(choice=Choice(python=Path("/python"), version="3.13.1", **choice))

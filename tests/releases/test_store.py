@@ -276,7 +276,7 @@ def test_a_release_that_waits_is_taken_if_it_was_tested_with_the_same_and_is_new
     assert store.snapshot().find_ready(key, lock, configuration) == (ready if is_taken else None)
 
 
-def test_a_release_that_waits_for_a_person_is_none_that_an_update_takes_up(store: ReleaseStore) -> None:
+def test_no_update_takes_up_a_release_that_waits_for_a_person(store: ReleaseStore) -> None:
     live(store, 1)
     other, newer = built(store, 2), built(store, 3, python="3.13.1")
     store.record_waiting(other, "it needs approval", keeps=True)

@@ -61,14 +61,14 @@ def test_sites_with_the_same_reason_share_a_row() -> None:
     ]
 
 
-def test_a_package_of_all_sites_does_not_name_each() -> None:
+def test_a_package_of_all_sites_names_none_of_them() -> None:
     answers = [site(path, installed("django", "5.2.1")) for path in ("/srv/a", "/srv/b")]
     assert [row[-1] for row in shown("packages", answers)[0]] == ["all 2"]
     assert [row[-1] for row in shown("packages", answers[:1])[0]] == ["a"]
 
 
 @pytest.mark.parametrize("command", ["packages", "outdated"])
-def test_a_site_that_fails_or_says_something_else_is_named_below(command: str) -> None:
+def test_a_site_without_a_readable_answer_is_named_below_the_table(command: str) -> None:
     failed = site("/srv/a", code=4, errors=("releaser: the index cannot be reached", "  what to do: wait"))
     strange = site("/srv/b", {"no": "package"})
     assert shown(command, [failed, strange]) == (

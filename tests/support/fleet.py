@@ -66,7 +66,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def running(self, *words: str, **given: Any) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
-        """Run playbooks beside the block; give the process, and what tells what it has printed."""
+        """Run playbooks during the block; yield the process, and a function that returns its output so far."""
         log, argv = self.bundle.with_name("running.log"), self.words(*words, **given)
         with open(log, "wb") as file:
             process = subprocess.Popen(argv, cwd=PLAYBOOKS, env=self.env(), stdout=file, start_new_session=True)
@@ -81,7 +81,7 @@ class Fleet:
             sys.stdout.write(log.read_text(encoding="utf-8"))
 
     def env(self) -> dict[str, str]:
-        """Return the environment of playbooks; each worker has a session of its own, and is found by a mark in it."""
+        """Return the environment of playbooks, with a mark: each worker has its own session, and is found by it."""
         env = self.builder.environment({"ANSIBLE_HOME": str(self.bundle.parent / "ansible"), "ANSIBLE_NOCOLOR": "1"})
         env[MARK] = str(self.bundle)
         return env | {"PATH": f"{PROGRAMS}:{env['PATH']}", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.hosts.base / "c")}
@@ -128,13 +128,13 @@ class Fleet:
         self.builder.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(place / "tools")}
 
     def pointer(self) -> dict[str, Any]:
-        """Return what the channel says."""
+        """Return the pointer of the channel."""
         place = ("--at", self.channel.parent, "--signers", self.signers)
         found: dict[str, Any] = self.builder.json("channel show", self.channel.name, *place)
         return found
 
     def versions(self) -> str:
-        """Return the version of alpha on each host, of which the last number tells."""
+        """Return the minor version of alpha on each host, one digit each."""
         return "".join(one.version("alpha").split(".")[1] for one in self.hosts.all)
 
     def digests(self) -> set[str]:
@@ -160,7 +160,7 @@ def made(factory: SiteFactory, base: Path, count: int, *, small: int | None = No
             (one.outer / ".env").write_text(SETTINGS.format(outer=one.outer), encoding="utf-8")
             (one.outer / "health").write_text(HEALTH, encoding="utf-8")
             (one.outer / "health").chmod(0o755)
-        # It may read the repository, and not write to it.
+        # The last host may read the repository, but not write to it.
         builder.git("-C", found.all[-1].site, "remote", "set-url", "--push", "origin", "/nowhere")
         for one in found.all:
             one.give()
@@ -173,7 +173,7 @@ def made(factory: SiteFactory, base: Path, count: int, *, small: int | None = No
 
 @contextlib.contextmanager
 def _small_disk(place: Path) -> Iterator[None]:
-    """Let a directory be a disk of its own."""
+    """Mount a small disk on a directory."""
     place.mkdir(parents=True)
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=160m", "releaser-test", place])
     try:

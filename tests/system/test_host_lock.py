@@ -11,7 +11,7 @@ from releaser.system.host_lock import one_at_a_time
 WAIT = 60.0
 
 
-def test_those_that_name_the_same_take_turns_and_others_do_not_wait(tmp_path: Path) -> None:
+def test_runs_for_the_same_subject_take_turns_and_others_do_not_wait(tmp_path: Path) -> None:
     environ, done = {"HOME": str(tmp_path)}, list[str]()
 
     def work(subject: str) -> threading.Thread:
