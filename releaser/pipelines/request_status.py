@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from releaser.core.request import Wanted
 from releaser.core.status import Alarm, Line, Look, Pending, Remark, Shows, StatusSection
-from releaser.releases.requests import Requests, TakenRequest, find_unsafe, read_taken
+from releaser.releases.requests import Requests, TakenRequest, Waiting, decode, find_unsafe, read_taken
 from releaser.site.ownership import Ownership
 from releaser.site.request_settings import request_directory
 from releaser.system.words import plural, show_time
 
 _SHOWN = 5  # requests
+
+
+def _may_be_for(project: str, one: Waiting) -> bool:
+    wanted = decode(one.content or b"", Wanted)
+    return wanted is None or wanted.project == project
 
 
 class RequestStatus(StatusSection):
@@ -20,7 +26,7 @@ class RequestStatus(StatusSection):
     request_dir: str = ""
     #: Why it takes none from there; empty if it does.
     requests_refused: str = ""
-    #: The number of requests in that directory.
+    #: The number of requests for this site in that directory.
     requests_waiting: int = 0
     #: The last requests that were taken, newest first.
     requests: tuple[TakenRequest, ...] = ()
@@ -34,7 +40,7 @@ class RequestStatus(StatusSection):
         if refused is None:
             try:
                 with Requests(directory) as place:
-                    waiting = len(place.waiting())
+                    waiting = sum(_may_be_for(str(at.site.project.checkout), one) for one in place.waiting())
             except OSError:  # another user than the owner asks
                 waiting = 0
         return cls(
@@ -52,6 +58,10 @@ class RequestStatus(StatusSection):
         if self.requests_waiting:
             yield Pending(plural(self.requests_waiting, "request"), 5)
         for one in self.requests[:1]:
-            result = f"{one.result}: {one.headline}" if one.result else "not ended"
+            result = (
+                f"{one.result}: {one.headline}"
+                if one.result
+                else "its run has not ended; if no run is in progress, it was cut off: ask again"
+            )
             at = show_time(datetime.fromisoformat(one.at))
             yield Remark(f"last request: {one.what}, {at}, by {one.by}: {result}", 45)

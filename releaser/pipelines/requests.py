@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.due import find_delay
 from releaser.core.request import RequestedSection, RequestKind, Wanted, find_flaw, request_kinds
-from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, refuse_any
+from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, refuse, refuse_any
 from releaser.pipelines.session import Request
 from releaser.releases.requests import (
     OLDEST,
@@ -57,15 +57,19 @@ class Taken(Frozen):
 def take_up(request: Request) -> tuple[Taken, ...]:
     """Carry out the requests that wait for a site, oldest first, and return them with their reports.
 
-    Takes none while another run is in progress, whose end it awaits as long as `request` says, and none as another user
-    than the owner. Raises PreflightError if the directory is unsafe, and OSError.
+    Takes none while another run is in progress, whose end it awaits as long as `request` says. Raises PreflightError if
+    the directory is unsafe, or for another user than the owner, and OSError.
     """
     site = find_site(request.path, request.environ)
     directory = request_directory(site)
-    is_mine = Ownership.of(site.project.checkout).owner == os.geteuid()
-    if directory is None or not is_mine or not site.project.releases.is_dir():
+    if directory is None or not site.project.releases.is_dir():
         return ()
-    refuse_any(find_unsafe(directory, os.geteuid()))
+    owner = Ownership.of(site.project.checkout).owner
+    if owner != os.geteuid():
+        name = name_of(owner) or f"uid {owner}"
+        message = f"only {name}, the owner of {site.project.checkout}, carries out requests"
+        refuse("requests-of-owner", message, f"Run `sudo -u {name} releaser run-requests`.")
+    refuse_any(find_unsafe(directory, owner))
     found: list[Taken] = []
     with _alone(site, request.wait) as is_alone, Requests(directory) as place:
         for one, wanted in _each(place, site, found) if is_alone else ():

@@ -245,7 +245,8 @@ class _Page:
             if not session.get("has_key"):
                 abort(403, "Open the address that `releaser serve` printed: it contains the key.")
             return ""
-        name = one_line(request.headers.get(self.door.header, ""), limit=100).strip()
+        sent = request.headers.get(self.door.header, "").encode("latin-1", "replace")  # as WSGI has decoded it
+        name = one_line(sent.decode(errors="replace"), limit=100).strip()
         if not name:
             abort(403, f"The proxy has named no user in the header {self.door.header}.")
         return name

@@ -10,8 +10,9 @@ from filelock import FileLock
 
 from releaser.core import request as kinds
 from releaser.core.request import RequestedSection, RequestKind, Wanted
-from releaser.errors import Interrupted, UsageError
+from releaser.errors import Interrupted, PreflightError, UsageError
 from releaser.pipelines import requests
+from releaser.pipelines.request_status import RequestStatus
 from releaser.pipelines.requests import Taken, take_up, take_up_before
 from releaser.pipelines.session import Request
 from releaser.releases.pause import PAUSE, Pause
@@ -108,6 +109,22 @@ def test_no_request_is_taken_while_another_run_is_in_progress_or_takes_requests(
     (site.state_dir / run_lock.DIRECTORY).mkdir(parents=True, exist_ok=True)
     with FileLock(site.state_dir / run_lock.REQUESTS):
         assert carried_out(site) == ((), [])
+    assert len(carried_out(site)[1]) == 1
+
+
+def test_a_site_counts_only_its_own_requests(site: Site) -> None:
+    ask(site, "update")
+    leave(site.project.outer.parent / "requests", Wanted(project="/srv/other", action="update"))
+    status = RequestStatus.look(mock.Mock(site=site))
+    assert isinstance(status, RequestStatus)
+    assert status.requests_waiting == 1
+
+
+def test_another_user_than_the_owner_gets_the_reason(site: Site) -> None:
+    ask(site, "update")
+    stranger = mock.Mock(of=mock.Mock(return_value=mock.Mock(owner=54321)))
+    with mock.patch.object(requests, "Ownership", stranger), pytest.raises(PreflightError, match="only uid 54321"):
+        carried_out(site)
     assert len(carried_out(site)[1]) == 1
 
 
