@@ -84,12 +84,16 @@ def test_a_package_is_updated_during_a_pause_and_an_unknown_name_is_reported(mak
     site = make_site.adopted(due="1.1.0")
     opened(site)
     site.releaser("pause", check=0)
+    packages = '{alpha = {publish = "branch"}}'
+    request(site, "update-package", name="alpha")
+    site.releaser("run-requests", env={"RELEASER_PACKAGES": packages}, check=0)
+    assert site.live_version("alpha") == "1.0.0"  # it needs a review, which no click replaces
     request(site, "update-package", name="nothing-of-that-name")
     request(site, "update-package", name="alpha")
     finished = site.releaser("run-requests", check=10)
     assert "request refused: update this package now nothing-of-that-name" in finished.stderr
     assert site.live_version("alpha") == "1.1.0"
-    assert [one["result"] for one in site.json("status")["requests"]] == ["updated", "refused"]
+    assert [one["result"] for one in site.json("status")["requests"]] == ["updated", "refused", "no-changes"]
 
 
 def test_a_request_that_was_cut_off_is_not_repeated_and_an_open_directory_is_ignored(make_site: SiteFactory) -> None:

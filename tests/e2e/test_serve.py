@@ -93,7 +93,7 @@ def test_a_click_on_update_now_is_taken_up_by_the_next_run(templates: Templates,
             # A form of another site does not get there, although the browser has the cookie.
             browser.evaluate("document.querySelectorAll('[name=token]').forEach(one => one.value = 'guessed')")
             click(browser, "button[value=update]")
-            assert "not of this page" in browser.evaluate("document.body.innerText")
+            assert "from another page" in browser.evaluate("document.body.innerText")
             assert list(directory.iterdir()) == []
     finally:
         shutil.rmtree(base)
