@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _LONGEST = 300  # characters of a line
+_TREE = "Releaser-Tree"
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,19 @@ def write_message(site: Site, log: RunLog, release: Release, *, name: str) -> st
         *_list_notes(site, release),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines)
+
+
+def sign(message: str, tree: str) -> str:
+    """Return the message of a proposal whose commit has this tree, as `is_signed` finds it."""
+    return f"{message}\n\n{_TREE}: {tree}"
+
+
+def is_signed(message: str, tree: str) -> bool:
+    """True if releaser made the commit with this message and tree, on this host or on another one.
+
+    A person who changes the files, or puts them on top of others, changes the tree.
+    """
+    return message.strip().rpartition("\n\n")[2] == f"{_TREE}: {tree}"
 
 
 def _title(changes: list[Change], name: str) -> str:

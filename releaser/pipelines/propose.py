@@ -29,7 +29,7 @@ from releaser.locks.lock import Change, list_introduced
 from releaser.pipelines.decide import decide, explain_no_retry, find_rebuild_reason, refuse_unusable_live
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.proposal_message import write_message
+from releaser.pipelines.proposal_message import is_signed, sign, write_message
 from releaser.pipelines.proposal_parts import Part, list_parts
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, run_session
@@ -57,6 +57,7 @@ from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
+from releaser.tools.git_state import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunReport
     from releaser.site.site import Site
+
+
+_SEEN = f"{OURS}proposal"  # the reference to a proposal without a record
 
 
 def propose(request: Request, *, force: bool = False) -> RunReport:
@@ -268,7 +272,8 @@ class _Round:
         for part in parts:
             one = entries.get(part.name, Proposal(name=part.name))
             branch, target = branch_of(self.site, part.name), self.site.branch
-            entries[part.name] = replace(one, remote=self.remote, branch=branch, target=target)
+            one = replace(one, remote=self.remote, branch=branch, target=target)
+            entries[part.name] = replace(one, before=self._find_lost(one))
         found = [_refresh(one, self.heads.get(one.branch, "")) for one in entries.values()]
         for one in found:
             if one.others and one.others != entries[one.name].others:
@@ -276,6 +281,20 @@ class _Round:
             if one.declined:
                 _keep(self.site, one.release, "")
         note_proposals(self.site.state_dir, replace(known, entries=tuple(sorted(found, key=lambda one: one.name))))
+
+    def _find_lost(self, one: Proposal) -> str:
+        """Return releaser's earlier commit on the branch, which a site without a record of it has on the remote alone.
+
+        So each run of a pipeline goes on with the proposals of the last one, although it starts in a fresh checkout.
+        """
+        if one.commit or one.before or one.branch not in self.heads:
+            return one.before
+        try:
+            commit = self.git.fetch(self.remote, one.branch, into=_SEEN)
+            is_own = is_signed(self.git.message(commit), self.git.tree_and_parents(commit)[0])
+        except ToolError:
+            return ""
+        return commit if is_own and commit == self.heads[one.branch] else ""
 
     def _report_others(self, known: Proposal) -> None:
         """Report once that the branch has commits of other people, as long as these stay."""
@@ -463,8 +482,11 @@ def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: s
                 export_lock(site, step)
             paths = [os.path.relpath(site.project.lock, site.project.root)]
             paths += [export] if export and not site.git.ignores(export) else []
-            site.git.commit_only(paths, write_message(site, log, release, name=known.name))
+            tree = site.git.stage(paths)
+            site.git.commit_only(paths, sign(write_message(site, log, release, name=known.name), tree))
             commit = site.git.commit("HEAD")
+            if _is_same_commit(site, commit, remote_commit):
+                commit = remote_commit
             step.says(commit[:12])
         proposal = replace(
             known,
@@ -482,6 +504,13 @@ def _commit(work: Workspace, release: Release, known: Proposal, remote_commit: s
         message = f"the lock could not be committed for {known.branch}: {error}"
         raise BuildError(message, "Check free space and permissions; the next run tries again.") from error
     return proposal
+
+
+def _is_same_commit(site: Site, commit: str, remote_commit: str) -> bool:
+    """True if the remote has a commit with these files on top of the same commit: pushing another one has no use."""
+    if not remote_commit or not site.git.has_commit(remote_commit):
+        return False
+    return site.git.tree_and_parents(commit) == site.git.tree_and_parents(remote_commit)
 
 
 def _push(work: Workspace, known: Proposal) -> None:

@@ -38,12 +38,12 @@ _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 class Git(GitReader):
     """The checkout at `root`, with methods that change it or its repository. Every method raises ToolError."""
 
-    def fetch(self, remote: str, branch: str) -> str:
-        """Fetch `branch` and return its commit; the checkout does not move."""
+    def fetch(self, remote: str, branch: str, *, into: str = FETCHED) -> str:
+        """Fetch `branch` into a reference and return its commit; the checkout does not move."""
         # FETCH_HEAD would be made under the umask, so that another user of the group could no longer fetch.
         words = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
-        self._change(*words, remote, f"+refs/heads/{branch}:{FETCHED}")
-        return self.commit(FETCHED)
+        self._change(*words, remote, f"+refs/heads/{branch}:{into}")
+        return self.commit(into)
 
     def set_reference(self, name: str, commit: str) -> None:
         """Set one of releaser's references to a commit."""
@@ -308,6 +308,11 @@ class Git(GitReader):
         with self._signing():
             self._change(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
+
+    def stage(self, paths: Sequence[str]) -> str:
+        """Stage these paths as they are in the checkout, and return the tree that a commit of the index would have."""
+        self._change("add", "--", *paths)
+        return self._change("write-tree").stdout.strip()
 
     def put_on_top(self, commit: str, onto: str, paths: Collection[str]) -> str:
         """Repeat a commit on top of `onto`, with its files at these paths alone; return the new commit.

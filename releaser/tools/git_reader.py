@@ -229,6 +229,10 @@ class GitReader(Frozen):
         """Return the whole message of a commit."""
         return self._run("show", "--no-patch", "--format=%B", commit).stdout
 
+    def tree_and_parents(self, commit: str) -> list[str]:
+        """Return the ids of the tree of a commit, and of its parents."""
+        return self._run("show", "--no-patch", "--format=%T %P", commit).stdout.split()
+
     def is_ancestor(self, old: str, new: str) -> bool:
         """True if `new` contains all commits of `old`; False if one is missing here."""
         return self._run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,24 @@ def test_the_first_job_installs_the_packages_and_the_others_unpack_them(
     assert (place / ".venv" / "mine").exists()
     shutil.copytree(place, elsewhere := tmp_path / "elsewhere")
     assert f"but this job runs in {elsewhere}" in refused(unpack(cwd=elsewhere))
+
+
+def test_a_checkout_that_an_earlier_pipeline_used_gets_the_packages_of_its_own_lock(
+    site: SampleSite, job: Job, tmp_path: Path
+) -> None:
+    """Some runners keep the files that git ignores, so the symlink to the packages of another lock."""
+    place = tmp_path / "job" / "site"
+    (place / ".git" / "info").mkdir(exist_ok=True)
+    (place / ".git" / "info" / "exclude").write_text("/releaser-packages/\n/.venv\n", encoding="utf-8")
+    assert job(gitlab_packages).returncode == 0
+    shutil.copytree(site.publish("alpha", "1.1.0").parent, place.parent / "index", dirs_exist_ok=True)
+    run([uv_executable(), "lock", "--upgrade"], cwd=place, env=site.env, check=0)
+    ada = ("-c", "user.name=ada", "-c", "user.email=ada@example.org")
+    run(["git", *ada, "commit", "--quiet", "--all", "--message=News"], cwd=place, env=site.env, check=0)
+    assert job(gitlab_packages).returncode == 0
+    with tarfile.open(place / "releaser-packages" / "packages.tar.gz") as archive:
+        found = {Path(name).name for name in archive.getnames() if name.endswith(".dist-info")}
+    assert {name for name in found if name.startswith("alpha")} == {"alpha-1.1.0.dist-info"}
 
 
 def refused(finished: Finished) -> str:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from releaser.releases.proposal import BRANCH
 from releaser.system.files import VERSION
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
+from tests.support.commands import run, uv_executable
 from tests.support.sites import SampleSite, SiteFactory
 
 PLACE = f"origin/{BRANCH}"
@@ -279,6 +281,39 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
     assert site.json("propose", "--force")["result"] == "no-changes"
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
     assert site.json("propose")["result"] == "proposed"
+
+
+def test_a_site_that_lost_its_state_goes_on_with_its_proposal_but_not_with_commits_of_people(
+    reviewed: Reviewed,
+) -> None:
+    """As each scheduled job of a pipeline, which runs in a fresh checkout."""
+    site = reviewed.site
+
+    def propose_from_nothing() -> dict[str, Any]:
+        shutil.rmtree(site.state_dir)
+        site.link.unlink()
+        run([uv_executable(), "sync", "--quiet", "--frozen"], cwd=site.path, env=site.env, check=0)
+        site.releaser("init", "--force", check=0)
+        report: dict[str, Any] = site.json("propose")
+        return report
+
+    site.releaser("propose", check=0)
+    first = reviewed.tip()
+    assert (propose_from_nothing()["result"], reviewed.tip()) == ("proposed", first)  # without another commit
+    site.publish("beta", "1.1.0")
+    assert propose_from_nothing()["result"] == "proposed"
+    second = reviewed.tip()
+    assert ("beta: 1.0.0 -> 1.1.0" in reviewed.message(BRANCH), second != first) == (True, True)
+    silent(site.releaser("propose"))
+    reviewed.git(f"checkout --quiet -B {BRANCH} {PLACE}")
+    (reviewed.clone / "uv.lock").write_text("edited", encoding="utf-8")
+    for commit in ("commit --quiet --all --amend --no-edit", "commit --quiet --allow-empty -m Mine"):
+        site.git("-C", reviewed.clone, *commit.split())
+        site.git("-C", reviewed.clone, "push", "--quiet", "--force", "origin", BRANCH)
+        theirs = reviewed.tip()
+        report = propose_from_nothing()
+        assert (report["result"], reviewed.tip()) == ("no-changes", theirs)
+        assert any(theirs[:12] in one for one in report["problems"])
 
 
 def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> None:
