@@ -23,9 +23,9 @@ def main():
         print("usage: python3 FILE --into DIRECTORY (--signers FILE | --unsigned)")
         print("       python3 FILE --only-releaser LINK")
         return
-    alone = words[:1] == ["--only-releaser"] and len(words) == 2
+    only_releaser = words[:1] == ["--only-releaser"] and len(words) == 2
     home = os.path.join(os.path.expanduser("~"), ".local", "share", "releaser", "installed")
-    if os.geteuid() == 0 and not alone:
+    if os.geteuid() == 0 and not only_releaser:
         home = "/opt/releaser-bundled"  # which every user can read
     with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
         manifest = json.loads(archive.read("manifest.json"))
@@ -55,21 +55,21 @@ def main():
                 if here not in there:
                     advice = "Start the file with one of these. " + advice
                 sys.exit("error: releaser cannot be installed in %s with Python %s (%s): the bundle has releaser for "
-                         "Python %s on %s. %s Or install releaser otherwise, and run `releaser bundle install %s`"
+                         "Python %s on %s. %s Or install releaser another way, and run `releaser bundle install %s`"
                          % (home, here, error, " and ".join(there), manifest["platform"], advice, file))
-    link = words[1] if alone else default_link()
+    link = words[1] if only_releaser else default_link()
     program, before = os.path.join(home, "bin", "releaser"), os.path.realpath(link)
-    if not alone and os.path.exists(link) and before != os.path.realpath(program):
-        said = "%s exists and was not replaced; the releaser of this bundle is %s" % (link, program)
+    if not only_releaser and os.path.exists(link) and before != os.path.realpath(program):
+        message = "%s exists and was not replaced; the releaser of this bundle is %s" % (link, program)
     else:
-        said = link_program(home, link)
-        if os.path.dirname(link) not in os.environ.get("PATH", "").split(os.pathsep) and not alone:
-            said += "; add %s to PATH" % os.path.dirname(link)
-    if not alone:
-        print(said, file=sys.stderr)
+        message = link_program(home, link)
+        if os.path.dirname(link) not in os.environ.get("PATH", "").split(os.pathsep) and not only_releaser:
+            message += "; add %s to PATH" % os.path.dirname(link)
+    if not only_releaser:
+        print(message, file=sys.stderr)
         os.execv(program, ["releaser", "bundle", "install", file, *words])
     if is_new or before != os.path.realpath(program):
-        print(said)
+        print(message)
 
 
 def has_wheels(home, tools):

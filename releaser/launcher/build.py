@@ -69,8 +69,8 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
     with locked(home):
         if only_if_needed and runs(home):  # another process has built it
             return
-        make(home, os.path.join(home, REQUIREMENTS))
-        exchange(home)
+        make_environment(home, os.path.join(home, REQUIREMENTS))
+        put_in_place(home)
     print(f"releaser: its environment was built again, for Python {sys.version.split()[0]}.", file=sys.stderr)
 
 
@@ -96,8 +96,8 @@ def locked(home: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make(home: str, requirements: str) -> None:
-    """Make an environment in `new/venv` that will lie in `venv`, and try it. Raises BuildError and OSError."""
+def make_environment(home: str, requirements: str) -> None:
+    """Make the environment in `new/venv`, and check that releaser starts in it. Raises BuildError and OSError."""
     os.umask(0o022)
     new, wheels = os.path.join(home, "new"), os.path.join(home, "wheels")
     os.mkdir(new)
@@ -117,7 +117,7 @@ def make(home: str, requirements: str) -> None:
     _sync(new)
 
 
-def exchange(home: str) -> None:
+def put_in_place(home: str) -> None:
     """Put the new environment in place, in one step where the file system can do that. Raises OSError."""
     new, venv = os.path.join(home, "new", "venv"), os.path.join(home, "venv")
     if not os.path.lexists(venv):

@@ -21,7 +21,7 @@ from releaser.launcher.build import BuildError
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Programs in the directory of an installation, by their files here. The launcher comes last: it needs the others.
 _PROGRAMS = {"build.py": "build.py", "start.py": "start.py", "build.sh": "build", "launcher.sh": "bin/releaser"}
-_OF_A_VENV = ("include", "lib", "lib64", "pyvenv.cfg", "share")
+_VENV_FILES = ("include", "lib", "lib64", "pyvenv.cfg", "share")
 _GLIBC_STEPS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _BLOCK = re.compile(r"(?ms)^\S.*?(?=^\S|\Z)")
 
@@ -30,8 +30,8 @@ def install(home: str, wheels: Iterable[str], requirements: str = "") -> None:
     """Install releaser into `home`, or another version over it, for the Python that runs this. Needs no network.
 
     `wheels` are files, which `requirements` pins by hash; if that is empty, it is made from the wheels. Until the new
-    environment runs, everything stays as it was. After a kill, install again. A venv in `home` that has releaser, as
-    earlier versions were installed, becomes such an installation. Raises BuildError and OSError.
+    environment runs, everything stays as it was. After a kill, install again. A plain venv in `home` that has releaser
+    becomes such an installation. Raises BuildError and OSError.
     """
     home = os.path.abspath(home)
     _refuse_foreign(home)
@@ -46,7 +46,7 @@ def install(home: str, wheels: Iterable[str], requirements: str = "") -> None:
 
 
 def link_program(home: str, link: str) -> str:
-    """Make `link` lead to the launcher in `home`, and return a sentence about it; a file of others stays.
+    """Make `link` lead to the launcher in `home`, and return a sentence about it; any other file there stays.
 
     Raises OSError.
     """
@@ -180,7 +180,7 @@ def _install(home: str, wheels: Sequence[str], requirements: str) -> None:
             _write(os.path.join(place, os.path.basename(wheel)), wheel)
         with open(made, "w", encoding="utf-8") as file:
             file.write(requirements or pin_wheels(wheels))
-        build.make(home, made)
+        build.make_environment(home, made)
     except BaseException:
         for name in set(os.listdir(place)) - before:
             os.unlink(os.path.join(place, name))
@@ -195,7 +195,7 @@ def _install(home: str, wheels: Sequence[str], requirements: str) -> None:
         os.chmod(f"{target}.new", 0o644 if path.endswith(".py") else 0o755)
         os.replace(f"{target}.new", target)
         if path == "build":  # the launcher needs the environment
-            build.exchange(home)
+            build.put_in_place(home)
     _clean(home, {os.path.basename(wheel) for wheel in wheels})
 
 
@@ -220,7 +220,7 @@ def _clean(home: str, wheels: set[str]) -> None:
         os.unlink(os.path.join(home, "wheels", name))
     share = os.path.join(home, "share")
     if os.path.lexists(os.path.join(home, "pyvenv.cfg")):
-        for path in (os.path.join(home, name) for name in _OF_A_VENV):
+        for path in (os.path.join(home, name) for name in _VENV_FILES):
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             elif os.path.lexists(path):

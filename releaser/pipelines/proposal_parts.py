@@ -122,7 +122,7 @@ class PartOfUpgrade(Upgrade):
         self.part, self.full = part, full
 
     def resolve(self, wanted: Wanted) -> Resolution:
-        """Take its lock."""
+        """Return the resolution with the lock of the part."""
         found = resolve_as_locked(wanted.work, self.part.lock)
         return replace(found, on_hold=self.full.on_hold)
 

@@ -109,7 +109,7 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
 
 
 def _after_merges(known: Proposals, live: Release) -> Iterator[Proposal]:
-    """Yield the proposals; of those that are live, only the commit on the branch."""
+    """Yield the proposals; of a merged one, only the commit on its branch."""
     versions = read_versions(live)
     for one in known.entries:
         yield one.after_merge() if one.is_merged_into(live, versions) else one
@@ -238,7 +238,7 @@ class _Round:
         #: The upgrades that were tested.
         self.changes: list[Change] = []
         #: The number of candidates so far, and the sentences on parts that are not proposed in this run.
-        self.builds, self.quiet = 0, list[str]()
+        self.builds, self.skipped = 0, list[str]()
 
     def propose(self, parts: Sequence[Part]) -> PipelineResult:
         """Build, test and push each part, unless it was proposed before, and delete the branches of other proposals."""
@@ -341,23 +341,23 @@ class _Round:
     def _try_part(self, part: Part) -> None:
         known = self._record(part)
         if known.others:
-            self.quiet.append(known.summary)
+            self.skipped.append(known.summary)
             return
         if self.builds:
             self._clean_tree()
         goal = self.goal if part.source is self.goal.source else self._decide(part)
         if why_not := reason_not_to_build(goal):
             self._record(part, failed=goal.failed.reason if goal.failed is not None else "")
-            self.quiet.append(f"nothing is proposed: {why_not}")
+            self.skipped.append(f"nothing is proposed: {why_not}")
             return
         is_same = _is_same(goal, known)
         if is_same and (known.declined or (known.pushed and self._has_branch(known))):
             _keep(self.site, known.release, "" if known.declined else known.place)
-            self.quiet.append(known.summary)
+            self.skipped.append(known.summary)
             return
         if waits := self._find_wait(part, known):
             self._record(part, waits=waits)
-            self.quiet.append(f"{part.name} waits, as {waits}")
+            self.skipped.append(f"{part.name} waits, as {waits}")
             return
         if not (is_same and self.git.has_commit(known.commit)):
             release = self._build(goal, part)
@@ -422,7 +422,7 @@ class _Round:
             self._note_errors()
             raise first
         else:
-            return PipelineResult(result="no-changes", headline="; ".join(self.quiet) or "nothing is proposed")
+            return PipelineResult(result="no-changes", headline="; ".join(self.skipped) or "nothing is proposed")
         self._note_errors()
         facts = tuple(filter(None, (one.facts for one in known.entries)))
         self.log.add(ProposalSection(proposed=", ".join(one.place for one in self.pushed), proposals=facts))

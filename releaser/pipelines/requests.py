@@ -202,7 +202,7 @@ def _find_newer_delay(site: Site, one: Waiting, kind: RequestKind) -> str:
     """Return the delay that a person has ordered since a request that yields to it; empty without one."""
     delay = find_delay(site) if kind.yields else None
     is_newer = delay is not None and delay.since is not None and delay.since > one.at
-    return f"since that was requested, a person decided otherwise: {delay.reason}" if delay and is_newer else ""
+    return f"a later decision of a person overrules the request: {delay.reason}" if delay and is_newer else ""
 
 
 def _known(site: Site) -> TakenRequests:

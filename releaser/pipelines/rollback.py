@@ -66,7 +66,7 @@ def rollback(
         live = run.store.live_id() or "no release"
         if leaves and live != leaves:
             message = f"{live} is live now, no longer {leaves}, which was live when the rollback was requested"
-            refuse("rollback-overtaken", message, f"Nothing was changed. To leave {live}, ask for a rollback again.")
+            refuse("rollback-overtaken", message, f"Nothing was changed. To leave {live}, request a rollback again.")
         return roll_back(run, to=to, force=force, keep_code=keep_code)
 
     return run_session(request, pipeline, check=lambda site: choose(store_of(site), to))

@@ -251,7 +251,7 @@ def counted(function):
 
 for name in ("replace", "rename"):
     setattr(os, name, counted(getattr(os, name)))
-install.build.exchange = counted(install.build.exchange)
+install.build.put_in_place = counted(install.build.put_in_place)
 install.install(sys.argv[2], sys.argv[3:])
 print("installed")
 """

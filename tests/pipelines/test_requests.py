@@ -147,8 +147,9 @@ def test_a_pause_that_began_after_a_request_overrules_it(site: Site, action: str
     write_state(site.state_dir / PAUSE, Pause(since=datetime.now(UTC) + timedelta(seconds=1), reason="incident"))
     found, runs = carried_out(site)
     assert (runs, found[0].request.result) == ([], "refused")
-    assert "a person decided otherwise: updates are paused until `releaser resume`: incident" in (
-        found[0].request.headline
+    assert (
+        "a later decision of a person overrules the request: updates are paused until `releaser resume`: incident"
+        in (found[0].request.headline)
     )
     ask(site, "rollback", live=LIVE)
     assert len(carried_out(site)[1]) == 1
