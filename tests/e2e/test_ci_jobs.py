@@ -137,9 +137,14 @@ def test_the_first_job_installs_the_packages_and_the_others_unpack_them(
     def unpack(*, cwd: Path = place) -> Finished:
         return run(words, cwd=cwd, env=env)
 
+    releases = (place / live).parents[1]
+    for name in ("earlier/unpacked", "other/manifest.json"):
+        (releases / name).parent.mkdir(parents=True)
+        (releases / name).touch()
     for _ in range(2):  # on a machine that was used before, too
         unpacked = unpack()
         assert (unpacked.returncode, unpacked.stdout.strip()) == (0, str((place / live).resolve())), unpacked
+    assert {one.name for one in releases.resolve().iterdir()} == {Path(live).parent.name, "other"}
     before, lock = os.readlink(place / ".venv"), (place / "uv.lock").read_text(encoding="utf-8")
     (place / "uv.lock").write_text(lock + "\n", encoding="utf-8")
     assert "made from another uv.lock" in refused(unpack())
