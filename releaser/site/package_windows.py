@@ -39,9 +39,11 @@ def read_tables(value: Any) -> tuple[tuple[str, PackageSetting], ...]:
             refuse(_SHAPE)
     if not isinstance(value, dict):
         refuse(_SHAPE)
-    found = []
+    found = list[tuple[str, PackageSetting]]()
     for name, table in value.items():
         (package,) = package_patterns([name]) or refuse("must be names of packages; '' is not one")
+        if any(package == known for known, _ in found):
+            refuse(f"must have one table for {package}, and {name} is another spelling of it")
         try:
             found.append((package, _read_one(table)))
         except ValueError as error:

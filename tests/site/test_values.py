@@ -140,6 +140,7 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (tables_by_package, r"the word live or branch as publish \(for a\)", [{"a": {"publish": "main"}}]),
     (tables_by_package, r"'Sa' is not one \(for a\)", [{"a": {"window": "Sa"}}]),
     (tables_by_package, "must be names of packages", [{"": {"window": "Sat"}}, {"a b": {"window": "Sat"}}]),
+    (tables_by_package, "must have one table for a-b", [{"a-b": {"window": "Sat"}, "A_b": {"publish": "branch"}}]),
     (values.count, "must be a whole number", [-1, 1.0, True, " 12 ", "", "-1", "1.5", "²", "٣"]),
     (values.port, "must be a port", [65536]),
     (values.port, "must be a whole number", ["x"]),
