@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import getpass
 import hashlib
@@ -64,6 +65,11 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
     if only_if_needed and runs(home):
         return
     if not os.access(home, os.W_OK):
+        if os.statvfs(home).f_flag & os.ST_RDONLY:
+            raise BuildError(
+                f"{GONE}, but the file system of {home} is read-only",
+                f"Make it writable (`findmnt --target {shlex.quote(home)}` shows it), and run `sudo {_command(home)}`.",
+            )
         message = f"{GONE}, but {_user()} may not write {home}"
         raise BuildError(message, f"Run `sudo {_command(home)}`, then the same command again.")
     with locked(home):
@@ -172,6 +178,8 @@ def _run(uv: str, *words: str, cwd: str) -> None:
         raise BuildError(f"{FAILED}: uv took more than {_LIMIT} s", "Run the same command again.") from None
     if done.returncode:
         last = " ".join(done.stdout.split())[-600:]
+        if os.strerror(errno.ENOSPC) in last:
+            raise BuildError(f"{FAILED}: uv reports: {last}", "Free some space, then run the same command again.")
         raise BuildError(f"{FAILED}: uv reports: {last or done.returncode}", _REINSTALL)
 
 

@@ -8,7 +8,6 @@ _AGAIN = "_RELEASER_BUILT"
 
 
 def start(home: str) -> None:
-    sys.path[:1] = []  # the directory of this file
     sys.argv[0] = os.path.join(home, "bin", "releaser")
     try:
         from releaser.__main__ import main
@@ -20,7 +19,7 @@ def start(home: str) -> None:
             sys.exit(3)
         os.environ[_AGAIN] = "1"
         python = os.path.join(home, "venv", "bin", "python")
-        os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:]])
+        os.execv(python, [python, "-I", os.path.abspath(__file__), *sys.argv[1:]])
     os.environ.pop(_AGAIN, None)
     main()
 
