@@ -6,13 +6,23 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 
 from releaser.launcher import build
 from releaser.launcher.build import BuildError, refuse
-from releaser.launcher.install import PYTHONS, default_link, download, install, link_program, platforms_of, run
+from releaser.launcher.install import (
+    PYTHONS,
+    default_link,
+    download,
+    install,
+    link_program,
+    platforms_of,
+    private_part,
+    run,
+)
 
 EXTRAS = ("attestations", "notify", "prometheus", "s3", "serve")
 
@@ -33,10 +43,18 @@ def main() -> None:
         refuse(message, f"Run the command with one of these, such as `python{PYTHONS[-1]} -m releaser.launcher`.")
     try:
         with tempfile.TemporaryDirectory(prefix="releaser-install-") as scratch:
-            wheels, requirements = _fetch(scratch, options.constraints, options.extra, python)
+            wheels, requirements = _fetch(
+                scratch, shlex.quote(options.directory), options.constraints, options.extra, python
+            )
             install(options.directory, wheels, requirements)
         home = os.path.abspath(options.directory)
         print(f"releaser is installed in {home}")
+        if private := private_part(os.path.realpath(sys.executable)):
+            print(
+                f"Only root can run it, as others may not read {private}, which has its Python. For all users, install"
+                " it again with a Python of the system, such as `/usr/bin/python3`.",
+                file=sys.stderr,
+            )
         if options.link:
             print(link_program(home, default_link()))
     except (BuildError, OSError) as error:
@@ -45,7 +63,9 @@ def main() -> None:
         )
 
 
-def _fetch(scratch: str, constraints: str | None, extras: Sequence[str], python: str) -> tuple[list[str], str]:
+def _fetch(
+    scratch: str, home: str, constraints: str | None, extras: Sequence[str], python: str
+) -> tuple[list[str], str]:
     """Return the wheels of releaser and its requirements for all Pythons, and their pins. Raises BuildError."""
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     place, venv = os.path.join(scratch, "wheels"), os.path.join(scratch, "venv")
@@ -56,7 +76,7 @@ def _fetch(scratch: str, constraints: str | None, extras: Sequence[str], python:
     run([sys.executable, "-I", "-m", "venv", venv])
     pip = (os.path.join(venv, "bin", "python"), "-I", "-m", "pip")
     others = [one for one in PYTHONS if one != python]
-    download(pip, pins, place, [python, *others], _platforms())
+    download(pip, pins, place, [python, *others], _platforms(home))
     if not source.endswith(".whl"):
         run([*pip, "wheel", "-qq", "--disable-pip-version-check", "--no-deps", "--wheel-dir", place, source])
         (source,) = (os.path.join(place, one) for one in os.listdir(place) if one.startswith("venv_releaser-"))
@@ -75,13 +95,17 @@ def _read_pins(files: Sequence[str]) -> str:
     return "".join(blocks)
 
 
-def _platforms() -> Sequence[str]:
+def _platforms(home: str) -> Sequence[str]:
     """Return the platforms whose wheels run here. Raises BuildError."""
     libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else ""
     found = re.fullmatch(r"glibc 2\.(\d+)", libc or "")
     if found is None:
-        advice = "Make a venv with `python3 -m venv`, and install releaser into it with its `pip`."
-        raise BuildError("the C library of this host is not glibc", advice)
+        raise BuildError(
+            "the C library of this host is not glibc",
+            f"Install it into a plain venv, in the checkout: `python3 -m venv {home} && {home}/bin/pip install"
+            f" --require-hashes -r constraints.txt && {home}/bin/pip install --no-deps .`."
+            " After an upgrade of Python, do so again.",
+        )
     return platforms_of(platform.machine(), int(found[1]))
 
 

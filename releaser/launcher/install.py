@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pkgutil
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 
 from releaser.launcher import build
 from releaser.launcher.build import BuildError
@@ -154,6 +156,13 @@ def download(pip: Sequence[str], pins: str, place: str, pythons: Sequence[str], 
         list(pool.map(lambda python: fetch(python, others), pythons[1:]))
 
 
+def private_part(path: str) -> str:
+    """Return the first directory of a path that root alone may enter; empty without one, or if this is not root."""
+    parts = path.split(os.sep)
+    places = (os.sep.join(parts[:number]) for number in range(2, len(parts)))
+    return next((one for one in places if os.geteuid() == 0 and not os.stat(one).st_mode & stat.S_IXOTH), "")
+
+
 def platforms_of(machine: str, glibc: int) -> list[str]:
     """Return the platforms whose wheels run on a machine with glibc 2.`glibc`, the newest first (PEP 600)."""
     found = []
@@ -206,12 +215,52 @@ def _this_python() -> str:
 
 
 def _refuse_foreign(home: str) -> None:
-    """Refuse a directory with other things. Raises BuildError and OSError."""
+    """Refuse a directory with other things, as the installation deletes files. Raises BuildError and OSError."""
     there = os.listdir(home) if os.path.exists(home) else []
-    is_ours = "build.py" in there and "wheels" in there
-    is_venv = "pyvenv.cfg" in there and os.path.exists(os.path.join(home, "bin", "releaser"))
-    if set(there) - {"bin", "wheels", "lock", "new", "requirements.new"} and not is_ours and not is_venv:
-        raise BuildError(f"{home} has other files", "Name a directory that does not exist.")
+    advice = "Name a directory that does not exist."
+    if _has_launcher(home):
+        return
+    if "pyvenv.cfg" in there and os.path.exists(os.path.join(home, "bin", "releaser")):
+        if others := _others_in_venv(home):
+            raise BuildError(f"{home} is a venv with other things, such as {', '.join(others[:3])}", advice)
+        return
+    is_killed = "lock" in there or not any(
+        os.listdir(os.path.join(home, name)) for name in {"bin", "wheels"} & {*there}
+    )
+    if set(there) - {"bin", "wheels", "lock", "new", "requirements.new"} or not is_killed:
+        raise BuildError(f"{home} has other files", advice)
+
+
+def _has_launcher(home: str) -> bool:
+    """True if `build.py` is that of an installation, not that of a project."""
+    try:
+        with open(os.path.join(home, "build.py"), encoding="utf-8", errors="replace") as file:
+            return "environment of releaser" in file.readline()
+    except FileNotFoundError:
+        return False
+
+
+def _others_in_venv(home: str) -> list[str]:
+    """Return the packages and programs in a venv that neither releaser nor the venv itself needs."""
+    places = glob.glob(os.path.join(glob.escape(home), "lib", "python*", "site-packages"))
+    found = {_canonical(one.metadata["Name"]): one for one in metadata.distributions(path=places)}
+    needed, left = set[str](), ["venv-releaser", "pip", "setuptools", "wheel"]
+    while left:
+        if (name := left.pop()) in found and name not in needed:
+            needed.add(name)
+            left += [_canonical(re.split(r"[^\w.-]", one, maxsplit=1)[0]) for one in found[name].requires or ()]
+    programs = {
+        os.path.basename(file) for one in found.values() for file in one.files or () if file.parts[-2:-1] == ("bin",)
+    }
+    unknown = set(os.listdir(os.path.join(home, "bin"))) - programs - {"releaser"}
+    return [
+        *sorted(set(found) - needed),
+        *(f"bin/{one}" for one in sorted(unknown) if not re.match(r"python|pip|activate|Activate\.ps1", one)),
+    ]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _clean(home: str, wheels: set[str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from releaser.launcher import install
-from releaser.launcher.__main__ import EXTRAS
+from releaser.launcher.__main__ import EXTRAS, _platforms
 from releaser.launcher.build import BuildError
 from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
@@ -104,6 +104,17 @@ def shown(place: Place, version: str, minor: str, *words: str) -> str:
 def test_the_launcher_starts_releaser_with_its_arguments(place: Place) -> None:
     done = place.start("update", "a b")
     assert (done.stdout, done.stderr) == (shown(place, "1.0", "3.11", "update", "a b"), "")
+
+
+def test_variables_for_the_python_of_a_site_do_not_concern_it(place: Place) -> None:
+    """A crontab may have them: with packages for another Python, or with modules of the same names."""
+    other = place.top / "site-packages"
+    (other / "releaser").mkdir(parents=True)
+    for name in ("releaser/__init__.py", "releaser.py", "compiled.py"):
+        (other / name).write_text("raise ImportError\n")
+    for env in ({"PYTHONPATH": str(other)}, {"PYTHONHOME": "/nonexistent"}, {"PYTHONSAFEPATH": "1"}):
+        done = place.start("update", env=env)
+        assert (done.stdout, done.stderr) == (shown(place, "1.0", "3.11", "update"), "")
 
 
 def exchanged(place: Place, new: RealPython) -> None:
@@ -226,6 +237,34 @@ def test_another_user_gets_the_command_for_root(open_place: Place, pythons: tupl
     assert place.start().stdout == shown(place, "1.0", "3.13")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize(
+    ("options", "said", "advice"),
+    [
+        ("remount,ro,bind", "the file system of {home} is read-only", r"Make it writable .*, and run `sudo .*`\."),
+        ("size=1m", "No space left on device", r"Free some space, then .*|Correct that, run .*"),
+    ],
+)
+def test_root_gets_the_cause_on_a_file_system_that_takes_no_files(
+    place: Place, pythons: tuple[RealPython, RealPython], options: str, said: str, advice: str
+) -> None:
+    place.exchange(pythons[1])
+    top = place.home.parent
+    mount = (
+        'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77'
+        if "ro" in options
+        else 'cp -a "$1" "$1.kept" && mount -t tmpfs -o size=1m tmpfs "$1" && cp -a "$1.kept/." "$1" || exit 77;'
+        ' dd if=/dev/zero of="$1/full" bs=4k status=none 2>/dev/null || true'
+    )
+    words = ["unshare", "--mount", "sh", "-c", f'{mount}; "$2/bin/releaser" update', "sh", str(top), str(place.home)]
+    done = run(words, cwd=place.top, env=place.env)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"this machine lets root mount nothing: {done.stderr}")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert said.format(home=place.home) in done.stderr
+    assert re.fullmatch(advice, done.stderr.splitlines()[-1])
+
+
 def test_two_starts_at_once_build_one_environment(place: Place, pythons: tuple[RealPython, RealPython]) -> None:
     place.exchange(pythons[1])
     with ThreadPoolExecutor(3) as pool:
@@ -289,13 +328,49 @@ def test_a_venv_becomes_an_installation(tmp_path: Path, uv: Path, pythons: tuple
     assert not (place.home / "pyvenv.cfg").exists()
 
 
-def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "manage.py").touch()
+PACKAGES = "lib/python3.11/site-packages"
+VENV = {"pyvenv.cfg": "", "bin/releaser": "", "bin/python3": "", "bin/activate.fish": "", "bin/pip3.11": ""} | {
+    f"{PACKAGES}/{name}.dist-info/METADATA": f"Name: {name.partition('-')[0]}\nVersion: 1\n{requires}"
+    for name, requires in {
+        "venv_releaser-1": 'Requires-Dist: Typing.Extensions>=4; extra == "s3"\n',
+        "typing_extensions-1": "",
+        "pip-1": "",
+    }.items()
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"manage.py": ""}, "has other files"),
+        ({"build.py": '"""Builds our wheels."""', "wheels/shop-1-py3-none-any.whl": ""}, "has other files"),
+        ({"bin/backup": "", "wheels/shop-1-py3-none-any.whl": ""}, "has other files"),
+        ({**VENV, "bin/backup": ""}, "is a venv with other things, such as bin/backup"),
+        (
+            {**VENV, f"{PACKAGES}/django-1.dist-info/METADATA": "Name: Django\nVersion: 1\n"},
+            "is a venv with other things, such as django",
+        ),
+    ],
+)
+def test_a_directory_with_other_files_is_refused(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    write(tmp_path / "shop", files)
     before = snapshots.tree(tmp_path)
-    with pytest.raises(BuildError, match="has other files"):
+    with pytest.raises(BuildError, match=f"{said}$"):
         install.install(str(tmp_path / "shop"), [])
     assert snapshots.tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("files", [{}, {"lock": "", "wheels/click-1-py3-none-any.whl": ""}, VENV])
+def test_what_an_installation_may_replace_is_not_refused(tmp_path: Path, files: dict[str, str]) -> None:
+    write(tmp_path / "releaser", files)
+    with pytest.raises(BuildError, match=r"the wheel of uv in .* is missing"):
+        install.install(str(tmp_path / "releaser"), [])
+
+
+def write(top: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text(text)
 
 
 def test_an_installation_that_fails_changes_nothing(place: Place) -> None:
@@ -337,7 +412,25 @@ def test_the_pythons_of_a_set_of_wheels_are_known(wheels: list[str], pythons: li
     assert install.supported(wheels) == pythons
 
 
-def test_the_launcher_knows_each_python_and_extra_of_the_project() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user may enter what is private")
+def test_it_finds_the_directory_that_root_alone_may_enter(open_place: Place) -> None:
+    private = open_place.top / "root" / "pythons"
+    private.mkdir(parents=True)
+    private.chmod(0o700)
+    assert install.private_part(f"{private}/3.13/bin/python3") == str(private)
+    private.chmod(0o711)
+    (private / "3.13" / "bin").mkdir(parents=True)
+    assert install.private_part(f"{private}/3.13/bin/python3") == ""
+
+
+def test_without_glibc_it_names_the_commands_for_a_plain_venv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: None)
+    with pytest.raises(BuildError) as caught:
+        _platforms("/opt/releaser")
+    assert "`python3 -m venv /opt/releaser && " in caught.value.advice
+
+
+def test_it_has_wheels_for_each_python_and_extra_of_the_project() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [one.rpartition(" ")[2] for one in project["classifiers"] if "Python :: 3." in one]
     assert list(install.PYTHONS) == named
