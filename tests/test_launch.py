@@ -79,7 +79,8 @@ def test_only_what_sets_a_setting_makes_a_start_slow(tmp_path: Path, pyproject: 
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> launch.Place:
     """Make a site whose update is done at once, without an update."""
 
-    def update(_: object, every: float, lock: int) -> int:
+    def update(_: object, every: float, lock: int, *, anyway: bool) -> int:
+        del anyway
         launch._note(lock, every)
         reading, writing = os.pipe()
         os.close(writing)
