@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SHORTEST_HASH = 7  # characters of a hash that identify a commit
 
 
-def decide_hold(site: Site, name: str, reason: str) -> Change:
+def decide_hold(site: Site, name: str, reason: str, *, since: str = "") -> Change:
     """Put a package on hold at its version. Raises UsageError if it is not locked, or part of the checkout.
 
     The time of the first hold stays; a new reason replaces the old one.
@@ -43,14 +43,14 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
     before = next((hold for hold in blocks.held if hold.name == name), None)
     if before is not None and reason in ("", before.reason):
         return Change(name=name, state=state, apply=None)
-    new = StoredBlock(name=name, by="person", reason=reason, since=before.since if before else timestamp())
+    new = StoredBlock(name=name, by="person", reason=reason, since=before.since if before else since or timestamp())
     return Change(name=name, state=state, apply=lambda: change_blocks(site.state_dir, lambda _: blocks.with_new(new)))
 
 
-def decide_unhold(site: Site, name: str) -> Change:
+def decide_unhold(site: Site, name: str, *, asked_at: datetime | None = None) -> Change:
     """Lift the hold on a package, commit or candidate, by the name that `status` shows.
 
-    Raises UsageError if nothing of that name is on hold.
+    Raises UsageError if nothing of that name is on hold, or if a person has put it on hold since `asked_at`.
     """
     blocks, package = read_blocks(site.state_dir), normalize_name(name)
 
@@ -73,6 +73,10 @@ def decide_unhold(site: Site, name: str) -> Change:
         known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not on hold"
         raise UsageError(message, f"On hold: {known}." if known else "Nothing is on hold.")
+    asked = asked_at.isoformat(timespec="seconds") if asked_at is not None else ""
+    if asked and any(block.by == "person" and block.since > asked for block in named):
+        message = f"{name} was put on hold after this was requested"
+        raise UsageError(message, f"To lift the hold nevertheless, run `releaser unhold {name}`.")
     # Otherwise the candidate that failed would stay blocked, without a message.
     releases = {hold.release for hold in named if hold.release}
     codes = {hold.code_key for hold in named if hold.what == "commit"}
@@ -108,12 +112,13 @@ def decide_accept(site: Site, name: str) -> Change:
 # The requests of the page
 
 
-def _hold(request: Request, wanted: Wanted, _: datetime) -> RunReport:
-    return make_change(request, decide_hold, wanted.name, wanted.why)
+def _hold(request: Request, wanted: Wanted, at: datetime) -> RunReport:
+    decide = partial(decide_hold, since=at.isoformat(timespec="seconds"))
+    return make_change(request, decide, wanted.name, wanted.why)
 
 
-def _unhold(request: Request, wanted: Wanted, _: datetime) -> RunReport:
-    return make_change(request, decide_unhold, wanted.name)
+def _unhold(request: Request, wanted: Wanted, at: datetime) -> RunReport:
+    return make_change(request, partial(decide_unhold, asked_at=at), wanted.name)
 
 
 def _names_on_hold(status: Status) -> Sequence[str]:

@@ -12,9 +12,11 @@ from releaser.core import request as kinds
 from releaser.core.request import RequestedSection, RequestKind, Wanted
 from releaser.errors import Interrupted, PreflightError, UsageError
 from releaser.pipelines import requests
+from releaser.pipelines.holds import decide_unhold
 from releaser.pipelines.request_status import RequestStatus
 from releaser.pipelines.requests import Taken, take_up, take_up_before
 from releaser.pipelines.session import Request
+from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.pause import PAUSE, Pause
 from releaser.releases.requests import REQUESTS, leave, read_taken
 from releaser.report import RunReport
@@ -110,6 +112,18 @@ def test_no_request_is_taken_while_another_run_is_in_progress_or_takes_requests(
     with FileLock(site.state_dir / run_lock.REQUESTS):
         assert carried_out(site) == ((), [])
     assert len(carried_out(site)[1]) == 1
+
+
+def test_a_hold_that_began_after_a_request_stays(site: Site) -> None:
+    now = datetime.now(UTC)
+    since = now.isoformat(timespec="seconds")
+    new = StoredBlock(name="alpha", by="person", reason="the sale", since=since)
+    site.state_dir.mkdir(exist_ok=True)
+    change_blocks(site.state_dir, lambda blocks: blocks.with_new(new))
+    with pytest.raises(UsageError, match="put on hold after this was requested"):
+        decide_unhold(site, "alpha", asked_at=now - timedelta(minutes=1))
+    assert decide_unhold(site, "alpha", asked_at=now + timedelta(minutes=1)).state == "is not on hold"
+    assert decide_unhold(site, "alpha").state == "is not on hold"
 
 
 def test_a_site_counts_only_its_own_requests(site: Site) -> None:
