@@ -42,10 +42,9 @@ def main() -> None:
         message = f"this is Python {python}, but releaser needs one of {', '.join(PYTHONS)}"
         refuse(message, f"Run the command with one of these, such as `python{PYTHONS[-1]} -m releaser.launcher`.")
     try:
+        extras = sorted({*options.extra, *_installed_extras(options.directory)})
         with tempfile.TemporaryDirectory(prefix="releaser-install-") as scratch:
-            wheels, requirements = _fetch(
-                scratch, shlex.quote(options.directory), options.constraints, options.extra, python
-            )
+            wheels, requirements = _fetch(scratch, shlex.quote(options.directory), options.constraints, extras, python)
             install(options.directory, wheels, requirements)
         home = os.path.abspath(options.directory)
         print(f"releaser is installed in {home}")
@@ -61,6 +60,16 @@ def main() -> None:
         refuse(
             f"the installation failed: {error}", getattr(error, "advice", "Correct that, and run the command again.")
         )
+
+
+def _installed_extras(home: str) -> set[str]:
+    """Return the extras that an installation has, so that another version has them, too. Raises OSError."""
+    try:
+        with open(os.path.join(home, build.REQUIREMENTS), encoding="utf-8", errors="replace") as file:
+            found = re.search(r"(?m)^venv-releaser\[([^]]*)\]==", file.read())
+    except FileNotFoundError:
+        return set()
+    return {*EXTRAS} & {*found[1].split(",")} if found else set()
 
 
 def _fetch(

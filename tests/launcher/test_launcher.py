@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from releaser.launcher import install
-from releaser.launcher.__main__ import EXTRAS, _platforms
+from releaser.launcher.__main__ import EXTRAS, _installed_extras, _platforms
 from releaser.launcher.build import BuildError
 from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
@@ -421,6 +421,16 @@ def test_it_finds_the_directory_that_root_alone_may_enter(open_place: Place) -> 
     private.chmod(0o711)
     (private / "3.13" / "bin").mkdir(parents=True)
     assert install.private_part(f"{private}/3.13/bin/python3") == ""
+
+
+@pytest.mark.parametrize(
+    ("pin", "extras"),
+    [("venv-releaser==1", set()), ("click==1\nvenv-releaser[notify,s3,gone]==1 --hash=sha256:0", {"notify", "s3"})],
+)
+def test_an_upgrade_keeps_the_extras(tmp_path: Path, pin: str, extras: set[str]) -> None:
+    assert _installed_extras(str(tmp_path)) == set()
+    (tmp_path / "requirements.txt").write_text(f"{pin}\n")
+    assert _installed_extras(str(tmp_path)) == extras
 
 
 def test_without_glibc_it_names_the_commands_for_a_plain_venv(monkeypatch: pytest.MonkeyPatch) -> None:
