@@ -21,12 +21,15 @@ SHARED = REPOSITORY / "share" / "releaser"
 ACTION, GITLAB, CONTAINERFILE = REPOSITORY / "action.yml", SHARED / "ci/gitlab.yml", SHARED / "container/Containerfile"
 PACKAGES = SHARED / "ci/gitlab-packages.yml"
 LINTERS = REPOSITORY / ".venv-fleet" / "bin"
-# In place of `python3 -m venv`: an environment in which releaser is already, and whose pip notes what it gets.
+# In place of `python3 -m venv`: an environment in which releaser is already, and whose pip notes what it gets. As
+# where the launcher installs releaser, `share` is a symlink, and uv lies next to the real directory alone.
 VENV = """\
 #!/bin/sh -e
-mkdir -p "$3/bin" "$3/share"
-ln -sf {releaser} {uv} "$3/bin"
-ln -sfn {shared} "$3/share/releaser"
+rm -rf "$3/venv"
+mkdir -p "$3/bin" "$3/venv/bin" "$3/venv/share"
+ln -s {releaser} {uv} "$3/venv/bin"
+cp -R {shared} "$3/venv/share/releaser"
+ln -sfn venv/share "$3/share"
 printf '#!/bin/sh\\necho "$@" >>{log}\\n' >"$3/bin/pip"
 chmod +x "$3/bin/pip"
 """
