@@ -44,8 +44,9 @@ def main():
                 stream.write(data)
         sys.path[:0] = [wheel for wheel in wheels if os.path.basename(wheel).startswith("venv_releaser-")]
         from releaser.launcher.build import BuildError
-        from releaser.launcher.install import default_link, install, link_program, supported
-        is_new = not has_wheels(home, tools)
+        from releaser.launcher.install import default_link, install, link_program, newest_wheels, supported
+        wheels = newest_wheels(home, wheels)
+        is_new = not has_wheels(home, wheels)
         if is_new:
             try:
                 install(home, wheels)
@@ -72,14 +73,18 @@ def main():
         print(message)
 
 
-def has_wheels(home, tools):
+def has_wheels(home, wheels):
     """True if exactly these wheels are installed; their launcher builds a lost environment again."""
     try:
         with open(os.path.join(home, "requirements.txt")) as stream:
             pinned = set(re.findall("sha256:([0-9a-f]{64})", stream.read()))
     except OSError:
         return False
-    return pinned == {one["sha256"] for one in tools} and os.path.exists(os.path.join(home, "bin", "releaser"))
+    hashes = set()
+    for wheel in wheels:
+        with open(wheel, "rb") as stream:
+            hashes.add(hashlib.sha256(stream.read()).hexdigest())
+    return pinned == hashes and os.path.exists(os.path.join(home, "bin", "releaser"))
 
 
 main()

@@ -108,7 +108,10 @@ def kept_wheels() -> list[str]:
 
     Raises OSError.
     """
-    home = os.path.dirname(sys.prefix)
+    return _installed_wheels(os.path.dirname(sys.prefix))
+
+
+def _installed_wheels(home: str) -> list[str]:
     try:
         with open(os.path.join(home, build.REQUIREMENTS), encoding="utf-8") as file:
             hashes = build.pins(file.read())
@@ -116,6 +119,21 @@ def kept_wheels() -> list[str]:
     except FileNotFoundError:
         return []
     return [place for place in places if build.hash_of(place) in hashes]
+
+
+def newest_wheels(home: str, wheels: Sequence[str]) -> list[str]:
+    """Return the wheels of the newest version of each package, among these and those that are installed in `home`.
+
+    So another site's bundle removes no extra, and no older one replaces a releaser that has written newer files.
+    Raises OSError.
+    """
+    packages = dict[str, dict[tuple[int, ...], list[str]]]()
+    for wheel in [*wheels, *_installed_wheels(home)]:
+        name, version = os.path.basename(wheel).split("-")[:2]
+        numbers = tuple(map(int, re.findall(r"\d+", version)))
+        packages.setdefault(name, {}).setdefault(numbers, []).append(wheel)
+    found = [wheel for versions in packages.values() for wheel in versions[max(versions)]]
+    return [*{os.path.basename(wheel): wheel for wheel in reversed(found)}.values()][::-1]
 
 
 def _number(python: str) -> int:
