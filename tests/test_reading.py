@@ -14,6 +14,8 @@ EXCEPTIONS = {
     "launch.py: open(reading, 'rb')": "a pipe of its own",
     "launcher/install.py: open(os.path.join(tree, 'releaser', 'launcher', file), encoding='utf-8')": "a checkout",
     "launcher/__main__.py: open(file, encoding='utf-8')": "comes with releaser",
+    "launcher/__main__.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8', errors='replace')": "in a directory that only the installer writes to",
+    "launcher/install.py: open(os.path.join(home, 'build.py'), encoding='utf-8', errors='replace')": "a person waits for it",
     "launcher/build.py: open(path, 'rb')": "in a directory that only the installer writes to",
     "launcher/build.py: open(requirements, encoding='utf-8')": "the same",
     "launcher/install.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8')": "the same",
