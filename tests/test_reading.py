@@ -10,13 +10,14 @@ READS = ("read_text", "read_bytes")
 WRITES = set("wax+")
 AT_ONCE = ("O_NONBLOCK", "O_DIRECTORY", "O_PATH", "O_WRONLY", "O_RDWR")  # a pipe is opened for both at once (fifo(7))
 # What is read in another way, by module, and why nobody can have put a pipe there.
+OWN = "in a directory that only the installer writes to, while a person waits"
 EXCEPTIONS = {
     "launch.py: open(reading, 'rb')": "a pipe of its own",
     "launcher/install.py: open(os.path.join(tree, 'releaser', 'launcher', file), encoding='utf-8')": "a checkout",
     "launcher/__main__.py: open(file, encoding='utf-8')": "comes with releaser",
-    "launcher/__main__.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8', errors='replace')": "in a directory that only the installer writes to",
-    "launcher/install.py: open(os.path.join(home, 'build.py'), encoding='utf-8', errors='replace')": "a person waits for it",
-    "launcher/build.py: open(path, 'rb')": "in a directory that only the installer writes to",
+    "launcher/__main__.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8', errors='replace')": OWN,
+    "launcher/install.py: open(os.path.join(home, 'build.py'), encoding='utf-8', errors='replace')": OWN,
+    "launcher/build.py: open(path, 'rb')": OWN,
     "launcher/build.py: open(requirements, encoding='utf-8')": "the same",
     "launcher/install.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8')": "the same",
     "system/users.py: open(reading, 'rb')": "a pipe of its own",
