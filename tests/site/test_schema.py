@@ -8,6 +8,7 @@ import pytest
 
 from releaser.site import values
 from releaser.site.loading import load
+from releaser.site.package_windows import tables_by_package
 from releaser.site.schema import json_schema
 from releaser.site.settings import SPECS, AllSettings
 from releaser.site.windows import jitter
@@ -26,6 +27,7 @@ LEFT: dict[Any, list[Any]] = {
     BY_PACKAGE: ["a=all"],
     values.url_or_none: ["https://x:0/", "https://x:y/"],
     values.statuses: ["299-200"],
+    tables_by_package: [{"a-b": {"window": "Sat"}, "A_b": {"publish": "branch"}}],
     values.host: ["shop:port", "shop:99999", "größe", "[::1"],
     values.socket_path: ["/" + 107 * "x", "/" + 54 * "ü"],
     values.path: ["~nobody-of-this-name/x"],
