@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that try a spread of a table, unless they are to try all of it.
 TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_nights.py test_dry_run_of_update.py test_proposals.py \
-	test_git_configurations.py test_two_hosts.py test_paths_in_the_way.py test_recovery.py)
+	test_git_configurations.py test_two_hosts.py test_paths_in_the_way.py test_recovery.py \
+	test_doctor.py test_guessed_environment.py) tests/kit/test_actions.py tests/test_quick.py
 JOBS ?= 2
 # A worker keeps to its modules for as long as it can, so that what the tests of a module share is made once.
 WORKERS := -n $(JOBS) --dist worksteal

@@ -61,6 +61,7 @@ def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
         assert imported & {*SLOW, "dataclasses", "datetime", "pathlib", "typing", "select"} == set()
 
 
+@pytest.mark.spread(6)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "env"),

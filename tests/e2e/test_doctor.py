@@ -95,6 +95,7 @@ BROKEN: dict[str, tuple[Callable[[SampleSite], object], list[str], str]] = {
 }
 
 
+@pytest.mark.spread(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_site_that_is_broken(make_site: SiteFactory, tmp_path: Path, how: str) -> None:

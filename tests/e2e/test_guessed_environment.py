@@ -17,6 +17,7 @@ DEV = {"local": ["localtools"], "dev": ["tool", "extra"]}
 TESTS_OF_DEV = variables(test_groups=["dev"])
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("options", "line"),
     [
