@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from releaser.launcher import install
+
 ROOT = Path(__file__).parents[2]
 PINNED = sorted({*ROOT.glob("constraints*.txt"), *ROOT.glob("requirements-*.txt")})
 _COMMAND = re.compile(r"^ *\S*\bpip install .*$|^ *(?:pipx|uv tool) install .*$", re.MULTILINE)
@@ -12,13 +14,17 @@ _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/install.md"])
-def test_the_pages_install_by_hashes_and_from_wheels_alone(page: str) -> None:
+def test_the_pages_install_by_hashes_and_from_wheels_alone(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    commands = [line for block in blocks for line in _COMMAND.findall(block)]
+    assert [line for block in blocks for line in _COMMAND.findall(block)] == []
+    assert any("python3 -m releaser.launcher" in block for block in blocks)
+    commands = list[str]()
+    monkeypatch.setattr(install, "run", lambda words: commands.append(" ".join(words)))
+    install.download(["pip"], "", str(tmp_path), ["3.11", "3.13"], ["linux_x86_64"])
     assert len(commands) == 2
-    needed, itself = commands
-    assert "--only-binary :all: --require-hashes --requirement constraints.txt" in needed
-    assert itself.endswith("pip install --no-deps .")
+    assert all("--no-deps --only-binary :all: --require-hashes" in command for command in commands)
 
 
 @pytest.mark.parametrize("file", PINNED, ids=lambda file: file.name)
