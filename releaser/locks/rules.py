@@ -142,7 +142,7 @@ class Rules(Frozen):
         return self.packages.live.get(name, self.packages.locked.get(name))
 
     def keeps(self, name: str) -> bool:
-        """True if a package stays as it is, whatever is newer."""
+        """True if updates leave a package at its version, even if a newer one exists."""
         return self.held_at(name) is not None or self.ignores(name) or self.find_wait(name) is not None
 
     def ignores(self, name: str) -> bool:

@@ -54,7 +54,7 @@ _HEADERS = {
 
 
 class Door(Frozen):
-    """Who may open the page: whoever has the key, or a person whom the proxy names in a header."""
+    """The people who may open the page: those with the key, or those whom the proxy names in a header."""
 
     #: Empty behind a proxy.
     key: str = ""

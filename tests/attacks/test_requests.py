@@ -35,7 +35,7 @@ def content(site: Site, **changed: object) -> str:
     return json.dumps({"version": 2, "project": str(site.project.checkout), "action": "update", **changed})
 
 
-#: What is in the file: bytes, or what is changed in a request that would be carried out.
+#: The content of the file: bytes, or the changed fields of a request that would be carried out.
 CONTENTS: dict[str, bytes | dict[str, object]] = {
     "no JSON": b"{",
     "a list": b"[]",

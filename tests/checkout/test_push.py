@@ -53,8 +53,8 @@ def remote_head(project: Project) -> str:
     return project.call("ls-remote", "origin", "refs/heads/main").split()[0]
 
 
-# What another site pushes meanwhile, and settings; what becomes of the push: our commit on top of theirs or not, and
-# whether the branch of the checkout follows.
+# The files that another site pushes meanwhile, the settings, the words of the step, and where the branch of the
+# checkout is afterwards.
 MEANWHILE: dict[str, tuple[Mapping[str, str], Mapping[str, str], str, str]] = {
     "the same lock": (OURS, {}, "origin has the same uv.lock", "theirs"),
     "another lock": ({"uv.lock": "version = 1\n# theirs\n"}, {}, "to origin", "follows"),

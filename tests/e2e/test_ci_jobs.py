@@ -21,8 +21,8 @@ SHARED = REPOSITORY / "share" / "releaser"
 ACTION, GITLAB, CONTAINERFILE = REPOSITORY / "action.yml", SHARED / "ci/gitlab.yml", SHARED / "container/Containerfile"
 PACKAGES = SHARED / "ci/gitlab-packages.yml"
 LINTERS = REPOSITORY / ".venv-fleet" / "bin"
-# In place of `python3 -m venv`: an environment in which releaser is already, and whose pip notes what it gets. As
-# where the launcher installs releaser, `share` is a symlink, and uv lies next to the real directory alone.
+# In place of `python3 -m venv`: an environment that has releaser, and whose pip notes its arguments. As in an
+# installation by the launcher, `share` is a symlink, and uv lies next to the real directory alone.
 VENV = """\
 #!/bin/sh -e
 rm -rf "$3/venv"

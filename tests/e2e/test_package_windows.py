@@ -54,7 +54,7 @@ def test_a_commit_waits_with_the_packages_that_it_moves_unless_they_had_a_review
     site.publish("alpha", "1.1.0")
     site.publish("beta", "1.1.0")
     silent(site.releaser("update"))
-    silent(site.releaser("update", "--tests-only"))  # what goes live with the next update, and nothing else
+    silent(site.releaser("update", "--tests-only"))  # builds only what the next update takes
     silent(site.releaser("update", "--now", env={"RELEASER_PACKAGES": '{"*" = {publish = "branch"}}'}))
     assert live(site) == ["1.0.0", "1.0.0"]
     assert [one["name"] for one in site.json("propose")["changes"]] == ["alpha", "beta"]

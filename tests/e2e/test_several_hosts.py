@@ -75,7 +75,7 @@ def test_four_sites_of_one_repository_that_are_updated_at_once_publish_one_lock(
 def test_a_site_takes_its_turn_after_another_site_of_the_repository_and_follows_the_next_night(
     make_site: SiteFactory,
 ) -> None:
-    """The other site has a lock of its own, which it pushes while this one is built."""
+    """The other site pushes another lock while this one is built."""
     site = make_site.adopted(due="1.1.0")
     clone = site._clone_elsewhere()
     (clone / "blog").mkdir()
