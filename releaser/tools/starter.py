@@ -434,7 +434,10 @@ def _mirror(uv: "str | None", place: str, deadline: float) -> None:
         file.write("*\n")
     os.symlink(top, os.path.join(place, _MIRRORS))
     python = sys.executable if util.find_spec("boto3") else _install_boto3(uv, venv, deadline)
-    _run([python, "-c", _DOWNLOAD, top, *SOURCES], place, deadline, {}, own=("AWS_", "EC2_", "BOTO_"))
+    output = _run([python, "-c", _DOWNLOAD, top, *SOURCES], place, deadline, {}, own=("AWS_", "EC2_", "BOTO_"))
+    for line in output.splitlines():
+        if line.startswith("s3://"):  # a place that failed, whose earlier packages are used; boto3 warns, too
+            print(line, file=sys.stderr)
     shutil.rmtree(venv, ignore_errors=True)
 
 
@@ -460,7 +463,7 @@ def _where(links: "list[str]") -> "list[str]":
     return [*index, *(f"--find-links={link}" for link in links), *([] if BUILD else ["--only-binary=:all:"])]
 
 
-def _with_age(run: "Callable[[list[str]], None]") -> None:
+def _with_age(run: "Callable[[list[str]], object]") -> None:
     """Let uv take no version that is younger than MIN_AGE, unless the index does not say how old they are."""
     limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - MIN_AGE * 86400))
     try:
@@ -492,8 +495,8 @@ def _install_by_pip(venv: str, packages: "list[str]", links: "list[str]", deadli
 
 def _run(
     words: "list[str]", place: str, deadline: float, more: "dict[str, str]", *, own: "tuple[str, ...]" = ()
-) -> None:
-    """Run a program until it ends or the time is up; then all processes that it started are ended, too."""
+) -> str:
+    """Return the output of a program that ends in time; all processes that it started are ended after that time."""
     import contextlib
     import re
     import signal
@@ -527,9 +530,10 @@ def _run(
             raise _FailedError(f"{words[0]} was stopped: it ran for longer than {FIRST_LIMIT:g} s in all.") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    output_text = re.sub(_CONTROL, "", output.decode("utf-8", "replace"))
     if process.returncode:
-        output_text = re.sub(_CONTROL, "", output.decode("utf-8", "replace"))
         raise _FailedError(output_text[-4000:].strip() or f"{words[0]} failed.")
+    return output_text
 
 
 def _make_or_clear_up(deadline: float) -> None:

@@ -46,9 +46,11 @@ def _mirror(client: Any, source: str, top: str) -> None:
             if os.path.exists(f"{place}/{name}"):
                 os.unlink(f"{place}/{name}")
         known = found
-    except Exception as error:  # noqa: BLE001 - any error is reported
+    except Exception as error:  # noqa: BLE001 - whatever fails, the application can start with an earlier download
         if not synced:
             sys.exit(f"{source}: {error}")
+        text = " ".join(str(error).split())
+        print(f"{source}: {text}; the packages that an earlier start downloaded are used", file=sys.stderr)
     finally:
         with open(f"{place}/{_PART}", "w", encoding="utf-8") as file:
             json.dump({"synced": synced, "files": known}, file, indent=1, sort_keys=True)

@@ -85,3 +85,16 @@ def test_a_python_without_boto3_gets_it_from_the_index(shop: Shop, s3: S3, *, ha
     assert not list(shop.state.glob("first-*/boto3"))
     note = json.loads((shop.project / ".s3" / PLACE / ".mirror.json").read_text())
     assert (bool(note["synced"]), [*note["files"]]) == (True, ["shop-1.0-py3-none-any.whl"])
+
+
+def test_an_error_is_reported_although_an_earlier_download_is_used(shop: Shop, s3: S3) -> None:
+    shop.has_uv()
+    shop.write(find_links=[f"s3://{PLACE}"])
+    assert shop.start() == (3, "shop venv True", MAKING)
+    (shop.project / ".venv").unlink()
+    s3.mood = "refuses"
+    status, output, said = shop.start()
+    assert (status, output) == (3, "shop venv True")
+    (line,) = [line for line in said.splitlines() if line.startswith(f"s3://{PLACE}: ")]
+    assert "AccessDenied" in line
+    assert line.endswith("; the packages that an earlier start downloaded are used")
