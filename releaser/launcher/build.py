@@ -75,7 +75,7 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
     with locked(home):
         if only_if_needed and runs(home):  # another process has built it
             return
-        make_environment(home, os.path.join(home, REQUIREMENTS))
+        make_environment(home, os.path.join(home, REQUIREMENTS), os.path.join(home, "wheels"))
         put_in_place(home)
     print(f"releaser: its environment was built again, for Python {sys.version.split()[0]}.", file=sys.stderr)
 
@@ -102,11 +102,11 @@ def locked(home: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_environment(home: str, requirements: str) -> None:
+def make_environment(home: str, requirements: str, wheels: str) -> None:
     """Make the environment in `new/venv`, and check that releaser starts in it. Raises BuildError and OSError."""
     os.umask(0o022)
-    new, wheels = os.path.join(home, "new"), os.path.join(home, "wheels")
-    os.mkdir(new)
+    new = os.path.join(home, "new")
+    os.makedirs(new, exist_ok=True)
     uv, venv = _unpack_uv(wheels, requirements, new), os.path.join(new, "venv")
     # By its own name: a link such as `python3` may lead to another version one day.
     _run(uv, "venv", "--relocatable", "--python", os.path.realpath(sys.executable), venv, cwd=new)

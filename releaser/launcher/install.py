@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import pkgutil
@@ -199,30 +198,34 @@ def run(words: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
 
 
 def _install(home: str, wheels: Sequence[str], requirements: str) -> None:
-    """Install into a locked directory."""
-    place, made = os.path.join(home, "wheels"), os.path.join(home, "requirements.new")
-    before = set(os.listdir(place))
-    try:
-        for wheel in wheels:
-            _write(os.path.join(place, os.path.basename(wheel)), wheel)
-        with open(made, "w", encoding="utf-8") as file:
-            file.write(requirements or pin_wheels(wheels))
-        build.make_environment(home, made)
-    except BaseException:
-        for name in set(os.listdir(place)) - before:
-            os.unlink(os.path.join(place, name))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(made)
-        raise
-    os.replace(made, os.path.join(home, build.REQUIREMENTS))
-    for path, text in program_files(home, supported(wheels), _this_python()).items():
-        target = os.path.join(home, path)
-        with open(f"{target}.new", "w", encoding="utf-8") as file:
+    """Install into a locked directory.
+
+    All is made in `new/`, which the lock deletes, so that an error or a kill leaves nothing behind. The requirements
+    come last: as long as they are the earlier ones, a bundle installs itself again.
+    """
+    new = os.path.join(home, "new")
+    made, place = os.path.join(new, build.REQUIREMENTS), os.path.join(new, "wheels")
+    os.makedirs(place)
+    for wheel in wheels:
+        target = os.path.join(place, os.path.basename(wheel))
+        shutil.copyfile(wheel, target)
+        os.chmod(target, 0o644)
+    with open(made, "w", encoding="utf-8") as file:
+        file.write(requirements or pin_wheels(wheels))
+    programs = program_files(home, supported(wheels), _this_python())
+    for path, text in programs.items():
+        fresh = os.path.join(new, os.path.basename(path))
+        with open(fresh, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(f"{target}.new", 0o644 if path.endswith(".py") else 0o755)
-        os.replace(f"{target}.new", target)
+        os.chmod(fresh, 0o644 if path.endswith(".py") else 0o755)
+    build.make_environment(home, made, place)
+    for name in os.listdir(place):
+        os.replace(os.path.join(place, name), os.path.join(home, "wheels", name))
+    for path in programs:
+        os.replace(os.path.join(new, os.path.basename(path)), os.path.join(home, path))
         if path == "build":  # the launcher needs the environment
             build.put_in_place(home)
+    os.replace(made, os.path.join(home, build.REQUIREMENTS))
     _clean(home, {os.path.basename(wheel) for wheel in wheels})
 
 
@@ -303,11 +306,3 @@ def _is_ours(link: str) -> bool:
     if not os.path.islink(link):
         return False
     return not os.path.exists(link) or os.path.basename(os.path.realpath(link)) == "releaser"
-
-
-def _write(target: str, source: str) -> None:
-    if os.path.exists(target) and os.path.samefile(target, source):
-        return
-    shutil.copyfile(source, f"{target}.new")
-    os.chmod(f"{target}.new", stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH)
-    os.replace(f"{target}.new", target)

@@ -309,6 +309,7 @@ def test_an_upgrade_that_is_killed_leaves_one_of_the_two_and_is_repeated(place: 
         if done.returncode == 0:
             break
         assert done.returncode == -signal.SIGKILL
+        assert "==2.0" not in (place.home / "requirements.txt").read_text()  # so a bundle installs itself again
         if states[-1] == "2.0":
             shutil.rmtree(place.home)
             shutil.copytree(kept, place.home, symlinks=True)
@@ -380,6 +381,16 @@ def test_an_installation_that_fails_changes_nothing(place: Place) -> None:
     assert "compiled" in done.stderr
     assert snapshots.tree(place.home) == before
     assert place.start().stdout == shown(place, "1.0", "3.11")
+
+
+def test_a_wheel_that_was_built_again_replaces_none_if_the_installation_fails(place: Place) -> None:
+    before = snapshots.tree(place.home)
+    wheels = place.wheels("1.0", [])
+    with zipfile.ZipFile(wheels[-1], "a") as archive:
+        archive.comment = b"built again"
+    with pytest.raises(BuildError, match="compiled"):
+        install.install(str(place.home), wheels)
+    assert snapshots.tree(place.home) == before
 
 
 def test_a_link_never_replaces_another_file(place: Place, tmp_path: Path) -> None:
