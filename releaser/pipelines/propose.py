@@ -272,9 +272,9 @@ class _Round:
         for part in parts:
             one = entries.get(part.name, Proposal(name=part.name))
             branch, target = branch_of(self.site, part.name), self.site.branch
-            one = replace(one, remote=self.remote, branch=branch, target=target)
-            entries[part.name] = replace(one, before=self._find_lost(one))
-        found = [_refresh(one, self.heads.get(one.branch, "")) for one in entries.values()]
+            entries[part.name] = replace(one, remote=self.remote, branch=branch, target=target)
+        known_all = [replace(one, before=self._find_lost(one)) for one in entries.values()]
+        found = [_refresh(one, self.heads.get(one.branch, "")) for one in known_all]
         for one in found:
             if one.others and one.others != entries[one.name].others:
                 self._report_others(one)
@@ -286,15 +286,16 @@ class _Round:
         """Return releaser's earlier commit on the branch, which a site without a record of it has on the remote alone.
 
         So each run of a pipeline goes on with the proposals of the last one, although it starts in a fresh checkout.
+        The record also lacks it if its successor was merged before a push.
         """
-        if one.commit or one.before or one.branch not in self.heads:
+        if one.commit or self.heads.get(one.branch, one.before) == one.before:
             return one.before
         try:
             commit = self.git.fetch(self.remote, one.branch, into=_SEEN)
             is_own = is_signed(self.git.message(commit), self.git.tree_and_parents(commit)[0])
         except ToolError:
-            return ""
-        return commit if is_own and commit == self.heads[one.branch] else ""
+            return one.before
+        return commit if is_own and commit == self.heads[one.branch] else one.before
 
     def _report_others(self, known: Proposal) -> None:
         """Report once that the branch has commits of other people, as long as these stay."""
@@ -313,6 +314,8 @@ class _Round:
             head = self.heads.get(one.branch, "")
             if one.others and head:  # it was reported; the record ends with the branch
                 continue
+            if head:  # recorded first: after a kill, a person would seem to have declined it
+                note_proposal(self.site.state_dir, replace(one.after_merge(), before=head))
             if head and not self._delete(one, head):
                 continue
             known = read_proposals(self.site.state_dir)

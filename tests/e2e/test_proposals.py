@@ -360,6 +360,27 @@ def test_a_kill_leaves_live_alone_and_the_next_run_proposes(site: SampleSite, at
     silent(site.releaser("propose"))
 
 
+def test_a_kill_after_a_stale_branch_is_deleted_declines_nothing(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.releaser("propose", check=0)
+    site.releaser("hold", "alpha", check=0)  # so that it is overtaken
+    interrupted(site, "propose", at=Point(place="releaser.tools.git:Git.delete_branch"))
+    assert reviewed.branches() == {}
+    site.releaser("unhold", "alpha", check=0)
+    assert site.json("propose")["result"] == "proposed"
+
+
+def test_an_earlier_proposal_whose_successor_was_not_pushed_is_deleted_once_both_are_live(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.releaser("propose", check=0)
+    site.publish("beta", "1.1.0")
+    interrupted(site, "propose", at=Point(place="releaser.tools.git:Git.push_over", when="before"))
+    site.json("update", env={"RELEASER_UPGRADE": "minor"})
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
+    report = site.json("propose")
+    assert (report["problems"], reviewed.branches()) == ([], {})
+
+
 def test_it_needs_git_to_push_and_a_release_that_is_live(site: SampleSite, make_site: SiteFactory) -> None:
     report = site.json("propose", check=3, env={"RELEASER_GIT_PUSH": "false"})
     assert any("needs `git_pull` and `git_push`" in one for one in report["problems"])
