@@ -285,6 +285,12 @@ CAPABILITIES = (
         gates=("gates.static_files.StaticFiles",),
         actions=("actions.collectstatic.Collectstatic",),
     ),
+    Capability(
+        name="test start",
+        settings=("serving.start_settings.StartSettings",),
+        checks=("serving.start_settings.start_findings",),
+        actions=("actions.test_start.TestStart",),
+    ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
     Capability(
         name="restart",

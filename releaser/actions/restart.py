@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.core.action import Action
 from releaser.core.follow_up import BY_HAND, note_failed_actions
 from releaser.errors import ActivationError, Finding, PreflightError, ToolError
+from releaser.releases import startup
 from releaser.releases.integrity import usable
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
@@ -34,8 +35,9 @@ RESTART = "restart"  # the action, and its record in the journal
 class Restart(Action):
     """Restarts the site. If `stop` and `start` are set, the flip comes between them.
 
-    Its record says whether processes `was_used` the previous release. While the service is `stopped`, it also has the
-    command to `start` it, and `since` when it is stopped, in seconds since the system started.
+    Its record says whether processes `was_used` the previous release, and whether the restart has `begun`. While the
+    service is `stopped`, it also has the command to `start` it, and `since` when it is stopped, in seconds since the
+    system started.
     """
 
     name = RESTART
@@ -85,6 +87,7 @@ class Restart(Action):
         site, venv = change.site, change.release.venv
         if "was_used" not in change.record(self.name):
             change.note(self.name, was_used=in_use(change.release))
+        change.note(self.name, begun=True)
         if is_stopped(change):
             began = _start(change, venv)
             change.note(self.name, stopped=False)
@@ -113,7 +116,12 @@ class Restart(Action):
             _stop(change.site, change.log, new.venv if new else None, goes_on=True, name="stop again")
 
     def do_for_previous(self, change: Change) -> bool:
-        """Restart the site on the previous release."""
+        """Restart the site on the previous release, unless all of its processes still run on it."""
+        if _is_untouched(change):
+            with change.log.step(f"{self.name} again") as step:
+                step.skip("the processes of this release still run")
+            change.note(self.name, was_used=False)  # so that the health check waits for no new ones
+            return True
         fine = super().do_for_previous(change)
         self._note_runs(change)
         return fine
@@ -147,6 +155,14 @@ class Restart(Action):
 def is_stopped(change: Change) -> bool:
     """True if the service is stopped for this change, or about to be."""
     return bool(change.record(RESTART).get("stopped"))
+
+
+def _is_untouched(change: Change) -> bool:
+    """True if a change ended before its restart, and no process can have come to use its release or its code."""
+    new, record = change.new, change.record(RESTART)
+    if record.get("begun") or record.get("stopped") or not record.get("was_used") or new is None:
+        return False
+    return change.code_replaced is None and startup.is_in(new.venv) and not in_use(new) and in_use(change.previous)
 
 
 def _stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: str = "stop") -> None:

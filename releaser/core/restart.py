@@ -45,6 +45,13 @@ class Restart(ABC):
         """Yield the problems that would make a restart fail. Changes nothing."""
         yield from ()
 
+    def command_on_socket(self, site: Site) -> tuple[str, ...]:
+        """Return the command that starts the server of the site on the unix socket `{socket}`; empty if it is unknown.
+
+        The release is tried by it before the restart.
+        """
+        return ()
+
     @abstractmethod
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Restart the site on the live release, whose environment is `venv`. Raises ToolError."""

@@ -52,16 +52,28 @@ class HealthSettings(Part):
 
         return Patience(timeout=self.health_timeout, tries=self.health_retries + 1, pause=self.health_pause)
 
-    def asks_url(self, url: str) -> Callable[[], str]:
-        """Return a function that asks a URL once. It returns a line, or raises ToolError."""
+    @property
+    def url(self) -> str:
+        """The URL of the health check; empty if it is a command, or not set."""
+        check = self.health_check or ""
+        return check if check.startswith(("http://", "https://")) else ""
+
+    def asks_url(self, url: str, socket: str | None = None) -> Callable[[], str]:
+        """Return a function that asks a URL once, through another `socket` if given.
+
+        A socket has no TLS, so that `https://` becomes `http://` there, with the header that a proxy adds. The function
+        returns a line, or raises ToolError.
+        """
         from releaser.tools.web import Check, ask_url
 
+        is_plain = socket is not None and url.lower().startswith("https:")
         wanted = Check(
-            url=url,
+            url=f"http{url[len('https') :]}" if is_plain else url,
             statuses=self.health_status,
             text=self.health_text,
-            socket=self.health_socket,
+            socket=socket or self.health_socket,
             host=self.health_host,
+            headers=(("X-Forwarded-Proto", "https"),) if is_plain else (),
         )
         return lambda: ask_url(wanted, timeout=self.health_timeout)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from releaser.errors import SandboxError, ToolError, error_line
 from releaser.system import signals
@@ -282,6 +282,35 @@ class Runner:
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
+    @contextlib.contextmanager
+    def serving(self, argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> Iterator[Server]:
+        """Run a program during the block, such as a server, and end it after the block, with all of its descendants.
+
+        If releaser itself dies, the kernel ends the program, and the next run its descendants. Raises ToolError if
+        the program cannot be started.
+        """
+        words = tuple(os.fspath(word) for word in argv)
+        self._refuse_distrusted(words[0], env.get("VIRTUAL_ENV"))
+        logger.debug("start %s in %s", self.redactor.clean(shlex.join(words))[:_LONGEST_LOGGED], cwd)
+        with tempfile.TemporaryFile() as file, signals.Adoption.lasting(_forget):
+            with signals.Adoption.starting() as own:
+                process = self._start(
+                    words,
+                    cwd=cwd,
+                    env={**env, **self.marks},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=_prepare(signal.SIGTERM, None),
+                )
+                own.add(process.pid)
+            server = Server(process, file, self.redactor)
+            try:
+                yield server
+            finally:
+                _end(process, (_HeadAndTail(0, self.watch), _HeadAndTail(0, self.watch)), spare_group=False)
+                logger.debug("%s ended\n%s", words[0], _abridge(server.output()))
+
     def note_ended(self, command: str, name: str, has_ended: bool = True) -> None:  # noqa: FBT001, FBT002 - for `lasting`
         """Record a process that a command left running, and whether it was ended."""
         program, space, others = command.partition(" ")
@@ -315,6 +344,36 @@ class Runner:
         except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a NUL in a word
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, "Check that the program is installed and executable.") from error
+
+
+class Server:
+    """A program that runs in the background."""
+
+    def __init__(self, process: subprocess.Popen[bytes], file: IO[bytes], redactor: Redactor) -> None:
+        self._process, self._file, self._redactor = process, file, redactor
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
+    def end(self) -> str:
+        """Return in words how it ended; empty while it runs."""
+        found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            return ""
+        return describe_status(found.si_status if found.si_code == os.CLD_EXITED else -found.si_status)
+
+    def output(self) -> str:
+        """Return the last part of its output so far, without secrets and control characters."""
+        size = os.fstat(self._file.fileno()).st_size
+        data = os.pread(self._file.fileno(), KEPT_TAIL, max(0, size - KEPT_TAIL))
+        return self._redactor.shown(data.decode("utf-8", errors="replace").strip())
+
+
+def _forget(name: str, has_ended: bool) -> None:  # noqa: FBT001 - for `lasting`
+    """Log a process that a background program left running: its workers end with it."""
+    logger.debug("%s was %sended with its server", name, "" if has_ended else "not ")
 
 
 def _open_pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:

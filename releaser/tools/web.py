@@ -96,7 +96,7 @@ class Check(Frozen):
 
     `socket` is the path of a unix socket, used in place of the host and port of the URL. `host` is the host name of the
     request, and with https of the certificate, if it is not the one in the URL. The status must be in one of
-    `statuses`, and `text`, if any, in the first `SEARCHED_BODY` bytes of the page.
+    `statuses`, and `text`, if any, in the first `SEARCHED_BODY` bytes of the page. `headers` are sent as well.
     """
 
     url: str
@@ -104,6 +104,7 @@ class Check(Frozen):
     text: str | None = None
     socket: str | None = None
     host: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.url} through {self.socket}" if self.socket else self.url
@@ -169,7 +170,9 @@ def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline)
         parts = urlsplit(check.url)
         query = f"?{quote(parts.query, safe=_AS_WRITTEN)}" if parts.query else ""
         host = {"Host": check.host} if check.host else {}
-        connection.request("GET", quote(parts.path or "/", safe=_AS_WRITTEN) + query, headers=_HEADERS | host)
+        connection.request(
+            "GET", quote(parts.path or "/", safe=_AS_WRITTEN) + query, headers=_HEADERS | host | dict(check.headers)
+        )
         response = connection.getresponse()
         if not deadline.is_over:  # else the headers may have ended early, because the deadline shut the connection down
             answer.status, answer.reason = response.status, response.reason

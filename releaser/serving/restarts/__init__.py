@@ -20,7 +20,7 @@ from releaser.system.words import did_you_mean
 from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from releaser.site.site import Site
 
@@ -58,13 +58,18 @@ def live_program_findings(site: Site) -> Iterator[Finding]:
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     """Yield the programs of configured commands that are neither on PATH nor in the venv."""
-    root = site.project.root
-    path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
     health_check = HealthSettings.of(site).health_check
     if health_check and not is_url(health_check):
         commands["health_check"] = shlex.split(health_check)[0]
     commands |= {name: words[0] for name in HOOKS if (words := getattr(site.settings, name, None))}
+    yield from missing_programs(site, venv, commands)
+
+
+def missing_programs(site: Site, venv: Path, commands: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the programs that are neither on PATH nor in the venv; `commands` has them by their settings."""
+    root = site.project.root
+    path = inside(venv, site.runner.site_environ)["PATH"]
     link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may have no link
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))
