@@ -224,16 +224,27 @@ def _connection(check: Check, timeout: float) -> HTTPConnection:
 
 def _connect(check: Check, address: str, port: int, timeout: float) -> socket.socket:
     """Connect to the unix socket; or to an address, with TLS for the name of another host."""
+    if check.socket:
+        return connect_unix(check.socket, timeout)
+    import socket  # slow to import
+    import ssl
+
+    plain = socket.create_connection((address, port), timeout)
+    try:
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=urlsplit(f"//{check.host}").hostname)
+    except (OSError, ValueError):
+        plain.close()
+        raise
+
+
+def connect_unix(path: str, timeout: float) -> socket.socket:
+    """Connect to a unix socket. Raises OSError or ValueError."""
     import socket  # slow to import
 
-    plain = socket.socket(socket.AF_UNIX) if check.socket else socket.create_connection((address, port), timeout)
+    plain = socket.socket(socket.AF_UNIX)
     try:
-        if not check.socket:
-            import ssl
-
-            return ssl.create_default_context().wrap_socket(plain, server_hostname=urlsplit(f"//{check.host}").hostname)
         plain.settimeout(timeout)
-        plain.connect(check.socket)
+        plain.connect(path)
     except (OSError, ValueError):
         plain.close()
         raise

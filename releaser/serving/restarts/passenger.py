@@ -1,18 +1,21 @@
-"""`restart = "passenger"`: passenger-config restarts the application."""
+"""`restart = "passenger"`: Passenger's processes are exchanged, or passenger-config restarts the application."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError, error_line, how_to_set
+from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts.command import ask_program, run_restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
+from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from releaser.report import Step
     from releaser.site.site import Site
@@ -27,7 +30,11 @@ PASSENGER_ADVICE = (
 
 
 class Passenger(Restart):
-    """Runs `passenger-config restart-app`, and checks that it restarted the application."""
+    """Starts a new process for each old one, and then lets that end.
+
+    If Passenger does not show its processes to this user, or has none yet, runs `passenger-config restart-app`, and
+    checks that it restarted the application.
+    """
 
     word = "passenger"
 
@@ -52,12 +59,55 @@ class Passenger(Restart):
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Restart the application. Raises ToolError."""
+        if exchanged := exchange_processes(site, venv):
+            step.says(exchanged)
+            return
         try:
             output = run_restart(site, passenger_arguments(app_root(site)), venv)
         except ToolError as error:
             passenger_result(error.output)  # passenger-config does not print its reason where others do
             raise
         step.says(": ".join(filter(None, ("passenger-config", passenger_result(output)))))
+
+
+def exchange_processes(site: Site, venv: Path) -> str:
+    """Exchange the processes of the application, and return a line on it; empty if Passenger has to restart it at once.
+
+    Raises ToolError if a new process does not start; then visitors still get answers of processes that ran before.
+    """
+    from releaser.serving.restarts.passenger_pool import Exchange, PoolError, pools_in  # slow to import
+
+    try:
+        listed = run_restart(site, ["passenger-config", "list-instances", "--json"], venv)
+    except ToolError:
+        return ""  # `restart-app` finds the reason
+    root, ask, limit = app_root(site), _page_of(site), RestartSettings.of(site).restart_timeout
+    count, has_waited = 0, False
+    try:
+        for pool in pools_in(listed):
+            for application in pool.applications(root):
+                number, waits = Exchange(pool=pool, name=application.name, ask=ask, limit=limit).run()
+                count, has_waited = count + number, has_waited or waits
+    except PoolError:
+        return ""
+    if not count:
+        return ""
+    exchanged = f"Passenger exchanged {count} {'process' if count == 1 else 'processes'}"
+    return f"{exchanged}; visitors waited for a new one" if has_waited else f"{exchanged}, the new ones first"
+
+
+def _page_of(site: Site) -> Callable[[], None] | None:
+    """Return a function that asks the page of the health check, whatever it answers; None if that is no page."""
+    settings = HealthSettings.of(site)
+    if not settings.health_check or not is_url(settings.health_check):
+        return None
+    ask = settings.asks_url(settings.health_check)
+
+    def ask_page() -> None:
+        with contextlib.suppress(ToolError):
+            ask()
+
+    return ask_page
 
 
 def app_root(site: Site) -> Path:
