@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import refuse
 from releaser.locks.lock import Change
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
 _PATH = rf"(?a)(?:{_PART})(?:/(?:{_PART}))*"
-SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-RELEASE_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+SHA256 = expression(r"[0-9a-f]{64}", re.ASCII)
+_COMMIT = expression(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+RELEASE_ID = expression(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 _PYTHON = r"(?a)3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?"
 
 

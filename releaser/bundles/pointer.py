@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
 from releaser.bundles.places import Place, StoredFile, open_place
 from releaser.errors import PreflightError, UsageError, how_to_set, refuse
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ NAMESPACE = "releaser-channel"
 LARGEST = 1 << 20  # bytes of the file
 KEPT = 50  # moves
 _FORMAT = 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.bundle", re.ASCII)
+_NAME = expression(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_FILE = expression(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.bundle", re.ASCII)
 _LARGEST_BUNDLE = (1 << 32) - 1
 _AGAIN = "Publish the channel again: `releaser channel publish`."
 

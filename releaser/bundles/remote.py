@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from releaser.bundles.places import StoredFile, fail, refuse_moved_meanwhile, save
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.environment import how_to_add
+from releaser.system.expression import expression
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
@@ -28,7 +29,7 @@ _SECONDS = 60.0  # for small files
 _LONGEST = 3600.0  # seconds for a bundle
 _TRIES = 3
 _TAKES_NONE = (403, 404, 405, 501)
-_S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9_./-]*))?", re.ASCII)
+_S3 = expression(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9_./-]*))?", re.ASCII)
 
 
 def _within(seconds: float, where: str, call: Callable[[], T]) -> T:

@@ -19,14 +19,15 @@ from releaser.errors import UsageError, refuse
 from releaser.locks.installed import environment_of, ordered_tags, reach
 from releaser.locks.lock import LockFile, Package, is_local
 from releaser.locks.versions import normalize_name
+from releaser.system.expression import expression
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-_TARGET = re.compile(r"(?P<python>3\.\d+)-(?P<platform>(?:linux|manylinux_\d+_\d+|musllinux_\d+_\d+)_(?P<machine>\w+))")
-_STEP = re.compile(r"(many|musl)linux_(\d+)_(\d+)_(\w+)")
+_TARGET = expression(r"(?P<python>3\.\d+)-(?P<platform>(?:linux|manylinux_\d+_\d+|musllinux_\d+_\d+)_(?P<machine>\w+))")
+_STEP = expression(r"(many|musl)linux_(\d+)_(\d+)_(\w+)")
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # by the minor version of glibc (PEP 600)
 _NOT_PACKED = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from releaser.locks.lock import LockFile
 from releaser.resolution.newest import uploads_within_limits
 from releaser.resolution.version_settings import VersionSettings
 from releaser.system.environment import all_settings_of_uv
+from releaser.system.expression import expression
 from releaser.tools.uv_arguments import limit_arguments
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 # uv 0.13 says this of a package that it skipped; if the index has upload times, it adds the time.
-_PASSED_OVER = re.compile(r"`([^`\s]+)` was filtered by `exclude-newer`(?![^\n]*published at)")
+_PASSED_OVER = expression(r"`([^`\s]+)` was filtered by `exclude-newer`(?![^\n]*published at)")
 
 
 def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:

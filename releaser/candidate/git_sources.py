@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import string
 import tomllib
 from dataclasses import replace
@@ -18,6 +17,7 @@ from urllib.parse import parse_qsl
 from releaser.errors import ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.system.environment import add_git_settings
+from releaser.system.expression import expression
 from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-_BY_GIT = re.compile(r"\bgit\+((?:ssh|https?)://[^\s;,]+)")  # in a requirement
+_BY_GIT = expression(r"\bgit\+((?:ssh|https?)://[^\s;,]+)")  # in a requirement
 _REMOTE = ("ssh://", "http://", "https://")
-_LOGIN = re.compile(r"(https?://)[^/@]*@")
+_LOGIN = expression(r"(https?://)[^/@]*@")
 # Characters that may continue a URL into that of another repository; git applies the longest rule that matches.
 _GOING_ON = "-_.~" + string.ascii_letters + string.digits
 

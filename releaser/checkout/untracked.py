@@ -19,6 +19,7 @@ from releaser.reporting.hook_settings import BuildSettings
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.space import Need, find_lacks
 from releaser.site.staging_settings import StagingSettings
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
@@ -36,8 +37,8 @@ _DIRECTORY_FILES = 500  # in a small directory, at most
 _DIRECTORY_BYTES = 10_000_000
 _BLOCK = 4096  # bytes of a file system's block
 _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv reads to resolve
-_IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
-_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
+_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
+_QUOTED = expression(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 
 Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -22,12 +21,13 @@ from releaser.reporting.many_sites import SiteAnswer, part
 from releaser.site.settings import FIRST_FAILED_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
 from releaser.site.space import free_space
 from releaser.system.environment import kind_of
+from releaser.system.expression import expression
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
 from releaser.system.words import secrets_in_urls
 
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
-_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
+_SECRET = expression(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
 _MEMORY = 512  # MiB that must be available before another site starts, and that each may need
 _SOON = 30.0  # seconds in which a site may not yet use that
 _LARGEST_ANSWER = 8 << 20  # bytes: a list of 100 releases, each with 300 changes, has some 3 MiB

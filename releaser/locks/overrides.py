@@ -16,13 +16,14 @@ from packaging.utils import canonicalize_name
 from releaser.errors import UsageError, os_reason
 from releaser.locks.lock import Graph, LockFile, Package
 from releaser.locks.versions import parse_version
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
+_DIRECT = expression(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
 # The schemes of uv 0.13, in lower case; it takes anything else for a path.
 _SCHEMES = ("https", "http", "file", "git+https", "git+http", "git+ssh", "git+file")

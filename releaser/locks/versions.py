@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.words import duration
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Level = Literal["all", "minor", "patch"]
 LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
 T = TypeVar("T")
-_PLAIN = re.compile(r"(?a)\d+(?:\.\d+)*")
+_PLAIN = expression(r"(?a)\d+(?:\.\d+)*")
 
 
 class Upgrade(Frozen):

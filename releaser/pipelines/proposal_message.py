@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.output import TEST, TestFacts
 from releaser.capabilities import gather
 from releaser.reporting.changes import age_of, in_order
+from releaser.system.expression import expression
 from releaser.system.words import elapsed, one_line, plural
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _TREE = "Releaser-Tree"
 logger = logging.getLogger(__name__)
 
 #: The parts of a message on which a forge acts: a mention, an issue that it would close, an order to its CI; or a link.
-_ACTED_ON = re.compile(
+_ACTED_ON = expression(
     r"\w+://\S+|(?<!\w)@(?=\w)|#(?=\d)|GH-(?=\d)|\[(?=[\w -]*(?:skip|no)[\w -]*\]|ci )", re.IGNORECASE
 )
 

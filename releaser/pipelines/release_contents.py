@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +22,7 @@ from releaser.releases.venv import versions_in
 from releaser.resolution.newest import ask_newest
 from releaser.site.conventions import default_groups, keep_locked
 from releaser.site.pythons import choose
+from releaser.system.expression import expression
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv_arguments import requirements_arguments
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 Format = Literal["requirements", "constraints", "pylock"]
-_RELATIVE = re.compile(r'(?<=source = \{ registry = )"(?!/|[a-z+]+://)([^"\\]*)"')
+_RELATIVE = expression(r'(?<=source = \{ registry = )"(?!/|[a-z+]+://)([^"\\]*)"')
 
 
 def export_release(site: Site, release: str | None, form: Format) -> Exported:

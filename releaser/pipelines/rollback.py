@@ -33,6 +33,7 @@ from releaser.report import Plan, RunLog, RunReport
 from releaser.site import disk
 from releaser.site.django_settings import StaticSettings
 from releaser.site.supply import SupplyFacts
+from releaser.system.expression import expression
 from releaser.system.files import link_text
 from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
@@ -50,7 +51,7 @@ logger = logging.getLogger(__name__)
 _FOR_STATE = 256 * 1024
 _KEEP_CODE = "to keep the code as it is, run `releaser rollback --keep-code`"
 # Settings that say where releases lie, as findings name them.
-_PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
+_PLACES = expression(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
 def rollback(

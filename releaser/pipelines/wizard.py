@@ -29,6 +29,7 @@ from releaser.site.conventions import choose_dependency_group
 from releaser.site.loading import read_variables
 from releaser.site.ownership import name_of
 from releaser.site.settings import PREFIX, SPECS
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url
@@ -59,14 +60,14 @@ ONLY_DETECTED = ("branch",)
 _OF_ONE_SETTING = ("env-shared", "set-in-environment", "setting-unwritable")
 SCHEDULERS = ("cron", "systemd", NONE)
 _ENVIRONMENTS = ("staging", "production", "local")
-_ADDRESS = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\])(:\d+)?(/\S*)?", re.IGNORECASE)
-_OF_THIS_HOST = re.compile(r"localhost\b|127\.|\[::1\]", re.IGNORECASE)
-_SERVER = re.compile(r"([^\s:/@]+|\[[0-9a-f:]+\])(?::(\d{1,5}))?", re.IGNORECASE)
-_SERVICE_NAME = re.compile(
+_ADDRESS = expression(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\])(:\d+)?(/\S*)?", re.IGNORECASE)
+_OF_THIS_HOST = expression(r"localhost\b|127\.|\[::1\]", re.IGNORECASE)
+_SERVER = expression(r"([^\s:/@]+|\[[0-9a-f:]+\])(?::(\d{1,5}))?", re.IGNORECASE)
+_SERVICE_NAME = expression(
     r"(^|_)(DATABASES?|DB|PG|POSTGRES(QL)?|MYSQL|MARIADB|REDIS|VALKEY|MONGO(DB)?|AMQP|RABBITMQ|BROKER|CACHES?|CELERY"
     r"|ELASTICSEARCH|EMAIL|SMTP|AWS|S3|STRIPE|TWILIO)(_|$)"
 )
-_SERVICE_URL = re.compile(r"(postgres|postgis|mysql|mariadb|redis|valkey|mongodb|amqp|memcache|smtp|s3|mssql)[\w+]*://")
+_SERVICE_URL = expression(r"(postgres|postgis|mysql|mariadb|redis|valkey|mongodb|amqp|memcache|smtp|s3|mssql)[\w+]*://")
 
 
 class Answer(Frozen):

@@ -18,6 +18,7 @@ from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.site.supply import SupplyFacts
+from releaser.system.expression import expression
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -37,7 +38,7 @@ OUTPUT = "test-output.txt"
 DOOMED = ".doomed-"  # a release that is being deleted, renamed first: a partly deleted one never counts as a release
 MADE = ".releaser"  # in each directory from the beginning: without this mark or a manifest, releaser deletes none
 ADOPT = "Run `releaser init` to adopt the project."  # the advice for a project without a release
-_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+_ID = expression(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
 class Manifest(Frozen):

@@ -20,6 +20,7 @@ from releaser.reporting.changelog_text import choose_files, find_in_files
 from releaser.reporting.changes import Item, in_order
 from releaser.site.supply import MADE_HERE, SupplyFacts
 from releaser.system.environment import nearest_settings_of_uv
+from releaser.system.expression import expression
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, web_link
@@ -38,7 +39,7 @@ _SECONDS = 10.0  # for one download
 _MAIL_SECONDS = 20.0  # for all downloads of a mail
 _MOST_IN_MAIL = 10  # packages
 _SOURCES = ("source", "repository", "sourcecode", "github", "gitlab", "code", "homepage")  # labels of URLs
-_REPOSITORY = re.compile(
+_REPOSITORY = expression(
     r"(https://(?:github\.com|codeberg\.org)/[\w.-]+/[\w.-]+?)(?:\.git)?(?:[/#].*)?"
     r"|(https://gitlab\.[\w.-]+/[\w./-]+?)(?:\.git)?(?:/-/.*|/|#.*)?"
 )

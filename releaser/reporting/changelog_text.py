@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from releaser.locks.versions import is_newer, normalize_name, parse_version
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.words import strip_control
 
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 _DIRECTORY = r"(?:docs?/(?:\w+/){0,2}|doc/build/changelog/)?"
 _NAME = r"(?:changes|change[-_]?log|history|news|release[-_]?notes|whats[-_]?new)"
-_CHANGELOG = re.compile(rf"(?i){_DIRECTORY}[\d-]*{_NAME}(?:[\w.-]*\.(?:rst|md|txt)|[\w-]*)")
-_OF_VERSION = re.compile(
+_CHANGELOG = expression(rf"(?i){_DIRECTORY}[\d-]*{_NAME}(?:[\w.-]*\.(?:rst|md|txt)|[\w-]*)")
+_OF_VERSION = expression(
     r"(?i)(?:[\w.-]+/){0,3}(?:releases?|release[-_]?notes|changelogs?|changes|history|news|whats[-_]?new)/"
     r"(?:[a-z-]+-)?v?(\d+(?:\.\d+)*\w*)\.(?:rst|md|txt)"
 )
 _WORDS = r"version|release|released|changes?|changelog|news?|notes?|for|in|of|what'?s|the"
 _VERSION = r"v?(?:(\d+(?:\.\d+)+[\w.!+-]*)|(\d+)(?=\s*(?:$|[(\[])))"
-_UNDERLINE = re.compile(r"([=\-~^\"'*+#.:_`])\1{2,}\s*")
-_NOISE = re.compile(
+_UNDERLINE = expression(r"([=\-~^\"'*+#.:_`])\1{2,}\s*")
+_NOISE = expression(
     r"\.\. _[^:]*:.*|\[[^\]]+\]:\s.*|<!--.*-->|:include_notes_from:.*|([=\-~^\"'*+#])\1{2,}"
     r"|\.\. (?:changelog|contents|currentmodule|towncrier).*"
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from datetime import datetime, timedelta
 from email.header import Header
@@ -49,6 +48,7 @@ from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.restart_settings import OutageSection
 from releaser.site.settings import this_host
+from releaser.system.expression import expression
 from releaser.system.own_code import text_of
 from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from releaser.reporting.text import Summary
 
 _POLICY = SMTP.clone(refold_source="none")
-_CHANGELOG = re.compile(r"(?i)//[^/]+/.*(?:chang|release|news|histor|whats-?new)")
+_CHANGELOG = expression(r"(?i)//[^/]+/.*(?:chang|release|news|histor|whats-?new)")
 _MOST_SKIPPED = 20
 _CHANGED_BY_OTHERS = "The live release or the checkout was changed, but not by releaser; see the problems."
 _NOTHING_RESTARTS = "restart-nothing"  # the code of a finding

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import MailError
 from releaser.site.addresses import parse_address
+from releaser.system.expression import expression
 from releaser.system.files import read_file, replace_file, sync_directory
 from releaser.system.frozen import Frozen
 
@@ -32,7 +33,7 @@ _SENDER = "X-Releaser-Sender"
 _RECIPIENTS = "X-Releaser-Recipients"
 _OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
 FOR_SMTP = "smtp"
-_NOTICES = re.compile(r"[a-z][a-z0-9-]*")  # the queues of receivers
+_NOTICES = expression(r"[a-z][a-z0-9-]*")  # the queues of receivers
 _POLICY = SMTP.clone(refold_source="none")  # a queued mail keeps its headers as they are
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from releaser.system.expression import expression
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ NIGHT = {
 }  # fmt: skip
 #: The colour of each size of a step from one version to another.
 BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
-_WORD = re.compile(r"\s*\S+")  # and the blanks before it
-_PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
+_WORD = expression(r"\s*\S+")  # and the blanks before it
+_PART = expression(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
 _ID = r"\b(?:\d{8}T\d{6}Z(?:-\d+)?|[0-9a-f]{12})\b"  # of a release, or of a commit
-_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`|" + _ID)
+_LINK_OR_CODE = expression(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`|" + _ID)
 
 
 def add_links(text: str) -> Markup:

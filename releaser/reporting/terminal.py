@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING, TextIO
 
 from rich import markup
@@ -14,6 +13,7 @@ from releaser.reporting.changes import Table as ChangesTable
 from releaser.reporting.changes import changes_table
 from releaser.reporting.style import wrap_line
 from releaser.reporting.text import ADVICE, closing_lines, output_lines, step_line
+from releaser.system.expression import expression
 from releaser.system.words import fit, plural, size, strip_control
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
 _LONGEST = 1 << 16  # bytes of an unfinished line, such as the dots of all tests
-_DOTS = re.compile(r"(?:\S+\.py )?([.FEsxXu]+) *(?:\[ *\d+%\])?")  # of pytest and unittest, which Django's runner uses
-_VERBOSE = re.compile(
+_DOTS = expression(r"(?:\S+\.py )?([.FEsxXu]+) *(?:\[ *\d+%\])?")  # of pytest and unittest, which Django's runner uses
+_VERBOSE = expression(
     r"\S+::.*(?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*|(?:\[gw\d+\] )?\[ *\d+%\] [A-Z]+ \S+::.*"
     r"|\w+ \(\S+\).* \.\.\. (?:ok|FAIL|ERROR|skipped .*|expected failure|unexpected success)"
 )
-_TOTAL = re.compile(r"(?:collected|Found) (\d+) (?:item|test)|.* \[(\d+) items?\]")
-_DOWNLOAD = re.compile(r"Downloading \S+ \(([\d.]+)([KMG]?)iB\)")
+_TOTAL = expression(r"(?:collected|Found) (\d+) (?:item|test)|.* \[(\d+) items?\]")
+_DOWNLOAD = expression(r"Downloading \S+ \(([\d.]+)([KMG]?)iB\)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

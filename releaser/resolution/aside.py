@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, reason_of
+from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.temporary import temporary_directory
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _WRITTEN = ("pyproject.toml", "uv.toml", "uv.lock")  # files that uv reads or writes in the project itself
-_UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # in paths that lead out of the project
+_UPWARDS = expression(r"\.\.(?:/\.\.)*")  # in paths that lead out of the project
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
 from releaser.locks.rules import BY_FAILURES, Rules, Strictness, find_below
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Versions = Mapping[str, str]
 
-_FILTERED = re.compile(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
+_FILTERED = expression(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
 _STUCK = "it is too young, or needs versions that the rules do not permit"
 _ROUNDS = 4  # questions to uv, in addition to one for each failed version, as each answer may have new blocked versions
 

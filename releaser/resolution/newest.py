@@ -29,6 +29,7 @@ from releaser.locks.versions import (
 )
 from releaser.releases.venv import requirements_in
 from releaser.system.environment import nearest_settings_of_uv, settings_of_uv_in_force
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
 
 _NOT_ASKED = "the package index could not be asked"
 _ANSWER = "pylock.toml"
-_PACKAGE = re.compile(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # as uv 0.13 begins each package
-_WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")
-_CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
+_PACKAGE = expression(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # as uv 0.13 begins each package
+_WITHOUT_TIME = expression(r"warning: `([^`]+)` is missing an upload date")
+_CLOSED = expression(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 # uv's settings for the sources of packages, without those that choose versions.
 _ASKED_ALIKE = (
     "no-index", "index-strategy", "keyring-provider", "allow-insecure-host", "native-tls", "system-certs", "offline",

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from releaser.errors import Finding, ResolutionError
 from releaser.locks.versions import files_of
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import secrets_in_urls
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
 
-_LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with its continuations after backslashes
-_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
-_OPTION = re.compile(r"(--?[a-z-]+)(?:\s*=\s*|\s+|$)(.*)")
-_HASH = re.compile(r"\s--hash[= ]\s*(\S+)")
+_LOGICAL_LINE = expression(r"(?:\\\r?\n|[^\n])+")  # with its continuations after backslashes
+_COMMENT = expression(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
+_OPTION = expression(r"(--?[a-z-]+)(?:\s*=\s*|\s+|$)(.*)")
+_HASH = expression(r"\s--hash[= ]\s*(\S+)")
 _INCLUDED = {"-r": False, "--requirement": False, "-c": True, "--constraint": True}
 _TAKEN = {*_INCLUDED, "-e", "--editable", "--require-hashes"}  # the hashes of a lock always count
 # `uv add` ignores all of these (uv 0.13.8, measured); uv has other settings for indexes.

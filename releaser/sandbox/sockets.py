@@ -12,6 +12,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from releaser.system.expression import expression
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
@@ -20,14 +22,14 @@ OF_DATABASES = ("postgresql", "mysqld", "mysql", "mariadb", "redis", "redis-serv
 #: Entries of /run that are no sockets but that programs read: on NixOS they link to all that is installed.
 READ_IN_RUN = ("booted-system", "current-system", "opengl-driver")
 _PLACES = ("/run", "/tmp")  # noqa: S108 - a sandbox has private ones
-_DATABASE = re.compile(
+_DATABASE = expression(
     r"(/var)?/(run|tmp|lib)/(" + "|".join(OF_DATABASES) + r")/\S+"
     r"|\S*/(\.s\.PGSQL\.\d+|(mysqlx?|mysqld|mariadb|redis(-server)?|valkey(-server)?|memcached)([.-]?\w+)?\.sock(et)?)"
 )
 # Without these, users from a directory service have no names.
-_NAMES = re.compile(r"(/var)?/run/(nscd/socket|nslcd/socket)|/var/lib/sss/pipes/nss")
+_NAMES = expression(r"(/var)?/run/(nscd/socket|nslcd/socket)|/var/lib/sss/pipes/nss")
 # Access to one of these runs programs outside: as root, in a container, or in a user's terminal.
-_MANAGER = re.compile(
+_MANAGER = expression(
     r"(/var)?/run/(docker|containerd|podman|crio|k3s|libvirt|dbus|systemd|fail2ban|screens?|tmux)\b.*"
     r"|(/var)?/run/user/\d+/.*|.*/(lxd|incus)/.*|/tmp/(ssh-|tmux-|screen|emacs|\.X11-unix/).*"
     r"|.*/(\.gnupg|\.screen|S-\w+|emacs\d*)/[^/]+"

@@ -17,6 +17,7 @@ from releaser.releases.leases import parent_of
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
@@ -37,18 +38,18 @@ _KINDS = {
     "uvicorn": "Uvicorn",
     "hypercorn": "Hypercorn",
 }
-_PASSENGER = re.compile(r"(?i)\bpassenger\b.*(wsgi-loader|preloader)|^Passenger \w*(App|Preloader)")
-_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
-_SYSTEM_UNIT = re.compile(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", re.MULTILINE)
-_USER_UNIT = re.compile(r"/user@\d+\.service/(?:[^/]+\.slice/)+([^/]+\.service)(?:/|$)", re.MULTILINE)
+_PASSENGER = expression(r"(?i)\bpassenger\b.*(wsgi-loader|preloader)|^Passenger \w*(App|Preloader)")
+_PYTHON = expression(r"(python|pypy)[\d.]*t?")
+_SYSTEM_UNIT = expression(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", re.MULTILINE)
+_USER_UNIT = expression(r"/user@\d+\.service/(?:[^/]+\.slice/)+([^/]+\.service)(?:/|$)", re.MULTILINE)
 # Services that also run programs of others: restarting one would restart other sites, too.
-_STARTERS = re.compile(
+_STARTERS = expression(
     r"(cron|crond|ssh|sshd|docker|containerd|podman|getty@.*|apache2|httpd|nginx|passenger|unit|uwsgi|emperor\.uwsgi"
     r"|uwsgi-emperor|supervisor|supervisord|circusd?|runit|pm2-.*|releaser-.*)\.service"
 )
 _UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system")
-_UNIT_LINE = re.compile(r"^\s*(WorkingDirectory|ExecStart|Type)\s*=\s*(.*?)\s*$", re.MULTILINE)
-_TOUCH_RELOAD = re.compile(r"^\s*touch-(?:chain-)?reload\s*=\s*(\S+)", re.MULTILINE)
+_UNIT_LINE = expression(r"^\s*(WorkingDirectory|ExecStart|Type)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_TOUCH_RELOAD = expression(r"^\s*touch-(?:chain-)?reload\s*=\s*(\S+)", re.MULTILINE)
 _LISTENS, _LISTENS_TCP = "00010000", "0A"  # flags in /proc/net/unix, a state in /proc/net/tcp
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a server that listens on all addresses
 _GUIDE = "the guide on web servers"

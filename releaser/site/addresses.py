@@ -1,7 +1,6 @@
 """The settings for mail, and the addresses in them."""
 
 import json
-import re
 import unicodedata
 from dataclasses import field
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from releaser.site.declaring import Part, secret
 from releaser.site.values import Duration, FilePath, Limit, Line, Port, either, kind, non_empty, pattern, refuse
 from releaser.system.environment import own_path
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NO_SENDMAIL = "none"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
-_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
-_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
+_ADDRESS = expression(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_NAMED = expression(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 
 
 class Address(Frozen):

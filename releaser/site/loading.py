@@ -23,13 +23,14 @@ from releaser.site.settings import (
     AllSettings,
     Settings,
 )
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import PASSWORD_NAME, SHORTEST, find_similar, first_few, secrets_in_variables
 
 _TABLE = "tool.releaser."
 SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
-_REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
+_REMARK = expression(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
 
 
 class Variables(Frozen):

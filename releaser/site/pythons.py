@@ -18,6 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set, refuse
+from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 OLDEST = Version("3.8")  # that the start-up module and the scripts for a site's interpreter support
 # Versions, not paths, in a `.python-version`: `3.13`, `>=3.11,<3.14`, `cpython@3.13`, `pypy3.10`, `3.13t`.
-_UV_VERSION = re.compile(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
+_UV_VERSION = expression(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
-_NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
+_NUMBER = expression(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
 _MOST_NAMED = 6
 _MOST_LINKS = 40  # links, or venvs made from venvs; Linux follows no more links either
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.errors import refuse, refuse_any
 from releaser.site.loading import SECRETS, read_variables
 from releaser.site.settings import PREFIX, SPECS
+from releaser.system.expression import expression
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SECRET = 0o600  # the mode of a new `.env`
-_COMMENT = re.compile(r"[ \t]+#[^\n]*(?=\n?\Z)")
+_COMMENT = expression(r"[ \t]+#[^\n]*(?=\n?\Z)")
 
 
 class Edit(Frozen):

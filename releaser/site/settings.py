@@ -1,6 +1,5 @@
 """All settings, with their purposes, defaults and types."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal, get_args
@@ -17,6 +16,7 @@ from releaser.site.values import (
     Name,
     UrlOrNone,
 )
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 
 PREFIX = "RELEASER_"
@@ -30,7 +30,7 @@ HOOKS: tuple[Hook, ...] = get_args(Hook)
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 #: In this variable, the other sites of `update --all` get the name of a first site that did not end well, and why.
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
-_VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # any other Python may be a path in the commit
+_VERSION = expression(r"[\d.,<>=~!* ]+t?")  # any other Python may be a path in the commit
 
 
 def _accept_version(live: str | None, own: str | None, _: Any) -> str | None:

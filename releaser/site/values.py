@@ -20,15 +20,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
 from releaser.system.durations import seconds_of
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.words import find_similar
 
 T = TypeVar("T")
 Schema = dict[str, Any]
 
-_STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
+_STATUSES = expression(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
 S3 = "s3://"  # begins a source in S3
-_S3 = re.compile(S3 + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
+_S3 = expression(S3 + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 _SERVICE = r"[A-Za-z][\w+.-]*://\S+"
 _LENGTH = r"[0-9]+(\.[0-9]+)?[smhdw]"
 _STATUS = r"([1-5]xx|[1-5][0-9][0-9](-[1-5][0-9][0-9])?)"
@@ -169,7 +170,7 @@ def _guess_flag(text: str) -> str:
     return _FLAGS.get(text.strip().lower(), text.strip().lower())
 
 
-_LENGTHS = re.compile(
+_LENGTHS = expression(
     r"(\d+)\s*(?:(s)(?:ecs?|econds?)?|(m)(?:ins?|inutes?)?|(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?)", re.I
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from releaser.system.expression import expression
 from releaser.system.files import read_if_there, read_text
 from releaser.system.venv_environment import neutral
 from releaser.system.words import secrets_in_urls
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
-_WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
+_WITH_PASSWORD = expression(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
 # The kinds of secrets, by the program that needs them; recognized by the name of a variable, or a password in a URL.
 Kind = Literal["own", "index", "agent", "token"]
 SECRETS: tuple[Kind, ...] = ("own", "index", "agent", "token")
 _KINDS: Mapping[Kind, re.Pattern[str]] = {
-    "own": re.compile(r"RELEASER_\w*(SMTP|PASSWORD|SECRET|TOKEN|KEY|NOTIFY|WEBHOOK|PING)\w*|CREDENTIALS_DIRECTORY"),
-    "index": re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)|UV_\w*(TOKEN|PASSWORD)|POETRY_HTTP_BASIC_\w+"),
-    "agent": re.compile(
+    "own": expression(r"RELEASER_\w*(SMTP|PASSWORD|SECRET|TOKEN|KEY|NOTIFY|WEBHOOK|PING)\w*|CREDENTIALS_DIRECTORY"),
+    "index": expression(r"UV_INDEX_\w+_(USERNAME|PASSWORD)|UV_\w*(TOKEN|PASSWORD)|POETRY_HTTP_BASIC_\w+"),
+    "agent": expression(
         r"SSH_(AUTH_SOCK|AGENT_PID|ASKPASS)|GIT_(ASKPASS|SSH|SSH_COMMAND|CONFIG_(COUNT|PARAMETERS|KEY_\d+|VALUE_\d+))"
     ),
-    "token": re.compile(
+    "token": expression(
         r"(\w*_)?(TOKEN|SECRET|CREDENTIALS)(_FILE)?"
         r"|AWS_(\w*ACCESS_KEY\w*|SECRET_KEY|CREDENTIAL_FILE|CONTAINER_\w+)|TWINE_\w+"
     ),
 }
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
 # With one of these in its files, uv starts git or asks a program for passwords; either may need any secret.
-_STARTS_GIT = re.compile(rb"\bgit\+|\bgit[\"']? *= *[\"']")
-_ASKS_KEYRING = re.compile(rb"\bkeyring-provider\b")
+_STARTS_GIT = expression(rb"\bgit\+|\bgit[\"']? *= *[\"']")
+_ASKS_KEYRING = expression(rb"\bkeyring-provider\b")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:

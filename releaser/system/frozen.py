@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import Any, ClassVar, NoReturn, dataclass_transform
+
+#: Only one thread builds fields: a second look at the same class would find its defaults gone.
+_BUILDING = RLock()
+
+
+class _Unbuilt:
+    """An attribute of a class that is not used yet. The first look at it builds the fields of the class."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, _: object, cls: type[Frozen]) -> Any:
+        with _BUILDING:
+            if vars(cls)[self.name] is self:
+                dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
+                cls._fields = {own_field.name: own_field for own_field in fields(cls)}  # type: ignore[arg-type]
+        return vars(cls)[self.name]
+
+
+_UNBUILT = {name: _Unbuilt(name) for name in ("__dataclass_fields__", "__dataclass_params__", "_fields")}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Frozen:
     """The base of a class of values; a subclass behaves as with `@dataclass(frozen=True, kw_only=True)`.
 
-    `@dataclass` compiles six methods for each class. In an update without news that took longer than all the rest.
+    `@dataclass` compiles six methods for each class, and reads all its annotations. In an update without news that took
+    longer than all the rest. So the methods are the same for all classes, and most classes are never used in a run.
     """
 
-    __fields: ClassVar[dict[str, Field[Any]]]
+    _fields: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
-        cls.__fields = {own_field.name: own_field for own_field in fields(cls)}  # type: ignore[arg-type]
+        for name, attribute in _UNBUILT.items():
+            setattr(cls, name, attribute)
 
     def __init__(self, **given: Any) -> None:
-        known = self.__fields
+        known = self._fields
         if given.keys() != known.keys():
             if unknown := given.keys() - known.keys():
                 message = f"{type(self).__name__} has no {', '.join(sorted(unknown))}"
@@ -40,7 +62,7 @@ class Frozen:
         raise TypeError(message)
 
     def __compared(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name, one in self.__fields.items() if one.compare)
+        return tuple(getattr(self, name) for name, one in self._fields.items() if one.compare)
 
     def __eq__(self, other: object) -> bool:
         return self.__compared() == other.__compared() if type(self) is type(other) else NotImplemented
@@ -49,7 +71,7 @@ class Frozen:
         return hash(self.__compared())
 
     def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name, one in self.__fields.items() if one.repr)
+        shown = (f"{name}={getattr(self, name)!r}" for name, one in self._fields.items() if one.repr)
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __setattr__(self, name: str, _: object) -> NoReturn:

@@ -6,12 +6,12 @@ import contextlib
 import ctypes
 import os
 import pwd
-import re
 import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.system.expression import expression
 from releaser.system.files import remove_tree
 from releaser.system.process import PR_SET_PDEATHSIG
 from releaser.system.temporary import temporary_directory
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 # Variables that are passed on: those of releaser, of the terminal and of the network. Credentials, keys and caches of
 # root are not.
-_PASSING = re.compile(
+_PASSING = expression(
     r"PATH|LANG|LANGUAGE|LC_\w+|TZ|TERM|COLORTERM|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|PYTHONPATH|SSL_CERT_(FILE|DIR)"
     r"|RELEASER_\w+|AUTO_UPDTR__\w+|ADMINS_JSON|UV_(PYTHON_DOWNLOADS|OFFLINE|NATIVE_TLS|SYSTEM_CERTS)"
 )
-_PROXY = re.compile(r"(?i:(https?|all|no)_proxy)")
+_PROXY = expression(r"(?i:(https?|all|no)_proxy)")
 _FORWARDED = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
 )  # fmt: skip

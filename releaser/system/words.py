@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from releaser.system.expression import expression
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +22,7 @@ _ESCAPE = (
 _LINE_END = r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
 # The last ones change the direction of text, so that it reads as something else.
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-_CLEAN = re.compile(r"[\t\n -~]*")
+_CLEAN = expression(r"[\t\n -~]*")
 _SURROGATE = r"[\ud800-\udfff]"
 _MARKER_LENGTH = 80
 _NARROW = 24  # characters; in a narrower column a sentence cannot be read
@@ -220,15 +222,15 @@ MASK = "***"
 _USERINFO = r"(?<=://)[^/?#\s\"'<>]+@"  # up to the last @ before the path: some passwords contain one
 _CREDENTIALS = r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@"
 _NO_PASSWORDS = {"", "x-oauth-basic"}  # placeholders for a password when the user name is the token
-_SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
-_SECRET_NAME = re.compile(
+_SECRET_VARIABLE = expression(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
+_SECRET_NAME = expression(
     r"(SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|(^|_|API|ACCESS|SECRET)KEY)S?(?![A-Z])"
     r"|PRIVATE|KEYS?$|(^|_)(PASS|PWD|AUTH|SALT|DSN)$",
     re.IGNORECASE,
 )
 _NAMES_A_FILE = r"(?i)_(FILE|PATH|DIR)$"
-PASSWORD_NAME = re.compile(r"PASSWORD|SECRET", re.IGNORECASE)
-_NO_SECRET_NAME = re.compile(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
+PASSWORD_NAME = expression(r"PASSWORD|SECRET", re.IGNORECASE)
+_NO_SECRET_NAME = expression(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
 # Fields with releaser's own names: programs look their values up, and only URLs in them can hold a secret.
 _OWN_FIELD = (
     "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file|step|command"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
+from releaser.system.expression import expression
 
 _OF_UV = "set `system-certs = true` in `~/.config/uv/uv.toml`, or `SSL_CERT_FILE=/path/to/ca.pem` in the crontab"
 _OF_PYTHON = "set `SSL_CERT_FILE=/path/to/ca.pem` in the crontab"
 _OF_GIT = "run `git config --global http.sslCAInfo /path/to/ca.pem`"
 # The messages of rustls in uv, OpenSSL in Python, GnuTLS and OpenSSL in git.
-_BY_UV = re.compile(r"invalid peer certificate: *(\w+)?")
-_BY_PYTHON = re.compile(r"CERTIFICATE_VERIFY_FAILED\]? *(certificate verify failed: [^(\n]+)?")
-_BY_GIT = re.compile(
+_BY_UV = expression(r"invalid peer certificate: *(\w+)?")
+_BY_PYTHON = expression(r"CERTIFICATE_VERIFY_FAILED\]? *(certificate verify failed: [^(\n]+)?")
+_BY_GIT = expression(
     r"server certificate verification failed|SSL certificate problem: *([^\n]+)?"
     r"|SSL: (certificate subject|no alternative)"
 )
-_UNKNOWN = re.compile(r"UnknownIssuer|local issuer|self[- ]signed|server certificate verification failed")
+_UNKNOWN = expression(r"UnknownIssuer|local issuer|self[- ]signed|server certificate verification failed")
 _OWN_FAULT = (
     "The server's certificate is not valid: it expired, or it is for another name. Ask the operators of the server, and"
     " check the clock of this host with `date`."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, refuse
 from releaser.system.environment import own_path
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from releaser.system.process import Finished, Runner
 
-_LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_VARIABLE = re.compile(r"[ \t]*(?P<name>[A-Za-z_]\w*|\"[^\"]+\"|'[^']+')[ \t]*=[ \t]*(?P<value>.*?)[ \t\r]*")
+_LINE = expression(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
+_ASSIGNMENT = expression(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = expression(r"[ \t]*(?P<name>[A-Za-z_]\w*|\"[^\"]+\"|'[^']+')[ \t]*=[ \t]*(?P<value>.*?)[ \t\r]*")
 _TIMEOUT = 30.0  # seconds
 _IF_DUE = "--if-due"  # people add it to the line when they change its time
 _BY_HAND = "Change it with `crontab -e`."

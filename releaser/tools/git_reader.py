@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import re
 import signal
 from dataclasses import field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import add_git_settings, find_program, of_git, own_path, unseen_passwords
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
@@ -52,7 +52,7 @@ _READ = "^(" + "|".join((
     r"submodule\..*\.update", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
 )) + ")$"  # fmt: skip
 YES = ("", "true", "yes", "on", "1")  # a boolean setting of git that is on
-_USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
+_USES_FILTER = expression(r"\sfilter=(\S+)")  # in .gitattributes
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from pathlib import Path
 
+from releaser.system.expression import expression
 from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
 
@@ -22,7 +22,7 @@ _IN_PROGRESS = {
 # References that only releaser uses. They belong to one work tree (git-worktree(1), "REFS"), as another work tree of
 # the same repository may be another site, on another branch.
 OURS = "refs/worktree/releaser/"
-WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
+WHOLE_ID = expression(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
 _FIELDS = {"1 ": 8, "2 ": 9, "u ": 10}  # fields before the path, by the kind of line of `git status`
 _READ_FIRST = (
     "HEAD", "index", "config", "config.worktree", "packed-refs", "shallow", "info/exclude", "info/attributes",

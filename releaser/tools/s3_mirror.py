@@ -27,6 +27,7 @@ from typing import Any
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
+from releaser.system.expression import expression
 from releaser.system.files import only_files, read_file
 from releaser.tools.s3 import AT_ONCE, connect
 
@@ -35,7 +36,7 @@ _PART = ".part-"  # the name of an incomplete file begins with it
 _LARGEST = 4 * 1024**3  # bytes of a file
 _MOST = 20_000  # files of a source
 _SPARE = 64 * 1024**2  # bytes to leave free on the file system
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*", re.ASCII)
+_NAME = expression(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*", re.ASCII)
 Entry = dict[str, Any]
 
 

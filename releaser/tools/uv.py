@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, how_to_set
 from releaser.system.environment import find_program, of_uv
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.process import NO_SANDBOX, in_new_sandbox
 from releaser.system.temporary import temporary_directory
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 stands for an unreachable index, a broken file and the like
 _NO_SYMLINK = "Permission denied (os error 13)"  # its message if it may make no symlink
-_VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
+_VERSION = expression(r"uv (\d+(?:\.\d+)+\S*)")
 _CACHE_ADVICE = "Let uv write its cache: give this user a writable home directory, or set `UV_CACHE_DIR`."
 # With this warning, uv 0.12 and 0.13 continue without `[tool.uv]`. Files above the project are named by their whole
 # path.
@@ -318,9 +318,9 @@ def _about_version(python: Path) -> tuple[str, str, int | None]:
     return "version", str(python), os.stat(python).st_mtime_ns if os.path.exists(python) else None
 
 
-_FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # message of uv 0.13
-_NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` can't be installed")
-_TO_BUILD = re.compile(r"Distribution `([^`=\s]+)[^`]*` can't be installed because it is marked as `--no-build`")
+_FAILED_BUILD = expression(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # message of uv 0.13
+_NOTHING_TO_INSTALL = expression(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` can't be installed")
+_TO_BUILD = expression(r"Distribution `([^`=\s]+)[^`]*` can't be installed because it is marked as `--no-build`")
 # uv's message if the package's own build fails, and not the network; a full disk may cause it, too.
 _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
 from releaser.system.environment import all_settings_of_uv, without
+from releaser.system.expression import expression
 from releaser.system.files import read_if_there
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     Login = tuple[str, str]
 
-_OF_INDEX = re.compile(r"UV_INDEX_(\w+)_PASSWORD")
-_SITE = re.compile(r"https?://[^/?#\s\"'<>@]+")
+_OF_INDEX = expression(r"UV_INDEX_(\w+)_PASSWORD")
+_SITE = expression(r"https?://[^/?#\s\"'<>@]+")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Frozen classes are dataclasses like any other."""
 
-from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
 
 import pytest
 
@@ -49,3 +50,16 @@ def test_they_take_what_they_have_and_nothing_else_and_nothing_changes_them() ->
         point.x = 2  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         del point.x
+
+
+def test_a_class_that_is_not_used_costs_next_to_nothing_and_is_whole_for_threads_that_use_it_at_once() -> None:
+    class Unused(Named):
+        size: int = field(default=3)
+        names: list[str] = field(default_factory=list)
+
+    assert not isinstance(vars(Unused)["__dataclass_fields__"], dict), "its fields are built before they are needed"
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(lambda _: Unused(x=1), range(64))]
+    assert found == [Unused(x=1, size=3, names=[])] * 64
+    assert is_dataclass(Unused)
+    assert [one.name for one in fields(Unused)] == ["x", "y", "tags", "name", "size", "names"]
