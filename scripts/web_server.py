@@ -119,13 +119,18 @@ class Passenger:
         """The restart file is found without any; the time limit is for machines that are busy."""
         return {"health_check": f"http://127.0.0.1:{self.address.port}/health/", "health_timeout": "60s"}
 
+    @property
+    def _place(self) -> Path:
+        return self.stage.server / "apache"
+
     def prepare(self) -> None:
-        """Nothing: the site has its passenger_wsgi.py."""
+        """Say where this Passenger is; the site has its passenger_wsgi.py."""
+        self.stage.env["PASSENGER_INSTANCE_REGISTRY_DIR"] = str(self._place)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the site during the block."""
-        place = self.stage.server / "apache"
+        place = self._place
         place.mkdir()
         root = os.geteuid() == 0  # under which Apache does not serve
         general = APACHE_CONF.format(
@@ -141,6 +146,8 @@ class Passenger:
         conf.write_text(general + site.replace(DOCUMENTED_PROJECT, str(self.stage.site)))
         with started([APACHE, "-f", conf, "-D", "FOREGROUND"], self.stage, place / "output.log"):
             wait_for(self.address)
+            with (self.stage.server / ".env").open("a") as settings:  # not before: releaser checks that Passenger runs
+                settings.write("RELEASER_RESTART=passenger\n")
             yield
 
     def restart(self) -> None:
