@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from threading import Condition
 
 from releaser.errors import ExitCode, ReleaserError
+from releaser.fleet.crew import CrewGoneError, Crews
 from releaser.fleet.sites_file import ListedSite
 from releaser.reporting.many_sites import SiteAnswer, part
 from releaser.site.settings import FIRST_FAILED_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
@@ -59,13 +61,25 @@ class ManySites:
         self._for_others = {name: value for name, value in self._environ.items() if not is_secret(name, value)}
         self._runner = Runner(environ=environ)
         self._running, self._begun, self._changed = 0, list[float](), Condition()
+        self._crews = Crews({})
+
+    @contextlib.contextmanager
+    def _with_crews(self) -> Iterator[None]:
+        with Crews.of(self.sites, self._runner, self._given) as self._crews:
+            yield
+        self._crews = Crews({})
 
     def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
         """Run a command for each site, and yield the answers in the order in which the commands end."""
-        yield from self._run_each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
+        with self._with_crews():
+            yield from self._run_each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update the sites that go first, then the others, which wait if one of the first does not end well."""
+        with self._with_crews():
+            yield from self._update(words)
+
+    def _update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         first, others = (
             [listed for listed in self.sites if listed.goes_first == is_first] for is_first in (True, False)
         )
@@ -130,13 +144,18 @@ class ManySites:
         """Run a command for a site, in a process that ends when this one does. Raises ToolError."""
         command, *options = words
         own = ["--project", str(site.path), *(["--json"] if as_json else [])]
-        argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
-        given = self._environ if _is_of_this_user(site.path) else self._for_others
-        env = {**given, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
-        finished = self._runner.run(
-            argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
+        words = [command, *own, *options]
+        variables = {**site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
+        run = partial(
+            self._runner.run, [sys.executable, "-P", "-c", _AGAIN, *words], cwd=Path("/"), timeout=_LONGEST,
+            env={**self._given(site.path), **variables}, check=False, daemons=True, whole=as_json,
             most=_LARGEST_ANSWER, death_signal=signal.SIGTERM,
         )  # fmt: skip
+        try:
+            crew = self._crews.find(site.path)
+            finished = run(start=crew.starter(words, variables) if crew else None)
+        except CrewGoneError:
+            finished = run()
         code = finished.returncode if finished.returncode >= 0 else ExitCode.SIGNALLED - finished.returncode
         errors = tuple(finished.stderr.splitlines())
         if not as_json:
@@ -146,6 +165,10 @@ class ManySites:
         except (ValueError, RecursionError):
             answer = None
         return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=errors if code else ())
+
+    def _given(self, site: Path) -> Mapping[str, str]:
+        """Return the variables for a site; the secrets of this user are not for others."""
+        return self._environ if _is_of_this_user(site) else self._for_others
 
 
 def is_secret(name: str, value: str) -> bool:

@@ -21,8 +21,8 @@ _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
     "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
-# These run in separate processes.
-_APART = (
+#: These run in separate processes.
+APART = (
     "releaser.tools.attestation_probe",
     "releaser.tools.starter",
     "releaser.tools.starter_s3",
@@ -42,7 +42,7 @@ def load_all() -> None:
     import importlib  # quick runs need neither
     import pkgutil
 
-    apart = _APART if os.isatty(2) else (*_APART, _TERMINAL)
+    apart = APART if os.isatty(2) else (*APART, _TERMINAL)
     for name in _PACKAGES:
         package = importlib.import_module(f"releaser.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

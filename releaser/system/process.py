@@ -7,9 +7,11 @@ import ctypes
 import logging
 import os
 import re
+import select
 import selectors
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from releaser.errors import SandboxError, ToolError, error_line
 from releaser.system import signals
@@ -118,6 +120,46 @@ def in_new_sandbox(run: Callable[[], R]) -> R:
         return run()
 
 
+class Process(Protocol):
+    """A program that runs: one of `subprocess`, or a fork of another process."""
+
+    pid: int
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+    returncode: int
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the status, negative for a signal. Raises subprocess.TimeoutExpired."""
+        ...
+
+
+@dataclass(kw_only=True, eq=False)
+class Forked:
+    """A process that another process has forked, which sends its status, 4 bytes, to `reply`.
+
+    Its number stays its own until `reply` is closed.
+    """
+
+    pid: int
+    reply: socket.socket
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+    returncode: int = 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the status. If the other process has gone, that is SIGTERM, which this one then got."""
+        self.reply.settimeout(timeout)
+        try:
+            status = self.reply.recv(4)
+        except TimeoutError as error:
+            raise subprocess.TimeoutExpired(["releaser"], timeout or 0) from error
+        except OSError:
+            status = b""
+        self.reply.close()
+        self.returncode = int.from_bytes(status, "big", signed=True) if status else -signal.SIGTERM
+        return self.returncode
+
+
 class Finished(Frozen):
     """A program that ended: its decoded output, and its duration in seconds.
 
@@ -167,7 +209,7 @@ class Runner:
     ended: list[str] = field(default_factory=list)
     #: Called at once with the output of programs; must not raise.
     watch: Callable[[bytes], None] = field(default=lambda _: None, repr=False)
-    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
+    _running: set[Process] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
     @property
@@ -203,6 +245,7 @@ class Runner:
         most: int = LARGEST,
         umask: int = -1,
         sandbox: Sandbox = NO_SANDBOX,
+        start: Callable[[], Process] | None = None,
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
@@ -211,7 +254,8 @@ class Runner:
         ended. With `may_leave_service` they are a service, which no run ends. If releaser itself dies, the program gets
         `death_signal`. None makes the start five times as fast, for a query that only reads and answers at once. The
         program reads `input`. With `whole`, all of its output is kept, up to `most` bytes of each stream. A `umask` of
-        -1 is that of releaser. The program runs in `sandbox`, which no message mentions.
+        -1 is that of releaser. The program runs in `sandbox`, which no message mentions. `start` starts it in another
+        way, and raises its own errors.
 
         Raises ToolError if the program cannot be started, exceeds the time limit, prints more than `most` with `whole`
         or, with `check`, ends with another status than 0; and SandboxError if the sandbox does not start it, twice.
@@ -228,7 +272,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             # A service may continue to write: a file stays open, but a closed pipe would end the service with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if may_leave_service else None
-            process: subprocess.Popen[bytes] | None = None
+            process: Process | None = None
             status, writer = _open_pipe(stack)
             if not (may_leave_service or daemons):
                 stack.enter_context(signals.Adoption.lasting(partial(self.note_ended, shlex.join(words))))
@@ -239,7 +283,8 @@ class Runner:
                 # An interrupt during the start would leave the program running, because its process id is not known
                 # yet.
                 with signals.Adoption.starting() as own:
-                    process = self._start(
+                    begin = start or partial(
+                        self._start,
                         (*sandbox.enter(writer.fileno()), *words),
                         pass_fds=sandbox.descriptors(writer.fileno()),
                         cwd=cwd,
@@ -250,6 +295,7 @@ class Runner:
                         umask=umask,
                         preexec_fn=_prepare(None if may_leave_service else death_signal, sandbox.begin),
                     )
+                    process = begin()
                     own.add(process.pid)
                 self._running.add(process)
                 timed_out = not _follow(process, kept, deadline=started + timeout)
@@ -331,6 +377,28 @@ class Runner:
             if why := self.distrust(venv):
                 message = f"{program} was not started, as {why}"
                 raise ToolError(message, "Run `releaser rebuild` to replace the release, and check who changed it.")
+
+    @contextlib.contextmanager
+    def serving(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[socket.socket]:
+        """Run a program during the block, and yield the other end of its standard input, a socket.
+
+        It should end at the end of its standard input, and ends if this thread does. Raises ToolError.
+        """
+        own, other = socket.socketpair()
+        with own:
+            with other:
+                process = self._start(
+                    tuple(argv), cwd=cwd, env=env, stdin=other, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    preexec_fn=_prepare(signal.SIGTERM, None),
+                )  # fmt: skip
+            try:
+                yield own
+            finally:
+                own.close()
+                try:
+                    process.wait(timeout=GRACE)
+                except subprocess.TimeoutExpired:
+                    _end(process, (_HeadAndTail(0, self.watch), _HeadAndTail(0, self.watch)), spare_group=False)
 
     def stop(self) -> None:
         """End the programs that other threads run with this runner, and start no more; those calls raise ToolError."""
@@ -472,7 +540,7 @@ def _prepare(death_signal: signal.Signals | None, begin: Callable[[], None] | No
     return prepare
 
 
-def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, deadline: float) -> bool:
+def _follow(process: Process, kept: tuple[_HeadAndTail, _HeadAndTail], *, deadline: float) -> bool:
     """Collect output until the program ends; False if the deadline comes first."""
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
         descriptor = os.pidfd_open(process.pid)  # becomes readable when the process ends (Linux 5.3)
@@ -497,9 +565,9 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
         return True
 
 
-def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
+def _end(process: Process, kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
     """End the program and its process group, and collect its status. Raises ToolError if it cannot be ended."""
-    running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    running = _is_running(process.pid)
     if running:
         _signal_group(process.pid, signal.SIGTERM)
         _follow(process, kept, deadline=time.monotonic() + GRACE)
@@ -515,6 +583,18 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
         if error.__context__ is None or isinstance(error.__context__, Exception):
             raise ToolError(message, f"Run `kill -9 {process.pid}` as root.", timed_out=True) from error
         logger.warning("%s", message)  # an interrupt of the run is no failure of the program
+
+
+def _is_running(pid: int) -> bool:
+    """True if a process that nothing has reaped yet has not ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        return not select.select([descriptor], [], [], 0)[0]
+    finally:
+        os.close(descriptor)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

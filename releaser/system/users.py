@@ -66,12 +66,14 @@ def environment_for(user: int, environ: Mapping[str, str], cache: str = "") -> d
     return {**kept, "HOME": known.pw_dir, "USER": known.pw_name, "LOGNAME": known.pw_name, "SHELL": known.pw_shell}
 
 
-def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def run_again_as(
+    user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str], *, code: str = _AGAIN
+) -> int:
     """Run releaser with these arguments as another user, to its end, and return its exit code.
 
-    `group` is the only group of a user who has no name. The program runs in a new session, so that it cannot type on
-    root's terminal, has no descriptors but the standard ones, receives the signals sent to this process, and ends with
-    it. Raises OSError if it cannot be started.
+    The new Python runs `code`. `group` is the only group of a user who has no name. The program runs in a new session,
+    so that it cannot type on root's terminal, has no descriptors but the standard ones, receives the signals sent to
+    this process, and ends with it. Raises OSError if it cannot be started.
     """
     with contextlib.ExitStack() as stack:
         cache = ""
@@ -80,17 +82,17 @@ def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mappi
         except KeyError:
             cache = str(stack.enter_context(temporary_directory(partial(_remove_as, user, group))))
             os.chown(cache, user, group)
-        return _run_again_as(user, group, arguments, environ, cache)
+        return _run_again_as(user, group, [code, *arguments], environ, cache)
 
 
-def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str], cache: str) -> int:
+def _run_again_as(user: int, group: int, words: Sequence[str], environ: Mapping[str, str], cache: str) -> int:
     child = 0
 
     def forward(number: int, _: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    words = [sys.executable, "-P", "-c", _AGAIN, *arguments]
+    argv = [sys.executable, "-P", "-c", *words]
     prctl = ctypes.CDLL(None).prctl
     reading, writing = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
@@ -103,7 +105,7 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
             close_all_but(writing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             if os.getppid() == parent:
-                os.execve(sys.executable, words, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
+                os.execve(sys.executable, argv, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
         except Exception as error:  # noqa: BLE001 - the parent reports it: this process may be half the other user's
             number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
             os.write(writing, f"{number or 0} {reason or repr(error)}".encode())

@@ -87,12 +87,20 @@ def test_root_updates_as_the_owner(people: People, owned: SampleSite) -> None:
     people.by(OWNER, owned, "rollback", check=0)
 
 
-@pytest.fixture
-def many(people: People, owned: SampleSite) -> list[str | Path]:
+@pytest.fixture(params=["a program for each", "a crew"])
+def many(people: People, owned: SampleSite, request: pytest.FixtureRequest) -> list[str | Path]:
     """The words that check the site as one of many, with a uv that can be a trap."""
     file = people.base / "sites.toml"
     settings = f'{{ uv = "{owned.outer / "uv"}" }}'
-    file.write_text(f'[[site]]\npath = "{owned.path}"\nsettings = {settings}\n', encoding="utf-8")
+    text = f'[[site]]\npath = "{owned.path}"\nsettings = {settings}\n'
+    if request.param == "a crew":
+        other = people.base / OWNER / "other"
+        other.mkdir(exist_ok=True)
+        (other / "pyproject.toml").touch()
+        for place in (other, other / "pyproject.toml"):
+            os.chown(place, people.of(OWNER).pw_uid, -1)
+        text += f'[[site]]\npath = "{other}"\n'
+    file.write_text(text, encoding="utf-8")
     return [base_python(), script_of(owned), "check", "--sites", file]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from releaser.site.run_lock import acquire
 from tests.e2e.scenes import eventually
 from tests.support.commands import Finished, console_script, run
 from tests.support.serving import http_server, reply
@@ -172,3 +176,38 @@ def test_a_page_shows_the_sites_of_other_servers_and_what_cannot_be_read(scene: 
         assert json.loads(own.read_text())["sites"] == []
         assert "has no site" in releaser(one, "update", "--sites", file, check=3).stderr
         assert "Add `--html FILE`" in releaser(one, "report", "--sites", file, check=2).stderr
+
+
+def test_a_site_gets_the_same_report_whether_it_runs_alone_or_with_others(make_site: SiteFactory) -> None:
+    names = ("news", "quiet", "failing", "held", "locked", "wrong")
+    together = [make_site.adopted(name=name, outer=name) for name in names]
+    news, _, failing, held, locked, wrong = together
+    for site in (news, failing, held):
+        site.publish("alpha", "1.1.0", broken=site is failing)
+    held.releaser("pause", check=0)
+    (wrong.path / "pyproject.toml").write_text("broken")
+    alone = [site.copy(site.outer.parent / "alone") for site in together]
+    for site in (*together, *alone):
+        site.write_dotenv()
+    file = sites_file(together)
+    with contextlib.ExitStack() as stack:
+        for site in (locked, alone[4]):
+            stack.enter_context(acquire(site.state_dir, command="update", now=datetime.now(UTC)))
+        each = {site.path.name: site.releaser("update", "--json") for site in alone}
+        found = answers(together[0], "update", "--sites", file, "--jobs", "2", check=5)
+    assert {name: one["exit_code"] for name, one in found.items()} == {
+        name: done.returncode for name, done in each.items()
+    }
+    for name, done in each.items():
+        assert plainly(found[name]["answer"]) == plainly(json.loads(done.stdout) if done.stdout else None)
+
+
+def plainly(report: Any) -> Any:
+    """Leave out what is another in each run: times, ids, and the place of the site."""
+    if isinstance(report, dict):
+        times = ("run_id", "started_at", "seconds", "release", "previous", "commit", "path", "output")
+        return {name: plainly(value) for name, value in report.items() if name not in times}
+    if isinstance(report, list):
+        return [plainly(one) for one in report]
+    another = r"\d{4}-\d\d-\d\dT[\d:.+Z]+|\d{8}T\d{6}Z(-\d+)?|[0-9a-f]{12,40}|/\S+|[\d.]+ (s|GB|MB)\b"
+    return re.sub(another, "X", report) if isinstance(report, str) else report

@@ -1,0 +1,76 @@
+"""Answers that the runs of one owner share while `--all` or `--sites` lasts: each question is asked once.
+
+A crew (fleet/crew.py) makes the directory of the answers, for its user alone. Any other run asks by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_place = ""  # the directory of the answers; empty without a crew
+
+
+def begin(place: str) -> None:
+    """Keep answers in a directory from now on, also those of forked processes."""
+    global _place
+    _place = place
+
+
+def is_shared() -> bool:
+    """True if this run shares answers with others."""
+    return bool(_place)
+
+
+class Answer:
+    """The answer to a question, as far as another run has kept one; only this process asks meanwhile."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.known: bytes | None = None
+        if size := os.fstat(descriptor).st_size:
+            self.known = os.pread(descriptor, size, 0)[1:]
+
+    def keep(self, content: bytes) -> None:
+        """Keep an answer for the other runs, instead of the known one."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, b"=" + content, 0)
+        self.known = content
+
+    def forget(self) -> None:
+        """Let the next run ask again."""
+        os.ftruncate(self._descriptor, 0)
+
+
+@contextlib.contextmanager
+def asking(*question: object) -> Iterator[Answer | None]:
+    """Yield the answer to a question, which no other run asks meanwhile; None if this run shares none."""
+    descriptor = -1
+    if _place:
+        name = hashlib.sha256(repr(question).encode()).hexdigest()
+        with contextlib.suppress(OSError):  # then this run asks by itself
+            descriptor = os.open(os.path.join(_place, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if descriptor < 0:
+        yield None
+        return
+    try:
+        yield Answer(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def ask_once(ask: Callable[[], str], *question: object) -> str:
+    """Return an answer that cannot change meanwhile, from the first run that asked."""
+    with asking(*question) as answer:
+        if answer is None:
+            return ask()
+        if answer.known is None:
+            answer.keep(ask().encode())
+        return (answer.known or b"").decode()
