@@ -118,7 +118,7 @@ class Crews:
                 if len(places) > 1:
                     argv = [sys.executable, "-P", "-c", _CODE, str(owner), str(_group_of(places[0]))]
                     with contextlib.suppress(ToolError):  # then each site has a new program, which reports the error
-                        server = runner.serving(argv, cwd=Path("/"), env=environ(places[0]))
+                        server = runner.connected(argv, cwd=Path("/"), env=environ(places[0]))
                         crews[owner] = Crew(stack.enter_context(server))
             yield cls(crews)
 

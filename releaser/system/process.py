@@ -379,7 +379,7 @@ class Runner:
                 raise ToolError(message, "Run `releaser rebuild` to replace the release, and check who changed it.")
 
     @contextlib.contextmanager
-    def serving(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[socket.socket]:
+    def connected(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[socket.socket]:
         """Run a program during the block, and yield the other end of its standard input, a socket.
 
         It should end at the end of its standard input, and ends if this thread does. Raises ToolError.
