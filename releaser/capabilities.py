@@ -60,7 +60,11 @@ class Capability(Frozen):
     additions: Names = ()
     #: Functions that delete from a venv what additions put there, when it stays without releaser. They raise OSError.
     removals: Names = ()
-    #: Functions that return how to prevent a damage, from the damaged release and the damage; empty for no advice.
+    #: Functions that restore a damaged release before a rollback to it: each gets the site, the log, and the name that
+    #: a person gave, if any. They raise NoSuchReleaseError.
+    restorers: Names = ()
+    #: Functions that return how to prevent or repair a damage, from the damaged release and the damage; empty for no
+    #: advice.
     damage_advice: Names = ()
     #: Subclasses of `Confinement`, of which the first counts.
     confinements: Names = ()
@@ -390,6 +394,12 @@ CAPABILITIES = (
         answers=("commands.bundles.ANSWERS",),
         remarks=("pipelines.tries_status.list_tries",),
         statuses=("pipelines.tries_status.TriesStatus",),
+    ),
+    Capability(
+        name="restoring shared files",
+        damage_advice=("candidate.restore.advise",),
+        restorers=("candidate.restore.restore_for_rollback",),
+        endings=("candidate.restore.restore_after_rebuild",),
     ),
     Capability(name="doctor", commands=("commands.doctor",), answers=("commands.doctor.ANSWERS",)),
     Capability(name="logs", commands=("commands.logs",), answers=("commands.logs.ANSWERS",)),

@@ -19,6 +19,7 @@ from releaser.commands.run_options import asked_in
 from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
+from releaser.system.words import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,10 +199,13 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
 def prune(ctx: CommandContext) -> None:
     """Delete the releases that the policy no longer keeps. Prints the reason for each."""
     from releaser.answers import Pruning
-    from releaser.pipelines.maintenance import plan_prune, prune_releases
+    from releaser.pipelines.maintenance import freed_by, plan_prune, prune_releases
 
     if ctx.dry_run:
-        report, decisions = None, plan_prune(ctx.site())
+        site = ctx.site()
+        report, decisions = None, plan_prune(site)
+        if freed := freed_by(site, decisions):
+            ctx.output.note(f"the deletion would free {size(freed)}")
     else:
         report, decisions = prune_releases(ctx.request())
     if ctx.output.json:

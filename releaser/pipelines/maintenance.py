@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import FollowUpError, refuse_any
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases.contents import measure
 from releaser.releases.release import refuse_moved, refuse_without_live
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.retention_settings import RetentionSettings
@@ -18,7 +19,7 @@ from releaser.system.reserve import make_room
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from releaser.core.run import Run
     from releaser.releases.release import Release
@@ -50,6 +51,11 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
         return PipelineResult(result="updated", headline=f"{plural(len(removed), 'release')} removed")
 
     return run_session(request, pipeline, check=lambda site: refuse_without_live(store_of(site))), tuple(decided)
+
+
+def freed_by(site: Site, decisions: Iterable[RetentionDecision]) -> int:
+    """Return how many bytes the deletion of these releases frees, from a look at all their files."""
+    return measure(*(store_of(site).path(one.id) for one in decisions if not one.kept)).own_bytes
 
 
 def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:

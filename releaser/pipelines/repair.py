@@ -70,7 +70,7 @@ def diagnose(store: ReleaseStore) -> Iterator[Finding]:
         if (found := find_rollback_damage(release)) is None:
             break
         message = f"release {release.id} is damaged: {found}"
-        yield Finding("release-damaged", message=message, advice="Rollbacks skip it.")
+        yield Finding("release-damaged", message=message, advice=advise(release, found) or "Rollbacks skip it.")
     yield from _find_unreadable(store)
 
 

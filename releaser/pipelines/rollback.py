@@ -7,6 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import gather
 from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import code_of_release, has_other_code
@@ -86,6 +87,8 @@ def roll_back(
     link = link_text(run.site.project.venv)
     live, moved = run.store.live(), find_moved_link(run.store)
     try:
+        for restore in gather("restorers"):
+            restore(run.site, run.log, to)
         target = choose(run.store, to)
     except NoSuchReleaseError:
         _say_what_brings_it_back(run.site, run.log, live)

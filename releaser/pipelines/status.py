@@ -34,7 +34,7 @@ from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import read_blocks
-from releaser.releases.contents import total_bytes
+from releaser.releases.contents import own_sizes, total_bytes
 from releaser.releases.integrity import find_damage, without_python
 from releaser.releases.journal import journal_of, list_limits, making_runs, read_entry, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, remarks_by_release, rows, users_of
@@ -109,10 +109,11 @@ def show(site: Site, release: str) -> ReleaseDetails:
     store = store_of(replace(site, asks=False))
     found = store.find(release)
     run = read_entry(_MakingRun, making_runs(read_history(site.state_dir)).get(found.id, {})) or _MakingRun()
-    users, damage = users_of(found), find_damage(found)
+    users, damage, snapshot = users_of(found), find_damage(found), store.snapshot()
+    own = own_sizes(release.manifest for release in snapshot.releases)
     return ReleaseDetails(
-        **plain(found.manifest),
-        state=next(state for one, state in store.snapshot().states() if one.id == found.id),
+        **{**plain(found.manifest), "own_bytes": own[found.id]},
+        state=next(state for one, state in snapshot.states() if one.id == found.id),
         live=found.live,
         pinned=found.pinned,
         in_use_by=tuple(user.pid for user in users),

@@ -11,7 +11,7 @@ from releaser.capabilities import gather
 from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.releases import leases
-from releaser.releases.contents import DiskUsage
+from releaser.releases.contents import DiskUsage, own_sizes
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged
 from releaser.releases.release import State
 from releaser.system.files import read_if_there
@@ -56,7 +56,7 @@ class Row(Frozen):
     lock_sha256: str | None = None
     changes: tuple[Change, ...] = ()
     size_bytes: int | None = None
-    #: The space that its deletion would free.
+    #: The space that its deletion would free, at most.
     own_bytes: int | None = None
     #: The ids of `processes`.
     in_use_by: tuple[int, ...] = ()
@@ -106,8 +106,9 @@ def rows(store: ReleaseStore) -> list[Row]:
         if (place / "venv").is_dir()
     ]
     differences, remarks = _read_differences(store), remarks_by_release(store.state_dir)
+    own = own_sizes(release.manifest for release in snapshot.releases)
     found = (_row(one, state, locks, unchanged, differences) for one, state in snapshot.states())
-    return [*candidates, *(replace(row, remarks=remarks.get(row.id, ())) for row in found)]
+    return [*candidates, *(replace(row, own_bytes=own[row.id], remarks=remarks.get(row.id, ())) for row in found)]
 
 
 def remarks_by_release(state_dir: Path) -> Mapping[str, tuple[str, ...]]:
@@ -127,7 +128,6 @@ def _row(
     differences: tuple[LockDifference, ...],
 ) -> Row:
     manifest, users = release.manifest, users_of(release, locks)
-    usage = DiskUsage.of(manifest)
     damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
         id=release.id,
@@ -141,8 +141,7 @@ def _row(
         bundle=release.provenance.release or None,
         lock_sha256=manifest.lock_sha256,
         changes=manifest.changes,
-        size_bytes=usage.size_bytes,
-        own_bytes=usage.own_bytes,
+        size_bytes=DiskUsage.of(manifest).size_bytes,
         in_use_by=tuple(user.pid for user in users),
         processes=users,
         path=f"{release.place}/venv",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import stat
 import time
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     Track = Callable[[list[str], str], Iterable[str]]
 
+_WRITABLE = 0o222  # bits of a mode
 # Files that releaser, uv and virtualenv put into each venv, without a RECORD.
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
 
@@ -78,7 +80,10 @@ def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
         return None
     count, named = sum(len(result.problems) for result in bad), ", ".join(result.release for result in bad)
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
-    advice = "Check who changed them. `releaser update` rebuilds the live release; rollbacks skip the others."
+    advice = (
+        "Check who changed them. `releaser update` rebuilds the live release; rollbacks restore files that releases"
+        " share, and skip releases with other damage."
+    )
     return UnsoundError(message, advice)
 
 
@@ -141,7 +146,7 @@ def _verify_one(
         ]
         findings += _find_unexpected(release, drift, known | sealed.others, existing)
         if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
-            findings += _find_shared(existing)
+            findings += _find_shared(release, existing)
         findings += modes
         try:
             findings += run_trials(release)
@@ -262,16 +267,25 @@ def _find_unexpected(
             yield Defect(kind="unexpected", path=path, message=message)
 
 
-def _find_shared(existing: Mapping[str, os.stat_result]) -> Iterator[Defect]:
-    """Yield the files with another hard link outside the venv: a change there changes the file of the venv."""
-    within = collections.Counter(
-        (file_status.st_dev, file_status.st_ino) for file_status in existing.values() if file_status.st_nlink > 1
-    )
-    for path, status in sorted(existing.items()):
+def _find_shared(release: Release, existing: Mapping[str, os.stat_result]) -> Iterator[Defect]:
+    """Yield the files with another hard link outside the releases: a change there changes the file of the venv.
+
+    Releases share equal files, always under the same path.
+    """
+    with_links = {path: status for path, status in existing.items() if status.st_nlink > 1}
+    within = collections.Counter((status.st_dev, status.st_ino) for status in with_links.values())
+    store = release.directory.parent
+    venvs = [f"{store}/{name}/venv" for name in os.listdir(store) if name != release.id] if with_links else []
+    for path, status in sorted(with_links.items()):
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
-        if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
+        for other in venvs if stat.S_ISREG(status.st_mode) else ():
+            if outside <= 0:
+                break
+            with contextlib.suppress(OSError):
+                outside -= os.path.samestat(os.lstat(f"{other}/{path}"), status)
+        if outside > 0 and stat.S_ISREG(status.st_mode):
             names = "another name" if outside == 1 else f"{outside} other names"
-            message = f"it has {names} outside of the release: a change there changes this file, too"
+            message = f"it has {names} outside of the releases: a change there changes this file, too"
             yield Defect(kind="shared", path=path, message=message)
 
 
@@ -299,6 +313,9 @@ def compare_permissions(
             message = f"it belongs to group {status.st_gid}, and not to {group}"
             yield Defect(kind="permissions", path=path, message=message)
         mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others, writable=writable)
+        # Releases share files that are read-only; a file stays so when it has no other name any more.
+        if status.st_nlink > 1 or mode == wanted & ~_WRITABLE:
+            wanted &= ~_WRITABLE
         if mode != wanted and stat.S_ISREG(status.st_mode):
             message = f"its mode is {mode:o}, and should be {wanted:o}"
             yield Defect(kind="permissions", path=path, message=message)

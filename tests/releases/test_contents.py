@@ -1,13 +1,15 @@
 """Group and mode of a release's files, and what they take. On a real file system."""
 
 import os
+import shutil
 import stat
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from releaser.releases.contents import DiskUsage, measure, others_may_read, share, total_bytes
+from releaser.releases.contents import DiskUsage, measure, others_may_read, own_sizes, share, total_bytes
+from releaser.releases.release import Manifest
 from tests.releases.makers import a_manifest
 from tests.support.guards import require
 
@@ -187,4 +189,29 @@ def test_a_venv_that_lies_elsewhere_is_what_the_release_takes(release: Path, tmp
     [([], 0), ([(3, 3), (4, 4)], 7), ([(3, 103), (4, 124), (5, 5)], 132)],
 )
 def test_what_releases_share_counts_once(taken: list[tuple[int, int]], total: int) -> None:
-    assert total_bytes(a_manifest(own_bytes=own, size_bytes=size) for own, size in taken) == total
+    made = (a_manifest(number, own_bytes=own, size_bytes=size) for number, (own, size) in enumerate(taken))
+    assert total_bytes(made) == total
+
+
+def releases_that_share(*sizes: tuple[int, int], first: int = 1) -> list[Manifest]:
+    """Make releases by their sizes and what they own at their seal, each built while the one before was live."""
+    return [
+        a_manifest(number, size_bytes=size, own_bytes=own, previous=a_manifest(number - 1).id)
+        for number, (size, own) in enumerate(sizes, start=first)
+    ]
+
+
+def test_files_that_releases_share_count_where_they_were_made() -> None:
+    chain = releases_that_share((100, 100), (104, 10), (104, 8))
+    assert total_bytes(chain) == 118
+    assert [*own_sizes(chain).values()] == [6, 8, 8], "a later release keeps the files that it took"
+    assert total_bytes(chain[1:]) == 112, "whose maker is deleted"
+    assert [*own_sizes(chain[1:]).values()] == [8, 8]
+    assert [*own_sizes(chain[2:]).values()] == [104], "the last one has all files for itself"
+
+
+def test_releases_give_back_together_what_only_they_share(release: Path, tmp_path: Path) -> None:
+    other = tmp_path / "releases" / "two"
+    shutil.copytree(release, other, copy_function=os.link)
+    before = [measure(one).own_bytes for one in (release, other)]
+    assert max(before) < SIZE < measure(release, other).own_bytes < 2 * SIZE

@@ -388,6 +388,25 @@ def test_one_of_several_locked_versions_will_do() -> None:
     assert one.message == "it is 3, and the lock says 1 or 2"
 
 
+def test_releases_may_share_a_file_under_one_path_and_read_only(release: Release, tmp_path: Path) -> None:
+    other = release.directory.parent / "other" / "venv" / DATA
+    other.parent.mkdir(parents=True)
+    other.hardlink_to(release.venv / DATA)
+    assert found(release) == []
+    there = {DATA: (release.venv / DATA).lstat()}
+    (defect,) = compare_permissions(there, group=there[DATA].st_gid, others=True)
+    assert defect.message == "its mode is 644, and should be 444"
+    other.chmod(0o444)
+    for names in (2, 1):
+        there = {DATA: (release.venv / DATA).lstat()}
+        assert there[DATA].st_nlink == names
+        assert not list(compare_permissions(there, group=there[DATA].st_gid, others=True))
+        other.unlink(missing_ok=True)
+    for elsewhere in (other, tmp_path / "elsewhere"):
+        elsewhere.hardlink_to(release.venv / DATA)
+    assert found(release) == ["shared alpha/data.json"], "a name outside of the releases"
+
+
 def test_group_and_mode_are_compared(tmp_path: Path) -> None:
     files = {"right": 0o664, "closed": 0o600, "program": 0o755, "open": 0o666}
     for name, mode in files.items():

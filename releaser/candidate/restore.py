@@ -1,0 +1,162 @@
+"""Restores files of releases that were changed in place through another release, with which they share them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.releases.integrity import find_rollback_damage, name_and_version, read_sealed
+from releaser.releases.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from releaser.core.run import Run
+    from releaser.releases.integrity import Damage
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, RunReport
+    from releaser.site.site import Site
+
+KEPT = "changed"  # in a release: the files as they were changed
+_PACKAGES = "/site-packages/"
+
+
+def advise(release: Release, damage: Damage) -> str:
+    """Say that a rollback restores a damaged release; empty if it cannot."""
+    return "A rollback restores these files, which it shares." if not release.live and _list(release, damage) else ""
+
+
+def restore_for_rollback(site: Site, log: RunLog, to: str | None) -> None:
+    """Restore the release to which a rollback goes. Packages that no release has whole come from uv.
+
+    The live release is left to the next update. Raises NoSuchReleaseError.
+    """
+    store = store_of(site)
+    for release in [store.find(to)] if to else store.snapshot().rollback_order():
+        damage = find_rollback_damage(release) if not release.live else None
+        if damage is None or _restore(site, log, release, damage, fetches=True):
+            return
+
+
+def restore_after_rebuild(run: Run, report: RunReport) -> RunReport:
+    """Restore shared files in the other releases, once a damaged one is rebuilt; that one keeps its changes."""
+    if report.result == "updated" and run.log.learned.rebuilt:
+        for release in run.store.snapshot().rollback_order():
+            damage = find_rollback_damage(release) if release.id != report.previous else None
+            if damage is not None:
+                _restore(run.site, run.log, release, damage, fetches=False)
+    return report
+
+
+def _list(release: Release, damage: Damage) -> dict[str, str]:
+    """Return the changed files of a release with their hashes; empty if it is damaged in other ways."""
+    from releaser.releases.contents import INFO, is_checkable, read_records
+
+    if damage.kind != "files" or damage.drift.packages:
+        return {}
+    venv, found = str(release.venv), {}
+    hashes = {**read_records(venv), **read_sealed(release).hashes}
+    for file in damage.drift.files:
+        path = file.path or ""
+        try:
+            status = os.lstat(f"{venv}/{path}")
+        except OSError:
+            return {}
+        # A RECORD that was changed has other hashes for its package.
+        is_shared = stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and not path.endswith(f"{INFO}/RECORD")
+        if file.kind != "changed" or not is_shared or not is_checkable(hashes.get(path, "")):
+            return {}
+        found[path] = hashes[path]
+    return found
+
+
+def _restore(site: Site, log: RunLog, release: Release, damage: Damage, *, fetches: bool) -> bool:
+    """Restore all changed files of a release, or none; True if it is as it was sealed. Reports what happened."""
+    import tempfile
+
+    from releaser.errors import Finding, ReleaserError
+    from releaser.system.words import first_few
+
+    wanted = _list(release, damage)
+    if not wanted:
+        return False
+    names = first_few((path.rpartition(_PACKAGES)[2] for path in wanted), 3)
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        try:
+            found = _find(store_of(site).all(), wanted)
+            if fetches and wanted.keys() - found.keys():
+                found |= _fetch(site, release, wanted.keys() - found.keys(), Path(place), wanted)
+            missing = sorted(wanted.keys() - found.keys())
+            if not missing:
+                for path, source in found.items():
+                    _replace(release, path, source)
+                whole = find_rollback_damage(release) is None
+                message = f"{release.id} shared files that were changed through another release: {names}; restored"
+                log.note_repair(message, f"The changed files are in {release.directory / KEPT}.")
+                return whole
+            reason = f"no copy of {first_few((path.rpartition(_PACKAGES)[2] for path in missing), 3)} was found"
+        except (ReleaserError, OSError, ValueError) as error:
+            reason = error.message if isinstance(error, ReleaserError) else str(error)
+    message = f"{names} of {release.id} cannot be restored: {reason}"
+    log.note(Finding("release-damaged", message, "The rollback goes to another release, if any."))
+    return False
+
+
+def _find(releases: Iterable[Release], wanted: Mapping[str, str]) -> dict[str, Path]:
+    """Return files with the wanted hashes, in whichever releases have them under the same paths."""
+    return dict(_matching(((path, release.venv / path) for release in releases for path in wanted), wanted))
+
+
+def _matching(candidates: Iterable[tuple[str, Path]], wanted: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    from releaser.releases.contents import matches
+
+    for path, file in candidates:
+        with contextlib.suppress(OSError):
+            if matches(str(file), wanted[path]):
+                yield path, file
+
+
+def _fetch(
+    site: Site, release: Release, paths: Iterable[str], place: Path, wanted: Mapping[str, str]
+) -> dict[str, Path]:
+    """Let uv unpack the wheels of the packages with these files, by the hashes of the lock; runs no code of them.
+
+    Raises ToolError, OSError and InvalidLockError.
+    """
+    from releaser.locks.lock import LockFile
+    from releaser.releases.venv import executable_of
+
+    paths, owners = list(paths), read_sealed(release).owners
+    packages = {name_and_version(owners[path]) for path in paths if owners.get(path)}
+    lines = [
+        " ".join([f"{package['name']}=={package['version']}", *(f"--hash={wheel['hash']}" for wheel in wheels)])
+        for package in LockFile.read(release.lock).packages
+        if (package["name"], package.get("version")) in packages
+        and (wheels := [wheel for wheel in package.get("wheels", ()) if "hash" in wheel])
+    ]
+    requirements, target = place / "requirements.txt", place / "packages"
+    requirements.write_text("\n".join(lines), encoding="utf-8")
+    words: list[str | Path] = ["pip", "install", "--target", target, "--no-deps", "--no-build", "--require-hashes"]
+    words += ["--link-mode", "copy", "--python", executable_of(release.venv / "bin" / "python"), "-r", requirements]
+    site.uv.run(words, tree=site.project.root)
+    return dict(_matching(((path, target / path.rpartition(_PACKAGES)[2]) for path in paths), wanted))
+
+
+def _replace(release: Release, path: str, source: Path) -> None:
+    """Put a copy of `source` into a release under `path`, with the sealed mtime, and keep the changed file.
+
+    Raises OSError.
+    """
+    from releaser.system.files import read_file, replace_file
+
+    target, kept = release.venv / path, release.directory / KEPT / path
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.link(target, kept)
+    mode = stat.S_IMODE(target.lstat().st_mode) | stat.S_IWUSR
+    replace_file(target, read_file(source, most=None), mode=mode)
+    mtime = int(read_sealed(release).seen[path].split(" ")[1])
+    os.utime(target, ns=(mtime, mtime))
