@@ -19,7 +19,7 @@ _OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
-    "tools/django_probe.py", "tools/notice_sender.py",
+    "serving/restarts/load_application.py", "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
 #: These run in separate processes.
 APART = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +28,11 @@ POOL = """<?xml version="1.0" encoding="iso-8859-1" ?>
 </process_count><max>{most}</max><capacity_used>{used}</capacity_used><get_wait_list_size>0</get_wait_list_size>\
 <supergroups><supergroup><name>/srv/shop &#40;production&#41;</name><state>READY</state><get_wait_list_size>0\
 </get_wait_list_size><capacity_used>{used}</capacity_used><group default="true"><name>/srv/shop &#40;production&#41;\
-</name><component_name>/srv/shop &#40;production&#41;</component_name><app_root>/srv/shop</app_root><app_type>python\
+</name><component_name>/srv/shop &#40;production&#41;</component_name><app_root>{root}</app_root><app_type>python\
 </app_type><enabled_process_count>{count}</enabled_process_count><capacity_used>{used}</capacity_used>\
 <processes_being_spawned>{starting}</processes_being_spawned><life_status>ALIVE</life_status><user>shop</user>\
-<options><app_root>/srv/shop</app_root><min_processes>{least}</min_processes></options><processes>{processes}\
+<options><app_root>/srv/shop</app_root><startup_file>{startup_file}</startup_file><min_processes>{least}\
+</min_processes></options><processes>{processes}\
 </processes></group></supergroup></supergroups></info>"""
 PROCESS = """<process><pid>{pid}</pid><gupid>1c8ae8b-{pid}</gupid><concurrency>1</concurrency><sessions>0</sessions>\
 <life_status>ALIVE</life_status><enabled>{enabled}</enabled></process>"""
@@ -53,6 +55,8 @@ class Passenger:
         self.alive = [old]
         self.asking = 0
         self.status = 200
+        self.root = "/srv/shop"
+        self.startup_file = ""
         self._next = 200
         self._state = threading.Condition()
 
@@ -86,6 +90,8 @@ class Passenger:
                 least=self.least,
                 used=len(self.running) + bool(self.starting),
                 starting=int(bool(self.starting)),
+                root=self.root,
+                startup_file=self.startup_file,
                 processes="".join(PROCESS.format(pid=pid, enabled=enabled) for pid, enabled in processes),
             )
 
@@ -267,3 +273,34 @@ def test_passenger_restarts_at_once_where_it_shows_no_processes(place: Path, tmp
     else:
         assert asked == ["list-instances", "restart-app"]
         assert step.detail == "passenger-config: Restarting /srv/shop (production)"
+
+
+@pytest.mark.parametrize("fault", ["", "error", "no application", "of another user"])
+def test_an_application_that_does_not_load_gets_no_process(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    file = tmp_path / "passenger_wsgi.py"
+    lines = [
+        "import os, pathlib, threading, time",
+        "threading.Thread(target=time.sleep, args=(60,)).start()",
+        "pathlib.Path('seen').write_text(os.environ.get('HOME', ''))",
+        {"error": "1 / 0"}.get(fault, ""),
+        "application = None" if fault != "no application" else "",
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    pool = Passenger(1)
+    pool.root, pool.startup_file = str(tmp_path), str(file)
+    pool.running = [os.getpid()]
+    site = with_settings(open_site(tmp_path, {"PATH": "/usr/bin:/bin"}), restart=("passenger",))
+    if fault == "of another user":
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pool.serving(place) as served:
+        (application,) = served.applications(tmp_path)
+    venv = Path(sys.prefix)
+    if fault in ("", "of another user"):
+        passenger.check_that_it_loads(site, venv, application)
+        assert (tmp_path / "seen").exists() == (fault == "")
+        assert fault or (tmp_path / "seen").read_text() == os.environ.get("HOME", "")
+    else:
+        with pytest.raises(ToolError, match=r"does not load with the new packages: (Zero|Attribute)"):
+            passenger.check_that_it_loads(site, venv, application)

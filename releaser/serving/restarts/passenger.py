@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,17 @@ from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts.command import ask_program, run_restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
+from releaser.system.own_code import text_of
 from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from releaser.report import Step
+    from releaser.serving.restarts.passenger_pool import Application
     from releaser.site.site import Site
 
+_LOADER = os.path.join(os.path.dirname(__file__), "load_application.py")
 # No application runs below this path. A restart of it shows whether passenger-config works, and restarts nothing.
 NO_APPLICATION = Path("/dev/null/releaser")
 PASSENGER_ADVICE = (
@@ -73,7 +77,8 @@ class Passenger(Restart):
 def exchange_processes(site: Site, venv: Path) -> str:
     """Exchange the processes of the application, and return a line on it; empty if Passenger has to restart it at once.
 
-    Raises ToolError if a new process does not start; then visitors still get answers of processes that ran before.
+    Raises ToolError if the application does not load, or a new process does not start; then processes that ran before
+    still answer visitors.
     """
     from releaser.serving.restarts.passenger_pool import Exchange, PoolError, pools_in  # slow to import
 
@@ -86,6 +91,7 @@ def exchange_processes(site: Site, venv: Path) -> str:
     try:
         for pool in pools_in(listed):
             for application in pool.applications(root):
+                check_that_it_loads(site, venv, application)
                 number, waits = Exchange(pool=pool, name=application.name, ask=ask, limit=limit).run()
                 count, has_waited = count + number, has_waited or waits
     except PoolError:
@@ -94,6 +100,28 @@ def exchange_processes(site: Site, venv: Path) -> str:
         return ""
     exchanged = f"Passenger exchanged {count} {'process' if count == 1 else 'processes'}"
     return f"{exchanged}; visitors waited for a new one" if has_waited else f"{exchanged}, the new ones first"
+
+
+def check_that_it_loads(site: Site, venv: Path, application: Application) -> None:
+    """Load the application on the release, in the environment of a process that runs. Raises ToolError if that fails.
+
+    The code of a site runs as the user who runs releaser, so nothing is loaded if its processes belong to another.
+    """
+    path, owned = Path(application.startup_file), [worker for worker in application.workers if _is_own(worker.pid)]
+    if path.suffix != ".py" or not owned:
+        return
+    given = [str(path), application.root, str(owned[0].pid)]
+    try:
+        run_restart(site, [str(venv / "bin/python"), "-c", text_of(_LOADER), *given], venv)
+    except ToolError as error:
+        reason = ": ".join(filter(None, (f"{path} does not load with the new packages", error_line(error.output))))
+        raise ToolError(reason, output=error.output) from error
+
+
+def _is_own(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    return False
 
 
 def _page_of(site: Site) -> Callable[[], None] | None:

@@ -45,6 +45,8 @@ class Application(Frozen):
     """The processes of an application; `starting` ones do not answer yet."""
 
     name: str
+    root: str
+    startup_file: str
     workers: tuple[Worker, ...]
     starting: int
     has_room: bool
@@ -67,6 +69,8 @@ class Pool(Frozen):
             return tuple(
                 Application(
                     name=group.findtext("name", ""),
+                    root=group.findtext("app_root", ""),
+                    startup_file=group.findtext("options/startup_file", ""),
                     workers=tuple(
                         Worker(id=process.findtext("gupid", ""), pid=int(process.findtext("pid", "")))
                         for process in group.iterfind("processes/process")
