@@ -149,7 +149,7 @@ def test_uv_never_writes_into_an_installed_file(base: Path, mode: str) -> None:
     releases, wheels = Releases(base, os.geteuid()), base / "wheels"
     wheels.mkdir()
     build_wheel(wheels, "alpha", "2.0")
-    words = [uv_executable(), "pip", "install", "--quiet", "--no-index", "--find-links", wheels]
+    words: list[str | Path] = [uv_executable(), "pip", "install", "--quiet", "--no-index", "--find-links", wheels]
     words += ["--link-mode", mode, "--target", releases.edited, "--python", sys.executable, "--upgrade", "alpha"]
     subprocess.run(words, check=True, env={**ENV, "UV_CACHE_DIR": str(base / "cache")})
     assert releases.outcome == APART

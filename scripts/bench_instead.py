@@ -1,0 +1,195 @@
+"""What people would use instead of releaser, each on one Django site under gunicorn, with a visitor.
+
+Takes a directory to work in. Each way gets newer packages, then one that cannot be imported, and is killed while it
+changes packages, together with the site. Prints a table for docs/guides/compared.md; asks the usual package index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from demo_web_server import OLD_GUNICORN, toml
+from stage import OLD_VERSIONS, PRICETAG, DemoError, Stage, publish, say, set_up
+from web_server import Gunicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAMS = Path(__file__).resolve().parents[1] / ".venv" / "bin"
+SECONDS = 120.0
+PRICETAG |= {"1.2": PRICETAG["1.0"], "3.0": 'raise ImportError("this version is broken")\n'}
+RESTART = "kill -HUP $(cat tmp/gunicorn.pid)"
+SYNC = "uv sync --quiet --frozen --compile-bytecode"
+# The steps of an updater that upgrades the live venv and tests it then; a red test restores the lock.
+IN_PLACE = (
+    f"uv lock --quiet --upgrade && {SYNC} && {RESTART} && "
+    f".venv/bin/python manage.py test || {{ git checkout --quiet uv.lock; {SYNC}; {RESTART}; }}"
+)
+PIP_REVIEW = f".venv/bin/pip-review --auto --local && {RESTART}"
+WAYS = {
+    "updater in place": IN_PLACE,
+    "pip-review": PIP_REVIEW,
+    "releaser": "releaser update",
+}
+
+
+@dataclass(kw_only=True)
+class Visits:
+    """What one visitor saw: requests, failures, and when a request first and last failed."""
+
+    requests: int = 0
+    failed: int = 0
+    django: str = ""
+
+
+def visit(server: Gunicorn, seen: Visits, closed: threading.Event) -> None:
+    """Ask for the page of the shop until it is closed; each answer has the version of Django."""
+    while not closed.is_set():
+        seen.requests += 1
+        connection = server.address.connection()
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            body = answer.read().decode()
+            seen.failed += answer.status != 200
+            seen.django = body if answer.status == 200 else ""
+        except (OSError, http.client.HTTPException):
+            seen.failed += 1
+            seen.django = ""
+        finally:
+            connection.close()
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def visited(server: Gunicorn) -> Iterator[Visits]:
+    """Let a visitor ask during the block."""
+    seen, closed = Visits(), threading.Event()
+    thread = threading.Thread(target=visit, args=(server, seen, closed), daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        closed.set()
+        thread.join(SECONDS)
+
+
+def open_site(place: Path, name: str) -> tuple[Stage, Gunicorn]:
+    """Make the site with packages that nobody has updated for months, ready for one way of updating it."""
+    place.mkdir(parents=True)
+    stage = Stage(place, os.environ, programs=PROGRAMS)
+    server = Gunicorn.of(stage)
+    stage.site.mkdir(parents=True)
+    server.prepare()
+    settings = {**server.settings, "health_retries": 2, "health_pause": "1s"}
+    set_up(stage, add=toml(settings), requires=("gunicorn",), locked=(*OLD_VERSIONS, OLD_GUNICORN))
+    stage.env |= {"PIP_FIND_LINKS": str(stage.wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    if name == "pip-review":
+        stage.ask("uv", "pip", "install", "--python", stage.link / "bin" / "python", "pip", "pip-review")
+    if name == "releaser":
+        stage.ask("releaser", "init")
+    return stage, server
+
+
+def begin(stage: Stage, name: str) -> subprocess.Popen[bytes]:
+    """Start one way of updating the site."""
+    quiet = subprocess.DEVNULL
+    words = ["sh", "-c", WAYS[name]]
+    return subprocess.Popen(
+        words, cwd=stage.site, env=stage.env, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+
+
+def wait_until(is_so: object, *, seconds: float = SECONDS) -> bool:
+    """Wait until a function returns true; False if it never does."""
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        if is_so():  # type: ignore[operator]
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def update(place: Path, name: str) -> tuple[str, str]:
+    """Return what newer packages and then a broken one do: seconds until live, and failed requests of all."""
+    stage, server = open_site(place, name)
+    with server.running(), visited(server) as seen:
+        wait_until(lambda: seen.django)
+        before = seen.django
+        began, failed, asked = time.monotonic(), seen.failed, seen.requests
+        publish(stage.wheels, "1.2")
+        process = begin(stage, name)
+        is_live = wait_until(lambda: seen.django not in ("", before))
+        took = time.monotonic() - began
+        process.wait(SECONDS)
+        live = f"{took:.1f} s, {seen.failed - failed} of {seen.requests - asked} failed" if is_live else "never"
+        failed, asked = seen.failed, seen.requests
+        publish(stage.wheels, "3.0")
+        began = time.monotonic()
+        begin(stage, name).wait(SECONDS)
+        time.sleep(3)  # as the new workers of gunicorn start and end meanwhile
+        well = "up" if seen.django else "DOWN"
+        broken = f"{seen.failed - failed} of {seen.requests - asked} failed; then {well}"
+    return live, broken
+
+
+def cut(place: Path, name: str) -> str:
+    """Kill a way of updating while it changes packages, and the site with it; return what starts afterwards."""
+    stage, server = open_site(place, name)
+    packages = next((stage.link / "lib").glob("*/site-packages"))
+    old = next(packages.glob("django-*.dist-info"))
+    releases = stage.server / ".releaser" / stage.site.name / "releases"
+    known = len(list(releases.glob("*"))) if releases.is_dir() else 0
+    process = begin(stage, name)
+
+    def is_half_done() -> bool:
+        new = [one for one in releases.glob("*/venv/lib") if known] if releases.is_dir() else []
+        return len(new) > known or not (old / "RECORD").exists()
+
+    reached = wait_until(is_half_done)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if not reached:
+        return "not reached"
+    try:
+        with server.running(), visited(server) as seen:
+            if not wait_until(lambda: seen.django, seconds=10):
+                return "does not start"
+    except (DemoError, OSError):
+        return "does not start"
+    done = subprocess.run(
+        ["uv", "sync", "--quiet", "--frozen", "--check"],
+        cwd=stage.site,
+        env=stage.env,
+        capture_output=True,
+        check=False,
+    )
+    return "starts, as before" if done.returncode == 0 else "starts, with some packages newer"
+
+
+def main(words: list[str]) -> None:
+    """Measure each way, and print the table."""
+    place = Path(words[0]).absolute()
+    rows = ["| | newer packages: time to live, requests | a package that cannot be imported | killed half-way |"]
+    rows.append("|---|---|---|---|")
+    for number, name in enumerate(WAYS):
+        live, broken = update(place / f"{number}-update", name)
+        rows.append(f"| {name} | {live} | {broken} | {cut(place / f'{number}-cut', name)} |")
+        say(rows[-1])
+    say("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
