@@ -68,6 +68,8 @@ class Capability(Frozen):
     damage_advice: Names = ()
     #: Subclasses of `Confinement`, of which the first counts.
     confinements: Names = ()
+    #: Subclasses of `Reuse`, of which the first counts.
+    reuses: Names = ()
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
@@ -138,6 +140,12 @@ CAPABILITIES = (
         confinements=("candidate.confined.Sandboxed",),
         checks=("candidate.sandbox.sandbox_findings",),
         statuses=("candidate.sandbox_status.SandboxStatus",),
+    ),
+    Capability(
+        name="shared files",
+        settings=("site.sharing_settings.SharingSettings",),
+        reuses=("candidate.reuse.FromLive",),
+        removals=("candidate.reuse.make_independent",),
     ),
     Capability(
         name="requirements file",

@@ -171,7 +171,7 @@ def compare_builds(place: Path, *, sources: int) -> Table:
                 site.uv("cache", "clean", "--quiet", *names[:sources])
 
         def build(one: Site) -> None:
-            install(one, facts, venv, link_mode="copy")
+            install(one, facts, venv, live=None, link_mode="copy")
 
         said = f", {sources} from source" if sources else ", all wheels"
         actions = {kind: _with(build, one) for kind, one in sites.items()}

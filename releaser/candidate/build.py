@@ -12,6 +12,7 @@ from releaser.candidate.output import TestFacts, count_tests, fewer_tests
 from releaser.capabilities import gather
 from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
+from releaser.core.reuse import NOTHING, Taken, reuse
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
@@ -58,6 +59,8 @@ class Candidate(Frozen):
     resolution: Resolution
     #: The link mode with which uv installed its files.
     link_mode: str = ""
+    #: The files that it took from the live release.
+    taken: Taken = NOTHING
     #: Returns the files of its venv that were changed after the installation.
     find_touched: Callable[[], list[str]] = list
     #: Fields of its manifest that gates provide.
@@ -126,8 +129,8 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             copy_included(site, candidate.directory, work.live)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
-            install(work.site, work.facts, candidate.venv, link_mode=mode)
-            candidate = replace(candidate, link_mode=mode)
+            taken = install(work.site, work.facts, candidate.venv, live=work.reusable, link_mode=mode)
+            candidate = replace(candidate, link_mode=mode, taken=taken)
             for add in gather("additions"):
                 add(site, candidate.venv)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
@@ -159,6 +162,8 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
                 raise BuildError(message, "Check which program writes there; the next run builds it again.")
             top = site.git.layout.top
             repoint_editables(candidate.venv, top, site.project.of_checkout(top))
+            if tests != "failed":  # its files may be those of the tests
+                reuse().share(site, work.reusable, candidate.directory, candidate.taken)
             manifest = replace(_manifest(work, candidate, tests), **candidate.facts, **(facts or {}))
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
             for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):

@@ -41,11 +41,18 @@ class Sandboxed(Confinement):
     def lock_builds(self, site: Site) -> LockBuilds | None:
         return lock_builds(site)
 
-    def sync(self, site: Site, venv: Path, run: Callable[..., None], words: Sequence[str]) -> None:
+    def sync(
+        self,
+        site: Site,
+        venv: Path,
+        run: Callable[..., None],
+        words: Sequence[str],
+        finish: Callable[[Sandbox], None] | None,
+    ) -> None:
         if self.works(site):
-            sync_in_sandbox(site, venv, run, words)
+            sync_in_sandbox(site, venv, run, words, finish)
         else:
-            run(words)
+            super().sync(site, venv, run, words, finish)
 
     def before_tests(self, site: Site, log: RunLog) -> None:
         of_sandbox.report_missing_sandbox(site, log)

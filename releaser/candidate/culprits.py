@@ -68,7 +68,9 @@ class CulpritSearch:
     def __post_init__(self) -> None:
         self.work, self.budget = self.builder.work, self.builder.budget
         self.site, self.log = self.work.site, self.work.log
-        self.install = TrialInstall(site=self.site, facts=self.work.facts, locks=self.locks)
+        self.install = TrialInstall(
+            site=self.site, facts=self.work.facts, locks=self.locks, reusable=self.work.reusable
+        )
         self.full, self.fault = self.failure.candidate, Fault.of(self.failure.result)
         self.versions = self.full.resolution.lock.versions
         self._verdicts[frozenset(self.versions.items())] = self.fault

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build_limits import build_within_limits
+from releaser.candidate.compiling import compile_modules
 from releaser.checkout.leftovers import lock_to_install, mark_tried, renew_tree
 from releaser.core.confinement import confinement
+from releaser.core.reuse import NOTHING, reuse
 from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
+from releaser.releases.contents import list_below
 from releaser.releases.store import store_of
 from releaser.site.conventions import find_excluded_groups
 from releaser.system.files import write_new_file
@@ -20,9 +24,11 @@ from releaser.system.words import first_few
 from releaser.tools.uv_arguments import local_export_arguments, local_install_arguments, sync_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from releaser.core.reuse import Taken
+    from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
     from releaser.system.process import Sandbox
 
@@ -31,17 +37,22 @@ if TYPE_CHECKING:
 _HARMLESS = ("build", "dist", "__pycache__")
 
 
-def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
+def install(  # noqa: PLR0913 - the origin of the packages, and how to install them
+    site: Site, facts: SiteFacts, venv: Path, *, live: Release | None, link_mode: str, compiled: bool = True
+) -> Taken:
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
-    Editable packages point into the staging tree until the release is sealed. Raises ToolError.
+    Unchanged packages may come from `live`; None has uv install all. Editable packages point into the staging tree
+    until the release is sealed. Returns the files that came from `live`. Raises ToolError and OSError.
     """
     group, without = facts.group, find_excluded_groups(site, site.project.lock)
-    words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
+    words = sync_arguments(group=group, link_mode=link_mode, without=without)
     words += refresh_arguments(LockFile.read(site.project.lock), site.project.root, store_of(site).live())
     keep_from_live_data(site)
-    sync(site, venv, words, python=facts.python)
+    taken = reuse().take(site, facts, live, venv) if live is not None else NOTHING
+    sync(site, venv, words, python=facts.python, compiled=taken.compiled if compiled else None)
     _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
+    return taken
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
@@ -57,19 +68,27 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     write_new_file(requirements, local.encode())
     before = set(site.git.unknown_files())
     python = venv / "bin" / "python"
-    words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
+    words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode)
     mark_tried(site)
+    installed = [path for path in list_below(str(venv), "lib") if path.endswith(".py")] if compiled else []
 
     def build() -> None:
         with confinement().inside(site, venv, what="own builds") as sandbox:
             build_within_limits(site, lambda limits: uv.run([*words, *limits], tree=tree, sandbox=sandbox))
+            if compiled:
+                compile_modules(site, venv, python=facts.python, but=installed, sandbox=sandbox)
 
     in_new_sandbox(build)
     _refuse_built_files(site, before)
 
 
-def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path) -> None:
-    """Run `uv sync` into `venv`, which does not exist yet. Raises ToolError."""
+def sync(
+    site: Site, venv: Path, words: Sequence[str], *, python: Path, compiled: Collection[str] | None = None
+) -> None:
+    """Run `uv sync` into `venv`, and compile its modules but for those `compiled`; with None, compile none.
+
+    Raises ToolError.
+    """
 
     def run(words: Sequence[str], *, sandbox: Sandbox = NO_SANDBOX) -> None:
         def within(limits: list[str]) -> None:
@@ -77,10 +96,11 @@ def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path) -> None:
 
         build_within_limits(site, within)
 
+    finish = None if compiled is None else partial(compile_modules, site, venv, python=python, but=compiled)
     with lock_to_install(site):
         if not confinement().works(site):
             mark_tried(site)
-        confinement().sync(site, venv, run, words)
+        confinement().sync(site, venv, run, words, finish)
 
 
 def keep_from_live_data(site: Site) -> None:

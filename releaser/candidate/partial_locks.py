@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from releaser.core.source import Resolution
     from releaser.locks.bisect import Part, SearchResult
     from releaser.locks.lock import Change
+    from releaser.releases.release import Release
     from releaser.releases.touched import Installed
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import Uv
@@ -46,6 +47,8 @@ class TrialInstall(Frozen):
     site: Site
     facts: SiteFacts
     locks: PartialLocks
+    #: The live release, if packages may come from it.
+    reusable: Release | None = None
 
     def find_fault(self, lock: LockFile) -> Fault | None:
         """Test a lock in a temporary venv without compiled modules; None if it passes.
@@ -74,7 +77,7 @@ class TrialInstall(Frozen):
         mark_tried(self.site)  # `renew_tree` then deletes the venv, too, however the installation ends
         write_new_file(project.lock, lock.data)
         mode = safe_link_mode(project.root)
-        install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
+        install(self.site, self.facts, project.root / _VENV, live=self.reusable, link_mode=mode, compiled=False)
         return note_installed(project.root / _VENV)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:

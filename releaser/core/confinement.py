@@ -43,12 +43,22 @@ class Confinement:
     def lock_builds(self, site: Site) -> LockBuilds | None:
         """Return how uv builds packages to learn their dependencies; None if it builds them as always."""
 
-    def sync(self, site: Site, venv: Path, run: Callable[..., None], words: Sequence[str]) -> None:
-        """Install into a new venv by `run`, which takes the arguments of uv and a sandbox. Raises ToolError.
+    def sync(
+        self,
+        site: Site,
+        venv: Path,
+        run: Callable[..., None],
+        words: Sequence[str],
+        finish: Callable[[Sandbox], None] | None,
+    ) -> None:
+        """Install into a venv by `run`, which takes the arguments of uv and a sandbox. Raises ToolError.
 
-        An override calls `mark_tried` before code may write to the staging tree, which is then made again.
+        At the end, `finish` compiles the modules, in a sandbox. An override calls `mark_tried` before code may write to
+        the staging tree, which is then made again.
         """
         run(words)
+        if finish is not None:
+            finish(NO_SANDBOX)
 
     def before_tests(self, site: Site, log: RunLog) -> None:
         """Report, before tests run, a protection that they lack."""

@@ -119,6 +119,8 @@ class Workspace(Frozen):
     before: SiteFacts
     #: The live release.
     live: Release | None
+    #: True to build everything again: a person asked for that, or the live release is damaged.
+    fresh: bool = False
     #: The packages to upgrade, together with their requirements; empty for all.
     only: frozenset[str] = frozenset()
     #: The untracked configuration files that the tests use, by name; None if they were not read.
@@ -129,6 +131,11 @@ class Workspace(Frozen):
     trial: FailureWords | None = None
     #: Asks the gates about a lock before a candidate is built from it; returns facts for its manifest.
     examine_lock: Callable[[Workspace, LockFile], Mapping[str, Any]]
+
+    @property
+    def reusable(self) -> Release | None:
+        """The live release, if a candidate may take packages from it."""
+        return None if self.fresh else self.live
 
     def starting_from(self, lock: LockFile) -> Workspace:
         """Return a copy that starts from this lock instead of the lock of the checkout or commit."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -94,17 +95,52 @@ def installed_key(
     """
     if not lock.data:
         return ""
-    tags = tags_of(python)
     root = lock.root
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
-    entries, by_package = set[str](), dict[int, list["Table"]]()
+    entries = {entry for entry, *_ in _describe(lock, found, python)}
+    return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+
+
+def _describe(
+    lock: LockFile, packages: Iterable[Package], python: str
+) -> Iterator[tuple[str, Sequence[Table], list[list[str]]]]:
+    """Yield for each package an entry that two locks share if they install the same here, its files, and the chosen."""
+    tags, by_package = tags_of(python), dict[int, list["Table"]]()
     for package, file in lock.files:
         by_package.setdefault(id(package), []).append(file)
-    for one in found:
+    for one in packages:
         files = by_package.get(id(one), [])
-        parts = [one["name"], one.get("version"), _source(one, files), _choose_files(files, tags)]
-        entries.add(json.dumps(parts, sort_keys=True))
-    return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+        chosen = _choose_files(files, tags)
+        parts = [one["name"], one.get("version"), _source(one, files), chosen]
+        yield json.dumps(parts, sort_keys=True), files, chosen
+
+
+class FromWheel(NamedTuple):
+    """A package that is installed from a wheel of an index."""
+
+    #: Two locks share it if they install the same wheel.
+    entry: str
+    #: The wheels that uv chooses from, by their file names.
+    wheels: tuple[str, ...]
+
+
+def list_wheels(
+    lock: LockFile, *, python: str, group: str | None, default_groups: Iterable[str] | None
+) -> dict[str, FromWheel]:
+    """Return the packages that have a suitable wheel, by name; those in several versions are skipped.
+
+    `python` and the groups are as for `list_installed`. Skips packages without hashes, except those in directories.
+    """
+    reached = _reach(lock, group=group, default_groups=default_groups, python=python)
+    packages = [one for one in reached if "registry" in one.get("source", {})]
+    counts, found = Counter(one["name"] for one in reached), dict[str, FromWheel]()
+    for package, (entry, files, chosen) in zip(packages, _describe(lock, packages, python), strict=True):
+        names = tuple(name for name, _ in chosen)
+        in_directory = "://" not in str(package["source"]["registry"])
+        is_known = in_directory or all("hash" in file for file in files)
+        if counts[package["name"]] == 1 and is_known and names and all(name.endswith(".whl") for name in names):
+            found[package["name"]] = FromWheel(entry, names)
+    return found
 
 
 def groups_in(lock: LockFile) -> frozenset[str]:

@@ -214,7 +214,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 
 def make_release(goal: Goal) -> Release:
     """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
-    work, resolution = goal.work, goal.resolution
+    work, resolution = replace(goal.work, fresh=goal.rebuild is not None), goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.say(waiting)
     case = case_of(goal)

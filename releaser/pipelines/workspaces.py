@@ -145,7 +145,7 @@ def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool, goes_live: b
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         trial = None if goes_live else _trial_words(work)
-        work = replace(work, configuration=snapshot.configuration, trial=trial)
+        work = replace(work, configuration=snapshot.configuration, trial=trial, fresh=True)
         release, case = build_as_locked(work, force=force)
         wait = ask("ready", case, force=force)
         if wait is not None and wait.error is not None:

@@ -291,20 +291,20 @@ def _names_in(directory: str) -> list[str]:
 
 def read_records(venv: str) -> dict[str, str]:
     """Return all files that a RECORD lists, byte code too, with the hashes there; empty for a file without a hash."""
-    return {path: hashed for _, path, hashed in _read_each(venv)}
+    return {path: hashed for _, path, hashed in read_each_record(venv)}
 
 
 def sizes_of_packages(venv: str) -> dict[str, int]:
     """Return how many bytes the files of each package take on disk, in whole blocks, by normalized name."""
     sizes: dict[str, int] = {}
-    for info, path, _ in _read_each(venv):
+    for info, path, _ in read_each_record(venv):
         name = normalize_name(info.removesuffix(INFO).partition("-")[0])
         with contextlib.suppress(OSError):
             sizes[name] = sizes.get(name, 0) + os.lstat(f"{venv}/{path}").st_blocks * _BLOCK
     return sizes
 
 
-def _read_each(venv: str) -> Iterator[tuple[str, str, str]]:
+def read_each_record(venv: str) -> Iterator[tuple[str, str, str]]:
     """Yield each entry of every RECORD: the .dist-info, the file, and the hash as written there."""
     for place in list_site_packages(venv):
         for info in (name for name in _names_in(f"{venv}/{place}") if name.endswith(INFO)):

@@ -304,7 +304,7 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
     Raises OSError.
     """
     for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
-        _rewrite(record.parent, {}, old, new, outside=True)
+        relocate_scripts(record.parent, old, new)
     for file in (venv / "pyvenv.cfg", *(venv / "bin").iterdir()):  # which are in no RECORD
         if file.is_symlink():
             target = os.readlink(file)
@@ -315,6 +315,11 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
             before = read_file(file)
             if (after := _replace(before, old, new)) != before:
                 file.write_bytes(_started_by_shell(after))
+
+
+def relocate_scripts(dist_info: Path, old: Path, new: Path) -> None:
+    """Do as `relocate`, for the scripts of one package of a venv. Raises OSError."""
+    _rewrite(dist_info, {}, old, new, outside=True)
 
 
 def _started_by_shell(script: bytes) -> bytes:

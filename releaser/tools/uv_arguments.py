@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # `lock --check` checks that the lock fits pyproject.toml; if not, the exit status is that of NoSolution, 1.
 LOCK_CHECK = ("lock", "--check")
-COMPILED, NOT_LOCAL = "--compile-bytecode", "--no-install-local"
+NOT_LOCAL = "--no-install-local"
 
 
 def lock_arguments(
@@ -70,15 +70,12 @@ def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     return ["lock", *(word for name in wanted for word in ("--upgrade-package", name))]
 
 
-def sync_arguments(
-    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = ()
-) -> list[str]:
+def sync_arguments(*, group: str | None, link_mode: str, without: Iterable[str] = ()) -> list[str]:
     """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
 
     `without` are default groups to exclude; uv refuses a group that the lock does not have.
     """
-    more = [COMPILED] if compiled else []
-    return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
+    return ["sync", "--frozen", NOT_LOCAL, "--link-mode", link_mode, *_group(group, without)]
 
 
 def reinstall_arguments(names: Iterable[str]) -> list[str]:
@@ -107,14 +104,14 @@ def only_groups_arguments(
     ]  # fmt: skip
 
 
-def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
+def local_install_arguments(*, python: Path, requirements: Path, link_mode: str) -> list[str]:
     """Arguments of the `uv pip install` that installs only local packages into an environment.
 
     `--reinstall` makes uv build them again: its cache does not notice a changed source file.
     """
     return [
         "pip", "install", "--python", str(python), "--no-deps", "--reinstall",
-        *([COMPILED] if compiled else []), "--link-mode", link_mode, "--requirements", str(requirements),
+        "--link-mode", link_mode, "--requirements", str(requirements),
     ]  # fmt: skip
 
 

@@ -1,0 +1,22 @@
+"""Settings: packages that a new release takes from the live release."""
+
+from typing import Literal
+
+from releaser.site.declaring import Part, once_live
+
+
+class SharingSettings(Part):
+    """Packages that a new release takes from the live release."""
+
+    #: Copy packages that stay from the live release, and store equal files of releases once, read-only, as hard links.
+    #: `auto` links none for root or with `group_writable`; `always` does for root; `never` also copies no packages.
+    share_files: Literal["auto", "always", "never"] = once_live(default="auto")
+
+    @property
+    def takes(self) -> bool:
+        """True if a new release takes packages that stay from the live release."""
+        return self.share_files != "never"
+
+    def links(self, *, user: int, group_writable: bool) -> bool:
+        """True if equal files of releases that `user` owns are hard links: their modes then protect them."""
+        return self.takes and not group_writable and (user != 0 or self.share_files == "always")

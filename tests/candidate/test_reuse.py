@@ -1,0 +1,329 @@
+"""Which files a candidate takes from the live release, and which of them become one file at the seal."""
+
+import errno
+import os
+import py_compile
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releaser.candidate.reuse import (
+    Package,
+    Reusable,
+    Sharing,
+    Taking,
+    byte_code_of,
+    hash_byte_code,
+    make_independent,
+)
+from releaser.core.reuse import Taken
+from releaser.releases.contents import hash_of, read_records, seal_files
+from releaser.releases.integrity import read_sealed
+from releaser.releases.release import Release
+from releaser.releases.venv import Interpreter
+from tests.releases.makers import a_manifest, on_paper
+
+TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}.0"
+SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+INFO = "alpha-1.0.dist-info"
+MODULE, DATA, SCRIPT = f"{SITE}/alpha/__init__.py", f"{SITE}/alpha/data.txt", "bin/alpha"
+CODE = byte_code_of(MODULE, TAG)
+RECORD = f"{SITE}/{INFO}/RECORD"
+#: A module that reports the file of its own code, and of a nested function.
+TEXT = "def where():\n    return (lambda: 0).__code__.co_filename\nWHERE = where()\n"
+FAILING = """\
+import traceback
+def fail():
+    1 / 0
+try:
+    fail()
+except Exception:
+    traceback.print_exc()
+"""
+
+
+def put(path: Path, text: str = "text\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def fill(venv: Path, *, data: str = "data\n", text: str = TEXT) -> None:
+    """Install a package into a venv as uv does, with a script and byte code."""
+    put(venv / MODULE, text)
+    put(venv / DATA, data)
+    put(venv / SITE / INFO / "METADATA", "Name: alpha\nVersion: 1.0\n")
+    put(venv / SCRIPT, f"#!{venv}/bin/python\n")
+    (venv / SCRIPT).chmod(0o755)
+    names = [MODULE, DATA, f"{SITE}/{INFO}/METADATA", SCRIPT]
+    rows = [f"{os.path.relpath(name, SITE)},{hash_of(str(venv / name))},1\n" for name in names]
+    put(venv / RECORD, "".join([*rows, f"{INFO}/RECORD,,\n"]))
+    put(venv / "pyvenv.cfg")
+    py_compile.compile(str(venv / MODULE), str(venv / CODE), doraise=True)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Release:
+    """A sealed release with one package."""
+    manifest = a_manifest()
+    venv = tmp_path / "releases" / manifest.id / "venv"
+    fill(venv)
+    executable = os.path.realpath(sys.executable)
+    interpreter = Interpreter(
+        executable=executable, version=VERSION, implementation="cpython", abi="", build="", seen={}
+    )
+    manifest = a_manifest(fingerprint=seal_files(str(venv.parent)), interpreter=interpreter)
+    return on_paper(tmp_path / "releases", manifest)
+
+
+def take(live: Release, venv: Path, *, clones: bool = False) -> Taking:
+    """Take the package of a release into a venv, as it was sealed."""
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    return take_after(live, venv, sealed, codes, clones=clones)
+
+
+def take_after(live: Release, venv: Path, sealed: Any, codes: dict[str, str], *, clones: bool = False) -> Taking:
+    taking = Taking(
+        live=live, venv=venv, sealed=sealed, recorded=read_records(str(live.venv)), byte_code=codes, clones=clones
+    )
+    taking.take(Package(info=INFO, files=sealed.files[INFO]))
+    return taking
+
+
+def files_of(venv: Path) -> set[str]:
+    return {str(file.relative_to(venv)) for file in venv.rglob("*") if not file.is_dir()}
+
+
+def test_an_unchanged_package_is_copied_with_its_byte_code_and_its_script_starts_the_new_venv(
+    live: Release, tmp_path: Path
+) -> None:
+    venv = tmp_path / "new"
+    taking = take(live, venv)
+    assert files_of(venv) == files_of(live.venv) - {"pyvenv.cfg"}
+    assert (venv / SCRIPT).read_text(encoding="utf-8") == f"#!{venv}/bin/python\n"
+    assert stat.S_IMODE((venv / SCRIPT).stat().st_mode) == 0o755
+    assert read_records(str(venv))[SCRIPT] == hash_of(str(venv / SCRIPT))
+    assert taking.looks.keys() == {MODULE, CODE, DATA, f"{SITE}/{INFO}/METADATA"}
+    assert taking.compiled == {MODULE}
+    for path in taking.looks:
+        assert (venv / path).read_bytes() == (live.venv / path).read_bytes()
+        assert (venv / path).stat().st_mtime_ns == (live.venv / path).stat().st_mtime_ns
+        assert (venv / path).stat().st_nlink == 1  # code that writes to the candidate does not reach the live release
+
+
+def rewrite(path: str, text: str | bytes) -> Callable[[Path], None]:
+    """Return what changes the contents of a file, with the same size and mtime, as a rotten disk does."""
+
+    def change(venv: Path) -> None:
+        file = venv / path
+        seen, data = file.stat(), text if isinstance(text, bytes) else text.encode()
+        file.write_bytes(data.ljust(seen.st_size, b"#")[: seen.st_size])
+        os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+    return change
+
+
+def replaced(path: str, by: Callable[[Path], object]) -> Callable[[Path], None]:
+    def change(venv: Path) -> None:
+        (venv / path).unlink()
+        by(venv / path)
+
+    return change
+
+
+DOUBTS: dict[str, Callable[[Path], object]] = {
+    "other contents": rewrite(MODULE, "import evil"),
+    "other contents of data": rewrite(DATA, "evil"),
+    "another mtime": lambda venv: os.utime(venv / DATA, (1, 1)),
+    "another mode": lambda venv: (venv / DATA).chmod(0o755),
+    "longer": lambda venv: (venv / DATA).write_text("longer than before"),
+    "gone": lambda venv: (venv / DATA).unlink(),
+    "a symlink": replaced(DATA, lambda file: file.symlink_to("/etc/hostname")),
+    "a pipe": replaced(DATA, os.mkfifo),
+    "a directory": replaced(DATA, Path.mkdir),
+    "another RECORD": rewrite(RECORD, "alpha/__init__.py,sha256=abc,1\n"),
+    "a script that was edited": rewrite(SCRIPT, "#!/bin/false\n"),
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_a_package_with_one_doubtful_file_is_left_to_uv_wholly(live: Release, tmp_path: Path, doubt: str) -> None:
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    DOUBTS[doubt](live.venv)
+    venv = tmp_path / "new"
+    taking = take_after(live, venv, sealed, codes)
+    assert files_of(venv) == set()
+    assert not taking.looks
+    assert taking.count == 0
+
+
+def shifted(venv: Path) -> None:
+    """Compile another source, so that the byte code does not fit."""
+    put(venv / "other.py", "import evil")
+    py_compile.compile(str(venv / "other.py"), str(venv / CODE), doraise=True)
+    (venv / "other.py").unlink()
+
+
+@pytest.mark.parametrize(
+    "change", [shifted, lambda venv: (venv / CODE).unlink(), lambda venv: (venv / CODE).write_bytes(b"evil")]
+)
+def test_byte_code_that_differs_is_compiled_again(
+    live: Release, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    change(live.venv)
+    taking = take_after(live, tmp_path / "new", sealed, codes)
+    assert (MODULE in taking.looks, CODE in taking.looks) == (True, False)
+    assert not taking.compiled
+    assert not (tmp_path / "new" / CODE).exists()
+
+
+def test_byte_code_that_did_not_fit_its_source_at_the_seal_is_not_taken(live: Release, tmp_path: Path) -> None:
+    shifted(live.venv)
+    taking = take(live, tmp_path / "new")
+    assert (MODULE in taking.looks, CODE in taking.looks) == (True, False)
+
+
+def test_a_script_that_still_names_the_live_release_is_left_to_uv(live: Release, tmp_path: Path) -> None:
+    put(live.venv / SCRIPT, f"#!/bin/sh\nexec {live.directory}/other\n")
+    (live.venv / SCRIPT).chmod(0o755)
+    fill_record(live.venv)
+    seal_files(str(live.directory))
+    manifest = a_manifest(fingerprint=seal_files(str(live.directory)), interpreter=vars(live.manifest)["interpreter"])
+    again = on_paper(tmp_path / "releases", manifest)
+    taking = take(again, tmp_path / "new")
+    assert files_of(tmp_path / "new") == set()
+    assert not taking.looks
+
+
+def fill_record(venv: Path) -> None:
+    names = [MODULE, DATA, f"{SITE}/{INFO}/METADATA", SCRIPT]
+    rows = [f"{os.path.relpath(name, SITE)},{hash_of(str(venv / name))},1\n" for name in names]
+    put(venv / RECORD, "".join([*rows, f"{INFO}/RECORD,,\n"]))
+
+
+# At the seal
+
+
+def share(live: Release, venv: Path, taken: Taken | None = None, *, links: bool = True) -> dict[str, str]:
+    reusable = Reusable(byte_code=dict(hash_byte_code(str(live.venv), {})))
+    return Sharing(live=live, venv=venv, taken=taken or Taken(), reusable=reusable, links=links).share()
+
+
+def shared(live: Release, venv: Path) -> set[str]:
+    """Return the files that both have in one inode."""
+    return {path for path in files_of(venv) if (venv / path).stat().st_ino in inodes(live.venv)}
+
+
+def inodes(venv: Path) -> set[int]:
+    return {(venv / path).stat().st_ino for path in files_of(venv)}
+
+
+def test_equal_files_of_a_changed_package_become_one_with_their_byte_code(live: Release, tmp_path: Path) -> None:
+    venv = tmp_path / "new"
+    fill(venv, data="new data\n")
+    os.utime(venv / MODULE, (1, 1))  # as uv unpacked the new version at another time
+    py_compile.compile(str(venv / MODULE), str(venv / CODE), doraise=True)
+    found = share(live, venv)
+    assert shared(live, venv) == {MODULE, CODE, f"{SITE}/{INFO}/METADATA"}
+    assert found == {CODE: hash_of(str(live.venv / CODE))}
+    for path in (MODULE, CODE):
+        assert stat.S_IMODE((live.venv / path).stat().st_mode) & 0o222 == 0
+    assert (venv / DATA).stat().st_mode & 0o200
+    ran = subprocess.run(
+        [sys.executable, "-v", "-I", "-c", f"import sys; sys.path[:0] = [{str(venv / SITE)!r}]; import alpha"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"matches {venv / MODULE}" in ran.stderr  # the byte code is used
+
+
+def test_a_source_without_its_byte_code_stays_a_copy(live: Release, tmp_path: Path) -> None:
+    venv = tmp_path / "new"
+    fill(venv)
+    rewrite(CODE, b"\0" * 16)(live.venv)
+    sharing = Sharing(
+        live=live, venv=venv, taken=Taken(), links=True, reusable=Reusable(byte_code={CODE: hash_of(str(venv / CODE))})
+    )
+    sharing.share()
+    assert shared(live, venv) == {DATA, f"{SITE}/{INFO}/METADATA"}
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "other contents": rewrite(DATA, "evil"),
+    "another mode": lambda venv: (venv / DATA).chmod(0o755),
+    "gone": lambda venv: (venv / DATA).unlink(),
+    "a symlink": replaced(DATA, lambda file: file.symlink_to("/etc/hostname")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changed_during_the_tests_is_not_shared(live: Release, tmp_path: Path, change: str) -> None:
+    venv = tmp_path / "new"
+    taking = take(live, venv)
+    before = (venv / DATA).read_bytes()
+    CHANGES[change](live.venv)
+    share(live, venv, Taken(looks=taking.looks, byte_code=taking.hashes))
+    assert shared(live, venv) == {MODULE, CODE, f"{SITE}/{INFO}/METADATA"}
+    assert (venv / DATA).read_bytes() == before
+
+
+@pytest.mark.parametrize("number", ["EMLINK", "EPERM", "EXDEV"])
+def test_a_file_that_cannot_be_linked_stays_a_copy(
+    live: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(getattr(errno, number), "no")
+
+    venv = tmp_path / "new"
+    taking = take(live, venv)
+    monkeypatch.setattr("releaser.candidate.reuse.os.link", refuse)
+    share(live, venv, Taken(looks=taking.looks))
+    assert shared(live, venv) == set()
+    assert files_of(venv) == files_of(live.venv) - {"pyvenv.cfg"}
+
+
+def test_a_venv_that_stays_without_releaser_shares_nothing(live: Release, tmp_path: Path) -> None:
+    venv = tmp_path / "new"
+    taking = take(live, venv)
+    share(live, venv, Taken(looks=taking.looks))
+    assert shared(live, venv)
+    make_independent(venv)
+    assert shared(live, venv) == set()
+    assert all((venv / path).stat().st_mode & 0o200 for path in files_of(venv))
+    assert (venv / MODULE).stat().st_mtime_ns == (live.venv / MODULE).stat().st_mtime_ns
+
+
+# Byte code that was compiled at another path
+
+
+def pythons() -> dict[str, str]:
+    """Find an interpreter of each version that a site may run on, from 3.8."""
+    minors = [f"3.{number}" for number in range(8, 14)]
+    places = Path.home().glob(".pyenv/versions/3.*/bin/python")
+    of_pyenv = {place.parts[-3].rpartition(".")[0]: str(place) for place in places}
+    found = {minor: of_pyenv.get(minor) or shutil.which(f"python{minor}") for minor in minors}
+    return {minor: python for minor, python in found.items() if python}
+
+
+@pytest.mark.parametrize("minor", pythons())
+def test_tracebacks_show_the_source_of_their_own_release(tmp_path: Path, minor: str) -> None:
+    """Also by `-m`, after the earlier release is gone, and in a nested function."""
+    python = pythons()[minor]
+    first, second = tmp_path / "1" / "lib", tmp_path / "2" / "lib"
+    put(first / "alpha" / "__init__.py", TEXT)
+    put(first / "alpha" / "__main__.py", FAILING)
+    subprocess.run([python, "-m", "compileall", "-q", first], check=True)
+    shutil.copytree(first, second)
+    shutil.rmtree(first)
+    words = [python, "-v", "-c", "import alpha; print(alpha.WHERE)"]
+    ran = subprocess.run(words, cwd=second, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(second / "alpha" / "__init__.py")
+    assert f"matches {second / 'alpha' / '__init__.py'}" in ran.stderr
+    ran = subprocess.run([python, "-m", "alpha"], cwd=second, capture_output=True, text=True, check=True)
+    assert f'File "{second / "alpha" / "__main__.py"}", line 3, in fail\n    1 / 0' in ran.stderr
