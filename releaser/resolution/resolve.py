@@ -32,6 +32,7 @@ from releaser.resolution.newest import (
     uploads_within_limits,
 )
 from releaser.resolution.rules import all_holds, list_failed, rules_for, select_blocks
+from releaser.resolution.together import lock_together
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
@@ -232,7 +233,7 @@ class TreeResolver(Frozen):
         words = lock_arguments(
             specifiers=specifiers, packages=self.lock.names, exclude_newer=exclude_newer, no_build=no_build
         )
-        locked = self.uv.lock(self.site.project.root, words, python=self.choice.python)
+        locked = lock_together(self.uv, self.site.project.root, words, self.lock, python=self.choice.python)
         self.undated.update(filter(None, map(_name_and_version, files_without_time(locked.output))))
         return locked if isinstance(locked, NoSolution) else self._read_made().versions
 

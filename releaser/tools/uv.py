@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, how_to_set
+from releaser.system import common
 from releaser.system.environment import find_program, of_uv
 from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
@@ -122,11 +123,15 @@ class Uv(Frozen):
 
     def version(self) -> str:
         """Return uv's version; ToolError if this is not uv, or does not work."""
-        finished = self._run(["--version"], cwd=Path("/"))
-        found = _VERSION.match(finished.stdout)
-        if found is None:
-            raise self._nonsense(finished)
-        return found.group(1)
+
+        def ask() -> str:
+            finished = self._run(["--version"], cwd=Path("/"))
+            found = _VERSION.match(finished.stdout)
+            if found is None:
+                raise self._nonsense(finished)
+            return found.group(1)
+
+        return common.ask_once(ask, *_about_version(self.executable))
 
     def lock(self, tree: Path, words: Sequence[str], *, python: Path) -> Locked | NoSolution:
         """Lock in `tree` with the arguments of `lock_arguments` or `pinned_lock_arguments`. Raises ToolError."""
@@ -227,12 +232,16 @@ class Uv(Frozen):
     def python_version(self, python: Path) -> str:
         """Return the version of an interpreter, asking once in a run unless the file changes. Raises ToolError."""
         remembered, question = self.runner.remembered, _about_version(python)
-        if question not in remembered:
+
+        def ask() -> str:
             finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
             version = finished.stdout.strip()
             if not version[:1].isdigit() or len(version.split()) != 1:
                 raise self._nonsense(finished)
-            remembered[question] = version
+            return version
+
+        if question not in remembered:
+            remembered[question] = common.ask_once(ask, *question)
         return remembered[question]
 
     def remember_version(self, python: Path, version: str) -> None:

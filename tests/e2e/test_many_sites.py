@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from releaser.site.run_lock import acquire
-from tests.e2e.scenes import eventually
+from tests.e2e.scenes import edit_pyproject, eventually, from_server
 from tests.support.commands import Finished, console_script, run
 from tests.support.serving import http_server, reply
+from tests.support.simple_index import serving
 from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -200,6 +201,32 @@ def test_a_site_gets_the_same_report_whether_it_runs_alone_or_with_others(make_s
     }
     for name, done in each.items():
         assert plainly(found[name]["answer"]) == plainly(json.loads(done.stdout) if done.stdout else None)
+
+
+def test_the_index_is_asked_once_about_each_package_and_all_sites_get_what_is_new(make_site: SiteFactory) -> None:
+    one = make_site(name="one", outer="one", packages={"alpha": "1.0.0", "beta": "1.0.0", "gamma": "1.0.0"})
+    with serving(one.index.path) as index:
+        index.lifetime = "max-age=600"
+        sites = [one, *(make_site(name=name, outer=name) for name in ("two", "three"))]
+        for site in sites:
+            from_server(site, index.url)
+        more = edit_pyproject(sites[2], '"alpha", ', '"alpha", "gamma", ')  # the third site has another lock
+        sites[2].edit("pyproject.toml", more)
+        for site in sites:
+            site.push_commit("Take packages from a server", lock=True)
+            site.releaser("init", check=0)
+        one.publish("alpha", "1.1.0")
+        index.asked.clear()
+        found = answers(one, "update", "--sites", sites_file(sites), check=0)
+        assert {name: answer["answer"]["result"] for name, answer in found.items()} == dict.fromkeys(
+            ("one", "two", "three"), "updated"
+        )
+        once = {"beta", "localtools", "prodtools", "stagingtools"}  # releaser asks where upgrades come from, too
+        assert sorted(name for name in index.asked if name in once) == sorted(once)
+        index.asked.clear()
+        answers(one, "update", "--sites", sites_file(sites), check=0)
+        assert sorted(index.asked) == sorted({"alpha", "gamma", *once})
+    assert [site.live_version("alpha") for site in sites] == ["1.1.0"] * 3
 
 
 def plainly(report: Any) -> Any:

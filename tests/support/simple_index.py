@@ -22,9 +22,9 @@ Mood = Literal[
     "is well", "is gone", "fails", "hangs", "hangs at a wheel", "cuts a wheel", "ends a wheel early",
     "falsifies a wheel", "trickles a wheel", "is slow",
 ]  # fmt: skip
-# The simple repository API of the packaging specification; `no-cache`, as uv would else not ask again for ten minutes.
-_PAGE = {"Content-Type": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
-_FILE = {"Content-Type": "application/octet-stream", "Cache-Control": "no-cache"}
+# The simple repository API of the packaging specification.
+_PAGE = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
+_FILE = {"Content-Type": "application/octet-stream"}
 
 
 class SimpleIndex:
@@ -44,6 +44,8 @@ class SimpleIndex:
         self.fetched: list[str] = []
         self.algorithms = ["sha256"]
         self.provenance: dict[str, Any] = {}
+        #: How long clients may keep an answer; uv would else not ask again for ten minutes.
+        self.lifetime = "no-cache"
         #: Who may ask, as `user:password`; empty is everybody.
         self.login = ""
         self._mood: Mood = "is well"
@@ -86,7 +88,12 @@ class SimpleIndex:
         else:
             half = len(data) // 2
             ends_early = is_wheel and self._mood == "ends a wheel early"
-            begin_reply(request, 200, half if ends_early else len(data), _PAGE if page else _FILE)
+            begin_reply(
+                request,
+                200,
+                half if ends_early else len(data),
+                {**(_PAGE if page else _FILE), "Cache-Control": self.lifetime},
+            )
             self._send(request, data, is_wheel=is_wheel)
 
     def _project(self, name: str) -> bytes | None:

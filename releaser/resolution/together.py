@@ -1,0 +1,120 @@
+"""Locks of sites that run together, by `--all` or `--sites`: the index is asked once about each package.
+
+Sites with the same dependencies, lock, indexes and variables get the answer of the first one. Others use uv's cache for
+the packages that an earlier site has asked about, as long as the index lets clients keep its answers; PyPI allows ten
+minutes. All packages must come from indexes on the web, as uv's cache does not notice changed files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from releaser.system import common
+from releaser.system.environment import of_uv
+from releaser.system.files import read_if_there
+from releaser.tools.uv import Locked, NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence, Set
+    from pathlib import Path
+
+    from releaser.locks.lock import LockFile
+    from releaser.tools.uv import Uv
+
+_UPGRADE = "--upgrade"  # makes uv ask again about every package
+_FILES = ("pyproject.toml", "uv.toml")
+_ELSEWHERE = ("find-links", "sources", "workspace", "cache-keys")  # keys of [tool.uv] that name files or repositories
+
+
+def lock_together(uv: Uv, tree: Path, words: Sequence[str], before: LockFile, *, python: Path) -> Locked | NoSolution:
+    """Lock in `tree`, whose lock is `before`, as `uv.lock` does. Raises ToolError."""
+
+    def ask(words: Sequence[str]) -> Locked | NoSolution:
+        return uv.lock(tree, words, python=python)
+
+    texts = [read_if_there(tree / name) or b"" for name in _FILES]
+    if not common.is_shared() or _UPGRADE not in words or not _is_from_web(tree, texts, before):
+        return ask(words)
+    environ = of_uv(uv.runner.environ, tree, passes=uv.runner.passes)
+    variables = {name: value for name, value in environ.items() if not name.lstrip("_").startswith("RELEASER_")}
+    where = (sorted(variables.items()), sorted(uv.variables.items()), str(uv.executable))
+    with common.asking("lock", where, list(words), str(python), texts, before.data) as answer:
+        if answer is None:
+            return ask(words)
+        if answer.known is None:
+            with common.asking("asked", where, _indexes(texts)) as names:
+                asked = set[str](json.loads(names.known)) if names and names.known else set[str]()
+                found = _lock_by_cache(ask, tree / "uv.lock", words, before, asked)
+                if names and isinstance(found, Locked):
+                    names.keep(json.dumps(sorted(asked | before.names | _names_in(tree / "uv.lock"))).encode())
+            if isinstance(found, Locked):
+                kept = {"output": found.output, "lock": (tree / "uv.lock").read_text(encoding="utf-8")}
+                answer.keep(json.dumps(kept).encode())
+            return found
+        known = json.loads(answer.known)
+    (tree / "uv.lock").write_text(known["lock"], encoding="utf-8")
+    return Locked(output=known["output"])
+
+
+def _lock_by_cache(
+    ask: Callable[[Sequence[str]], Locked | NoSolution],
+    lock: Path,
+    words: Sequence[str],
+    before: LockFile,
+    asked: Set[str],
+) -> Locked | NoSolution:
+    """Lock without asking again about the packages that another site has asked the same indexes about."""
+    due = before.names - asked
+    plain = [word for word in words if word != _UPGRADE]
+    while asked:
+        lock.unlink(missing_ok=True)  # without a lock, uv takes the newest versions, and asks about `due` alone
+        again = [word for name in sorted(due) for word in ("--refresh-package", name)]
+        found = ask([*plain, *again])
+        if isinstance(found, NoSolution):
+            break
+        further = _names_in(lock) - asked - due
+        if not further:
+            return found
+        due |= further
+    lock.write_bytes(before.data)
+    return ask(words)
+
+
+def _names_in(lock: Path) -> frozenset[str]:
+    from releaser.locks.lock import LockFile
+
+    return LockFile.parse(lock.read_bytes()).names
+
+
+def _tables(texts: Sequence[bytes]) -> list[Mapping[str, Any]]:
+    import tomllib
+
+    pyproject, own = (tomllib.loads(text.decode()) for text in texts)
+    return [pyproject.get("tool", {}).get("uv", {}), own]
+
+
+def _indexes(texts: Sequence[bytes]) -> object:
+    return [json.dumps(table, sort_keys=True, default=str) for table in _tables(texts)]
+
+
+def _is_from_web(tree: Path, texts: Sequence[bytes], lock: LockFile) -> bool:
+    """True if all packages but the project itself come from indexes on the web, and nothing above the tree counts."""
+    try:
+        tables = _tables(texts)
+        urls = [str(index["url"]) for table in tables for index in table.get("index", ())]
+        urls += [str(table[name]) for table in tables for name in ("index-url", "default-index") if name in table]
+        urls += [str(url) for table in tables for url in table.get("extra-index-url", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    sources = [package.get("source", {}) for package in lock.packages if package is not lock.root]
+    urls += [str(source.get("registry", "")) for source in sources]
+    is_static = b"dynamic" not in texts[0] and not any(name in table for table in tables for name in _ELSEWHERE)
+    above = (place / name for place in tree.parents for name in _FILES)
+    return (
+        bool(lock.packages)
+        and is_static
+        and all(url.startswith(("https://", "http://")) for url in urls)
+        and not any(map(os.path.lexists, above))
+    )
