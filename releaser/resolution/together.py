@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.system import common
 from releaser.system.environment import of_uv
-from releaser.system.files import read_if_there
+from releaser.system.files import read_file, read_if_there
 from releaser.tools.uv import Locked, NoSolution
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def lock_together(uv: Uv, tree: Path, words: Sequence[str], before: LockFile, *,
                 if names and isinstance(found, Locked):
                     names.keep(json.dumps(sorted(asked | before.names | _names_in(tree / "uv.lock"))).encode())
             if isinstance(found, Locked):
-                kept = {"output": found.output, "lock": (tree / "uv.lock").read_text(encoding="utf-8")}
+                kept = {"output": found.output, "lock": read_file(tree / "uv.lock").decode()}
                 answer.keep(json.dumps(kept).encode())
             return found
         known = json.loads(answer.known)
@@ -85,7 +85,7 @@ def _lock_by_cache(
 def _names_in(lock: Path) -> frozenset[str]:
     from releaser.locks.lock import LockFile
 
-    return LockFile.parse(lock.read_bytes()).names
+    return LockFile.parse(read_file(lock)).names
 
 
 def _tables(texts: Sequence[bytes]) -> list[Mapping[str, Any]]:
