@@ -304,6 +304,7 @@ CAPABILITIES = (
         actions=("actions.test_start.TestStart",),
     ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
+    Capability(name="restart by two instances", restarts=("serving.restarts.systemd.Systemd",)),
     Capability(
         name="restart",
         settings=("site.restart_settings.RestartSettings",),

@@ -49,7 +49,7 @@ _STARTERS = expression(
 )
 _UNIT_PLACES = ("/etc/systemd/system", "/run/systemd/system")
 _UNIT_LINE = expression(r"^\s*(WorkingDirectory|ExecStart|Type)\s*=\s*(.*?)\s*$", re.MULTILINE)
-_TOUCH_RELOAD = expression(r"^\s*touch-(?:chain-)?reload\s*=\s*(\S+)", re.MULTILINE)
+_TOUCH_RELOAD = expression(r"^\s*touch-reload\s*=\s*(\S+)", re.MULTILINE)
 _LISTENS, _LISTENS_TCP = "00010000", "0A"  # flags in /proc/net/unix, a state in /proc/net/tcp
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a server that listens on all addresses
 _GUIDE = "the guide on web servers"
@@ -81,8 +81,11 @@ class Server(Frozen):
 
     @property
     def touch_reload(self) -> str:
-        """The file whose change restarts uWSGI, from its command line or the file of its options; empty if unknown."""
-        if file := self._option("touch-reload", "touch-chain-reload"):
+        """The file whose change restarts uWSGI, from its command line or the file of its options; empty if unknown.
+
+        Not that of `touch-chain-reload`: the workers that it starts keep the Python path of the master.
+        """
+        if file := self._option("touch-reload"):
             return file
         for option in ("ini", "i"):
             with contextlib.suppress(OSError):

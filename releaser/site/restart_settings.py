@@ -1,19 +1,23 @@
 """Settings: How the site is restarted."""
 
 from releaser.site.declaring import Part
-from releaser.site.values import Command, FilePath, Limit, Name
+from releaser.site.values import Command, FilePath, Limit, Name, SocketPath
 from releaser.system.sections import Section
 
 
 class RestartSettings(Part):
     """How the site is restarted."""
 
-    #: How to restart the site with the new release: `auto`, `passenger`, `none`, or a command.
+    #: How to restart the site with the new release: `auto`, `passenger`, `systemd`, `none`, or a command.
     restart: Command = ("auto",)
     #: The file that `restart = "auto"` touches.
     restart_file: Name | None = None
     #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
     passenger_app_root: FilePath | None = None
+    #: The template for `restart = "systemd"`: its instances `a` and `b` take turns.
+    restart_unit: Name | None = None
+    #: The symlink for `restart = "systemd"` that visitors reach: to `a.sock` or `b.sock`.
+    restart_socket: SocketPath | None = None
     #: Keep programs alive that the restart command leaves running, such as a server; the run names them.
     restart_leaves_service: bool = True
     #: The time limit of a restart command.

@@ -14,9 +14,9 @@ from tests.support.guards import require
 
 _SYSTEMD = "/lib/systemd/systemd"
 _UNITS = "/run/units"
-# What every unit depends on by default. With those of the machine, systemd would boot: empty /tmp, start udev, and more.
+# What every unit depends on by default. Those of the machine would boot it: empty /tmp, start udev, and more.
 _DEFAULTS = ("test", "sysinit", "basic", "sockets", "shutdown", "multi-user", "umount")
-# The unit path leaves no other unit. In the cgroup namespace, the root of a fresh cgroup2 mount is the group of this test.
+# The unit path leaves no other unit. In the cgroup namespace, a fresh cgroup2 mount shows the group of this test alone.
 _START = f"""
 set -e
 mount -t proc proc /proc
@@ -50,7 +50,9 @@ class Systemd:
     def add(self, units: Mapping[str, str]) -> None:
         """Install units, with their texts."""
         for name, text in units.items():
-            subprocess.run([*self.inside, "tee", f"{_UNITS}/{name}"], check=True, input=text.encode(), stdout=-3)
+            subprocess.run(
+                [*self.inside, "tee", f"{_UNITS}/{name}"], check=True, input=text.encode(), stdout=subprocess.DEVNULL
+            )
         self.run("systemctl", "daemon-reload")
 
     def state(self, unit: str) -> str:
@@ -92,7 +94,7 @@ def _remove(group: Path) -> bool:
     """Remove a cgroup, the lowest first; False while it has processes."""
     try:
         for place, _, _ in os.walk(group, topdown=False):
-            os.rmdir(place)
+            Path(place).rmdir()
     except OSError:
         return False
     return True

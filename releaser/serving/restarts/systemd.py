@@ -1,0 +1,285 @@
+"""`restart = "systemd"`: two instances of a service take turns, and a symlink leads to the socket of one of them.
+
+Each instance listens on its own socket, so a release answers the health check before any visitor reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.core.restart import Restart
+from releaser.errors import Finding, ToolError, how_to_set
+from releaser.serving.health_settings import HealthSettings
+from releaser.serving.restarts.command import ask_program
+from releaser.site.restart_settings import RestartSettings
+from releaser.system.expression import expression
+from releaser.system.files import link_text, replace_symlink
+from releaser.system.frozen import Frozen
+from releaser.tools.web import Check, ask_url, until_good
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from releaser.report import Step
+    from releaser.site.site import Site
+
+INSTANCES = ("a", "b")
+_UNIT = expression(r"[A-Za-z0-9:_.\\-]+@\.service")
+_SOCKET = ".sock"
+_POLL = 0.05  # seconds
+# For so long, requests that reached the earlier instance may still wait. It ends those that it has begun, in any case.
+_DRAIN = 3.0
+_LISTENS = "00010000"  # a flag in /proc/net/unix
+_LINES = "30"  # of the output of a service that does not start
+
+
+class Systemd(Restart):
+    """Starts the idle instance, asks it, moves the symlink, and stops the other one once its requests are answered.
+
+    The symlink alone says which instance serves the site. The other one is nothing but a leftover: an interrupted
+    restart begins again by stopping it.
+    """
+
+    word = "systemd"
+
+    def findings(self, site: Site) -> Iterator[Finding]:
+        """Check the settings, the symlink, the unit, and that this user may start and stop both instances."""
+        settings = RestartSettings.of(site)
+        unit, socket = settings.restart_unit or "", settings.restart_socket
+        if not _UNIT.fullmatch(unit):
+            found = f"restart_unit {unit} is not the template of a service" if unit else "restart_unit is not set"
+            advice = f"Write the template, with @: {how_to_set('restart_unit', 'NAME@.service')}."
+            yield Finding("restart-unit", f"restart is `systemd`, but {found}", advice)
+        if socket is None:
+            advice = f"Name the symlink: {how_to_set('restart_socket', '/run/NAME/live.sock')}."
+            yield Finding("restart-socket", "restart is `systemd`, but restart_socket is not set", advice)
+        if socket is None or not _UNIT.fullmatch(unit):
+            return
+        pair = Pair.of(site)
+        yield from pair.link_findings()
+        yield from pair.unit_findings()
+
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Let the other instance serve the site. Raises ToolError if it does not; then the first still serves it."""
+        pair = Pair.of(site)
+        serving = pair.serving()
+        begun = next(name for name in INSTANCES if name != serving)
+        pair.stop(begun)
+        try:
+            pair.start(begun)
+            answer = pair.ask(begun)
+            pair.lead_to(begun)
+        except (ToolError, OSError):
+            pair.stop(begun)
+            raise
+        step.says(f"{answer}; {pair.unit(begun)} serves the site")
+        for name in INSTANCES:
+            if name != begun:
+                pair.drain(name)
+                self._end(pair, name, step)
+
+    @staticmethod
+    def _end(pair: Pair, name: str, step: Step) -> None:
+        """Stop the earlier instance; visitors do not reach it, so a failure does not count against the release."""
+        try:
+            pair.stop(name)
+        except ToolError as error:
+            step.warns(f"{step.detail}, but {pair.unit(name)} was not stopped: {error.message}")
+
+
+class Pair(Frozen):
+    """The two instances of a template, and the symlink to the socket of the one that serves the site."""
+
+    site: Site
+    template: str
+    link: Path
+    is_user_unit: bool
+
+    @classmethod
+    def of(cls, site: Site) -> Pair:
+        """Return the pair that the settings name."""
+        from releaser.serving.servers import unit_places  # which imports the restart methods
+
+        settings = RestartSettings.of(site)
+        template, places = settings.restart_unit or "", unit_places(site.runner.environ)[True]
+        is_user_unit = any((place / template).exists() for place in places)
+        return cls(site=site, template=template, link=Path(settings.restart_socket or ""), is_user_unit=is_user_unit)
+
+    def unit(self, name: str) -> str:
+        """Return the unit of an instance."""
+        return self.template.replace("@.", f"@{name}.")
+
+    def socket(self, name: str) -> Path:
+        """Return the socket of an instance."""
+        return self.link.with_name(f"{name}{_SOCKET}")
+
+    def serving(self) -> str:
+        """Return the instance that the symlink leads to; empty without a symlink. Raises ToolError for another one."""
+        text = link_text(self.link)
+        if text is None and not os.path.lexists(self.link):
+            return ""
+        for name in INSTANCES:
+            if text in (self.socket(name).name, str(self.socket(name))):
+                return name
+        leads = f"leads to {text}" if text is not None else "is no symlink"
+        sockets = " or ".join(self.socket(name).name for name in INSTANCES)
+        message = f"restart_socket {self.link} {leads}, not to {sockets}"
+        raise ToolError(message, f"Run `ln -sfn {self.socket('a').name} {self.link}`, with the instance that runs.")
+
+    def start(self, name: str) -> None:
+        """Start an instance. Raises ToolError, with its output."""
+        try:
+            self._control("start", name)
+        except ToolError as error:
+            message = f"{self.unit(name)} did not start: {error.reason}"
+            raise ToolError(message, error.advice, output=f"{error.output}\n{self._status(name)}".strip()) from error
+
+    def stop(self, name: str) -> None:
+        """Stop an instance, if it runs. Raises ToolError."""
+        if self._show(name)["ActiveState"] not in ("inactive", "failed"):
+            self._control("stop", name)
+
+    def ask(self, name: str) -> str:
+        """Ask an instance on its own socket until it is well, and return that in words. Raises ToolError."""
+        settings = HealthSettings.of(self.site)
+        ends_at = time.monotonic() + RestartSettings.of(self.site).restart_timeout
+        started = self._show(name)["InvocationID"]
+        while not _listens(self.socket(name)):
+            self._refuse_ended(name, started)
+            if time.monotonic() > ends_at:
+                message = f"{self.unit(name)} does not listen on {self.socket(name)}"
+                raise ToolError(message, "Correct the socket in the unit, or `restart_socket`.", timed_out=True)
+            time.sleep(_POLL)
+
+        def pause(seconds: float) -> None:
+            self._refuse_ended(name, started)
+            time.sleep(seconds)
+
+        socket = str(self.socket(name))
+        try:
+            return until_good(_question(settings, socket), settings.patience(), sleep=pause).answer
+        except ToolError as error:
+            self._refuse_ended(name, started)
+            message = f"{self.unit(name)}: {error.message}"
+            output = f"{error.output}\n{self._status(name)}".strip()
+            raise ToolError(message, error.advice, output=output) from error
+
+    def _refuse_ended(self, name: str, started: str) -> None:
+        """Raise ToolError, with its output, if an instance has ended, even if systemd has started it again."""
+        shown = self._show(name)
+        if shown["ActiveState"] in ("inactive", "failed") or shown["InvocationID"] != started:
+            message = f"{self.unit(name)} ended before it answered"
+            advice = f"Run `{' '.join(self._words('status', name))}`, and correct the unit or the release."
+            raise ToolError(message, advice, output=self._status(name))
+
+    def lead_to(self, name: str) -> None:
+        """Lead new connections to an instance, by one rename. Raises ToolError."""
+        try:
+            replace_symlink(self.link, self.socket(name).name, staging=self.link.parent)
+        except OSError as error:
+            message = f"{self.link} cannot be moved to {self.socket(name).name}: {error.strerror}"
+            raise ToolError(message, f"Give this user write access to {self.link.parent}.") from error
+
+    def drain(self, name: str) -> None:
+        """Wait until an instance has no connections, for some seconds at most: a web server may keep idle ones."""
+        ends_at = time.monotonic() + _DRAIN
+        while _has_connections(self.socket(name)) and time.monotonic() < ends_at:
+            time.sleep(_POLL)
+
+    def link_findings(self) -> Iterator[Finding]:
+        """Check that the symlink leads to an instance, and may be moved."""
+        try:
+            self.serving()
+        except ToolError as error:
+            yield Finding("restart-socket-link", error.message, error.advice)
+        if not os.access(self.link.parent, os.W_OK | os.X_OK):
+            message = f"restart_socket {self.link}: this user cannot make files in {self.link.parent}"
+            yield Finding("restart-socket-directory", message, "Make the directory, with tmpfiles.d below /run.")
+
+    def unit_findings(self) -> Iterator[Finding]:
+        """Check that systemd has the template, and that sudo permits the commands."""
+        try:
+            if self._show(INSTANCES[0])["LoadState"] != "loaded":
+                message = f"restart_unit {self.template}: systemd has no such template, or cannot read it"
+                yield Finding("restart-unit-missing", message, "Install it, then run `systemctl daemon-reload`.")
+                return
+        except ToolError as error:
+            yield Finding("restart-unit-missing", f"restart is `systemd`, but {error.message}", error.advice)
+            return
+        needed = [self._words(verb, name) for name in INSTANCES for verb in ("start", "stop")]
+        if denied := [words for words in needed if not self._permits(words)]:
+            rule = ", ".join(" ".join(words[2:]) for words in needed)
+            message = f"sudo does not permit `{' '.join(denied[0])}` without a password"
+            advice = f"Run `sudo visudo -f /etc/sudoers.d/releaser`, and write: USER ALL=(root) NOPASSWD: {rule}"
+            yield Finding("restart-unit-denied", message, advice)
+
+    def _permits(self, words: tuple[str, ...]) -> bool:
+        if words[0] != "sudo":
+            return True
+        try:
+            ask_program(self.site, [*words[:2], "-l", *words[2:]])
+        except ToolError:
+            return False
+        return True
+
+    def _words(self, verb: str, name: str) -> tuple[str, ...]:
+        """Return the command that does something with an instance."""
+        needs_sudo = os.geteuid() != 0 and not self.is_user_unit
+        program = ("sudo", "-n", "/usr/bin/systemctl") if needs_sudo else self._systemctl
+        return (*program, verb, self.unit(name))
+
+    @property
+    def _systemctl(self) -> tuple[str, ...]:
+        """The program that asks the systemd of the unit; cron does not set the variable by which it finds a user's."""
+        if not self.is_user_unit:
+            return ("systemctl",)
+        given = self.site.runner.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+        return ("env", f"XDG_RUNTIME_DIR={given}", "systemctl", "--user")
+
+    def _control(self, verb: str, name: str) -> None:
+        ask_program(self.site, list(self._words(verb, name)))
+
+    def _show(self, name: str) -> dict[str, str]:
+        """Return the properties of an instance that systemd shows to every user. Raises ToolError."""
+        wanted = ("ActiveState", "InvocationID", "LoadState")
+        words = [*self._systemctl, "show", f"--property={','.join(wanted)}", self.unit(name)]
+        found = dict(line.split("=", 1) for line in ask_program(self.site, words).splitlines() if "=" in line)
+        return {**dict.fromkeys(wanted, ""), **found}
+
+    def _status(self, name: str) -> str:
+        """Return the state of an instance and the end of its output, as far as this user may read it."""
+        words = [*self._systemctl, "status", "--no-pager", "--full", f"--lines={_LINES}", self.unit(name)]
+        try:
+            return ask_program(self.site, words)
+        except ToolError as error:  # its exit status is that of the service
+            return error.output
+
+
+def _question(settings: HealthSettings, socket: str) -> Callable[[], str]:
+    """Return a function that asks the health check on a socket; without a URL, any page but an error of the server."""
+    if settings.url:
+        return settings.asks_url(settings.url, socket)
+    check = Check(url="http://localhost/", statuses=(range(200, 500),), socket=socket)
+    return partial(ask_url, check, timeout=settings.health_timeout)
+
+
+def _listens(path: Path) -> bool:
+    """True if a server accepts connections on a unix socket."""
+    return any(path_of == str(path) and flags == _LISTENS for flags, path_of in _unix_sockets())
+
+
+def _has_connections(path: Path) -> bool:
+    """True if a server has connections on a unix socket, accepted or waiting."""
+    return any(path_of == str(path) and flags != _LISTENS for flags, path_of in _unix_sockets())
+
+
+def _unix_sockets() -> Iterator[tuple[str, str]]:
+    """Yield the flags and the path of all unix sockets with a path (proc(5))."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+        for words in (line.split(maxsplit=7) for line in file):
+            if len(words) == 8:
+                yield words[3], words[7].rstrip("\n")
