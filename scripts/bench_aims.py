@@ -88,7 +88,10 @@ AIMS = (
     Aim(part="memory", what="peak memory, 1,000 releases, 100 MB of output", limit=50, unit="MB"),
     Aim(part="disk", what="disk of 10 releases beside one, with reflinks", limit=1.6),
     Aim(part="culprits", what="test runs to find 2 culprits in 22", limit=18, unit="runs"),
-    Aim(part="many", what="50 sites, quiet night: CPU of each site", limit=0.6, unit="s"),
+    Aim(part="many", what="200 sites, quiet night: CPU of each site", limit=0.12, unit="s"),
+    Aim(part="many", what="200 sites, quiet night: memory of releaser", limit=60, unit="MB"),
+    Aim(part="many", what="200 sites, quiet night: questions about each package", limit=1, unit=""),
+    Aim(part="many", what="200 sites, quiet night: fetches from the repository of 100", limit=1, unit=""),
     *(
         Aim(part="sandbox", what=f"{what} in the sandbox ({kind})", limit=1.05)
         for what in (

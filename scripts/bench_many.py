@@ -1,4 +1,4 @@
-"""What fifty small sites on one host cost in a night: one `releaser update --sites` beside a run for each."""
+"""What two hundred small sites on one host cost in a night: one `releaser update --sites` beside a run for each."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_figures import BenchError, Cost, Figure, Part, Table
 
+from tests.e2e.scenes import from_server
 from tests.support.commands import console_script
+from tests.support.simple_index import serving
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support.sites import SampleSite
 
-COUNT = 50
-FEW = 8
+COUNT = 200
+FEW = 16
+JOBS = 2
 NIGHTS = 3
+# The aims.
+CPU = f"{COUNT} sites, quiet night: CPU of each site"
+MEMORY = f"{COUNT} sites, quiet night: memory of releaser"
+QUESTIONS = f"{COUNT} sites, quiet night: questions about each package"
+FETCHES = f"{COUNT} sites, quiet night: fetches from the repository of {COUNT // 2}"
 _TESTS = """\
 from unittest import TestCase
 
@@ -77,32 +85,106 @@ def compare_many_sites(place: Path) -> Part:
     """Measure a night in which nothing is new, and one in which one package is, for all sites."""
     cache = place / "uv-cache"
     cache.mkdir()
-    model = SiteFactory(place, Templates(place / "templates", cache)).adopted(prepare=without_django, **OPTIONS)
-    crowds = {jobs: make_crowd(model, place / f"crowd{jobs}", COUNT) for jobs in (0, 2)}
-    quiet = run_nights(crowds)
-    few = {jobs: sites[:FEW] for jobs, sites in crowds.items()}
-    busy = run_nights(few, lambda night: model.publish("alpha", f"1.{night}.0"))
+    factory = SiteFactory(place, Templates(place / "templates", cache))
+    model = factory.adopted(prepare=without_django, **OPTIONS)
+    with serving(model.index.path) as index:
+        index.lifetime = "max-age=600"  # as that of PyPI
+        from_server(model, index.url, lock=True)
+        model.releaser("update", check=0)
+        sites = make_crowd(model, place / "crowd", COUNT)
+        fetches = make_clones(sites[: COUNT // 2])
+        few = sites[COUNT // 2 :][:FEW]
+        run_night(sites, JOBS)  # fills the caches
+        index.asked.clear()
+        peak = measure_memory_of_night(sites)
+        questions = len(index.asked) / max(1, len({*index.asked}))
+        fetched = len(fetches.read_text(encoding="utf-8").splitlines()) - COUNT // 2
+        quiet = tuple(run_night(sites, JOBS) for _ in range(NIGHTS))
+        alone = run_nights(few)
+        busy = run_nights(few, lambda night: model.publish("alpha", f"1.{night}.0"))
+    all_sites = Figure(name=f"releaser, {JOBS} at once", costs=quiet)
     tables = (
-        Table(title=f"{COUNT} sites, nothing new", figures=quiet),
+        Table(title=f"{COUNT} sites, {COUNT // 2} of one repository, nothing new", figures=(all_sites,)),
+        Table(title=f"{FEW} sites, nothing new", figures=alone),
         Table(title=f"{FEW} sites, one new package", figures=busy),
     )
-    cpu = max(one.median("cpu") for one in quiet) / COUNT
-    return Part(title="Many sites", tables=tables, found={f"{COUNT} sites, quiet night: CPU of each site": cpu})
+    found = {
+        CPU: all_sites.median("cpu") / COUNT,
+        MEMORY: peak / 1e6,
+        QUESTIONS: questions,
+        FETCHES: fetched,
+    }
+    note = "Memory is the proportional set size (smaps_rollup) of all processes of releaser, without uv, git and tests."
+    return Part(title="Many sites", tables=tables, found=found, notes=(note,))
 
 
-def run_nights(
-    crowds: Mapping[int, Sequence[SampleSite]], begin: Callable[[int], object] = lambda _: None
-) -> tuple[Figure, ...]:
-    """Measure some nights, in each of which every crowd has its turn; `begin` comes before each."""
+def make_clones(sites: Sequence[SampleSite]) -> Path:
+    """Let sites be clones of the repository of the first, and return the file with a line for each fetch from it."""
+    script, lines = sites[0].outer.parent.parent / "upload-pack", sites[0].outer.parent.parent / "fetches"
+    lines.touch()
+    script.write_text(f'#!/bin/sh\necho >>{lines}\nexec git-upload-pack "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    for site in sites:
+        site.git("remote", "set-url", "origin", sites[0].remote)
+        site.git("config", "remote.origin.uploadpack", script)
+    return lines
+
+
+def measure_memory_of_night(sites: Sequence[SampleSite]) -> int:
+    """Return the most bytes that the processes of releaser had during a night, by proportional set size."""
+    words, own, most = update_words(sites, JOBS), os.path.realpath(sys.executable), 0
+    with subprocess.Popen(words, cwd="/", env=crowd_environment(sites[0]), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, sum(map(_memory_of, _descendants(process.pid, own))))
+            time.sleep(0.1)
+    if process.returncode:
+        message = f"{words} ended with status {process.returncode}"
+        raise BenchError(message)
+    return most
+
+
+def _descendants(pid: int, program: str) -> Iterator[int]:
+    """Yield a process and those below it that run a program; those that end meanwhile are skipped."""
+    try:
+        if os.path.realpath(f"/proc/{pid}/exe") == program:
+            yield pid
+        below = " ".join(one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return
+    for child in map(int, below.split()):
+        yield from _descendants(child, program)
+
+
+def _memory_of(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return 1024 * next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def run_nights(sites: Sequence[SampleSite], begin: Callable[[int], object] = lambda _: None) -> tuple[Figure, ...]:
+    """Measure some nights: the first half of some sites with a run for each, and the other in one run, in turns.
+
+    `begin` comes before each night.
+    """
+    half = len(sites) // 2
+    crowds = {0: sites[:half], JOBS: sites[half:]}
     costs: dict[int, list[Cost]] = {jobs: [] for jobs in crowds}
     for night in range(1, NIGHTS + 1):
         begin(night)
-        for jobs, sites in crowds.items():
-            costs[jobs].append(run_night(sites, jobs))
+        for jobs, each in crowds.items():
+            costs[jobs].append(run_night(each, jobs))
     return tuple(
-        Figure(name=f"releaser, {jobs} at once" if jobs else "a run for each", costs=tuple(each))
+        Figure(name=f"{half} sites, {jobs} at once" if jobs else f"{half} sites, a run for each", costs=tuple(each))
         for jobs, each in costs.items()
     )
+
+
+def update_words(sites: Sequence[SampleSite], jobs: int) -> list[str]:
+    """Return the command that updates all in one run."""
+    file = write_sites(sites[0].outer.parent.parent / "sites.toml", sites)
+    return [str(console_script()), "update", "--quiet", "--sites", str(file), "--jobs", str(jobs)]
 
 
 def run_night(sites: Sequence[SampleSite], jobs: int) -> Cost:
@@ -110,8 +192,7 @@ def run_night(sites: Sequence[SampleSite], jobs: int) -> Cost:
     releaser = str(console_script())
     commands = [[releaser, "update", "--quiet", "--project", str(one.path)] for one in sites]
     if jobs:
-        file = write_sites(sites[0].outer.parent.parent / "sites.toml", sites)
-        commands = [[releaser, "update", "--quiet", "--sites", str(file), "--jobs", str(jobs)]]
+        commands = [update_words(sites, jobs)]
     began, before = time.perf_counter(), os.times()
     for command in commands:
         done = subprocess.run(
