@@ -3,10 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests that try a spread of a table, unless they are to try all of it.
-TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_nights.py test_dry_run_of_update.py test_proposals.py \
-	test_git_configurations.py test_two_hosts.py test_paths_in_the_way.py test_recovery.py \
-	test_doctor.py test_guessed_environment.py) tests/kit/test_actions.py tests/test_quick.py
 JOBS ?= 2
 # A worker keeps to its modules for as long as it can, so that what the tests of a module share is made once.
 WORKERS := -n $(JOBS) --dist worksteal
@@ -25,7 +21,7 @@ INSTALL := uv pip install --quiet --no-deps --require-hashes
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-fleet demo-passenger demo-gunicorn demo-health demo-bundle test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure without durability requirements clean demo-os-upgrade
+.PHONY: help demo demo-fleet demo-passenger demo-gunicorn demo-health demo-bundle test test-slow test-all test-exhaustive test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure without durability requirements clean demo-os-upgrade
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -55,11 +51,14 @@ demo-os-upgrade: ## Show that releaser and a site survive a real upgrade of Debi
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
-test-slow: $(READY) $(FLEET)/.ready ## Run the others: every end-to-end test that is no story, and live servers
+test-slow: $(READY) $(FLEET)/.ready ## Run the others: end-to-end tests that are no story, and live servers (ARGS=--turn=1/2 half of the former, as CI does)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m slow --durations=20 --durations-min=20 $(ARGS)
 
 test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults $(ARGS)
+
+test-exhaustive: $(READY) $(FLEET)/.ready ## Run what CI leaves out: whole tables, and the longest stories (before a release)
+	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults --all-points -m "spread or exhaustive" $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do, as root, after scripts/install-debian-packages
 	CI=true $(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
@@ -68,13 +67,13 @@ coverage: $(READY) ## Run all tests, and print which lines and branches they rea
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
-	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults $(TABLES) $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
 	$(BIN)/python $(TIER) $(WORKERS) tests/faults $(ARGS)
 
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
-	$(BIN)/python -m pytest $(WORKERS) tests/faults/test_mutations.py $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults/test_mutations.py $(ARGS)
 
 check: $(READY) lint types imports measure test ## What must be green before a commit
 

@@ -57,15 +57,15 @@ def pairs(place: Path) -> Mapping[str, tuple[Program, Program, int]]:
     )
     refresh = ("exec", "--refresh", "daily", "--wait", "60s", "--", "python", "-c", "pass")
     return {
-        "--version": (own("--version", "--version"), start, 30),
-        f"list, {RELEASES} releases": (own("list", "list"), start, 25),
-        "exec, nothing due": (own("exec", *refresh), start, 25),
-        "starter, nothing due": (make_starter(site, run="python -c pass"), live, 25),
-        "update, nothing newer": (own("update", "update"), dry_run, 9),
+        "--version": (own("--version", "--version"), start, 15),
+        f"list, {RELEASES} releases": (own("list", "list"), start, 15),
+        "exec, nothing due": (own("exec", *refresh), start, 15),
+        "starter, nothing due": (make_starter(site, run="python -c pass"), live, 15),
+        "update, nothing newer": (own("update", "update"), dry_run, 7),
         "rollback": (
             Program(name="rollback", words=rollback, cwd=site.path, env=site.env),
             Program(name="uv sync in place", words=sync, cwd=checkout, env=in_place),
-            9,
+            7,
         ),
     }
 

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -28,8 +29,9 @@ pytest_plugins = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the golden file of nights be written."""
+    """Let the golden file of nights be written, and end-to-end tests take turns."""
     parser.addoption("--write-nights", action="store_true", help="rewrite tests/e2e/nights.txt")
+    parser.addoption("--turn", help="of the slow end-to-end tests, only those of this turn, such as 1/2")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,7 +54,7 @@ def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
 
 
 def _mark_and_choose(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
+    """Mark what is slow; unless `--all-points` is given, try a spread of each table, and nothing exhaustive."""
     for item in items:
         if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)
@@ -64,10 +66,21 @@ def _mark_and_choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("spread") is not None:
             tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    left_out = {item for table in tables.values() for item in _left_out(table)}
+    left_out = of_other_turns(items, config.getoption("--turn"))
+    left_out |= {item for table in tables.values() for item in _left_out(table)}
+    left_out |= {item for item in items if item.get_closest_marker("exhaustive") is not None}
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
+
+
+def of_other_turns(items: list[pytest.Item], turn: str | None) -> set[pytest.Item]:
+    """Return the slow end-to-end tests of other turns; a test is always in the same one, with all of its table."""
+    if turn is None:
+        return set()
+    number, count = map(int, turn.split("/"))
+    tests = [item for item in items if item.path.is_relative_to(END_TO_END[0]) and item.get_closest_marker("slow")]
+    return {one for one in tests if crc32(one.nodeid.partition("[")[0].encode()) % count != number % count}
 
 
 def _left_out(table: list[pytest.Item]) -> set[pytest.Item]:

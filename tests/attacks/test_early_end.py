@@ -17,6 +17,7 @@ RUNNERS = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
 @pytest.mark.parametrize("becomes", [False, True])
 def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, sandbox: str, becomes: bool) -> None:

@@ -71,6 +71,7 @@ def a_large_config(place: Path, mark: Path) -> None:
 WAYS = (a_program, a_link, the_next_link, no_venv, a_pipe, another_home, a_large_config)
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("way", "command"),
     [*((way, "update") for way in WAYS), *itertools.product((a_program, another_home), ("rebuild", "rollback"))],

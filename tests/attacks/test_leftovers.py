@@ -37,6 +37,7 @@ def break_out(site: SampleSite, code: str) -> None:
     site.publish("beta", "1.1.0")
 
 
+@pytest.mark.spread(1)
 @PLAIN
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
 def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, sandbox: str) -> None:

@@ -145,6 +145,7 @@ def test_a_site_with_files_that_are_too_large_says_so(owned: SampleSite, people:
         history.write_bytes(before)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", ["uv.lock", "pyproject.toml", "../.env"])
 def test_a_file_of_the_project_that_is_too_large_is_named(owned: SampleSite, people: People, name: str) -> None:
     file = owned.path / name

@@ -46,6 +46,7 @@ def run_words(site: SampleSite, script: str) -> list[str]:
     return [base_python(), str(script_of(site)), "run", "--project", str(site.path), "--", "sh", "-c", script]
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_a_stranger_is_refused_and_runs_nothing(
     people: People, owned: SampleSite, mark: Path, words: list[str]

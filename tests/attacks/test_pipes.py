@@ -43,6 +43,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize(
     "name", [*REFUSED, ".python-version", "manifest.json", "lock of the release", "test output", "mail", *STATE]
 )

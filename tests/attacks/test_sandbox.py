@@ -207,6 +207,7 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
 EVERYTHING = "checkout,empty,git passwords,hooks,key,keys,kill,live venv,mail,netrc,outer,releases,smtp,state,uv cache"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
 def test_tests_reach_only_their_own_files(scene: Scene, sandbox: str) -> None:
     scene.commit(scene.aim() + TESTS)
@@ -239,6 +240,7 @@ def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
     write_sdist(scene.site.index.path, "alpha", "1.1.0", files)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("sandbox", ["off", "bwrap with no-binary-package", "auto of 2.1"])
 def test_builds_reach_only_their_own_files(scene: Scene, sandbox: str) -> None:
     sandbox, _, metadata = sandbox.partition(" of ")

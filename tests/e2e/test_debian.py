@@ -196,6 +196,7 @@ def install_from_a_bundle(place: Path, python: Path, wheels: Path, site: SampleS
 
 
 @pytest.mark.network
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("way", ["guide", "bundle"])
 def test_releaser_and_site_survive_an_exchange_of_python(
     way: str, wheels: Path, make_site: SiteFactory, tmp_path: Path

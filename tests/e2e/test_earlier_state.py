@@ -55,6 +55,7 @@ def kept_out(site: SampleSite) -> list[Any]:
     return [status[name] for name in ("on_hold", "failed_candidates", "commits_on_hold")]
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("first", ["rollback", "update"])
 def test_a_question_changes_nothing_and_all_goes_on_as_it_was(make_site: SiteFactory, first: str) -> None:
     packages = dict.fromkeys(["alpha", "beta", "gamma"], "1.0.0")
@@ -127,6 +128,7 @@ def test_a_first_lock_that_was_cut_off_behind_its_flip_is_finished(make_site: Si
 _STATES = {"bad": "rolled-back", "previous": "good"}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("commit", FORMS)
 def test_the_state_that_an_earlier_wheel_wrote_is_kept(make_site: SiteFactory, tmp_path: Path, commit: str) -> None:
     earlier, site = install_earlier(commit, tmp_path / "earlier"), make_site(venv=True)

@@ -19,6 +19,7 @@ from tests.support.guards import require
 from tests.support.sites import RED_TESTS, TESTS, SiteFactory
 
 COUNT = 5
+FEW = 3  # hosts of the shorter story
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +35,24 @@ def fleet(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> 
         yield found
 
 
-def test_a_release_reaches_five_hosts_or_none_but_the_first_and_all_go_back_from_it(fleet: Fleet) -> None:
+def test_a_release_reaches_all_hosts_or_none_but_the_first_and_all_go_back_from_it(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    (place := tmp_path / "fleet").mkdir()
+    with made(make_site, place, FEW) as fleet:
+        fleet.run("build.yml", "adopt.yml", "--limit", f"build1,h{FEW}", cron=False)
+        all_get_what_the_first_host_ran(fleet)
+        the_first_host_keeps_it_from_the_others(fleet)
+        (fleet[1].outer / "sick").unlink()
+        fleet.run("roll_out.yml", force=True)
+        assert fleet.versions() == "1" * FEW
+        nothing_of_a_tampered_bundle_runs(fleet)
+        fleet.run("rollback.yml")
+        assert fleet.versions() == "0" * FEW
+
+
+@pytest.mark.exhaustive
+def test_a_release_reaches_five_hosts_with_everything_in_the_way(fleet: Fleet) -> None:
     said = fleet.run("build.yml", "adopt.yml", "--limit", "build1,h5", cron=False).stdout  # with nothing newer
     assert hosts.recap(said)["build1"]["changed"] > 0
     assert f"code: commit {fleet.builder.head()[:12]} (Begin the site)" in said
@@ -43,6 +61,7 @@ def test_a_release_reaches_five_hosts_or_none_but_the_first_and_all_go_back_from
     all_get_what_the_first_host_ran(fleet)
     assert fleet[5].records()["live"] == adopted  # which had the same code and packages
     the_first_host_keeps_it_from_the_others(fleet)
+    what_failed_there_is_tried_again_only_by_force(fleet)
     check_mode_tells_and_changes_nothing(fleet)
     a_full_disk_stops_it(fleet)
     who_was_away_catches_up(fleet)
@@ -66,7 +85,7 @@ def all_get_what_the_first_host_ran(fleet: Fleet) -> None:
     assert process.returncode == 0, log()
     edited.write_text(text, encoding="utf-8")
     assert fleet.builder.live_id() != first
-    assert fleet.versions() == "00000"
+    assert fleet.versions() == "0" * len(fleet.hosts.all)
     assert len({one.digest() for one in fleet.hosts.all[:-1]}) == 1
     assert fleet.pointer()["release"] == first
 
@@ -78,6 +97,12 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
     touched = {host for host, counts in hosts.recap(said.stdout).items() if counts["changed"]}
     assert touched == {"h1"}
     assert "rolled-back" in (fleet[1].state / "history.jsonl").read_text(encoding="utf-8")
+    assert [one.records() for one in fleet.hosts.all[1:]] == others
+    assert fleet.pointer() == pointer
+
+
+def what_failed_there_is_tried_again_only_by_force(fleet: Fleet) -> None:
+    others, pointer = [one.records() for one in fleet.hosts.all[1:]], fleet.pointer()
     said = fleet.run("roll_out.yml", "--limit", "h1", check=2)
     assert "failed on this host before, and is not live. To try it again, add -e releaser_force=true" in said.stdout
     assert "--force" not in said.stdout

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.scenes import changed_files, states
 from tests.support.commands import Finished, run
 from tests.support.guards import require
@@ -87,6 +89,7 @@ def give_to_group(site: SampleSite) -> None:
         run(words, cwd=repository, env=site.env, check=0)
 
 
+@pytest.mark.exhaustive
 def test_each_goes_on_where_the_other_stopped_and_prunes_nothing_that_is_in_use(
     templates: Templates, everybodys: Path
 ) -> None:

@@ -157,7 +157,7 @@ def stories() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=pytest.mark.spread(2) if "###" in one else []) for one in stories()]
+    "name", [pytest.param(one, marks=pytest.mark.spread(1) if "###" in one else []) for one in stories()]
 )
 def test_each_night_is_as_it_is_written(name: str, make_site: SiteFactory, request: pytest.FixtureRequest) -> None:
     first, header, *nights = stories()[name]

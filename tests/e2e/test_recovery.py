@@ -44,6 +44,7 @@ def left_over(site: SampleSite) -> list[str]:
     return [name for name in names if name.endswith((".new", "staging", "-live", "-copy", "journal.json"))]
 
 
+@pytest.mark.exhaustive
 def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(site: SampleSite) -> None:
     """Also a lock of git goes that a power cut has left, in which nobody cleans up."""
     before, releases = site.snapshot(), site.json("list")

@@ -173,6 +173,7 @@ def test_the_moment_of_the_flip_outlives_the_run(servers: Servers) -> None:
 
 
 # `make demo-health` tries it 20 times.
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(("pin", "delay"), [(False, "0.2"), (True, "0.7")])
 def test_old_workers_do_not_save_a_release_that_breaks_the_site(
     make_site: SiteFactory, tmp_path: Path, *, pin: bool, delay: str

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.e2e.scenes import silent
 from tests.e2e.test_dry_run_of_update import a_commit_and_its_revert, an_older_lock, another_order, empty_commit
 from tests.support.sites import TESTS, SampleSite, SiteFactory
@@ -57,6 +59,7 @@ def test_a_version_of_what_only_the_tests_have_makes_no_release(make_site: SiteF
     assert {one["name"]: one["new"] for one in report["changes"]} == {"alpha": "1.1.0", "tool": "1.1.0"}
 
 
+@pytest.mark.exhaustive
 def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     nights: list[Callable[[SampleSite], object]] = [

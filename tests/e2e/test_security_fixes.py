@@ -56,6 +56,7 @@ def roll_back(site: SampleSite) -> None:
     site.releaser("rollback", check=0)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.scenes import edit_pyproject
 from tests.support.commands import git_executable, run
 from tests.support.layouts import common_library
@@ -223,6 +225,7 @@ def test_of_each_kind_of_lock_an_update_brings_what_was_said(make_site: SiteFact
         assert {one["next"] for one in site.json("outdated")} == {None}
 
 
+@pytest.mark.exhaustive
 def test_of_what_releaser_keeps_out_an_update_brings_what_was_said(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.update_to("alpha", "1.1.0")

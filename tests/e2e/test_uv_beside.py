@@ -71,6 +71,7 @@ def pip_install(site: SampleSite) -> None:
     run(["python3", *words, "--find-links", site.outer / "index", "alpha"], cwd=site.path, env=site.env, check=0)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("change", "words", "is_clean"),
     [

@@ -298,6 +298,7 @@ def test_damage_is_named_and_healed(
     points.check()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", list(KEPT)[::2])
 def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp_path: Path) -> None:
     site = grown.copy(tmp_path)
@@ -346,6 +347,7 @@ CLOCKS = {
 }
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", CLOCKS)
 def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path, tally: Tallies) -> None:
     site = grown.copy(tmp_path)

@@ -16,6 +16,7 @@ from tests.faults.tally import Tallies
 from tests.support.sites import SampleSite
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", SCENES)
 def test_without_a_fault_everything_holds(name: str, scenes: Scenes, tmp_path: Path, tally: Tallies) -> None:
     scene, site = SCENES[name], scenes.copy(name, tmp_path)
@@ -97,6 +98,7 @@ def invariants_of(sentences: list[str]) -> list[str]:
     return [sentence.partition(":")[0] for sentence in sentences]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", HARMS)
 def test_harm_is_seen(site: SampleSite, name: str) -> None:
     harm, invariant = HARMS[name]

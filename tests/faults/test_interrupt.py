@@ -46,6 +46,7 @@ def under_way(calls: list[Call]) -> range:
     return range(notes[0] + 1, notes[-1])
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", OWN)
 def test_interrupt_at_every_change(name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool) -> None:
     stage = Stage(scenes, name, place)
@@ -88,12 +89,13 @@ def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_wr
 
 
 # Points at calls of the children: all, and those of the spread.
-CHILDREN = {"init without a venv": (40, 1), "update": (80, 3), "update, tests fail": (30, 1), "rollback": (30, 1)}
+CHILDREN = {"update": (80, 2), "init without a venv": (40, 1), "update, tests fail": (30, 1), "rollback": (30, 1)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
 FAILED = {5: r"this update is the cause|could not be run", 6: r"site: rolled back|rollback failed"}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", CHILDREN)
 def test_a_killed_child_is_reported_and_cleared_up_after(
     name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool

@@ -18,16 +18,16 @@ KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
 # Points of the spread, by scene; fewer of those that have most of their calls in common with others.
 OWN = {
-    "init": 2,
+    "init": 1,
     "init without a venv": 1,
     "update": 4,
     "update without git": 1,
     "update, tests fail": 1,
     "update, one held back": 1,
-    "update, taken back": 2,
-    "rollback": 3,
-    "prune": 2,
-    "update from a channel": 2,
+    "update, taken back": 1,
+    "rollback": 2,
+    "prune": 1,
+    "update from a channel": 1,
 }
 
 
@@ -76,6 +76,7 @@ STATES = {
 }
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("state", STATES)
 def test_kill_recovery_at_every_change(
     state: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
@@ -98,14 +99,15 @@ def test_kill_recovery_at_every_change(
 
 # Points at calls of the children: all, and those of the spread, by scene.
 CHILDREN = {
-    "init without a venv": (60, 1),
     "update": (160, 2),
+    "init without a venv": (60, 1),
     "update, tests fail": (40, 1),
     "update, taken back": (40, 1),
     "rollback": (30, 1),
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", CHILDREN)
 def test_kill_while_children_change_something(
     name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool

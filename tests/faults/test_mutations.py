@@ -301,6 +301,7 @@ def test_every_mutation_has_its_fault() -> None:
     assert sorted(TRIALS) == sorted(one.name for one in MUTATIONS)
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("mutation", list(TRIALS))
 def test_what_is_left_out_is_missed(
     mutation: str, scenes: Scenes, disks: Disks, tmp_path: Path, record_property: Callable[[str, object], None]

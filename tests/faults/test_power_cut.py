@@ -45,6 +45,7 @@ def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
 # What is not synced is lost
 
 
+@pytest.mark.spread(11)  # each scene once
 @pytest.mark.parametrize("how", ["forget", "reorder"])
 @pytest.mark.parametrize("name", SCENES)
 def test_nothing_depends_on_what_was_not_synced(
@@ -70,6 +71,7 @@ UNFINISHED = ("write ", "sync-data ")
 ON_DISK = [name for name in SCENES if name not in ("update, one held back", "update without git")]
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("kind", ["all lost", "entries written"])
 @pytest.mark.parametrize("name", ON_DISK)
 def test_a_power_cut_at_a_step_harms_nothing(
@@ -88,6 +90,7 @@ def test_a_power_cut_at_a_step_harms_nothing(
     tried.check()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["update", "rollback", "init", "prune"])
 def test_a_power_cut_at_any_moment_harms_nothing(
     name: str, disks: Disks, tmp_path: Path, tally: Tallies, all_points: bool

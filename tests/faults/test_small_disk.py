@@ -92,7 +92,8 @@ def sizes(most: int, *, everything: bool) -> list[int]:
     return sorted({round(most * part) for part in (eased if everything else SPREAD)})
 
 
-@pytest.mark.parametrize("name", ["update", "rollback", "init", "init without a venv"])
+@pytest.mark.spread(3)
+@pytest.mark.parametrize("name", ["update", "init", "init without a venv", "rollback"])
 def test_a_disk_that_is_full_at_any_step(
     name: str, scenes: Scenes, tmp_path: Path, tally: Tallies, all_points: bool
 ) -> None:

@@ -83,7 +83,7 @@ def fail(*_: object) -> None:
     raise ToolError(message)
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("action", "way", "method"), CASES, ids=lambda one: getattr(one, "name", one))
 def test_a_kill_after_each_call_leaves_a_site_that_the_next_run_makes_whole(
     site: SampleSite, monkeypatch: pytest.MonkeyPatch, action: Action, way: str, method: str

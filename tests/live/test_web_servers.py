@@ -26,7 +26,14 @@ ACTS = ("update", "rollback", "refused update")
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(("server", "acts_without_pin"), [("passenger", 1), ("gunicorn", 0)])
+@pytest.mark.parametrize(
+    ("server", "acts_without_pin"),
+    [
+        ("passenger", 0),
+        pytest.param("passenger", 1, marks=pytest.mark.exhaustive),
+        pytest.param("gunicorn", 0, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_visitors_meet_neither_failures_nor_mixtures_and_would_without_the_pin(
     server: str, acts_without_pin: int, tmp_path: Path, uv_cache: Path
 ) -> None:

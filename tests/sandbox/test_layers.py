@@ -216,6 +216,7 @@ for top, directories, files in os.walk({place!r}):
 """
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("base", ["/dev/shm"], indirect=True)
 @USERS
 @pytest.mark.parametrize("way", ["layers", "layers elsewhere", "read-only"])
@@ -234,6 +235,7 @@ def test_what_is_hidden_is_in_no_layer_and_no_copy(everybodys: Path, base: Path,
     assert found["said"] == "[]", found
 
 
+@pytest.mark.spread(4)
 @USERS
 @pytest.mark.parametrize("way", ["", "read-only"])
 def test_what_is_fixed_is_only_read_and_named_sockets_are_reached(
@@ -309,6 +311,7 @@ def test_root_moves_directories_and_finds_what_is_mounted_as_its_owner_has_it(ev
     assert said == str((ADA, FRIENDS))
 
 
+@pytest.mark.spread(4)
 @at_home
 @USERS
 @pytest.mark.parametrize(

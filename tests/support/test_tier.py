@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest import mock
 
 import pytest
 
-from tests.conftest import LONGEST, longest_first
+from tests.conftest import ATTACKS, END_TO_END, LONGEST, longest_first, of_other_turns
 from tests.support.commands import Finished, run
 
 Tier = Callable[..., Finished]
@@ -183,3 +184,21 @@ def test_each_worker_begins_with_a_module_that_takes_minutes(workers: int) -> No
     assert len([*itertools.groupby(found)]) == 100 + len(LONGEST), "no module is torn apart"
     parts = [number * len(found) // workers for number in range(min(workers, len(LONGEST)))]
     assert all({*found[part : part + 26]} & {*LONGEST} for part in parts)
+
+
+def test_each_slow_end_to_end_test_has_one_turn_and_all_others_have_each() -> None:
+    def item(place: Path, name: str, *marks: str) -> pytest.Item:
+        found = mock.Mock(path=place / "test_a.py", nodeid=f"test_a.py::{name}")
+        found.get_closest_marker = lambda mark: mark in marks or None
+        return cast("pytest.Item", found)
+
+    tables = [[item(END_TO_END[0], f"test_{number}[{row}]", "slow") for row in "ab"] for number in range(40)]
+    others = [item(END_TO_END[0], "test_story"), item(ATTACKS, "test_attack", "slow")]
+    items = [*itertools.chain(*tables), *others]
+    first, second = ([one for one in items if one not in of_other_turns(items, turn)] for turn in ("1/2", "2/2"))
+    assert [one for one in first if one in second] == others
+    assert len(first) + len(second) == len(items) + len(others)
+    for table in tables:
+        assert (table[0] in first) == (table[1] in first)
+    assert min(len(first), len(second)) > len(items) / 4
+    assert of_other_turns(items, None) == set()
