@@ -57,7 +57,7 @@ test-slow: $(READY) $(FLEET)/.ready ## Run the others: end-to-end tests that are
 test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults $(ARGS)
 
-test-exhaustive: $(READY) $(FLEET)/.ready ## Run what CI leaves out: whole tables, and the longest stories (before a release)
+test-exhaustive: $(READY) $(FLEET)/.ready ## Run whole tables, and the longest stories, which CI does not (before a release)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults --all-points -m "spread or exhaustive" $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do, as root, after scripts/install-debian-packages

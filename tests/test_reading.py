@@ -19,7 +19,7 @@ EXCEPTIONS = {
     "launcher/install.py: open(os.path.join(home, 'build.py'), encoding='utf-8', errors='replace')": OWN,
     "launcher/build.py: open(path, 'rb')": OWN,
     "launcher/build.py: open(requirements, encoding='utf-8')": "the same",
-    "launcher/install.py: open(os.path.join(home, build.REQUIREMENTS), encoding='utf-8')": "the same",
+    "launcher/build.py: open(os.path.join(home, REQUIREMENTS), encoding='utf-8')": "the same",
     "system/users.py: open(reading, 'rb')": "a pipe of its own",
     "system/files.py: os.open(path, os.O_RDONLY)": "a directory that releaser has just made, or a venv",
     "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",

@@ -8,7 +8,7 @@ INSTALLER_TEXT = '''\
 import hashlib
 import json
 import os
-import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -44,47 +44,36 @@ def main():
                 stream.write(data)
         sys.path[:0] = [wheel for wheel in wheels if os.path.basename(wheel).startswith("venv_releaser-")]
         from releaser.launcher.build import BuildError
-        from releaser.launcher.install import default_link, install, link_program, newest_wheels, supported
-        wheels = newest_wheels(home, wheels)
-        is_new = not has_wheels(home, wheels)
-        if is_new:
-            try:
-                install(home, wheels)
-            except (OSError, BuildError, subprocess.SubprocessError) as error:
-                here, there = "%d.%d" % sys.version_info[:2], supported(wheels)
-                advice = getattr(error, "advice", "")
-                if here not in there:
-                    advice = "Start the file with one of these. " + advice
-                sys.exit("error: releaser cannot be installed in %s with Python %s (%s): the bundle has releaser for "
-                         "Python %s on %s. %s Or install releaser another way, and run `releaser bundle install %s`"
-                         % (home, here, error, " and ".join(there), manifest["platform"], advice, file))
+        from releaser.launcher.install import default_link, install_newest, link_program, supported
+        program = os.path.join(home, "bin", "releaser")
+        by_path = "%s bundle install %s" % (shlex.quote(program), shlex.quote(file))
+        try:
+            is_new = install_newest(home, wheels)
+        except (OSError, BuildError, subprocess.SubprocessError) as error:
+            here, there = "%d.%d" % sys.version_info[:2], supported(wheels)
+            advice = getattr(error, "advice", "")
+            if here not in there:
+                advice = "Start the file with one of these. " + advice
+            other = "install releaser another way, and run `releaser bundle install %s`" % shlex.quote(file)
+            if os.path.exists(program):
+                other = "use the releaser that is installed: `%s`" % by_path
+            sys.exit("error: releaser cannot be installed in %s with Python %s (%s): the bundle has releaser for "
+                     "Python %s on %s. %s Or %s"
+                     % (home, here, error, " and ".join(there), manifest["platform"], advice, other))
     link = words[1] if only_releaser else default_link()
-    program, before = os.path.join(home, "bin", "releaser"), os.path.realpath(link)
+    before = os.path.realpath(link)
     if not only_releaser and os.path.exists(link) and before != os.path.realpath(program):
         message = "%s exists and was not replaced; the releaser of this bundle is %s" % (link, program)
+        message += ", to repeat: `%s`" % by_path
     else:
         message = link_program(home, link)
         if os.path.dirname(link) not in os.environ.get("PATH", "").split(os.pathsep) and not only_releaser:
-            message += "; add %s to PATH" % os.path.dirname(link)
+            message += "; add %s to PATH, or repeat with `%s`" % (os.path.dirname(link), by_path)
     if not only_releaser:
         print(message, file=sys.stderr)
         os.execv(program, ["releaser", "bundle", "install", file, *words])
     if is_new or before != os.path.realpath(program):
         print(message)
-
-
-def has_wheels(home, wheels):
-    """True if exactly these wheels are installed; their launcher builds a lost environment again."""
-    try:
-        with open(os.path.join(home, "requirements.txt")) as stream:
-            pinned = set(re.findall("sha256:([0-9a-f]{64})", stream.read()))
-    except OSError:
-        return False
-    hashes = set()
-    for wheel in wheels:
-        with open(wheel, "rb") as stream:
-            hashes.add(hashlib.sha256(stream.read()).hexdigest())
-    return pinned == hashes and os.path.exists(os.path.join(home, "bin", "releaser"))
 
 
 main()

@@ -31,6 +31,8 @@ _REINSTALL = "Install releaser again, as its guide says."
 _LIMIT = 600  # seconds for each program
 _EXCHANGE = 2  # RENAME_EXCHANGE, see renameat2(2)
 _HERE = -100  # AT_FDCWD
+# Of a plain venv; the marker of one comes last, so that a kill leaves the rest to the next build.
+_VENV_FILES = ("include", "lib", "lib64", "share", "pyvenv.cfg")
 # As the command line imports it: with compiled requirements.
 _CHECK = "import releaser.commands"
 
@@ -77,6 +79,7 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
             return
         make_environment(home, os.path.join(home, REQUIREMENTS), os.path.join(home, "wheels"))
         put_in_place(home)
+        clean(home)
     print(f"releaser: its environment was built again, for Python {sys.version.split()[0]}.", file=sys.stderr)
 
 
@@ -144,6 +147,38 @@ def hash_of(path: str) -> str:
     """Return the SHA-256 of a file. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def installed_wheels(home: str) -> list[str]:
+    """Return the wheels that an installation was made of; empty without one. Raises OSError."""
+    try:
+        with open(os.path.join(home, REQUIREMENTS), encoding="utf-8") as file:
+            hashes = pins(file.read())
+        places = [os.path.join(home, "wheels", name) for name in sorted(os.listdir(os.path.join(home, "wheels")))]
+    except FileNotFoundError:
+        return []
+    return [place for place in places if hash_of(place) in hashes]
+
+
+def clean(home: str) -> None:
+    """Delete wheels of earlier versions, and the venv of an earlier way of installing. Raises OSError.
+
+    A kill may have kept an installation from this, so each build does it.
+    """
+    kept = {*map(os.path.basename, installed_wheels(home))}
+    for name in set(os.listdir(os.path.join(home, "wheels"))) - kept:
+        os.unlink(os.path.join(home, "wheels", name))
+    share = os.path.join(home, "share")
+    if os.path.lexists(os.path.join(home, "pyvenv.cfg")):
+        for name in set(os.listdir(os.path.join(home, "bin"))) - {"releaser"}:
+            os.unlink(os.path.join(home, "bin", name))
+        for path in (os.path.join(home, name) for name in _VENV_FILES):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
+    if not os.path.lexists(share):
+        os.symlink(os.path.join("venv", "share"), share)
 
 
 def _unpack_uv(wheels: str, requirements: str, place: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import pkgutil
@@ -11,7 +12,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
@@ -22,7 +23,6 @@ from releaser.launcher.build import BuildError
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Programs in the directory of an installation, by their files here. The launcher comes last: it needs the others.
 _PROGRAMS = {"build.py": "build.py", "start.py": "start.py", "build.sh": "build", "launcher.sh": "bin/releaser"}
-_VENV_FILES = ("include", "lib", "lib64", "pyvenv.cfg", "share")
 _GLIBC_STEPS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _BLOCK = re.compile(r"(?ms)^\S.*?(?=^\S|\Z)")
 
@@ -34,6 +34,29 @@ def install(home: str, wheels: Iterable[str], requirements: str = "") -> None:
     environment runs, everything stays as it was. After a kill, install again. A plain venv in `home` that has releaser
     becomes such an installation. Raises BuildError and OSError.
     """
+    with _prepared(home) as place:
+        _install(place, [*wheels], requirements)
+
+
+def install_newest(home: str, wheels: Sequence[str]) -> bool:
+    """Install wheels as `install` does, but of each package the newest version of these and of those in `home`.
+
+    Returns False if that is installed already. Raises BuildError and OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):  # another process is installing, and deletes wheels
+        if _is_complete(home, newest_wheels(home, wheels)):
+            return False
+    with _prepared(home) as place:
+        newest = newest_wheels(place, wheels)  # another process may have installed newer ones
+        if _is_complete(place, newest):
+            return False
+        _install(place, newest, "")
+    return True
+
+
+@contextlib.contextmanager
+def _prepared(home: str) -> Iterator[str]:
+    """Yield the path of a locked directory that can be installed into. Raises BuildError and OSError."""
     home = os.path.abspath(home)
     _refuse_foreign(home)
     umask = os.umask(0o022)
@@ -41,7 +64,7 @@ def install(home: str, wheels: Iterable[str], requirements: str = "") -> None:
         os.makedirs(os.path.join(home, "bin"), exist_ok=True)
         os.makedirs(os.path.join(home, "wheels"), exist_ok=True)
         with build.locked(home):
-            _install(home, [*wheels], requirements)
+            yield home
     finally:
         os.umask(umask)
 
@@ -107,17 +130,7 @@ def kept_wheels() -> list[str]:
 
     Raises OSError.
     """
-    return _installed_wheels(os.path.dirname(sys.prefix))
-
-
-def _installed_wheels(home: str) -> list[str]:
-    try:
-        with open(os.path.join(home, build.REQUIREMENTS), encoding="utf-8") as file:
-            hashes = build.pins(file.read())
-        places = [os.path.join(home, "wheels", name) for name in sorted(os.listdir(os.path.join(home, "wheels")))]
-    except FileNotFoundError:
-        return []
-    return [place for place in places if build.hash_of(place) in hashes]
+    return build.installed_wheels(os.path.dirname(sys.prefix))
 
 
 def newest_wheels(home: str, wheels: Sequence[str]) -> list[str]:
@@ -127,7 +140,7 @@ def newest_wheels(home: str, wheels: Sequence[str]) -> list[str]:
     Raises OSError.
     """
     packages = dict[str, dict[tuple[int, ...], list[str]]]()
-    for wheel in [*wheels, *_installed_wheels(home)]:
+    for wheel in [*wheels, *build.installed_wheels(home)]:
         name, version = os.path.basename(wheel).split("-")[:2]
         numbers = tuple(map(int, re.findall(r"\d+", version)))
         packages.setdefault(name, {}).setdefault(numbers, []).append(wheel)
@@ -226,7 +239,16 @@ def _install(home: str, wheels: Sequence[str], requirements: str) -> None:
         if path == "build":  # the launcher needs the environment
             build.put_in_place(home)
     os.replace(made, os.path.join(home, build.REQUIREMENTS))
-    _clean(home, {os.path.basename(wheel) for wheel in wheels})
+    build.clean(home)
+
+
+def _is_complete(home: str, wheels: Sequence[str]) -> bool:
+    """True if exactly these wheels are installed, to the last step; the launcher builds a lost environment again."""
+    there = os.path.join(home, "wheels")
+    if not os.path.exists(os.path.join(home, "bin", "releaser")) or not os.path.lexists(os.path.join(home, "share")):
+        return False
+    same = {*map(build.hash_of, wheels)} == {*map(build.hash_of, build.installed_wheels(home))}
+    return same and len(os.listdir(there)) == len({*map(os.path.basename, wheels)})
 
 
 def _this_python() -> str:
@@ -282,23 +304,6 @@ def _others_in_venv(home: str) -> list[str]:
 
 def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _clean(home: str, wheels: set[str]) -> None:
-    """Delete wheels of earlier versions, and the venv of an earlier way of installing."""
-    for name in set(os.listdir(os.path.join(home, "wheels"))) - wheels:
-        os.unlink(os.path.join(home, "wheels", name))
-    share = os.path.join(home, "share")
-    if os.path.lexists(os.path.join(home, "pyvenv.cfg")):
-        for path in (os.path.join(home, name) for name in _VENV_FILES):
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            elif os.path.lexists(path):
-                os.unlink(path)
-        for name in set(os.listdir(os.path.join(home, "bin"))) - {"releaser"}:
-            os.unlink(os.path.join(home, "bin", name))
-    if not os.path.lexists(share):
-        os.symlink(os.path.join("venv", "share"), share)
 
 
 def _is_ours(link: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.due import find_delay
 from releaser.core.request import RequestedSection, RequestKind, Wanted, find_flaw, request_kinds
-from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, refuse, refuse_any
+from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, reason_of, refuse, refuse_any
 from releaser.pipelines.session import Request
 from releaser.releases.requests import (
     OLDEST,
@@ -72,7 +72,7 @@ def take_up(request: Request) -> tuple[Taken, ...]:
     refuse_any(find_unsafe(directory, owner))
     found: list[Taken] = []
     with _alone(site, request.wait) as is_alone, Requests(directory) as place:
-        for one, wanted in _each(place, site, found) if is_alone else ():
+        for one, wanted in _each_readable(place, site, found) if is_alone else ():
             if not _take(place, one):
                 continue
             taken = _carry_out(request, site, one, wanted, found[-1].request.what if found else "")
@@ -81,6 +81,16 @@ def take_up(request: Request) -> tuple[Taken, ...]:
             if is_interrupted or len(found) == _AT_ONCE:
                 break
     return tuple(found)
+
+
+def _each_readable(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Waiting, Wanted | None]]:
+    """Yield as `_each` does. An error after the first request keeps only the others waiting, and drops no report."""
+    try:
+        yield from _each(place, site, found)
+    except OSError as error:
+        if not found:
+            raise
+        logger.warning("the other requests cannot be read, so they wait: %s", os_reason(error))
 
 
 def _each(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Waiting, Wanted | None]]:
@@ -179,8 +189,9 @@ def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None
     own = replace(request, command=wanted.action, wait=_WAIT, mails=False, asked=(RequestedSection(requested_by=by),))
     try:
         report = request_kinds()[wanted.action].perform(own, wanted, one.at)
-    except ReleaserError as error:
-        refused = replace(taken, result="refused", exit_code=int(error.exit_code), headline=error.message)
+    except (ReleaserError, OSError) as error:  # the next request may be a rollback
+        code = error.exit_code if isinstance(error, ReleaserError) else ExitCode.BUILD
+        refused = replace(taken, result="refused", exit_code=int(code), headline=reason_of(error))
         _note(site, refused)
         return Taken(request=refused)
     ended = replace(taken, result=report.result, exit_code=report.exit_code, headline=report.headline)

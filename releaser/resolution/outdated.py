@@ -40,6 +40,7 @@ from releaser.resolution.newest import (
 )
 from releaser.resolution.resolve import live_lock
 from releaser.resolution.rules import rules_for, select_blocks
+from releaser.site.project import read_pyproject
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -156,6 +157,7 @@ def survey(
 
     Raises PreflightError, and ResolutionError if the index cannot be reached.
     """
+    read_pyproject(site.project.pyproject)  # without it, uv would ask another index than the project names
     settings_of_uv(site)
     live, checkout = store_of(site).live(), EMPTY
     with contextlib.suppress(OSError, InvalidLockError):

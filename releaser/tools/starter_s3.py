@@ -51,7 +51,7 @@ def _mirror(client: Any, source: str, top: str) -> None:
             sys.exit(f"{source}: {error}")
         text = " ".join(str(error).split())
         print(f"{source}: {text}; the packages that an earlier start downloaded are used", file=sys.stderr)
-    finally:
+    finally:  # a download before an error counts, too
         with open(f"{place}/{_PART}", "w", encoding="utf-8") as file:
             json.dump({"synced": synced, "files": known}, file, indent=1, sort_keys=True)
         os.replace(f"{place}/{_PART}", f"{place}/{_NOTE}")
@@ -91,7 +91,10 @@ def main() -> None:
     retries = {"mode": "standard", "max_attempts": 3}
     client = boto3.client("s3", config=Config(connect_timeout=5, read_timeout=15, retries=retries))
     for source in sys.argv[2:]:
-        _mirror(client, source, sys.argv[1])
+        try:
+            _mirror(client, source, sys.argv[1])
+        except OSError as error:  # such as a full disk, while the note is written
+            sys.exit(f"{source}: {error}")
 
 
 if __name__ == "__main__":

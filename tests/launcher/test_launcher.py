@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from releaser.launcher import install
+from releaser.launcher import build, install
 from releaser.launcher.__main__ import EXTRAS, _installed_extras, _platforms
 from releaser.launcher.build import BuildError
+from tests.e2e.scenes import eventually
 from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
 from tests.support.pythons import Installation, RealPython, need_python
@@ -442,9 +444,43 @@ def test_of_two_bundles_the_newest_version_of_each_package_is_installed(place: P
     assert len(install.newest_wheels(home, older)) == 3 + len(pythons)
     assert names(newer) == {"venv_releaser-1.11", "compiled-1.11", "uv-1.0", "boto3-1.0"}
     assert install.newest_wheels(str(place.top / "empty"), older) == older
-    install.install(home, install.newest_wheels(home, newer))
+    assert install.install_newest(home, newer)
+    assert not install.install_newest(home, newer)
     assert place.start("list").stdout.startswith(f"1.11 {here}")
     assert os.path.exists(place.home / "wheels" / Path(extra).name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user may enter what is private")
+def test_a_bundle_that_waits_for_another_one_replaces_nothing_newer(place: Place) -> None:
+    here = "{}.{}".format(*sys.version_info)
+    pythons = sorted({"3.11", "3.13", here})
+    extra = str(build_wheel(place.top, "boto3", "1.0"))
+    home, older, newer = str(place.home), [*place.wheels("0.9", pythons), extra], place.wheels("1.11", pythons)
+    code = "import sys; from releaser.launcher.install import install_newest as go; go(sys.argv[1], sys.argv[2:])"
+    words = [sys.executable, "-B", "-c", code, home, *older]
+    with build.locked(home):
+        process = subprocess.Popen(words, cwd=REPOSITORY, env={**place.env, "PYTHONPATH": str(REPOSITORY)})
+        waits = f":{(place.home / 'lock').stat().st_ino} "
+        eventually(
+            lambda: any("->" in line and waits in line for line in Path("/proc/locks").read_text().splitlines()),
+            "the other one waits",
+        )
+        install._install(home, newer, "")
+    assert process.wait(timeout=100) == 0
+    assert place.start("list").stdout.startswith(f"1.11 {here}")
+    assert os.path.exists(place.home / "wheels" / Path(extra).name)
+
+
+def test_a_build_finishes_what_a_kill_kept_an_installation_from(place: Place) -> None:
+    """The last steps of an installation delete the wheels of the earlier version, and make a link."""
+    kept = sorted(os.listdir(place.home / "wheels"))
+    (place.home / "wheels" / "venv_releaser-0.9-py3-none-any.whl").write_bytes(b"of the earlier version")
+    (place.home / "share").unlink()
+    run([place.home / "build"], cwd=place.top, env=place.env, check=0)
+    assert (sorted(os.listdir(place.home / "wheels")), (place.home / "share").is_symlink()) == (kept, True)
+    (place.home / "share").unlink()
+    assert install.install_newest(str(place.home), place.wheels("1.0", ["3.11", "3.13"]))
+    assert (place.home / "share").is_symlink()
 
 
 def test_it_finds_the_directory_that_root_alone_may_enter(open_place: Place) -> None:

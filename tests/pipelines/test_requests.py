@@ -1,5 +1,8 @@
 """Taking up requests: which of them, in which order, and their records. No run takes place here."""
 
+import errno
+import itertools
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +21,7 @@ from releaser.pipelines.requests import Taken, take_up, take_up_before
 from releaser.pipelines.session import Request
 from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.pause import PAUSE, Pause
-from releaser.releases.requests import REQUESTS, leave, read_taken
+from releaser.releases.requests import REQUESTS, Requests, Waiting, leave, read_taken
 from releaser.report import RunReport
 from releaser.site import run_lock
 from releaser.site.site import Site, open_site
@@ -54,6 +57,8 @@ def carried_out(site: Site, exit_code: int = 0) -> tuple[tuple[Taken, ...], list
         if wanted.name == "missing":
             message = "missing is not in uv.lock"
             raise UsageError(message)
+        if wanted.name == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         runs.append(request)
         return report_of(request, exit_code)
 
@@ -93,6 +98,29 @@ def test_an_error_of_one_request_does_not_keep_the_next_from_its_run(site: Site)
     found, runs = carried_out(site, exit_code=5)
     assert [(one.request.exit_code, one.request.by.partition(" ")[0]) for one in found] == [(2, "alice"), (5, "bob")]
     assert len(runs) == 1
+
+
+def test_an_error_of_the_system_drops_no_report_and_no_later_request(site: Site) -> None:
+    ask(site, "update")
+    ask(site, "update-package", name="full")
+    ask(site, "rollback", live=LIVE)
+    found, _ = carried_out(site)
+    assert [(one.request.result, one.request.exit_code) for one in found] == [
+        ("updated", 0), ("refused", 4), ("updated", 0),
+    ]  # fmt: skip
+    assert "No space left" in found[1].request.headline
+
+    ask(site, "resume")
+    real, looks = Requests.waiting, itertools.count()
+
+    def waiting(place: Requests) -> list[Waiting]:
+        if next(looks):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(place)
+
+    with mock.patch.object(Requests, "waiting", waiting):
+        found, runs = carried_out(site)
+    assert ([run.command for run in runs], len(found)) == (["resume"], 1)
 
 
 def test_an_interrupt_leaves_the_others_waiting_and_starts_no_update(site: Site) -> None:

@@ -3,11 +3,14 @@
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
-from releaser.errors import ResolutionError
+from releaser.errors import PreflightError, ResolutionError
 from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer, find_missing
+from releaser.resolution.outdated import survey
+from releaser.site.site import open_site
 from releaser.tools.uv import NoSolution
 
 HEAD = 'lock-version = "1.0"\ncreated-by = "uv"\nrequires-python = ">=3.11.7"\n'
@@ -105,3 +108,13 @@ def test_an_index_that_does_not_answer_is_no_index_that_lacks_something(output: 
 
     with pytest.raises(ResolutionError, match="nobody knows: "):
         find_missing(ask, {"a": "==1", "b": "==1"}, what="nobody knows")
+
+
+@pytest.mark.parametrize(("text", "code"), [("[project\n", "pyproject-invalid"), (None, "pyproject-missing")])
+def test_without_the_project_no_index_is_asked(tmp_path: Path, text: str | None, code: str) -> None:
+    """The project names its index; uv would ask another one."""
+    if text is not None:
+        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(PreflightError) as caught:
+        survey(open_site(tmp_path, {}), None)
+    assert [one.code for one in caught.value.findings] == [code]

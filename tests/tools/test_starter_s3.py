@@ -72,6 +72,17 @@ def test_the_first_start_takes_packages_from_s3_and_releaser_takes_newer_ones(sh
     assert shop.start()[:2] == (3, "newer venv True")
 
 
+def test_a_note_that_cannot_be_written_is_one_line(shop: Shop, s3: S3) -> None:
+    shop.has_uv()
+    shop.write(find_links=[f"s3://{PLACE}"])
+    (shop.project / ".s3" / PLACE / ".mirror.json").mkdir(parents=True)
+    status, _, said = shop.start()
+    assert (status, "Traceback" in said) == (1, False)
+    (line,) = [line for line in said.splitlines() if line.startswith(f"s3://{PLACE}: ")]
+    assert "directory" in line
+
+
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("has_uv", [True, False])
 def test_a_python_without_boto3_gets_it_from_the_index(shop: Shop, s3: S3, *, has_uv: bool) -> None:
     shop.write(find_links=[str(shop.index.path), f"s3://{PLACE}"])
