@@ -67,7 +67,7 @@ def running_systemd() -> Iterator[Systemd]:
     require(shutil.which("unshare") and Path(_SYSTEMD).exists(), "systemd is needed")
     group = next(Path(place) for place in _cgroup2()) / f"test-{uuid.uuid4().hex}"
     group.mkdir()
-    enter = f'echo $$ > {group}/cgroup.procs && exec unshare {" ".join(_SPACES)} bash -c "$0"'
+    enter = f'echo $$ > {group}/cgroup.procs && exec setpriv --pdeathsig KILL unshare {" ".join(_SPACES)} bash -c "$0"'
     process = subprocess.Popen(["bash", "-c", enter, _START])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
