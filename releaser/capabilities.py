@@ -7,6 +7,7 @@ import the parts of an update. Rules and gates are asked, actions done, and sour
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -442,9 +443,26 @@ def gather(what: str) -> tuple[Any, ...]:
     return tuple(getattr(import_module(f"releaser.{module}"), name) for module, _, name in names)
 
 
-def make(what: str) -> tuple[Any, ...]:
+class _Made(Sequence[Any]):
+    """An object of each class of a field, imported and made at the first look: most runs need no gate or action."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    @functools.cached_property
+    def _objects(self) -> tuple[Any, ...]:
+        return tuple(section() for section in gather(self._what))
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._objects[place]
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+def make(what: str) -> Sequence[Any]:
     """Return an object of each class that `gather` returns for a field, such as `gates`."""
-    return tuple(section() for section in gather(what))
+    return _Made(what)
 
 
 def state_files() -> tuple[StateFile, ...]:

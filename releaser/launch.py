@@ -217,11 +217,13 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool, anyway: 
         pass
     import select
 
+    from releaser.system.file_lock import try_to_lock
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
     if os.fstat(descriptor).st_uid == os.geteuid():  # others in a site's group look, too, whatever the umask
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, 0o600 | (os.stat(place.state_dir).st_mode & 0o060))
-    while not _lock(descriptor):  # another program looks
+    while not try_to_lock(descriptor):  # another program looks
         if not is_patient or time.monotonic() > deadline:
             os.close(descriptor)
             return f"another program is still looking for updates after {wait:g} s" if is_patient else ""
@@ -240,17 +242,6 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool, anyway: 
             is_shown = sys.stderr is not None and sys.stderr.isatty()
             return "the update continues in the background, for the next start" if is_shown else ""
         return pipe.read().decode(errors="replace")
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock for looks; return False if another program has it."""
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_due(stamp: bytes, every: float) -> bool:

@@ -195,9 +195,6 @@ def try_live_release(work: Workspace) -> FailingLiveTests | None:
 
     Raises TestsFailedError for a failure that is new or different. Reports once that the tests pass again.
     """
-    from releaser.candidate.testing import failure_of_live, tree_of_live  # slow to import
-    from releaser.candidate.trials import list_trials
-
     site, path = work.site, work.site.state_dir / LIVE_TESTS
     if site.settings.test_live != "always":
         with contextlib.suppress(OSError):
@@ -205,6 +202,9 @@ def try_live_release(work: Workspace) -> FailingLiveTests | None:
         return None
     if (live := usable(work.live)) is None:
         return None
+    from releaser.candidate.testing import failure_of_live, tree_of_live  # slow to import
+    from releaser.candidate.trials import list_trials
+
     with tree_of_live(work) as tree:
         before = failing_live_tests(site.state_dir, live)
         failed = failure_of_live(tree, work.log, live, *list_trials(tree, work.before))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.pipelines.maintenance import Change
+    from releaser.report import Plan
 
 
 def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -125,7 +126,6 @@ def update(
     With NAME, update only these packages and their dependencies.
     """
     from releaser.pipelines import due
-    from releaser.pipelines.dry_run import plan_update
     from releaser.pipelines.update import update_site
 
     if if_due and (now or names):
@@ -144,6 +144,12 @@ def update(
     only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
         ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
+
+    def plan_update(*asked_of: Any, **how: Any) -> Plan:
+        from releaser.pipelines import dry_run  # slow to import, and no run needs it
+
+        return dry_run.plan_update(*asked_of, **how)
+
     how: dict[str, Any] = {"force": force, "follow": follow, "only": only}
     plan = partial(due.plan_when_due, plan=partial(plan_update, **how), asked=asked)
     ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))

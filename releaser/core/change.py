@@ -33,7 +33,7 @@ from releaser.system.reserve import make_room
 from releaser.system.uptime import boot_id, uptime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from releaser.core.action import Action
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: In the order of `do`. Preparations run in reverse order: the service stops before the checkout moves.
-ACTIONS: tuple[Action, ...] = make("actions")
+ACTIONS: Sequence[Action] = make("actions")
 
 _AGAIN = "Correct the error, then run the command again."
 # The advice after an automatic rollback, by the command that made the release live.

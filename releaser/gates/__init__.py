@@ -10,11 +10,11 @@ from releaser.core.gate import Case, Refusal, Wait
 from releaser.errors import Finding, PreflightError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from releaser.core.gate import Found, Gate, Stage
 
-GATES: tuple[Gate, ...] = make("gates")
+GATES: Sequence[Gate] = make("gates")
 _BEFORE_A_BUILD: tuple[Stage, ...] = ("begun", "resolved")
 
 

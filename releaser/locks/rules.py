@@ -30,7 +30,7 @@ from releaser.locks.versions import (
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from packaging.version import Version
 
@@ -520,7 +520,7 @@ def find_below(rules: Rules, failed: Block) -> str | None:
     return f">={live.public},<{found.public}" if _is_first_of_live_series(rules, failed) else None
 
 
-RULES: tuple[Rule, ...] = make("rules")
+RULES: Sequence[Rule] = make("rules")
 
 
 def find_wait(waits: Iterable[PackageWait], name: str) -> PackageWait | None:

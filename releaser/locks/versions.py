@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Level = Literal["all", "minor", "patch"]
 LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
 T = TypeVar("T")
+_LEVEL = r"[<>]=?\s*\d+(?:\.\d+)*"
+_PLAIN_RANGE = expression(rf"(?a){_LEVEL}(?:\s*,\s*{_LEVEL})*")
 _PLAIN = expression(r"(?a)\d+(?:\.\d+)*")
 
 
@@ -123,6 +125,8 @@ def order(version: str) -> tuple[bool, Version | str]:
 
 def is_newer(version: str, than: str) -> bool:
     """True if a version is newer, or if it differs and one of the two is not a version."""
+    if _PLAIN.fullmatch(version) and _PLAIN.fullmatch(than):  # as most are; for others, `packaging` is imported
+        return _plain_parts(version) > _plain_parts(than)
     new, old = parse_version(version), parse_version(than)
     return version != than if new is None or old is None else new > old
 
@@ -143,6 +147,19 @@ def _plain_parts(version: str) -> list[int]:
     while parts and not parts[-1]:  # 1.0 is 1.0.0
         parts.pop()
     return parts
+
+
+def is_range(text: str) -> bool:
+    """True if a text is a range of versions, such as `>=3.11`; empty admits all."""
+    if _PLAIN_RANGE.fullmatch(text):
+        return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
+
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        return False
+    return True
 
 
 Unknown = Literal["take", "refuse"]

@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import is_normalized_name
-
 from releaser.capabilities import gather
 from releaser.core.change import retry_failed_actions
 from releaser.core.due import GOES_LIVE, Due, find_delay, find_package_waits
@@ -39,6 +37,7 @@ from releaser.site.windows import (
     next_opening,
     open_since,
 )
+from releaser.system.file_lock import LockTimeoutError, locked
 from releaser.system.frozen import Frozen
 from releaser.system.words import show_time
 
@@ -251,8 +250,6 @@ def _wait(site: Site, request: Request, due: Due) -> None:
 @contextlib.contextmanager
 def _alone(site: Site) -> Iterator[bool]:
     """Yield whether no run is in progress and no other `update --if-due` waits; block such updates meanwhile."""
-    from filelock import FileLock, Timeout
-
     if run_lock.find_running(site.state_dir):
         yield False
         return
@@ -261,10 +258,8 @@ def _alone(site: Site) -> Iterator[bool]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(
-                FileLock(site.state_dir / run_lock.WAITING, timeout=0, mode=0o660, preserve_lock_file=True)
-            )
-        except Timeout:
+            stack.enter_context(locked(site.state_dir / run_lock.WAITING, mode=0o660))
+        except LockTimeoutError:
             yield False
             return
         except OSError:  # not writable; the project lock still protects the run
@@ -301,6 +296,8 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
     """
     if not names:
         return frozenset()
+    from packaging.utils import is_normalized_name  # slow to import
+
     spelled = tuple(map(normalize_name, names))
     for name, spelling in zip(names, spelled, strict=True):
         if not is_normalized_name(spelling):

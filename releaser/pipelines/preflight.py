@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
-
 from releaser.capabilities import gather
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, how_to_set, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.versions import is_older, is_range
 from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
 from releaser.releases.release import Release, find_moved_link
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 
-OLDEST_UV = Version("0.12")  # the oldest version that is tested; older ones lack options of `uv audit`
+OLDEST_UV = "0.12"  # the oldest version that is tested; older ones lack options of `uv audit`
 
 
 Question = Literal["remote", "django", "site"]
@@ -167,9 +165,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
         )
     else:
         text = project["requires-python"]
-        try:
-            SpecifierSet(text)
-        except InvalidSpecifier:
+        if not is_range(text):
             message = f"{pyproject.path}: requires-python is {text!r}, which is not a range of versions"
             findings.append(
                 Finding("requires-python-invalid", message, 'Correct it: requires-python = ">=3.11", for example.')
@@ -199,7 +195,7 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None, *, st
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
         refuse("uv-broken", message, error.advice or f"Install uv again, or {how_to_set('uv', '/path/to/uv')}.")
-    if Version(version) < OLDEST_UV:
+    if is_older(version, OLDEST_UV):
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         refuse(
             "uv-too-old",

@@ -31,6 +31,7 @@ from releaser.site import run_lock
 from releaser.site.ownership import Ownership, name_of
 from releaser.site.request_settings import request_directory
 from releaser.site.site import find_site
+from releaser.system.file_lock import LockTimeoutError, locked
 from releaser.system.files import write_state
 from releaser.system.frozen import Frozen
 
@@ -149,14 +150,11 @@ def _alone(site: Site, wait: float) -> Iterator[bool]:
     Keeps others from taking requests of this site meanwhile. The lock is in the state directory: users of the
     directory for requests could hold one there, as could the run of another site.
     """
-    from filelock import FileLock, Timeout
-
     ends_at = time.monotonic() + wait
     with contextlib.ExitStack() as stack:
         try:
-            lock = FileLock(site.state_dir / run_lock.REQUESTS, mode=0o660, preserve_lock_file=True)
-            stack.enter_context(lock.acquire(timeout=wait, poll_interval=_SOON))
-        except Timeout:
+            stack.enter_context(locked(site.state_dir / run_lock.REQUESTS, mode=0o660, wait=wait, every=_SOON))
+        except LockTimeoutError:
             yield False
             return
         except OSError:  # such as a full disk, which must not prevent a rollback; the project lock protects each run

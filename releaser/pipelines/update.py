@@ -6,9 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import seal
 from releaser.candidate.results import try_live_release
-from releaser.candidate.testing import live_passes_again, make_candidate
 from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
@@ -35,8 +33,6 @@ from releaser.pipelines.decide import (
     refuse_unusable_live,
     say_what_blocks,
 )
-from releaser.pipelines.deploy import deploy
-from releaser.pipelines.init import adopt
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.ready import find_ready, let_wait, report_unusable_live, take_ready
 from releaser.pipelines.recovery import undo_unfinished
@@ -105,6 +101,8 @@ def update_site(
             unused = explain_unused(goal, run.store.snapshot())
             unchanged = look_after_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
         else:
+            from releaser.pipelines.deploy import deploy  # before releaser's own files may be replaced during the build
+
             release = make_release(goal)
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
@@ -135,7 +133,11 @@ def case_of(goal: Goal) -> Case:
 
 def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
     """Make a venv that is no release yet the first release; return if there was one."""
-    if venv_kind(site) == "adopted" or not adopt(site, log, facts):
+    if venv_kind(site) == "adopted":
+        return False
+    from releaser.pipelines.init import adopt  # slow to import, for a night without news
+
+    if not adopt(site, log, facts):
         return False
     log.add(ConventionsSection(chosen=find_conventions(site, lock=facts.lock)))
     return True
@@ -183,9 +185,11 @@ def reason_not_to_build(goal: Goal) -> str:
     """Return why no release is built: nothing is newer, or the candidate failed before. Empty to build one."""
     if reason := goal.source.reason_to_stay(goal.wanted, goal.resolution, is_new=goal.is_new):
         return reason
-    if goal.failed is None or (goal.failed.sick and live_passes_again(goal.work)):
+    if goal.failed is None:
         return ""
-    return explain_no_retry(goal.failed)
+    from releaser.candidate.testing import live_passes_again  # slow to import, for a night without news
+
+    return "" if goal.failed.sick and live_passes_again(goal.work) else explain_no_retry(goal.failed)
 
 
 def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
@@ -214,6 +218,9 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 
 def make_release(goal: Goal) -> Release:
     """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
+    from releaser.candidate.build import seal  # slow to import, for a night without news
+    from releaser.candidate.testing import make_candidate
+
     work, resolution = replace(goal.work, fresh=goal.rebuild is not None), goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.say(waiting)

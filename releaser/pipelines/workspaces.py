@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import seal
-from releaser.candidate.testing import build, run_tests
 from releaser.capabilities import gather, make
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
@@ -179,6 +177,9 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     ready = snapshot.find_requestable()
     if ready is not None and ready.key.python == python and (why := explain_unfit(work, resolution, ready, snapshot)):
         work.log.say(f"{why}.")
+    from releaser.candidate.build import seal  # slow to import, for an update without news
+    from releaser.candidate.testing import build, run_tests
+
     try:
         candidate = build(work, resolution)
     except BuildError as error:

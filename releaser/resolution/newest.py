@@ -11,10 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from packaging.markers import Marker, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name, canonicalize_version
-
 from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.versions import (
@@ -22,6 +18,7 @@ from releaser.locks.versions import (
     is_newer,
     limits_in_force,
     newest,
+    normalize_name,
     order,
     parse_version,
     times_of,
@@ -38,6 +35,8 @@ from releaser.tools.uv_arguments import newest_arguments
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from packaging.requirements import Requirement
 
     from releaser.locks.lock import Graph, LockFile
     from releaser.releases.release import Release
@@ -86,7 +85,7 @@ class Demand(Frozen):
 
     def is_for(self, name: str) -> bool:
         """True if it is for this package."""
-        return canonicalize_name(self.requirement.name) == name
+        return normalize_name(self.requirement.name) == name
 
     def excludes(self, name: str, version: str) -> bool:
         """True if it is for this package, and excludes this version."""
@@ -122,12 +121,14 @@ def requirements_for(
 def _asks_for(text: object, names: Collection[str]) -> bool:
     """True if a requirement is for one of these packages; needs no slow parse."""
     found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
-    return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
+    return found is not None and normalize_name(found[1].rstrip("._-")) in names
 
 
 def find_line(text: str, demand: Demand) -> int | None:
     """Return the line of a pyproject.toml that has a requirement; None if no line has all of it."""
-    name = canonicalize_name(demand.requirement.name)
+    from packaging.requirements import InvalidRequirement, Requirement  # slow to import
+
+    name = normalize_name(demand.requirement.name)
     for number, line in enumerate(text.splitlines(), start=1):
         for _, quoted in re.findall(r"""(["'])(.+?)\1""", line):
             with contextlib.suppress(InvalidRequirement):
@@ -140,6 +141,9 @@ def _select_applying(
     texts: Iterable[object], environment: Mapping[str, str], *, extras: Iterable[str]
 ) -> Iterator[Requirement]:
     """Yield the requirements that apply in an environment with these extras; unreadable ones are skipped."""
+    from packaging.markers import UndefinedEnvironmentName  # slow to import
+    from packaging.requirements import InvalidRequirement, Requirement
+
     for text in texts:
         try:
             wanted = Requirement(str(text))
@@ -251,7 +255,7 @@ def _question(site: Site, wanted: Mapping[str, str]) -> str:
     options["sources"] = {
         name: {"index": index}
         for name, source in site.pyproject.table("tool", "uv", "sources").items()
-        if canonicalize_name(name) in wanted and (index := _index_of(source))
+        if normalize_name(name) in wanted and (index := _index_of(source))
     }
     project = {"name": "releaser-question", "version": "0", "dependencies": [f"{k}{v}" for k, v in wanted.items()]}
     return f"project = {_as_toml(project)}\ntool.uv = {_as_toml(options)}\n"
@@ -298,6 +302,8 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     for entry in packages:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and isinstance(entry.get("version"), str):
             entries.setdefault(entry["name"], []).append(entry)
+    from packaging.markers import Marker  # slow to import
+
     here = environment_of(python)
     for name, found in entries.items():
         fitting = [each["version"] for each in found if "marker" not in each or Marker(each["marker"]).evaluate(here)]
@@ -351,6 +357,8 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
 
 def _is_named(name: str, wanted: str, output: str) -> bool:
     """True if uv names a package with the wanted version; uv normalizes versions, such as 01.05 to 1.5."""
+    from packaging.utils import canonicalize_version  # slow to import
+
     versions = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
     sign, version = wanted[:2], canonicalize_version(wanted[2:])
     return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in versions)

@@ -9,8 +9,6 @@ from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
-
 from releaser.core.source import FailedVersions, Resolution
 from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.blocks import PackageWaits
@@ -240,6 +238,13 @@ class TreeResolver(Frozen):
 
 def _name_and_version(file: str) -> tuple[str, str] | None:
     """Return the package and version in a file name; None if it is not a wheel's or source archive's."""
+    from packaging.utils import (  # slow to import
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
+
     try:
         wheel = file.endswith(".whl")
         name, version = parse_wheel_filename(file)[:2] if wheel else parse_sdist_filename(file)

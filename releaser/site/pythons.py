@@ -14,10 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set, refuse
+from releaser.locks.versions import is_newer, is_older
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import Installed, Uv
 
-OLDEST = Version("3.8")  # that the start-up module and the scripts for a site's interpreter support
+OLDEST = "3.8"  # that the start-up module and the scripts for a site's interpreter support
 # Versions, not paths, in a `.python-version`: `3.13`, `>=3.11,<3.14`, `cpython@3.13`, `pypy3.10`, `3.13t`.
 _UV_VERSION = expression(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
@@ -59,6 +57,9 @@ class PythonRequest(Frozen):
         number = _NUMBER.fullmatch(self.version)
         if number is not None:
             return f"{version}.".startswith(f"{number.group(1)}.")
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
+        from packaging.version import InvalidVersion
+
         try:
             return SpecifierSet(self.version).contains(version, prereleases=True)
         except (InvalidSpecifier, InvalidVersion):
@@ -163,6 +164,8 @@ def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
     found = [
         python.version for python in _list_installed(site, uv) if request is None or request.admits(python.version)
     ]
+    from packaging.version import InvalidVersion, Version  # slow to import
+
     try:
         newest = max(found, key=Version, default=version)
         return newest if Version(newest) > Version(version) else None
@@ -172,6 +175,8 @@ def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
 
 def admits(site: Site, version: str) -> bool:
     """True if requires-python admits a version. An invalid one, which another check reports, admits all."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
+
     try:
         return SpecifierSet(_read_required(site)).contains(version, prereleases=True)
     except InvalidSpecifier:
@@ -193,7 +198,7 @@ def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
 
 def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """Refuse an interpreter that is too old for a site; `by` names the source of the request. Raises PreflightError."""
-    if Version(version) < OLDEST:
+    if is_older(version, OLDEST):
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
         refuse(
             "python-too-old",
@@ -264,7 +269,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
             f" ({site.pyproject.path}: {_read_required(site)!r}). {_name_installed(site, uv)}"
         )
         with contextlib.suppress(ToolError):
-            newer = [python.version for python in uv.installed_pythons() if Version(python.version) > Version(before)]
+            newer = [python.version for python in uv.installed_pythons() if is_newer(python.version, before)]
             if (instead := _nearest(newer, before)) is not None:
                 advice += f" Or {_how_to_raise(instead, request)}"
     else:
@@ -292,8 +297,10 @@ def _how_to_raise(version: str, request: PythonRequest | None) -> str:
 
 def _nearest(versions: Iterable[str], before: str) -> str | None:
     """Return the newest patch of the next higher minor version, else the newest version; None without any."""
+    from packaging.version import Version  # slow to import
+
     found = sorted(versions, key=Version)
-    higher = [version for version in found if Version(version) > Version(before)]
+    higher = [version for version in found if is_newer(version, before)]
     nearest = [version for version in higher if minor(version) == minor(higher[0])] or found
     return nearest[-1] if nearest else None
 
@@ -310,6 +317,8 @@ def _ask_installed(site: Site, uv: Uv) -> Sequence[Installed]:
 
 
 def _name_installed(site: Site, uv: Uv) -> str:
+    from packaging.version import Version  # slow to import
+
     try:
         versions = sorted({python.version for python in _ask_installed(site, uv)}, key=Version)
     except ToolError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
 from releaser.site.location import LOOKED
+from releaser.system.file_lock import LockTimeoutError, open_locked
 from releaser.system.files import LARGEST_STATE, read_file, state_mode
 from releaser.system.frozen import Frozen
 from releaser.system.signals import end_orphans, is_alive
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
-
-    from filelock import FileLock
 
 DIRECTORY = "run"  # only the owner and the group may enter it
 LOCK = f"{DIRECTORY}/lock"
@@ -71,13 +70,10 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     The file is never deleted: two runs could otherwise hold locks on two files of the same name. Programs that a killed
     run left running are ended first. Raises LockedError, or OSError if the file cannot be created.
     """
-    from filelock import FileLock
-
     with contextlib.suppress(FileExistsError):
         (state_dir / DIRECTORY).mkdir()
         (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
-    lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
-    _acquire(lock, state_dir, wait)
+    descriptor = _acquire(state_dir, wait)
     try:
         held = RunLock(killed_since=_end_left_programs(state_dir))
         try:
@@ -88,17 +84,17 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
                 with contextlib.suppress(OSError):
                     (state_dir / HOLDER).unlink()
     finally:
-        lock.release()
+        os.close(descriptor)
 
 
-def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
-    if _try_to_acquire(lock, wait):
-        return
+def _acquire(state_dir: Path, wait: float) -> int:
+    if (descriptor := _try_to_acquire(state_dir, wait)) is not None:
+        return descriptor
     ends_at = time.monotonic() + INTRODUCTION
     # A run that has just begun has not written its note yet, and a run that is about to end has deleted it.
     while (last := holder(state_dir)) is None or not is_alive(last.pid):
-        if _try_to_acquire(lock, 0.01):
-            return
+        if (descriptor := _try_to_acquire(state_dir, 0.01)) is not None:
+            return descriptor
         if time.monotonic() > ends_at:
             break
     raise _make_locked_error(last, f"another run holds the lock of this project ({state_dir / LOCK})")
@@ -114,14 +110,11 @@ def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     )
 
 
-def _try_to_acquire(lock: FileLock, wait: float) -> bool:
-    from filelock import Timeout
-
+def _try_to_acquire(state_dir: Path, wait: float) -> int | None:
     try:
-        lock.acquire(timeout=wait)
-    except Timeout:
-        return False
-    return True
+        return open_locked(state_dir / LOCK, mode=0o660, wait=wait)
+    except LockTimeoutError:
+        return None
 
 
 def _end_left_programs(state_dir: Path) -> float | None:

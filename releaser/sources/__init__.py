@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from releaser.capabilities import make
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from releaser.core.run import Workspace
     from releaser.core.source import Source
 
-SOURCES: tuple[Source, ...] = make("sources")
+SOURCES: Sequence[Source] = make("sources")
 
 
 def choose_source(work: Workspace, *, rebuilds: bool) -> Source:

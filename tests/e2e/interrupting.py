@@ -48,7 +48,7 @@ BEFORE_THE_GUARD = {
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
     "resolved": Point(place="releaser.sources.upgrade:resolve"),
     "built": Point(place="releaser.candidate.install:install"),
-    "tested": Point(place="releaser.pipelines.update:make_candidate"),
+    "tested": Point(place="releaser.candidate.testing:make_candidate"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
     "at the guard": Point(place="releaser.pipelines.deploy:refuse_changes", when="before"),
 }

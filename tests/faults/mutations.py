@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock
-
 from releaser.pipelines import recovery
 from releaser.releases.journal import Entry, Journal
 from releaser.site import run_lock
@@ -166,13 +164,11 @@ def _lock_inherited() -> None:
     """Let every program that is started have the project lock open too."""
     acquire, start = run_lock._try_to_acquire, Runner._start
 
-    def acquired(lock: FileLock, wait: float) -> bool:
-        if not acquire(lock, wait):
-            return False
-        descriptor = lock._context.lock_file_fd
-        assert descriptor is not None
-        os.set_inheritable(descriptor, True)
-        return True
+    def acquired(state_dir: Path, wait: float) -> int | None:
+        descriptor = acquire(state_dir, wait)
+        if descriptor is not None:
+            os.set_inheritable(descriptor, True)
+        return descriptor
 
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)

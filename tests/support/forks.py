@@ -32,7 +32,7 @@ _MOST_FILES = 65536  # that the process which is forked has open
 _READ_AT_START = ("PYTHON", "COVERAGE_", "COV_CORE_", "LD_")  # variables that the interpreter or its loader read
 _USED_LATE = (
     "jinja2", "rich.console", "rich.table", "rich.progress", "email.mime.text", "smtplib", "http.client",
-    "dotenv", "filelock", "importlib.metadata", "packaging.metadata", "zipfile", "_strptime",
+    "dotenv", "importlib.metadata", "packaging.metadata", "zipfile", "_strptime",
 )  # fmt: skip
 _FOR_OTHERS = ("_probe", "_releaser_pin", "__main__")  # modules that other interpreters run
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from releaser.capabilities import make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from releaser.core.reporter import Receiver, Reporter
     from releaser.errors import Finding
     from releaser.site.site import Site
 
-REPORTERS: tuple[Reporter, ...] = make("reporters")
+REPORTERS: Sequence[Reporter] = make("reporters")
 
 
 def receivers(site: Site) -> tuple[Receiver, ...]:

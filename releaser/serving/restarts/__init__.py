@@ -20,12 +20,12 @@ from releaser.system.words import did_you_mean
 from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from releaser.site.site import Site
 
 #: The methods that a word selects. Any other value of `restart` is a command.
-RESTARTS: tuple[Restart, ...] = make("restarts")
+RESTARTS: Sequence[Restart] = make("restarts")
 _OF_PAIR = {"stop": "stopped before the flip", "start": "started after the flip"}
 
 

@@ -1,0 +1,48 @@
+"""A night without news costs little: it imports, compiles and parses only what it needs."""
+
+import json
+import sys
+
+from tests.support.commands import run
+from tests.support.sites import SiteFactory
+
+#: Prints what an update imported, the expressions that its modules compiled, and how often it parsed a lock.
+COUNTING = """\
+import atexit, json, re, sys, tomllib
+compiled, locks, compile_it, loads = [], [], re.compile, tomllib.loads
+
+def compiling(text, flags=0):
+    caller = sys._getframe(1)
+    if caller.f_code.co_name == "<module>" and caller.f_globals["__name__"].startswith("releaser."):
+        compiled.append(caller.f_globals["__name__"])
+    return compile_it(text, flags)
+
+def loading(text, **options):
+    locks.extend(["a lock"] if "[[package]]" in text else [])
+    return loads(text, **options)
+
+re.compile, tomllib.loads = compiling, loading
+atexit.register(lambda: print(json.dumps([[*sys.modules], compiled, len(locks)]), file=sys.stderr))
+from releaser.__main__ import main
+main()
+"""
+# Each of these costs as much as much of what is really needed.
+OTHERS = {"asyncio", "concurrent.futures", "email", "filelock", "http", "jinja2", "packaging", "rich", "socket", "ssl"}
+OWN = (
+    "actions.", "gates.", "candidate.build_and_test", "candidate.testing", "candidate.trials", "pipelines.deploy",
+    "pipelines.dry_run", "pipelines.init", "serving.servers",
+)  # fmt: skip
+MOST = 230  # modules of releaser
+
+
+def test_a_night_without_news_imports_compiles_and_parses_little(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    site.releaser("update", check=0)
+    finished = run([sys.executable, "-c", COUNTING, "update"], cwd=site.path, env=site.env, check=0)
+    modules, compiled, locks = json.loads(finished.stderr.splitlines()[-1])
+    assert OTHERS.isdisjoint(modules)
+    own = [name.removeprefix("releaser.") for name in modules if name.startswith("releaser.")]
+    assert [name for name in own if name.startswith(OWN)] == []
+    assert len(own) <= MOST, len(own)
+    assert compiled == []
+    assert locks == 1
