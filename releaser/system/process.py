@@ -11,7 +11,6 @@ import select
 import selectors
 import shlex
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -31,6 +30,7 @@ from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
@@ -384,6 +384,8 @@ class Runner:
 
         It should end at the end of its standard input, and ends if this thread does. Raises ToolError.
         """
+        import socket  # slow to import, and few runs talk to a process
+
         own, other = socket.socketpair()
         with own:
             with other:
