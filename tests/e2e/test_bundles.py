@@ -258,6 +258,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     second = run(*words, "--dry-run")
     assert second.returncode == 0, second.stderr
     assert "/usr/local/bin/releaser exists and was not replaced; the releaser of this bundle is" in second.stderr
+    assert f"to repeat: `/opt/releaser-bundled/bin/releaser bundle install {file}`" in second.stderr
     assert "of a person" in (tmp_path / "bin" / "releaser").read_text(encoding="utf-8")
     link = tmp_path / "own" / "releaser"
     for said in (f"{link} is {home}/.local/share/releaser/installed/bin/releaser\n", ""):
