@@ -144,10 +144,11 @@ def measure_memory_of_night(sites: Sequence[SampleSite]) -> int:
 
 
 def _descendants(pid: int, program: str) -> Iterator[int]:
-    """Yield a process and those below it that run a program; those that end meanwhile are skipped."""
+    """Yield a process and those below it that run a program, without those that other programs start."""
     try:
-        if os.path.realpath(f"/proc/{pid}/exe") == program:
-            yield pid
+        if os.path.realpath(f"/proc/{pid}/exe") != program:
+            return
+        yield pid
         below = " ".join(one.read_text() for one in Path(f"/proc/{pid}/task").glob("*/children"))
     except OSError:
         return

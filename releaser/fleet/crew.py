@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import gc
 import json
+import logging
 import os
 import pkgutil
 import selectors
@@ -38,10 +39,10 @@ from releaser.system.users import close_all_but, run_again_as
 _CODE = """\
 import sys
 sys.argv[0] = "releaser"
-from releaser.fleet.crew import become_run
+from releaser.fleet.crew import become_run, end_quickly
 become_run()
 from releaser.__main__ import main
-main()
+end_quickly(main)
 """
 _BEGINS = 60.0  # seconds in which a forked process must have begun
 _ENDED = 4  # bytes of a process id, and of a status
@@ -178,6 +179,19 @@ def become_run() -> None:
         with contextlib.suppress(OSError):
             remove_tree(Path(place))
         os._exit(0)
+
+
+def end_quickly(main: Callable[[], object]) -> None:
+    """Call `main`, and end the process without freeing each object, which would copy all that it shares first."""
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code or 0)
 
 
 def _import_all() -> None:

@@ -21,34 +21,35 @@ pytestmark = pytest.mark.spawns
 # Begins as a crew does, and then does what its words say.
 _CODE = """\
 import json, os, signal, sys
-from releaser.fleet.crew import become_run
+from releaser.fleet.crew import become_run, end_quickly
 become_run()
-import releaser.reporting.many_sites  # imported by the crew, or now
-from pathlib import Path
-act, *words = sys.argv[1:]
-if act == "show":
-    print(json.dumps({
-        "words": words, "cwd": os.getcwd(), "leads": os.getsid(0) == os.getpgid(0) == os.getpid(),
-        "variables": {name: value for name, value in os.environ.items() if name.startswith("RELEASER_")},
-        "descriptors": [
-            os.readlink(f"/proc/self/fd/{one}").partition(":")[0]
-            for one in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{one}")
-        ],
-        "handlers": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
-    }))
-    print("a note", file=sys.stderr)
-elif act == "exit":
-    sys.exit(int(words[0]))
-elif act == "signal":
-    os.kill(os.getpid(), int(words[0]))
-elif act == "raise":
-    raise ValueError("wrong")
-elif act == "end-crew":
-    os.kill(os.getppid(), signal.SIGKILL)
-    signal.pause()
-elif act == "wait":
-    print("began", flush=True)
-    signal.pause()
+def main():
+    act, *words = sys.argv[1:]
+    if act == "show":
+        print(json.dumps({
+            "words": words, "cwd": os.getcwd(), "leads": os.getsid(0) == os.getpgid(0) == os.getpid(),
+            "variables": {name: value for name, value in os.environ.items() if name.startswith("RELEASER_")},
+            "descriptors": [
+                os.readlink(f"/proc/self/fd/{one}").partition(":")[0]
+                for one in sorted(os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{one}")
+            ],
+            "handlers": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+        }))
+        print("a note", file=sys.stderr)
+    elif act == "exit":
+        sys.exit(int(words[0]))
+    elif act == "signal":
+        os.kill(os.getpid(), int(words[0]))
+    elif act == "raise":
+        raise ValueError("wrong")
+    elif act == "end-crew":
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    elif act == "wait":
+        print("began", flush=True)
+        signal.pause()
+    sys.exit()
+end_quickly(main)
 """
 VARIABLES = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "RELEASER_KEEP": "3"}
 
