@@ -153,15 +153,17 @@ def cut(place: Path, name: str) -> str:
     old = next(packages.glob("django-*.dist-info"))
     releases = stage.server / ".releaser" / stage.site.name / "releases"
     known = len(list(releases.glob("*"))) if releases.is_dir() else 0
-    process = begin(stage, name)
 
     def is_half_done() -> bool:
         new = [one for one in releases.glob("*/venv/lib") if known] if releases.is_dir() else []
         return len(new) > known or not (old / "RECORD").exists()
 
-    reached = wait_until(is_half_done)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with server.running():  # releaser leaves a site alone that is down already
+        process = begin(stage, name)
+        reached = wait_until(is_half_done)
+        os.killpg(process.pid, signal.SIGKILL)
+        stage.ask("sh", "-c", "kill -KILL $(cat tmp/gunicorn.pid)")
+        process.wait()
     if not reached:
         return "not reached"
     try:
