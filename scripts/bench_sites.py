@@ -65,8 +65,11 @@ def make_starter(site: SampleSite, *, run: str) -> Program:
     return Program(name="a starter, nothing due", words=[sys.executable, starter], cwd=site.path, env=env)
 
 
-def make_big_site(place: Path, *, functions: int = FUNCTIONS) -> SampleSite:
-    """Make a site of 60 packages in 10,000 files and 186 MB, adopted, with nothing to update."""
+def make_big_site(place: Path, *, functions: int = FUNCTIONS, changed: float = 1.0) -> SampleSite:
+    """Make a site of 60 packages in 10,000 files and 186 MB, adopted, with nothing to update.
+
+    `changed` is that of `publish_one`, for all versions.
+    """
     site = factory(place)(
         packages=dict.fromkeys(NAMES, "0.1"), settings={**QUIET}, groups={"local": []}, files={TESTS: TRIVIAL},
         dotenv={"ADMINS_JSON": None},
@@ -74,7 +77,8 @@ def make_big_site(place: Path, *, functions: int = FUNCTIONS) -> SampleSite:
     site.git("rm", "--quiet", "manage.py", "site_settings.py")
     for name in NAMES:
         site.withdraw(name, "0.1")
-    publish_all(site, "1.0", functions=functions)
+    for name in NAMES:
+        publish_one(site, name, "1.0", functions=functions, changed=changed)
     site.uv("lock", "--quiet", "--upgrade")
     site.commit("Take the first versions")
     site.push()
@@ -90,14 +94,27 @@ def publish_all(site: SampleSite, version: str, *, megabytes: float = SIZE_MB, f
 
 
 def publish_one(
-    site: SampleSite, name: str, version: str, *, megabytes: float = SIZE_MB, functions: int = FUNCTIONS
+    site: SampleSite,
+    name: str,
+    version: str,
+    *,
+    megabytes: float = SIZE_MB,
+    functions: int = FUNCTIONS,
+    changed: float = 1.0,
 ) -> None:
-    """Offer a version of one package, with its modules and its share of the bytes."""
+    """Offer a version of one package, with its modules and its share of the bytes.
+
+    `changed` is the part of its bytes that its next version changes.
+    """
     text = "".join(f"def function{number}(value):\n    return value + {number}\n" for number in range(functions))
-    modules = {f"{name}/m{number}.py": f"{text}\nVERSION = {version!r}\n" for number in range(MODULES - 1)}
+    most = changed * (MODULES - 1)
+    versions = [version if number < most else "1.0" for number in range(MODULES - 1)]
+    modules = {f"{name}/m{number}.py": f"{text}\nVERSION = {one!r}\n" for number, one in enumerate(versions)}
     modules[f"{name}/__init__.py"] = f"__version__ = {version!r}\n"
     size = megabytes * 1e6 / PACKAGES - MODULES * (60 + 140 * functions)  # less what modules and their byte code take
-    modules[f"{name}/data.txt"] = f"{name} {version}\n".ljust(int(size), ".")
+    for part, number in ((changed, "0"), (1 - changed, "1")):
+        shown = version if number == "0" else "1.0"
+        modules[f"{name}/data{number}.txt"] = f"{name} {shown}\n".ljust(int(size * part), ".")
     site.publish(name, version, modules=modules)
 
 
@@ -110,7 +127,7 @@ def update(site: SampleSite, version: str) -> None:
 def resize(site: SampleSite, megabytes: float) -> None:
     """Give the releases of a big site another size, and seal them again."""
     for release in (site.state_dir / "releases").iterdir():
-        for file in release.glob("venv/lib/*/site-packages/package*/data.txt"):
+        for file in release.glob("venv/lib/*/site-packages/package*/data0.txt"):
             file.write_bytes(b"." * max(1, int((megabytes - 12) * 1e6 / PACKAGES)))
         manifest = json.loads((release / "manifest.json").read_bytes())
         manifest["fingerprint"] = seal_files(str(release))

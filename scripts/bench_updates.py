@@ -21,13 +21,22 @@ from releaser.site.disk import can_clone
 from tests.support.commands import console_script, uv_executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.support.sites import SampleSite
 
 QUIET_TURNS = 15
 TURNS = 5
 RELEASES = 10
+NEW = 3  # packages of each of these releases
+#: The part of the bytes of a package that its next version changes: the mean of 25 packages of the usual index.
+REAL_CHANGE = 0.35
+#: File systems: the program that makes each, its options, and `share_files`, as these releases belong to root.
+DISKS = {
+    "ext4": ("ext4", ("-F",), "always"),
+    "XFS without reflinks": ("xfs", ("-m", "reflink=0"), "always"),
+    "XFS with reflinks": ("xfs", ("-m", "reflink=1"), "auto"),
+}
 CANDIDATES = tuple(f"p{number:02}" for number in range(1, 23))
 CULPRITS = ("p05", "p16")
 REAL_FUNCTIONS = 60  # of a module, so that its byte code is as large as that of packages mostly is
@@ -124,14 +133,16 @@ def compare_updates(place: Path) -> Part:
     )
     checkout = site.outer / "bare"
     shutil.copytree(site.path, checkout, symlinks=True, ignore=shutil.ignore_patterns(".venv", ".git"))
-    versions = iter(range(2, 100))
+    versions, locked = iter(range(2, 100)), dict.fromkeys(NAMES, "1.0")
 
-    def offer(_: int) -> None:
+    def offer(_: int, *, names: Sequence[str] = NAMES) -> None:
         number = next(versions)
-        for name in NAMES:
+        for name in names:
             publish_one(site, name, f"{number}.0", functions=REAL_FUNCTIONS)
-            if number > 3:  # the index does not grow
-                site.withdraw(name, f"{number - 2}.0")
+            for old in site.index.path.glob(f"{name}-*.whl") if number > 3 else ():  # the index does not grow
+                if old.name.split("-")[1] not in (f"{number}.0", locked[name]):
+                    old.unlink()
+            locked[name] = f"{number}.0"
         call(uv, "lock", "--quiet", "--upgrade", cwd=checkout, env=site.env)  # fills the cache for both
         sync = {**site.env, "UV_PROJECT_ENVIRONMENT": str(place / "warm")}
         call(uv, "sync", "--quiet", "--frozen", cwd=checkout, env=sync)
@@ -147,7 +158,13 @@ def compare_updates(place: Path) -> Part:
     (place / "pip").mkdir()
     pip = replace(venv_and_pip(site, place / "pip"), before=lambda _: export(site, place / "pip"), turns=3)
     figures = measure([steps, own, pip], TURNS)
-    found = {"update of 60 packages beside the bare steps of uv": figures[1].times(figures[0])}
+    offer_few = partial(offer, names=NAMES[:NEW])
+    few = [replace(steps, before=offer_few), replace(own, name=f"releaser update, {NEW} of 60 packages")]
+    of_few = measure(few, TURNS)
+    found = {
+        "update of 60 packages beside the bare steps of uv": figures[1].times(figures[0]),
+        f"update of {NEW} of 60 packages beside the bare steps of uv": of_few[1].times(of_few[0]),
+    }
     missing, notes = dict[str, str](), [f"uv and releaser both put files in place by `{mode}`."]
     what = "starts of manage.py besides tests and collectstatic"
     starts = attempt(lambda: count_starts(place / "starts"), partial(missing.__setitem__, what))
@@ -155,7 +172,10 @@ def compare_updates(place: Path) -> Part:
         found[what] = sum(count for name, count in starts.items() if name not in UNDER_TEST)
         said = ", ".join(f"{name} {count}" for name, count in sorted(starts.items()))
         notes.append(f"Starts of `manage.py` in an update after the first: {said}.")
-    tables = (Table(title="60 packages, 186 MB, byte code compiled", figures=figures),)
+    tables = (
+        Table(title="60 packages, 186 MB, byte code compiled", figures=figures),
+        Table(title=f"the same, with new versions of {NEW} packages", figures=of_few),
+    )
     return Part(title="An update", tables=tables, found=found, missing=missing, notes=tuple(notes))
 
 
@@ -176,25 +196,28 @@ def count_starts(place: Path) -> Counter[str]:
 
 
 def measure_disk(place: Path) -> Part:
-    """Measure what 10 releases of 60 packages take, each with one new version, with reflinks and without."""
+    """Measure the disk of 10 releases of 60 packages, each with three new versions, on several file systems."""
     found, missing, notes = dict[str, float](), dict[str, str](), list[str]()
-    what = f"disk of {RELEASES} releases beside one, with reflinks"
-    for kind in ("ext4", "xfs"):
-        note = partial(missing.__setitem__, what) if kind == "xfs" else notes.append
-        sizes = attempt(partial(disk_of_releases, place / kind, kind), note)
-        if sizes is None:
-            continue
-        one, all_of_them = sizes
-        if kind == "xfs":
-            found[what] = all_of_them / one
-        notes.append(
-            f"{'XFS, which has reflinks' if kind == 'xfs' else 'ext4'}: one release takes {one:.0f} MB,"
-            f" {RELEASES} take {all_of_them:.0f} MB, {all_of_them / one:.2f} times as much; uv's cache does not count."
-        )
+    for what, (kind, options, share) in DISKS.items():
+        for changed in (REAL_CHANGE, 1.0):
+            name = f"disk of {RELEASES} releases beside one, {what}{', wholly new packages' if changed == 1 else ''}"
+            path = place / f"{kind}-{len(notes)}"
+            act = partial(disk_of_releases, path, kind, options, share=share, changed=changed)
+            sizes = attempt(act, partial(missing.__setitem__, name))
+            if sizes is None:
+                continue
+            one, all_of_them = sizes
+            found[name] = all_of_them / one
+            notes.append(
+                f"{what}: one release takes {one:.0f} MB, {RELEASES} take {all_of_them:.0f} MB, if {changed:.0%} of"
+                f" each of three packages differ; uv's cache does not count."
+            )
     return Part(title="Disk", found=found, missing=missing, notes=tuple(notes))
 
 
-def disk_of_releases(place: Path, kind: str) -> tuple[float, float]:
+def disk_of_releases(
+    place: Path, kind: str, options: tuple[str, ...], *, share: str, changed: float
+) -> tuple[float, float]:
     """Return the MB that one release would take alone on a file system of its own, and that ten releases do.
 
     uv's cache is deleted first, and does not count: with it, what it shares with releases would seem to cost nothing.
@@ -204,21 +227,24 @@ def disk_of_releases(place: Path, kind: str) -> tuple[float, float]:
     with image.open("wb") as file:
         file.truncate(6_000_000_000)
     env = {"PATH": f"/usr/sbin:/sbin:{os.defpath}"}
-    quiet = ["-m", "reflink=1"] if kind == "xfs" else ["-F"]
-    call(f"mkfs.{kind}", "-q", *quiet, image, cwd=place, env=env)
+    call(f"mkfs.{kind}", "-q", *options, image, cwd=place, env=env)
     call("mount", "-o", "loop", image, mounted, cwd=place, env=env)
     try:
-        site = make_big_site(mounted / "site", functions=REAL_FUNCTIONS)
-        for number in range(1, RELEASES):
-            publish_one(site, NAMES[number], "1.1", functions=REAL_FUNCTIONS)
-            site.releaser("update", env={"RELEASER_KEEP": str(RELEASES + 1)}, check=0, timeout=600)
-        if len(site.releases()) != RELEASES:
-            message = f"{len(site.releases())} releases are there, not {RELEASES}"
+        site = make_big_site(mounted / "site", functions=REAL_FUNCTIONS, changed=changed)
+        settings = {"RELEASER_KEEP": str(RELEASES + 2), "RELEASER_SHARE_FILES": share}
+        for number in range(RELEASES):
+            for name in NAMES[NEW * number : NEW * (number + 1)]:
+                publish_one(site, name, "1.1", functions=REAL_FUNCTIONS, changed=changed)
+            site.releaser("update", env=settings, check=0, timeout=600)
+        adopted, *built = sorted(site.releases())
+        if len(built) != RELEASES:
+            message = f"{len(built)} releases are there, not {RELEASES}"
             raise BenchError(message)
-        shutil.rmtree(mounted / "site" / "uv-cache")
         releases = site.state_dir / "releases"
-        first, before = releases / site.releases()[0], used(mounted)
-        one = sum(file.lstat().st_blocks * 512 for file in first.rglob("*")) / 1e6
+        shutil.rmtree(mounted / "site" / "uv-cache")
+        shutil.rmtree(releases / adopted)
+        before = used(mounted)
+        one = sum(file.lstat().st_blocks * 512 for file in (releases / built[0]).rglob("*")) / 1e6
         shutil.rmtree(releases)
         return one, before - used(mounted)
     finally:

@@ -48,11 +48,13 @@ from releaser.system.files import UnreadableStateError, decode_state, only_files
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.releases.integrity import Sealed
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
+
+    Row = tuple[str, str, str]
 
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,14 @@ class Package(Frozen):
     files: Mapping[str, str]
 
 
+class Installed(Frozen):
+    """The files of a release."""
+
+    sealed: Sealed
+    #: The entries of every RECORD: the .dist-info, the file, and the hash.
+    rows: Sequence[Row]
+
+
 class FromLive(Reuse):
     """Takes packages from the live release, as the setting `share_files` says."""
 
@@ -92,13 +102,14 @@ class FromLive(Reuse):
         reusable, sealed = read_reusable(live.directory), read_sealed(live)
         if reusable is None or not sealed.files:
             return NOTHING
-        packages = list(find_packages(site, facts, live, reusable, sealed))
+        rows = [*read_each_record(str(live.venv))]
+        packages = list(find_packages(site, facts, live, reusable, Installed(sealed=sealed, rows=rows)))
         if not packages:
             return NOTHING
         _make_venv(site, facts, venv)
         taking = Taking(
             live=live, venv=venv, sealed=sealed, byte_code=reusable.byte_code, clones=can_clone(venv),
-            recorded=read_records(str(live.venv)),
+            recorded=_hashes(rows),
         )  # fmt: skip
         for package in packages:
             taking.take(package)
@@ -110,15 +121,19 @@ class FromLive(Reuse):
         if not settings.takes:
             return
         venv = directory / "venv"
-        known = dict(taken.byte_code)
+        rows, known = [*read_each_record(str(venv))], dict(taken.byte_code)
+        links = settings.links(user=os.geteuid(), group_writable=site.settings.group_writable)
         if live is not None and live.manifest.origin == "built":
             reusable = read_reusable(live.directory) or Reusable()
-            links = settings.links(user=os.geteuid(), group_writable=site.settings.group_writable)
             if links or can_clone(venv):
-                known |= Sharing(live=live, venv=venv, taken=taken, reusable=reusable, links=links).share()
+                sharing = Sharing(live=live, venv=venv, rows=rows, taken=taken, reusable=reusable, links=links)
+                known |= sharing.share()
         lock = LockFile.read(directory / "uv.lock")
         built = frozenset(only_built(site, lock))
-        write_state(directory / RECORD, Reusable(built=built, byte_code=dict(hash_byte_code(str(venv), known))))
+        byte_code = dict(hash_byte_code(str(venv), rows, known))
+        if links:
+            protect(venv, [*list_sharable(rows), *byte_code])
+        write_state(directory / RECORD, Reusable(built=built, byte_code=byte_code))
 
 
 def read_reusable(directory: Path) -> Reusable | None:
@@ -143,7 +158,9 @@ def _has_same_python(facts: SiteFacts, live: Release) -> bool:
     )
 
 
-def find_packages(site: Site, facts: SiteFacts, live: Release, reusable: Reusable, sealed: Sealed) -> Iterator[Package]:
+def find_packages(
+    site: Site, facts: SiteFacts, live: Release, reusable: Reusable, installed: Installed
+) -> Iterator[Package]:
     """Yield the packages of a release that a candidate would install from the same wheel."""
     root, python = site.project.root, live.manifest.python
     try:
@@ -157,12 +174,12 @@ def find_packages(site: Site, facts: SiteFacts, live: Release, reusable: Reusabl
     others = {key.partition(" ")[0] for key, one in files.items() if known.get(key, "").split()[:1] != one.split()[:1]}
     others |= {*reusable.built, *only_built(site, lock)}
     infos: dict[str, list[str]] = {}
-    for info in sealed.files:
+    for info in installed.sealed.files:
         if info:
             infos.setdefault(name_and_version(info)[0], []).append(info)
-    owners = Counter(path for path, _ in _listed(live))
+    owners = Counter(path for _, path, _ in installed.rows)
     listed: dict[str, list[str]] = {}
-    for path, info in _listed(live):
+    for info, path, _ in installed.rows:
         listed.setdefault(info, []).append(path)
     for name, wheel in wanted.items():
         found = infos.get(name, [])
@@ -171,12 +188,12 @@ def find_packages(site: Site, facts: SiteFacts, live: Release, reusable: Reusabl
         paths = listed.get(found[0], [])
         is_whole = all(owners[path] == 1 and not is_byte_code(path) for path in paths)
         if is_whole and paths and _is_from(live.venv, found[0], wheel):
-            yield Package(info=found[0], files=sealed.files[found[0]])
+            yield Package(info=found[0], files=installed.sealed.files[found[0]])
 
 
-def _listed(live: Release) -> Iterator[tuple[str, str]]:
-    """Yield each entry of every RECORD of a release, with its .dist-info."""
-    yield from ((path, info) for info, path, _ in read_each_record(str(live.venv)))
+def _hashes(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the hashes of files, by path."""
+    return {path: hashed for _, path, hashed in rows}
 
 
 def _is_from(venv: Path, info: str, wheel: FromWheel) -> bool:
@@ -372,6 +389,8 @@ class Sharing:
 
     live: Release
     venv: Path
+    #: The entries of every RECORD of the venv.
+    rows: Sequence[Row]
     taken: Taken
     reusable: Reusable
     #: True for hard links, else for copies that share blocks.
@@ -381,7 +400,7 @@ class Sharing:
 
     def share(self) -> dict[str, str]:
         """Replace all equal files below site-packages; return the hashes of byte code that came from the release."""
-        now = read_records(str(self.venv))
+        now = _hashes(self.rows)
         interpreter = VenvFacts.of(self.live.manifest).interpreter
         tag = cache_tag(interpreter.version) if interpreter is not None else ""
         for path in self._list_equal(now):
@@ -400,10 +419,7 @@ class Sharing:
         """Return the files that both have, by the hashes `now`; without hard links, those that were not taken."""
         before, taken = read_records(str(self.live.venv)), self.taken.looks.keys()
         equal = {path for path, hashed in now.items() if is_checkable(hashed) and before.get(path) == hashed}
-        local = {info for info, path, _ in read_each_record(str(self.venv)) if path.endswith("/direct_url.json")}
-        local_paths = {path for info, path, _ in read_each_record(str(self.venv)) if info in local}
-        paths = (equal | taken if self.links else equal - taken) - local_paths  # `repoint_editables` writes to these
-        return sorted(path for path in paths if _is_module_path(path) and not is_byte_code(path))
+        return sorted((equal | taken if self.links else equal - taken) & {*list_sharable(self.rows)})
 
     def _place_with_byte_code(self, path: str, hashed: str, compiled: str) -> None:
         """Replace a file, and its byte code if it has any: byte code has the mtime of its source."""
@@ -449,6 +465,21 @@ class Sharing:
             raise
 
 
+def list_sharable(rows: Sequence[Row]) -> list[str]:
+    """Return the files that releases may share, without byte code: not local packages, to which releaser writes."""
+    local = {info for info, path, _ in rows if path.endswith("/direct_url.json")}
+    return [path for info, path, _ in rows if info not in local and _is_module_path(path) and not is_byte_code(path)]
+
+
+def protect(venv: Path, paths: Iterable[str]) -> None:
+    """Make files read-only that a later release may share; after the seal, nothing changes them. Raises OSError."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = os.lstat(f"{venv}/{path}")
+            if stat.S_ISREG(status.st_mode) and status.st_mode & _WRITE:
+                os.chmod(f"{venv}/{path}", stat.S_IMODE(status.st_mode) & ~_WRITE)
+
+
 def _clone(old: str, new: str, status: os.stat_result) -> None:
     with open(old, "rb", opener=only_files) as source, open(new, "xb") as target:
         fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
@@ -462,10 +493,10 @@ def _read_header(file: str) -> bytes:
         return found.read(_HEADER)
 
 
-def hash_byte_code(venv: str, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def hash_byte_code(venv: str, rows: Iterable[Row], known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the byte code of the packages of a venv, with hashes: those `known`, else of its contents."""
     tags: dict[str, str] = {}
-    for path in read_records(venv):
+    for _, path, _ in rows:
         place = path.partition("/site-packages/")[0]
         if not path.endswith(".py") or not place.startswith("lib/python"):
             continue

@@ -23,7 +23,7 @@ from releaser.candidate.reuse import (
     make_independent,
 )
 from releaser.core.reuse import Taken
-from releaser.releases.contents import hash_of, read_records, seal_files
+from releaser.releases.contents import hash_of, read_each_record, read_records, seal_files
 from releaser.releases.integrity import read_sealed
 from releaser.releases.release import Release
 from releaser.releases.venv import Interpreter
@@ -84,7 +84,7 @@ def live(tmp_path: Path) -> Release:
 
 def take(live: Release, venv: Path, *, clones: bool = False) -> Taking:
     """Take the package of a release into a venv, as it was sealed."""
-    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), rows_of(live.venv), {}))
     return take_after(live, venv, sealed, codes, clones=clones)
 
 
@@ -154,7 +154,7 @@ DOUBTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_a_package_with_one_doubtful_file_is_left_to_uv_wholly(live: Release, tmp_path: Path, doubt: str) -> None:
-    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), rows_of(live.venv), {}))
     DOUBTS[doubt](live.venv)
     venv = tmp_path / "new"
     taking = take_after(live, venv, sealed, codes)
@@ -176,7 +176,7 @@ def shifted(venv: Path) -> None:
 def test_byte_code_that_differs_is_compiled_again(
     live: Release, tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
-    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), {}))
+    sealed, codes = read_sealed(live), dict(hash_byte_code(str(live.venv), rows_of(live.venv), {}))
     change(live.venv)
     taking = take_after(live, tmp_path / "new", sealed, codes)
     assert (MODULE in taking.looks, CODE in taking.looks) == (True, False)
@@ -202,6 +202,10 @@ def test_a_script_that_still_names_the_live_release_is_left_to_uv(live: Release,
     assert not taking.looks
 
 
+def rows_of(venv: Path) -> list[tuple[str, str, str]]:
+    return [*read_each_record(str(venv))]
+
+
 def fill_record(venv: Path) -> None:
     names = [MODULE, DATA, f"{SITE}/{INFO}/METADATA", SCRIPT]
     rows = [f"{os.path.relpath(name, SITE)},{hash_of(str(venv / name))},1\n" for name in names]
@@ -212,8 +216,10 @@ def fill_record(venv: Path) -> None:
 
 
 def share(live: Release, venv: Path, taken: Taken | None = None, *, links: bool = True) -> dict[str, str]:
-    reusable = Reusable(byte_code=dict(hash_byte_code(str(live.venv), {})))
-    return Sharing(live=live, venv=venv, taken=taken or Taken(), reusable=reusable, links=links).share()
+    reusable = Reusable(byte_code=dict(hash_byte_code(str(live.venv), rows_of(live.venv), {})))
+    return Sharing(
+        live=live, venv=venv, taken=taken or Taken(), reusable=reusable, links=links, rows=rows_of(venv)
+    ).share()
 
 
 def shared(live: Release, venv: Path) -> set[str]:
@@ -248,7 +254,12 @@ def test_a_source_without_its_byte_code_stays_a_copy(live: Release, tmp_path: Pa
     fill(venv)
     rewrite(CODE, b"\0" * 16)(live.venv)
     sharing = Sharing(
-        live=live, venv=venv, taken=Taken(), links=True, reusable=Reusable(byte_code={CODE: hash_of(str(venv / CODE))})
+        live=live,
+        venv=venv,
+        rows=rows_of(venv),
+        taken=Taken(),
+        links=True,
+        reusable=Reusable(byte_code={CODE: hash_of(str(venv / CODE))}),
     )
     sharing.share()
     assert shared(live, venv) == {DATA, f"{SITE}/{INFO}/METADATA"}

@@ -52,6 +52,7 @@ def test_releases_of_an_ordinary_user_share_what_is_equal_and_nothing_writes_to_
         assert of_beta(shared(site, first, second)) == whole
         assert all(files_of(site, first)[name].st_mode & 0o222 == 0 for name in whole)
         assert "alpha/__init__.py" not in shared(site, first, second)
+        assert files_of(site, second)["alpha/__init__.py"].st_mode & 0o222 == 0  # a later release may share it
         by(ADA, site, "verify", "--all")
         by(ADA, site, "rollback")
         by(ADA, site, "prune")

@@ -108,6 +108,13 @@ def _bundled(site: SampleSite) -> None:
         builder.releaser("channel publish", file, "--sign", key, *to, check=0)
 
 
+def _sharing(site: SampleSite) -> None:
+    """Offer a package to a release that shares its other files."""
+    site.write_dotenv({"RELEASER_SHARE_FILES": "always"})
+    site.update_to("alpha", "1.2.0")
+    site.publish("alpha", "1.3.0")
+
+
 _NEWER = r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"
 _TAKEN_BACK = r"site: rolled back|had been (partly )?rolled back|had begun the automatic rollback"
 _GONE_BACK = r"\brolled back|switched to|(?s:releaser rollback.{1,80}had\s+made)"
@@ -121,6 +128,9 @@ SCENES: Mapping[str, Scene] = {
     "update, taken back": Scene("update", _ill, "update", 6, _TAKEN_BACK),
     "update, package taken back": Scene("init", _ill_package, "update", 6, _TAKEN_BACK, ORIGINAL),
     "rollback": Scene("update", _updated, "rollback", told=_GONE_BACK, versions=ORIGINAL),
+    "update, files shared": Scene(
+        "rollback", _sharing, "update", told=r"alpha\s+1\.2\.0\s+(→\s+)?1\.3\.0", versions={**UPDATED, "alpha": "1.3.0"}
+    ),
     "update from a channel": Scene("update", _bundled, "update --from {outer}/channel/production", told=_NEWER),
     "prune": Scene("rollback", _prunable, "prune", versions={"alpha": "1.1.3"}, prunes=True),
 }

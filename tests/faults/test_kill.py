@@ -28,6 +28,7 @@ OWN = {
     "rollback": 2,
     "prune": 1,
     "update from a channel": 1,
+    "update, files shared": 1,
 }
 
 
