@@ -82,7 +82,7 @@ class Capability(Frozen):
     package_waits: Names = ()
     #: Functions that return the first moment, not before another one, at which an update of a site may begin.
     openings: Names = ()
-    #: Functions that return remarks about releases, by their ids, from the state directory.
+    #: Functions that return remarks about releases, by their ids: each gets the state directory and the releases.
     remarks: Names = ()
     #: Functions that look after a live release for which an update finds nothing better; each gets its case.
     watchers: Names = ()

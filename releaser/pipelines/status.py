@@ -120,7 +120,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         processes=users,
         path=str(found.venv),
         works=found.works(),
-        remarks=remarks_by_release(site.state_dir).get(found.id, ()),
+        remarks=remarks_by_release(site.state_dir, (found,)).get(found.id, ()),
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
         on_hold=run.on_hold,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from typing import TYPE_CHECKING
 
 from releaser.core.status import Look, Remark, Shows, StatusSection
 from releaser.site.supply import SupplyFacts
-from releaser.system.files import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from releaser.releases.release import Release
 
 
 class TriesStatus(StatusSection):
@@ -30,12 +29,11 @@ class TriesStatus(StatusSection):
             yield Remark(f"tries: {', '.join(self.tries)}, for tests only; `releaser rollback` goes back", 30)
 
 
-def list_tries(state_dir: Path) -> Mapping[str, str]:
+def list_tries(_: Path, releases: Iterable[Release]) -> Mapping[str, str]:
     """Return the remark about each release that came as a bundle for test hosts."""
-    found = {}
-    for place in (state_dir / "releases").glob("*/manifest.json"):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged ones are reported elsewhere
-            manifest = json.loads(read_file(place))
-            if manifest.get("overrides") and manifest.get("bundle"):
-                found[place.parent.name] = f"tries {', '.join(manifest['overrides'])}, for tests only"
-    return found
+    facts = {release.id: SupplyFacts.of(release.manifest) for release in releases}
+    return {
+        name: f"tries {', '.join(one.overrides)}, for tests only"
+        for name, one in facts.items()
+        if one.overrides and one.bundle is not None
+    }

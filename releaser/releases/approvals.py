@@ -14,7 +14,10 @@ from releaser.system.state_files import StateFile
 from releaser.system.words import show_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from releaser.releases.release import Release
 
 APPROVED_BY = "approved by "
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -97,6 +100,6 @@ def _write(state_dir: Path, approvals: Approvals) -> None:
     write_state(state_dir / APPROVALS, Approvals(asked=asked, given=given))
 
 
-def list_approved(state_dir: Path) -> Mapping[str, str]:
+def list_approved(state_dir: Path, _: Iterable[Release] = ()) -> Mapping[str, str]:
     """Return the remark about each release that was approved."""
     return {name: f"was {approval}" for name, approval in read_approvals(state_dir).given.items()}

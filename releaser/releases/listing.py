@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.capabilities import gather
 from releaser.locks.differences import LockDifference
@@ -105,33 +104,38 @@ def rows(store: ReleaseStore) -> list[Row]:
         for place in store.find_unsealed({release.id for release in snapshot.releases})
         if (place / "venv").is_dir()
     ]
-    differences, remarks = _read_differences(store), remarks_by_release(store.state_dir)
+    differences, remarks = _read_differences(store), remarks_by_release(store.state_dir, snapshot.releases)
     own = own_sizes(release.manifest for release in snapshot.releases)
-    found = (_row(one, state, locks, unchanged, differences) for one, state in snapshot.states())
-    return [*candidates, *(replace(row, own_bytes=own[row.id], remarks=remarks.get(row.id, ())) for row in found)]
+    found = [
+        _row(
+            one,
+            locks,
+            unchanged,
+            state=state,
+            own_bytes=own[one.id],
+            remarks=remarks.get(one.id, ()),
+            lock_differences=differences if one.live else (),
+        )
+        for one, state in snapshot.states()
+    ]
+    return [*candidates, *found]
 
 
-def remarks_by_release(state_dir: Path) -> Mapping[str, tuple[str, ...]]:
-    """Return the remarks of capabilities about releases, by their ids."""
+def remarks_by_release(state_dir: Path, releases: Iterable[Release]) -> Mapping[str, tuple[str, ...]]:
+    """Return the remarks of capabilities about these releases, by their ids."""
     found: dict[str, tuple[str, ...]] = {}
     for find in gather("remarks"):
-        for release, remark in find(state_dir).items():
+        for release, remark in find(state_dir, releases).items():
             found[release] = (*found.get(release, ()), remark)
     return found
 
 
-def _row(
-    release: Release,
-    state: State,
-    locks: Callable[[], leases.Locks],
-    unchanged: Callable[..., bool],
-    differences: tuple[LockDifference, ...],
-) -> Row:
+def _row(release: Release, locks: Callable[[], leases.Locks], unchanged: Callable[..., bool], **others: Any) -> Row:
+    """Return the row of a release; `others` are the facts that depend on all releases."""
     manifest, users = release.manifest, users_of(release, locks)
     damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
         id=release.id,
-        state=state,
         live=release.live,
         pinned=release.pinned,
         created_at=manifest.created_at,
@@ -147,7 +151,7 @@ def _row(
         path=f"{release.place}/venv",
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
-        lock_differences=differences if release.live else (),
+        **others,
     )
 
 

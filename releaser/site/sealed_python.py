@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 
 from releaser.system.files import LARGEST_STATE, read_file, read_if_there
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_LINKS = 10
+_SETTLED = 2.0  # seconds after a change, until a further one has another time
 _DIGITS = 32  # of a digest, enough to distinguish files
 # Start-up files: the `site` module runs them whenever a Python of the venv starts (`.start` from Python 3.15 on).
 _PLACE = "site-packages/"
@@ -102,11 +104,23 @@ def _list(venv: Path | str, place: str, found: dict[str, str]) -> list[str]:
         return []
 
 
+#: Digests by the device, inode, size and times of files: many releases share them, and each is read once. No program
+#: can set the change time; a file that was changed just now is read again, as its next change could have the same time.
+_digests: dict[tuple[int, ...], str] = {}
+
+
 def _digest(path: str) -> str:
     try:
-        return hashlib.sha256(read_file(path)).hexdigest()[:_DIGITS]
+        seen = os.stat(path)
+        key = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+        if (known := _digests.get(key)) is not None:
+            return known
+        digest = hashlib.sha256(read_file(path)).hexdigest()[:_DIGITS]
     except OSError as error:
         return f"errno {error.errno}"
+    if abs(time.time() - seen.st_ctime) > _SETTLED:
+        _digests[key] = digest
+    return digest
 
 
 def new_start_files(venv: str, sealed: Mapping[str, str] | None) -> list[str]:

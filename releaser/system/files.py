@@ -28,6 +28,7 @@ NEW_FILE = 0o664
 _IRREGULAR = "not a regular file"
 # In bytes. Every read is limited, or other users could fill the memory: JSON takes more than ten times the size of its
 # file.
+_CHUNK = 1 << 16  # bytes of one read
 LARGEST = 64 << 20  # of a file or the output of a program, read at once
 LARGEST_STATE = 16 << 20  # of a state file; with 1,000 packages it has some 0.5 MiB
 
@@ -78,10 +79,16 @@ def only_files(path: Path | str, flags: int) -> int:
     A named pipe would block, and a device may never end. Raises OSError: IsADirectoryError for a directory, and
     IrregularFileError for other things.
     """
+    return _open_file(path, flags)[0]
+
+
+def _open_file(path: Path | str, flags: int) -> tuple[int, int]:
+    """Return what `only_files` does, and the size of the file."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
+    status = os.fstat(descriptor)
+    mode = status.st_mode
     if stat.S_ISREG(mode):
-        return descriptor
+        return descriptor, status.st_size
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -93,10 +100,15 @@ def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
 
     Raises OSError, also as `only_files` does, and TooLargeError.
     """
-    descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
+    descriptor, size = _open_file(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
     try:
         chunks, left = list[bytes](), most
-        for chunk in iter(partial(os.read, descriptor, 1 << 16), b""):
+        if 0 < size < _CHUNK and (most is None or size <= most):  # nearly all files; those of /proc have no size
+            content = os.read(descriptor, _CHUNK)
+            if len(content) == size:
+                return content
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        for chunk in iter(partial(os.read, descriptor, _CHUNK), b""):
             chunks.append(chunk)
             if left is not None and (left := left - len(chunk)) < 0:
                 raise TooLargeError(path, most or 0)

@@ -11,6 +11,7 @@ import pytest
 
 from releaser.releases import listing
 from releaser.releases.store import ReleaseStore
+from releaser.system import files
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest, built, live, tell
 
@@ -139,3 +140,18 @@ def test_each_release_is_judged_by_the_interpreter_that_it_has(store: ReleaseSto
     pythons[1].unlink()
     pythons[1].symlink_to(second)
     assert [row.broken for row in listing.rows(quick)] == [True, True, False]
+
+
+def test_a_list_reads_each_manifest_once(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 4):
+        live(store, number)
+    opened, open_file = list[str](), files._open_file
+
+    def opening(path: Path | str, flags: int) -> tuple[int, int]:
+        opened.append(os.path.basename(path))
+        return open_file(path, flags)
+
+    monkeypatch.setattr(files, "_known", {})
+    monkeypatch.setattr(files, "_open_file", opening)
+    assert len(rows(store)) == 3
+    assert opened.count("manifest.json") == 3

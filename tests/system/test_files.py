@@ -382,3 +382,20 @@ def test_nothing_is_deleted_behind_a_symlink(tmp_path: Path, link: str) -> None:
     with pytest.raises(OSError, match="Not a directory"):
         delete_directory(tmp_path / "releases" / "a", last=".releaser")
     assert (tmp_path / "theirs" / "a" / "letter.txt").exists()
+
+
+def test_a_file_without_a_size_is_read_to_its_end_and_one_that_grows_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_file("/proc/self/maps").count(b"\n") > 5
+    grows, open_file = tmp_path / "grows", durable._open_file
+    grows.write_bytes(b"one\n")
+
+    def opening(path: Path | str, flags: int) -> tuple[int, int]:
+        found = open_file(path, flags)
+        with grows.open("ab") as file:
+            file.write(b"two\n")
+        return found
+
+    monkeypatch.setattr(durable, "_open_file", opening)
+    assert read_file(grows) == b"one\ntwo\n"
