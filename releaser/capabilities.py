@@ -311,7 +311,11 @@ CAPABILITIES = (
         settings=("site.restart_settings.RestartSettings",),
         checks=("serving.restarts.restart_findings",),
         checks_of_programs=("serving.restarts.live_program_findings",),
-        restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
+        restarts=(
+            "serving.restarts.gunicorn.Gunicorn",
+            "serving.restarts.passenger.Passenger",
+            "serving.restarts.nothing.Nothing",
+        ),
         actions=("actions.restart.Restart",),
         reported=("site.restart_settings.OutageSection",),
         described=("serving.servers.describe_servers",),

@@ -8,7 +8,7 @@ from releaser.system.sections import Section
 class RestartSettings(Part):
     """How the site is restarted."""
 
-    #: How to restart the site with the new release: `auto`, `passenger`, `systemd`, `none`, or a command.
+    #: How to restart the site with the new release: `auto`, `gunicorn`, `passenger`, `systemd`, `none`, or a command.
     restart: Command = ("auto",)
     #: The file that `restart = "auto"` touches.
     restart_file: Name | None = None

@@ -23,6 +23,7 @@ _REEXECUTED = "_RELEASER_PINNED"  # how often which process came to which releas
 _LONGEST = 200  # compared characters of a command line
 _TRIES = 500  # 1 s: to get the lock while releaser, which may be delayed, checks whether the release is in use
 _FEW = 5  # 10 ms: then also try the other kind of lock, as a stranger may hold the first for any time
+_GUNICORN = "GUNICORN_PID"  # a gunicorn that another one has executed has that one's process id
 _OFD_SETLK = 37  # fcntl(2); in the standard library since Python 3.9
 
 TYPE_CHECKING = False  # importing `typing` would take longer than this whole module
@@ -207,6 +208,12 @@ def _start() -> "_Pin | None":
     pin = _Pin()
     if not os.path.exists(os.path.join(pin.real, LEASE)):
         return None  # a copy of a release, or a changed one
+    if _is_second_gunicorn(pin.real):
+        _run_live_gunicorn(pin.real)
+    if "NOTIFY_SOCKET" in os.environ and any("gunicorn" in word for word in _command_line()[:4]):
+        import atexit
+
+        atexit.register(_introduce_successor, os.getpid())
     pin.apply()
     if pin.links:
         sys.meta_path.insert(0, _Afterwards(pin))
@@ -214,6 +221,53 @@ def _start() -> "_Pin | None":
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=pin.hold)
     return pin
+
+
+def _is_second_gunicorn(real: str) -> bool:
+    """True if this is the gunicorn that its parent, on SIGUSR2, has executed from its own release."""
+    return os.environ.get(_GUNICORN) == str(os.getppid()) and (sys.executable or "").startswith(real + "/")
+
+
+def _run_live_gunicorn(real: str) -> None:
+    """Execute the same gunicorn through the symlink by which the first one was started: from the live release.
+
+    gunicorn executes its own Python, which is pinned to the release of the first one. The listening sockets, which are
+    inherited, and the process id stay.
+    """
+    words = list(_command_line())
+    while words and not words[-1]:  # after the last NUL of /proc/self/cmdline
+        words.pop()
+    came_by = os.environ.pop(_REEXECUTED, "").partition(" ")[2].partition(" ")[2].partition(" " + real)[0]
+    link = os.path.dirname(os.path.dirname(came_by or words[1]))
+    python = os.path.join(link, "bin", "python")
+    if not os.path.islink(link) or not os.path.exists(os.path.join(link, LEASE)):
+        return
+    script, rest = words[1], words[2:]
+    if os.path.basename(script) == "__main__.py":
+        os.execv(python, [python, "-m", os.path.basename(os.path.dirname(script)), *rest])  # noqa: S606
+    elif script.startswith(real + "/"):
+        script = link + script[len(real) :]
+    os.execv(python, [python, script, *rest])  # noqa: S606
+
+
+def _introduce_successor(pid: int) -> None:
+    """Tell systemd that the gunicorn that this process has executed is the main process of the service from now on."""
+    if os.getpid() != pid:  # a worker
+        return
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                is_child = file.read().rpartition(b")")[2].split()[1] == b"%d" % pid
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if not is_child or b"%s=%d" % (_GUNICORN.encode(), pid) not in file.read().split(b"\0"):
+                    continue
+        except OSError:
+            continue
+        import socket
+
+        place = os.environ["NOTIFY_SOCKET"]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"MAINPID=" + name.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
 def _is_questioned_by_uv() -> bool:

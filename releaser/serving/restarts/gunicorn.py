@@ -1,0 +1,262 @@
+"""`restart = "gunicorn"`: a second gunicorn on the same sockets takes over once its workers have booted.
+
+SIGUSR2 makes gunicorn execute a second one, which gets its sockets. The start-up module of its release makes that the
+gunicorn of the live release. The first one ends once all workers of the second have booted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.core.restart import Restart
+from releaser.errors import Finding, ToolError
+from releaser.releases.leases import parent_of
+from releaser.releases.startup import HOOK, MODULE
+from releaser.site.restart_settings import RestartSettings
+from releaser.system.files import read_text
+from releaser.system.signals import is_alive
+from releaser.system.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from releaser.report import Step
+    from releaser.serving.servers import Server
+    from releaser.site.site import Site
+
+_POLL = 0.05  # seconds
+_AGAIN = 2.0  # seconds until SIGUSR2 is repeated: gunicorn ignores it until its own predecessor is gone for a moment
+_SETTLED = 1.0  # seconds without another worker after which all have been started
+_HEARTBEAT = "/wgunicorn-"  # the file of each worker, which the master has open, too
+_NEVER_BEAT = 1e9  # a heartbeat sets the time of the file to that since the start of the system, far below this
+_SUPERVISORS = ("supervisord", "circusd", "runsv", "s6-supervise", "PM2")
+_BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that restarts it."
+# Options that a second instance on a socket must not have, and how many words each takes.
+_OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
+_END = 35.0  # seconds for the last requests of a gunicorn that ends; its own limit is 30 by default
+
+
+class Gunicorn(Restart):
+    """Exchanges the running gunicorn for one on the live release; requests are served all the time."""
+
+    word = "gunicorn"
+
+    def findings(self, site: Site) -> Iterator[Finding]:
+        """Check that each gunicorn of the site can be exchanged."""
+        for master in find_masters(site):
+            yield from _master_findings(master)
+
+    def command_on_socket(self, site: Site) -> tuple[str, ...]:
+        """Return the command of the running gunicorn, with one worker on the socket; empty if it is unknown."""
+        return next(filter(None, (on_socket(site, master.command) for master in find_masters(site))), ())
+
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Exchange each gunicorn of the site. Raises ToolError: then the earlier ones still serve it."""
+        masters = find_masters(site)
+        if not masters:
+            step.skip("no gunicorn of this site runs")
+            return
+        for problem in (one for master in masters for one in _master_findings(master)):
+            raise ToolError(problem.message, problem.advice)
+        limit = RestartSettings.of(site).restart_timeout
+        step.says("; ".join(exchange(master.pid, os.path.realpath(venv), limit) for master in masters))
+
+
+def find_masters(site: Site) -> tuple[Server, ...]:
+    """Return each gunicorn of the site that no other one has started."""
+    from releaser.serving.servers import find_servers  # it imports the restart methods
+
+    found = find_servers(site.project.checkout, site.project.venv)
+    return tuple(server for server in found if server.kind == "gunicorn")
+
+
+def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command of gunicorn with one worker on `{socket}`; empty if a script starts gunicorn in another way."""
+    script, words = next(iter(command[1:]), ""), list(command[2:])
+    if script == "-m" and words[:1] == ["gunicorn"]:
+        del words[0]
+    elif not script.endswith(("/bin/gunicorn", "/gunicorn/__main__.py")):
+        return ()
+    kept: list[str] = []
+    while words:
+        option, equals, _ = words[0].partition("=")
+        count = 1 if equals else _OPTIONS.get(option, 0)
+        if option in _OPTIONS:
+            del words[:count]
+        else:
+            kept.append(words.pop(0))
+    python = str(site.project.venv / "bin" / "python")
+    return python, "-m", "gunicorn", *kept, "--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid"
+
+
+def _master_findings(master: Server) -> Iterator[Finding]:
+    """Yield why a gunicorn cannot be exchanged."""
+    try:
+        os.kill(master.pid, 0)
+    except OSError:
+        message = f"{master} runs as another user, so that releaser cannot signal it"
+        yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
+        return
+    if (venv := release_of(master.pid)) is None or "GUNICORN_PID" not in _pin_of(venv):
+        message = f"{master} was started on a release that cannot start its successor"
+        advice = f"Run `releaser rebuild` with the `restart` used so far. {_BY_HAND}"
+        yield Finding("gunicorn-old", message, advice)
+    keeper = _name_of(parent_of(master.pid))
+    if keeper in _SUPERVISORS or master.pid == 1:
+        message = f"{keeper or 'the container'} would take the end of {master} for a failure"
+        yield Finding("gunicorn-supervised", message, "Let systemd start gunicorn, or set `restart` to a command.")
+    elif master.unit and (environ := _environ_of(master.pid)) and "NOTIFY_SOCKET" not in environ:
+        message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is exchanged"
+        yield Finding("gunicorn-unit-type", message, "Write `Type=notify` in the unit, and restart it once.")
+
+
+def exchange(first: int, venv: str, limit: float) -> str:
+    """Let a gunicorn on the release in `venv` take over from the process `first`; return that in words.
+
+    One that an interrupted run has started goes on, if it is on that release. Raises ToolError if none takes over
+    within `limit` seconds: then the first one goes on.
+    """
+    ends_at = time.monotonic() + limit
+    second = find_second(first)
+    if second and release_of(second) != venv:
+        _end(second, first, ends_at)
+        second = 0
+    try:
+        second = second or _start_second(first, ends_at)
+        _wait_until(lambda: release_of(second) is not None, second, ends_at)
+        if (found := release_of(second)) != venv:
+            message = f"the second gunicorn runs on {found}, and not on the live release"
+            raise ToolError(message, _BY_HAND)
+        workers = _wait_for_workers(first, second, ends_at)
+    except ToolError:
+        if second := find_second(first):
+            _end(second, first, time.monotonic() + limit)
+        raise
+    os.kill(first, signal.SIGTERM)
+    while is_alive(first) and time.monotonic() < ends_at:
+        time.sleep(_POLL)
+    still = f"; process {first} still answers its last requests" if is_alive(first) else ""
+    return f"process {second} with {plural(workers, 'worker')} took over from {first}{still}"
+
+
+def _start_second(first: int, ends_at: float) -> int:
+    """Make a gunicorn start a second one; return its process id. Raises ToolError."""
+    while time.monotonic() < ends_at and is_alive(first):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, signal.SIGUSR2)
+        again_at = time.monotonic() + _AGAIN
+        while time.monotonic() < again_at:
+            if second := find_second(first):
+                return second
+            time.sleep(_POLL)
+    message = f"gunicorn (process {first}) started no second one"
+    raise ToolError(message, f"Find the reason in the log of gunicorn. {_BY_HAND}")
+
+
+def _wait_for_workers(first: int, second: int, ends_at: float) -> int:
+    """Wait until all workers of the second gunicorn have booted; return their number. Raises ToolError."""
+    wanted, known, since = len(heartbeats(first)), -1, time.monotonic()
+
+    def have_booted() -> bool:
+        nonlocal known, since
+        beats = heartbeats(second)
+        if len(beats) != known:
+            known, since = len(beats), time.monotonic()
+        is_complete = known >= wanted or time.monotonic() - since > _SETTLED
+        return known > 0 and all(beats) and is_complete
+
+    _wait_until(have_booted, second, ends_at)
+    return known
+
+
+def _wait_until(is_so: Callable[[], bool], second: int, ends_at: float) -> None:
+    while not is_so():
+        if not is_alive(second):
+            message = "the workers of the second gunicorn did not start"
+            raise ToolError(message, "Find the reason in the log of gunicorn.")
+        if time.monotonic() > ends_at:
+            message = "the second gunicorn was not ready in time"
+            raise ToolError(message, "Find the reason in its log, or raise `restart_timeout`.", timed_out=True)
+        time.sleep(_POLL)
+
+
+def _end(second: int, first: int, ends_at: float) -> None:
+    """End a second gunicorn, whose requests may finish, and wait until the first one has noticed. Raises ToolError."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(second, number)
+        until = min(ends_at, time.monotonic() + _END)
+        while is_alive(second) and time.monotonic() < until:
+            time.sleep(_POLL)
+    if find_second(first):
+        message = f"the second gunicorn (process {second}) does not end"
+        raise ToolError(message, f"Run `kill -9 {second}`.")
+
+
+def find_second(first: int) -> int:
+    """Return the process id of the gunicorn that another one has executed to take its place; 0 without one."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        if parent_of(int(name)) == first and is_alive(int(name)):
+            variables = _environ_of(int(name))
+            if variables.get("GUNICORN_PID") == str(first) or _title_of(int(name)).startswith("gunicorn: master"):
+                return int(name)
+    return 0
+
+
+def heartbeats(master: int) -> list[bool]:
+    """Return for each worker of a gunicorn whether it has booted: whether it has touched the file of its heartbeat.
+
+    gunicorn sets the time of that file to that since the start of the system, and before 20.1 its mode to 0 or 1.
+    """
+    found = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place := f"/proc/{master}/fd"):
+            with contextlib.suppress(OSError):
+                if _HEARTBEAT in os.readlink(f"{place}/{name}"):
+                    status = os.stat(f"{place}/{name}")
+                    found[status.st_ino] = status.st_mtime < _NEVER_BEAT or status.st_mode & 0o776 == 0
+    return list(found.values())
+
+
+def release_of(pid: int) -> str | None:
+    """Return the venv of the release that a process uses, by its lease; None if it uses none, or that is unknown."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            path = line.rstrip("\n").split(maxsplit=5)[-1]
+            if path.endswith("/releaser.lease"):
+                return os.path.realpath(os.path.dirname(path))
+    return None
+
+
+def _pin_of(venv: str) -> str:
+    """Return the text of the start-up module of a release; empty without one."""
+    for directory in os.scandir(os.path.join(venv, "lib")):
+        with contextlib.suppress(OSError):
+            if os.path.exists(os.path.join(place := os.path.join(directory.path, "site-packages"), HOOK)):
+                return read_text(Path(place, MODULE))
+    return ""
+
+
+def _environ_of(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was executed; empty if it has overwritten that with its title."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", encoding="utf-8", errors="replace") as file:
+        pairs = (entry.partition("=") for entry in file.read().split("\0"))
+        return {name: value for name, equals, value in pairs if equals}
+    return {}
+
+
+def _title_of(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""
+
+
+def _name_of(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return ""

@@ -1,0 +1,208 @@
+"""A real gunicorn is exchanged for one on another release while visitors ask: none fails, and exactly one is left."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.serving.restarts.gunicorn import exchange, find_second, heartbeats, release_of
+from tests.e2e.scenes import eventually
+from tests.live.pair import Pair
+
+pytestmark = [pytest.mark.slow, pytest.mark.spawns]
+
+LIMIT = 60.0
+PACKAGES = sysconfig.get_path("purelib")  # of the tests, with their gunicorn
+# It notes each request with the release that answered, and boots slowly or not at all, by a file in the site.
+APP = """
+import json, os, time, early
+fate = json.load(open("fates.json")).get(early.RELEASE, "")
+if fate == "dies":
+    raise RuntimeError("no workers today")
+time.sleep(0.3)
+def application(environ, start_response):
+    with open("answered.log", "a") as file:
+        file.write(early.RELEASE)
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
+    start_response("200 OK", [("Content-Length", "1")])
+    return [early.RELEASE.encode()]
+"""
+WAYS = {
+    "module": [".venv/bin/python", "-m", "gunicorn"],
+    "script": [".venv/bin/gunicorn"],
+}
+KINDS = {
+    "sync": [],
+    "threads": ["--worker-class", "gthread", "--threads", "2"],
+    "preload": ["--preload"],
+}
+
+
+def ask(socket: Path, path: str = "/") -> str:
+    """Ask the site once, on a new connection, as nginx does."""
+    import socket as sockets
+
+    with sockets.socket(sockets.AF_UNIX) as client:
+        client.settimeout(LIMIT)
+        client.connect(str(socket))
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+        answer = b""
+        while chunk := client.recv(4096):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head[8:12] == b" 200", answer
+    return body.decode()
+
+
+class Served:
+    """A gunicorn on release `a`, and visitors."""
+
+    def __init__(self, pair: Pair, first: int) -> None:
+        self.pair, self.first = pair, first
+        self.socket = pair.site / "s"
+        self.answers: list[str] = []
+        self.failures: list[BaseException] = []
+
+    @contextlib.contextmanager
+    def visited(self) -> Iterator[None]:
+        """Let visitors ask all the time, quickly and slowly."""
+        closed = threading.Event()
+
+        def visit(path: str) -> None:
+            while not closed.is_set():
+                try:
+                    self.answers.append(ask(self.socket, path))
+                except BaseException as error:  # noqa: BLE001 - counted
+                    self.failures.append(error)
+                time.sleep(0.002)
+
+        threads = [threading.Thread(target=visit, args=(path,)) for path in ("/", "/", "/slow")]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            closed.set()
+            for thread in threads:
+                thread.join()
+
+    def exchange(self) -> str:
+        """Exchange the gunicorn for one on the release to which the symlink leads."""
+        return exchange(self.first, os.path.realpath(self.pair.link), LIMIT)
+
+    def master(self) -> int:
+        """Return the only gunicorn that is left, once the last workers of the earlier one have ended."""
+        eventually(lambda: len(self.masters()) == 1, "the end of all but one gunicorn")
+        return self.masters()[0]
+
+    def fate(self, **fates: str) -> None:
+        (self.pair.site / "fates.json").write_text(json.dumps(fates), encoding="utf-8")
+
+    def masters(self) -> list[int]:
+        """Return the gunicorns that run on this site, without their workers."""
+        found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if heartbeats(pid)]
+        here = str(self.pair.site)
+        cwd = {pid: os.path.realpath(f"/proc/{pid}/cwd") for pid in found}
+        firsts = [pid for pid in found if cwd[pid] == here and parent(pid) not in found]
+        return [pid for first in firsts for pid in (first, find_second(first)) if pid]
+
+
+def parent(pid: int) -> int:
+    from releaser.releases.leases import parent_of
+
+    return parent_of(pid)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    import sys
+
+    pair = Pair(tmp_path_factory.mktemp("gunicorn"), "{}.{}".format(*sys.version_info))
+    for name in "ab":
+        (pair.packages(name) / "gunicorn.pth").write_text(f"{PACKAGES}\n", encoding="utf-8")
+        script = pair.venv(name) / "bin" / "gunicorn"
+        script.write_text(f"#!{pair.venv(name)}/bin/python\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
+        script.chmod(0o755)
+    (pair.site / "app.py").write_text(APP, encoding="utf-8")
+    return pair
+
+
+@contextlib.contextmanager
+def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
+    """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
+    pair.flip("a")
+    (pair.site / "answered.log").write_text("")
+    output = (pair.site / "gunicorn.log").open("w")
+    (pair.site / "fates.json").write_text("{}")
+    argv = [*words, "--bind", "unix:s", "--workers", "2", "--pid", "g.pid", "app:application"]
+    process = subprocess.Popen(argv, cwd=pair.site, env=pair.env, stdout=output, stderr=output, start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
+    try:
+        served = Served(pair, process.pid)
+        eventually(lambda: heartbeats(process.pid) == [True, True], "the start of two workers")
+        yield served
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        output.close()
+
+
+@pytest.mark.parametrize(("way", "kind"), [("module", "sync"), ("script", "threads"), ("module", "preload")])
+def test_visitors_meet_no_failure_while_gunicorn_is_exchanged_to_and_fro(pair: Pair, way: str, kind: str) -> None:
+    with serving(pair, [*WAYS[way], *KINDS[kind]]) as served:
+        with served.visited():
+            for name in ("b", "a", "b"):
+                pair.flip(name)
+                said = served.exchange()
+                assert "with 2 workers took over" in said
+                master = served.master()
+                assert release_of(master) == str(pair.venv(name))
+                assert ask(served.socket) == name
+                served.first = master
+        assert served.failures == []
+        assert {*served.answers} == {"a", "b"}
+
+
+def test_a_release_whose_workers_do_not_start_gets_no_request(pair: Pair) -> None:
+    with serving(pair, WAYS["module"]) as served:
+        served.fate(b="dies")
+        with served.visited():
+            pair.flip("b")
+            with pytest.raises(ToolError, match="did not start"):
+                served.exchange()
+            eventually(lambda: served.masters() == [served.first], "the end of the workers")
+            served.fate()
+            served.exchange()  # nothing of the failure is left that would keep it from that
+        assert served.failures == []
+        assert "b" in (pair.site / "answered.log").read_text()
+
+
+def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:
+    def cut_off(served: Served) -> int:
+        os.kill(served.first, signal.SIGUSR2)
+        eventually(lambda: find_second(served.first), "a second gunicorn")
+        return find_second(served.first)
+
+    with serving(pair, WAYS["module"]) as served, served.visited():
+        pair.flip("b")
+        second = cut_off(served)
+        pair.flip("a")  # the way back
+        assert f"process {second} " not in served.exchange()
+        served.first = served.master()
+        assert ask(served.socket) == "a"
+        pair.flip("b")
+        eventually(lambda: cut_off(served), "a second gunicorn")
+        second = find_second(served.first)
+        assert served.exchange().startswith(f"process {second} with 2 workers")
+        assert served.master() == second
+        assert served.failures == []
