@@ -143,6 +143,26 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     return tuple(one for pid, one in sorted(found.items()) if parent_of(pid) not in found)
 
 
+# Variables that belong to one process of a server, and not to its site.
+_OF_PROCESS = re.compile(
+    r"GUNICORN_(PID|FD)|LISTEN_\w+|NOTIFY_SOCKET|_RELEASER_\w+|(IN_)?PASSENGER_\w+|UWSGI_\w+|INVOCATION_ID"
+)
+
+
+def environ_of_server(site: Site) -> dict[str, str]:
+    """Return the environment of the running server of a site; empty if none runs, or this user may not read it.
+
+    A unit or a start script may set variables that releaser itself does not have.
+    """
+    for server in find_servers(site.project.checkout, site.project.venv):
+        with contextlib.suppress(OSError):
+            text = read_text(Path(f"/proc/{server.pid}/environ"), errors="replace")
+            pairs = (entry.partition("=") for entry in text.split("\0"))
+            found = {name: value for name, sign, value in pairs if sign and name}
+            return {name: value for name, value in found.items() if not _OF_PROCESS.fullmatch(name)}
+    return {}
+
+
 def describe_servers(site: Site) -> Iterator[str]:
     """Yield the kind and the process of each server of a site."""
     yield from map(str, find_servers(site.project.checkout, site.project.venv))

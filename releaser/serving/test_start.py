@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError, error_line
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
+from releaser.serving.servers import environ_of_server
 from releaser.serving.start_settings import SOCKET, StartSettings
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.frozen import Frozen
@@ -52,7 +53,7 @@ def command_on_socket(site: Site) -> tuple[str, ...]:
 def start_on_socket(site: Site, words: tuple[str, ...], venv: Path) -> Iterator[TestStart]:
     """Start the server of the release in `venv` on a private socket, and check that it answers well.
 
-    It has the environment of the live site, and ends with the block. Raises ToolError, with its output, if the server
+    It has the environment of the running server, and ends with the block. Raises ToolError, with its output, if the server
     ends, does not listen within `restart_timeout`, or answers badly.
     """
     with temporary_directory() as place:
@@ -61,7 +62,7 @@ def start_on_socket(site: Site, words: tuple[str, ...], venv: Path) -> Iterator[
             message = f"{path} is too long for a socket"
             raise ToolError(message, "Set `TMPDIR` to a directory with a shorter path.")
         argv = [word.replace(SOCKET, str(path)) for word in words]
-        env = inside(venv, site.runner.live_environ)
+        env = inside(venv, {**site.runner.live_environ, **environ_of_server(site)})
         began = time.monotonic()
         with site.runner.serving(argv, cwd=site.project.root, env=env) as server:
             try:

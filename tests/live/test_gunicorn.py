@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import sysconfig
 import threading
 import time
@@ -17,6 +18,7 @@ from releaser.errors import ToolError
 from releaser.serving.restarts.gunicorn import exchange, find_second, heartbeats, release_of
 from tests.e2e.scenes import eventually
 from tests.live.pair import Pair
+from tests.support.systemd import running_systemd
 
 pytestmark = [pytest.mark.slow, pytest.mark.spawns]
 
@@ -125,8 +127,6 @@ def parent(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    import sys
-
     pair = Pair(tmp_path_factory.mktemp("gunicorn"), "{}.{}".format(*sys.version_info))
     for name in "ab":
         (pair.packages(name) / "gunicorn.pth").write_text(f"{PACKAGES}\n", encoding="utf-8")
@@ -141,6 +141,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
     pair.flip("a")
+    (pair.site / "g.pid").unlink(missing_ok=True)  # a killed gunicorn stays a zombie in some containers
     (pair.site / "answered.log").write_text("")
     output = (pair.site / "gunicorn.log").open("w")
     (pair.site / "fates.json").write_text("{}")
@@ -206,3 +207,42 @@ def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:
         assert served.exchange().startswith(f"process {second} with 2 workers")
         assert served.master() == second
         assert served.failures == []
+
+
+UNIT = """
+[Service]
+Type=notify
+WorkingDirectory={site}
+Environment=HOME={home}
+ExecStart={link}/bin/python -m gunicorn --bind unix:s --workers 2 app:application
+Restart=on-failure
+"""
+EXCHANGE = """
+import os, sys
+from releaser.serving.restarts.gunicorn import exchange
+print(exchange(int(sys.argv[1]), os.path.realpath(sys.argv[2]), 60.0))
+"""
+
+
+def test_systemd_goes_on_with_the_gunicorn_that_took_over(pair: Pair) -> None:
+    pair.flip("a")
+    (pair.site / "fates.json").write_text("{}")
+    served = Served(pair, 0)
+    with running_systemd() as systemd:
+        systemd.add({"shop.service": UNIT.format(site=pair.site, link=pair.link, home=pair.site)})
+        systemd.run("systemctl", "start", "shop.service")
+
+        def main_process() -> str:
+            return systemd.run("systemctl", "show", "--property=MainPID", "--value", "shop.service").strip()
+
+        with served.visited():
+            for name in ("b", "a"):
+                pair.flip(name)
+                first = main_process()
+                systemd.run(sys.executable, "-c", EXCHANGE, first, pair.link)
+                eventually(lambda first=first: main_process() not in (first, "0"), "another main process")
+                assert (systemd.state("shop.service"), ask(served.socket)) == ("active", name)
+        assert served.failures == []
+        assert systemd.run("systemctl", "show", "--property=NRestarts", "--value", "shop.service").strip() == "0"
+        systemd.run("systemctl", "stop", "shop.service")
+        assert served.masters() == []

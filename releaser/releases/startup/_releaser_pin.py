@@ -251,7 +251,7 @@ def _run_live_gunicorn(real: str) -> None:
 
 
 def _introduce_successor(pid: int) -> None:
-    """Tell systemd that the gunicorn that this process has executed is the main process of the service from now on."""
+    """Name to systemd the gunicorn that this process has executed: it is the main process of the service from now on."""
     if os.getpid() != pid:  # a worker
         return
     for name in filter(str.isdigit, os.listdir("/proc")):
