@@ -24,7 +24,7 @@ from move_rows import Row, cells
 from stage import GIT_CONFIG, DemoError, Stage, say
 from unrest import Tally, Unrest, workers
 from visitors import Address
-from web_server import documented, started, wait_for
+from web_server import GUNICORN_CONF, started, wait_for
 
 if TYPE_CHECKING:
     import argparse
@@ -243,7 +243,7 @@ class Host(Stage):
                 message = f"{self.address.path} is too long for a socket: work in a place with a shorter name"
                 raise DemoError(message)
             self.ask(self.link / "bin/python", "manage.py", "migrate", "--verbosity", "0")
-            conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 4")
+            conf = GUNICORN_CONF.replace("tmp/", "../run/").replace("workers = 2", "workers = 4")
             conf = conf.replace("import time\n", "import threading\nimport time\n").partition("\n\ndef when_ready")[0]
             more = "preload_app = True\nmax_requests = 1000\nmax_requests_jitter = 500\ngraceful_timeout = 60\n"
             (self.server / "gunicorn.conf.py").write_text(conf + WATCHING + more)

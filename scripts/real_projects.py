@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stage import GIT_CONFIG, Stage, expect, say
 from visitors import Address
-from web_server import documented
+from web_server import GUNICORN_CONF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,7 @@ class Site(Stage):
         self._configure(self.site)
         for name in ("run", *(f"{self.project.name}/{name}" for name in self.project.directories)):
             (self.server / name).mkdir(parents=True)
-        conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 5")
+        conf = GUNICORN_CONF.replace("tmp/", "../run/").replace("workers = 2", "workers = 5")
         conf = conf.replace("def when_ready(server):\n", f"def when_ready(server):\n{LOADS_ALL}")
         # Some workers are to live long enough to be killed.
         limits = "preload_app = True\nmax_requests = 1000\nmax_requests_jitter = 500\ngraceful_timeout = 60\n"

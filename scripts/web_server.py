@@ -155,6 +155,38 @@ class Passenger:
         (self.stage.site / "tmp" / "restart.txt").touch()
 
 
+# Updates are compared with this restart of gunicorn: a new one in the same process, on the same sockets.
+GUNICORN_CONF = '''\
+import os
+import signal
+import sys
+import time
+
+bind = "unix:tmp/gunicorn.sock"
+pidfile = "tmp/gunicorn.pid"
+workers = 2
+
+PYTHON = os.path.abspath(".venv/bin/python")
+
+
+def on_reload(server):
+    """Start again in this very process, on the release that is live now; the sockets are handed over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # one that comes too early waits
+    ends_at = time.monotonic() + 1
+    while server.WORKERS and time.monotonic() < ends_at:
+        server.kill_workers(signal.SIGTERM)  # they finish what they have; one that is just starting may miss the first
+        time.sleep(0.05)
+        server.reap_workers()
+    sockets = ",".join(str(listener.fileno()) for listener in server.LISTENERS)
+    environ = {**server.cfg.env_orig, "GUNICORN_FD": sockets, "GUNICORN_PID": str(os.getpid())}
+    os.execve(PYTHON, [PYTHON, "-m", "gunicorn", *sys.argv[1:]], environ)
+
+
+def when_ready(server):
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+'''
+
+
 @dataclass(frozen=True)
 class Gunicorn:
     """gunicorn from the site's own lock, on a unix socket."""
@@ -186,14 +218,14 @@ class Gunicorn:
         """What the documentation says, and a time limit for machines that are busy."""
         return {
             "health_timeout": "60s",
-            "restart": ["sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)"],
+            "restart": "gunicorn",
             "health_check": "http://tea.example.org/health/",
             "health_socket": self.address.path,
         }
 
     def prepare(self) -> None:
-        """Put gunicorn's configuration into the checkout, as it is documented."""
-        (self.stage.site / "gunicorn.conf.py").write_text(documented("python"))
+        """Put a configuration into the checkout with which gunicorn also restarts by itself, on SIGHUP."""
+        (self.stage.site / "gunicorn.conf.py").write_text(GUNICORN_CONF)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import socket
 import struct
 from collections import Counter
@@ -110,10 +109,7 @@ class Server(Frozen):
                     return f'`restart_file = "{file}"` under [tool.releaser]'
                 return "`mkdir tmp` in the project, and `touch-reload = tmp/restart.txt` in the file of uWSGI's options"
             case "gunicorn":
-                pid = self._option("pid", "-p") or "tmp/gunicorn.pid"
-                hup = _setting("sh", "-c", f"kill -HUP $(cat {shlex.quote(pid)})")
-                service = _setting("sudo", "systemctl", "restart", "NAME.service")
-                return f"{service} if systemd starts it; else {hup}, with the `on_reload` of {_GUIDE}"
+                return '`restart = "gunicorn"` under [tool.releaser]'
         return f"{_setting('sudo', 'systemctl', 'restart', 'NAME.service')}, with the service that starts it"
 
     def _option(self, *names: str) -> str:

@@ -53,7 +53,7 @@ def command_on_socket(site: Site) -> tuple[str, ...]:
 def start_on_socket(site: Site, words: tuple[str, ...], venv: Path) -> Iterator[TestStart]:
     """Start the server of the release in `venv` on a private socket, and check that it answers well.
 
-    It has the environment of the running server, and ends with the block. Raises ToolError, with its output, if the server
+    It has the environment of the running server, and ends with the block. Raises ToolError, with its output, if it
     ends, does not listen within `restart_timeout`, or answers badly.
     """
     with temporary_directory() as place:

@@ -224,8 +224,13 @@ def _start() -> "_Pin | None":
 
 
 def _is_second_gunicorn(real: str) -> bool:
-    """True if this is the gunicorn that its parent, on SIGUSR2, has executed from its own release."""
-    return os.environ.get(_GUNICORN) == str(os.getppid()) and (sys.executable or "").startswith(real + "/")
+    """True if this is the gunicorn that its parent, on SIGUSR2, has executed from its own release.
+
+    A module is executed as a script then, which would put the directory of gunicorn into `sys.path`.
+    """
+    if os.environ.get(_GUNICORN) != str(os.getppid()):
+        return False
+    return (sys.executable or "").startswith(real + "/") or "__main__.py" in "".join(_command_line()[1:2])
 
 
 def _run_live_gunicorn(real: str) -> None:
@@ -238,6 +243,8 @@ def _run_live_gunicorn(real: str) -> None:
     while words and not words[-1]:  # after the last NUL of /proc/self/cmdline
         words.pop()
     came_by = os.environ.pop(_REEXECUTED, "").partition(" ")[2].partition(" ")[2].partition(" " + real)[0]
+    if not sys.executable.startswith(real + "/"):
+        came_by = sys.executable
     link = os.path.dirname(os.path.dirname(came_by or words[1]))
     python = os.path.join(link, "bin", "python")
     if not os.path.islink(link) or not os.path.exists(os.path.join(link, LEASE)):
@@ -251,7 +258,7 @@ def _run_live_gunicorn(real: str) -> None:
 
 
 def _introduce_successor(pid: int) -> None:
-    """Name to systemd the gunicorn that this process has executed: it is the main process of the service from now on."""
+    """Name to systemd the gunicorn that this process has executed: the main process of the service from now on."""
     if os.getpid() != pid:  # a worker
         return
     for name in filter(str.isdigit, os.listdir("/proc")):

@@ -17,6 +17,7 @@ from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError
 from releaser.releases.leases import parent_of
 from releaser.releases.startup import HOOK, MODULE
+from releaser.releases.store import store_of
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.files import read_text
 from releaser.system.signals import is_alive
@@ -48,8 +49,9 @@ class Gunicorn(Restart):
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Check that each gunicorn of the site can be exchanged."""
-        for master in find_masters(site):
-            yield from _master_findings(master)
+        if store_of(site).live_id() is not None:  # until `init`, no process can be on a release
+            for master in find_masters(site):
+                yield from _master_findings(master)
 
     def command_on_socket(self, site: Site) -> tuple[str, ...]:
         """Return the command of the running gunicorn, with one worker on the socket; empty if it is unknown."""
@@ -60,6 +62,9 @@ class Gunicorn(Restart):
         masters = find_masters(site)
         if not masters:
             step.skip("no gunicorn of this site runs")
+            return
+        if unpinned := [master for master in masters if release_of(master.pid) is None]:
+            step.skip(f"{unpinned[0]} was started before `releaser init`: restart it once by hand")
             return
         for problem in (one for master in masters for one in _master_findings(master)):
             raise ToolError(problem.message, problem.advice)
@@ -200,11 +205,12 @@ def _end(second: int, first: int, ends_at: float) -> None:
 
 def find_second(first: int) -> int:
     """Return the process id of the gunicorn that another one has executed to take its place; 0 without one."""
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        if parent_of(int(name)) == first and is_alive(int(name)):
-            variables = _environ_of(int(name))
-            if variables.get("GUNICORN_PID") == str(first) or _title_of(int(name)).startswith("gunicorn: master"):
-                return int(name)
+    own = _environ_of(first)
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal() and parent_of(int(name)) == first):
+        variables = _environ_of(pid)
+        is_executed = variables.get("GUNICORN_PID") == str(first) and variables != own  # workers have that of `first`
+        if (is_executed or _title_of(pid).startswith("gunicorn: master")) and is_alive(pid):
+            return pid
     return 0
 
 
