@@ -201,6 +201,7 @@ def run_inside(
         env={**env, **dict(sandbox.variables)},
         timeout=site.settings.test_timeout,
         merge=True,
+        in_background=True,
         sandbox=sandbox if is_there else NO_SANDBOX,
     )
 
@@ -221,7 +222,8 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
         (place / MADE).touch()
         source = os.path.realpath(release.venv)
         cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
-        site.runner.run([cp, "-a", "--reflink=auto", source, venv], cwd=place, timeout=site.settings.uv_timeout)
+        words: list[str | Path] = [cp, "-a", "--reflink=auto", source, venv]
+        site.runner.run(words, cwd=place, timeout=site.settings.uv_timeout, in_background=True)
         _lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
         yield venv
     finally:

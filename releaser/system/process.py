@@ -40,6 +40,7 @@ R = TypeVar("R")
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL; for the last output of an ended program
+NICE = 10  # for builds and tests (nice(2))
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 512 * 1024  # ... and from its end
@@ -240,6 +241,7 @@ class Runner:
         may_leave_service: bool = False,
         daemons: bool = False,
         death_signal: signal.Signals | None = signal.SIGKILL,
+        in_background: bool = False,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         whole: bool = False,
         most: int = LARGEST,
@@ -253,9 +255,9 @@ class Runner:
         program leaves running are ended, and recorded in `ended`; with `daemons`, only those in its process group are
         ended. With `may_leave_service` they are a service, which no run ends. If releaser itself dies, the program gets
         `death_signal`. None makes the start five times as fast, for a query that only reads and answers at once. The
-        program reads `input`. With `whole`, all of its output is kept, up to `most` bytes of each stream. A `umask` of
-        -1 is that of releaser. The program runs in `sandbox`, which no message mentions. `start` starts it in another
-        way, and raises its own errors.
+        program reads `input`. With `in_background`, it leaves the processors to the site. With `whole`, all of its
+        output is kept, up to `most` bytes of each stream. A `umask` of -1 is that of releaser. The program runs in
+        `sandbox`, which no message mentions. `start` starts it in another way, and raises its own errors.
 
         Raises ToolError if the program cannot be started, exceeds the time limit, prints more than `most` with `whole`
         or, with `check`, ends with another status than 0; and SandboxError if the sandbox does not start it, twice.
@@ -293,7 +295,9 @@ class Runner:
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or may_leave_service else subprocess.PIPE,
                         umask=umask,
-                        preexec_fn=_prepare(None if may_leave_service else death_signal, sandbox.begin),
+                        preexec_fn=_prepare(
+                            None if may_leave_service else death_signal, sandbox.begin, in_background=in_background
+                        ),
                     )
                     process = begin()
                     own.add(process.pid)
@@ -526,13 +530,26 @@ class _HeadAndTail:
         return head.decode("utf-8", errors="replace")
 
 
-def _prepare(death_signal: signal.Signals | None, begin: Callable[[], None] | None) -> Callable[[], None] | None:
+def _step_back() -> None:
+    """Lower the priority of this process, also against other sessions, which the kernel groups (sched(7))."""
+    os.nice(NICE)
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/proc/self/autogroup", os.O_WRONLY)
+        os.write(descriptor, b"%d" % NICE)
+        os.close(descriptor)
+
+
+def _prepare(
+    death_signal: signal.Signals | None, begin: Callable[[], None] | None, *, in_background: bool = False
+) -> Callable[[], None] | None:
     """Return the function that runs in the child before exec: it prepares a sandbox, and requests `death_signal`."""
     if death_signal is None:
         return begin
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
+        if in_background:
+            _step_back()
         if begin is not None:
             begin()  # first, as entering a user namespace makes the kernel forget the signal
         prctl(PR_SET_PDEATHSIG, int(death_signal))

@@ -290,7 +290,7 @@ class Uv(Frozen):
                 death_signal = None if is_question else signal.SIGKILL
                 return self.runner.run(
                     argv, cwd=cwd, env=env, timeout=limit, sandbox=sandbox, input=asked, whole=whole,
-                    death_signal=death_signal,
+                    death_signal=death_signal, in_background=True,
                 )  # fmt: skip
         except ToolError as error:
             advice = _CACHE_ADVICE if _is_about_cache(error.output, env) else certificate_advice(error.output)

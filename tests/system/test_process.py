@@ -455,3 +455,11 @@ def test_inside_a_release_everything_leads_to_it_and_what_lies_beside_comes_last
     assert environ["VIRTUAL_ENV"] == "/other"  # the caller's is left as it was
     added = {"PATH": f"{VENV}/bin:{tmp_path}/bin{path}", "PYTHONPATH": packages.format(beside)}
     assert inside(VENV, environ, extra_venv=tmp_path) == {**leading, **added}
+
+
+def test_a_program_in_the_background_leaves_the_processors_to_others(tmp_path: Path) -> None:
+    def niceness(**options: Any) -> int:
+        words = [sys.executable, "-c", "import os; print(os.nice(0))"]
+        return int(Runner(environ=os.environ).run(words, cwd=tmp_path, timeout=60.0, **options).stdout)
+
+    assert niceness(in_background=True) == min(niceness() + 10, 19)

@@ -128,7 +128,7 @@ def exchange(first: int, venv: str, limit: float) -> str:
     """
     ends_at = time.monotonic() + limit
     second = find_second(first)
-    if second and release_of(second) != venv:
+    if second and not _comes_to(venv, second, ends_at):
         _end(second, first, ends_at)
         second = 0
     try:
@@ -147,6 +147,15 @@ def exchange(first: int, venv: str, limit: float) -> str:
         time.sleep(_POLL)
     still = f"; process {first} still answers its last requests" if is_alive(first) else ""
     return f"process {second} with {plural(workers, 'worker')} took over from {first}{still}"
+
+
+def _comes_to(venv: str, second: int, ends_at: float) -> bool:
+    """True if a second gunicorn, which may just be starting, runs on the release in `venv`."""
+    try:
+        _wait_until(lambda: release_of(second) is not None, second, ends_at)
+    except ToolError:
+        return False
+    return release_of(second) == venv
 
 
 def _start_second(first: int, ends_at: float) -> int:
