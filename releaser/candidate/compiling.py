@@ -56,4 +56,5 @@ def compile_modules(
         timeout=site.uv.timeout,
         input=b"\0".join(map(os.fsencode, but)),
         sandbox=sandbox,
+        in_background=True,
     )
