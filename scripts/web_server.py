@@ -326,7 +326,8 @@ def started(words: Sequence[str | Path], stage: Stage, log: Path, *, nice: int =
             print(f"--- {file.name}\n{file.read_text(errors='replace')[-4000:]}", flush=True)
         raise
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # also a server that has taken its place
         try:
             process.wait(SECONDS)
         except subprocess.TimeoutExpired:

@@ -197,6 +197,7 @@ def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:
     with serving(pair, WAYS["module"]) as served, served.visited():
         pair.flip("b")
         second = cut_off(served)
+        eventually(lambda: release_of(second) == str(pair.venv("b")), "a second gunicorn on the new release")
         pair.flip("a")  # the way back
         assert f"process {second} " not in served.exchange()
         served.first = served.master()
