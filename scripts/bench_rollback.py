@@ -83,7 +83,7 @@ def compare_rollbacks(place: Path) -> Part:
         f"{CAP}, a tiny release": lambda: capistrano_rollback(place, None, "a tiny release"),
     }
     for name, peer in peers.items():
-        set_up = attempt(peer, partial(missing.__setitem__, aim_beside(name)))
+        set_up = attempt(peer, notes.append)
         if set_up is not None:
             programs.append(set_up[0])
             versions["Nix" if name == NIX else "Capistrano"] = set_up[1]
@@ -91,9 +91,8 @@ def compare_rollbacks(place: Path) -> Part:
     programs += [in_place.rollback(SYNC, locks, turns=4), symlink_rollback(place, older, newer)]
     figures = measure(programs, TURNS)
     for figure in figures:
-        if figure.name in (NIX, *peers, SYNC):
-            ratio = figures[0].times(figure) if figure.name == NIX else figure.times(figures[0])
-            found[aim_beside(figure.name)] = ratio
+        if figure.name == SYNC:
+            found[f"rollback faster than {SYNC}"] = figure.times(figures[0])
     tables = [Table(title="rollback, 186 MB", figures=figures)]
     sized = attempt(lambda: measure_sizes(site, place), partial(missing.__setitem__, SIZES))
     if sized is not None:
@@ -103,11 +102,6 @@ def compare_rollbacks(place: Path) -> Part:
     return Part(
         title="Rollback", tables=tuple(tables), found=found, missing=missing, notes=tuple(notes), versions=versions
     )
-
-
-def aim_beside(name: str) -> str:
-    """Return the name of the aim that is about a peer."""
-    return f"rollback {'beside' if name == NIX else 'faster than'} {name}"
 
 
 def measure_sizes(site: SampleSite, place: Path) -> tuple[Figure, ...]:
