@@ -114,7 +114,7 @@ def compare_many_sites(place: Path) -> Part:
         QUESTIONS: questions,
         FETCHES: fetched,
     }
-    note = "Memory is the proportional set size (smaps_rollup) of all processes of releaser, without uv, git and tests."
+    note = "Memory is the proportional set size of all processes of releaser (proc(5)), with one site at a time."
     return Part(title="Many sites", tables=tables, found=found, notes=(note,))
 
 
@@ -131,12 +131,16 @@ def make_clones(sites: Sequence[SampleSite]) -> Path:
 
 
 def measure_memory_of_night(sites: Sequence[SampleSite]) -> int:
-    """Return the most bytes that the processes of releaser had during a night, by proportional set size."""
-    words, own, most = update_words(sites, JOBS), os.path.realpath(sys.executable), 0
+    """Return the most bytes that the processes of releaser had during a night, by proportional set size.
+
+    Those that are about to become another program share all their pages, and would be counted while these move.
+    """
+    words, own, most = update_words(sites, 1), os.path.realpath(sys.executable), 0
     with subprocess.Popen(words, cwd="/", env=crowd_environment(sites[0]), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            most = max(most, sum(map(_memory_of, _descendants(process.pid, own))))
+            earlier = {*_descendants(process.pid, own)}
             time.sleep(0.1)
+            most = max(most, sum(map(_memory_of, earlier.intersection(_descendants(process.pid, own)))))
     if process.returncode:
         message = f"{words} ended with status {process.returncode}"
         raise BenchError(message)

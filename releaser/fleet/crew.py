@@ -12,7 +12,6 @@ import gc
 import json
 import logging
 import os
-import pkgutil
 import selectors
 import signal
 import socket
@@ -31,7 +30,7 @@ from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, is_unknown
 from releaser.system import common
 from releaser.system.files import remove_tree
-from releaser.system.own_code import APART, load_all
+from releaser.system.own_code import is_replaced
 from releaser.system.process import PR_SET_PDEATHSIG, Forked, Runner
 from releaser.system.temporary import PREFIX
 from releaser.system.users import close_all_but, run_again_as
@@ -46,8 +45,7 @@ end_quickly(main)
 """
 _BEGINS = 60.0  # seconds in which a forked process must have begun
 _ENDED = 4  # bytes of a process id, and of a status
-# These are imported by the first run that needs them, and all of an update do.
-_LATE = ("dotenv", "encodings.ascii", "encodings.utf_8_sig", "filelock")
+_IMPORTS = "imports"  # the name of what the runs have imported
 
 
 class CrewGoneError(ToolError):
@@ -167,9 +165,9 @@ def become_run() -> None:
     owner, group = map(int, sys.argv[1:3])
     if owner != os.geteuid():
         sys.exit(run_again_as(owner, group, sys.argv[1:], os.environ, code=_CODE))
-    _import_all()
+    import_module("releaser.commands")
     gc.collect()
-    gc.freeze()  # each run shares these objects, and neither looks through nor copies them
+    gc.freeze()
     server = socket.socket(fileno=os.dup(0))
     place = tempfile.mkdtemp(prefix=PREFIX)
     lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
@@ -188,21 +186,32 @@ def end_quickly(main: Callable[[], object]) -> None:
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise
+        _note_imports()
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code or 0)
 
 
-def _import_all() -> None:
-    """Import all that a run may need."""
-    load_all()
-    for name in _LATE:
-        import_module(name)
-    for package in ("bundles", "commands", "pipelines"):
-        for found in pkgutil.walk_packages(import_module(f"releaser.{package}").__path__, f"releaser.{package}."):
-            if found.name not in APART:
-                import_module(found.name)
+def _note_imports() -> None:
+    """Let the crew import what this run has imported, before it forks for the next one."""
+    with common.asking(_IMPORTS) as answer:
+        if answer is not None:
+            known = set[str](json.loads(answer.known or b"[]"))
+            if not known.issuperset(sys.modules):
+                answer.keep(json.dumps(sorted(known.union(sys.modules))).encode())
+
+
+def _import_noted() -> None:
+    """Import what earlier runs have imported, unless releaser was replaced meanwhile: its new code would not fit."""
+    with common.asking(_IMPORTS) as answer:
+        names = set[str](json.loads((answer and answer.known) or b"[]")).difference(sys.modules)
+    if names and not is_replaced():
+        for name in sorted(names):
+            with contextlib.suppress(ImportError):
+                import_module(name)
+        gc.collect()
+        gc.freeze()  # each run shares these objects, and neither looks through nor copies them
 
 
 def _serve(server: socket.socket) -> bool:
@@ -218,6 +227,7 @@ def _serve(server: socket.socket) -> bool:
                     if (received := _receive(server)) is None:
                         return True
                     request, files = received
+                    _import_noted()
                     if not (pid := os.fork()):
                         # Objects that close a descriptor later could close another one by then.
                         for each in (server, *(reply for _, reply in (*running.values(), *ended.values()))):

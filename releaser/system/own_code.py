@@ -21,8 +21,8 @@ _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
     "serving/restarts/load_application.py", "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
-#: These run in separate processes.
-APART = (
+# These run in separate processes.
+_APART = (
     "releaser.tools.attestation_probe",
     "releaser.tools.starter",
     "releaser.tools.starter_s3",
@@ -37,12 +37,17 @@ def text_of(file: str) -> str:
     return read_file(file).decode()
 
 
+def is_replaced() -> bool:
+    """True if another version of releaser is in the place of this one."""
+    return f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode()
+
+
 def load_all() -> None:
     """Import all modules that an update may need. Raises PreflightError if releaser was replaced meanwhile."""
     import importlib  # quick runs need neither
     import pkgutil
 
-    apart = APART if os.isatty(2) else (*APART, _TERMINAL)
+    apart = _APART if os.isatty(2) else (*_APART, _TERMINAL)
     for name in _PACKAGES:
         package = importlib.import_module(f"releaser.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -53,7 +58,7 @@ def load_all() -> None:
     for name in _TEXTS:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
     # After the imports, because an upgrade may have replaced files before or during them.
-    if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
+    if is_replaced():
         refuse(
             "releaser-replaced", "releaser was upgraded during this run", "Run the command again: nothing was changed."
         )
