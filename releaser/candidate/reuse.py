@@ -266,14 +266,25 @@ class Taking:
                     looks.pop(path, None)
         except (_Doubt, OSError) as error:
             logger.info("uv installs %s again: %s", package.info, error)
-            for path in made:
-                with contextlib.suppress(OSError):
-                    os.unlink(f"{self.venv}/{path}")
+            self._remove(package, made)
             return
         self.looks |= looks
         self.hashes |= hashes
         self.compiled |= compiled
         self.count += 1
+
+    def _remove(self, package: Package, made: list[str]) -> None:
+        """Remove the files of a package and their directories: uv takes an empty .dist-info for an installed package.
+
+        Raises OSError.
+        """
+        for path in made:
+            os.unlink(f"{self.venv}/{path}")
+        for directory in dict.fromkeys(Path(path).parent for path in (*made, *package.files)):
+            for place in (directory, *directory.parents[:-1]):
+                with contextlib.suppress(OSError):  # it has files of other packages
+                    (self.venv / place).rmdir()
+                self._directories.discard(f"{self.venv}/{place}")
 
     def _hash_of(self, path: str) -> str:
         hashed = self.recorded.get(path, "")
@@ -442,7 +453,10 @@ class Sharing:
         if not is_same_kind or (old.st_mode | _WRITE) != (new.st_mode | _WRITE):
             message = f"{path} has another owner or other permissions"
             raise _Doubt(message)
-        if self.taken.looks.get(path) != _look(old) and not (is_checkable(hashed) and hash_of(file) == hashed):
+        # A copy has the size and mtime of the original, unless another package replaced it.
+        is_taken = self.taken.looks.get(path) == _look(old) and _look(old)[::2] == _look(new)[::2]
+        files = [file] if is_byte_code(path) else [file, f"{self.venv}/{path}"]  # it may be compiled otherwise
+        if not is_taken and not (is_checkable(hashed) and all(hash_of(one) == hashed for one in files)):
             message = f"{path} is not as it was sealed"
             raise _Doubt(message)
         return old
@@ -454,10 +468,14 @@ class Sharing:
         try:
             if self.links:
                 os.link(old, temporary, follow_symlinks=False)
-                if status.st_mode & _WRITE:
-                    os.chmod(temporary, stat.S_IMODE(status.st_mode) & ~_WRITE)
+                now = os.lstat(temporary)
             else:
-                _clone(old, temporary, status)
+                now = _clone(old, temporary, status)
+            if _look(now)[:3] != _look(status)[:3]:
+                message = f"{path} was replaced meanwhile"
+                raise _Doubt(message)
+            if self.links and status.st_mode & _WRITE:
+                os.chmod(temporary, stat.S_IMODE(status.st_mode) & ~_WRITE)
             os.replace(temporary, new)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -480,12 +498,14 @@ def protect(venv: Path, paths: Iterable[str]) -> None:
                 os.chmod(f"{venv}/{path}", stat.S_IMODE(status.st_mode) & ~_WRITE)
 
 
-def _clone(old: str, new: str, status: os.stat_result) -> None:
+def _clone(old: str, new: str, status: os.stat_result) -> os.stat_result:
+    """Make a copy that shares blocks, with the permissions and times of `status`; return how the original looks."""
     with open(old, "rb", opener=only_files) as source, open(new, "xb") as target:
         fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
         os.fchmod(target.fileno(), stat.S_IMODE(status.st_mode))
         os.fchown(target.fileno(), -1, status.st_gid)
         os.utime(target.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        return os.fstat(source.fileno())
 
 
 def _read_header(file: str) -> bytes:

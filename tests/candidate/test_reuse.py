@@ -158,6 +158,7 @@ def test_a_package_with_one_doubtful_file_is_left_to_uv_wholly(live: Release, tm
     DOUBTS[doubt](live.venv)
     venv = tmp_path / "new"
     taking = take_after(live, venv, sealed, codes)
+    assert list(venv.rglob("*.dist-info")) == [], "uv takes an empty one for an installed package"
     assert files_of(venv) == set()
     assert not taking.looks
     assert taking.count == 0
@@ -198,7 +199,7 @@ def test_a_script_that_still_names_the_live_release_is_left_to_uv(live: Release,
     manifest = a_manifest(fingerprint=seal_files(str(live.directory)), interpreter=vars(live.manifest)["interpreter"])
     again = on_paper(tmp_path / "releases", manifest)
     taking = take(again, tmp_path / "new")
-    assert files_of(tmp_path / "new") == set()
+    assert list((tmp_path / "new").iterdir()) == []
     assert not taking.looks
 
 
@@ -282,6 +283,40 @@ def test_a_file_that_changed_during_the_tests_is_not_shared(live: Release, tmp_p
     share(live, venv, Taken(looks=taking.looks, byte_code=taking.hashes))
     assert shared(live, venv) == {MODULE, CODE, f"{SITE}/{INFO}/METADATA"}
     assert (venv / DATA).read_bytes() == before
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_file_that_another_package_replaced_stays_as_it_was_tested(
+    live: Release, tmp_path: Path, *, takes: bool
+) -> None:
+    venv = tmp_path / "new"
+    if takes:
+        taking = take(live, venv)
+    else:
+        fill(venv)
+        taking = Taking(live=live, venv=venv, sealed=read_sealed(live), recorded={}, byte_code={}, clones=False)
+    put(venv / MODULE, "OTHER = 1\n")
+    share(live, venv, Taken(looks=taking.looks))
+    assert (venv / MODULE).read_text(encoding="utf-8") == "OTHER = 1\n"
+    assert MODULE not in shared(live, venv)
+
+
+def test_a_file_that_a_person_replaces_at_the_seal_is_not_shared(
+    live: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv, link = tmp_path / "new", os.link
+    taking = take(live, venv)
+
+    def edit_before(old: str, new: str, **words: bool) -> None:
+        if old.endswith("data.txt"):
+            put(live.venv / "edited", "edited\n")
+            (live.venv / "edited").replace(old)
+        link(old, new, **words)
+
+    monkeypatch.setattr("releaser.candidate.reuse.os.link", edit_before)
+    share(live, venv, Taken(looks=taking.looks))
+    assert (venv / DATA).read_text(encoding="utf-8") == "data\n"
+    assert (live.venv / DATA).stat().st_mode & stat.S_IWUSR
 
 
 @pytest.mark.parametrize("number", ["EMLINK", "EPERM", "EXDEV"])
