@@ -68,8 +68,10 @@ AIMS = (
     Aim(part="django", what="rollback of a Django site: releaser's own part", limit=0.3, unit="s"),
     Aim(part="django", what="rollbacks that collected static files again", limit=0, unit="of 6"),
     Aim(part="gaps", what="time without a whole `.venv`, 10,000 flips", limit=0, unit="s"),
-    Aim(part="requests", what="slowest request during an update, beside gunicorn's restart", limit=1.5),
-    Aim(part="requests", what="slowest request during an update, beside passenger's restart", limit=1.5),
+    *(
+        Aim(part="requests", what=f"slowest request during an update beside a quiet minute, {kind}", limit=1.2)
+        for kind in ("gunicorn", "passenger")
+    ),
     Aim(part="nothing-newer", what="update, nothing newer: CPU over uv's", limit=0.15, unit="s"),
     Aim(part="nothing-newer", what="update, nothing newer, a real index, beside uv", limit=1.25),
     Aim(part="updates", what="update of 60 packages beside the bare steps of uv", limit=0.8),

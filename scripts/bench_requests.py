@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench_figures import BenchError, Cost, Figure, Part, Table, attempt, duration
 from bench_sandbox import cost
 from bench_updates import open_stage
-from demo_web_server import OLD_GUNICORN, SERVERS, renew, toml
+from demo_web_server import OLD_GUNICORN, SERVERS, toml
 from stage import OLD_VERSIONS, PRICETAG
 from visitors import Crowd
 
 from tests.support.wheels import build_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from stage import Stage
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # As many of the server's own restarts are beside them.
 ACTIONS = ("update", "rollback", "update --force", "rollback", "update --force", "rollback")
+WAYS = ("gunicorn", "passenger")  # each with the restart of scripts/web_server.py
+QUIET, PAUSE = 60.0, 0.004  # seconds: of a quiet minute, and between two requests
 TURNS = 3  # of rollbacks to and fro
 SITES_OWN = ("collectstatic", "restart", "health check")
 # Static files of packages, beside those of the demo's site.
@@ -63,53 +67,60 @@ def open_site(place: Path, kind: str) -> tuple[Stage, WebServer]:
 
 
 def compare_requests(place: Path) -> Part:
-    """Compare the slowest request during updates and rollbacks with that during the server's own restarts."""
+    """Compare the slowest request during updates with those of quiet minutes and of the server's own restarts.
+
+    One visitor asks every few milliseconds.
+    """
     found, missing, notes = dict[str, float](), dict[str, str](), []
-    for kind in ("gunicorn", "passenger"):
-        what = f"slowest request during an update, beside {kind}'s restart"
+    for kind in WAYS:
+        what = f"slowest request during an update beside a quiet minute, {kind}"
         slowest = attempt(partial(find_slowest, place / kind, kind), partial(missing.__setitem__, what))
         if slowest is None:
             continue
-        restarts, updates = slowest
-        found[what] = max(updates) / max(restarts)
+        quiet, restarts, updates = slowest
+        found[what] = max(updates) / max(quiet)
         notes.append(
-            f"{kind}: the slowest request of {len(restarts)} restarts without an update took {duration(max(restarts))}"
-            f" (median {duration(statistics.median(restarts))}); of as many updates and rollbacks"
-            f" {duration(max(updates))}"
-            f" (median {duration(statistics.median(updates))})."
+            f"{kind}: the slowest request of {len(quiet)} quiet minutes took {range_of(quiet)}; of as many updates and"
+            f" rollbacks {range_of(updates)}; of as many restarts of the server's own {range_of(restarts)}."
         )
     return Part(title="Requests", found=found, missing=missing, notes=tuple(notes))
 
 
-def find_slowest(place: Path, kind: str) -> tuple[list[float], list[float]]:
-    """Return the slowest request of each restart, and of each update and rollback; these take turns."""
+def range_of(seconds: list[float]) -> str:
+    """Write the least, the median and the most of some times."""
+    return f"{duration(min(seconds))} to {duration(max(seconds))} (median {duration(statistics.median(seconds))})"
+
+
+def find_slowest(place: Path, kind: str) -> tuple[list[float], list[float], list[float]]:
+    """Return the slowest request of each quiet minute, of each restart, and of each update and rollback, in turns."""
     stage, server = open_site(place, kind)
+    stage.nice = 0
     with server.running():
-        pairs = [(slowest_of_restart(stage, server), slowest_of(stage, server, command)) for command in ACTIONS]
-    restarts, updates = zip(*pairs, strict=True)
-    return list(restarts), list(updates)
+        turns = [
+            (
+                slowest_during(stage, server, lambda: time.sleep(QUIET), renews=False),
+                slowest_during(stage, server, server.restart),
+                slowest_during(stage, server, lambda command=command: stage.ask("releaser", *command.split())),  # type: ignore[misc]
+            )
+            for command in ACTIONS
+        ]
+    quiet, restarts, updates = zip(*turns, strict=True)
+    return list(quiet), list(restarts), list(updates)
 
 
-def slowest_of_restart(stage: Stage, server: WebServer) -> float:
-    """Restart the server while visitors ask; return the seconds of the slowest request."""
-    crowd = Crowd(server.address, stage.link, pages=server.pages)
+def slowest_during(stage: Stage, server: WebServer, act: Callable[[], object], *, renews: bool = True) -> float:
+    """Let something happen while a visitor asks; return the seconds of the slowest request.
+
+    With `renews`, it goes on until new processes have answered.
+    """
+    crowd = Crowd(server.address, stage.link, pages=server.pages, pause=PAUSE)
     with crowd.asking():
         crowd.wait_until_all_answers(lambda _: True, what="answers of two processes")
         old = crowd.tally.processes
         tally = crowd.begin()
-        server.restart()
-        crowd.wait_until_all_answers(lambda answer: answer.process not in old, what="new processes")
-    return tally.slowest
-
-
-def slowest_of(stage: Stage, server: WebServer, command: str) -> float:
-    """Let releaser do something while visitors ask; return the seconds of the slowest request."""
-    crowd = Crowd(server.address, stage.link, pages=server.pages)
-    with crowd.asking():
-        old = renew(server, crowd)
-        tally = crowd.begin()
-        stage.ask("releaser", *command.split())
-        crowd.wait_until_all_answers(lambda answer: answer.process not in old, what="the new release")
+        act()
+        if renews:
+            crowd.wait_until_all_answers(lambda answer: answer.process not in old, what="new processes")
     if tally.failures:
         message = f"{len(tally.failures)} requests failed: {tally.failures[0]}"
         raise BenchError(message)

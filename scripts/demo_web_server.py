@@ -34,6 +34,7 @@ SERVERS: Mapping[str, type[Passenger | Gunicorn | Uwsgi]] = {
     "uwsgi": Uwsgi,
 }
 OLD_GUNICORN = "gunicorn==23.0.0"
+QUIET = 20.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,22 @@ def tell(place: Path, programs: Path, kind: str, *, pin: bool, acts: Sequence[Ac
     stage.ask(stage.link / "bin" / "python", "manage.py", "collectstatic", "--noinput")
     stage.show("releaser init -v")
     with server.running():
+        if pin:
+            compare(stage, server)
         return [play(act, stage, server) for act in acts]
+
+
+def compare(stage: Stage, server: WebServer) -> None:
+    """Say how long the slowest request takes while nothing happens, and while the server restarts without releaser."""
+    crowd = Crowd(server.address, stage.link, pages=server.pages)
+    with crowd.asking():
+        crowd.wait_until_all_answers(lambda _: True, what="answers of two processes")
+        quiet = crowd.begin()
+        time.sleep(QUIET)
+        restart = crowd.begin()
+        renew(server, crowd)
+    say(f"\nThe slowest request of {QUIET:g} quiet seconds took {quiet.slowest:.2f} s; of a restart by the server")
+    say(f"{restart.slowest:.2f} s, and {len(restart.failures)} of {restart.requests} requests failed.")
 
 
 def toml(settings: Mapping[str, object]) -> str:

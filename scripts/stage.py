@@ -51,6 +51,7 @@ class Stage:
 
     def __init__(self, place: Path, environ: Mapping[str, str], *, programs: Path, name: str = "teashop") -> None:
         self.server = place / "server"
+        self.nice = 10  # of its web server, as visitors without a pause take all that there is
         self.site = self.server / name
         self.remote = place / "remote.git"
         self.wheels = self.server / "wheels"

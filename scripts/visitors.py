@@ -105,10 +105,12 @@ class Crowd:
     """Visitors of a site, each with a connection of its own that is kept alive while the server keeps it.
 
     They ask for a package that is imported late from the moment on when `link` leads elsewhere: a page that nobody has
-    opened before.
+    opened before. With a `pause`, in seconds, there is one visitor, who has the priority of others and asks for nothing
+    late.
     """
 
-    def __init__(self, address: Address, link: Path, *, pages: Sequence[str]) -> None:
+    def __init__(self, address: Address, link: Path, *, pages: Sequence[str], pause: float = 0.0) -> None:
+        self._pause = pause
         self.tally = Tally()
         self._pages = pages
         self._address = address
@@ -122,7 +124,7 @@ class Crowd:
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
         """Let them ask during the block."""
-        threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(VISITORS)]
+        threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(1 if self._pause else VISITORS)]
         for thread in threads:
             thread.start()
         try:
@@ -154,7 +156,8 @@ class Crowd:
             time.sleep(0.02)
 
     def _visit(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        if not self._pause:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         connection = self._address.connection()
         rounds = 0
         while not self._closed.is_set():
@@ -173,6 +176,7 @@ class Crowd:
                 connection.close()
                 failure = f"{path}: {error!r}"
             self._note(failure, answer, seconds=time.monotonic() - began)
+            time.sleep(self._pause)
         connection.close()
 
     def _page(self, rounds: int) -> str:
@@ -180,7 +184,7 @@ class Crowd:
             return self._pages[rounds // 20 % len(self._pages)]
         if not self._flipped.is_set() and os.readlink(self._link) != self._target:
             self._flipped.set()
-        return "/versions/?late" if self._flipped.is_set() else "/versions/"
+        return "/versions/?late" if self._flipped.is_set() and not self._pause else "/versions/"
 
     def _note(self, failure: str, answer: Answer | None, *, seconds: float) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stage import DemoError
-from visitors import NICE, Address
+from visitors import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -311,11 +311,12 @@ def documented(language: str, beginning: str = "") -> str:
 
 
 @contextlib.contextmanager
-def started(words: Sequence[str | Path], stage: Stage, log: Path, *, nice: int = NICE) -> Iterator[None]:
+def started(words: Sequence[str | Path], stage: Stage, log: Path, *, nice: int | None = None) -> Iterator[None]:
     """Run a server in a session of its own, and end it in good order."""
     with log.open("w") as output:
+        priority = str(stage.nice if nice is None else nice)
         process = subprocess.Popen(
-            ["nice", "-n", str(nice), *words], cwd=stage.site, env=stage.env, stdin=subprocess.DEVNULL,
+            ["nice", "-n", priority, *words], cwd=stage.site, env=stage.env, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
