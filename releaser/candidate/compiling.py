@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.system.process import Sandbox
 
-# Skips the modules that its input names, relative to the venv, and modules that do not compile.
+# Skips the modules that its input names, relative to the venv, unless they have no byte code, as uv has installed them
+# again; and modules that do not compile.
 _COMPILING = """
-import compileall, os, py_compile, sys
+import compileall, importlib.util, os, py_compile, sys
 mode, venv = py_compile.PycInvalidationMode.TIMESTAMP, sys.argv[1]
 done = {os.path.join(venv, os.fsdecode(one)) for one in sys.stdin.buffer.read().split(b"\\0")}
 tops = os.walk(os.path.join(venv, "lib"))
 files = [os.path.join(top, one) for top, _, names in tops for one in names if one.endswith(".py")]
-files = [file for file in files if file not in done]
+files = [file for file in files if file not in done or not os.path.exists(importlib.util.cache_from_source(file))]
 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 jobs, shares, children = max(1, min(cores, 8, len(files) // 200)), [0], 0
 for one in range(1, jobs):
