@@ -84,8 +84,8 @@ def _restore(site: Site, log: RunLog, release: Release, damage: Damage, *, fetch
     if not wanted:
         return False
     names = first_few((path.rpartition(_PACKAGES)[2] for path in wanted), 3)
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="releaser-") as place:
             found = _find(store_of(site).all(), wanted)
             if fetches and wanted.keys() - found.keys():
                 found |= _fetch(site, release, wanted.keys() - found.keys(), Path(place), wanted)
@@ -98,8 +98,8 @@ def _restore(site: Site, log: RunLog, release: Release, damage: Damage, *, fetch
                 log.note_repair(message, f"The changed files are in {release.directory / KEPT}.")
                 return whole
             reason = f"no copy of {first_few((path.rpartition(_PACKAGES)[2] for path in missing), 3)} was found"
-        except (ReleaserError, OSError, ValueError) as error:
-            reason = error.message if isinstance(error, ReleaserError) else str(error)
+    except (ReleaserError, OSError, ValueError) as error:
+        reason = error.message if isinstance(error, ReleaserError) else str(error)
     message = f"{names} of {release.id} cannot be restored: {reason}"
     log.note(Finding("release-damaged", message, "The rollback goes to another release, if any."))
     return False

@@ -272,11 +272,30 @@ def _find_shared(release: Release, existing: Mapping[str, os.stat_result]) -> It
 
     Releases share equal files, always under the same path.
     """
+    found = _count_other_names(release, existing)
+    if found:  # a release may have been deleted since the files were listed
+        found = _count_other_names(release, _look_again(release, found))
+    for path, outside in sorted(found.items()):
+        names = "another name" if outside == 1 else f"{outside} other names"
+        message = f"it has {names} outside of the releases: a change there changes this file, too"
+        yield Defect(kind="shared", path=path, message=message)
+
+
+def _look_again(release: Release, paths: Iterable[str]) -> dict[str, os.stat_result]:
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found[path] = os.lstat(release.venv / path)
+    return found
+
+
+def _count_other_names(release: Release, existing: Mapping[str, os.stat_result]) -> dict[str, int]:
+    """Return the files that have names outside the releases, and how many."""
     with_links = {path: status for path, status in existing.items() if status.st_nlink > 1}
     within = collections.Counter((status.st_dev, status.st_ino) for status in with_links.values())
-    store = release.directory.parent
+    store, found = release.directory.parent, {}
     venvs = [f"{store}/{name}/venv" for name in os.listdir(store) if name != release.id] if with_links else []
-    for path, status in sorted(with_links.items()):
+    for path, status in with_links.items():
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
         for other in venvs if stat.S_ISREG(status.st_mode) else ():
             if outside <= 0:
@@ -284,9 +303,8 @@ def _find_shared(release: Release, existing: Mapping[str, os.stat_result]) -> It
             with contextlib.suppress(OSError):
                 outside -= os.path.samestat(os.lstat(f"{other}/{path}"), status)
         if outside > 0 and stat.S_ISREG(status.st_mode):
-            names = "another name" if outside == 1 else f"{outside} other names"
-            message = f"it has {names} outside of the releases: a change there changes this file, too"
-            yield Defect(kind="shared", path=path, message=message)
+            found[path] = outside
+    return found
 
 
 def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Defect]:

@@ -17,7 +17,7 @@ def test_it_compiles_what_has_no_byte_code_and_skips_what_does_not_compile(tmp_p
     (lib / "broken.py").write_text("print 1", encoding="utf-8")
     py_compile.compile(str(lib / "taken.py"), doraise=True)
     before = Path(cache_from_source(str(lib / "taken.py"))).stat()
-    words = [sys.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILING, tmp_path]
+    words: list[str | Path] = [sys.executable, "-I", "-S", "-W", "ignore", "-c", _COMPILING, tmp_path]
     subprocess.run(words, input=b"lib/taken.py\0lib/installed_again.py", check=True)
     compiled = {file.name.partition(".")[0] for file in lib.rglob("*.pyc")}
     assert compiled == {"taken", "new", "installed_again"}

@@ -1,0 +1,39 @@
+"""What prevents the restoration of a file does not end the run."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from releaser.candidate.restore import _restore
+from releaser.errors import Finding
+from releaser.releases.contents import hash_of
+from releaser.releases.integrity import Damage, Defect, Drift
+from tests.releases.makers import a_manifest, on_paper
+
+SITE = "lib/python3.11/site-packages"
+MODULE, RECORD = f"{SITE}/alpha.py", f"{SITE}/alpha-1.0.dist-info/RECORD"
+
+
+def test_without_room_for_temporary_files_the_rollback_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    venv = tmp_path / a_manifest().id / "venv"
+    (venv / RECORD).parent.mkdir(parents=True)
+    (venv / MODULE).write_text("A = 1\n", encoding="utf-8")
+    (tmp_path / "shared.py").hardlink_to(venv / MODULE)
+    (venv / RECORD).write_text(f"alpha.py,{hash_of(str(venv / MODULE))},6\n", encoding="utf-8")
+    changed = Defect(kind="changed", path=MODULE, message="it differs")
+    damage = Damage(kind="files", reason="", drift=Drift(files=(changed,)))
+    release = on_paper(tmp_path, a_manifest())
+    noted: list[Finding] = []
+    nothing: Any = SimpleNamespace(note=noted.append)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    assert not _restore(nothing, nothing, release, damage, fetches=True)
+    assert "alpha.py of" in str(noted)
+    assert "No space left" in str(noted)
