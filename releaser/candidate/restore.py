@@ -154,6 +154,10 @@ def _replace(release: Release, path: str, source: Path) -> None:
 
     target, kept = release.venv / path, release.directory / KEPT / path
     kept.parent.mkdir(parents=True, exist_ok=True)
+    earlier = 0
+    while kept.exists() and not kept.samefile(target):  # it keeps an earlier change
+        earlier += 1
+        kept = kept.with_name(f"{target.name}.{earlier}")
     with contextlib.suppress(FileExistsError):
         os.link(target, kept)
     mode = stat.S_IMODE(target.lstat().st_mode) | stat.S_IWUSR

@@ -540,7 +540,8 @@ def make_independent(venv: Path) -> None:
             status = os.lstat(file)
             if not stat.S_ISREG(status.st_mode) or status.st_mode & stat.S_IWUSR:
                 continue
-            if status.st_nlink > 1:
-                shutil.copy2(file, f"{file}{_TEMPORARY}")
-                os.replace(f"{file}{_TEMPORARY}", file)
-            os.chmod(file, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
+            with contextlib.suppress(PermissionError):  # it belongs to another user, so no release shares it
+                if status.st_nlink > 1:
+                    shutil.copy2(file, f"{file}{_TEMPORARY}")
+                    os.replace(f"{file}{_TEMPORARY}", file)
+                os.chmod(file, stat.S_IMODE(status.st_mode) | stat.S_IWUSR)

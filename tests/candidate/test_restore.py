@@ -1,4 +1,4 @@
-"""What prevents the restoration of a file does not end the run."""
+"""Restoring keeps each change, and does not end a run if it fails."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from releaser.candidate.restore import _restore
+from releaser.candidate.restore import KEPT, _replace, _restore
 from releaser.errors import Finding
-from releaser.releases.contents import hash_of
+from releaser.releases.contents import hash_of, seal_files
 from releaser.releases.integrity import Damage, Defect, Drift
 from tests.releases.makers import a_manifest, on_paper
 
@@ -37,3 +37,20 @@ def test_without_room_for_temporary_files_the_rollback_goes_on(tmp_path: Path, m
     assert not _restore(nothing, nothing, release, damage, fetches=True)
     assert "alpha.py of" in str(noted)
     assert "No space left" in str(noted)
+
+
+def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:
+    directory = tmp_path / a_manifest().id
+    module = directory / "venv" / MODULE
+    (directory / "venv" / RECORD).parent.mkdir(parents=True)
+    (directory / "venv" / RECORD).write_text("alpha.py,,\n", encoding="utf-8")
+    module.write_text("A = 1\n", encoding="utf-8")
+    (tmp_path / "whole.py").write_text("A = 1\n", encoding="utf-8")
+    release = on_paper(tmp_path, a_manifest(fingerprint=seal_files(str(directory))))
+    before = module.stat().st_mtime_ns
+    for number in (2, 3):
+        module.write_text(f"A = {number}\n", encoding="utf-8")
+        _replace(release, MODULE, tmp_path / "whole.py")
+        assert (module.read_text(encoding="utf-8"), module.stat().st_mtime_ns) == ("A = 1\n", before)
+    kept = sorted(file.read_text(encoding="utf-8") for file in (directory / KEPT).rglob("alpha.py*"))
+    assert kept == ["A = 2\n", "A = 3\n"]

@@ -345,6 +345,25 @@ def test_a_venv_that_stays_without_releaser_shares_nothing(live: Release, tmp_pa
     assert (venv / MODULE).stat().st_mtime_ns == (live.venv / MODULE).stat().st_mtime_ns
 
 
+def test_an_adopted_venv_may_have_read_only_files_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "foreign.py")
+    put(tmp_path / "own.py")
+    change = os.chmod
+
+    def refuse(path: str, mode: int) -> None:
+        if "foreign" in path:
+            raise PermissionError(errno.EPERM, "no", path)
+        change(path, mode)
+
+    for file in tmp_path.iterdir():
+        file.chmod(0o444)
+    monkeypatch.setattr("releaser.candidate.reuse.os.chmod", refuse)
+    make_independent(tmp_path)
+    assert (tmp_path / "own.py").stat().st_mode & stat.S_IWUSR
+
+
 # Byte code that was compiled at another path
 
 
