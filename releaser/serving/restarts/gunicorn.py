@@ -39,6 +39,7 @@ _SUPERVISORS = ("supervisord", "circusd", "runsv", "s6-supervise", "PM2")
 _BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that restarts it."
 # Options that a second instance on a socket must not have, and how many words each takes.
 _OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
+_ON_SOCKET = ("--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid")
 _END = 35.0  # seconds for the last requests of a gunicorn that ends; its own limit is 30 by default
 
 
@@ -93,10 +94,12 @@ def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
         count = 1 if equals else _OPTIONS.get(option, 0)
         if option in _OPTIONS:
             del words[:count]
+        elif option[:2] in _OPTIONS and not option.startswith("--"):  # as `-w4`
+            del words[0]
         else:
             kept.append(words.pop(0))
     python = str(site.project.venv / "bin" / "python")
-    return python, "-m", "gunicorn", *kept, "--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid"
+    return python, "-m", "gunicorn.app.wsgiapp", *kept, *_ON_SOCKET  # before 20.1, gunicorn is no module to execute
 
 
 def _master_findings(master: Server) -> Iterator[Finding]:
