@@ -35,7 +35,7 @@ REAL_CHANGE = 0.35
 DISKS = {
     "ext4": ("ext4", ("-F",), "always"),
     "XFS without reflinks": ("xfs", ("-m", "reflink=0"), "always"),
-    "XFS with reflinks": ("xfs", ("-m", "reflink=1"), "auto"),
+    "XFS with reflinks": ("xfs", ("-m", "reflink=1"), "always"),
 }
 CANDIDATES = tuple(f"p{number:02}" for number in range(1, 23))
 CULPRITS = ("p05", "p16")

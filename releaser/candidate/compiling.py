@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from releaser.releases.contents import list_below
 from releaser.releases.venv import executable_of
 from releaser.system.process import NO_SANDBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
     from pathlib import Path
 
     from releaser.site.site import Site
     from releaser.system.process import Sandbox
 
-# Skips the modules that its input names, relative to the venv, unless they have no byte code, as uv has installed them
-# again; and modules that do not compile.
+# Compiles the modules that its input names, relative to the venv; all of them without any. Skips those that do not.
 _COMPILING = """
-import compileall, importlib.util, os, py_compile, sys
+import compileall, os, py_compile, sys
 mode, venv = py_compile.PycInvalidationMode.TIMESTAMP, sys.argv[1]
-done = {os.path.join(venv, os.fsdecode(one)) for one in sys.stdin.buffer.read().split(b"\\0")}
-tops = os.walk(os.path.join(venv, "lib"))
-files = [os.path.join(top, one) for top, _, names in tops for one in names if one.endswith(".py")]
-files = [file for file in files if file not in done or not os.path.exists(importlib.util.cache_from_source(file))]
+files = [os.path.join(venv, os.fsdecode(one)) for one in sys.stdin.buffer.read().split(b"\\0") if one]
+if not files:
+    tops = os.walk(os.path.join(venv, "lib"))
+    files = [os.path.join(top, one) for top, _, names in tops for one in names if one.endswith(".py")]
 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 jobs, shares, children = max(1, min(cores, 8, len(files) // 200)), [0], 0
 for one in range(1, jobs):
@@ -44,18 +44,29 @@ sys.exit(any([os.wait()[1] for _ in range(children)]))
 
 
 def compile_modules(
-    site: Site, venv: Path, sandbox: Sandbox = NO_SANDBOX, *, python: Path, but: Iterable[str] = ()
+    site: Site, venv: Path, sandbox: Sandbox = NO_SANDBOX, *, python: Path, but: Collection[str] = ()
 ) -> None:
     """Compile the modules of a venv with the interpreter `python`, but for those that are compiled already.
 
     Raises ToolError.
     """
+    others = _list_modules(str(venv), but) if but else []
+    if but and not others:
+        return
     site.runner.run(
         [executable_of(python), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv],
         cwd=site.project.root,
         env={**site.runner.neutral, **dict(sandbox.variables)},
         timeout=site.uv.timeout,
-        input=b"\0".join(map(os.fsencode, but)),
+        input=b"\0".join(map(os.fsencode, others)),
         sandbox=sandbox,
         in_background=True,
     )
+
+
+def _list_modules(venv: str, but: Collection[str]) -> list[str]:
+    """Return the modules that are not in `but`, or have no byte code, as uv has installed them again."""
+    found = list_below(venv, "lib")
+    codes = (path.rpartition("/__pycache__/") for path in found if path.endswith(".pyc"))
+    compiled = {f"{directory}/{name.partition('.')[0]}.py" for directory, _, name in codes}
+    return [path for path in found if path.endswith(".py") and not (path in but and path in compiled)]

@@ -70,7 +70,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode)
     mark_tried(site)
-    installed = [path for path in list_below(str(venv), "lib") if path.endswith(".py")] if compiled else []
+    installed = {path for path in list_below(str(venv), "lib") if path.endswith(".py")} if compiled else set()
 
     def build() -> None:
         with confinement().inside(site, venv, what="own builds") as sandbox:

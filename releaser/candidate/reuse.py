@@ -17,9 +17,10 @@ import hashlib
 import logging
 import os
 import stat
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ RECORD = "reuse.json"  # in a release
 _CHUNK = 1 << 20  # bytes
 _WRITE = 0o222
 #: Why one file cannot be linked: too many links, another owner, no such file, and the like. Its copy stays.
-_NO_LINK = (errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOENT, errno.EOPNOTSUPP)
+_NO_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOENT, errno.EOPNOTSUPP)
 _TEMPORARY = ".releaser-shared"
 _HEADER = 16  # bytes: magic number, flags, and mtime and size of the source (PEP 552)
 
@@ -111,9 +112,9 @@ class FromLive(Reuse):
             live=live, venv=venv, sealed=sealed, byte_code=reusable.byte_code, clones=can_clone(venv),
             recorded=_hashes(rows),
         )  # fmt: skip
-        for package in packages:
-            taking.take(package)
-        logger.info("%d of %d packages come from %s", taking.count, len(packages), live.id)
+        with _pool() as pool:  # most of the time passes in the kernel
+            count = sum(pool.map(taking.take, packages))
+        logger.info("%d of %d packages come from %s", count, len(packages), live.id)
         return Taken(looks=taking.looks, byte_code=taking.hashes, compiled=frozenset(taking.compiled))
 
     def share(self, site: Site, live: Release | None, directory: Path, taken: Taken) -> None:
@@ -134,6 +135,11 @@ class FromLive(Reuse):
         if links:
             protect(venv, [*list_sharable(rows), *byte_code])
         write_state(directory / RECORD, Reusable(built=built, byte_code=byte_code))
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Return threads that work on files."""
+    return ThreadPoolExecutor(min(4, os.cpu_count() or 1))
 
 
 def read_reusable(directory: Path) -> Reusable | None:
@@ -237,15 +243,14 @@ class Taking:
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     compiled: set[str] = field(default_factory=set)
-    count: int = 0
     _directories: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         interpreter = VenvFacts.of(self.live.manifest).interpreter
         self.tag = cache_tag(interpreter.version) if interpreter is not None else ""
 
-    def take(self, package: Package) -> None:
-        """Take a package; or nothing of it, if a file is not as at the seal."""
+    def take(self, package: Package) -> bool:
+        """Take a package; or nothing of it, and return False, if a file is not as at the seal."""
         made = list[str]()
         looks, hashes, compiled = dict[str, tuple[int, ...]](), dict[str, str](), set[str]()
         inside = f"{package.info}/"
@@ -254,10 +259,9 @@ class Taking:
             for path in sorted(package.files, key=lambda one: inside in one):
                 looks[path] = self._copy(path, self._hash_of(path), made, seen=package.files[path])
                 if path.endswith(".py") and (compiled_path := byte_code_of(path, self.tag)) in self.byte_code:
-                    with contextlib.suppress(_Doubt, OSError):
-                        hashed = self.byte_code[compiled_path]
-                        looks[compiled_path] = self._copy(compiled_path, hashed, made, source=looks[path])
-                        hashes[compiled_path] = hashed
+                    hashed = self.byte_code[compiled_path]
+                    if found := self._copy_if_fit(compiled_path, hashed, made, source=looks[path]):
+                        looks[compiled_path], hashes[compiled_path] = found, hashed
                         compiled.add(path)
             rewritten = [path for path in package.files if not _is_module_path(path)]
             if rewritten:
@@ -267,11 +271,24 @@ class Taking:
         except (_Doubt, OSError) as error:
             logger.info("uv installs %s again: %s", package.info, error)
             self._remove(package, made)
-            return
-        self.looks |= looks
-        self.hashes |= hashes
-        self.compiled |= compiled
-        self.count += 1
+            return False
+        self.looks.update(looks)
+        self.hashes.update(hashes)
+        self.compiled.update(compiled)
+        return True
+
+    def _copy_if_fit(
+        self, path: str, hashed: str, made: list[str], *, source: tuple[int, ...]
+    ) -> tuple[int, ...] | None:
+        """Copy byte code, if it is as at the seal and fits its source; else leave none, so that it is compiled."""
+        known = len(made)
+        try:
+            return self._copy(path, hashed, made, source=source)
+        except (_Doubt, OSError):
+            for created in made[known:]:
+                os.unlink(f"{self.venv}/{created}")
+            del made[known:]
+            return None
 
     def _remove(self, package: Package, made: list[str]) -> None:
         """Remove the files of a package and their directories: uv takes an empty .dist-info for an installed package.
@@ -299,44 +316,35 @@ class Taking:
     ) -> tuple[int, ...]:
         """Copy a file, if it has a hash and looks as at the seal; byte code, if it fits its source.
 
-        Return how it looks. Raises _Doubt and OSError.
+        Return how it looks. The caller deletes what was `made` after an error. Raises _Doubt and OSError.
         """
-        old = os.open(f"{self.live.place}/venv/{path}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        old = os.open(f"{self.live.place}/venv/{path}", _READ)
         try:
             status = os.fstat(old)
-            mode = status.st_mode
+            mode, target = status.st_mode, f"{self.venv}/{path}"
             if not stat.S_ISREG(mode) or (seen and seen != f"{status.st_size} {status.st_mtime_ns} {mode & 0o555:o}"):
-                message = f"{path} is not as it was sealed"
-                raise _Doubt(message)
-            target = f"{self.venv}/{path}"
+                raise _Doubt(path)
             self._make_directory(os.path.dirname(target))
-            new = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            new = os.open(target, _NEW, mode & 0o777 | stat.S_IWUSR)  # the umask does not matter: `contents.share`
             made.append(path)
             try:
                 algorithm, _, expected = hashed.partition("=")
-                found, is_first = hashlib.new(algorithm), True
-                while chunk := os.read(old, _CHUNK):
-                    if is_first and source and not _fits(chunk, source):
-                        message = f"{path} does not fit its source"
-                        raise _Doubt(message)
-                    is_first = False
+                found, left = hashlib.new(algorithm), status.st_size
+                while left > 0 and (chunk := os.read(old, _CHUNK)):
+                    if source and not _fits(chunk, source):
+                        raise _Doubt(path)
+                    source = ()
+                    left -= len(chunk)
                     found.update(chunk)
                     if not self.clones:
                         _write(new, chunk)
-                if urlsafe_b64encode(found.digest()).rstrip(b"=") != expected.rstrip("=").encode():
-                    message = f"{path} has other contents"
-                    raise _Doubt(message)
+                if left or b2a_base64(found.digest(), newline=False).translate(_URL_SAFE, b"=") != expected.encode():
+                    raise _Doubt(path)
                 if self.clones:
                     fcntl.ioctl(new, FICLONE, old)
-                os.fchmod(new, stat.S_IMODE(mode) | stat.S_IWUSR)
                 os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
             finally:
                 os.close(new)
-        except BaseException:
-            if made and made[-1] == path:
-                made.pop()
-                os.unlink(f"{self.venv}/{path}")
-            raise
         finally:
             os.close(old)
         return _look(status)
@@ -356,6 +364,11 @@ class Taking:
                 if self.live.id.encode() in file.read():
                     message = f"{script} names the live release"
                     raise _Doubt(message)
+
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -414,17 +427,25 @@ class Sharing:
         now = _hashes(self.rows)
         interpreter = VenvFacts.of(self.live.manifest).interpreter
         tag = cache_tag(interpreter.version) if interpreter is not None else ""
-        for path in self._list_equal(now):
-            try:
-                self._place_with_byte_code(path, now.get(path, ""), byte_code_of(path, tag))
-            except _Doubt as error:
-                logger.debug("not shared: %s", error)
-            except OSError as error:
-                if error.errno == errno.EXDEV:
-                    break
-                if error.errno not in _NO_LINK:
-                    raise
+        paths, jobs = self._list_equal(now), os.cpu_count() or 1
+
+        def place(number: int) -> None:
+            for path in paths[number::jobs]:
+                self._place_if_possible(path, now.get(path, ""), byte_code_of(path, tag))
+
+        with _pool() as pool:
+            for _ in pool.map(place, range(jobs)):
+                pass
         return self._found
+
+    def _place_if_possible(self, path: str, hashed: str, compiled: str) -> None:
+        try:
+            self._place_with_byte_code(path, hashed, compiled)
+        except _Doubt as error:
+            logger.debug("not shared: %s", error)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
 
     def _list_equal(self, now: Mapping[str, str]) -> list[str]:
         """Return the files that both have, by the hashes `now`; without hard links, those that were not taken."""
@@ -434,11 +455,13 @@ class Sharing:
 
     def _place_with_byte_code(self, path: str, hashed: str, compiled: str) -> None:
         """Replace a file, and its byte code if it has any: byte code has the mtime of its source."""
-        if not path.endswith(".py") or not os.path.exists(f"{self.venv}/{compiled}"):
+        has_code = path in self.taken.compiled or (path.endswith(".py") and os.path.exists(f"{self.venv}/{compiled}"))
+        if not has_code:
             self._place(path, self._check(path, hashed))
         elif code_hash := self.reusable.byte_code.get(compiled, ""):
             source, code = self._check(path, hashed), self._check(compiled, code_hash)
-            if _fits(_read_header(f"{self.live.place}/venv/{compiled}"), _look(source)):
+            is_known = path in self.taken.compiled
+            if is_known or _fits(_read_header(f"{self.live.place}/venv/{compiled}"), _look(source)):
                 self._place(path, source)
                 self._place(compiled, code)
                 self._found[compiled] = code_hash
@@ -464,7 +487,7 @@ class Sharing:
     def _place(self, path: str, status: os.stat_result) -> None:
         """Put a file of the release, or a copy that shares its blocks, in the place of one of the venv."""
         old, new = f"{self.live.place}/venv/{path}", f"{self.venv}/{path}"
-        temporary = os.path.join(os.path.dirname(new), _TEMPORARY)
+        temporary = os.path.join(os.path.dirname(new), f"{_TEMPORARY}.{status.st_ino}")
         try:
             if self.links:
                 os.link(old, temporary, follow_symlinks=False)

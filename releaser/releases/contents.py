@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import itertools
 import os
 import stat
 from collections import Counter
@@ -51,6 +52,19 @@ def _walk(directory: Path | str) -> Iterator[str]:
     yield str(directory)
     for place, directories, files in os.walk(directory):
         yield from (os.path.join(place, name) for name in directories + files)
+
+
+def _look_below(directory: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each file and directory below, with its `os.lstat`; skip those that disappear, or may not be read."""
+    left = [directory]
+    while left:
+        with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    yield entry.path, status
+                    if stat.S_ISDIR(status.st_mode):
+                        left.append(entry.path)
 
 
 def wanted_mode(mode: int, *, others: bool, writable: bool = False) -> int:
@@ -110,9 +124,8 @@ def measure(*directories: Path) -> DiskUsage:
     names: Counter[tuple[int, int]] = Counter()
     venvs = (directory / "venv" for directory in directories)
     for place in (*map(str, directories), *(os.path.realpath(venv) for venv in venvs if venv.is_symlink())):
-        for path in _walk(place):
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
+        with contextlib.suppress(OSError):
+            for status in itertools.chain([os.lstat(place)], (status for _, status in _look_below(place))):
                 inode = status.st_dev, status.st_ino
                 found[inode] = status
                 names[inode] += 1
@@ -259,13 +272,9 @@ def list_below(venv: str, *places: str) -> dict[str, os.stat_result]:
 
     Files that disappear meanwhile, and directories that may not be read, are skipped.
     """
-    found: dict[str, os.stat_result] = {}
-    for path in (path for place in places for path in _walk(os.path.join(venv, place, ""))):
-        with contextlib.suppress(OSError):
-            status = os.lstat(path)
-            if not stat.S_ISDIR(status.st_mode):
-                found[path.removeprefix(f"{venv}/")] = status
-    return found
+    start, is_directory = len(venv) + 1, stat.S_ISDIR
+    below = (found for place in places for found in _look_below(os.path.join(venv, place, "")))
+    return {path[start:]: status for path, status in below if not is_directory(status.st_mode)}
 
 
 def list_site_packages(venv: str) -> list[str]:
