@@ -493,7 +493,7 @@ class Sharing:
                 os.link(old, temporary, follow_symlinks=False)
                 now = os.lstat(temporary)
             else:
-                now = _clone(old, temporary, status)
+                now = _clone(old, temporary, status, mode=os.lstat(new).st_mode)
             if _look(now)[:3] != _look(status)[:3]:
                 message = f"{path} was replaced meanwhile"
                 raise _Doubt(message)
@@ -521,11 +521,11 @@ def protect(venv: Path, paths: Iterable[str]) -> None:
                 os.chmod(f"{venv}/{path}", stat.S_IMODE(status.st_mode) & ~_WRITE)
 
 
-def _clone(old: str, new: str, status: os.stat_result) -> os.stat_result:
-    """Make a copy that shares blocks, with the permissions and times of `status`; return how the original looks."""
+def _clone(old: str, new: str, status: os.stat_result, *, mode: int) -> os.stat_result:
+    """Make a copy that shares blocks, with the group and times of `status`; return how the original looks."""
     with open(old, "rb", opener=only_files) as source, open(new, "xb") as target:
         fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
-        os.fchmod(target.fileno(), stat.S_IMODE(status.st_mode))
+        os.fchmod(target.fileno(), stat.S_IMODE(mode))  # the original may be read-only, as it was linked
         os.fchown(target.fileno(), -1, status.st_gid)
         os.utime(target.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         return os.fstat(source.fileno())

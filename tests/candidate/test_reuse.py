@@ -249,6 +249,24 @@ def test_equal_files_of_a_changed_package_become_one_with_their_byte_code(live: 
     assert f"matches {venv / MODULE}" in ran.stderr  # the byte code is used
 
 
+def test_a_copy_with_shared_blocks_keeps_the_mode_that_its_release_has(
+    live: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = tmp_path / "new"
+    fill(venv)
+    (live.venv / DATA).chmod(0o444)
+    (venv / DATA).chmod(0o664)
+    cloned = list[int]()
+
+    def clone(target: int, _: int, source: int) -> None:
+        cloned.append(os.write(target, os.pread(source, 1 << 20, 0)))
+
+    monkeypatch.setattr("releaser.candidate.reuse.fcntl.ioctl", clone)
+    share(live, venv, links=False)
+    assert cloned
+    assert stat.S_IMODE((venv / DATA).stat().st_mode) == 0o664
+
+
 def test_a_source_without_its_byte_code_stays_a_copy(live: Release, tmp_path: Path) -> None:
     venv = tmp_path / "new"
     fill(venv)
