@@ -78,7 +78,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         if seen is None and (seen := git.tracked(facts.checkout.remote, branch)) is not None:
             git.set_reference(SEEN, seen)  # from the last fetch or push by a person, before this fetch moves it
         try:
-            remote_head = git.fetch(facts.checkout.remote, branch)
+            remote_head = git.fetch(facts.checkout.remote, branch, shared=True)
         except ToolError as error:
             if "couldn't find remote ref" in error.output:
                 raise PreflightError(no_such_branch(facts.checkout.remote, branch)) from error

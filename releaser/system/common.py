@@ -9,11 +9,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_FRESH = 600.0  # seconds for which an answer counts, as PyPI's do
 _place = ""  # the directory of the answers; empty without a crew
 
 
@@ -34,8 +36,9 @@ class Answer:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.known: bytes | None = None
-        if size := os.fstat(descriptor).st_size:
-            self.known = os.pread(descriptor, size, 0)[1:]
+        found = os.fstat(descriptor)
+        if found.st_size and abs(time.time() - found.st_mtime) < _FRESH:
+            self.known = os.pread(descriptor, found.st_size, 0)[1:]
 
     def keep(self, content: bytes) -> None:
         """Keep an answer for the other runs, instead of the known one."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system import common
 from releaser.system.environment import unseen_passwords
+from releaser.system.expression import expression
 from releaser.system.files import clear_name, read_file, read_if_there, read_text, replace_file, sync_directory
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
@@ -31,6 +33,10 @@ _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # skip downloads of large files by git-lfs
 _PATHS_AT_ONCE = 200  # a command line has a limit
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
+_SECTION = expression(r"(?m)^(?=\s*\[)")
+_OF_ONE_CLONE = ("[branch", "[user")  # sections of a configuration that do not matter to a fetch
+# In it, other files or addresses, or objects that are fetched when they are needed.
+_READS_MORE = expression(r"(?i)\[include|insteadof|partialclone|promisor|worktreeconfig")
 _CLOCK_TICK = 0.1  # seconds; file times are those of the kernel's last tick
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
@@ -38,12 +44,59 @@ _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 class Git(GitReader):
     """The checkout at `root`, with methods that change it or its repository. Every method raises ToolError."""
 
-    def fetch(self, remote: str, branch: str, *, into: str = FETCHED) -> str:
-        """Fetch `branch` into a reference and return its commit; the checkout does not move."""
+    def fetch(self, remote: str, branch: str, *, into: str = FETCHED, shared: bool = False) -> str:
+        """Fetch `branch` into a reference and return its commit; the checkout does not move.
+
+        With `shared`, the answer may be that of another site with the same remote, some minutes old; new commits then
+        come from the repository of that site.
+        """
+        question = self._about_remote(remote, branch)
+        if question is None:
+            return self._fetch(remote, f"refs/heads/{branch}", into)
+        with common.asking(*question) as answer:
+            if shared and answer is not None and answer.known is not None:
+                commit, place = answer.known.decode(errors="surrogateescape").split(" ", 1)
+                if self.layout.read(into) == commit:
+                    return commit
+                with contextlib.suppress(ToolError):
+                    return self._fetch(place, commit, into)
+            commit = self._fetch(remote, f"refs/heads/{branch}", into)
+            if answer is not None:
+                place = str(self.layout.common_directory)
+                answer.keep(f"{commit} {place}".encode(errors="surrogateescape"))
+            return commit
+
+    def _fetch(self, source: str, name: str, into: str) -> str:
         # FETCH_HEAD would be made under the umask, so that another user of the group could no longer fetch.
         words = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
-        self._change(*words, remote, f"+refs/heads/{branch}:{into}")
+        self._change(*words, source, f"+{name}:{into}")
         return self.commit(into)
+
+    def _about_remote(self, remote: str, branch: str) -> tuple[object, ...] | None:
+        """Return the question that sites share if they fetch a branch in the same way; None if that is not certain."""
+        common_directory = self.layout.common_directory
+        if not common.is_shared() or self.variables:
+            return None
+        try:
+            text = read_file(common_directory / "config").decode(errors="surrogateescape")
+        except OSError:
+            return None
+        has_more = (common_directory / "config.worktree").exists() or _READS_MORE.search(text)
+        if has_more or (common_directory / "shallow").exists():
+            return None
+        ways = [part for part in _SECTION.split(text) if not part.startswith(_OF_ONE_CLONE)]
+        address = self._read_config().get(f"remote.{remote}.url", "")
+        place = self.layout.top / address
+        variables = {name: one for name, one in self._environ.items() if not name.lstrip("_").startswith("RELEASER_")}
+        where = os.path.realpath(place) if place.exists() else address
+        return "remote head", sorted(ways), sorted(variables.items()), remote, where, branch
+
+    def _forget_head(self, remote: str, branch: str) -> None:
+        """Let other sites ask the remote again, as a push has moved it, or found it moved."""
+        if (question := self._about_remote(remote, branch)) is not None:
+            with common.asking(*question) as answer:
+                if answer is not None:
+                    answer.forget()
 
     def set_reference(self, name: str, commit: str) -> None:
         """Set one of releaser's references to a commit."""
@@ -369,17 +422,26 @@ class Git(GitReader):
 
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`, never by force: ToolError if the remote has other commits."""
-        self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
+        try:
+            self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
+        finally:
+            self._forget_head(remote, branch)
 
     def push_over(self, remote: str, branch: str, commit: str, before: str) -> None:
         """Push `commit` in place of `before`, empty for none; ToolError if the remote has another commit there."""
         place = f"refs/heads/{branch}"
-        self._change("push", "--quiet", f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
+        try:
+            self._change("push", "--quiet", f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
+        finally:
+            self._forget_head(remote, branch)
 
     def delete_branch(self, remote: str, branch: str, commit: str) -> None:
         """Delete a branch of the remote that has exactly this commit; ToolError if it has another one."""
         place = f"refs/heads/{branch}"
-        self._change("push", "--quiet", f"--force-with-lease={place}:{commit}", remote, f":{place}")
+        try:
+            self._change("push", "--quiet", f"--force-with-lease={place}:{commit}", remote, f":{place}")
+        finally:
+            self._forget_head(remote, branch)
 
     def forget_work_tree(self, place: Path) -> None:
         """Delete the repository's record of a work tree that was at `place`, and no other record. Raises OSError.

@@ -229,6 +229,28 @@ def test_the_index_is_asked_once_about_each_package_and_all_sites_get_what_is_ne
     assert [site.live_version("alpha") for site in sites] == ["1.1.0"] * 3
 
 
+def test_clones_of_one_repository_fetch_once_and_see_what_the_others_push(make_site: SiteFactory) -> None:
+    one = make_site.adopted(name="one", outer="one")
+    two = one.copy(one.outer.parent / "copy")
+    two.write_dotenv()
+    lines, script = one.outer / "fetches", one.outer / "upload-pack"
+    script.write_text(f'#!/bin/sh\necho >>{lines}\nexec git-upload-pack "$@"\n')
+    script.chmod(0o755)
+    for site in (one, two):
+        site.git("remote", "set-url", "origin", one.remote)
+        site.git("config", "remote.origin.uploadpack", script)
+    news = one.push_from_elsewhere({"notes.txt": "news"})
+    file = sites_file([one, two])
+    releaser(one, "update", "--sites", file, check=0)
+    assert (one.head(), two.head()) == (news, news)
+    assert lines.read_text() == "\n"
+    for site in (one, two):
+        site.publish("alpha", "1.1.0")
+    releaser(one, "update", "--sites", file, check=0)
+    assert one.head() == two.head() != news
+    assert [site.live_version("alpha") for site in (one, two)] == ["1.1.0"] * 2
+
+
 def plainly(report: Any) -> Any:
     """Leave out what is another in each run: times, ids, and the place of the site."""
     if isinstance(report, dict):

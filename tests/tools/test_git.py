@@ -10,7 +10,7 @@ import pytest
 
 from releaser.bundles.code import write_bundle
 from releaser.errors import ToolError
-from releaser.system import process
+from releaser.system import common, process
 from releaser.system.process import Runner
 from releaser.system.temporary import PREFIX, temporary_directory
 from releaser.tools.git import Git
@@ -442,3 +442,56 @@ def test_a_bundle_leaves_alone_what_a_project_in_the_same_repository_is_packing(
         write_bundle(repository.git, tmp_path / "code.bundle", repository.git.commit("HEAD"))
         assert (others / "code.pack").exists()
     assert not [one for one in beside.parent.iterdir() if PREFIX in one.name]
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let sites share answers, as with `--all`."""
+    place = tmp_path / "answers"
+    place.mkdir()
+    monkeypatch.setattr(common, "_place", str(place))
+
+
+@pytest.mark.usefixtures("together")
+def test_clones_fetch_once_until_one_of_them_pushes(repository: Repository, elsewhere: Repository) -> None:
+    shutil.copytree(repository.path, repository.path.parent / "second")
+    second = Repository(repository.path.parent, "second").git
+    first = elsewhere.commit({"code.py": "two"})
+    elsewhere.call("push", "--quiet")
+    assert repository.git.fetch("origin", "main", shared=True) == first
+    other = elsewhere.commit({"code.py": "three"})
+    elsewhere.call("push", "--quiet")
+    assert second.fetch("origin", "main", shared=True) == first  # from the first clone
+    assert second.has_commit(first)
+    assert not second.has_commit(other)
+    assert second.fetch("origin", "main") == other  # such as before a push
+    assert repository.git.fetch("origin", "main", shared=True) == other
+    with pytest.raises(ToolError):
+        second.push("origin", "main", first)  # which is not the newest
+    pushed = elsewhere.commit({"code.py": "four"})
+    elsewhere.call("push", "--quiet")
+    assert repository.git.fetch("origin", "main", shared=True) == pushed
+
+
+@pytest.mark.usefixtures("together")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("remote.origin.url", "../another.git"), ("http.extraHeader", "X-Other: 1"), ("core.sshCommand", "ssh -i x"),
+        ("url.../another.git.insteadOf", "../remote.git"), ("include.path", "more"),
+    ],
+)  # fmt: skip
+def test_a_clone_that_may_fetch_otherwise_asks_by_itself(
+    repository: Repository, elsewhere: Repository, name: str, value: str
+) -> None:
+    shutil.copytree(repository.path, repository.path.parent / "second")
+    shutil.copytree(repository.path.parent / "remote.git", repository.path.parent / "another.git")
+    second = Repository(repository.path.parent, "second")
+    second.call("config", name, value)
+    first = elsewhere.commit({"code.py": "two"})
+    elsewhere.call("push", "--quiet")
+    assert repository.git.fetch("origin", "main", shared=True) == first
+    other = elsewhere.commit({"code.py": "three"})
+    elsewhere.call("push", "--quiet")
+    expected = second.call("rev-parse", "HEAD") if "another" in f"{name} {value}" else other
+    assert second.git.fetch("origin", "main", shared=True) == expected
