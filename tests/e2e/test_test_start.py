@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import answers, silent, states, step, steps, web_site
 from tests.e2e.test_restart_effect import take_beta
 from tests.support.sites import SampleSite, SiteFactory, variables
@@ -104,3 +105,16 @@ def test_a_release_is_tried_on_its_own_socket_before_the_restart(make_site: Site
         assert step(report, "test start again")["status"] == "warning"
         assert "1.4.0" not in {entry["version"] for entry in site.json("status")["on_hold"]}
         see_that_nothing_is_left(site)
+
+
+def test_a_kill_during_the_test_start_leaves_no_server_and_the_next_run_goes_on(make_site: SiteFactory) -> None:
+    with web_site(answers(200)) as web:
+        site = served(make_site, web.url)
+        site.publish("alpha", "1.1.0")
+        interrupted(site, "update", at=Point(place="releaser.serving.test_start:_ask"))
+        restarted = site.restarted_at()
+        report = site.json("update")
+        assert (site.live_version("alpha"), len(started(site))) == ("1.1.0", 2), report
+        assert (site.restarted_at() or 0) > (restarted or 0)
+        for _, pid, _ in started(site):
+            assert not Path("/proc", pid).exists()

@@ -24,8 +24,11 @@ CASES = [
     for action in change.ACTIONS
     for way, methods in (("there", THERE), ("back", BACK))
     for method in methods
-    # `after_live` is no part of a rollback, and on the way back only those count that cause a rollback.
-    if method in vars(type(action)) and action.name != "after_live" and (action.causes_rollback or way == "there")
+    # `after_live` is no part of a rollback, and on the way back only those count that cause a rollback. Settings that
+    # stop the service exclude a test start.
+    if method in vars(type(action))
+    and action.name not in ("after_live", "test start")
+    and (action.causes_rollback or way == "there")
 ]
 LAST_STEP = [one for one in change.ACTIONS if one.is_step][-1]
 SERVICE = "sh -c 'echo {0} >> ../service'"

@@ -213,7 +213,7 @@ def test_a_restart_method_is_selected_checks_itself_without_an_effect_and_restar
     write_programs(tmp_path / "bin", "exit 1")
     shutil.rmtree(tmp_path / "tmp")
     (tmp_path / "tmp").symlink_to("nowhere")
-    if restart.word != "none":
+    if restart.word not in ("none", "gunicorn"):  # without a gunicorn, there is nothing to exchange
         with pytest.raises(ToolError) as caught:
             restart.restart(site, tmp_path, Step())
         assert caught.value.message
