@@ -316,7 +316,7 @@ class Taking:
     ) -> tuple[int, ...]:
         """Copy a file, if it has a hash and looks as at the seal; byte code, if it fits its source.
 
-        Return how it looks. The caller deletes what was `made` after an error. Raises _Doubt and OSError.
+        Return how it looks. After an error, the caller deletes `made`. Raises _Doubt and OSError.
         """
         old = os.open(f"{self.live.place}/venv/{path}", _READ)
         try:
