@@ -27,7 +27,7 @@ from typing import Any
 from releaser.errors import ToolError
 from releaser.fleet.sites_file import ListedSite
 from releaser.site.location import find_project
-from releaser.site.ownership import Ownership, is_unknown
+from releaser.site.ownership import Ownership, is_unknown, name_of
 from releaser.system import common
 from releaser.system.files import remove_tree
 from releaser.system.own_code import is_replaced
@@ -135,7 +135,9 @@ def owner_of(site: Path) -> int | None:
             return None
     except OSError:
         return None
-    return owner if os.geteuid() in (0, owner) else None
+    if owner == os.geteuid():
+        return owner
+    return owner if not os.geteuid() and name_of(owner) else None  # without a name, each site decides the group
 
 
 def _group_of(site: Path) -> int:
@@ -208,7 +210,7 @@ def _import_noted() -> None:
         names = set[str](json.loads((answer and answer.known) or b"[]")).difference(sys.modules)
     if names and not is_replaced():
         for name in sorted(names):
-            with contextlib.suppress(ImportError):
+            with contextlib.suppress(Exception):  # such as of half an upgrade, which must not end the runs
                 import_module(name)
         gc.collect()
         gc.freeze()  # each run shares these objects, and neither looks through nor copies them
@@ -227,8 +229,9 @@ def _serve(server: socket.socket) -> bool:
                     if (received := _receive(server)) is None:
                         return True
                     request, files = received
-                    _import_noted()
-                    if not (pid := os.fork()):
+                    if (pid := _fork(files)) is None:
+                        continue
+                    if not pid:
                         # Objects that close a descriptor later could close another one by then.
                         for each in (server, *(reply for _, reply in (*running.values(), *ended.values()))):
                             each.close()
@@ -252,6 +255,20 @@ def _serve(server: socket.socket) -> bool:
                     pid, reply = ended.pop(key.fd)
                     reply.close()
                     os.waitpid(pid, 0)
+
+
+def _fork(files: Sequence[int]) -> int | None:
+    """Fork. If that is impossible, or releaser was replaced, close the files: a new program then runs for the site.
+
+    An error would end this process, and so the runs of all other sites of the owner.
+    """
+    with contextlib.suppress(OSError):
+        _import_noted()
+        if not is_replaced():
+            return os.fork()
+    for file in files:
+        os.close(file)
+    return None
 
 
 def _receive(server: socket.socket) -> tuple[Mapping[str, Any], list[int]] | None:

@@ -2,13 +2,15 @@
 
 Sites with the same dependencies, lock, indexes and variables get the answer of the first one. Others use uv's cache for
 the packages that an earlier site has asked about, as long as the index lets clients keep its answers; PyPI allows ten
-minutes. All packages must come from indexes on the web, as uv's cache does not notice changed files.
+minutes. No answer counts for longer than that, as a night with updates takes hours. All packages must come from indexes
+on the web, as uv's cache does not notice changed files.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from releaser.system import common
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.tools.uv import Uv
 
+_LASTS = 600.0  # seconds in which an answer counts
 _UPGRADE = "--upgrade"  # makes uv ask again about every package
 _FILES = ("pyproject.toml", "uv.toml")
 _ELSEWHERE = ("find-links", "sources", "workspace", "cache-keys")  # keys of [tool.uv] that name files or repositories
@@ -43,17 +46,21 @@ def lock_together(uv: Uv, tree: Path, words: Sequence[str], before: LockFile, *,
     with common.asking("lock", where, list(words), str(python), texts, before.data) as answer:
         if answer is None:
             return ask(words)
-        if answer.known is None:
+        known = json.loads(answer.known or b"{}")
+        if known.get("at", -_LASTS) <= time.monotonic() - _LASTS:
             with common.asking("asked", where, _indexes(texts)) as names:
-                asked = set[str](json.loads(names.known)) if names and names.known else set[str]()
-                found = _lock_by_cache(ask, tree / "uv.lock", words, before, asked)
+                now = time.monotonic()  # the same clock in all processes
+                times = json.loads((names and names.known) or b"{}")
+                asked = {name: at for name, at in times.items() if at > now - _LASTS}
+                found = _lock_by_cache(ask, tree / "uv.lock", words, before, asked.keys())
                 if names and isinstance(found, Locked):
-                    names.keep(json.dumps(sorted(asked | before.names | _names_in(tree / "uv.lock"))).encode())
+                    names_now = before.names | _names_in(tree / "uv.lock")
+                    names.keep(json.dumps({**dict.fromkeys(names_now, now), **asked}).encode())
             if isinstance(found, Locked):
-                kept = {"output": found.output, "lock": read_file(tree / "uv.lock").decode()}
+                lock = read_file(tree / "uv.lock").decode()
+                kept = {"at": min([now, *asked.values()]), "output": found.output, "lock": lock}
                 answer.keep(json.dumps(kept).encode())
             return found
-        known = json.loads(answer.known)
     (tree / "uv.lock").write_text(known["lock"], encoding="utf-8")
     return Locked(output=known["output"])
 
@@ -66,6 +73,7 @@ def _lock_by_cache(
     asked: Set[str],
 ) -> Locked | NoSolution:
     """Lock without asking again about the packages that another site has asked the same indexes about."""
+    lock = lock.resolve()  # a symlink stays one
     due = before.names - asked
     plain = [word for word in words if word != _UPGRADE]
     while asked:

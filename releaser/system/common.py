@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FRESH = 600.0  # seconds for which an answer counts, as PyPI's do
+_WHOLE = b"="  # begins a file, and is written last: a killed run or a full disk leaves no part of an answer
 _place = ""  # the directory of the answers; empty without a crew
 
 
@@ -36,15 +37,18 @@ class Answer:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.known: bytes | None = None
-        found = os.fstat(descriptor)
-        if found.st_size and abs(time.time() - found.st_mtime) < _FRESH:
-            self.known = os.pread(descriptor, found.st_size, 0)[1:]
+        status = os.fstat(descriptor)
+        found = os.pread(descriptor, status.st_size, 0)
+        if found.startswith(_WHOLE) and abs(time.time() - status.st_mtime) < _FRESH:
+            self.known = found[len(_WHOLE) :]
 
     def keep(self, content: bytes) -> None:
-        """Keep an answer for the other runs, instead of the known one."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b"=" + content, 0)
+        """Keep an answer for the other runs, instead of the known one; on a full disk, they ask by themselves."""
         self.known = content
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            if os.pwrite(self._descriptor, content, len(_WHOLE)) == len(content):
+                os.pwrite(self._descriptor, _WHOLE, 0)
 
     def forget(self) -> None:
         """Let the next run ask again."""

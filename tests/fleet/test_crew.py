@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,9 @@ def main():
     elif act == "end-crew":
         os.kill(os.getppid(), signal.SIGKILL)
         signal.pause()
+    elif act == "read":
+        os.mkfifo(words[0])
+        open(words[0]).read()
     elif act == "wait":
         print("began", flush=True)
         signal.pause()
@@ -122,6 +127,42 @@ def test_after_the_end_of_the_crew_nothing_starts_by_it(running: tuple[Runner, C
         run(running, "exit", "0")
 
 
+@pytest.mark.parametrize(
+    ("named", "by"),
+    [("os.fork", "raise BlockingIOError"), ("releaser.fleet.crew.is_replaced", "return True")],
+    ids=["without processes left", "after an upgrade"],
+)
+def test_where_it_cannot_fork_the_sites_that_run_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, by: str
+) -> None:
+    flag, module = tmp_path / "flag", named.rpartition(".")[0]
+    code = f"""\
+import {module}, os
+before = {named}
+def instead():
+    if os.path.exists({str(flag)!r}):
+        {by}
+    return before()
+{named} = instead
+"""
+    monkeypatch.setattr(crew, "_CODE", code + _CODE)
+    runner, listed = Runner(environ=VARIABLES), make_sites(tmp_path, 2)
+    with Crews.of(listed, runner, lambda _: VARIABLES) as crews, ThreadPoolExecutor() as pool:
+        running = runner, crews, listed[0].path
+        first = pool.submit(run, running, "read", str(tmp_path / "pipe"))
+        while not (tmp_path / "pipe").exists():
+            assert not first.done()
+            time.sleep(0.01)
+        flag.touch()
+        with pytest.raises(CrewGoneError):
+            run(running, "exit", "0")
+        flag.unlink()
+        assert run(running, "exit", "3").returncode == 3
+        assert not first.done()
+        (tmp_path / "pipe").write_text("")
+        assert first.result().returncode == 0
+
+
 def test_one_that_takes_too_long_is_ended_and_the_next_one_runs(running: tuple[Runner, Crews, Path]) -> None:
     with pytest.raises(ToolError, match=r"was still running after 0\.5 s and was ended"):
         run(running, "wait", timeout=0.5)
@@ -135,6 +176,9 @@ def test_only_owners_of_several_sites_have_a_crew(tmp_path: Path, monkeypatch: p
     assert owner_of(tmp_path / "none") is None
     with Crews.of(sites, runner, lambda _: VARIABLES) as crews:
         assert crews.find(sites[0].path) is None
+    if not os.geteuid():  # the group of each site counts then
+        os.chown(sites[0].path, 54321, 54321)
+        assert owner_of(sites[0].path) is None
 
 
 def test_without_its_crew_a_site_gets_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
