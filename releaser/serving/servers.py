@@ -19,11 +19,12 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
+from releaser.system.signals import is_own
 from releaser.system.words import one_line
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from releaser.site.site import Site
 
@@ -150,7 +151,8 @@ def environ_of_server(site: Site) -> dict[str, str]:
 
     A unit or a start script may set variables that releaser itself does not have.
     """
-    for server in find_servers(site.project.checkout, site.project.venv):
+    own = (one for one in find_servers(site.project.checkout, site.project.venv) if is_own(one.pid))
+    for server in own:  # the variables of others could name code that this user would run
         with contextlib.suppress(OSError):
             text = read_text(Path(f"/proc/{server.pid}/environ"), errors="replace")
             pairs = (entry.partition("=") for entry in text.split("\0"))
@@ -195,7 +197,7 @@ def find_addresses(checkout: Path, venv: Path) -> tuple[str, ...]:
     addresses are found whose processes this user may examine: processes of this user.
     """
     sockets = listening_sockets()
-    found = Counter(sockets[number] for pid in _pids_of(checkout, venv) for number in _sockets_of(pid) & sockets.keys())
+    found = Counter(sockets[number] for pid in _pids_of(checkout, venv) for number in sockets_of(pid) & sockets.keys())
     return tuple(sorted(found, key=lambda one: (-found[one], one.startswith("/"), one)))
 
 
@@ -204,11 +206,11 @@ def _pids_of(checkout: Path, venv: Path) -> list[int]:
     return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if {pid, parent_of(pid)} & servers]
 
 
-def _sockets_of(pid: int) -> set[str]:
-    """Return the inodes of the sockets that a process has open."""
+def sockets_of(pid: int, *, but: Collection[str] = ()) -> set[str]:
+    """Return the inodes of the sockets that a process has open, but for those of some descriptors."""
     found = set[str]()
     with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for name in {*os.listdir(f"/proc/{pid}/fd")}.difference(but):
             with contextlib.suppress(OSError):
                 found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     return {name[len("socket:[") : -1] for name in found if name.startswith("socket:[")}

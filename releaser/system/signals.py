@@ -227,6 +227,13 @@ def is_alive(pid: int) -> bool:
     return _stat(pid)[:1] not in ([], [b"Z"], [b"X"])
 
 
+def is_own(pid: int) -> bool:
+    """True if a process runs as this user."""
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    return False
+
+
 def _is_in(group: int, pid: int) -> bool:
     """True if a process is in a group and may be ended by this user; those of other users are reported later."""
     with contextlib.suppress(OSError):

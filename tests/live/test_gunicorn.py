@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -50,13 +51,11 @@ KINDS = {
 }
 
 
-def ask(socket: Path, path: str = "/") -> str:
+def ask(place: Path, path: str = "/") -> str:
     """Ask the site once, on a new connection, as nginx does."""
-    import socket as sockets
-
-    with sockets.socket(sockets.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(LIMIT)
-        client.connect(str(socket))
+        client.connect(str(place))
         client.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
         answer = b""
         while chunk := client.recv(4096):
@@ -208,6 +207,27 @@ def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:
         assert served.exchange().startswith(f"process {second} with 2 workers")
         assert served.master() == second
         assert served.failures == []
+
+
+def test_a_gunicorn_that_alone_serves_the_site_is_never_ended_for_one_that_is_about_to_end(pair: Pair) -> None:
+    limit = ["--graceful-timeout", "3"]
+    with serving(pair, [*WAYS["module"], *limit]) as served, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(served.socket))
+        client.sendall(b"GET / HTTP/1.0\r\n")  # a last request, whose end never comes
+        assert ask(served.socket) == "a"
+        pair.flip("b")
+        os.kill(served.first, signal.SIGUSR2)
+        eventually(lambda: heartbeats(find_second(served.first)) == [True, True], "the workers of another one")
+        second = find_second(served.first)
+        os.kill(served.first, signal.SIGTERM)
+        eventually(lambda: ask(served.socket) == "b", "an answer of the second one")
+        pair.flip("a")  # the way back, at once
+        with served.visited():
+            served.exchange()
+        assert served.failures == []
+        master = served.master()
+        assert master not in (served.first, second)
+        assert (release_of(master), ask(served.socket)) == (str(pair.venv("a")), "a")
 
 
 UNIT = """

@@ -219,6 +219,7 @@ def test_an_exchange_that_was_interrupted_is_made_again(place: Path, monkeypatch
 def test_an_application_below_another_path_is_left_alone(place: Path) -> None:
     with Passenger(1).serving(place) as served:
         assert served.applications(Path("/srv/shopping")) == ()
+        assert served.applications(Path("/srv/sho")) == ()  # of another site
         assert [one.name for one in served.applications(Path("/srv/shop"))] == [NAME]
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from releaser.serving.restarts.gunicorn import Gunicorn
 from releaser.serving.servers import (
     Server,
+    environ_of_server,
     find_addresses,
     find_servers,
     find_units,
@@ -17,6 +19,7 @@ from releaser.serving.servers import (
     listening_sockets,
     unit_in,
 )
+from releaser.site.site import open_site
 from tests.support.commands import beside
 
 VENV = "/srv/shop_stuff/shop/.venv/bin"
@@ -173,4 +176,23 @@ def test_a_running_server_is_found_with_the_address_that_its_workers_share(tmp_p
         assert (found.kind, found.pid) == ("gunicorn", process.pid)
         assert find_addresses(tmp_path, tmp_path / ".venv") == (f"127.0.0.1:{shared}", f"127.0.0.1:{control}")
         assert find_servers(tmp_path / "other", tmp_path / "other" / ".venv") == ()
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_neither_the_command_nor_the_variables_of_a_stranger_are_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (script := tmp_path / "bin" / "gunicorn").parent.mkdir()
+    script.write_text("print(flush=True); import time; time.sleep(60)")
+    site, python = open_site(tmp_path, {}), str(tmp_path / ".venv" / "bin" / "python")
+    words = [sys.executable, str(script), "-b0.0.0.0:80", "-w", "3", "--threads=2", "shop"]
+    with beside(words, cwd=tmp_path, env={"PYTHONHASHSEED": "7"}) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        own = ["--threads=2", "shop", "--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid"]
+        assert Gunicorn().command_on_socket(site) == (python, "-m", "gunicorn", *own)
+        assert environ_of_server(site)["PYTHONHASHSEED"] == "7"
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        assert Gunicorn().command_on_socket(site) == ()
+        assert environ_of_server(site) == {}
         os.killpg(process.pid, signal.SIGKILL)

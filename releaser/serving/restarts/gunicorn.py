@@ -20,7 +20,7 @@ from releaser.releases.startup import HOOK, MODULE
 from releaser.releases.store import store_of
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.files import read_text
-from releaser.system.signals import is_alive
+from releaser.system.signals import is_alive, is_own
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ _AGAIN = 2.0  # seconds until SIGUSR2 is repeated: gunicorn ignores it until its
 _SETTLED = 1.0  # seconds without another worker after which all have been started
 _HEARTBEAT = "/wgunicorn-"  # the file of each worker, which the master has open, too
 _NEVER_BEAT = 1e9  # a heartbeat sets the time of the file to that since the start of the system, far below this
-_SUPERVISORS = ("supervisord", "circusd", "runsv", "s6-supervise", "PM2")
+_SUPERVISORS = ("supervisord", "circusd", "runsv", "s6-supervise", "PM2", "tini", "docker-init", "dumb-init")
 _BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that restarts it."
 # Options that a second instance on a socket must not have, and how many words each takes.
 _OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
 _ON_SOCKET = ("--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid")
+_STDIO = ("0", "1", "2")
 _END = 35.0  # seconds for the last requests of a gunicorn that ends; its own limit is 30 by default
 
 
@@ -56,7 +57,8 @@ class Gunicorn(Restart):
 
     def command_on_socket(self, site: Site) -> tuple[str, ...]:
         """Return the command of the running gunicorn, with one worker on the socket; empty if it is unknown."""
-        return next(filter(None, (on_socket(site, master.command) for master in find_masters(site))), ())
+        own = (master.command for master in find_masters(site) if is_own(master.pid))  # others may name any code
+        return next(filter(None, (on_socket(site, command) for command in own)), ())
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Exchange each gunicorn of the site. Raises ToolError: then the earlier ones still serve it."""
@@ -74,11 +76,15 @@ class Gunicorn(Restart):
 
 
 def find_masters(site: Site) -> tuple[Server, ...]:
-    """Return each gunicorn of the site that no other one has started."""
+    """Return each gunicorn of the site that no other one has started; those of other users only if this user has none.
+
+    Any user may start one that seems to be of the site.
+    """
     from releaser.serving.servers import find_servers  # it imports the restart methods
 
-    found = find_servers(site.project.checkout, site.project.venv)
-    return tuple(server for server in found if server.kind == "gunicorn")
+    servers = find_servers(site.project.checkout, site.project.venv)
+    found = tuple(server for server in servers if server.kind == "gunicorn")
+    return tuple(server for server in found if is_own(server.pid)) or found
 
 
 def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,6 +137,8 @@ def exchange(first: int, venv: str, limit: float) -> str:
     """
     ends_at = time.monotonic() + limit
     second = find_second(first)
+    if second and _has_handed_over(first, second):
+        return _go_on_with(second, first, venv, limit)
     if second and not _comes_to(venv, second, ends_at):
         _end(second, first, ends_at)
         second = 0
@@ -145,11 +153,38 @@ def exchange(first: int, venv: str, limit: float) -> str:
         if second := find_second(first):
             _end(second, first, time.monotonic() + limit)
         raise
-    os.kill(first, signal.SIGTERM)
-    while is_alive(first) and time.monotonic() < ends_at:
-        time.sleep(_POLL)
+    if find_second(first) == second:  # else the first one has ended, and its number may be that of another process
+        os.kill(first, signal.SIGTERM)
+    _wait_for_end(first, ends_at)
     still = f"; process {first} still answers its last requests" if is_alive(first) else ""
     return f"process {second} with {plural(workers, 'worker')} took over from {first}{still}"
+
+
+def _has_handed_over(first: int, second: int) -> bool:
+    """True if a gunicorn that ends has closed the sockets of the site, so that only the second one serves it."""
+    from releaser.serving.servers import sockets_of  # it imports the restart methods
+
+    own = sockets_of(second, but=_STDIO)  # under systemd, those lead to the journal
+    return bool(own) and not own & sockets_of(first, but=_STDIO)
+
+
+def _go_on_with(second: int, first: int, venv: str, limit: float) -> str:
+    """Bring the site from the second gunicorn to the release in `venv`, once the first one has ended. Raises ToolError.
+
+    Until then, gunicorn starts no third one.
+    """
+    if release_of(second) == venv:
+        return f"process {second} has taken over from {first}"
+    _wait_for_end(first, time.monotonic() + limit)
+    if is_alive(first):
+        message = f"gunicorn (process {first}) still answers its last requests, and no other can start until it ends"
+        raise ToolError(message, f"Run `kill -QUIT {first}`, then `releaser restart`.", timed_out=True)
+    return exchange(second, venv, limit)
+
+
+def _wait_for_end(pid: int, ends_at: float) -> None:
+    while is_alive(pid) and time.monotonic() < ends_at:
+        time.sleep(_POLL)
 
 
 def _comes_to(venv: str, second: int, ends_at: float) -> bool:
@@ -163,7 +198,8 @@ def _comes_to(venv: str, second: int, ends_at: float) -> bool:
 
 def _start_second(first: int, ends_at: float) -> int:
     """Make a gunicorn start a second one; return its process id. Raises ToolError."""
-    while time.monotonic() < ends_at and is_alive(first):
+    venv = release_of(first)  # another process with its number, once it has ended, has none
+    while time.monotonic() < ends_at and release_of(first) == venv is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(first, signal.SIGUSR2)
         again_at = time.monotonic() + _AGAIN
@@ -205,11 +241,11 @@ def _wait_until(is_so: Callable[[], bool], second: int, ends_at: float) -> None:
 def _end(second: int, first: int, ends_at: float) -> None:
     """End a second gunicorn, whose requests may finish, and wait until the first one has noticed. Raises ToolError."""
     for number in (signal.SIGTERM, signal.SIGKILL):
+        if find_second(first) != second:  # it has ended, or the first one has: then it alone serves the site
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(second, number)
-        until = min(ends_at, time.monotonic() + _END)
-        while is_alive(second) and time.monotonic() < until:
-            time.sleep(_POLL)
+        _wait_for_end(second, min(ends_at, time.monotonic() + _END))
     if find_second(first):
         message = f"the second gunicorn (process {second}) does not end"
         raise ToolError(message, f"Run `kill -9 {second}`.")

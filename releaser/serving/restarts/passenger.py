@@ -14,6 +14,7 @@ from releaser.serving.restarts.command import ask_program, run_restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
 from releaser.system.own_code import text_of
+from releaser.system.signals import is_own
 from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def check_that_it_loads(site: Site, venv: Path, application: Application) -> Non
 
     The code of a site runs as the user who runs releaser, so nothing is loaded if its processes belong to another.
     """
-    path, owned = Path(application.startup_file), [worker for worker in application.workers if _is_own(worker.pid)]
+    path, owned = Path(application.startup_file), [worker for worker in application.workers if is_own(worker.pid)]
     if path.suffix != ".py" or not owned:
         return
     given = [str(path), application.root, str(owned[0].pid)]
@@ -116,12 +117,6 @@ def check_that_it_loads(site: Site, venv: Path, application: Application) -> Non
     except ToolError as error:
         reason = ": ".join(filter(None, (f"{path} does not load with the new packages", error_line(error.output))))
         raise ToolError(reason, output=error.output) from error
-
-
-def _is_own(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
-    return False
 
 
 def _page_of(site: Site) -> Callable[[], None] | None:

@@ -62,7 +62,7 @@ class Pool(Frozen):
     directory: Path
 
     def applications(self, root: Path) -> tuple[Application, ...]:
-        """Return the applications whose root begins with these characters. Raises PoolError."""
+        """Return the applications at or below a path. Raises PoolError."""
         try:
             pool = fromstring(self._ask("GET", "/pool.xml"))  # noqa: S314 - from root or this user
             has_room = int(pool.findtext("capacity_used", "")) < int(pool.findtext("max", ""))
@@ -80,7 +80,7 @@ class Pool(Frozen):
                     has_room=has_room,
                 )
                 for group in pool.iter("group")
-                if group.findtext("app_root", "").startswith(str(root))
+                if root in Path(group.findtext("app_root", ""), "_").parents
             )
         except (ParseError, ValueError) as error:
             raise PoolError(error) from error
