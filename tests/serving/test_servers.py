@@ -190,7 +190,7 @@ def test_neither_the_command_nor_the_variables_of_a_stranger_are_run(
         assert process.stdout is not None
         process.stdout.readline()
         own = ["--threads=2", "shop", "--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid"]
-        assert Gunicorn().command_on_socket(site) == (python, "-m", "gunicorn", *own)
+        assert Gunicorn().command_on_socket(site) == (python, "-m", "gunicorn.app.wsgiapp", *own)
         assert environ_of_server(site)["PYTHONHASHSEED"] == "7"
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
         assert Gunicorn().command_on_socket(site) == ()
