@@ -25,7 +25,7 @@ _PACKAGES = "/site-packages/"
 
 
 def advise(release: Release, damage: Damage) -> str:
-    """Say that a rollback restores a damaged release; empty if it cannot."""
+    """Return a line that a rollback restores a damaged release; empty if it cannot."""
     return "A rollback restores these files, which it shares." if not release.live and _list(release, damage) else ""
 
 

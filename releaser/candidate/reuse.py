@@ -1,4 +1,4 @@
-"""Takes packages that stay from the live release, and lets equal files of both be one.
+"""Copies unchanged packages from the live release, and links equal files of both.
 
 A package is taken if it was installed from the same wheel as it would be now, and if each of its files has the size,
 mtime, permissions and hash of the seal. While the code of a candidate may still run, its files are copies, as code in
@@ -143,9 +143,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def read_reusable(directory: Path) -> Reusable | None:
-    """Return what the seal of a release noted for later candidates; None if nothing was, or it cannot be read."""
+    """Return the facts that the seal of a release recorded; None if it recorded none, or they are unreadable."""
     try:
-        return decode_state(directory / RECORD, Reusable)  # not kept in memory: it is large
+        return decode_state(directory / RECORD, Reusable)  # not cached: it is large
     except (OSError, UnreadableStateError):
         return None
 

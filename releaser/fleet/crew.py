@@ -45,7 +45,7 @@ end_quickly(main)
 """
 _BEGINS = 60.0  # seconds in which a forked process must have begun
 _ENDED = 4  # bytes of a process id, and of a status
-_IMPORTS = "imports"  # the name of what the runs have imported
+_IMPORTS = "imports"  # the name of the list of modules that the runs have imported
 
 
 class CrewGoneError(ToolError):
@@ -127,7 +127,7 @@ class Crews:
 
 
 def owner_of(site: Path) -> int | None:
-    """Return the user as whom releaser runs for a site; None if that is not certain, which its own run reports."""
+    """Return the user as whom releaser runs for a site; None if unknown, which the run of the site reports."""
     try:
         root = find_project(os.path.realpath(site))
         owner = Ownership.of(root).owner if root else None
@@ -196,7 +196,7 @@ def end_quickly(main: Callable[[], object]) -> None:
 
 
 def _note_imports() -> None:
-    """Let the crew import what this run has imported, before it forks for the next one."""
+    """Make the crew import the modules of this run before it forks for the next one."""
     with common.asking(_IMPORTS) as answer:
         if answer is not None:
             known = set[str](json.loads(answer.known or b"[]"))
@@ -205,7 +205,7 @@ def _note_imports() -> None:
 
 
 def _import_noted() -> None:
-    """Import what earlier runs have imported, unless releaser was replaced meanwhile: its new code would not fit."""
+    """Import the modules of earlier runs, unless releaser was replaced meanwhile: its new code would not fit."""
     with common.asking(_IMPORTS) as answer:
         names = set[str](json.loads((answer and answer.known) or b"[]")).difference(sys.modules)
     if names and not is_replaced():
@@ -291,7 +291,7 @@ def _report(pid: int, reply: socket.socket) -> None:
 
 
 def _settle(request: Mapping[str, Any], files: Sequence[int], crew: int) -> None:
-    """Make this process like a program with these words and variables, and report that it has begun."""
+    """Make this process like a program with these arguments and variables, and report its start."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != crew:

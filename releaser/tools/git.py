@@ -92,7 +92,7 @@ class Git(GitReader):
         return "remote head", sorted(ways), sorted(variables.items()), remote, where, branch
 
     def _forget_head(self, remote: str, branch: str) -> None:
-        """Let other sites ask the remote again, as a push has moved it, or found it moved."""
+        """Let other sites ask the remote again, after a push or because the branch has moved."""
         if (question := self._about_remote(remote, branch)) is not None:
             with common.asking(*question) as answer:
                 if answer is not None:

@@ -146,7 +146,7 @@ def exchange(first: int, venv: str, limit: float) -> str:
         second = second or _start_second(first, ends_at)
         _wait_until(lambda: release_of(second) is not None, second, ends_at)
         if (found := release_of(second)) != venv:
-            message = f"the second gunicorn runs on {found}, and not on the live release"
+            message = f"the second gunicorn runs on {found}, not on the live release"
             raise ToolError(message, _BY_HAND)
         workers = _wait_for_workers(first, second, ends_at)
     except ToolError:
@@ -207,7 +207,7 @@ def _start_second(first: int, ends_at: float) -> int:
             if second := find_second(first):
                 return second
             time.sleep(_POLL)
-    message = f"gunicorn (process {first}) started no second one"
+    message = f"gunicorn (process {first}) did not start a second one"
     raise ToolError(message, f"Find the reason in the log of gunicorn. {_BY_HAND}")
 
 

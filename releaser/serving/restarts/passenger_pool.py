@@ -200,4 +200,4 @@ class Exchange(Frozen):
 
     def _failure(self) -> ToolError:
         message = f"Passenger started no new process of {self.name}"
-        return ToolError(message, "Read why in the log of the web server, or in that of Passenger.")
+        return ToolError(message, "Find the reason in the log of the web server or of Passenger.")

@@ -52,10 +52,10 @@ class Systemd(Restart):
         unit, socket = settings.restart_unit or "", settings.restart_socket
         if not _UNIT.fullmatch(unit):
             found = f"restart_unit {unit} is not the template of a service" if unit else "restart_unit is not set"
-            advice = f"Write the template, with @: {how_to_set('restart_unit', 'NAME@.service')}."
+            advice = f"Set the name of the template, with @: {how_to_set('restart_unit', 'NAME@.service')}."
             yield Finding("restart-unit", f"restart is `systemd`, but {found}", advice)
         if socket is None:
-            advice = f"Name the symlink: {how_to_set('restart_socket', '/run/NAME/live.sock')}."
+            advice = f"Set the path of the symlink: {how_to_set('restart_socket', '/run/NAME/live.sock')}."
             yield Finding("restart-socket", "restart is `systemd`, but restart_socket is not set", advice)
         if socket is None or not _UNIT.fullmatch(unit):
             return
@@ -125,7 +125,7 @@ class Pair(Frozen):
         for name in INSTANCES:
             if text in (self.socket(name).name, str(self.socket(name))):
                 return name
-        leads = f"leads to {text}" if text is not None else "is no symlink"
+        leads = f"leads to {text}" if text is not None else "is not a symlink"
         sockets = " or ".join(self.socket(name).name for name in INSTANCES)
         message = f"restart_socket {self.link} {leads}, not to {sockets}"
         raise ToolError(message, f"Run `ln -sfn {self.socket('a').name} {self.link}`, with the instance that runs.")
