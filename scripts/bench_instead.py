@@ -1,7 +1,8 @@
 """What people would use instead of releaser, each on one Django site under gunicorn, with a visitor.
 
-Takes a directory to work in. Each way gets newer packages, then one that cannot be imported, and is killed while it
-changes packages, together with the site. Prints a table for docs/guides/compared.md; asks the usual package index.
+Takes a directory to work in, and names of ways (default: all). Each way gets newer packages, then one that cannot be
+imported, and is killed while it changes packages, together with the site. Prints a table for
+docs/guides/compared.md; asks the usual package index, and Debian's. unattended-upgrades needs root.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo_web_server import OLD_GUNICORN, toml
+from instead_debian import Debian
 from stage import OLD_VERSIONS, PRICETAG, DemoError, Stage, publish, say, set_up
 from web_server import Gunicorn
 
@@ -39,11 +42,48 @@ IN_PLACE = (
     f".venv/bin/python manage.py test || {{ git checkout --quiet uv.lock; {SYNC}; {RESTART}; }}"
 )
 PIP_REVIEW = f".venv/bin/pip-review --auto --local && {RESTART}"
+# Renovate's merge request, merged when its pipeline is green, in a clone of its own; Renovate itself does not run.
+MERGE = (
+    f'cd "$SERVER/pipeline/teashop" && uv lock --quiet --upgrade && {SYNC} && .venv/bin/python manage.py test && '
+    "git commit --quiet --all --message Update && git push --quiet"
+)
+SCRIPT = f"git pull --quiet && {SYNC} && {RESTART}"
 WAYS = {
     "updater in place": IN_PLACE,
     "pip-review": PIP_REVIEW,
+    "Renovate and a script": f"({MERGE}) && {SCRIPT}",
+    "Capistrano": f'({MERGE}) && cd "$SERVER/deploy" && cap production deploy',
+    "unattended-upgrades": "../debian/upgrade",
     "releaser": "releaser update",
 }
+CAPFILE = """\
+require "capistrano/setup"
+require "capistrano/deploy"
+require "capistrano/scm/git"
+install_plugin Capistrano::SCM::Git
+"""
+DEPLOY = """\
+set :application, "teashop"
+set :repo_url, "{place}/remote.git"
+set :branch, "main"
+set :deploy_to, "{server}/cap"
+set :tmp_dir, "{server}/deploy"
+set :linked_dirs, %w[tmp]
+set :sshkit_backend, SSHKit::Backend::Local
+server "localhost", roles: %w[app]
+after "deploy:updated", :venv do
+  on roles(:app) do
+    within release_path do
+      execute :uv, "sync", "--quiet", "--frozen", "--compile-bytecode"
+    end
+  end
+end
+after "deploy:published", :reload_site do
+  on roles(:app) do
+    execute "kill -HUP $(cat {server}/cap/shared/tmp/gunicorn.pid) || true"
+  end
+end
+"""
 
 
 @dataclass(kw_only=True)
@@ -97,11 +137,55 @@ def open_site(place: Path, name: str) -> tuple[Stage, Gunicorn]:
     settings = {**server.settings, "health_retries": 2, "health_pause": "1s"}
     set_up(stage, add=toml(settings), requires=("gunicorn",), locked=(*OLD_VERSIONS, OLD_GUNICORN))
     stage.env |= {"PIP_FIND_LINKS": str(stage.wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    stage.env |= {"SERVER": str(stage.server)}
     if name == "pip-review":
         stage.ask("uv", "pip", "install", "--python", stage.link / "bin" / "python", "pip", "pip-review")
     if name == "releaser":
         stage.ask("releaser", "init")
+    if name in {"Renovate and a script", "Capistrano"}:
+        clone = stage.server / "pipeline" / "teashop"
+        stage.ask("git", "clone", "--quiet", stage.remote, clone)
+        (clone.parent / "wheels").symlink_to(stage.wheels)
+        stage.ask("git", "config", "user.email", "ada@example.org", cwd=clone)
+        stage.ask("git", "config", "user.name", "Ada", cwd=clone)
+        stage.ask("uv", "sync", "--frozen", cwd=clone)
+    if name == "Capistrano":
+        prepare_capistrano(place, stage)
+    if name == "unattended-upgrades":
+        Debian(stage=stage, place=stage.server / "debian").prepare(RESTART)
     return stage, server
+
+
+def prepare_capistrano(place: Path, stage: Stage) -> None:
+    """Deploy the site once, and serve it from the link to the current release, which takes the checkout's place."""
+    config, releases = stage.server / "deploy" / "config", stage.server / "cap" / "releases"
+    (config / "deploy").mkdir(parents=True)
+    (config.parent / "Capfile").write_text(CAPFILE)
+    (config / "deploy.rb").write_text("")
+    (config / "deploy" / "production.rb").write_text(DEPLOY.format(place=place, server=stage.server))
+    releases.mkdir(parents=True)
+    (releases / "wheels").symlink_to(stage.wheels)
+    (releases / ".env").symlink_to(stage.server / ".env")
+    stage.env |= {"LANG": "C.UTF-8"}
+    conf = (stage.site / "gunicorn.conf.py").read_text().replace('abspath("', f'abspath("{stage.site}/')
+    conf = conf.replace("    os.execve(", f"    os.chdir({str(stage.site)!r})\n    os.execve(")
+    for clone in (stage.site, stage.server / "pipeline" / "teashop"):
+        (clone / "gunicorn.conf.py").write_text(conf)
+    stage.ask("git", "commit", "--quiet", "--all", "--message", "Serve the current release")
+    stage.ask("git", "push", "--quiet")
+    stage.ask("git", "reset", "--hard", "--quiet", cwd=stage.server / "pipeline" / "teashop")
+    stage.ask("git", "pull", "--quiet", cwd=stage.server / "pipeline" / "teashop")
+    stage.ask("cap", "production", "deploy", cwd=config.parent)
+    shutil.rmtree(stage.site)
+    stage.site.symlink_to(stage.server / "cap" / "current")
+
+
+def offer(stage: Stage, name: str, version: str) -> None:
+    """Publish a version of pricetag, where this way finds packages."""
+    if name == "unattended-upgrades":
+        Debian(stage=stage, place=stage.server / "debian").release(version)
+    else:
+        publish(stage.wheels, version)
 
 
 def begin(stage: Stage, name: str) -> subprocess.Popen[bytes]:
@@ -129,16 +213,15 @@ def update(place: Path, name: str) -> tuple[str, str]:
     with server.running(), visited(server) as seen:
         wait_until(lambda: seen.django)
         before = seen.django
+        offer(stage, name, "1.2")
         began, failed, asked = time.monotonic(), seen.failed, seen.requests
-        publish(stage.wheels, "1.2")
         process = begin(stage, name)
         is_live = wait_until(lambda: seen.django not in ("", before))
         took = time.monotonic() - began
         process.wait(LONGEST)
         live = f"{took:.1f} s, {seen.failed - failed} of {seen.requests - asked} failed" if is_live else "never"
         failed, asked = seen.failed, seen.requests
-        publish(stage.wheels, "3.0")
-        began = time.monotonic()
+        offer(stage, name, "3.0")
         begin(stage, name).wait(LONGEST)
         time.sleep(3)  # as the new workers of gunicorn start and end meanwhile
         well = "up" if seen.django else "DOWN"
@@ -146,22 +229,40 @@ def update(place: Path, name: str) -> tuple[str, str]:
     return live, broken
 
 
+def kill_all(leader: int) -> None:
+    """Kill a session's leader and all that it started, as a power cut does, also what has a session of its own."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    doomed = {leader}
+    while more := {pid for pid, parent in parents.items() if parent in doomed} - doomed:
+        doomed |= more
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def cut(place: Path, name: str) -> str:
     """Kill a way of updating while it changes packages, and the site with it; return what starts afterwards."""
     stage, server = open_site(place, name)
+    if name == "unattended-upgrades":
+        offer(stage, name, "1.0")
     packages = next((stage.link / "lib").glob("*/site-packages"))
     old = next(packages.glob("django-*.dist-info"))
     releases = stage.server / ".releaser" / stage.site.name / "releases"
-    known = len(list(releases.glob("*"))) if releases.is_dir() else 0
+    venv = "venv/lib"
+    if name == "Capistrano":
+        releases, venv = stage.server / "cap" / "releases", ".venv/lib"
+    known = len(list(releases.glob(f"*/{venv}")))
 
     def is_half_done() -> bool:
-        new = [one for one in releases.glob("*/venv/lib") if known] if releases.is_dir() else []
-        return len(new) > known or not (old / "RECORD").exists()
+        return len(list(releases.glob(f"*/{venv}"))) > known or not (old / "RECORD").exists()
 
     with server.running():  # releaser leaves a site alone that is down already
         process = begin(stage, name)
         reached = wait_until(is_half_done)
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(process.pid)
         stage.ask("sh", "-c", "kill -KILL $(cat tmp/gunicorn.pid)")
         process.wait()
     if not reached:
@@ -187,7 +288,7 @@ def main(words: list[str]) -> None:
     place = Path(words[0]).absolute()
     rows = ["| | newer packages: time to live, requests | a package that cannot be imported | killed half-way |"]
     rows.append("|---|---|---|---|")
-    for number, name in enumerate(WAYS):
+    for number, name in enumerate(words[1:] or WAYS):
         live, broken = update(place / f"{number}-update", name)
         rows.append(f"| {name} | {live} | {broken} | {cut(place / f'{number}-cut', name)} |")
         say(rows[-1])
