@@ -295,7 +295,8 @@ def _installer(site: Site, extras: Sequence[str], pool: Pool, scratch: Path) -> 
 
 def _extras_of(site: Site, asked: Sequence[str]) -> frozenset[str]:
     """Return the extras that a person asks for, and those that the settings of the site need."""
-    needed = {part.of(site).extra for part in gather("settings")}
+    # All settings are bases of one class, in which the extra of one hides those of the others.
+    needed = {vars(part)["extra"].fget(part.of(site)) for part in gather("settings") if "extra" in vars(part)}
     return frozenset({*asked, *needed} - {""})
 
 

@@ -53,7 +53,7 @@ class HealthSettings(Part):
         return Patience(timeout=self.health_timeout, tries=self.health_retries + 1, pause=self.health_pause)
 
     @property
-    def url(self) -> str:
+    def checked_url(self) -> str:
         """The URL of the health check; empty if it is a command, or not set."""
         check = self.health_check or ""
         return check if check.startswith(("http://", "https://")) else ""

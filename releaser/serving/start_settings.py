@@ -32,7 +32,7 @@ def start_findings(site: "Site") -> Iterator[Finding]:
         message = f"start_on_socket has no {SOCKET}, so releaser could not reach the server"
         advice = f"Write {SOCKET} where the command takes the path of a socket, as in `--bind unix:{SOCKET}`."
         yield Finding("start-without-socket", message, advice)
-    if not HealthSettings.of(site).url:
+    if not HealthSettings.of(site).checked_url:
         message = "start_on_socket is set, but health_check is not a URL"
         yield Finding("start-without-url", message, "Set `health_check` to a URL, or remove `start_on_socket`.")
     if RestartSettings.of(site).stop:

@@ -44,7 +44,7 @@ class TestStart(Frozen):
 
 def command_on_socket(site: Site) -> tuple[str, ...]:
     """Return the command that starts the server of the site on a socket; empty if there is none, or no URL to ask."""
-    if not HealthSettings.of(site).url or RestartSettings.of(site).stop:
+    if not HealthSettings.of(site).checked_url or RestartSettings.of(site).stop:
         return ()
     return StartSettings.of(site).start_on_socket or restart_of(site).command_on_socket(site)
 
@@ -95,7 +95,7 @@ def _listens(path: Path) -> bool:
 def _ask(site: Site, server: Server, path: Path, name: str) -> str:
     """Run the health check on the socket; return the answer. Raises ToolError."""
     settings = HealthSettings.of(site)
-    ask = settings.asks_url(settings.url, str(path))
+    ask = settings.asks_url(settings.checked_url, str(path))
 
     def pause(seconds: float) -> None:
         _refuse_ended(server, name)

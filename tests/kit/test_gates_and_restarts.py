@@ -207,6 +207,11 @@ def test_a_restart_method_is_selected_checks_itself_without_an_effect_and_restar
     opened = open_site(tmp_path, {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"})
     site = with_settings(opened, restart=words, restart_file="tmp/restart.txt")
     assert type(restart_of(site)) is type(restart)
+    if restart.word == "systemd":  # without its two settings it says so, and restarts nothing
+        assert [one.code for one in restart.findings(site)] == ["restart-unit", "restart-socket"]
+        with pytest.raises(ToolError):
+            restart.restart(site, tmp_path, Step())
+        return
     assert [*restart.findings(site)] == []
     assert not (tmp_path / "tmp" / "restart.txt").exists()
     restart.restart(site, tmp_path, Step())

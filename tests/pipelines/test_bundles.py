@@ -13,7 +13,7 @@ import pytest
 from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
-from releaser.pipelines.bundle_create import _requirements
+from releaser.pipelines.bundle_create import _extras_of, _requirements
 from releaser.pipelines.bundle_wheels import OwnBuild, _pack_requirements
 from releaser.releases.release import Release
 from releaser.site.conventions import needed_groups
@@ -194,3 +194,9 @@ def test_code_outside_of_the_checkout_is_refused_by_name(place: str) -> None:
     lock = LockFile.parse(_NATIVE.replace("PLACE", place).encode())
     with pytest.raises(PreflightError, match=f"shop is installed from outside the checkout .{place}."):
         select_wheels(lock, (), None, python="3.12.1")
+
+
+def test_the_settings_of_several_capabilities_each_bring_their_extra(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\n', encoding="utf-8")
+    settings = {"RELEASER_ATTESTATIONS": "require", "RELEASER_NOTIFY": "json://127.0.0.1:9"}
+    assert _extras_of(open_site(tmp_path, settings), ["serve"]) == {"attestations", "notify", "serve"}

@@ -61,7 +61,16 @@ def test_what_is_made_goes_with_the_command_that_makes_it() -> None:
 def test_each_command_waits_or_runs_in_the_sandbox_or_once_its_commit_is_live() -> None:
     commands = {name for name, spec in SPECS.items() if spec.kind in (values.command, values.url_or_command)}
     in_sandbox = {"test_command"}
-    once_live = {"restart", "stop", "start", "health_check", "after_live", "on_failure", "on_rollback"}
+    once_live = {
+        "restart",
+        "stop",
+        "start",
+        "start_on_socket",
+        "health_check",
+        "after_live",
+        "on_failure",
+        "on_rollback",
+    }
     assert commands - {*COUNTED_ONCE_LIVE} == (in_sandbox | once_live) & SPECS.keys()  # a capability may be left out
 
 

@@ -1,12 +1,14 @@
 """Where settings come from, which wins, and everything that is wrong with them at once."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from releaser.capabilities import gather
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.site.addresses import Address, MailSettings
 from releaser.site.loading import Loaded, load, read_variables
@@ -269,3 +271,10 @@ def test_lines_are_read_much_as_systemd_reads_them(tmp_path: Path, line: str, ex
     (tmp_path / "env").write_text(line, encoding="utf-8", newline="")
     found = read_variables(tmp_path / "env", setting="environment_file")
     assert (dict(found.values), found.findings) == (expected, ())
+
+
+def test_no_two_capabilities_give_their_settings_one_name() -> None:
+    """All of them are bases of one class, in which a name of one would hide that of another."""
+    owners = [(name, part) for part in gather("settings") for name in vars(part) if not name.startswith("_")]
+    names = Counter(name for name, _ in owners)
+    assert {name: count for name, count in names.items() if count > 1 and name != "extra"} == {}

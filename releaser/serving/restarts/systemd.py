@@ -48,16 +48,9 @@ class Systemd(Restart):
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Check the settings, the symlink, the unit, and that this user may start and stop both instances."""
-        settings = RestartSettings.of(site)
-        unit, socket = settings.restart_unit or "", settings.restart_socket
-        if not _UNIT.fullmatch(unit):
-            found = f"restart_unit {unit} is not the template of a service" if unit else "restart_unit is not set"
-            advice = f"Set the name of the template, with @: {how_to_set('restart_unit', 'NAME@.service')}."
-            yield Finding("restart-unit", f"restart is `systemd`, but {found}", advice)
-        if socket is None:
-            advice = f"Set the path of the symlink: {how_to_set('restart_socket', '/run/NAME/live.sock')}."
-            yield Finding("restart-socket", "restart is `systemd`, but restart_socket is not set", advice)
-        if socket is None or not _UNIT.fullmatch(unit):
+        missing = [*_setting_findings(site)]
+        yield from missing
+        if missing:
             return
         pair = Pair.of(site)
         yield from pair.link_findings()
@@ -65,6 +58,8 @@ class Systemd(Restart):
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Let the other instance serve the site. Raises ToolError if it does not; then the first still serves it."""
+        for missing in _setting_findings(site):
+            raise ToolError(missing.message, missing.advice)
         pair = Pair.of(site)
         serving = pair.serving()
         begun = next(name for name in INSTANCES if name != serving)
@@ -74,7 +69,8 @@ class Systemd(Restart):
             answer = pair.ask(begun)
             pair.lead_to(begun)
         except (ToolError, OSError):
-            pair.stop(begun)
+            if pair.serving() != begun:
+                pair.stop(begun)
             raise
         step.says(f"{answer}; {pair.unit(begun)} serves the site")
         for name in INSTANCES:
@@ -89,6 +85,19 @@ class Systemd(Restart):
             pair.stop(name)
         except ToolError as error:
             step.warns(f"{step.detail}, but {pair.unit(name)} was not stopped: {error.message}")
+
+
+def _setting_findings(site: Site) -> Iterator[Finding]:
+    """Find a setting that is missing, or names no template."""
+    settings = RestartSettings.of(site)
+    unit = settings.restart_unit or ""
+    if not _UNIT.fullmatch(unit):
+        found = f"restart_unit {unit} is not the template of a service" if unit else "restart_unit is not set"
+        advice = f"Set the name of the template, with @: {how_to_set('restart_unit', 'NAME@.service')}."
+        yield Finding("restart-unit", f"restart is `systemd`, but {found}", advice)
+    if settings.restart_socket is None:
+        advice = f"Set the path of the symlink: {how_to_set('restart_socket', '/run/NAME/live.sock')}."
+        yield Finding("restart-socket", "restart is `systemd`, but restart_socket is not set", advice)
 
 
 class Pair(Frozen):
@@ -261,8 +270,8 @@ class Pair(Frozen):
 
 def _question(settings: HealthSettings, socket: str) -> Callable[[], str]:
     """Return a function that asks the health check on a socket; without a URL, any page but an error of the server."""
-    if settings.url:
-        return settings.asks_url(settings.url, socket)
+    if settings.checked_url:
+        return settings.asks_url(settings.checked_url, socket)
     check = Check(url="http://localhost/", statuses=(range(200, 500),), socket=socket)
     return partial(ask_url, check, timeout=settings.health_timeout)
 
