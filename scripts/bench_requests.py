@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from web_server import WebServer
 
 # As many of the server's own restarts are beside them.
-ACTIONS = ("update", "rollback", "update --force", "rollback", "update --force", "rollback")
+ACTIONS = ("update", "rollback", "update --force")
 WAYS = ("gunicorn", "passenger")  # each with the restart of scripts/web_server.py
 QUIET, PAUSE = 60.0, 0.004  # seconds: of a quiet minute, and between two requests
 TURNS = 3  # of rollbacks to and fro
