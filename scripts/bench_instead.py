@@ -1,4 +1,4 @@
-"""What people would use instead of releaser, each on one Django site under gunicorn, with a visitor.
+"""Compares releaser with the ways that people use now, each on a Django site under gunicorn, with a visitor.
 
 Takes a directory to work in, and names of ways (default: all). Each way gets newer packages, then one that cannot be
 imported, and is killed while it changes packages, together with the site. Prints a table for
@@ -42,7 +42,7 @@ IN_PLACE = (
     f".venv/bin/python manage.py test || {{ git checkout --quiet uv.lock; {SYNC}; {RESTART}; }}"
 )
 PIP_REVIEW = f".venv/bin/pip-review --auto --local && {RESTART}"
-# Renovate's merge request, merged when its pipeline is green, in a clone of its own; Renovate itself does not run.
+# In a separate clone: the merge of Renovate's request after a green pipeline. Renovate itself does not run.
 MERGE = (
     f'cd "$SERVER/pipeline/teashop" && uv lock --quiet --upgrade && {SYNC} && .venv/bin/python manage.py test && '
     "git commit --quiet --all --message Update && git push --quiet"
@@ -88,7 +88,7 @@ end
 
 @dataclass(kw_only=True)
 class Visits:
-    """What one visitor saw: requests, failures, and when a request first and last failed."""
+    """The requests of one visitor, how many failed, and when the first and the last one failed."""
 
     requests: int = 0
     failed: int = 0
@@ -128,7 +128,7 @@ def visited(server: Gunicorn) -> Iterator[Visits]:
 
 
 def open_site(place: Path, name: str) -> tuple[Stage, Gunicorn]:
-    """Make the site with packages that nobody has updated for months, ready for one way of updating it."""
+    """Make a site with old packages, ready for one way of updating it."""
     place.mkdir(parents=True)
     stage = Stage(place, os.environ, programs=PROGRAMS)
     server = Gunicorn.of(stage)
@@ -230,7 +230,7 @@ def update(place: Path, name: str) -> tuple[str, str]:
 
 
 def kill_all(leader: int) -> None:
-    """Kill a session's leader and all that it started, as a power cut does, also what has a session of its own."""
+    """Kill a process and all that it started, in whatever session, as a power cut does."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

@@ -80,7 +80,7 @@ class Debian:
         self.stage.ask(self.place / "install")
 
     def command(self, name: str, command: str) -> None:
-        """Write a command that runs with the settings of its own."""
+        """Write a command that runs with private settings of apt and dpkg."""
         program = self.place / name
         program.write_text(UPGRADE.format(place=self.place, private=" ".join(PRIVATE), command=command))
         program.chmod(0o755)

@@ -36,7 +36,7 @@ INFO = "alpha-1.0.dist-info"
 MODULE, DATA, SCRIPT = f"{SITE}/alpha/__init__.py", f"{SITE}/alpha/data.txt", "bin/alpha"
 CODE = byte_code_of(MODULE, TAG)
 RECORD = f"{SITE}/{INFO}/RECORD"
-#: A module that reports the file of its own code, and of a nested function.
+#: A module that names the file in the code of a nested function.
 TEXT = "def where():\n    return (lambda: 0).__code__.co_filename\nWHERE = where()\n"
 FAILING = """\
 import traceback

@@ -190,6 +190,14 @@ def test_an_old_process_stays_if_a_full_pool_starts_no_new_one(place: Path) -> N
     assert len(pool.running) == 1
 
 
+def test_an_exchange_ends_if_passenger_detaches_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Passenger(2)
+    monkeypatch.setattr(pool, "detach", lambda _: True)
+    with pool.serving(place) as served, pytest.raises(ToolError, match="did not detach process 100"):
+        Exchange(pool=served, name=NAME, ask=pool.ask, limit=0.5).run()
+    assert pool.old <= {*pool.running}
+
+
 def test_a_process_that_was_starting_before_counts_as_an_old_one(place: Path) -> None:
     pool = Passenger(1)
     pool.start()

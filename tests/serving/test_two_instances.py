@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from releaser.errors import ToolError
-from releaser.serving.restarts import restart_findings, restart_of
+from releaser.report import Step
+from releaser.serving.restarts import restart_findings, restart_of, systemd
 from releaser.serving.restarts.systemd import Systemd
 from releaser.site.site import Site, open_site
 from tests.site.fakes import FakeRunner
@@ -96,3 +97,25 @@ def test_another_user_needs_sudo_for_both_instances_but_not_for_own_units(
     for finding in found:
         for verb, name in (("start", "a"), ("stop", "a"), ("start", "b"), ("stop", "b")):
             assert f"/usr/bin/systemctl {verb} shop@{name}.service" in finding.advice
+
+
+@pytest.mark.parametrize(("moves", "stopped"), [(False, ["b", "b"]), (True, ["b"])])
+def test_an_instance_that_the_link_leads_to_is_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: bool, stopped: list[str]
+) -> None:
+    """The disk may fail after the rename: visitors then reach the new instance alone."""
+    found = list[str]()
+
+    def fail(link: Path, target: str, **_: Any) -> None:
+        if moves:
+            link.unlink()
+            link.symlink_to(target)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(systemd, "replace_symlink", fail)
+    monkeypatch.setattr(systemd.Pair, "start", lambda *_: None)
+    monkeypatch.setattr(systemd.Pair, "ask", lambda *_: "well")
+    monkeypatch.setattr(systemd.Pair, "stop", lambda _, name: found.append(name))
+    with pytest.raises(ToolError, match=r"cannot be moved to b\.sock: Input/output error"):
+        Systemd().restart(site(tmp_path), tmp_path, Step())
+    assert found == stopped

@@ -147,6 +147,7 @@ class Exchange(Frozen):
             if len(found.workers) <= wanted and not self._start_another(old):
                 has_waited = has_waited or len(self._look().workers) == 1
             self.pool.detach(left[0])
+            self._wait_until_detached(left[0])
             self._wait_for_starts()
         return wanted, has_waited
 
@@ -189,6 +190,15 @@ class Exchange(Frozen):
             if failures == _MOST_FAILURES:
                 raise self._failure()
         return False
+
+    def _wait_until_detached(self, worker: Worker) -> None:
+        """Wait until a process gets no more requests. Raises ToolError."""
+        ends_at = time.monotonic() + self.limit
+        while self._look().those(frozenset({worker.id}), known=True):
+            if time.monotonic() > ends_at:
+                message = f"Passenger did not detach process {worker.pid} of {self.name}"
+                raise ToolError(message, "Run `passenger-status`, then `passenger-config restart-app`.", timed_out=True)
+            time.sleep(_POLL)
 
     def _wait_for_starts(self) -> None:
         """Wait for the process that Passenger may start for a detached one. Raises ToolError."""
