@@ -140,15 +140,20 @@ class Crowd:
             self.tally = Tally()
             return self.tally
 
-    def wait_until_all_answers(self, are_so: Callable[[Answer], bool], *, what: str, number: int = 60) -> None:
-        """Wait until the next `number` answers are all so, and come from two processes or more. DemoError if never."""
+    def wait_until_all_answers(
+        self, are_so: Callable[[Answer], bool], *, what: str, number: int = 60, processes: int = 2
+    ) -> None:
+        """Wait until the next `number` answers are all so, and come from so many processes or more. DemoError if never.
+
+        Passenger lets one process answer a visitor who is alone.
+        """
         ends_at = time.monotonic() + SECONDS
         with self._lock:
             self._latest.clear()
         while True:
             with self._lock:
                 latest = self._latest[-number:]
-            if len(latest) == number and all(map(are_so, latest)) and len({one.process for one in latest}) > 1:
+            if len(latest) == number and all(map(are_so, latest)) and len({one.process for one in latest}) >= processes:
                 return
             if time.monotonic() > ends_at:
                 message = f"{what} did not happen within {SECONDS:g} s: {set(latest)}, {self.tally.failures[:3]}"
