@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -13,12 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def way_to(path: str) -> Iterator[str]:
-    """Yield every directory and symlink on the way of an absolute path, and the path itself."""
+_MAX_LINKS = 40  # as many as Linux follows: path_resolution(7)
+
+
+def way_to(path: str, links: int = _MAX_LINKS) -> Iterator[str]:
+    """Yield every directory and symlink on the way of an absolute path, and the path itself.
+
+    Raises OSError if more than `links` symlinks lead from one to the next, as in a circle.
+    """
+    if links < 0:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     for place in (*map(str, reversed(Path(path).parents)), path):
         yield place
         if os.path.islink(place):
-            yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
+            yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)), links - 1)
 
 
 def find_other_writer(path: str | Path, owner: int | None = None) -> Finding | None:
@@ -26,11 +35,11 @@ def find_other_writer(path: str | Path, owner: int | None = None) -> Finding | N
 
     The owner is this user, unless another one is given.
 
-    A group counts as others. Each directory and symlink on the way is checked, too. A directory with the sticky bit,
-    such as /tmp, is fine: there, users can only replace files that they own. Raises OSError.
+    A group counts as others. Each directory and symlink on the way is checked, too: the kernel may refuse to follow a
+    symlink of others (proc_sys_fs(5), protected_symlinks), which would not say whose it is. A directory with the sticky
+    bit, such as /tmp, is fine: there, users can only replace files that they own. Raises OSError.
     """
     file, user = os.path.abspath(path), os.geteuid() if owner is None else owner
-    os.stat(file)  # raises OSError for a loop of symlinks
     for place in way_to(file):
         status = os.lstat(place)
         mode = status.st_mode
