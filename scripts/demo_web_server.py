@@ -136,9 +136,10 @@ def tell(place: Path, programs: Path, kind: str, *, pin: bool, acts: Sequence[Ac
     chapter(1 if pin else 2, heading, "A Django site whose packages nobody has updated for some months, adopted.")
     stage.site.mkdir(parents=True)
     server.prepare()
+    settings = server.settings if pin else {**server.settings, **server.settings_without_pin}
     set_up(
         stage,
-        add=toml({**server.settings, "health_retries": 2, "health_pause": "1s", "pin_processes": pin}),
+        add=toml({**settings, "health_retries": 2, "health_pause": "1s", "pin_processes": pin}),
         requires=("gunicorn",) if kind == "gunicorn" else (),
         locked=(*OLD_VERSIONS, OLD_GUNICORN) if kind == "gunicorn" else OLD_VERSIONS,
         python=server.python,

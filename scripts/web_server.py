@@ -76,6 +76,10 @@ class WebServer(Protocol):
     def settings(self) -> Mapping[str, object]:
         """What the site's `[tool.releaser]` needs for this server."""
 
+    @property
+    def settings_without_pin(self) -> Mapping[str, object]:
+        """What changes in these settings if no process is pinned."""
+
     def prepare(self) -> None:
         """Add to the checkout what the server needs of it."""
 
@@ -118,6 +122,11 @@ class Passenger:
     def settings(self) -> Mapping[str, object]:
         """The restart file is found without any; the time limit is for machines that are busy."""
         return {"health_check": f"http://127.0.0.1:{self.address.port}/health/", "health_timeout": "60s"}
+
+    @property
+    def settings_without_pin(self) -> Mapping[str, object]:
+        """Nothing."""
+        return {}
 
     @property
     def _place(self) -> Path:
@@ -186,6 +195,8 @@ def when_ready(server):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 '''
 
+OWN_RESTART = "kill -HUP $(cat tmp/gunicorn.pid)"  # by which gunicorn restarts by itself
+
 
 @dataclass(frozen=True)
 class Gunicorn:
@@ -223,6 +234,11 @@ class Gunicorn:
             "health_socket": self.address.path,
         }
 
+    @property
+    def settings_without_pin(self) -> Mapping[str, object]:
+        """Only a pinned gunicorn can start its successor."""
+        return {"restart": ["sh", "-c", OWN_RESTART]}
+
     def prepare(self) -> None:
         """Put a configuration into the checkout with which gunicorn also restarts by itself, on SIGHUP."""
         (self.stage.site / "gunicorn.conf.py").write_text(GUNICORN_CONF)
@@ -244,7 +260,7 @@ class Gunicorn:
 
     def restart(self) -> None:
         """Send the signal."""
-        self.stage.ask("sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)")
+        self.stage.ask("sh", "-c", OWN_RESTART)
 
 
 @dataclass(frozen=True)
@@ -282,6 +298,11 @@ class Uwsgi:
             "health_check": "http://tea.example.org/health/",
             "health_socket": self.address.path,
         }
+
+    @property
+    def settings_without_pin(self) -> Mapping[str, object]:
+        """Nothing."""
+        return {}
 
     def prepare(self) -> None:
         """Put uWSGI's configuration into the checkout, as it is documented."""

@@ -101,6 +101,16 @@ class Served:
         """Exchange the gunicorn for one on the release to which the symlink leads."""
         return exchange(self.first, os.path.realpath(self.pair.link), LIMIT)
 
+    def start_second(self) -> int:
+        """Let the gunicorn start a second one, as an exchange that is cut off then; return that one."""
+
+        def start() -> int:  # again and again: gunicorn ignores the signal for a moment after it has taken over
+            os.kill(self.first, signal.SIGUSR2)
+            return find_second(self.first)
+
+        eventually(start, "a second gunicorn")
+        return find_second(self.first)
+
     def master(self) -> int:
         """Return the only gunicorn that is left, once the last workers of the earlier one have ended."""
         eventually(lambda: len(self.masters()) == 1, "the end of all but one gunicorn")
@@ -151,6 +161,9 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
         served = Served(pair, process.pid)
         eventually(lambda: heartbeats(process.pid) == [True, True], "the start of two workers")
         yield served
+    except BaseException:
+        print((pair.site / "gunicorn.log").read_text())
+        raise
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -188,24 +201,16 @@ def test_a_release_whose_workers_do_not_start_gets_no_request(pair: Pair) -> Non
 
 
 def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:
-    def cut_off(served: Served) -> int:
-        def start() -> int:  # again and again: gunicorn ignores the signal for a moment after it has taken over
-            os.kill(served.first, signal.SIGUSR2)
-            return find_second(served.first)
-
-        eventually(start, "a second gunicorn")
-        return find_second(served.first)
-
     with serving(pair, WAYS["module"]) as served, served.visited():
         pair.flip("b")
-        second = cut_off(served)
+        second = served.start_second()
         eventually(lambda: release_of(second) == str(pair.venv("b")), "a second gunicorn on the new release")
         pair.flip("a")  # the way back
         assert f"process {second} " not in served.exchange()
         served.first = served.master()
         assert ask(served.socket) == "a"
         pair.flip("b")
-        second = cut_off(served)
+        second = served.start_second()
         assert served.exchange().startswith(f"process {second} with 2 workers")
         assert served.master() == second
         assert served.failures == []
@@ -218,9 +223,8 @@ def test_a_gunicorn_that_alone_serves_the_site_is_never_ended_for_one_that_is_ab
         client.sendall(b"GET / HTTP/1.0\r\n")  # a last request, whose end never comes
         assert ask(served.socket) == "a"
         pair.flip("b")
-        os.kill(served.first, signal.SIGUSR2)
-        eventually(lambda: heartbeats(find_second(served.first)) == [True, True], "the workers of another one")
-        second = find_second(served.first)
+        second = served.start_second()
+        eventually(lambda: heartbeats(second) == [True, True], "the workers of another one")
         os.kill(served.first, signal.SIGTERM)
         eventually(lambda: ask(served.socket) == "b", "an answer of the second one")
         pair.flip("a")  # the way back, at once
