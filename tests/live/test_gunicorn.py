@@ -150,7 +150,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
     pair.flip("a")
-    (pair.site / "g.pid").unlink(missing_ok=True)  # a killed gunicorn stays a zombie in some containers
+    for name in ("g.pid", "g.pid.2"):  # a killed gunicorn stays a zombie in some containers
+        (pair.site / name).unlink(missing_ok=True)
     (pair.site / "answered.log").write_text("")
     output = (pair.site / "gunicorn.log").open("w")
     (pair.site / "fates.json").write_text("{}")
