@@ -13,7 +13,7 @@ from releaser import __version__
 
 
 def main() -> None:
-    """Start a program at once if possible, and hand everything else to the command line."""
+    """Start a program or list the releases at once if possible, and hand everything else to the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
@@ -21,8 +21,8 @@ def main() -> None:
     try:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")
-        elif not (_is_somewhere() and _becomes_a_program(words)):
-            from releaser.commands import cli
+        elif not (_is_somewhere() and (_becomes_a_program(words) or _is_answered(words))):
+            from releaser.commands.command import cli
 
             cli()
     finally:
@@ -44,6 +44,17 @@ def _becomes_a_program(words: list[str]) -> bool:
     from releaser.launch import quickly
 
     return quickly(words)
+
+
+def _is_answered(words: list[str]) -> bool:
+    """Answer a command for which no option has to be read; otherwise return False."""
+    if words != ["list"] or "_RELEASER_COMPLETE" in os.environ:  # with which a shell asks for completions
+        return False
+    from releaser.commands.context import answer
+    from releaser.commands.listed import list_releases
+
+    answer("list", list_releases)
+    return True
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from findings import list_findings
 from made import fill, keep
 
 from releaser.answers import RUN, all_answers
-from releaser.commands import cli
-from releaser.commands.command import all_commands, option_groups, sections
+from releaser.commands.command import all_commands, cli, option_groups, sections
 from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.reporting.servers import PUBLISHED

@@ -10,8 +10,7 @@ import click
 from findings import list_findings
 
 from releaser import __version__
-from releaser.commands import cli
-from releaser.commands.command import option_groups, sections
+from releaser.commands.command import cli, option_groups, sections
 from releaser.commands.shells import script_of
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from dotenv import dotenv_values
 import releaser
 from releaser import errors
 from releaser.answers import all_answers
-from releaser.commands import cli
-from releaser.commands.command import all_commands
+from releaser.commands.command import all_commands, cli
 from releaser.site.loading import Loaded, load
 from releaser.site.schema import json_schema
 from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, AllSettings

@@ -23,8 +23,13 @@ SLOW = {
     "importlib.metadata", "jinja2", "logging", "packaging", "rich", "shutil", "socket", "subprocess", "tempfile",
     "tomllib",
 }  # fmt: skip
+# A list needs most of what describes a site, but none of these.
+NOT_FOR_LIST = {
+    "argparse", "asyncio", "click", "concurrent.futures", "email", "filelock", "http", "jinja2", "rich", "socket",
+}  # fmt: skip
+MOST_FOR_LIST = 98  # modules of releaser, of some 400
 QUICK = "import sys; from releaser.__main__ import main; main(); print(*sorted(sys.modules), file=sys.stderr)"
-FULL = "from releaser.commands import cli; cli()"
+FULL = "from releaser.commands.command import cli; cli()"
 # Two processes, one after the other, would tell an age before and after it changes.
 AT_ONE_MOMENT = f"import time; time.time = lambda: {NOW.timestamp()} + 3 * 86400; "
 # In place of becoming a program, which would tell nothing of what was imported for that.
@@ -78,6 +83,12 @@ def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
         (["run", "echo", "one", "--", "two"], {}),
         (["run", "echo", "-qx", "--project=.", "-n", "--json"], {}),
         (["--version"], {}),
+        (["list"], {}),
+        (["list"], {"TOML": "nonsense = 1"}),
+        (["list"], {"TOML": "venv = 'current'"}),
+        (["list"], {"RELEASER_PROJECT": "../link"}),
+        (["list"], {"RELEASER_PROJECT": "../nowhere"}),
+        (["list"], {"RELEASER_PROJECT": ""}),
     ],
 )
 def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list[str], env: dict[str, str]) -> None:
@@ -88,6 +99,24 @@ def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list
     quickly, full = (call(AT_ONE_MOMENT + code, *arguments, cwd=site, env=env) for code in (QUICK, FULL))
     assert quickly.stdout == full.stdout
     assert quickly.returncode == full.returncode
+    if arguments == ["list"]:
+        assert quickly.stderr.startswith(full.stderr)  # the names of the modules may follow
+
+
+def test_a_list_without_options_needs_no_command_line(site: Path) -> None:
+    finished = call(QUICK, "list", cwd=site)
+    assert finished.returncode == 0
+    assert a_manifest(2).id in finished.stdout
+    imported = set(finished.stderr.split())
+    assert imported & NOT_FOR_LIST == set()
+    assert len([name for name in imported if name.startswith("releaser.")]) <= MOST_FOR_LIST
+
+
+def test_a_reader_of_the_list_may_stop_reading(site: Path) -> None:
+    unread = "import os; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1); "
+    finished = call(unread + QUICK, "list", cwd=site, env={"PYTHONUNBUFFERED": "1"})
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
 
 
 def test_the_version_is_said_without_anything_else(site: Path) -> None:

@@ -11,8 +11,7 @@ import click
 import pytest
 
 from releaser.answers import all_answers
-from releaser.commands import cli
-from releaser.commands.command import all_commands, option_groups
+from releaser.commands.command import all_commands, cli, option_groups
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
 

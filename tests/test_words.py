@@ -10,8 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from releaser.commands import cli
-from releaser.commands.command import all_commands
+from releaser.commands.command import all_commands, cli
 from releaser.reporting.mail import render_bodies
 from releaser.reporting.subject import subject
 from releaser.site.schema import json_schema

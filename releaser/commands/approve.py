@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.commands.command import CommandContext, command
+from releaser.commands.command import command
 from releaser.commands.completion import matching, own_site
+from releaser.commands.context import CommandContext
 
 if TYPE_CHECKING:
     from click import Context, Parameter

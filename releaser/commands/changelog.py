@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from releaser.commands import completion
-from releaser.commands.command import CommandContext, command
+from releaser.commands.command import command
+from releaser.commands.context import CommandContext
 from releaser.releases.release import refuse_without_live
 from releaser.releases.store import store_of
 from releaser.reporting.changelog import UpstreamChange, lines_of, list_upstream

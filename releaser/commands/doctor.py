@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from releaser.commands.command import FILE, CommandContext, cli, command
+from releaser.commands.command import FILE, cli, command
+from releaser.commands.context import CommandContext
 from releaser.commands.output import write_named
 from releaser.errors import ExitCode, ReleaserError, ToolError, os_reason, refuse
 from releaser.pipelines.doctor import facts_of, open_anyhow, redactor_of

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from releaser.commands import completion
-from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
+from releaser.commands.command import DIRECTORY, command, refuse_both
+from releaser.commands.context import CommandContext
 from releaser.commands.elsewhere import elsewhere_options, run_options, update_from_elsewhere
 from releaser.commands.output import Output
 from releaser.commands.run_options import asked_in

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from releaser.commands.command import CommandContext, command, refuse_both
+from releaser.commands.command import command, refuse_both
+from releaser.commands.context import CommandContext
 
 
 @command(

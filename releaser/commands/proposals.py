@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from releaser.commands.command import CommandContext, command
+from releaser.commands.command import command
+from releaser.commands.context import CommandContext
 
 
 @command(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from releaser.commands import completion
-from releaser.commands.command import FILE, CommandContext, command, refuse_both
+from releaser.commands.command import FILE, command, refuse_both
+from releaser.commands.context import CommandContext
+from releaser.commands.listed import list_releases
 from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
-from releaser.releases.store import store_of
 from releaser.site.settings import this_host
-from releaser.site.state_dir import dispute
 from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
@@ -162,26 +160,7 @@ def test_mail(ctx: CommandContext) -> None:
         raise MailError("; ".join(problems), "Check the mail server, and the settings: `releaser config`.")
 
 
-@command("list", section="Daily use", example="releaser list --json", many="all")
-def list_releases(ctx: CommandContext) -> None:
-    """List the kept releases, newest first."""
-    from releaser.releases import listing
-
-    site = replace(ctx.site(), asks=False)
-    store = store_of(site)
-    rows = listing.rows(store)
-    is_watched = ctx.output.verbose or sys.stderr.isatty()
-    if is_watched or dispute(site.project) or store.live_by_record() != store.live_id():
-        from releaser.pipelines.status import list_damage  # takes longer than the list
-
-        ctx.warn(list_damage(site))
-    if ctx.output.json:
-        ctx.output.print_json(list(rows))
-    elif rows:
-        ctx.output.print_table(listing.COLUMNS, [row.cells(time.time()) for row in rows])
-        ctx.output.print_lines(listing.notes(rows))
-    else:
-        ctx.output.note("there are no releases yet. Run `releaser init` to adopt the project.")
+command("list", section="Daily use", example="releaser list --json", many="all")(list_releases)
 
 
 @command(section="Look closer", example="releaser show 20260424T030001Z-81")

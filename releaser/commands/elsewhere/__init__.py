@@ -14,7 +14,7 @@ from releaser.commands.run_options import options_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from releaser.commands.command import CommandContext
+    from releaser.commands.context import CommandContext
     from releaser.commands.elsewhere.base import Elsewhere
     from releaser.commands.run_options import RunOption
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from releaser.commands.elsewhere.base import Elsewhere
 
 if TYPE_CHECKING:
-    from releaser.commands.command import CommandContext
+    from releaser.commands.context import CommandContext
 
 
 def _run(ctx: CommandContext, value: str, **how: Any) -> NoReturn:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from releaser.commands.elsewhere.base import Elsewhere
 
 if TYPE_CHECKING:
-    from releaser.commands.command import CommandContext
+    from releaser.commands.context import CommandContext
 
 
 def _run(ctx: CommandContext, value: tuple[str, ...], **_: Any) -> NoReturn:

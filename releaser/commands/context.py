@@ -1,0 +1,183 @@
+"""The argument of every command, and the exit codes of errors. Imports no command line, for `list` without options."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
+
+from releaser.commands.output import Output
+from releaser.errors import (
+    BuildError,
+    ExitCode,
+    Finding,
+    Interrupted,
+    PreflightError,
+    ReleaserError,
+    os_reason,
+    refuse_any,
+)
+from releaser.site.ownership import admit
+from releaser.system.files import TooLargeError
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.commands.run_options import RunOption
+    from releaser.pipelines.session import Request
+    from releaser.report import Plan, RunReport
+    from releaser.site.conventions import Convention
+    from releaser.site.site import Site
+
+P = ParamSpec("P")
+#: The variable with the project of commands that have no `--project`.
+PROJECT = "RELEASER_PROJECT"
+
+
+class CommandContext(Frozen):
+    """The argument of every command: the project, the output, and the common options."""
+
+    #: The command, as reports name it.
+    name: str
+    project: Path
+    output: Output
+    dry_run: bool = False
+    #: How long to wait for another run to end, in seconds.
+    wait: float = 0.0
+    #: True if its report is mailed.
+    mails: bool = False
+    #: True if it makes the first lock of a project; such a command reports wrong settings itself.
+    creates_pyproject: bool = False
+    #: The options that ask for another kind of run, each with its value.
+    asked: tuple[tuple[RunOption, Any], ...] = ()
+
+    def site(self) -> Site:
+        """Return the site, for a command without a run; wrong settings are only warnings.
+
+        Raises PreflightError if a file is in the place of the state directory.
+        """
+        from releaser.site.disk import find_misplaced_state
+        from releaser.site.site import find_site, open_site
+
+        site = (open_site if self.creates_pyproject else find_site)(self.project, os.environ)
+        self.output.redactor.learn(site.redactor.secrets)
+        self.warn(finding.message for finding in site.findings if not self.creates_pyproject)
+        refuse_any(find_misplaced_state(site.project))
+        return site
+
+    def request(self) -> Request:
+        """Return the request for a run."""
+        from releaser.pipelines.session import Request
+
+        shown, name = self.output.listener(), self.name
+        return Request(
+            path=self.project,
+            environ=os.environ,
+            command=name,
+            listener=shown,
+            wait=self.wait,
+            mails=self.mails,
+            asked=tuple(option.section(value) for option, value in self.asked),
+        )
+
+    def run(
+        self,
+        plan: Callable[Concatenate[Site, P], Plan],
+        change: Callable[Concatenate[Request, P], RunReport],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> RunReport:
+        """Run `change`, and return its report; a dry run prints `plan` instead, and exits."""
+        if not self.dry_run:
+            gc.freeze()  # loaded modules stay until the end
+            gc.set_threshold(20_000)  # with 100,000, the peak memory of an update is 1.5 MB higher
+            return change(self.request(), *args, **options)
+        found = plan(self.site(), *args, **options)
+        self.print_plan(replace(found, would=(*(option.plan for option, _ in self.asked), *found.would)))
+        sys.exit(0)
+
+    def print_plan(self, found: Plan) -> None:
+        """Print the plan of a dry run."""
+        if self.output.json:
+            self.output.print_json(found)
+        else:
+            self.output.print_changes(found.changes)
+            self.output.print_lines(f"dry run: {line}" for line in found.would)
+
+    def warn(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        """Print warnings, and return them."""
+        found = tuple(sentences)
+        for sentence in found:
+            self.output.note(f"warning: {sentence}")
+        return found
+
+    def say_chosen(self, chosen: Iterable[Convention]) -> None:
+        """Print the detected settings of the site, with their sources; with --json, the answer has them."""
+        for one in chosen if not self.output.json else ():
+            self.output.note(str(one))
+
+    def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
+        """Print the report of a run, and exit; with `answers`, print it even if nothing changed."""
+        self.output.print_report(report, answers=answers)
+        sys.exit(report.exit_code)
+
+
+@contextlib.contextmanager
+def complete_installation() -> Iterator[None]:
+    """Exit with an explanation if a module of releaser is gone, as after an upgrade during a run."""
+    try:
+        yield
+    except ImportError as error:
+        if not (error.name or "").startswith("releaser."):
+            raise
+        # By hand: the modules that print errors may be gone, too.
+        advice = "Wait until its installation ends, then run the command again: it first repairs this run."
+        sys.stderr.write(
+            f"releaser: releaser was upgraded or removed during this run: {error}\n  what to do: {advice}\n"
+        )
+        sys.exit(ExitCode.BUG)
+
+
+@contextlib.contextmanager
+def exit_codes(output: Output) -> Iterator[None]:
+    """Print an error, and exit with its exit code."""
+    try:
+        yield
+    except ReleaserError as error:
+        sys.exit(output.print_error(error))
+    except PermissionError as error:  # for example, monitoring runs as a user who may not read all files
+        message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+        advice = "Run the command as the user who owns the project, or let this user read the file."
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
+    except TooLargeError as error:
+        message = f"{error.filename} cannot be read: it is {error.strerror}"
+        advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
+    except BrokenPipeError:  # click ends quietly
+        raise
+    except OSError as error:  # in a question, such as on a full disk; runs report such errors by themselves
+        message = f"the command could not continue: {os_reason(error)}"
+        advice = "Check free space and permissions, also of the directory for temporary files (`TMPDIR`)."
+        sys.exit(output.print_error(BuildError(message, advice)))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
+    except Interrupted as interrupt:  # a second signal, while the first was being handled
+        sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
+
+
+def answer(name: str, function: Callable[[CommandContext], None]) -> None:
+    """Answer a command that changes nothing and was given without options, exactly as the command line does."""
+    output, project = Output(), Path(os.environ.get(PROJECT) or ".")
+    try:
+        with complete_installation(), exit_codes(output):
+            admit(project, name, os.environ)
+            function(CommandContext(name=name, project=project, output=output))
+    except BrokenPipeError:  # the reader has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
