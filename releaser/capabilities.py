@@ -432,6 +432,7 @@ CAPABILITIES = (
             "releases.release.LEDGER",
             "releases.journal.HISTORY",
             "core.run.LOGS_FILE",
+            "system.earlier_answers.ANSWERS",
             "site.state_dir.RELEASES_FILE",
             "site.run_lock.RUN_FILE",
             "site.state_dir.OWNER_FILE",

@@ -22,7 +22,7 @@ from releaser.resolution.rules import read_limits
 from releaser.site import conventions, disk
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
-from releaser.site.pythons import Choice, choose
+from releaser.site.pythons import Choice, choose, version_of
 from releaser.site.site import Checkout, Site, SiteFacts
 from releaser.system.frozen import Frozen
 
@@ -191,7 +191,7 @@ def _lock(site: Site) -> LockFile:
 def _find_working_uv(site: Site, live: Release | None, python: str | None, *, stays: bool) -> tuple[Uv, Choice] | None:
     uv = site.uv
     try:
-        version = uv.version()
+        version = version_of(site, uv)
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
         refuse("uv-broken", message, error.advice or f"Install uv again, or {how_to_set('uv', '/path/to/uv')}.")

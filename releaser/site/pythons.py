@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line, how_to_set, refuse
 from releaser.locks.versions import is_newer, is_older
+from releaser.system.earlier_answers import PYTHON, UV_VERSION, ask_unless_known, look_at_files, look_at_program
+from releaser.system.environment import files_of_uv
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
@@ -32,6 +34,7 @@ OLDEST = "3.8"  # that the start-up module and the scripts for a site's interpre
 _UV_VERSION = expression(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
 _NUMBER = expression(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
+_PLAIN_VERSION = expression(r"\d+(?:\.\d+)+[\w.+-]*", re.ASCII)
 _MOST_NAMED = 6
 _MOST_LINKS = 40  # links, or venvs made from venvs; Linux follows no more links either
 
@@ -107,12 +110,54 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None, stays: bool = True)
     if request is not None and request.source != _VERSION_FILE:  # uv itself reads that file
         by, asked = str(request), request.version
     try:
-        return _choose_base(uv, uv.find_python(root, live, request=asked), by=by)
+        return _choose_base(uv, _find_usual(site, uv, live, asked), by=by)
     except ToolError as error:
         if _reason(error).startswith("Failed to parse"):
             refuse("uv-settings", f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
         advice = error.advice or f"Install a Python that requires-python allows, or {how_to_set('python', '3.13')}."
         refuse("no-python", f"uv finds no Python for this project: {_reason(error)}", advice)
+
+
+def version_of(site: Site, uv: Uv) -> str:
+    """Return the version of uv, without starting it if an earlier run did. Raises ToolError."""
+    seen = look_at_program(uv.executable)
+    if seen is None:
+        return uv.version()
+    file, looks = site.state_dir / UV_VERSION, (str(uv.executable), seen)
+    return ask_unless_known(file, looks, uv.version, fits=_PLAIN_VERSION.fullmatch, keeps=bool(site.runner.marks))
+
+
+def _find_usual(site: Site, uv: Uv, live: Path | None, request: str | None) -> Path:
+    """Return the interpreter that uv picks, without asking uv if it picked that of the `live` venv in an earlier run.
+
+    That counts while everything looks the same by which uv picks one. Raises ToolError.
+    """
+    root = site.project.root
+
+    def ask() -> str:
+        return str(uv.find_python(root, live, request=request))
+
+    looks = _look_at_reasons(site, uv, live, request) if live is not None else None
+    if looks is None:
+        return Path(ask())
+    file, own = site.state_dir / PYTHON, {f"{live}/bin/{name}" for name in ("python", "python3")}
+    return Path(ask_unless_known(file, looks, ask, fits=own.__contains__, keeps=bool(site.runner.marks)))
+
+
+def _look_at_reasons(site: Site, uv: Uv, live: Path, request: str | None) -> object | None:
+    """Return what uv looks at to decide whether the interpreter of the `live` venv fits; None if that may be more."""
+    root, program, environ = site.project.root, look_at_program(uv.executable), site.runner.environ
+    files = files_of_uv(root, environ)
+    above = any(file.name == "pyproject.toml" and os.path.lexists(file) for file in files if file.parent != root)
+    if program is None or above or "workspace" in site.pyproject.table("tool").get("uv", {}):
+        return None  # other members of a workspace may say which versions fit
+    places = dict.fromkeys(file.parent for file in files)
+    requests = (place / f"{_VERSION_FILE}{plural}" for place in places for plural in ("", "s"))
+    python = live / "bin" / "python"
+    seen = look_at_files([*files, *requests, live / "pyvenv.cfg", python])
+    variables = {name: value for name, value in environ.items() if name.startswith(("UV_", "XDG_", "CONDA_"))}
+    known = sorted({**variables, **uv.variables, "HOME": environ.get("HOME", "")}.items())
+    return str(uv.executable), program, str(root), request, os.path.realpath(python), seen, known
 
 
 def _reason(error: ToolError) -> str:

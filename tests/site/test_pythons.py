@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from releaser.site.pythons import (
     find_request,
     refuse_named_program,
     version_in,
+    version_of,
 )
 from releaser.site.site import Site, open_site
 from releaser.system.process import Finished
@@ -299,3 +301,89 @@ def test_a_commit_names_versions_and_no_programs(tmp_path: Path, line: str, is_r
         refuse_named_program(root, root, checkout)
     (checkout / ".python-version").write_bytes(f"{line}\n".encode())
     refuse_named_program(root, root, checkout)
+
+
+@dataclasses.dataclass(kw_only=True)
+class UvOfVenv(FakeRunner):
+    """Picks one interpreter."""
+
+    picked: str = ""
+
+    def run(self, argv: Sequence[str | Path], **options: Any) -> Finished:
+        """Answer as uv does."""
+        found = platform.python_version() if "--show-version" in argv else self.picked
+        self.answers = {"uv python find": found, "uv --version": "uv 0.13.8"}
+        return super().run(argv, **options)
+
+
+def questions(root: Path, environ: dict[str, str], picked: Path) -> list[str]:
+    """Return what one run asks uv."""
+    site = open_site(root, environ)
+    runner = UvOfVenv(environ=environ, picked=str(picked), marks={"_RELEASER_RUN": "1"})
+    site = dataclasses.replace(site, runner=runner)
+    version_of(site, site.uv)
+    choose(site, site.uv)
+    return [words[1] for words in runner.asked if "--show-version" not in words]
+
+
+@pytest.fixture
+def own_python(root: Path) -> tuple[Path, dict[str, str]]:
+    """Give the site the Python of the tests, and a program as uv; return the path of the former, and variables."""
+    venv, python = root / ".venv", Path(sys.executable).resolve()
+    config = f"home = {python.parent}\nversion_info = {platform.python_version()}\n"
+    (venv / "pyvenv.cfg").write_text(config, encoding="utf-8")
+    (venv / "bin" / "python").unlink()
+    (venv / "bin" / "python").symlink_to(python)
+    (root.parent / "bin" / "uv").write_bytes(b"\x7fELF")
+    environ = {"PATH": str(root.parent / "bin"), "HOME": str(root.parent)}
+    open_site(root, environ).state_dir.mkdir(parents=True)
+    return venv / "bin" / "python", environ
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "content", "asked"),
+    [
+        ("", "README", b"", []),
+        ("INVOCATION_ID", "", b"", []),
+        ("UV_PYTHON_PREFERENCE", "", b"", ["python"]),
+        ("", "site/.python-version", b"3.12\n", ["python"]),
+        ("", ".python-versions", b"3.12\n", ["python"]),
+        ("", "site/pyproject.toml", PYPROJECT.encode() + b"\n", ["python"]),
+        ("", "pyproject.toml", b"", ["python"]),
+        ("", "site/uv.toml", b"offline = true\n", ["python"]),
+        ("", ".config/uv/uv.toml", b"offline = true\n", ["python"]),
+        ("", ".config/uv/.python-version", b"3.12\n", ["python"]),
+        ("", "bin/uv", b"\x7fELF 2", ["--version", "python"]),
+        ("", "bin/uv", b"#!/bin/sh\n", ["--version", "python"]),
+    ],
+)
+def test_uv_is_asked_again_only_if_something_changed(
+    root: Path, own_python: tuple[Path, dict[str, str]], variable: str, file: str, content: bytes, asked: list[str]
+) -> None:
+    python, environ = own_python
+    assert questions(root, environ, python) == ["--version", "python"]
+    assert questions(root, environ, python) == []
+    if variable:
+        environ[variable] = "only-managed"
+    if file:
+        (root.parent / file).parent.mkdir(parents=True, exist_ok=True)
+        (root.parent / file).write_bytes(content)
+    assert questions(root, environ, python) == asked
+
+
+def test_without_kept_answers_uv_is_asked_again(root: Path, own_python: tuple[Path, dict[str, str]]) -> None:
+    python, environ = own_python
+    questions(root, environ, python)
+    for file in open_site(root, environ).state_dir.glob("answer-*"):
+        file.unlink()
+    assert questions(root, environ, python) == ["--version", "python"]
+
+
+@pytest.mark.parametrize("text", ["[tool.uv.workspace]\nmembers = ['one']\n", ""])
+def test_uv_is_asked_each_time_if_it_picks_another_interpreter_or_has_a_workspace(
+    root: Path, own_python: tuple[Path, dict[str, str]], text: str
+) -> None:
+    python, environ = own_python
+    (root / "pyproject.toml").write_text(PYPROJECT + text, encoding="utf-8")
+    for _ in range(2):
+        assert "python" in questions(root, environ, python if text else python.resolve())
