@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench_figures import BenchError, Cost, Figure, Part, Table
+from bench_figures import BenchError, Cost, Figure, Part, T, Table
 
 from tests.e2e.scenes import from_server
 from tests.support.commands import console_script
@@ -24,8 +26,8 @@ from tests.support.templates import Templates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from tests.support.simple_index import SimpleIndex
     from tests.support.sites import SampleSite
-
 COUNT = 200
 FEW = 16
 JOBS = 2
@@ -81,28 +83,56 @@ def write_sites(file: Path, sites: Sequence[SampleSite], *, first: Sequence[Samp
     return file
 
 
+class Night(NamedTuple):
+    """What the sites of a quiet night had in common: questions about each package, fetches from one repository."""
+
+    questions: float
+    fetches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Many sites of one host, half of them clones of one repository, with one index; nothing is new."""
+
+    model: SampleSite
+    sites: list[SampleSite]
+    _index: SimpleIndex
+    _fetches: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def serving(cls, place: Path, count: int) -> Iterator[Host]:
+        """Make so many sites, and serve their index during the block; a first night has filled the caches."""
+        cache = place / "uv-cache"
+        cache.mkdir()
+        factory = SiteFactory(place, Templates(place / "templates", cache))
+        model = factory.adopted(prepare=without_django, **OPTIONS)
+        with serving(model.index.path) as index:
+            index.lifetime = "max-age=600"  # as that of PyPI
+            from_server(model, index.url, lock=True)
+            model.releaser("update", check=0)
+            sites = make_crowd(model, place / "crowd", count)
+            fetches = make_clones(sites[: count // 2])
+            run_night(sites, JOBS)  # fills the caches
+            yield cls(model=model, sites=sites, _index=index, _fetches=fetches)
+
+    def count(self, act: Callable[[], T]) -> tuple[T, Night]:
+        """Return what `act` returns, and what the sites asked and fetched in that night."""
+        self._index.asked.clear()
+        self._fetches.write_text("", encoding="utf-8")
+        found = act()
+        questions = len(self._index.asked) / max(1, len({*self._index.asked}))
+        return found, Night(questions, len(self._fetches.read_text(encoding="utf-8").splitlines()))
+
+
 def compare_many_sites(place: Path) -> Part:
     """Measure a night in which nothing is new, and one in which one package is, for all sites."""
-    cache = place / "uv-cache"
-    cache.mkdir()
-    factory = SiteFactory(place, Templates(place / "templates", cache))
-    model = factory.adopted(prepare=without_django, **OPTIONS)
-    with serving(model.index.path) as index:
-        index.lifetime = "max-age=600"  # as that of PyPI
-        from_server(model, index.url, lock=True)
-        model.releaser("update", check=0)
-        sites = make_crowd(model, place / "crowd", COUNT)
-        fetches = make_clones(sites[: COUNT // 2])
-        few = sites[COUNT // 2 :][:FEW]
-        run_night(sites, JOBS)  # fills the caches
-        index.asked.clear()
-        fetches.write_text("", encoding="utf-8")
-        peak = measure_memory_of_night(sites)
-        questions = len(index.asked) / max(1, len({*index.asked}))
-        fetched = len(fetches.read_text(encoding="utf-8").splitlines())
-        quiet = tuple(run_night(sites, JOBS) for _ in range(NIGHTS))
+    with Host.serving(place, COUNT) as host:
+        few = host.sites[COUNT // 2 :][:FEW]
+        peak, night = host.count(lambda: measure_memory_of_night(host.sites))
+        quiet = tuple(run_night(host.sites, JOBS) for _ in range(NIGHTS))
         alone = run_nights(few)
-        busy = run_nights(few, lambda night: model.publish("alpha", f"1.{night}.0"))
+        busy = run_nights(few, lambda night: host.model.publish("alpha", f"1.{night}.0"))
     all_sites = Figure(name=f"releaser, {JOBS} at once", costs=quiet)
     tables = (
         Table(title=f"{COUNT} sites, {COUNT // 2} of one repository, nothing new", figures=(all_sites,)),
@@ -112,8 +142,8 @@ def compare_many_sites(place: Path) -> Part:
     found = {
         CPU: all_sites.median("cpu") / COUNT,
         MEMORY: peak / 1e6,
-        QUESTIONS: questions,
-        FETCHES: fetched,
+        QUESTIONS: night.questions,
+        FETCHES: night.fetches,
     }
     note = "Memory is the proportional set size of all processes of releaser (proc(5)), with one site at a time."
     return Part(title="Many sites", tables=tables, found=found, notes=(note,))

@@ -34,7 +34,7 @@ from unittest import TestCase
 
 class Site(TestCase):
     def test_packages(self):
-        import package0, package59
+        import package0, package{last}
 """
 NAMES = tuple(f"package{number}" for number in range(PACKAGES))
 
@@ -65,19 +65,22 @@ def make_starter(site: SampleSite, *, run: str) -> Program:
     return Program(name="a starter, nothing due", words=[sys.executable, starter], cwd=site.path, env=env)
 
 
-def make_big_site(place: Path, *, functions: int = FUNCTIONS, changed: float = 1.0) -> SampleSite:
-    """Make a site of 60 packages in 10,000 files and 186 MB, adopted, with nothing to update.
+def make_big_site(
+    place: Path, *, functions: int = FUNCTIONS, changed: float = 1.0, packages: int = PACKAGES
+) -> SampleSite:
+    """Make a site of 60 packages in 10,000 files and 186 MB, or of fewer, adopted, with nothing to update.
 
-    `changed` is that of `publish_one`, for all versions.
+    `functions` and `changed` are those of `publish_one`, for all versions.
     """
+    names = NAMES[:packages]
     site = factory(place)(
-        packages=dict.fromkeys(NAMES, "0.1"), settings={**QUIET}, groups={"local": []}, files={TESTS: TRIVIAL},
-        dotenv={"ADMINS_JSON": None},
+        packages=dict.fromkeys(names, "0.1"), settings={**QUIET}, groups={"local": []},
+        files={TESTS: TRIVIAL.format(last=packages - 1)}, dotenv={"ADMINS_JSON": None},
     )  # fmt: skip
     site.git("rm", "--quiet", "manage.py", "site_settings.py")
-    for name in NAMES:
+    for name in names:
         site.withdraw(name, "0.1")
-    for name in NAMES:
+    for name in names:
         publish_one(site, name, "1.0", functions=functions, changed=changed)
     site.uv("lock", "--quiet", "--upgrade")
     site.commit("Take the first versions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench_figures import BenchError, Part, Program, Table, attempt, duration, measure
 from bench_peers import call, pipx_upgrade, venv_and_pip
-from bench_sites import NAMES, factory, make_big_site, make_site, publish_one
+from bench_sites import NAMES, PACKAGES, factory, make_big_site, make_site, publish_one
 from stage import DemoError, Stage, set_up
 
 from releaser.site.disk import can_clone
 from tests.support.commands import console_script, uv_executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.support.sites import SampleSite
 
@@ -120,49 +121,62 @@ def open_stage(place: Path, arrange: Callable[[Stage], dict[str, Any]] | None = 
     return stage
 
 
-def compare_updates(place: Path) -> Part:
-    """Compare an update of 60 packages with the bare steps of uv, and with a venv by pip."""
-    site = make_big_site(place / "site", functions=REAL_FUNCTIONS)
-    uv, mode = uv_executable(), "clone" if can_clone(site.state_dir) else "copy"  # as releaser does
-    command = (
-        '"$1" lock --quiet --upgrade --project "$2" && rm -rf "$2/new" && UV_PROJECT_ENVIRONMENT="$2/new" '
-        f'"$1" sync --quiet --frozen --compile-bytecode --link-mode {mode} --project "$2"'
-    )
-    checkout = site.outer / "bare"
-    shutil.copytree(site.path, checkout, symlinks=True, ignore=shutil.ignore_patterns(".venv", ".git"))
-    versions, locked = iter(range(2, 100)), dict.fromkeys(NAMES, "1.0")
+class Updates:
+    """Updates of a big site, and the bare steps of uv that install the same, in a checkout next to it."""
 
-    def offer(_: int, *, names: Sequence[str] = NAMES) -> None:
-        number = next(versions)
+    def __init__(self, site: SampleSite, place: Path, *, packages: int = PACKAGES) -> None:
+        self._site, self._warm = site, place / "warm"
+        self._names, self._versions = NAMES[:packages], iter(range(2, 100))
+        self._locked = dict.fromkeys(self._names, "1.0")
+        self._uv = uv_executable()
+        self.mode = "clone" if can_clone(site.state_dir) else "copy"  # as releaser does
+        self._checkout = site.outer / "bare"
+        shutil.copytree(site.path, self._checkout, symlinks=True, ignore=shutil.ignore_patterns(".venv", ".git"))
+
+    def programs(self, new: int | None = None) -> tuple[Program, Program]:
+        """Return the bare steps, which begin with an offer of so many new versions (default: all), and the update."""
+        command = (
+            '"$1" lock --quiet --upgrade --project "$2" && rm -rf "$2/new" && UV_PROJECT_ENVIRONMENT="$2/new" '
+            f'"$1" sync --quiet --frozen --compile-bytecode --link-mode {self.mode} --project "$2"'
+        )
+        names, env = self._names[:new], self._site.env
+        steps = Program(
+            name="uv lock, sync into an empty venv", words=["sh", "-c", command, "sh", self._uv, self._checkout],
+            cwd=self._checkout, env=env, before=lambda _: self._offer(names),
+        )  # fmt: skip
+        which = f"{new} of {len(self._names)} packages" if new else f"{len(self._names)} packages"
+        words: list[str | Path] = [console_script(), "update"]
+        return steps, Program(name=f"releaser update, {which}", words=words, cwd=self._site.path, env=env)
+
+    def _offer(self, names: Sequence[str]) -> None:
+        site, number = self._site, next(self._versions)
         for name in names:
             publish_one(site, name, f"{number}.0", functions=REAL_FUNCTIONS)
             for old in site.index.path.glob(f"{name}-*.whl") if number > 3 else ():  # the index does not grow
-                if old.name.split("-")[1] not in (f"{number}.0", locked[name]):
+                if old.name.split("-")[1] not in (f"{number}.0", self._locked[name]):
                     old.unlink()
-            locked[name] = f"{number}.0"
-        call(uv, "lock", "--quiet", "--upgrade", cwd=checkout, env=site.env)  # fills the cache for both
-        sync = {**site.env, "UV_PROJECT_ENVIRONMENT": str(place / "warm")}
-        call(uv, "sync", "--quiet", "--frozen", cwd=checkout, env=sync)
+            self._locked[name] = f"{number}.0"
+        call(self._uv, "lock", "--quiet", "--upgrade", cwd=self._checkout, env=site.env)  # fills the cache for both
+        sync = {**site.env, "UV_PROJECT_ENVIRONMENT": str(self._warm)}
+        call(self._uv, "sync", "--quiet", "--frozen", cwd=self._checkout, env=sync)
         call("git", "checkout", "--quiet", "uv.lock", cwd=site.path, env=site.env)
-        shutil.copyfile(site.path / "uv.lock", checkout / "uv.lock")
+        shutil.copyfile(site.path / "uv.lock", self._checkout / "uv.lock")
         os.sync()
 
-    steps = Program(
-        name="uv lock, sync into an empty venv", words=["sh", "-c", command, "sh", uv, checkout], cwd=checkout,
-        env=site.env, before=offer,
-    )  # fmt: skip
-    own = Program(name="releaser update, 60 packages", words=[console_script(), "update"], cwd=site.path, env=site.env)
+
+def compare_updates(place: Path) -> Part:
+    """Compare an update of 60 packages with the bare steps of uv, and with a venv by pip."""
+    site = make_big_site(place / "site", functions=REAL_FUNCTIONS)
+    updates = Updates(site, place)
     (place / "pip").mkdir()
     pip = replace(venv_and_pip(site, place / "pip"), before=lambda _: export(site, place / "pip"), turns=3)
-    figures = measure([steps, own, pip], TURNS)
-    offer_few = partial(offer, names=NAMES[:NEW])
-    few = [replace(steps, before=offer_few), replace(own, name=f"releaser update, {NEW} of 60 packages")]
-    of_few = measure(few, TURNS)
+    figures = measure([*updates.programs(), pip], TURNS)
+    of_few = measure(updates.programs(NEW), TURNS)
     found = {
         "update of 60 packages beside the bare steps of uv": figures[1].times(figures[0]),
         f"update of {NEW} of 60 packages beside the bare steps of uv": of_few[1].times(of_few[0]),
     }
-    missing, notes = dict[str, str](), [f"uv and releaser both put files in place by `{mode}`."]
+    missing, notes = dict[str, str](), [f"uv and releaser both put files in place by `{updates.mode}`."]
     what = "starts of manage.py besides tests and collectstatic"
     starts = attempt(lambda: count_starts(place / "starts"), partial(missing.__setitem__, what))
     if starts is not None:
@@ -219,6 +233,38 @@ def disk_of_releases(
 
     uv's cache is deleted first, and does not count: with it, what it shares with releases would seem to cost nothing.
     """
+    with file_system(place, kind, options) as mounted:
+        site = make_big_site(mounted / "site", functions=REAL_FUNCTIONS, changed=changed)
+        settings = {"RELEASER_KEEP": str(RELEASES + 2), "RELEASER_SHARE_FILES": share}
+        for number in range(RELEASES):
+            for name in NAMES[NEW * number : NEW * (number + 1)]:
+                publish_one(site, name, "1.1", functions=REAL_FUNCTIONS, changed=changed)
+            site.releaser("update", env=settings, check=0, timeout=600)
+        if len(site.releases()) != RELEASES + 1:
+            message = f"{len(site.releases())} releases are there, not {RELEASES + 1}"
+            raise BenchError(message)
+        shutil.rmtree(mounted / "site" / "uv-cache")
+        return disk_of_newest(site, mounted, RELEASES)
+
+
+def disk_of_newest(site: SampleSite, mounted: Path, number: int) -> tuple[float, float]:
+    """Delete all releases of a site; return the MB that one alone would take, and that the newest ones did."""
+    releases = site.state_dir / "releases"
+    older, built = sorted(site.releases())[:-number], sorted(site.releases())[-number:]
+    if not older:
+        message = f"{len(built)} releases are there, which is too few"
+        raise BenchError(message)
+    for name in older:
+        shutil.rmtree(releases / name)
+    before = used(mounted)
+    one = sum(file.lstat().st_blocks * 512 for file in (releases / built[0]).rglob("*")) / 1e6
+    shutil.rmtree(releases)
+    return one, before - used(mounted)
+
+
+@contextlib.contextmanager
+def file_system(place: Path, kind: str, options: tuple[str, ...]) -> Iterator[Path]:
+    """Mount a new file system of 6 GB during the block; BenchError if that cannot be done here."""
     image, mounted = place / "image", place / "disk"
     mounted.mkdir(parents=True)
     with image.open("wb") as file:
@@ -227,23 +273,7 @@ def disk_of_releases(
     call(f"mkfs.{kind}", "-q", *options, image, cwd=place, env=env)
     call("mount", "-o", "loop", image, mounted, cwd=place, env=env)
     try:
-        site = make_big_site(mounted / "site", functions=REAL_FUNCTIONS, changed=changed)
-        settings = {"RELEASER_KEEP": str(RELEASES + 2), "RELEASER_SHARE_FILES": share}
-        for number in range(RELEASES):
-            for name in NAMES[NEW * number : NEW * (number + 1)]:
-                publish_one(site, name, "1.1", functions=REAL_FUNCTIONS, changed=changed)
-            site.releaser("update", env=settings, check=0, timeout=600)
-        adopted, *built = sorted(site.releases())
-        if len(built) != RELEASES:
-            message = f"{len(built)} releases are there, not {RELEASES}"
-            raise BenchError(message)
-        releases = site.state_dir / "releases"
-        shutil.rmtree(mounted / "site" / "uv-cache")
-        shutil.rmtree(releases / adopted)
-        before = used(mounted)
-        one = sum(file.lstat().st_blocks * 512 for file in (releases / built[0]).rglob("*")) / 1e6
-        shutil.rmtree(releases)
-        return one, before - used(mounted)
+        yield mounted
     finally:
         call("umount", mounted, cwd=place, env=env)
         image.unlink()

@@ -30,6 +30,8 @@ from tests.support.templates import Templates  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from tests.support.sites import SampleSite
+
 PACKAGE = ROOT / "releaser"
 BEST = ROOT / "scripts" / "measured.json"
 HOUSE = tomllib.loads((ROOT / "scripts" / "house.toml").read_text(encoding="utf-8"))
@@ -343,20 +345,20 @@ def play_update() -> dict[str, int]:
         site = SiteFactory(place, Templates(place / "templates", place / "uv-cache"))(venv=True)
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
-        words = ["update", "--project", str(site.path), str(place / "found"), f"{PACKAGE}/"]
-        words.append(json.dumps(HOUSE["state_readers"]))
-        done = subprocess.run(
-            [sys.executable, "-c", PROFILE, *words],
-            cwd=place,
-            env=site.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.exit(f"the update that is measured failed:\n{done.stderr}")
-        found: dict[str, int] = json.loads((place / "found").read_text())
+        found = profile_update(site, place / "found")
     return {key: found[key] for key in ("functions", "crossings", "state_reads", "programs")}
+
+
+def profile_update(site: SampleSite, place: Path) -> dict[str, int]:
+    """Count what an update of a site enters, and the programs that it starts; `place` is a file for the counts."""
+    words = ["update", "--project", str(site.path), str(place), f"{PACKAGE}/", json.dumps(HOUSE["state_readers"])]
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILE, *words], cwd=place.parent, env=site.env, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"the update that is measured failed:\n{done.stderr}")
+    return dict(json.loads(place.read_text()))
 
 
 def measure() -> dict[str, int]:
