@@ -406,7 +406,7 @@ CAPABILITIES = (
         elsewhere=("commands.elsewhere.channel.OPTION",),
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
-        remarks=("pipelines.tries_status.list_tries",),
+        remarks=("bundles.tries.list_tries",),
         statuses=("pipelines.tries_status.TriesStatus",),
     ),
     Capability(

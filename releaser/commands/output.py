@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import sys
@@ -14,14 +13,18 @@ from releaser.errors import ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain, replace_file
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.words import Redactor, table
 
 if TYPE_CHECKING:
+    import json
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from releaser.locks.lock import Change
     from releaser.report import RunReport
+else:
+    json = Later("json")
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import re
 from dataclasses import field
@@ -13,11 +12,15 @@ from releaser.errors import UsageError
 from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.words import did_you_mean
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+else:
+    hashlib = Later("hashlib")
 
 _LOCAL = ("editable", "directory", "virtual")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import hashlib
 import itertools
 import os
 import stat
@@ -12,14 +10,20 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from releaser.locks.versions import normalize_name
+from releaser.system.digests import hex_digest
 from releaser.system.files import encode_state, only_files, state_mode
+from releaser.system.later import Later
 from releaser.system.sections import Facts
 
 if TYPE_CHECKING:
+    import csv
+    import hashlib
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Manifest
+else:
+    csv, hashlib = Later("csv"), Later("hashlib")
 
 
 _BLOCK = 512  # bytes, of st_blocks, whatever the file system is
@@ -209,7 +213,7 @@ def seal_files(directory: str) -> str:
 def digest(found: Mapping[str, str]) -> str:
     """Return the fingerprint: one hash over the states of all files."""
     text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return hex_digest(text.encode(errors="surrogateescape"))
 
 
 # Looking

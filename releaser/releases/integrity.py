@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
@@ -34,6 +33,7 @@ from releaser.releases.contents import (
 from releaser.releases.venv import Interpreter, VenvFacts, ask, change, executable_of
 from releaser.site.ownership import name_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
+from releaser.system.digests import hex_digest
 from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, time_of_file
@@ -302,7 +302,7 @@ def find_lock_damage(release: Release) -> Damage | None:
         data = read_file(release.lock)
     except OSError as error:
         return Damage(kind="lock", reason=f"its uv.lock cannot be read ({error.strerror})")
-    if hashlib.sha256(data).hexdigest() != release.manifest.lock_sha256:
+    if hex_digest(data) != release.manifest.lock_sha256:
         return Damage(kind="lock", reason="its uv.lock has been changed")
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -90,6 +89,8 @@ class Lifecycle(Frozen):
 
 def digest_of(configuration: Mapping[str, bytes | None], release: str) -> str:
     """Return a digest of the files that a release was tested with, not comparable with that of another release."""
+    import hashlib  # slow to import, for `releaser list`
+
     digest = hashlib.sha256(release.encode())
     for name, data in sorted(configuration.items()):
         content = hashlib.sha256(data).hexdigest() if data is not None else ""

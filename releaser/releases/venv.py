@@ -6,10 +6,8 @@ A venv has only a link to an interpreter, which an upgrade of the operating syst
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import io
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -21,14 +19,18 @@ from releaser.locks.versions import normalize_name
 from releaser.releases.contents import hash_of, look_at
 from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.sections import Facts
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
+    import csv
+    import json
     from collections.abc import Iterator
 
     from releaser.system.process import Runner
-
+else:
+    csv, json = Later("csv"), Later("json")
 
 _TIMEOUT = 60.0  # seconds to start, also on a busy server
 _IDENTITY_FIELDS = ("version", "implementation", "abi", "build")

@@ -1,9 +1,7 @@
 """The settings for mail, and the addresses in them."""
 
-import json
 import unicodedata
 from dataclasses import field
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from releaser.site.declaring import Part, secret
@@ -11,12 +9,16 @@ from releaser.site.values import Duration, FilePath, Limit, Line, Port, either, 
 from releaser.system.environment import own_path
 from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 
 if TYPE_CHECKING:
+    import json
     from pathlib import Path
 
     from releaser.system.process import Runner
     from releaser.tools.mail_transport import Sendmail, SmtpServer
+else:
+    json = Later("json")
 
 _NO_SENDMAIL = "none"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -59,16 +61,19 @@ _PAIR = {"type": "array", "prefixItems": [{"type": "string"}, pattern("@")], "mi
     "addresses",
     either({"type": "array", "items": either(pattern("@"), _PAIR)}, pattern(r"^\s*\[|^[^\[{]*@")),
     spell=lambda value: [[one.name, one.address] for one in value],
-    in_line=partial(json.dumps, ensure_ascii=False),
+    in_line=lambda spelled: json.dumps(spelled, ensure_ascii=False),
 )
 def addresses(value: Any) -> tuple[Address, ...]:
     """Addresses, or `[name, address]` pairs as in Django's ADMINS: a list; in a variable, JSON, or with commas."""
     if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
         value = [one.strip() for one in value.split(",") if one.strip()] or refuse(_MUST)
     elif isinstance(value, str):
+        from msgspec import MsgspecError  # slow to import
+        from msgspec.json import decode
+
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
+            value = decode(value)
+        except (MsgspecError, ValueError, RecursionError) as error:
             refuse(f"{_MUST}; this begins like JSON, but is not JSON: {error}")
     if not isinstance(value, list):
         refuse(f"{_MUST}, not {_shorten(value)}")

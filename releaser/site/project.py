@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from releaser.errors import refuse
 from releaser.site.location import DEFAULT_VENV, PYPROJECT, default_state_dir
+from releaser.system.digests import hex_digest
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 
@@ -48,7 +47,9 @@ class Pyproject(Frozen):
             "groups": self.groups,
             "uv": {key: uv.get(key) for key in _RESOLUTION_KEYS},
         }
-        return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+        import json  # slow to import
+
+        return hex_digest(json.dumps(kept, sort_keys=True, default=str).encode())
 
 
 #: In the state directory.

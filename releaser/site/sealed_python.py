@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import stat
 import time
 
+from releaser.system.digests import hex_digest
 from releaser.system.files import LARGEST_STATE, read_file, read_if_there
 
 TYPE_CHECKING = False  # importing `typing` is slow, and each start of a program imports this module
@@ -47,7 +46,7 @@ def look_at_start(venv: Path | str) -> str:
         config = read_if_there(f"{venv}/pyvenv.cfg") or b""
     except OSError as error:  # such as for too large a file
         config = os.fsencode(repr(error))
-    return hashlib.sha256(os.fsencode("\0".join([*seen, ""])) + config).hexdigest()
+    return hex_digest(os.fsencode("\0".join([*seen, ""])) + config)
 
 
 def changed_by_others(executable: str, seen: Mapping[str, str], releases: Path | str) -> str:
@@ -115,7 +114,7 @@ def _digest(path: str) -> str:
         key = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
         if (known := _digests.get(key)) is not None:
             return known
-        digest = hashlib.sha256(read_file(path)).hexdigest()[:_DIGITS]
+        digest = hex_digest(read_file(path))[:_DIGITS]
     except OSError as error:
         return f"errno {error.errno}"
     if abs(time.time() - seen.st_ctime) > _SETTLED:
@@ -148,6 +147,8 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
 
 def distrust(releases: Path | str, venv: str) -> str:
     """Say why no program of a venv may start: its release failed, or its Python has changed; empty if it may."""
+    import json  # slow to import
+
     place = os.path.realpath(venv)
     try:
         below = f"{releases}/", f"{os.path.realpath(releases)}/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from dataclasses import field
@@ -255,6 +254,8 @@ def _is_unused(directory: Path) -> bool:
 
 def _is_release(manifest: Path) -> bool:
     try:
+        import json  # slow to import
+
         content = json.loads(read_file(manifest, LARGEST_STATE))
     except (OSError, ValueError, RecursionError):
         return False

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import time
 from typing import TYPE_CHECKING
+
+from releaser.system.digests import hex_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def asking(*question: object) -> Iterator[Answer | None]:
     """Yield the answer to a question, which no other run asks meanwhile; None if this run shares none."""
     descriptor = -1
     if _place:
-        name = hashlib.sha256(repr(question).encode()).hexdigest()
+        name = hex_digest(repr(question).encode())
         with contextlib.suppress(OSError):  # then this run asks by itself
             descriptor = os.open(os.path.join(_place, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)

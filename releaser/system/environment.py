@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
-import shutil
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from releaser.system.expression import expression
 from releaser.system.files import read_if_there, read_text
+from releaser.system.later import Later
 from releaser.system.venv_environment import neutral
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
+    import base64
+    import shutil
+    import tomllib
     from collections.abc import Collection, Iterable, Iterator, Mapping
+else:
+    base64, shutil, tomllib = map(Later, ("base64", "shutil", "tomllib"))
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
 _WITH_PASSWORD = expression(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import stat
 import sys
 from functools import partial
 
+from releaser.system.later import Later
+
 TYPE_CHECKING = False  # starting a program avoids imports that take long
 if TYPE_CHECKING:
     import ctypes
+    import hashlib
+    import json
     from collections.abc import Iterator
     from pathlib import Path
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    hashlib, json = Later("hashlib"), Later("json")
 
 #: The version of the format of state files; no other version is read.
 VERSION = 2

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import logging
 import os
 import re
 import select
-import selectors
 import shlex
 import signal
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -25,15 +20,23 @@ from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import LARGEST, sync_file_system
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later, LaterLogger
 from releaser.system.temporary import file_of, temporary_directory
 from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
+    import ctypes
+    import logging
+    import selectors
     import socket
+    import subprocess
+    import tempfile
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-logger = logging.getLogger(__name__)
+    logger: logging.Logger
+else:
+    ctypes, selectors, subprocess, tempfile = map(Later, ("ctypes", "selectors", "subprocess", "tempfile"))
+    logger = LaterLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")

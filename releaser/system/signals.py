@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import logging
 import os
 import signal
-import threading
 import time
+from _thread import RLock
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from releaser.errors import Interrupted
+from releaser.system.later import Later, LaterLogger
 
 if TYPE_CHECKING:
+    import ctypes
+    import logging
     import socket
+    import threading
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from types import FrameType
+
+    logger: logging.Logger
+else:
+    ctypes, threading = map(Later, ("ctypes", "threading"))
+    logger = LaterLogger(__name__)
 
 T = TypeVar("T")
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -65,8 +72,6 @@ def _handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], o
         for number, before in earlier.items():
             signal.signal(number, before)
 
-
-logger = logging.getLogger(__name__)
 
 MARK = "_RELEASER_RUN"  # an environment variable
 SERVICE_MARK = "_RELEASER_SERVICE"  # another: for programs started by a restart command, which no run ends
@@ -133,7 +138,7 @@ class Adoption:
     No process escapes, whatever group or session it makes. Adoptions nest: the outermost one ends the processes.
     """
 
-    _lock = threading.RLock()
+    _lock = RLock()
     _own: ClassVar[set[int]] = set()  # earlier children, and those that a caller waits for
     _count = 0
 

@@ -7,15 +7,18 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from releaser.system.files import only_files, remove_tree, sync_directory
+from releaser.system.later import Later
 
 if TYPE_CHECKING:
+    import tempfile
     from collections.abc import Callable, Iterator
+else:
+    tempfile = Later("tempfile")
 
 PREFIX = "releaser-tmp-"
 # Temporary names in the state directory end in `.new`; recovery deletes such entries.
@@ -79,7 +82,7 @@ def file_of(content: bytes) -> IO[bytes]:
     finally:
         os.close(write)
     os.close(read)
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file = tempfile.TemporaryFile()
     file.write(content)
     file.seek(0)
     return file

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import time
 from dataclasses import replace
@@ -17,6 +16,7 @@ from releaser.system import common
 from releaser.system.environment import unseen_passwords
 from releaser.system.expression import expression
 from releaser.system.files import clear_name, read_file, read_if_there, read_text, replace_file, sync_directory
+from releaser.system.later import Later
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader
@@ -24,10 +24,13 @@ from releaser.tools.git_state import OURS
 from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_in_the_way
 
 if TYPE_CHECKING:
+    import shutil
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     Keep = Callable[[Path], object]
+else:
+    shutil = Later("shutil")
 
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # skip downloads of large files by git-lfs

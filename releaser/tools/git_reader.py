@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import signal
 from dataclasses import field, replace
@@ -16,13 +15,17 @@ from releaser.system.environment import add_git_settings, find_program, of_git, 
 from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
 from releaser.tools.in_the_way import Move, find_in_the_way, parse_moves
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterable, Mapping
 
     from releaser.system.process import Finished, Runner
+else:
+    hashlib = Later("hashlib")
 
 # A hook of the site, such as one that runs `uv sync`, would change the live release before tests.
 WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
@@ -364,7 +367,7 @@ class GitReader(Frozen):
 
         If it equals `likely`, git need not be asked for it.
         """
-        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()  # noqa: S324 - git's own hash
+        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()
         if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == named:
             return likely
         text = self.content(commit, path)

@@ -1,5 +1,6 @@
 """Settings are written where they belong, and nothing else in the file changes."""
 
+import io
 import os
 import re
 import stat
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from releaser.errors import PreflightError
-from releaser.site.loading import read_variables
+from releaser.site.loading import read_plain, read_variables
 from releaser.site.setting_files import find_mail_settings, set_in_table, set_variables, write_mail_settings
 
 OTHERS = '# of the site\n\nSECRET_KEY = "a\'b${X}"  # keep\nexport DEBUG=1\r\nEMPTY=\n'
@@ -135,3 +138,21 @@ def test_nothing_is_overwritten_and_no_password_moves_into_a_file_that_others_ca
     assert re.search(words, str(caught.value.findings[0]))
     assert file.read_text() == f"# mine\n{there}\n"
     assert find_mail_settings({"RELEASER_SMTP_PORT": "25"}, file) == {"RELEASER_SMTP_PORT": "25"}
+
+
+@given(st.lists(st.text("A=b1'\"$#{} \\;.\r\0\x85é", max_size=9)))
+@example(["A=1", "# A=2", "", "B='two words; #3'", "A=b/c:d,e@f%+-.", "C=''", "D="])
+def test_plain_variables_have_the_values_that_dotenv_reads(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    found = read_plain(text)
+    if found is not None:
+        for interpolates in (True, False):
+            assert found == dotenv_values(stream=io.StringIO(text), interpolate=interpolates)
+
+
+def test_a_usual_file_of_variables_is_plain() -> None:
+    assert read_plain("# of the site\nA=1\n\nB='[[\"Ada\", \"ada@example.org\"]]'") == {
+        "A": "1",
+        "B": '[["Ada", "ada@example.org"]]',
+    }
+    assert read_plain("A=$B\n") is None
