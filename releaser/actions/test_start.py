@@ -60,6 +60,6 @@ class TestStart(Action):
 
     def failure_for_previous(self, change: Change, reason: str) -> ActivationError:
         """Name the settings."""
-        message = f"the test start of the earlier release failed too: {reason}"
+        message = f"the test start of the previous release failed too: {reason}"
         advice = "Correct `start_on_socket`, or the settings of the health check."
         return ActivationError(message, advice)

@@ -26,7 +26,7 @@ _PACKAGES = "/site-packages/"
 
 def advise(release: Release, damage: Damage) -> str:
     """Return a line that a rollback restores a damaged release; empty if it cannot."""
-    return "A rollback restores these files, which it shares." if not release.live and _list(release, damage) else ""
+    return "A rollback restores these shared files." if not release.live and _list(release, damage) else ""
 
 
 def restore_for_rollback(site: Site, log: RunLog, to: str | None) -> None:
@@ -94,14 +94,14 @@ def _restore(site: Site, log: RunLog, release: Release, damage: Damage, *, fetch
                 for path, source in found.items():
                     _replace(release, path, source)
                 whole = find_rollback_damage(release) is None
-                message = f"{release.id} shared files that were changed through another release: {names}; restored"
+                message = f"restored shared files of {release.id} that a program had changed: {names}"
                 log.note_repair(message, f"The changed files are in {release.directory / KEPT}.")
                 return whole
             reason = f"no copy of {first_few((path.rpartition(_PACKAGES)[2] for path in missing), 3)} was found"
     except (ReleaserError, OSError, ValueError) as error:
         reason = error.message if isinstance(error, ReleaserError) else str(error)
     message = f"{names} of {release.id} cannot be restored: {reason}"
-    log.note(Finding("release-damaged", message, "The rollback goes to another release, if any."))
+    log.note(Finding("release-damaged", message, "Rollbacks skip this release."))
     return False
 
 

@@ -237,7 +237,7 @@ def note_stale_processes(case: Case) -> None:
         log.note(
             Finding(
                 "not-restarted",
-                message=f"processes that were not restarted after the last update run {message}",
+                message=f"processes that the last update did not restart still run {message}",
                 advice=advice,
             )
         )

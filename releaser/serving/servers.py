@@ -52,7 +52,6 @@ _UNIT_LINE = expression(r"^\s*(WorkingDirectory|ExecStart|Type)\s*=\s*(.*?)\s*$"
 _TOUCH_RELOAD = expression(r"^\s*touch-reload\s*=\s*(\S+)", re.MULTILINE)
 _LISTENS, _LISTENS_TCP = "00010000", "0A"  # flags in /proc/net/unix, a state in /proc/net/tcp
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 - a server that listens on all addresses
-_GUIDE = "the guide on web servers"
 
 
 class Server(Frozen):
@@ -255,7 +254,8 @@ def find_unrestarted(site: Site) -> Finding | None:
     if servers:
         advice = " ".join(f"For {one}, set {one.remedy}." for one in _first_of_each(servers))
     else:
-        advice = f"For this server, {how_to_set('restart', 'COMMAND')}. {_GUIDE} has the command for each server."
+        guide = "The guide on web servers has the setting for each server."
+        advice = f"For this server, {how_to_set('restart', 'COMMAND')}. {guide}"
     return Finding("restart-nothing", message, f'{advice} If no process needs a restart, set `restart = "none"`.')
 
 

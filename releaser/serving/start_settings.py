@@ -19,7 +19,8 @@ SOCKET = "{socket}"
 class StartSettings(Part):
     """How the server of the site is started once more, on a private socket."""
 
-    #: A command that starts the site's server on the unix socket `{socket}`, to check a release before the restart.
+    #: A command that starts the site's server on the unix socket `{socket}`, for a check of the release before the
+    #: restart.
     start_on_socket: Command | None = None
 
 
@@ -37,6 +38,6 @@ def start_findings(site: "Site") -> Iterator[Finding]:
         yield Finding("start-without-url", message, "Set `health_check` to a URL, or remove `start_on_socket`.")
     if RestartSettings.of(site).stop:
         message = (
-            "start_on_socket is set together with `stop`: a test start before the restart would prolong the downtime"
+            "start_on_socket and `stop` are both set, but a test start would prolong the downtime"
         )
         yield Finding("start-and-stop", message, "Remove `start_on_socket`, or use `restart` instead of `stop`.")

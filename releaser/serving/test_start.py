@@ -81,7 +81,7 @@ def _wait_until_it_listens(server: Server, path: Path, name: str, limit: float) 
         _refuse_ended(server, name)
         if time.monotonic() > ends_at:
             message = f"{name} did not listen on its socket within {limit:g} s"
-            raise ToolError(message, f"Check where `start_on_socket` has {SOCKET}.", timed_out=True)
+            raise ToolError(message, f"Let the server listen on {SOCKET}, or raise `restart_timeout`.", timed_out=True)
         time.sleep(_POLL)
 
 

@@ -12,15 +12,15 @@ class RestartSettings(Part):
     restart: Command = ("auto",)
     #: The file that `restart = "auto"` touches.
     restart_file: Name | None = None
-    #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
+    #: The application root for `restart = "passenger"`, as in the configuration of the web server.
     passenger_app_root: FilePath | None = None
-    #: The template for `restart = "systemd"`: its instances `a` and `b` take turns.
+    #: The template unit for `restart = "systemd"`: its instances `a` and `b` take turns.
     restart_unit: Name | None = None
-    #: The symlink for `restart = "systemd"` that visitors reach: to `a.sock` or `b.sock`.
+    #: The symlink for `restart = "systemd"` through which visitors reach `a.sock` or `b.sock`.
     restart_socket: SocketPath | None = None
     #: Keep programs alive that the restart command leaves running, such as a server; the run names them.
     restart_leaves_service: bool = True
-    #: The time limit of a restart command.
+    #: The time limit of a restart: of its command, or until the new processes answer.
     restart_timeout: Limit = 120.0
     #: A command that stops a service which cannot be restarted in place, right before the flip.
     stop: Command | None = None

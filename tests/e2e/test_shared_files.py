@@ -27,11 +27,11 @@ def site(make_site: SiteFactory) -> SampleSite:
 
 def test_a_rollback_restores_what_its_release_shares(site: SampleSite) -> None:
     live, kept, _ = site.json("list")
-    assert "A rollback restores these files" in str(site.json("status")["problems"])
+    assert "A rollback restores these shared files" in str(site.json("status")["problems"])
     assert problems(site.json("verify", kept["id"], check=10)) == {"changed": {str(MODULE)}}
     report = site.json("rollback")
     assert site.live_id() == kept["id"]
-    assert f"{MODULE}; restored" in str(report["problems"])
+    assert f"that a program had changed: {MODULE}" in str(report["problems"])
     assert site.json("verify")["problems"] == []
     (saved,) = Path(kept["path"]).with_name("changed").rglob("__init__.py")
     for edited in (saved, packages_of(live) / MODULE):

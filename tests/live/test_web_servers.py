@@ -56,7 +56,7 @@ def test_visitors_meet_neither_failures_nor_mixtures_and_would_without_the_pin(
     assert all(mixed > 0 for *_, mixed in unpinned), str(told)
     assert len(unpinned) == acts_without_pin, str(told)
     # Each update, rollback and automatic rollback of Passenger starts new processes before it ends old ones.
-    exchanges = told.stdout.count(", the new ones first")
+    exchanges = told.stdout.count(" without a gap")
     assert exchanges == (len(ACTS) + 1 + acts_without_pin if server == "passenger" else 0), str(told)
     assert told.returncode == 0, str(told)
 

@@ -67,7 +67,7 @@ class Gunicorn(Restart):
             step.skip("no gunicorn of this site runs")
             return
         if unpinned := [master for master in masters if release_of(master.pid) is None]:
-            step.skip(f"{unpinned[0]} was started before `releaser init`: restart it once by hand")
+            step.skip(f"{unpinned[0]} is not pinned to a release: restart it once by hand, with `pin_processes` on")
             return
         for problem in (one for master in masters for one in _master_findings(master)):
             raise ToolError(problem.message, problem.advice)
@@ -117,16 +117,17 @@ def _master_findings(master: Server) -> Iterator[Finding]:
         yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
         return
     if (venv := release_of(master.pid)) is None or "GUNICORN_PID" not in _pin_of(venv):
-        message = f"{master} was started on a release that cannot start its successor"
-        advice = f"Run `releaser rebuild` with the `restart` used so far. {_BY_HAND}"
+        message = f"{master} runs on no release that can start a second gunicorn"
+        advice = f"{_BY_HAND} If that does not help, run `releaser rebuild` with such a command first."
         yield Finding("gunicorn-old", message, advice)
     keeper = _name_of(parent_of(master.pid))
     if keeper in _SUPERVISORS or master.pid == 1:
-        message = f"{keeper or 'the container'} would take the end of {master} for a failure"
+        message = f"{keeper or 'the container'} would take the exchange of {master} for a crash"
         yield Finding("gunicorn-supervised", message, "Let systemd start gunicorn, or set `restart` to a command.")
     elif master.unit and (environ := _environ_of(master.pid)) and "NOTIFY_SOCKET" not in environ:
         message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is exchanged"
-        yield Finding("gunicorn-unit-type", message, "Write `Type=notify` in the unit, and restart it once.")
+        advice = "Write `Type=notify` in the unit, run `systemctl daemon-reload`, and restart it."
+        yield Finding("gunicorn-unit-type", message, advice)
 
 
 def exchange(first: int, venv: str, limit: float) -> str:

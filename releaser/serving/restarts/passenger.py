@@ -100,7 +100,7 @@ def exchange_processes(site: Site, venv: Path) -> str:
     if not count:
         return ""
     exchanged = f"Passenger exchanged {count} {'process' if count == 1 else 'processes'}"
-    return f"{exchanged}; visitors waited for a new one" if has_waited else f"{exchanged}, the new ones first"
+    return f"{exchanged}; visitors waited for a new one" if has_waited else f"{exchanged} without a gap"
 
 
 def check_that_it_loads(site: Site, venv: Path, application: Application) -> None:

@@ -134,10 +134,11 @@ class Pair(Frozen):
         for name in INSTANCES:
             if text in (self.socket(name).name, str(self.socket(name))):
                 return name
-        leads = f"leads to {text}" if text is not None else "is not a symlink"
+        found = f"it leads to {text}" if text is not None else "it is another file"
         sockets = " or ".join(self.socket(name).name for name in INSTANCES)
-        message = f"restart_socket {self.link} {leads}, not to {sockets}"
-        raise ToolError(message, f"Run `ln -sfn {self.socket('a').name} {self.link}`, with the instance that runs.")
+        message = f"restart_socket {self.link} is not a symlink to {sockets}: {found}"
+        advice = f"If instance `a` serves the site, run `ln -sfn {self.socket('a').name} {self.link}`."
+        raise ToolError(message, f"{advice} For `b`, lead it to {self.socket('b').name}.")
 
     def start(self, name: str) -> None:
         """Start an instance. Raises ToolError, with its output."""
@@ -207,7 +208,8 @@ class Pair(Frozen):
             yield Finding("restart-socket-link", error.message, error.advice)
         if not os.access(self.link.parent, os.W_OK | os.X_OK):
             message = f"restart_socket {self.link}: this user cannot make files in {self.link.parent}"
-            yield Finding("restart-socket-directory", message, "Make the directory, with tmpfiles.d below /run.")
+            advice = "Make the directory for this user; below /run, by tmpfiles.d."
+            yield Finding("restart-socket-directory", message, advice)
 
     def unit_findings(self) -> Iterator[Finding]:
         """Check that systemd has the template, and that sudo permits the commands."""
