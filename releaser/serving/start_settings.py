@@ -37,7 +37,5 @@ def start_findings(site: "Site") -> Iterator[Finding]:
         message = "start_on_socket is set, but health_check is not a URL"
         yield Finding("start-without-url", message, "Set `health_check` to a URL, or remove `start_on_socket`.")
     if RestartSettings.of(site).stop:
-        message = (
-            "start_on_socket and `stop` are both set, but a test start would prolong the downtime"
-        )
+        message = "start_on_socket and `stop` are both set, but a test start would prolong the downtime"
         yield Finding("start-and-stop", message, "Remove `start_on_socket`, or use `restart` instead of `stop`.")

@@ -135,9 +135,7 @@ def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(m
         two_hours_ago = time.time() - 7200
         os.utime(site.link, (two_hours_ago, two_hours_ago), follow_symlinks=False)
         finished = site.releaser("update", check=0)
-        assert (
-            f"processes that the last update did not restart still run on {r1}: {sleeper.pid} (" in finished.stderr
-        )
+        assert f"processes that the last update did not restart still run on {r1}: {sleeper.pid} (" in finished.stderr
         assert len(site.outbox_mails()) == 2
         assert "Processes that still run on another release" in body(site)
         assert f"{r1}  {sleeper.pid}" in body(site)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import answers, silent, states, step, steps, web_site
+from tests.e2e.scenes import answers, eventually, silent, states, step, steps, web_site
 from tests.e2e.test_restart_effect import take_beta
 from tests.support.sites import SampleSite, SiteFactory, variables
 
@@ -116,5 +116,5 @@ def test_a_kill_during_the_test_start_leaves_no_server_and_the_next_run_goes_on(
         report = site.json("update")
         assert (site.live_version("alpha"), len(started(site))) == ("1.1.0", 2), report
         assert (site.restarted_at() or 0) > (restarted or 0)
-        for _, pid, _ in started(site):
-            assert not Path("/proc", pid).exists()
+        pids = [pid for _, pid, _ in started(site)]
+        eventually(lambda: not any(Path("/proc", pid).exists() for pid in pids), "the end of both servers")

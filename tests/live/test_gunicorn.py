@@ -163,7 +163,7 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
         eventually(lambda: heartbeats(process.pid) == [True, True], "the start of two workers")
         yield served
     except BaseException:
-        print((pair.site / "gunicorn.log").read_text())
+        print((pair.site / "gunicorn.log").read_text())  # noqa: T201 - pytest shows it with the failure
         raise
     finally:
         with contextlib.suppress(ProcessLookupError):
