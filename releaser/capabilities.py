@@ -406,7 +406,7 @@ CAPABILITIES = (
         elsewhere=("commands.elsewhere.channel.OPTION",),
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
-        remarks=("bundles.tries.list_tries",),
+        remarks=("releases.tries.list_tries",),
         statuses=("pipelines.tries_status.TriesStatus",),
     ),
     Capability(

@@ -60,7 +60,7 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
         return Variables(values={}, findings=(Finding("file-unreadable", f"{place} cannot be read: {error}", advice),))
     if (plain := read_plain(text)) is not None:
         return Variables(values=plain)
-    from dotenv import dotenv_values  # with what it imports, a tenth of a `releaser list`
+    from dotenv import dotenv_values  # slow to import: a tenth of a `releaser list`
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(_REMARK.sub("", text) if setting else text)):
