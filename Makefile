@@ -101,7 +101,7 @@ docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wron
 pictures: $(READY) ## Make the pictures in docs/images (needs Chromium)
 	$(BIN)/python scripts/pictures.py $(ARGS)
 
-bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would use instead (20 minutes; ARGS="--only rollback" a part)
+bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would use instead (40 minutes; ARGS="--only rollback" a part)
 	$(BIN)/python scripts/bench.py $(ARGS)
 
 bench-ci: $(READY) ## Fail if a figure of the small bench is worse than in scripts/bench-ci.json

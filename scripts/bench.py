@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part alone; may be repeated")
     parser.add_argument("--page", action="store_true", help="measure nothing, write page and plot again")
-    parser.add_argument("--minutes", type=float, default=19, help="begin no part after so many; default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=60, help="begin no part after so many; default: %(default)s")
     options = parser.parse_args(words)
     say(f"Python {sys.version.split()[0]}, {machine()}, commit {commit()}\n")
     say_what_is_missing()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import subprocess
     import tempfile
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
     logger: logging.Logger
 else:
     ctypes, selectors, subprocess, tempfile = map(Later, ("ctypes", "selectors", "subprocess", "tempfile"))

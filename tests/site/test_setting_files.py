@@ -151,7 +151,7 @@ def test_plain_variables_have_the_values_that_dotenv_reads(lines: list[str]) -> 
 
 
 def test_a_usual_file_of_variables_is_plain() -> None:
-    assert read_plain("# of the site\nA=1\n\nB='[[\"Ada\", \"ada@example.org\"]]'") == {
+    assert read_plain('# of the site\nA=1\n\nB=\'[["Ada", "ada@example.org"]]\'') == {
         "A": "1",
         "B": '[["Ada", "ada@example.org"]]',
     }
