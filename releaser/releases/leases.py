@@ -86,6 +86,16 @@ def look(pid: int) -> Process | None:
     return Process(pid=pid, user=user, command=_command(pid), began=began)
 
 
+def release_of(pid: int) -> str | None:
+    """Return the venv of the release that a process uses, by its lease; None if it uses none, or that is unknown."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            path = line.rstrip("\n").split(maxsplit=5)[-1]
+            if path.endswith("/releaser.lease"):
+                return os.path.realpath(os.path.dirname(path))
+    return None
+
+
 def parent_of(pid: int) -> int:
     """Return the id of the parent of a process (proc_pid_stat(5)); 0 if it is unknown."""
     with (

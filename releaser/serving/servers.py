@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, how_to_set
-from releaser.releases.leases import parent_of
+from releaser.releases.leases import parent_of, release_of
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.restart_settings import RestartSettings
@@ -135,7 +135,8 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     """Return the servers that run in the checkout or from its venv, among the processes that this user may see."""
     places = {os.path.realpath(checkout)}
     named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
-    found = {one.pid: one for one in _list_servers() if _is_of(one, places, named)}
+    releases = os.path.dirname(os.path.dirname(os.path.realpath(venv))) if venv.is_symlink() else ""
+    found = {one.pid: one for one in _list_servers() if _is_of(one, places, named, releases)}
     return tuple(one for pid, one in sorted(found.items()) if parent_of(pid) not in found)
 
 
@@ -306,11 +307,14 @@ def _program(words: tuple[str, ...]) -> str:
     return ""
 
 
-def _is_of(server: Server, places: set[str], named: tuple[str, ...]) -> bool:
+def _is_of(server: Server, places: set[str], named: tuple[str, ...], releases: str) -> bool:
     with contextlib.suppress(OSError):
         if os.readlink(f"/proc/{server.pid}/cwd") in places:
             return True
-    return any(place in f"{word}/" for word in server.command for place in named)
+    if any(place in f"{word}/" for word in server.command for place in named):
+        return True
+    # Its title may hide the words.
+    return bool(releases) and os.path.dirname(os.path.dirname(release_of(server.pid) or "")) == releases
 
 
 def _command_of(pid: int) -> tuple[str, ...]:

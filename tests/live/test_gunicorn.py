@@ -11,12 +11,16 @@ import sysconfig
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from releaser.errors import ToolError
-from releaser.serving.restarts.gunicorn import exchange, find_second, heartbeats, release_of
+from releaser.releases.leases import release_of
+from releaser.serving.restarts.gunicorn import _master_findings, exchange, find_second, heartbeats
+from releaser.serving.servers import find_servers
 from tests.e2e.scenes import eventually
 from tests.live.pair import Pair
 from tests.support.systemd import running_systemd
@@ -28,6 +32,7 @@ PACKAGES = sysconfig.get_path("purelib")  # of the tests, with their gunicorn
 # It notes each request with the release that answered, and boots slowly or not at all, by a file in the site.
 APP = """
 import json, os, time, early
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
 fate = json.load(open("fates.json")).get(early.RELEASE, "")
 if fate == "dies":
     raise RuntimeError("no workers today")
@@ -40,6 +45,19 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "1")])
     return [early.RELEASE.encode()]
 """
+# The package of that name does this, too: the title overwrites the words and the variables of the process.
+SETPROCTITLE = """
+def setproctitle(title):
+    with open("/proc/self/stat") as file:
+        begin, _, _, end = map(int, file.read().rpartition(")")[2].split()[45:49])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(begin)
+        memory.write(title.encode().ljust(end - begin, b"\\0")[:end - begin])
+def getproctitle():
+    return ""
+"""
+# The second gunicorn looks like the first one for a moment.
+CONFIGURATION = "import time\npre_exec = lambda server: time.sleep(0.3)\n"
 WAYS = {
     "module": [".venv/bin/python", "-m", "gunicorn"],
     "script": [".venv/bin/gunicorn"],
@@ -48,6 +66,7 @@ KINDS = {
     "sync": [],
     "threads": ["--worker-class", "gthread", "--threads", "2"],
     "preload": ["--preload"],
+    "title": ["--config", "titled.py"],
 }
 
 
@@ -143,24 +162,34 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
         script.write_text(f"#!{pair.venv(name)}/bin/python\nfrom gunicorn.app.wsgiapp import run\nrun()\n")
         script.chmod(0o755)
     (pair.site / "app.py").write_text(APP, encoding="utf-8")
+    (pair.site / "titled.py").write_text(CONFIGURATION, encoding="utf-8")
+    (pair.site / "titles").mkdir()
+    (pair.site / "titles" / "setproctitle.py").write_text(SETPROCTITLE, encoding="utf-8")
     return pair
+
+
+def variables(pair: Pair, words: Sequence[str]) -> dict[str, str]:
+    """Return the variables of a gunicorn; one whose words say so sets its title."""
+    return {**pair.env, **({"PYTHONPATH": "titles"} if any(word.endswith("titled.py") for word in words) else {})}
 
 
 @contextlib.contextmanager
 def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
     pair.flip("a")
-    for name in ("g.pid", "g.pid.2"):  # a killed gunicorn stays a zombie in some containers
-        (pair.site / name).unlink(missing_ok=True)
+    for file in pair.site.rglob("g.pid*"):  # a killed gunicorn stays a zombie in some containers
+        file.unlink()
     (pair.site / "answered.log").write_text("")
     output = (pair.site / "gunicorn.log").open("w")
     (pair.site / "fates.json").write_text("{}")
     argv = [*words, "--bind", "unix:s", "--workers", "2", "--pid", "g.pid", "app:application"]
-    process = subprocess.Popen(argv, cwd=pair.site, env=pair.env, stdout=output, stderr=output, start_new_session=True)
+    env = variables(pair, words)
+    process = subprocess.Popen(argv, cwd=pair.site, env=env, stdout=output, stderr=output, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
     try:
         served = Served(pair, process.pid)
-        eventually(lambda: heartbeats(process.pid) == [True, True], "the start of two workers")
+        found = partial(find_servers, pair.site, pair.link)
+        eventually(lambda: [True, True] in [heartbeats(one.pid) for one in found()], "the start of two workers")
         yield served
     except BaseException:
         print((pair.site / "gunicorn.log").read_text())  # noqa: T201 - pytest shows it with the failure
@@ -171,7 +200,9 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
         output.close()
 
 
-@pytest.mark.parametrize(("way", "kind"), [("module", "sync"), ("script", "threads"), ("module", "preload")])
+@pytest.mark.parametrize(
+    ("way", "kind"), [("module", "sync"), ("script", "threads"), ("module", "title"), ("module", "preload")]
+)
 def test_visitors_meet_no_failure_while_gunicorn_is_exchanged_to_and_fro(pair: Pair, way: str, kind: str) -> None:
     with serving(pair, [*WAYS[way], *KINDS[kind]]) as served:
         with served.visited():
@@ -242,6 +273,7 @@ UNIT = """
 Type=notify
 WorkingDirectory={site}
 Environment=HOME={home}
+Environment=PYTHONPATH=titles
 ExecStart={link}/bin/python -m gunicorn --bind unix:s --workers 2 app:application
 Restart=on-failure
 """
@@ -271,7 +303,31 @@ def test_systemd_goes_on_with_the_gunicorn_that_took_over(pair: Pair) -> None:
                 gone = (first, "0")
                 eventually(lambda gone=gone: main_process() not in gone, "another main process")  # type: ignore[misc]
                 assert (systemd.state("shop.service"), ask(served.socket)) == ("active", name)
+            assert "gunicorn: master" in systemd.run("cat", f"/proc/{main_process()}/cmdline")
         assert served.failures == []
         assert systemd.run("systemctl", "show", "--property=NRestarts", "--value", "shop.service").strip() == "0"
         systemd.run("systemctl", "stop", "shop.service")
         assert served.masters() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "code"),
+    [
+        ("run", [], None),
+        ("supervisord", [], "gunicorn-supervised"),
+        ("honcho", [], "gunicorn-supervised"),
+    ],
+)
+def test_a_gunicorn_that_cannot_be_exchanged_is_found(
+    pair: Pair, script: str, words: list[str], code: str | None
+) -> None:
+    start, site = pair.site / script, cast("Any", None)
+    start.write_text('#!/bin/sh\nsh -c \'"$@"; exit\' sh "$@"\n', encoding="utf-8")
+    start.chmod(0o755)
+    # Its title hides the words, and it has gone to another directory.
+    titled = [*WAYS["module"], "--config", str(pair.site / "titled.py")]
+    titled += ["--chdir", "titles", "--pythonpath", str(pair.site)]
+    with serving(pair, [str(start), *titled, *words]):
+        (found,) = find_servers(pair.site, pair.link)
+        assert found.command[0].startswith("gunicorn: master")
+        assert [one.code for one in _master_findings(site, found)] == ([code] if code else [])

@@ -33,3 +33,11 @@ def test_the_command_keeps_all_but_sockets_workers_and_pid_file(command: str, ke
 @pytest.mark.parametrize("command", ["gunicorn: master [shop]", "/srv/shop/.venv/bin/python serve.py", "x"])
 def test_another_command_is_unknown(command: str) -> None:
     assert on_socket(SITE, tuple(command.split(" ", 1))) == ()
+
+
+def test_a_test_start_leaves_the_control_socket_of_the_running_gunicorn_alone(tmp_path: Path) -> None:
+    site = cast("Any", SimpleNamespace(project=SimpleNamespace(venv=tmp_path / ".venv")))
+    command = (f"{tmp_path}/.venv/bin/python", "-m", "gunicorn", "shop.wsgi")
+    assert "--no-control-socket" not in on_socket(site, command), "before version 24, gunicorn has no such option"
+    (tmp_path / ".venv" / "lib" / "python3.13" / "site-packages" / "gunicorn" / "ctl").mkdir(parents=True)
+    assert "--no-control-socket" in on_socket(site, command)

@@ -24,6 +24,7 @@ _LONGEST = 200  # compared characters of a command line
 _TRIES = 500  # 1 s: to get the lock while releaser, which may be delayed, checks whether the release is in use
 _FEW = 5  # 10 ms: then also try the other kind of lock, as a stranger may hold the first for any time
 _GUNICORN = "GUNICORN_PID"  # a gunicorn that another one has executed has that one's process id
+_TITLE = b"gunicorn: master"  # with the package `setproctitle`, this overwrites its variables
 _OFD_SETLK = 37  # fcntl(2); in the standard library since Python 3.9
 
 TYPE_CHECKING = False  # importing `typing` would take longer than this whole module
@@ -265,8 +266,12 @@ def _introduce_successor(pid: int) -> None:
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
                 is_child = file.read().rpartition(b")")[2].split()[1] == b"%d" % pid
+            if not is_child:
+                continue
             with open(f"/proc/{name}/environ", "rb") as file:
-                if not is_child or b"%s=%d" % (_GUNICORN.encode(), pid) not in file.read().split(b"\0"):
+                is_named = b"%s=%d" % (_GUNICORN.encode(), pid) in file.read().split(b"\0")
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if not is_named and not file.read().startswith(_TITLE):
                     continue
         except OSError:
             continue

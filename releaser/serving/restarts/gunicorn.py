@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError
-from releaser.releases.leases import parent_of
+from releaser.releases.leases import parent_of, release_of
 from releaser.releases.startup import HOOK, MODULE
 from releaser.releases.store import store_of
+from releaser.serving.restarts.command import ask_program
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.files import read_text
 from releaser.system.signals import is_alive, is_own
@@ -35,7 +36,13 @@ _AGAIN = 2.0  # seconds until SIGUSR2 is repeated: gunicorn ignores it until its
 _SETTLED = 1.0  # seconds without another worker after which all have been started
 _HEARTBEAT = "/wgunicorn-"  # the file of each worker, which the master has open, too
 _NEVER_BEAT = 1e9  # a heartbeat sets the time of the file to that since the start of the system, far below this
-_SUPERVISORS = ("supervisord", "circusd", "runsv", "s6-supervise", "PM2", "tini", "docker-init", "dumb-init")
+# How the names of supervisors begin: the kernel cuts them off after 15 bytes.
+_SUPERVISORS = (
+    "supervisord", "circusd", "runsv", "s6-supervise", "PM2", "tini", "docker-init", "dumb-init", "honcho", "foreman",
+    "overmind", "hivemind", "goreman",
+)  # fmt: skip
+_TITLE = "gunicorn: master"  # of the first process, if the package `setproctitle` is installed
+_NOTIFIED = ("main", "exec", "all")  # the values of NotifyAccess with which systemd hears of another main process
 _BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that restarts it."
 # Options that a second instance on a socket must not have, and how many words each takes.
 _OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
@@ -53,7 +60,7 @@ class Gunicorn(Restart):
         """Check that each gunicorn of the site can be exchanged."""
         if store_of(site).live_id() is not None:  # until `init`, no process can be on a release
             for master in find_masters(site):
-                yield from _master_findings(master)
+                yield from _master_findings(site, master)
 
     def command_on_socket(self, site: Site) -> tuple[str, ...]:
         """Return the command of the running gunicorn, with one worker on the socket; empty if it is unknown."""
@@ -69,7 +76,7 @@ class Gunicorn(Restart):
         if unpinned := [master for master in masters if release_of(master.pid) is None]:
             step.skip(f"{unpinned[0]} is not pinned to a release: restart it once by hand, with `pin_processes` on")
             return
-        for problem in (one for master in masters for one in _master_findings(master)):
+        for problem in (one for master in masters for one in _master_findings(site, master)):
             raise ToolError(problem.message, problem.advice)
         limit = RestartSettings.of(site).restart_timeout
         step.says("; ".join(exchange(master.pid, os.path.realpath(venv), limit) for master in masters))
@@ -104,11 +111,14 @@ def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
             del words[0]
         else:
             kept.append(words.pop(0))
-    python = str(site.project.venv / "bin" / "python")
-    return python, "-m", "gunicorn.app.wsgiapp", *kept, *_ON_SOCKET  # before 20.1, gunicorn is no module to execute
+    venv = site.project.venv
+    # It would take the place of the socket for the control of the running gunicorn, and delete it at its end.
+    controls = ["--no-control-socket"] if any(venv.glob("lib/python*/site-packages/gunicorn/ctl")) else []
+    # Before 20.1, gunicorn is no module to execute.
+    return str(venv / "bin" / "python"), "-m", "gunicorn.app.wsgiapp", *kept, *_ON_SOCKET, *controls
 
 
-def _master_findings(master: Server) -> Iterator[Finding]:
+def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
     """Yield why a gunicorn cannot be exchanged."""
     try:
         os.kill(master.pid, 0)
@@ -116,18 +126,54 @@ def _master_findings(master: Server) -> Iterator[Finding]:
         message = f"{master} runs as another user, so that releaser cannot signal it"
         yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
         return
-    if (venv := release_of(master.pid)) is None or "GUNICORN_PID" not in _pin_of(venv):
+    # One that has set a title can only be known by it.
+    needed = _TITLE if master.unit and not _environ_of(master.pid) else "GUNICORN_PID"
+    if (venv := release_of(master.pid)) is None or needed not in _pin_of(venv):
         message = f"{master} runs on no release that can start a second gunicorn"
         advice = f"{_BY_HAND} If that does not help, run `releaser rebuild` with such a command first."
         yield Finding("gunicorn-old", message, advice)
-    keeper = _name_of(parent_of(master.pid))
-    if keeper in _SUPERVISORS or master.pid == 1:
+    if not _has_sockets(master.pid):
+        message = f"{master} has no socket to give to a second one, as each worker makes its own with `reuse_port`"
+        yield Finding("gunicorn-reuse-port", message, "Start gunicorn without `reuse_port`.")
+    keeper = _find_supervisor(master.pid)
+    if keeper or master.pid == 1:
         message = f"{keeper or 'the container'} would take the exchange of {master} for a crash"
         yield Finding("gunicorn-supervised", message, "Let systemd start gunicorn, or set `restart` to a command.")
-    elif master.unit and (environ := _environ_of(master.pid)) and "NOTIFY_SOCKET" not in environ:
+    elif master.unit and not _notifies(site, master):
         message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is exchanged"
         advice = "Write `Type=notify` in the unit, run `systemctl daemon-reload`, and restart it."
         yield Finding("gunicorn-unit-type", message, advice)
+
+
+def _has_sockets(master: int) -> bool:
+    """True if a gunicorn listens on a socket of its workers, or has none yet."""
+    from releaser.serving.servers import listening_sockets, sockets_of  # it imports the restart methods
+
+    listening = listening_sockets().keys()
+    of_workers = {number for pid in _children_of(master) for number in sockets_of(pid) & listening}
+    return not of_workers or bool(of_workers & sockets_of(master))
+
+
+def _find_supervisor(pid: int) -> str:
+    """Return the name of the supervisor that waits for a process, perhaps through a shell; empty without one."""
+    while (pid := parent_of(pid)) > 0:
+        if (name := _name_of(pid)).startswith(_SUPERVISORS):
+            return name
+    return ""
+
+
+def _notifies(site: Site, master: Server) -> bool:
+    """True if the systemd that started a gunicorn hears of its successor.
+
+    The environment says so, unless the title of the process has overwritten it.
+    """
+    if environ := _environ_of(master.pid):
+        return "NOTIFY_SOCKET" in environ
+    words = ["systemctl", *(["--user"] if master.is_user_unit else []), "show", "--property=NotifyAccess", "--value"]
+    try:
+        return ask_program(site, [*words, master.unit]).strip() in _NOTIFIED
+    except ToolError:
+        return False
 
 
 def exchange(first: int, venv: str, limit: float) -> str:
@@ -254,13 +300,25 @@ def _end(second: int, first: int, ends_at: float) -> None:
 
 def find_second(first: int) -> int:
     """Return the process id of the gunicorn that another one has executed to take its place; 0 without one."""
-    own = _environ_of(first)
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal() and parent_of(int(name)) == first):
-        variables = _environ_of(pid)
-        is_executed = variables.get("GUNICORN_PID") == str(first) and variables != own  # workers have that of `first`
-        if (is_executed or _title_of(pid).startswith("gunicorn: master")) and is_alive(pid):
+    own = _addresses_of(first)
+    for pid in _children_of(first):
+        is_named = _environ_of(pid).get("GUNICORN_PID") == str(first) or _title_of(pid).startswith(_TITLE)
+        # Until it executes its program, it looks like the first one.
+        if is_named and _addresses_of(pid) != own and is_alive(pid):
             return pid
     return 0
+
+
+def _children_of(pid: int) -> Iterator[int]:
+    return (one for one in map(int, filter(str.isdecimal, os.listdir("/proc"))) if parent_of(one) == pid)
+
+
+def _addresses_of(pid: int) -> list[str]:
+    """Return where the kernel has put stack and arguments of a program (proc_pid_stat(5)); a fork keeps that."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()  # from field 3 on
+        return [fields[25], *fields[45:49]]
+    return []
 
 
 def heartbeats(master: int) -> list[bool]:
@@ -278,22 +336,11 @@ def heartbeats(master: int) -> list[bool]:
     return list(found.values())
 
 
-def release_of(pid: int) -> str | None:
-    """Return the venv of the release that a process uses, by its lease; None if it uses none, or that is unknown."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            path = line.rstrip("\n").split(maxsplit=5)[-1]
-            if path.endswith("/releaser.lease"):
-                return os.path.realpath(os.path.dirname(path))
-    return None
-
-
 def _pin_of(venv: str) -> str:
     """Return the text of the start-up module of a release; empty without one."""
-    for directory in os.scandir(os.path.join(venv, "lib")):
+    for hook in Path(venv, "lib").glob(f"*/site-packages/{HOOK}"):
         with contextlib.suppress(OSError):
-            if os.path.exists(os.path.join(place := os.path.join(directory.path, "site-packages"), HOOK)):
-                return read_text(Path(place, MODULE))
+            return read_text(hook.with_name(MODULE))
     return ""
 
 
