@@ -278,7 +278,7 @@ def test_passenger_restarts_at_once_where_it_shows_no_processes(place: Path, tmp
         passenger.Passenger().restart(site, tmp_path / ".venv", step)
     asked = [words[1] for words in runner.asked]
     if shows:
-        assert (step.detail, asked) == ("Passenger exchanged 2 processes without a gap", ["list-instances"])
+        assert (step.detail, asked) == ("Passenger replaced 2 processes without a gap", ["list-instances"])
     else:
         assert asked == ["list-instances", "restart-app"]
         assert step.detail == "passenger-config: Restarting /srv/shop (production)"

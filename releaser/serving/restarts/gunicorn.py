@@ -137,10 +137,10 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
         yield Finding("gunicorn-reuse-port", message, "Start gunicorn without `reuse_port`.")
     keeper = _find_supervisor(master.pid)
     if keeper or master.pid == 1:
-        message = f"{keeper or 'the container'} would take the exchange of {master} for a crash"
+        message = f"{keeper or 'the container'} would take the replacement of {master} for a crash"
         yield Finding("gunicorn-supervised", message, "Let systemd start gunicorn, or set `restart` to a command.")
     elif master.unit and not _notifies(site, master):
-        message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is exchanged"
+        message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is replaced"
         advice = "Write `Type=notify` in the unit, run `systemctl daemon-reload`, and restart it."
         yield Finding("gunicorn-unit-type", message, advice)
 

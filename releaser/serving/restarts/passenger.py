@@ -99,8 +99,8 @@ def exchange_processes(site: Site, venv: Path) -> str:
         return ""
     if not count:
         return ""
-    exchanged = f"Passenger exchanged {count} {'process' if count == 1 else 'processes'}"
-    return f"{exchanged}; visitors waited for a new one" if has_waited else f"{exchanged} without a gap"
+    replaced = f"Passenger replaced {count} {'process' if count == 1 else 'processes'}"
+    return f"{replaced}; visitors waited for a new one" if has_waited else f"{replaced} without a gap"
 
 
 def check_that_it_loads(site: Site, venv: Path, application: Application) -> None:
