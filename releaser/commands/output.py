@@ -125,7 +125,8 @@ class Output(Frozen):
 
     def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table: on a terminal in its width, elsewhere in plain columns."""
-        rows = [[self.redactor.line(cell) for cell in row] for row in rows]
+        cells = iter(self.redactor.lines([cell for row in rows for cell in row]))
+        rows = [[next(cells) for _ in row] for row in rows]
         if sys.stdout.isatty():
             from releaser.reporting.terminal import show_rows
 
@@ -175,7 +176,7 @@ class Output(Frozen):
 
             width = get_terminal_size().columns
             shown = (part for text in shown for line in text.split("\n") for part in wrap_line(line, width))
-        stream.writelines(f"{line}\n" for line in shown)
+        stream.write("".join(f"{line}\n" for line in shown))
 
     def print_error(self, error: ReleaserError) -> int:
         """Print an error with its advice and the end of a program's output; return the exit code.

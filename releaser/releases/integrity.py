@@ -274,7 +274,7 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
 
     `executable` is that Python, and `is_same` says whether it is unchanged since the seal.
     """
-    sealed, venv, store = VenvFacts.of(release.manifest), f"{release.place}/venv", release.directory.parent
+    sealed, venv, store = VenvFacts.of(release.manifest), f"{release.place}/venv", os.path.dirname(release.place)
     was = sealed.interpreter
     if sealed.start and look_at_start(venv) != sealed.start:
         return "its bin/python or pyvenv.cfg was replaced"

@@ -207,6 +207,12 @@ class Ledger(Frozen):
         """The ids of all releases in the ledger."""
         return frozenset(self.marks) | frozenset(self.activations) | self.pins | frozenset(self.records)
 
+    @functools.cached_property
+    def last_flips(self) -> Mapping[str, int]:
+        """The number of the last flip to each release, counted from the newest one."""
+        newest = self.next_flip - 1
+        return {name: newest - past for past, name in reversed([*enumerate(reversed(self.activations))])}
+
     @property
     def next_flip(self) -> int:
         """The number of the next flip."""

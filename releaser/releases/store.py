@@ -329,8 +329,7 @@ class ReleaseStore(Frozen):
 
         A release counts as having been live only if the ledger says so. It gets a pin if it may have had one.
         """
-        order = ledger.activations
-        flip = ledger.next_flip - 1 - order[::-1].index(name) if name in order else 0
+        flip = ledger.last_flips.get(name, 0)
         stage: Stage | None = _OF_MARKS.get(ledger.marks.get(name, ""))
         if stage is None and manifest is not None and manifest.tests in NEVER_LIVE:
             stage = "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_IS_DIRECTORY = f"errno {errno.EISDIR}"  # in place of the digest of a file
 _MOST_LINKS = 10
 _SETTLED = 2.0  # seconds after a change, until a further one has another time
 _DIGITS = 32  # of a digest, enough to distinguish files
@@ -84,12 +86,13 @@ def look_at_start_files(venv: Path | str) -> dict[str, str]:
             for name in _list(venv, place, found):
                 if not name.endswith(_START_SUFFIXES) and name.partition(".")[0] not in _START_MODULES:
                     continue
-                if os.path.isdir(f"{venv}/{place}/{name}"):
+                digest = _digest(f"{venv}/{place}/{name}")
+                if digest == _IS_DIRECTORY:
                     for above, _, files in os.walk(f"{venv}/{place}/{name}"):
                         inside = [f"{above}/{file}" for file in files if not file.endswith(".pyc")]
                         found |= {path.removeprefix(f"{venv}/"): _digest(path) for path in inside}
                 else:
-                    found[f"{place}/{name}"] = _digest(f"{venv}/{place}/{name}")
+                    found[f"{place}/{name}"] = digest
     return found
 
 

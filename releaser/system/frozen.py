@@ -21,10 +21,11 @@ class _Unbuilt:
             if vars(cls)[self.name] is self:
                 dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
                 cls._fields = {own_field.name: own_field for own_field in fields(cls)}  # type: ignore[arg-type]
+                cls._defaults = {name: one.default for name, one in cls._fields.items() if one.default is not MISSING}
         return vars(cls)[self.name]
 
 
-_UNBUILT = {name: _Unbuilt(name) for name in ("__dataclass_fields__", "__dataclass_params__", "_fields")}
+_UNBUILT = {name: _Unbuilt(name) for name in ("__dataclass_fields__", "__dataclass_params__", "_fields", "_defaults")}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
@@ -36,6 +37,7 @@ class Frozen:
     """
 
     _fields: ClassVar[dict[str, Field[Any]]]
+    _defaults: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -48,14 +50,14 @@ class Frozen:
             if unknown := given.keys() - known.keys():
                 message = f"{type(self).__name__} has no {', '.join(sorted(unknown))}"
                 raise TypeError(message)
-            given |= {name: self.__default(one) for name, one in known.items() if name not in given}
+            given = {**self._defaults, **given}
+            if len(given) < len(known):
+                given |= {name: self.__default(one) for name, one in known.items() if name not in given}
         self.__dict__.update(given)
         if hasattr(self, "__post_init__"):  # the class checks its values
             self.__post_init__()
 
     def __default(self, one: Field[Any]) -> Any:
-        if one.default is not MISSING:
-            return one.default
         if one.default_factory is not MISSING:
             return one.default_factory()
         message = f"{type(self).__name__} needs {one.name}"

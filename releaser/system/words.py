@@ -282,6 +282,16 @@ class Redactor:
         """Return text for a report: without secrets, and on one line that no file name can break or colour."""
         return self.clean(one_line(self.clean(text), limit=_LONGEST_LINE))  # colours may have been inside a secret
 
+    def lines(self, texts: Sequence[str]) -> list[str]:
+        """Return what `line` does for each text. Most texts are clean already, which one look at all of them shows."""
+        joined = "\n".join(texts)
+        is_plain = joined.replace("\n", "").isprintable() and joined.count("\n") == len(texts) - 1
+        has_blanks = any(blanks in f"\n{joined}\n" for blanks in ("  ", " \n", "\n "))
+        is_short = max(map(len, texts), default=0) <= _LONGEST_LINE
+        if is_plain and is_short and not has_blanks and self.clean(joined) == joined:
+            return [*texts]
+        return [self.line(text) for text in texts]
+
     def clean_all(self, content: Any, field: str = "") -> Any:
         """Return JSON content, the value of `field`, without any secret in its strings.
 

@@ -15,6 +15,8 @@ from releaser.system import files
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest, built, live, tell
 
+MOST_CALLS = 21  # system calls that find a file, for each release
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> ReleaseStore:
@@ -155,3 +157,21 @@ def test_a_list_reads_each_manifest_once(store: ReleaseStore, monkeypatch: pytes
     monkeypatch.setattr(files, "_open_file", opening)
     assert len(rows(store)) == 3
     assert opened.count("manifest.json") == 3
+
+
+def test_a_list_looks_at_few_files_of_each_release(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def count(releases: int) -> int:
+        calls.clear()
+        assert len(rows(store)) == releases
+        return len(calls)
+
+    for name in ("stat", "lstat", "open", "readlink", "listdir", "scandir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, real=real, name=name, **b: (calls.append(name), real(*a, **b))[1])
+    live(store, 1)
+    few = count(1)
+    for number in range(2, 12):
+        live(store, number)
+    assert (count(11) - few) / 10 <= MOST_CALLS

@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus
 
 import markupsafe
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from releaser.system.words import (
     Redactor,
@@ -409,3 +411,15 @@ def test_what_leaves_no_room_for_the_others_goes_below_and_the_last_column_is_wr
         "                        using it",
     ]
     assert fit(rows, 80) == table(rows)
+
+
+@given(st.lists(st.text("ab é\t\n\x1b[m\ud800", max_size=6), max_size=6))
+@example(["the", "word", "hush"])
+@example(["ends with a secret: hu", "sh-sh"])
+@example([" edge", "edge ", "two  blanks"])
+@example(["https://user:password@example.org/"])
+@example(["long " * 500, "short"])
+@example(["plain", "a table of words"])
+def test_many_texts_are_cleaned_as_each_of_them_is(texts: list[str]) -> None:
+    redactor = Redactor(["hush", "hu\nsh-sh"])
+    assert redactor.lines(texts) == [redactor.line(text) for text in texts]
