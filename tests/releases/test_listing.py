@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,9 +168,15 @@ def test_a_list_looks_at_few_files_of_each_release(store: ReleaseStore, monkeypa
         assert len(rows(store)) == releases
         return len(calls)
 
+    def counting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*words: Any, **options: Any) -> Any:
+            calls.append(call.__name__)
+            return call(*words, **options)
+
+        return counted
+
     for name in ("stat", "lstat", "open", "readlink", "listdir", "scandir"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, real=real, name=name, **b: (calls.append(name), real(*a, **b))[1])
+        monkeypatch.setattr(os, name, counting(getattr(os, name)))
     live(store, 1)
     few = count(1)
     for number in range(2, 12):
