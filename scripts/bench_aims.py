@@ -70,7 +70,7 @@ AIMS = (
     Aim(part="gaps", what="time without a whole `.venv`, 10,000 flips", limit=0, unit="s"),
     *(
         Aim(part="requests", what=f"slowest request during an update beside a quiet minute, {kind}", limit=1.2)
-        for kind in ("gunicorn", "passenger")
+        for kind in ("gunicorn", "passenger", "systemd")
     ),
     Aim(part="nothing-newer", what="update, nothing newer: CPU over uv's", limit=0.15, unit="s"),
     Aim(part="nothing-newer", what="update, nothing newer, a real index, beside uv", limit=1.25),

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 COMMITTED = Path(__file__).with_name("bench-ci.json")
 AGAIN = 1  # more times at most: the best of several would hide what is worse
-PACKAGES = 6  # of the site whose updates are compared, each as large as in `make bench`
-TURNS = 3  # of its updates, each of which makes a release
+TURNS = 2  # of what takes seconds
+PACKAGES = 16  # of the site whose updates are compared, each as large as in `make bench`; with few, all is overhead
+BUILT = TURNS + 1  # releases of these updates: that which warms up makes one, too
 SITES = 10
-NIGHTS = 2
 REFLINKS = "XFS with reflinks"
 ROOM = 2_000_000_000  # bytes
 NEXT = "Make it as good as before. If it is worth its price: `make bench-ci ARGS=--write`, and say why in the commit."
@@ -156,8 +156,8 @@ def of_updates(place: Path) -> Iterator[Measurement]:
 
     yield Measurement(held=[Held(name=f"update of 1 of {PACKAGES} packages", unit=f"times {steps.name}")], find=find)
     yield Measurement(
-        held=[Held(name=f"disk of {TURNS} releases with 1 of {PACKAGES} packages new", unit="times one", limit=1.02)],
-        find=lambda: [bytes_of(site.releases()[-TURNS:], site) / bytes_of(site.releases()[-1:], site)],
+        held=[Held(name=f"disk of {BUILT} releases with 1 of {PACKAGES} packages new", unit="times one", limit=1.02)],
+        find=lambda: [bytes_of(site.releases()[-BUILT:], site) / bytes_of(site.releases()[-1:], site)],
         is_exact=True,
     )
     yield Measurement(
@@ -180,11 +180,11 @@ def disk_by_reflinks(site: SampleSite, place: Path) -> Sequence[float]:
     kind, options, _ = DISKS[REFLINKS]
     with file_system(place, kind, options) as mounted:
         copied = site.copy(mounted)
-        copied.write_dotenv({"RELEASER_KEEP": str(2 * TURNS + 2), "ADMINS_JSON": None})
-        for number in range(TURNS):
+        copied.write_dotenv({"RELEASER_KEEP": str(2 * BUILT + 2), "ADMINS_JSON": None})
+        for number in range(BUILT):
             publish_one(copied, NAMES[0], f"{100 + number}.0", functions=REAL_FUNCTIONS)
             copied.releaser("update", check=0)
-        one, all_of_them = disk_of_newest(copied, mounted, TURNS)
+        one, all_of_them = disk_of_newest(copied, mounted, BUILT)
     return [all_of_them / one]
 
 
@@ -199,7 +199,7 @@ def of_many_sites(place: Path) -> Iterator[Measurement]:
             words=["sh", "-c", words, "sh", uv_executable(), *(site.path for site in host.sites)],
         )  # fmt: skip
         own = Program(name="night", words=update_words(host.sites, JOBS), cwd=place, env=env)
-        yield ratio(f"quiet night of {SITES} sites", own, peer, NIGHTS, warm=False)
+        yield ratio(f"quiet night of {SITES} sites", own, peer, TURNS, warm=False)
 
         def find() -> Sequence[float]:
             return host.count(lambda: run_night(host.sites, JOBS))[1]

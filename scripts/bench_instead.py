@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from demo_web_server import OLD_GUNICORN, toml
+from demo_web_server import toml
 from instead_debian import Debian
 from stage import OLD_VERSIONS, PRICETAG, DemoError, Stage, publish, say, set_up
-from web_server import Gunicorn
+from web_server import OLD_GUNICORN, Gunicorn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,23 +11,27 @@ from typing import TYPE_CHECKING, Any
 from bench_figures import BenchError, Cost, Figure, Part, Table, attempt, duration
 from bench_sandbox import cost
 from bench_updates import open_stage
-from demo_web_server import OLD_GUNICORN, SERVERS, toml
+from demo_web_server import SERVERS, toml
 from stage import OLD_VERSIONS, PRICETAG
+from systemd_server import Instances
 from visitors import Crowd
+from web_server import names_of
 
 from tests.support.wheels import build_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from stage import Stage
+    from visitors import Tally
     from web_server import WebServer
 
 # As many of the server's own restarts are beside them.
 ACTIONS = ("update", "rollback", "update --force")
-WAYS = ("gunicorn", "passenger")  # each with the restart of scripts/web_server.py
-QUIET, PAUSE = 60.0, 0.004  # seconds: of a quiet minute, and between two requests
+WAYS = {**SERVERS, "systemd": Instances}
+COMPARED = ("gunicorn", "passenger", "systemd")
+QUIET, PAUSE = 40.0, 0.004  # seconds: of each of the quiet times, and between two requests
 TURNS = 3  # of rollbacks to and fro
 SITES_OWN = ("collectstatic", "test start", "restart", "health check")
 # Static files of packages, beside those of the demo's site.
@@ -42,20 +46,19 @@ STATICFILES_DIRS = [
 
 def open_site(place: Path, kind: str) -> tuple[Stage, WebServer]:
     """Make the demo's site for a web server, and adopt it; BenchError if that is not there."""
-    if missing := SERVERS[kind].missing():
+    if missing := WAYS[kind].missing():
         message = f"{kind} is not installed, so it is left out ({', '.join(missing)})"
         raise BenchError(message)
 
     def arrange(stage: Stage) -> dict[str, Any]:
-        server = SERVERS[kind].of(stage)
+        server: WebServer = WAYS[kind].of(stage)
         stage.site.mkdir(parents=True)
         server.prepare()
         servers.append(server)
-        is_gunicorn = kind == "gunicorn"
         return {
             "add": toml({**server.settings, "health_retries": 2, "health_pause": "1s"}),
-            "requires": ("gunicorn",) if is_gunicorn else (),
-            "locked": (*OLD_VERSIONS, OLD_GUNICORN) if is_gunicorn else OLD_VERSIONS,
+            "requires": names_of(server.pins),
+            "locked": (*OLD_VERSIONS, *server.pins),
             "python": server.python,
         }
 
@@ -67,21 +70,22 @@ def open_site(place: Path, kind: str) -> tuple[Stage, WebServer]:
 
 
 def compare_requests(place: Path) -> Part:
-    """Compare the slowest request during updates with those of quiet minutes and of the server's own restarts.
+    """Compare the slowest request during updates with those of quiet times and of the server's own restarts.
 
     One visitor asks every few milliseconds.
     """
     found, missing, notes = dict[str, float](), dict[str, str](), []
-    for kind in WAYS:
+    for kind in COMPARED:
         what = f"slowest request during an update beside a quiet minute, {kind}"
         slowest = attempt(partial(find_slowest, place / kind, kind), partial(missing.__setitem__, what))
         if slowest is None:
             continue
-        quiet, restarts, updates = slowest
+        quiet, restarts, updates, failed = slowest
         found[what] = max(updates) / max(quiet)
         notes.append(
-            f"{kind}: the slowest request of {len(quiet)} quiet minutes took {range_of(quiet)}; of as many updates and"
-            f" rollbacks {range_of(updates)}; of as many restarts of the server's own {range_of(restarts)}."
+            f"{kind}: the slowest request of {len(quiet)} times {QUIET:g} quiet seconds took {range_of(quiet)}; of as"
+            f" many updates and rollbacks {range_of(updates)}; of as many restarts of the server's own"
+            f" {range_of(restarts)}{f', and {failed} requests failed' if failed else ''}."
         )
     return Part(title="Requests", found=found, missing=missing, notes=tuple(notes))
 
@@ -91,25 +95,37 @@ def range_of(seconds: list[float]) -> str:
     return f"{duration(min(seconds))} to {duration(max(seconds))} (median {duration(statistics.median(seconds))})"
 
 
-def find_slowest(place: Path, kind: str) -> tuple[list[float], list[float], list[float]]:
-    """Return the slowest request of each quiet minute, of each restart, and of each update and rollback, in turns."""
+def find_slowest(place: Path, kind: str) -> tuple[list[float], list[float], list[float], int]:
+    """Return the slowest request of each quiet time, of each restart, and of each update and rollback, in turns.
+
+    The number is that of the requests that failed during restarts; BenchError if one fails at another time.
+    """
     stage, server = open_site(place, kind)
     stage.nice = 0
     with server.running():
         turns = [
             (
-                slowest_during(stage, server, lambda: time.sleep(QUIET), renews=False),
-                slowest_during(stage, server, server.restart),
-                slowest_during(stage, server, lambda command=command: stage.ask("releaser", *command.split())),  # type: ignore[misc]
+                tally_during(stage, server, lambda: time.sleep(QUIET), renews=False),
+                tally_during(stage, server, server.restart),
+                tally_during(stage, server, lambda command=command: stage.ask("releaser", *command.split())),  # type: ignore[misc]
             )
             for command in ACTIONS
         ]
     quiet, restarts, updates = zip(*turns, strict=True)
-    return list(quiet), list(restarts), list(updates)
+    if failures := [failure for tally in (*quiet, *updates) for failure in tally.failures]:
+        message = f"{len(failures)} requests failed: {failures[0]}"
+        raise BenchError(message)
+    failed = sum(len(tally.failures) for tally in restarts)
+    return slowest_of(quiet), slowest_of(restarts), slowest_of(updates), failed
 
 
-def slowest_during(stage: Stage, server: WebServer, act: Callable[[], object], *, renews: bool = True) -> float:
-    """Let something happen while a visitor asks; return the seconds of the slowest request.
+def slowest_of(tallies: Sequence[Tally]) -> list[float]:
+    """Return the seconds of the slowest request of each."""
+    return [max(tally.slowest, tally.slowest_after) for tally in tallies]
+
+
+def tally_during(stage: Stage, server: WebServer, act: Callable[[], object], *, renews: bool = True) -> Tally:
+    """Let something happen while a visitor asks; return what the visitor met.
 
     With `renews`, it goes on until new processes have answered.
     """
@@ -121,10 +137,7 @@ def slowest_during(stage: Stage, server: WebServer, act: Callable[[], object], *
         act()
         if renews:
             crowd.wait_until_all_answers(lambda answer: answer.process not in old, what="new processes", processes=1)
-    if tally.failures:
-        message = f"{len(tally.failures)} requests failed: {tally.failures[0]}"
-        raise BenchError(message)
-    return max(tally.slowest, tally.slowest_after)
+    return tally
 
 
 def compare_django_rollbacks(place: Path) -> Part:

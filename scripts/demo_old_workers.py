@@ -16,9 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-from demo_web_server import OLD_GUNICORN, locked, toml
+from demo_web_server import locked, toml
 from stage import OLD_VERSIONS, DemoError, Stage, chapter, expect, publish, say, set_up
-from web_server import Gunicorn
+from web_server import OLD_GUNICORN, Gunicorn
 
 SETTINGS = {"health_retries": 30, "health_pause": "1s", "health_seconds": "5s"}
 TAKEN_BACK = 6

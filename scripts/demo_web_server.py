@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from stage import OLD_VERSIONS, DemoError, Stage, chapter, expect, publish, say, set_up
 from visitors import Crowd
-from web_server import Gunicorn, Passenger, Uwsgi
+from web_server import Gunicorn, Passenger, Uwsgi, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,6 @@ SERVERS: Mapping[str, type[Passenger | Gunicorn | Uwsgi]] = {
     "gunicorn": Gunicorn,
     "uwsgi": Uwsgi,
 }
-OLD_GUNICORN = "gunicorn==23.0.0"
 QUIET = 20.0  # seconds
 
 
@@ -140,8 +139,8 @@ def tell(place: Path, programs: Path, kind: str, *, pin: bool, acts: Sequence[Ac
     set_up(
         stage,
         add=toml({**settings, "health_retries": 2, "health_pause": "1s", "pin_processes": pin}),
-        requires=("gunicorn",) if kind == "gunicorn" else (),
-        locked=(*OLD_VERSIONS, OLD_GUNICORN) if kind == "gunicorn" else OLD_VERSIONS,
+        requires=names_of(server.pins),
+        locked=(*OLD_VERSIONS, *server.pins),
         python=server.python,
     )
     stage.ask(stage.link / "bin" / "python", "manage.py", "collectstatic", "--noinput")

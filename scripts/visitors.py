@@ -171,7 +171,8 @@ class Crowd:
             answer = None
             began = time.monotonic()
             try:
-                connection.request("GET", path)
+                # As nginx does, which opens a connection for each request.
+                connection.request("GET", path, headers={"Connection": "close"} if self._address.path else {})
                 response = connection.getresponse()
                 body = response.read()
                 failure = "" if response.status == 200 else f"{path}: {response.status} {body[:300]!r}"

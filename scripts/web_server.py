@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stage import Stage
 
 SECONDS = 60.0
+OLD_GUNICORN = "gunicorn==23.0.0"
 # What is shown to administrators there is what runs here.
 WEB_SERVERS = Path(__file__).parents[1] / "docs" / "guides" / "web-servers.md"
 DOCUMENTED_PROJECT = "/srv/shop_stuff/shop"
@@ -73,6 +74,10 @@ class WebServer(Protocol):
         """What visitors ask for now and then, beside the versions."""
 
     @property
+    def pins(self) -> Sequence[str]:
+        """The packages of the site that run it, as its lock has them at first."""
+
+    @property
     def settings(self) -> Mapping[str, object]:
         """What the site's `[tool.releaser]` needs for this server."""
 
@@ -112,6 +117,11 @@ class Passenger:
     def pages(self) -> Sequence[str]:
         """The front page, and what Apache serves by itself."""
         return ("/", "/static/teashop/style.css")
+
+    @property
+    def pins(self) -> Sequence[str]:
+        """None."""
+        return ()
 
     @staticmethod
     def missing() -> list[str]:
@@ -219,6 +229,11 @@ class Gunicorn:
         """The front page."""
         return ("/",)
 
+    @property
+    def pins(self) -> Sequence[str]:
+        """An old gunicorn."""
+        return (OLD_GUNICORN,)
+
     @staticmethod
     def missing() -> list[str]:
         """Nothing is: it comes with the site."""
@@ -285,6 +300,11 @@ class Uwsgi:
         """The front page."""
         return ("/",)
 
+    @property
+    def pins(self) -> Sequence[str]:
+        """None."""
+        return ()
+
     @staticmethod
     def missing() -> list[str]:
         """Return what is not installed."""
@@ -319,6 +339,11 @@ class Uwsgi:
     def restart(self) -> None:
         """Touch the file that uWSGI looks at."""
         (self.stage.site / "tmp" / "restart.txt").touch()
+
+
+def names_of(pins: Sequence[str]) -> tuple[str, ...]:
+    """Return the packages that are pinned."""
+    return tuple(pin.partition("==")[0] for pin in pins)
 
 
 def documented(language: str, beginning: str = "") -> str:
