@@ -37,7 +37,6 @@ from releaser.system.words import (
     secrets_in_urls,
     secrets_in_variables,
 )
-from releaser.tools.git import Git
 from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.site.in_force import InForce
     from releaser.site.pythons import Choice
+    from releaser.tools.git import Git
     from releaser.tools.uv import Uv
 
 
@@ -171,6 +171,8 @@ class Site(Frozen):
             from releaser.site.shadow import open_shadow  # not needed under git
 
             return open_shadow(self, timeout=limit)
+        from releaser.tools.git import Git  # slow to import, for `releaser list`
+
         return Git(runner=self.runner, root=root, timeout=limit, variables=self.git_variables, hooks=settings.git_hooks)
 
     @property
