@@ -62,7 +62,8 @@ class Capability(Frozen):
     #: Functions that delete from a venv what additions put there, when it stays without releaser. They raise OSError.
     removals: Names = ()
     #: Functions that restore a damaged release before a rollback to it: each gets the site, the log, and the name that
-    #: a person gave, if any. They raise NoSuchReleaseError.
+    #: a person gave, if any. Without a log, they change nothing, and return a line for each release that they would
+    #: restore, by its id. They raise NoSuchReleaseError.
     restorers: Names = ()
     #: Functions that return how to prevent or repair a damage, from the damaged release and the damage; empty for no
     #: advice.
@@ -414,6 +415,7 @@ CAPABILITIES = (
         damage_advice=("candidate.restore.advise",),
         restorers=("candidate.restore.restore_for_rollback",),
         endings=("candidate.restore.restore_after_rebuild",),
+        actions=("candidate.restore.SharedFiles",),
     ),
     Capability(name="doctor", commands=("commands.doctor",), answers=("commands.doctor.ANSWERS",)),
     Capability(name="logs", commands=("commands.logs",), answers=("commands.logs.ANSWERS",)),

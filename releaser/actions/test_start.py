@@ -25,7 +25,7 @@ class TestStart(Action):
     """Starts the server on a private socket, and asks it. A release whose workers do not start gets no request.
 
     Its record says whether the release `failed`. Then the previous release is tried as well: if it fails too, the
-    release is not to blame.
+    release is not to blame. A rollback by hand goes to a release that has served the site, and does not wait for it.
     """
 
     __test__ = False  # for pytest, which would collect it
@@ -34,10 +34,12 @@ class TestStart(Action):
 
     def is_due(self, change: Change) -> bool:
         """True if a command for that is known."""
-        return bool(command_on_socket(change.site))
+        return not change.flip.goes_back and bool(command_on_socket(change.site))
 
     def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
         """Yield settings that contradict each other, and a program that is missing."""
+        if goes_back:
+            return
         yield from start_findings(site)
         words = StartSettings.of(site).start_on_socket
         if venv is not None and words is not None:

@@ -1,4 +1,7 @@
-"""Restores files of releases that were changed in place through another release, with which they share them."""
+"""Restores files of releases that were changed in place through another release, with which they share them.
+
+An automatic rollback copies them from other releases alone, as the site may be down: uv is not asked.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.core.action import Action
+from releaser.errors import Finding, ReleaserError
 from releaser.releases.integrity import find_rollback_damage, name_and_version, read_sealed
 from releaser.releases.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.core.change import Change
     from releaser.core.run import Run
     from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 
 KEPT = "changed"  # in a release: the files as they were changed
 _PACKAGES = "/site-packages/"
+_SKIPPED = "Rollbacks skip this release."
 
 
 def advise(release: Release, damage: Damage) -> str:
@@ -29,16 +36,53 @@ def advise(release: Release, damage: Damage) -> str:
     return "A rollback restores these shared files." if not release.live and _list(release, damage) else ""
 
 
-def restore_for_rollback(site: Site, log: RunLog, to: str | None) -> None:
+def restore_for_rollback(site: Site, log: RunLog | None, to: str | None) -> Mapping[str, str]:
     """Restore the release to which a rollback goes. Packages that no release has whole come from uv.
 
-    The live release is left to the next update. Raises NoSuchReleaseError.
+    Without a log, changes nothing, and returns a line for each release that would be restored, by its id. The live
+    release is left to the next update. Raises NoSuchReleaseError.
     """
     store = store_of(site)
     for release in [store.find(to)] if to else store.snapshot().rollback_order():
         damage = find_rollback_damage(release) if not release.live else None
-        if damage is None or _restore(site, log, release, damage, fetches=True):
-            return
+        if damage is None:
+            break
+        if log is not None and _restore(site, log, release, damage):
+            break
+        if log is None and (names := _list_restorable(site, release, damage)):
+            return {release.id: f"would restore shared files of {release.id} that a program has changed: {names}"}
+    return {}
+
+
+def _list_restorable(site: Site, release: Release, damage: Damage) -> str:
+    """Name the files that a rollback would restore in a release; empty if it cannot."""
+    with _located(site, release, wanted := _list(release, damage), fetches=True) as (_, reason):
+        return "" if reason else _name(wanted)
+
+
+class SharedFiles(Action):
+    """Restores the files of the previous release before an automatic rollback."""
+
+    name = "restore shared files"
+    is_step = False
+    causes_rollback = False
+
+    def is_due(self, change: Change) -> bool:
+        """False for the new release: its files are as sealed."""
+        return change.is_back
+
+    def leave(self, change: Change) -> None:
+        """Restore what other releases have whole, and report all else that differs."""
+        with contextlib.suppress(OSError):  # going back matters more
+            release = change.previous
+            damage = find_rollback_damage(release) if release is not None and not change.is_back else None
+            if release is None or damage is None:
+                return
+            instead = f"The site went back to {release.id} all the same. The next update rebuilds it."
+            if _list(release, damage):
+                _restore(change.site, change.log, release, damage, instead)
+            else:
+                change.log.note(Finding("release-damaged", f"{release.id} is damaged: {damage}", instead))
 
 
 def restore_after_rebuild(run: Run, report: RunReport) -> RunReport:
@@ -47,7 +91,7 @@ def restore_after_rebuild(run: Run, report: RunReport) -> RunReport:
         for release in run.store.snapshot().rollback_order():
             damage = find_rollback_damage(release) if release.id != report.previous else None
             if damage is not None:
-                _restore(run.site, run.log, release, damage, fetches=False)
+                _restore(run.site, run.log, release, damage, _SKIPPED)
     return report
 
 
@@ -73,35 +117,54 @@ def _list(release: Release, damage: Damage) -> dict[str, str]:
     return found
 
 
-def _restore(site: Site, log: RunLog, release: Release, damage: Damage, *, fetches: bool) -> bool:
-    """Restore all changed files of a release, or none; True if it is as it was sealed. Reports what happened."""
-    import tempfile
-
-    from releaser.errors import Finding, ReleaserError
+def _name(wanted: Mapping[str, str]) -> str:
     from releaser.system.words import first_few
 
-    wanted = _list(release, damage)
-    if not wanted:
-        return False
-    names = first_few((path.rpartition(_PACKAGES)[2] for path in wanted), 3)
-    try:
-        with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+    return first_few((path.rpartition(_PACKAGES)[2] for path in wanted), 3)
+
+
+@contextlib.contextmanager
+def _located(
+    site: Site, release: Release, wanted: Mapping[str, str], *, fetches: bool
+) -> Iterator[tuple[Mapping[str, Path], str]]:
+    """Yield a whole copy of each wanted file, and why one is missing; empty if none is, and any is wanted."""
+    import tempfile
+
+    with contextlib.ExitStack() as stack:
+        found: dict[str, Path] = {}
+        try:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="releaser-")) if fetches else ""
             found = _find(store_of(site).all(), wanted)
             if fetches and wanted.keys() - found.keys():
                 found |= _fetch(site, release, wanted.keys() - found.keys(), Path(place), wanted)
-            missing = sorted(wanted.keys() - found.keys())
-            if not missing:
+            missing = dict.fromkeys(sorted(wanted.keys() - found.keys()), "")
+            reason = f"no copy of {_name(missing)} was found" if missing or not wanted else ""
+        except (ReleaserError, OSError, ValueError) as error:
+            reason = error.message if isinstance(error, ReleaserError) else str(error)
+        yield found, reason
+
+
+def _restore(site: Site, log: RunLog, release: Release, damage: Damage, instead: str = "") -> bool:
+    """Restore all changed files of a release, or none; True if it is as it was sealed. Reports what happened.
+
+    `instead` says what an automatic rollback, or a rebuild, does if that is impossible; neither asks uv.
+    """
+    wanted = _list(release, damage)
+    if not wanted:
+        return False
+    names = _name(wanted)
+    with _located(site, release, wanted, fetches=not instead) as (found, reason):
+        try:
+            if not reason:
                 for path, source in found.items():
                     _replace(release, path, source)
                 whole = find_rollback_damage(release) is None
                 message = f"restored shared files of {release.id} that a program had changed: {names}"
                 log.note_repair(message, f"The changed files are in {release.directory / KEPT}.")
                 return whole
-            reason = f"no copy of {first_few((path.rpartition(_PACKAGES)[2] for path in missing), 3)} was found"
-    except (ReleaserError, OSError, ValueError) as error:
-        reason = error.message if isinstance(error, ReleaserError) else str(error)
-    message = f"{names} of {release.id} cannot be restored: {reason}"
-    log.note(Finding("release-damaged", message, "Rollbacks skip this release."))
+        except (OSError, ValueError) as error:
+            reason = str(error)
+    log.note(Finding("release-damaged", f"{names} of {release.id} cannot be restored: {reason}", instead or _SKIPPED))
     return False
 
 

@@ -42,6 +42,8 @@ from releaser.system.words import size
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from releaser.core.run import Run
     from releaser.site.site import Site
 
@@ -222,10 +224,14 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
     log.note(without_python(site, live) or Finding("live-cannot-run", message=message, advice=advice))
 
 
-def choose(store: ReleaseStore, to: str | None) -> Release:
-    """Return the release to go to. Raises NoSuchReleaseError if there is none, or if it may not go live."""
+def choose(store: ReleaseStore, to: str | None, restorable: Collection[str] = ()) -> Release:
+    """Return the release to go to. Raises NoSuchReleaseError if there is none, or if it may not go live.
+
+    Damage does not count in those that are `restorable`.
+    """
     if to is None:
-        target = store.snapshot().rollback_target()
+        order = store.snapshot().rollback_order()
+        target = next((one for one in order if one.id in restorable or find_rollback_damage(one) is None), None)
         if target is None:
             damaged = [
                 (release, found)
@@ -249,7 +255,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         message = f"{target.id} {never}"
         raise NoSuchReleaseError(message, "Choose a release that was live from `releaser list`.")
     found = find_rollback_damage(target) if not target.live else None
-    if found is not None:
+    if found is not None and target.id not in restorable:
         other = store.snapshot().rollback_target()
         instead = f"To go to {other.id}, run `releaser rollback {other.id}`." if other else "See `releaser list`."
         raise NoSuchReleaseError(_describe_damage(target, found), _repair_advice(target, found) + instead)
@@ -335,7 +341,8 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     store = store_of(site)
     if to is None:
         refuse_moved(store)
-    live, target = store.live(), choose(store, to)
+    restorable = {name: line for plan in gather("restorers") for name, line in plan(site, None, to).items()}
+    live, target = store.live(), choose(store, to, restorable)
     if live is not None and live.id == target.id and find_moved_link(store) is None:
         return Plan(would=(f"{target.id} is already live",))
     code = None if keep_code else code_of_release(site, target)
@@ -344,7 +351,7 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
         _refuse_losses(site, code)
     refuse_unwise(site, target, force=force or goes_back)
     changes = changes_between(read_versions(live), read_versions(target))
-    lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
+    lines = [*restorable.values(), f"would go from {live.id if live else 'nothing'} to {target.id}"]
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
     if lost := _find_lost_code(site, target):

@@ -34,7 +34,7 @@ def test_without_room_for_temporary_files_the_rollback_goes_on(tmp_path: Path, m
     noted: list[Finding] = []
     nothing: Any = SimpleNamespace(note=noted.append)
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
-    assert not _restore(nothing, nothing, release, damage, fetches=True)
+    assert not _restore(nothing, nothing, release, damage)
     assert "alpha.py of" in str(noted)
     assert "No space left" in str(noted)
 

@@ -1,12 +1,13 @@
 """A file that releases share was changed in place: no rollback goes to the change, and no change is lost."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_verify import packages_of, problems
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, variables
 
 MODULE = Path("beta/__init__.py")
 
@@ -29,6 +30,11 @@ def test_a_rollback_restores_what_its_release_shares(site: SampleSite) -> None:
     live, kept, _ = site.json("list")
     assert "A rollback restores these shared files" in str(site.json("status")["problems"])
     assert problems(site.json("verify", kept["id"], check=10)) == {"changed": {str(MODULE)}}
+    before = site.snapshot()
+    plan = site.json("rollback", "--dry-run")
+    assert f"would restore shared files of {kept['id']} that a program has changed: {MODULE}" in plan["would"]
+    assert f"would go from {live['id']} to {kept['id']}" in plan["would"]
+    assert site.snapshot() == before
     report = site.json("rollback")
     assert site.live_id() == kept["id"]
     assert f"that a program had changed: {MODULE}" in str(report["problems"])
@@ -53,3 +59,29 @@ def test_without_a_whole_copy_the_rollback_names_the_file(site: SampleSite) -> N
     (packages_of(adopted) / MODULE).write_text("other", encoding="utf-8")
     report = site.releaser("rollback", check=9, env={"UV_CACHE_DIR": str(site.outer / "empty")})
     assert f"{MODULE} of {kept['id']} cannot be restored" in report.stderr
+
+
+def test_an_automatic_rollback_restores_what_other_releases_have_whole(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0", dotenv=variables(health_retries=0))
+    live, _ = site.json("list")
+    module, check = packages_of(live) / MODULE, site.outer / "check.sh"
+    check.write_text(
+        f"test -e {site.outer}/sick || exit 0; rm {site.outer}/sick\n"
+        f"ln -f {module} .venv/lib/python*/site-packages/{MODULE}; echo '# edited' >> {module}; exit 1\n",
+        encoding="utf-8",
+    )
+    for version in ("1.2.0", "1.3.0"):
+        site.publish("alpha", version)
+        env = {"RELEASER_HEALTH_CHECK": f"sh {check}", "RELEASER_TEST_COMMAND": f"touch {site.outer}/sick"}
+        report = json.loads(site.releaser("update", "--json", check=6, env=env).stdout)
+        assert site.live_id() == live["id"]
+        if version == "1.2.0":
+            assert f"had changed: {MODULE}" in str(report["problems"])
+            assert site.json("verify")["problems"] == []
+        # Then no release has a whole copy: it goes back all the same.
+        for other in site.state_dir.glob(f"releases/*/venv/lib/python*/site-packages/{MODULE}"):
+            if other != module:
+                other.unlink()
+                other.write_text("other", encoding="utf-8")
+    assert f"{MODULE} of {live['id']} cannot be restored" in str(report["problems"])
+    assert "went back" in str(report["problems"])

@@ -118,3 +118,15 @@ def test_a_kill_during_the_test_start_leaves_no_server_and_the_next_run_goes_on(
         assert (site.restarted_at() or 0) > (restarted or 0)
         pids = [pid for _, pid, _ in started(site)]
         eventually(lambda: not any(Path("/proc", pid).exists() for pid in pids), "the end of both servers")
+
+
+def test_a_rollback_by_hand_does_not_wait_for_it(make_site: SiteFactory) -> None:
+    with web_site(answers(200)) as web:
+        site = served(make_site, web.url)
+        live = site.live_id()
+        site.publish("alpha", "1.1.0")
+        site.json("update", check=0)
+        fate(site, v1_0_0="dies", v1_1_0="dies")
+        before = started(site)
+        report = site.json("rollback", check=0)
+        assert (site.live_id(), started(site)) == (live, before), report
