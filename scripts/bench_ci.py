@@ -265,7 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = committed.keys() - kept.keys() - {held.name for held in found}
     wrong = [problem for held, value in found.items() if (problem := held.problem(value, committed))]
     wrong += [f"{name}: {committed[name]:.2f} is committed, but it is not measured. {NEXT}" for name in sorted(missing)]
-    say("\n".join(wrong))
+    for problem in wrong:
+        say(problem)
     return 1 if wrong else 0
 
 

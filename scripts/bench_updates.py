@@ -281,9 +281,9 @@ def file_system(place: Path, kind: str, options: tuple[str, ...]) -> Iterator[Pa
 
 def used(mounted: Path) -> float:
     """Return the MB that are used on a file system, once they stay the same: XFS deletes in the background."""
-    before = -1
+    before, env = -1, {"PATH": os.defpath}
     while True:
-        os.sync()
+        call("sync", "--file-system", mounted, cwd=mounted, env=env)
         found = os.statvfs(mounted)
         if found.f_bfree == before:
             return (found.f_blocks - found.f_bfree) * found.f_frsize / 1e6
