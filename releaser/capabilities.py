@@ -65,6 +65,8 @@ class Capability(Frozen):
     #: a person gave, if any. Without a log, they change nothing, and return a line for each release that they would
     #: restore, by its id. They raise NoSuchReleaseError.
     restorers: Names = ()
+    #: Functions that yield defects of a release that `verify` cannot know; each gets the release.
+    verifiers: Names = ()
     #: Functions that return how to prevent or repair a damage, from the damaged release and the damage; empty for no
     #: advice.
     damage_advice: Names = ()
@@ -148,6 +150,7 @@ CAPABILITIES = (
         settings=("site.sharing_settings.SharingSettings",),
         reuses=("candidate.reuse.FromLive",),
         removals=("candidate.reuse.make_independent",),
+        verifiers=("candidate.reuse.find_changed_byte_code",),
     ),
     Capability(
         name="requirements file",

@@ -40,7 +40,7 @@ from releaser.releases.contents import (
     read_each_record,
     read_records,
 )
-from releaser.releases.integrity import name_and_version, read_sealed
+from releaser.releases.integrity import Defect, name_and_version, read_sealed
 from releaser.releases.venv import VenvFacts, executable_of, relocate_scripts
 from releaser.site.conventions import default_groups
 from releaser.site.disk import FICLONE, can_clone
@@ -548,6 +548,17 @@ def hash_byte_code(venv: str, rows: Iterable[Row], known: Mapping[str, str]) -> 
         hashed = known.get(compiled)
         with contextlib.suppress(OSError):
             yield compiled, hashed or hash_of(f"{venv}/{compiled}")
+
+
+def find_changed_byte_code(release: Release) -> Iterator[Defect]:
+    """Yield byte code that releases share, and that a program changed in place; Python itself replaces the file."""
+    reusable = read_reusable(release.directory)
+    for path, hashed in (reusable or Reusable()).byte_code.items():
+        with contextlib.suppress(OSError):
+            file = f"{release.place}/venv/{path}"
+            if os.lstat(file).st_nlink > 1 and hash_of(file) != hashed:
+                message = "this byte code, which releases share, is not as it was sealed; delete it"
+                yield Defect(kind="changed", path=path, message=message)
 
 
 # When a venv stays without releaser

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
+from releaser.capabilities import gather
 from releaser.errors import BuildError, NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -148,6 +149,7 @@ def _verify_one(
         if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
             findings += _find_shared(release, existing)
         findings += modes
+        findings += [defect for find in gather("verifiers") for defect in find(release)]
         try:
             findings += run_trials(release)
         except BuildError as error:

@@ -13,20 +13,24 @@ from typing import Any
 
 import pytest
 
+from releaser.candidate.reuse import RECORD as REUSE
 from releaser.candidate.reuse import (
     Package,
     Reusable,
     Sharing,
     Taking,
     byte_code_of,
+    find_changed_byte_code,
     hash_byte_code,
     make_independent,
 )
+from releaser.capabilities import gather
 from releaser.core.reuse import Taken
 from releaser.releases.contents import hash_of, read_each_record, read_records, seal_files
 from releaser.releases.integrity import read_sealed
 from releaser.releases.release import Release
 from releaser.releases.venv import Interpreter
+from releaser.system.files import write_state
 from tests.releases.makers import a_manifest, on_paper
 
 TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
@@ -409,3 +413,18 @@ def test_tracebacks_show_the_source_of_their_own_release(tmp_path: Path, minor: 
     assert f"matches {second / 'alpha' / '__init__.py'}" in ran.stderr
     ran = subprocess.run([python, "-m", "alpha"], cwd=second, capture_output=True, text=True, check=True)
     assert f'File "{second / "alpha" / "__main__.py"}", line 3, in fail\n    1 / 0' in ran.stderr
+
+
+def test_verify_finds_byte_code_that_was_changed_in_place(tmp_path: Path) -> None:
+    directory = tmp_path / a_manifest().id
+    code, release = directory / "venv" / CODE, on_paper(tmp_path, a_manifest())
+    code.parent.mkdir(parents=True)
+    code.write_bytes(b"sealed")
+    write_state(directory / REUSE, Reusable(byte_code={CODE: hash_of(str(code)), f"{CODE}.gone": "sha256=x"}))
+    (tmp_path / "other.pyc").hardlink_to(code)
+    assert find_changed_byte_code in gather("verifiers")
+    assert list(find_changed_byte_code(release)) == []
+    code.write_bytes(b"edited")
+    assert [defect.path for defect in find_changed_byte_code(release)] == [CODE]
+    (tmp_path / "other.pyc").unlink()
+    assert list(find_changed_byte_code(release)) == [], "Python or a person compiled it again"
