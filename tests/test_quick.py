@@ -111,6 +111,7 @@ def test_a_list_without_options_needs_no_command_line(site: Path) -> None:
     assert finished.returncode == 0
     assert a_manifest(2).id in finished.stdout
     imported = set(finished.stderr.split())
+    assert "releaser.commands.listed" in imported  # else nothing was printed, as the command line exits
     assert imported & NOT_FOR_LIST == set()
     assert len([name for name in imported if name.startswith("releaser.")]) <= MOST_FOR_LIST
 

@@ -142,6 +142,8 @@ def test_nothing_is_overwritten_and_no_password_moves_into_a_file_that_others_ca
 
 @given(st.lists(st.text("A=b1'\"$#{} \\;.\r\0\x85é", max_size=9)))
 @example(["A=1", "# A=2", "", "B='two words; #3'", "A=b/c:d,e@f%+-.", "C=''", "D="])
+@example(["A=1", "B='${A}'"])
+@example(["A=${HOME}", "B='\\''"])
 def test_plain_variables_have_the_values_that_dotenv_reads(lines: list[str]) -> None:
     text = "\n".join(lines)
     found = read_plain(text)
