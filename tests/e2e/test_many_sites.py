@@ -246,7 +246,9 @@ def test_clones_of_one_repository_fetch_once_and_see_what_the_others_push(make_s
     assert lines.read_text() == "\n"
     for site in (one, two):
         site.publish("alpha", "1.1.0")
+    one.push_from_elsewhere({"notes.txt": "more"})  # seconds later: a command by hand takes it all the same
     releaser(one, "update", "--sites", file, check=0)
+    assert [(site.path / "notes.txt").read_text(encoding="utf-8") for site in (one, two)] == ["more"] * 2
     assert one.head() == two.head() != news
     assert [site.live_version("alpha") for site in (one, two)] == ["1.1.0"] * 2
 
