@@ -19,7 +19,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.releases.leases import release_of
-from releaser.serving.restarts.gunicorn import _master_findings, exchange, find_second, heartbeats
+from releaser.serving.restarts.gunicorn import _has_sockets, _master_findings, exchange, find_second, heartbeats
 from releaser.serving.servers import find_servers
 from tests.e2e.scenes import eventually
 from tests.live.pair import Pair
@@ -331,3 +331,24 @@ def test_a_gunicorn_that_cannot_be_exchanged_is_found(
         (found,) = find_servers(pair.site, pair.link)
         assert found.command[0].startswith("gunicorn: master")
         assert [one.code for one in _master_findings(site, found)] == ([code] if code else [])
+
+
+LISTENS = """
+import os, socket, sys
+def listen(): return socket.create_server(("127.0.0.1", 0))
+shared = sys.argv[1] == "first" and listen()
+if not os.fork():
+    own = sys.argv[1] == "worker" and listen()
+    print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("who", "has"), [("first", True), ("worker", False), ("neither", True)])
+def test_with_reuse_port_the_first_gunicorn_has_no_socket_to_give(who: str, *, has: bool) -> None:
+    words = [sys.executable, "-c", LISTENS, who]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        assert _has_sockets(first.pid) is has
+        first.communicate("")
