@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ACTIONS = ("update", "rollback", "update --force")
 WAYS = {**SERVERS, "systemd": Instances}
 COMPARED = ("gunicorn", "passenger", "systemd")
-QUIET, PAUSE = 40.0, 0.004  # seconds: of each of the quiet times, and between two requests
+QUIET, PAUSE = 60.0, 0.004  # seconds: of each of the quiet times, and between two requests
 TURNS = 3  # of rollbacks to and fro
 SITES_OWN = ("collectstatic", "test start", "restart", "health check")
 # Static files of packages, beside those of the demo's site.
