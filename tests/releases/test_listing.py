@@ -16,7 +16,7 @@ from releaser.system import files
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest, built, live, tell
 
-MOST_CALLS = 21  # system calls that find a file, for each release
+MOST_CALLS = 16  # system calls that find a file, for each release
 
 
 @pytest.fixture
@@ -162,6 +162,7 @@ def test_a_list_reads_each_manifest_once(store: ReleaseStore, monkeypatch: pytes
 
 def test_a_list_looks_at_few_files_of_each_release(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+    above = {*map(str, store.state_dir.parents)}
 
     def count(releases: int) -> int:
         calls.clear()
@@ -169,9 +170,10 @@ def test_a_list_looks_at_few_files_of_each_release(store: ReleaseStore, monkeypa
         return len(calls)
 
     def counting(call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*words: Any, **options: Any) -> Any:
-            calls.append(call.__name__)
-            return call(*words, **options)
+        def counted(place: Any, *words: Any, **options: Any) -> Any:
+            if str(place) not in above:  # there are as many as the directory of the tests is deep
+                calls.append(call.__name__)
+            return call(place, *words, **options)
 
         return counted
 
