@@ -154,7 +154,8 @@ def _look_at_reasons(site: Site, uv: Uv, live: Path, request: str | None) -> obj
     places = dict.fromkeys(file.parent for file in files)
     requests = (place / f"{_VERSION_FILE}{plural}" for place in places for plural in ("", "s"))
     python = live / "bin" / "python"
-    seen = look_at_files([*files, *requests, live / "pyvenv.cfg", python])
+    named = filter(None, [environ.get("UV_CONFIG_FILE")])
+    seen = look_at_files([*files, *requests, *(root / file for file in named), live / "pyvenv.cfg", python])
     variables = {name: value for name, value in environ.items() if name.startswith(("UV_", "XDG_", "CONDA_"))}
     known = sorted({**variables, **uv.variables, "HOME": environ.get("HOME", "")}.items())
     return str(uv.executable), program, str(root), request, os.path.realpath(python), seen, known

@@ -49,12 +49,17 @@ def look_at_files(paths: Iterable[str | Path]) -> tuple[tuple[int, ...] | None, 
 
 
 def look_at_program(path: str | Path) -> tuple[int, ...] | None:
-    """Return what changes with a program; None for a script, and without one."""
+    """Return what changes with a program; None for a script, without one, and for one that may start any other.
+
+    Such a launcher, of snap or mise, has another name: it looks the same whatever it starts.
+    """
     try:
         with open(path, "rb", opener=only_files) as file:
-            return _look_at(path) if file.read(len(_PROGRAM)) == _PROGRAM else None
+            is_program = file.read(len(_PROGRAM)) == _PROGRAM
     except OSError:
         return None
+    is_itself = os.path.basename(os.path.realpath(path)).startswith(os.path.basename(path))
+    return _look_at(path) if is_program and is_itself else None
 
 
 def _look_at(path: str | Path) -> tuple[int, ...] | None:

@@ -371,6 +371,14 @@ def test_uv_is_asked_again_only_if_something_changed(
     assert questions(root, environ, python) == asked
 
 
+def test_uv_is_asked_again_if_the_named_settings_changed(root: Path, own_python: tuple[Path, dict[str, str]]) -> None:
+    python, environ = own_python
+    environ["UV_CONFIG_FILE"] = "../uv-settings.toml"
+    questions(root, environ, python)
+    (root.parent / "uv-settings.toml").write_text('python-preference = "only-system"\n', encoding="utf-8")
+    assert questions(root, environ, python) == ["python"]
+
+
 def test_without_kept_answers_uv_is_asked_again(root: Path, own_python: tuple[Path, dict[str, str]]) -> None:
     python, environ = own_python
     questions(root, environ, python)

@@ -90,5 +90,10 @@ def test_a_program_looks_different_after_each_change_and_a_script_has_no_looks(t
     os.utime(program, ns=(times.st_atime_ns, times.st_mtime_ns))  # hides it, but for the change time
     assert look_at_program(program) != first
     assert look_at_program(script) is None
+    named, launcher = tmp_path / "prog", tmp_path / "uv"
+    named.symlink_to(program)
+    launcher.symlink_to(program)
+    assert look_at_program(named) == look_at_program(program)
+    assert look_at_program(launcher) is None, "it may start another program tomorrow"
     assert look_at_program(tmp_path / "missing") is None
     assert look_at_files([tmp_path / "missing", "\0"]) == (None, None)
