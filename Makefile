@@ -51,7 +51,7 @@ demo-os-upgrade: ## Show that releaser and a site survive a real upgrade of Debi
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
-test-slow: $(READY) $(FLEET)/.ready ## Run the others: end-to-end tests that are no story, and live servers (ARGS=--turn=1/2 half of the former, as CI does)
+test-slow: $(READY) $(FLEET)/.ready ## Run the others: end-to-end tests that are no story, and live servers (ARGS=--turn=1/3 a third of the former, as CI does)
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m slow --durations=20 --durations-min=20 $(ARGS)
 
 test-all: $(READY) $(FLEET)/.ready ## Run both
