@@ -26,7 +26,6 @@ from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
 from releaser.site.site import Carried, Tree
-from releaser.system.expression import expression
 from releaser.system.files import clear_name, put_aside, read_file, read_if_there, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -34,7 +33,7 @@ from releaser.system.words import first_few
 from releaser.tools.git_state import FILE_MODES, blob_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.core.target import Target
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 Stage = Literal["stage", "stage live", "stage aside"]
 _SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage aside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
-_WORDS = expression(r"[\s,=]+")  # between the paths in a variable of uv
 _MOST_FILES = 100  # that a part of a tree has
 #: The state files that mark a staging tree as releaser's: git may not know a tree that a killed run left.
 MARKS = tuple(StateFile(name=f"{_MARK}{suffix}") for suffix in _SUFFIXES.values())
@@ -201,7 +199,7 @@ class _Part(_Tree):
         """Return the part of a tree; None if the whole tree is needed, or if the checkout differs in that part."""
         site, top = tree.site, tree.site.git.layout.top
         base = os.path.relpath(site.project.checkout, top)
-        needs_code = site.supply.included or not site.project.has_git or _names_place(site, top)
+        needs_code = site.supply.included or not site.project.has_git or _names_place(site.runner, top)
         if needs_code or site.git.commit("HEAD") != tree.commit:
             return None
         blobs = site.git.blobs(tree.commit)
@@ -235,13 +233,10 @@ class _Part(_Tree):
         """Add nothing: it has no submodules."""
 
 
-def _names_place(site: Site, top: Path) -> bool:
-    """True if a variable of programs names a place in the checkout: the staging tree must have it, too."""
-    given = {**site.runner.environ, **site.runner.site_variables}
-    values = (given.get("PYTHONPATH", ""), *site.runner.site_variables.values())
-    of_uv = (word for name, value in given.items() if name.startswith("UV_") for word in _WORDS.split(value))
-    places = (site.project.root / word for word in of_uv if word and not word.startswith("/"))
-    return any(str(top) in value for value in values) or any(map(os.path.lexists, places))
+def _names_place(runner: Runner, top: Path) -> bool:
+    """True if a variable of programs names a place in the checkout, for which the staging tree must have another."""
+    values = (runner.environ.get("PYTHONPATH", ""), *runner.site_variables.values())
+    return any(str(top) in value for value in values)
 
 
 def _leads_elsewhere(path: Path, top: Path) -> bool:
@@ -478,7 +473,7 @@ def complete_tree(site: Site, log: RunLog) -> None:
     staged = site.tree
     if staged.carried.is_part:
         try:
-            _check_out_rest(site, lambda: make_again_with_lock(site))
+            _check_out_rest(site)
         except (ToolError, OSError) as error:
             raise _unmade(site.git.layout.top, error) from error
     if staged.carried.is_whole:
@@ -494,26 +489,11 @@ def complete_tree(site: Site, log: RunLog) -> None:
         step.says(staged.carried.describe())
 
 
-def make_whole(site: Site, log: RunLog) -> bool:
-    """Make the whole tree, as it is at the start of a run, instead of a part of one; return False if it was no part.
-
-    Raises BuildError, and PreflightError without room for copies.
-    """
-    if not site.tree.carried.is_part:
-        return False
-    try:
-        _check_out_rest(site, lambda: make_again(site, site.tree))
-    except (ToolError, OSError) as error:
-        raise _unmade(site.git.layout.top, error) from error
-    complete_tree(site, log)
-    return True
-
-
-def _check_out_rest(site: Site, make: Callable[[], None]) -> None:
-    """Make a work tree of a part of one by `make`, and keep the symlinks in it. Raises ToolError and OSError."""
+def _check_out_rest(site: Site) -> None:
+    """Make a work tree of a part of one, with its lock, and with the symlinks in it. Raises ToolError and OSError."""
     root = site.project.root
     links = {entry.name: os.readlink(entry) for entry in os.scandir(root) if entry.is_symlink()}
-    make()
+    make_again_with_lock(site)
     for name, target in links.items():  # such as that to a mirror of packages
         if not os.path.lexists(root / name):
             (root / name).symlink_to(target)

@@ -39,8 +39,6 @@ _BLOCK = 4096  # bytes of a file system's block
 _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv reads to resolve
 _IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = expression(r""""([^"\n]+)"|'([^'\n]+)'""")
-_UNCLEAR = expression(r"[%\\]|\$\{|.file:|^file:(?!///)")  # in references that only uv itself can read
-_SOURCES = ("pyproject.toml", "setup.py", "setup.cfg")  # one of which a directory has that uv builds
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 
 Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
@@ -99,7 +97,7 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
     top, checkout = site.git.layout.top, site.project.checkout
     base = os.path.relpath(checkout, top)
     wanted, patterns = set[str](), list[str]()
-    for text in _all_references(site, root):
+    for text in (*_read_references(content, root), *_OF_UV, *filter(None, [VersionSettings.of(site).constraints])):
         place = _within(text, top, base)
         if place is not None and re.search(r"[*?\[]", place):
             patterns.append(place)
@@ -117,37 +115,21 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
 def find_tracked_needed(site: Site, base: str, names: Iterable[str]) -> frozenset[str] | None:
     """Return those of the paths in a commit that uv reads to resolve for the project at `base`; None if it is unsure.
 
-    That is so if uv has to build the project or a local source, which may read any file, if there is a workspace or
-    settings above the project, or if a path is not written plainly.
+    That is so if uv has to build the project, or if there is a workspace.
     """
-    names, root, top = frozenset(names), site.project.root, site.git.layout.top
+    content, names = site.pyproject.content, frozenset(names)
     places = [base, *map(str, Path(base).parents)]
     project, *above = (os.path.normpath(f"{place}/pyproject.toml") for place in places)
-    above += [os.path.normpath(f"{place}/uv.toml") for place in places[1:]]
-    if _is_built(site.pyproject.content) or project not in names or not names.isdisjoint(above):
-        return None
-    if "workspace" in site.pyproject.table("tool").get("uv", {}):
-        return None
-    texts = {*_all_references(site, root)}
-    found = [top / place for text in texts if (place := _within(text, top, base)) is not None]
-    is_unclear = any(_UNCLEAR.search(text) and "://" not in text.partition("file:")[0] for text in texts)
-    if is_unclear or any(os.path.lexists(place / file) for place in found for file in _SOURCES):
+    has_workspace = "workspace" in site.pyproject.table("tool").get("uv", {}) or not names.isdisjoint(above)
+    if _is_built(content) or has_workspace or project not in names:
         return None
     own = (os.path.normpath(f"{place}/{file}") for place in places for file in ("pyproject.toml", "uv.lock", *_OF_UV))
-    return names.intersection(own) | frozenset(find_needed(site, root, names))
+    return names.intersection(own) | frozenset(find_needed(site, site.project.root, names))
 
 
 def _is_built(content: Mapping[str, Any]) -> bool:
-    """True if uv has to build the project to learn its dependencies; without a build system, it uses setuptools."""
-    project = content.get("project", {})
-    is_poetry = "poetry" in content.get("tool", {}) and "dependencies" not in project
-    return bool(project.get("dynamic") or is_poetry)
-
-
-def _all_references(site: Site, root: Path) -> Iterator[str]:
-    """Yield the texts that may be paths which uv reads to resolve."""
-    yield from _read_references(site.pyproject.content, root)
-    yield from (*_OF_UV, *filter(None, [VersionSettings.of(site).constraints]))
+    """True if uv has to build the project to learn its dependencies."""
+    return bool(content.get("build-system") and content.get("project", {}).get("dynamic"))
 
 
 def _read_references(content: Mapping[str, Any], root: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapsh
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.staging import complete_tree, make_whole
+from releaser.checkout.staging import complete_tree
 from releaser.checkout.taken_back import note_reverted_versions
 from releaser.core.adoption import venv_kind
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
@@ -20,7 +20,7 @@ from releaser.core.follow_up import read_pending
 from releaser.core.gate import Case
 from releaser.core.run import Run, Workspace
 from releaser.core.target import Target
-from releaser.errors import Finding, PreflightError, ReleaserError, ResolutionError
+from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
 from releaser.pipelines.decide import (
     Goal,
@@ -96,12 +96,7 @@ def update_site(
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
-        try:
-            goal = choose_goal(work, target, force=force, source=source)
-        except ResolutionError:  # perhaps uv reads more of the commit than the tree has
-            if not make_whole(work.site, run.log):
-                raise
-            goal = choose_goal(work, target, force=force, source=source)
+        goal = choose_goal(work, target, force=force, source=source)
         if reason := reason_not_to_build(goal):
             unused = explain_unused(goal, run.store.snapshot())
             unchanged = look_after_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)

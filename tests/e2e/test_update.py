@@ -201,22 +201,6 @@ def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
     assert [" ".join(words) for words in started] == PROGRAMS
 
 
-def test_uv_gets_the_whole_commit_if_it_fails_with_the_files_that_it_seems_to_need(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    text = text.replace('find-links = ["../index"]', 'find-links = ["../index", "./wheels @ home"]')
-    site.edit("wheels @ home/README", "")
-    site.edit("pyproject.toml", text)
-    site.uv("lock", "--quiet")
-    site.commit("Add wheels")
-    site.push()
-    for _ in range(2):
-        site.releaser("update", check=0)
-    assert next(run["result"] for run in site.json("history")) == "no-changes"
-    log = max((site.state_dir / "logs").glob("*.log")).read_text(encoding="utf-8")
-    assert re.findall(r"step resolve: (\w+)", log) == ["failed", "ok"]
-
-
 def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     finished = site.releaser("update", check=0)
