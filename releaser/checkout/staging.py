@@ -18,7 +18,6 @@ from releaser.checkout.untracked import (
     carrier_to,
     check_room,
     find_needed,
-    find_tracked_needed,
     untracked_in,
     way_into_tree,
 )
@@ -26,11 +25,10 @@ from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
 from releaser.site.site import Carried, Tree
-from releaser.system.files import clear_name, put_aside, read_file, read_if_there, remove_tree, write_new_file
+from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 from releaser.system.words import first_few
-from releaser.tools.git_state import FILE_MODES, blob_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 Stage = Literal["stage", "stage live", "stage aside"]
 _SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage aside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
-_MOST_FILES = 100  # that a part of a tree has
 #: The state files that mark a staging tree as releaser's: git may not know a tree that a killed run left.
 MARKS = tuple(StateFile(name=f"{_MARK}{suffix}") for suffix in _SUFFIXES.values())
 #: The staging trees of earlier versions for projects without git.
@@ -74,24 +71,19 @@ def staging_tree(  # noqa: PLR0913 - which tree, and its content
     *,
     stage: Stage = "stage",
     pulled: Pulled | None = None,
-    untracked: tuple[str, ...] | None = None,
     whole: bool = True,
 ) -> Iterator[Site]:
     """Check out `commit` in a staging tree, and yield the site in it; the tree is removed at the end.
 
-    `pulled` are its new commits, if these change the code; `untracked` the untracked paths of the checkout, if they are
-    known. Unless `whole`, the tree gets only the untracked files that
+    `pulled` are its new commits, if these change the code. Unless `whole`, the tree gets only the untracked files that
     resolving needs, until `complete_tree` adds the rest. Raises BuildError, and PreflightError without room for copies.
     """
     place = _staging_places(site.git.layout.top)[stage]
     forget_tree(site, place)
     try:
-        tree = _Tree(
-            site=site, place=place, commit=commit, stage=stage, pulled=pulled, untracked=untracked, whole=whole,
-            found=log,
-        )  # fmt: skip
+        tree = _Tree(site=site, place=place, commit=commit, stage=stage, pulled=pulled, whole=whole, found=log)
         try:
-            staged_site = _stage(site, log, tree if whole else _Part.of(tree) or tree)
+            staged_site = _stage(site, log, tree)
         except BuildError:
             with contextlib.suppress(OSError):  # it may be the cause; the next run makes it again
                 clear_name(site.project.shadow, of_directory=True)
@@ -163,85 +155,17 @@ class _Tree(Frozen):
         """The repository that has the commit."""
         return self.site.git
 
-    @property
-    def carried(self) -> Carried:
-        """The untracked paths that it has at first: none."""
-        return Carried()
-
     def check_out(self) -> None:
         """Check out the commit at an empty place. Raises ToolError and OSError."""
         _remove_staging_tree(self.site, self.place, found=self.found)
         with contextlib.suppress(FileNotFoundError):  # no state directory exists before a project is adopted
             _mark_of(self.site, self.place).touch()
         self.place.mkdir(mode=0o700)  # files in it may be private to this user
-        self.fill()
-
-    def fill(self) -> None:
-        """Bring the files of the commit. Raises ToolError and OSError."""
         self.git.add_work_tree(self.place, self.commit)
 
     def complete(self) -> None:
         """Add what a work tree lacks. Raises ToolError and OSError."""
         self.git.clone_submodules(self.commit, self.place)
-
-
-class _Part(_Tree):
-    """A plan of a tree with no more of the commit than uv reads to resolve: most nights, nothing else is needed.
-
-    git knows no work tree there, until `complete_tree` makes it one.
-    """
-
-    #: The content of its files, by path relative to the top.
-    files: Mapping[str, bytes]
-
-    @classmethod
-    def of(cls, tree: _Tree) -> _Part | None:
-        """Return the part of a tree; None if the whole tree is needed, or if the checkout differs in that part."""
-        site, top = tree.site, tree.site.git.layout.top
-        base = os.path.relpath(site.project.checkout, top)
-        needs_code = site.supply.included or not site.project.has_git or _names_place(site.runner, top)
-        if needs_code or site.git.commit("HEAD") != tree.commit:
-            return None
-        blobs = site.git.blobs(tree.commit)
-        names = find_tracked_needed(site, base, blobs)
-        if names is None or len(names) > _MOST_FILES:
-            return None
-        files = dict[str, bytes]()
-        for name in names:
-            mode, blob = blobs[name]
-            data = read_if_there(top / name) if mode in FILE_MODES and not _leads_elsewhere(top / name, top) else None
-            # `_carry` brings these two with the edits of the checkout.
-            is_carried = name in (os.path.normpath(f"{base}/{file}") for file in ("pyproject.toml", "uv.lock"))
-            if data is None or not (is_carried or blob_of(data, like=blob) == blob):
-                return None
-            files[name] = data
-        return cls(**{**vars(tree), "files": files})
-
-    @property
-    def carried(self) -> Carried:
-        """No untracked path, and a part of the others."""
-        return Carried(is_part=True)
-
-    def fill(self) -> None:
-        """Write the files. Raises OSError."""
-        for name, data in self.files.items():
-            (self.place / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.place / name).write_bytes(data)
-        self.git.know_part(self.place)
-
-    def complete(self) -> None:
-        """Add nothing: it has no submodules."""
-
-
-def _names_place(runner: Runner, top: Path) -> bool:
-    """True if a variable of programs names a place in the checkout, for which the staging tree must have another."""
-    values = (runner.environ.get("PYTHONPATH", ""), *runner.site_variables.values())
-    return any(str(top) in value for value in values)
-
-
-def _leads_elsewhere(path: Path, top: Path) -> bool:
-    """True if a path below the top is a symlink, or leads through one."""
-    return os.path.realpath(path) != os.path.join(os.path.realpath(top), os.path.relpath(path, top))
 
 
 class _Aside(_Tree):
@@ -301,16 +225,6 @@ def make_again(site: Site, staged: Tree) -> None:
     outside, place, untracked, whole = site.outside, site.git.layout.top, staged.untracked, staged.carried.is_whole
     tree = _Tree(site=outside, place=place, commit=staged.commit, untracked=untracked, whole=whole, there=site)
     staged.carried.replace(_fill(tree, head=outside.git.commit("HEAD")).carried)
-
-
-def make_again_with_lock(site: Site) -> None:
-    """Make the staging tree again with the `pyproject.toml` and the lock that it has now. Raises ToolError, OSError."""
-    project = site.project
-    kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
-    make_again(site, site.tree)
-    for path, data in kept.items():
-        if data is not None and read_if_there(path) != data:
-            write_new_file(path, data)
 
 
 def _fill(tree: _Tree, *, head: str) -> Tree:
@@ -449,7 +363,7 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
     site, place, commit = tree.site, tree.place, tree.commit
     top, project = site.git.layout.top, site.project
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
-    staged = Tree(commit=commit, untracked=untracked, carried=tree.carried, pulled=tree.pulled)
+    staged = Tree(commit=commit, untracked=untracked, carried=Carried(), pulled=tree.pulled)
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
@@ -466,16 +380,11 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
 
 
 def complete_tree(site: Site, log: RunLog) -> None:
-    """Add the files that only builds and tests need to a staging tree, unless it has them.
+    """Add the untracked files that only builds and tests need to a staging tree, unless it has them.
 
     Raises BuildError, and PreflightError without room for copies.
     """
     staged = site.tree
-    if staged.carried.is_part:
-        try:
-            _check_out_rest(site)
-        except (ToolError, OSError) as error:
-            raise _unmade(site.git.layout.top, error) from error
     if staged.carried.is_whole:
         return
     if not staged.untracked:
@@ -487,16 +396,6 @@ def complete_tree(site: Site, log: RunLog) -> None:
         except (ToolError, OSError) as error:
             raise _unmade(site.git.layout.top, error) from error
         step.says(staged.carried.describe())
-
-
-def _check_out_rest(site: Site) -> None:
-    """Make a work tree of a part of one, with its lock, and with the symlinks in it. Raises ToolError and OSError."""
-    root = site.project.root
-    links = {entry.name: os.readlink(entry) for entry in os.scandir(root) if entry.is_symlink()}
-    make_again_with_lock(site)
-    for name, target in links.items():  # such as that to a mirror of packages
-        if not os.path.lexists(root / name):
-            (root / name).symlink_to(target)
 
 
 def _bring_rest(site: Site, place: Path, staged: Tree, *, staged_site: Site | None = None) -> None:

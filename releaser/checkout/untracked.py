@@ -92,7 +92,7 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
     below and above. If uv has to build the project to learn its dependencies, all paths are returned.
     """
     content = site.pyproject.content
-    if _is_built(content):
+    if content.get("build-system") and content.get("project", {}).get("dynamic"):
         return tuple(names)
     top, checkout = site.git.layout.top, site.project.checkout
     base = os.path.relpath(checkout, top)
@@ -110,26 +110,6 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
         if _is_wanted(name.rstrip("/"), wanted, above)
         or any(_has_member(top / name, pattern, name.rstrip("/")) for pattern in patterns)
     )
-
-
-def find_tracked_needed(site: Site, base: str, names: Iterable[str]) -> frozenset[str] | None:
-    """Return those of the paths in a commit that uv reads to resolve for the project at `base`; None if it is unsure.
-
-    That is so if uv has to build the project, or if there is a workspace.
-    """
-    content, names = site.pyproject.content, frozenset(names)
-    places = [base, *map(str, Path(base).parents)]
-    project, *above = (os.path.normpath(f"{place}/pyproject.toml") for place in places)
-    has_workspace = "workspace" in site.pyproject.table("tool").get("uv", {}) or not names.isdisjoint(above)
-    if _is_built(content) or has_workspace or project not in names:
-        return None
-    own = (os.path.normpath(f"{place}/{file}") for place in places for file in ("pyproject.toml", "uv.lock", *_OF_UV))
-    return names.intersection(own) | frozenset(find_needed(site, site.project.root, names))
-
-
-def _is_built(content: Mapping[str, Any]) -> bool:
-    """True if uv has to build the project to learn its dependencies."""
-    return bool(content.get("build-system") and content.get("project", {}).get("dynamic"))
 
 
 def _read_references(content: Mapping[str, Any], root: Path) -> Iterator[str]:
@@ -166,13 +146,7 @@ def _within(text: str, top: Path, base: str) -> str | None:
 
 
 def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
-    if name in wanted or name in above:
-        return True
-    while "/" in name:
-        name = name.rpartition("/")[0]
-        if name in wanted:
-            return True
-    return False
+    return name in wanted or name in above or any(str(parent) in wanted for parent in Path(name).parents)
 
 
 def _has_member(place: Path, pattern: str, name: str) -> bool:

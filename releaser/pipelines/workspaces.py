@@ -117,9 +117,7 @@ def open_workspace(
 
     Unless `whole`, the tree only has the files for resolving, see `staging_tree`.
     """
-    listing = facts.checkout.state.listing
-    known = tuple(listing.unknown) if listing is not None else None
-    tree = staging_tree(site, log, target.commit, pulled=target.pulled, untracked=known, whole=whole)
+    tree = staging_tree(site, log, target.commit, pulled=target.pulled, whole=whole)
     with undo_on_failure(site, log), tree as inside:
         yield _workspace_in(inside, log, facts)
 

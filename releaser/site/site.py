@@ -69,8 +69,6 @@ class Carried:
     skipped: list[str] = field(default_factory=list)
     #: True if the tree has all untracked paths.
     is_whole: bool = False
-    #: True if the tree has only those files of the commit that resolving needs, until `complete_tree` adds the rest.
-    is_part: bool = False
     #: True if links rely on a sandbox that keeps programs in the tree from writing through them.
     needs_sandbox: bool = False
 

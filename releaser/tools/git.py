@@ -19,7 +19,7 @@ from releaser.system.files import clear_name, read_file, read_if_there, read_tex
 from releaser.system.later import Later
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
-from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader, part_of
+from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader
 from releaser.tools.git_state import OURS
 from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_in_the_way
 
@@ -213,23 +213,9 @@ class Git(GitReader):
         """
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words)
+        top, common = self.layout.top, self.layout.common_directory
         own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
-        self._know(place, own)
-
-    def know_part(self, place: Path) -> None:
-        """Regard the files at `place`, which are those of HEAD, as a part of a work tree of this repository.
-
-        git itself knows nothing of it, so only what commits have can be asked about there.
-        """
-        root = self._know(place, self.layout.git_directory)
-        self.runner.remembered[part_of(root)] = str(self.root)
-
-    def _know(self, place: Path, own: Path | str) -> Path:
-        """Remember the layout of a work tree, so that git need not be asked for it; return the project in it."""
-        root = place / self.root.relative_to(self.layout.top)
-        self.runner.remembered[(root, *LAYOUT)] = f"{place}\n{own}\n{self.layout.common_directory}"
-        self.runner.remembered.pop(part_of(root), None)
-        return root
+        self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
 
     def clone_submodules(self, commit: str, place: Path) -> None:
         """Check out, below `place`, the submodules that the checkout uses, at the commits that `commit` names.

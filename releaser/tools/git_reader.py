@@ -16,7 +16,7 @@ from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.later import Later
-from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, blob_of, parse_status
+from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
 from releaser.tools.in_the_way import Move, find_in_the_way, parse_moves
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ _NEUTRALLY = tuple(
     for word in ("-c", setting)
 )  # fmt: skip
 LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
-_ABOUT_COMMITS = ("cat-file", "log", "ls-tree", "merge-base", "rev-list", "rev-parse", "show")  # read nothing else
 FETCHED = f"{OURS}fetched"  # the remote head at the last fetch
 _READ = "^(" + "|".join((
     r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
@@ -368,7 +367,8 @@ class GitReader(Frozen):
 
         If it equals `likely`, git need not be asked for it.
         """
-        if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == blob_of(likely, like=commit):
+        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()
+        if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == named:
             return likely
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")
@@ -417,11 +417,6 @@ class GitReader(Frozen):
         found = (line.partition("\t") for line in self._tree(commit))
         return next((words.split()[2] for words, _, name in found if name == path), None)
 
-    def blobs(self, commit: str) -> dict[str, tuple[str, str]]:
-        """Return the mode and the id of each entry of a commit, by path relative to the top."""
-        entries = (line.partition("\t") for line in self._tree(commit) if line)
-        return {name: (words.split()[0], words.split()[2]) for words, _, name in entries}
-
     def find_tracked(self, commit: str, path: str) -> str | None:
         """Return the first path in a commit at or below `path`, relative to the top; None without one."""
         found = (line.partition("\t")[2] for line in self._tree(commit))
@@ -462,11 +457,9 @@ class GitReader(Frozen):
             env = add_git_settings(env, unseen_passwords(self._read_config().values()).items())
         if settings:
             env = add_git_settings(env, settings.items())
-        # git knows no work tree in a part of one; the checkout has the same commits.
-        place = self.runner.remembered.get(part_of(self.root)) if words[0] in _ABOUT_COMMITS else None
         return self.runner.run(
-            [self._program, "-C", place or str(self.root), *_NEUTRALLY, *_DURABLY, *words],
-            cwd=Path(place or self.root),
+            [self._program, "-C", str(self.root), *_NEUTRALLY, *_DURABLY, *words],
+            cwd=self.root,
             env=env,
             timeout=self.timeout,
             check=check,
@@ -476,11 +469,6 @@ class GitReader(Frozen):
             umask=umask,
             input=input,
         )
-
-
-def part_of(root: Path) -> tuple[str, Path]:
-    """Return the question for which the runner remembers the checkout of which the files at `root` are a part."""
-    return "part of", root
 
 
 def asks_for_credentials(error: ToolError) -> str:

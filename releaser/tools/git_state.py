@@ -23,23 +23,11 @@ _IN_PROGRESS = {
 # the same repository may be another site, on another branch.
 OURS = "refs/worktree/releaser/"
 WHOLE_ID = expression(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
-_LONG = 64  # characters of the latter
 _FIELDS = {"1 ": 8, "2 ": 9, "u ": 10}  # fields before the path, by the kind of line of `git status`
 _READ_FIRST = (
     "HEAD", "index", "config", "config.worktree", "packed-refs", "shallow", "info/exclude", "info/attributes",
     "objects/info/alternates",
 )  # fmt: skip
-
-
-FILE_MODES = ("100644", "100755")  # of files in a commit, but not of symlinks and submodules
-
-
-def blob_of(data: bytes, *, like: str) -> str:
-    """Return the id that git gives to the content of a file, in a repository with ids such as `like`."""
-    import hashlib  # slow to import
-
-    use = hashlib.sha256 if len(like) == _LONG else hashlib.sha1  # git's own hashes
-    return use(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 class Layout(Frozen):

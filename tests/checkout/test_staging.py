@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from releaser.checkout.staging import complete_tree, see_aside, stage_aside, staging_tree
+from releaser.checkout.staging import see_aside, stage_aside, staging_tree
 from releaser.core.target import Target
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError
 from releaser.site.site import Site, open_site
 from tests.checkout.project import Project
 from tests.support.logs import a_log
@@ -107,61 +107,3 @@ def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_fi
             assert (there.project.root / name).read_text(encoding="utf-8") == text
             (there.project.root / name).write_text("other", encoding="utf-8")
     assert {name: (root / name).read_text(encoding="utf-8") for name in names} == names
-
-
-def part(site: Site, commit: str) -> set[str]:
-    """Return the files of a tree that is only for resolving."""
-    with staging_tree(site, a_log(), commit, whole=False) as there:
-        root = there.project.root
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != ".git"}
-
-
-CODE = {
-    "site/settings.py": "",
-    "data/1.txt": "1",
-    "README.md": "",
-    ".python-version": "3.11\n",
-    "uv.lock": "version = 1\n",
-}
-
-
-def test_a_tree_for_resolving_has_no_more_than_uv_reads_and_gets_the_rest_before_a_build(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    head = project.commit({**CODE, "pyproject.toml": '[project]\nname = "x"\nversion = "1"\nreadme = "README.md"\n'})
-    site = project.site()
-    assert part(site, head) == {"pyproject.toml", "uv.lock", "README.md", ".python-version"}
-    log = a_log()
-    with staging_tree(site, log, head, whole=False) as there:
-        root = there.project.root
-        assert not (root / ".git").exists()
-        assert there.git.file_at(head, root / "data" / "1.txt") == b"1"
-        with pytest.raises(ToolError, match="git failed"):
-            there.git.state()  # nothing but what a commit has can be asked about there
-        (root / "uv.lock").write_text("version = 2\n", encoding="utf-8")
-        complete_tree(there, log)
-        assert (root / "site" / "settings.py").is_file()
-        assert (root / "uv.lock").read_text(encoding="utf-8") == "version = 2\n"
-        assert open_site(root, {"PATH": os.environ["PATH"]}).git.state().dirty == ("uv.lock",)
-    assert not root.exists()
-    assert len(project.call("worktree", "list").splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "edit"),
-    [
-        ({"pyproject.toml": '[project]\nname = "x"\ndynamic = ["version"]\n[build-system]\nrequires = ["a"]\n'}, {}),
-        ({"pyproject.toml": '[project]\nname = "x"\nversion = "1"\n[tool.uv.workspace]\nmembers = ["a"]\n'}, {}),
-        ({}, {"README.md": "edited"}),
-        ({f"x/{number}.txt": "" for number in range(101)}, {}),
-    ],
-    ids=["built", "workspace", "edited", "many files"],
-)
-def test_the_whole_commit_is_in_a_tree_if_uv_may_need_more(
-    tmp_path: Path, change: dict[str, str], edit: dict[str, str]
-) -> None:
-    project = Project(tmp_path)
-    text = '[project]\nname = "x"\nversion = "1"\nreadme = "README.md"\n'
-    head = project.commit({**CODE, "pyproject.toml": text, **change})
-    for name, content in edit.items():
-        (project.path / name).write_text(content, encoding="utf-8")
-    assert {"site/settings.py", "data/1.txt"} < part(project.site(), head)
