@@ -6,7 +6,6 @@ They only save time: each run asks again without them, and the answer has to fit
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,8 @@ def ask_unless_known(
 
     A fitting answer is then kept in the file, if `keeps`. Raises the errors of `ask`.
     """
+    import hashlib  # slow to import
+
     digest = hashlib.sha256(repr(looks).encode("utf-8", "surrogateescape")).hexdigest()
     with contextlib.suppress(OSError, UnicodeDecodeError):
         given_for, _, known = (read_if_there(file) or b"").decode().partition("\n")
