@@ -32,7 +32,7 @@ OWN = (
     "actions.", "gates.", "candidate.build_and_test", "candidate.testing", "candidate.trials", "pipelines.deploy",
     "pipelines.dry_run", "pipelines.init", "serving.servers",
 )  # fmt: skip
-MOST = 237  # modules of releaser, of some 400
+MOST = 238  # modules of releaser, of some 400
 
 
 def test_a_night_without_news_imports_compiles_and_parses_little(make_site: SiteFactory) -> None:

@@ -177,6 +177,8 @@ def variables(pair: Pair, words: Sequence[str]) -> dict[str, str]:
 def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
     pair.flip("a")
+    found = partial(find_servers, pair.site, pair.link)
+    eventually(lambda: not found(), "the end of an earlier gunicorn")
     for file in pair.site.rglob("g.pid*"):  # a killed gunicorn stays a zombie in some containers
         file.unlink()
     (pair.site / "answered.log").write_text("")
@@ -188,7 +190,6 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
     try:
         served = Served(pair, process.pid)
-        found = partial(find_servers, pair.site, pair.link)
         eventually(lambda: [True, True] in [heartbeats(one.pid) for one in found()], "the start of two workers")
         yield served
     except BaseException:
