@@ -202,13 +202,14 @@ def compare_sandbox(place: Path) -> Part:
         compare_builds(place / "wheels", sources=0),
         compare_builds(place / "sources", sources=SOURCES),
     )
+    aimed = tables[1:]  # the demo's tests end too soon for a ratio
     found = {
         f"{table.title} in the sandbox ({one.name})": one.times(table.figures[0])
-        for table in tables
+        for table in aimed
         for one in table.figures[1:]
     }
     missing = {
-        f"{table.title} in the sandbox ({kind})": f"{kind} does not work here" for table in tables for kind in KINDS[1:]
+        f"{table.title} in the sandbox ({kind})": f"{kind} does not work here" for table in aimed for kind in KINDS[1:]
     }
     off, *others = tables[0].figures
     notes = tuple(
