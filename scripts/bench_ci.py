@@ -75,7 +75,7 @@ class Measurement:
     held: Sequence[Held]
     #: Returns the figures, in the order of `held`.
     find: Callable[[], Sequence[float]]
-    #: What is counted is the same each time, so nothing is measured again.
+    #: Counts and bytes are the same each time, and are not measured twice.
     is_exact: bool = False
     #: Not every machine can.
     is_optional: bool = False

@@ -84,7 +84,7 @@ def write_sites(file: Path, sites: Sequence[SampleSite], *, first: Sequence[Samp
 
 
 class Night(NamedTuple):
-    """What the sites of a quiet night had in common: questions about each package, fetches from one repository."""
+    """The questions about each package, and the fetches from one repository, of all sites in one quiet night."""
 
     questions: float
     fetches: int

@@ -107,7 +107,7 @@ def find_slowest(place: Path, kind: str) -> tuple[list[float], list[float], list
             (
                 tally_during(stage, server, lambda: time.sleep(QUIET), renews=False),
                 tally_during(stage, server, server.restart),
-                tally_during(stage, server, lambda command=command: stage.ask("releaser", *command.split())),  # type: ignore[misc]
+                tally_during(stage, server, partial(stage.ask, "releaser", *command.split())),
             )
             for command in ACTIONS
         ]

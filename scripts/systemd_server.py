@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from visitors import Address
-from web_server import DOCUMENTED_PROJECT, documented, wait_for
+from web_server import DOCUMENTED_PROJECT, WebServer, documented, wait_for
 
 from tests.support.systemd import running_systemd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from stage import Stage
 
@@ -27,25 +27,13 @@ NEEDED = ("/lib/systemd/systemd", "/usr/bin/systemctl", "/usr/bin/nsenter", "/us
 
 
 @dataclass(frozen=True)
-class Instances:
+class Instances(WebServer):
     """Two instances of uvicorn, with the unit of the documentation."""
-
-    stage: Stage
-    address: Address
 
     @classmethod
     def of(cls, stage: Stage) -> Instances:
         """Return a pair whose sockets are next to the site."""
         return cls(stage, Address(path=str(stage.server / "run" / "live.sock")))
-
-    @property
-    def python(self) -> None:
-        """Any."""
-
-    @property
-    def pages(self) -> Sequence[str]:
-        """The front page."""
-        return ("/",)
 
     @property
     def pins(self) -> Sequence[str]:
@@ -56,20 +44,6 @@ class Instances:
     def missing() -> list[str]:
         """Return what is not there."""
         return [path for path in NEEDED if not Path(path).exists()] + (["the user root"] if os.geteuid() else [])
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """The restart is set once systemd runs; the time limit is for machines that are busy."""
-        return {
-            "health_timeout": "60s",
-            "health_check": "http://tea.example.org/health/",
-            "health_socket": self.address.path,
-        }
-
-    @property
-    def settings_without_pin(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
     @property
     def _link(self) -> Path:

@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from stage import DemoError
 from visitors import Address
@@ -58,49 +59,59 @@ PassengerDisableAnonymousTelemetry on
 """
 
 
-class WebServer(Protocol):
-    """A web server that runs a site."""
+@dataclass(frozen=True)
+class WebServer(ABC):
+    """A web server that runs a site, on a unix socket unless its class says otherwise."""
 
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
+    stage: Stage
+    #: Where it listens.
+    address: Address
 
     @property
     def python(self) -> str | None:
         """The version of Python that the site must be on; None for any."""
+        return None
 
     @property
     def pages(self) -> Sequence[str]:
-        """What visitors ask for now and then, beside the versions."""
+        """What visitors ask for now and then, other than the versions."""
+        return ("/",)
 
     @property
     def pins(self) -> Sequence[str]:
         """The packages of the site that run it, as its lock has them at first."""
+        return ()
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the site's `[tool.releaser]` needs for this server."""
+        """What the site's `[tool.releaser]` needs for this server; the time limit is for busy machines."""
+        return {
+            "health_timeout": "60s",
+            "health_check": "http://tea.example.org/health/",
+            "health_socket": self.address.path,
+        }
 
     @property
     def settings_without_pin(self) -> Mapping[str, object]:
-        """What changes in these settings if no process is pinned."""
+        """The settings to replace if no process is pinned."""
+        return {}
 
+    @abstractmethod
     def prepare(self) -> None:
         """Add to the checkout what the server needs of it."""
 
+    @abstractmethod
     def running(self) -> contextlib.AbstractContextManager[None]:
         """Run the site during the block."""
 
+    @abstractmethod
     def restart(self) -> None:
-        """Restart the site, the way releaser is told to."""
+        """Restart the site by the server's own way, without releaser."""
 
 
 @dataclass(frozen=True)
-class Passenger:
+class Passenger(WebServer):
     """Apache with mod_passenger, both as Debian has them; the processes run as the user who starts it."""
-
-    stage: Stage
-    address: Address
 
     @classmethod
     def of(cls, stage: Stage) -> Passenger:
@@ -118,11 +129,6 @@ class Passenger:
         """The front page, and what Apache serves by itself."""
         return ("/", "/static/teashop/style.css")
 
-    @property
-    def pins(self) -> Sequence[str]:
-        """None."""
-        return ()
-
     @staticmethod
     def missing() -> list[str]:
         """Return what is not installed."""
@@ -132,11 +138,6 @@ class Passenger:
     def settings(self) -> Mapping[str, object]:
         """The restart file is found without any; the time limit is for machines that are busy."""
         return {"health_check": f"http://127.0.0.1:{self.address.port}/health/", "health_timeout": "60s"}
-
-    @property
-    def settings_without_pin(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
     @property
     def _place(self) -> Path:
@@ -209,25 +210,13 @@ OWN_RESTART = "kill -HUP $(cat tmp/gunicorn.pid)"  # by which gunicorn restarts 
 
 
 @dataclass(frozen=True)
-class Gunicorn:
+class Gunicorn(WebServer):
     """gunicorn from the site's own lock, on a unix socket."""
-
-    stage: Stage
-    address: Address
 
     @classmethod
     def of(cls, stage: Stage) -> Gunicorn:
         """Return one with the socket that the documentation names."""
         return cls(stage, Address(path=str(stage.site / "tmp" / "gunicorn.sock")))
-
-    @property
-    def python(self) -> None:
-        """Any."""
-
-    @property
-    def pages(self) -> Sequence[str]:
-        """The front page."""
-        return ("/",)
 
     @property
     def pins(self) -> Sequence[str]:
@@ -241,13 +230,8 @@ class Gunicorn:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the documentation says, and a time limit for machines that are busy."""
-        return {
-            "health_timeout": "60s",
-            "restart": "gunicorn",
-            "health_check": "http://tea.example.org/health/",
-            "health_socket": self.address.path,
-        }
+        """gunicorn has its own value of `restart`."""
+        return {**super().settings, "restart": "gunicorn"}
 
     @property
     def settings_without_pin(self) -> Mapping[str, object]:
@@ -274,16 +258,13 @@ class Gunicorn:
             yield
 
     def restart(self) -> None:
-        """Send the signal."""
-        self.stage.ask("sh", "-c", OWN_RESTART)
+        """Send the signal, once a gunicorn that has taken over has written its pid file."""
+        self.stage.ask("sh", "-c", f"until test -s tmp/gunicorn.pid; do sleep 0.1; done; {OWN_RESTART}")
 
 
 @dataclass(frozen=True)
-class Uwsgi:
+class Uwsgi(WebServer):
     """uWSGI as Debian has it, on a unix socket."""
-
-    stage: Stage
-    address: Address
 
     @classmethod
     def of(cls, stage: Stage) -> Uwsgi:
@@ -295,34 +276,10 @@ class Uwsgi:
         """That of Debian, for which its plugin is built."""
         return re.sub(r".*python3(\d+)_plugin.so", r"3.\1", os.path.realpath(UWSGI_PLUGIN))
 
-    @property
-    def pages(self) -> Sequence[str]:
-        """The front page."""
-        return ("/",)
-
-    @property
-    def pins(self) -> Sequence[str]:
-        """None."""
-        return ()
-
     @staticmethod
     def missing() -> list[str]:
         """Return what is not installed."""
         return [str(path) for path in (UWSGI, UWSGI_PLUGIN) if not path.exists()]
-
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """The restart file is found without any; the time limit is for machines that are busy."""
-        return {
-            "health_timeout": "60s",
-            "health_check": "http://tea.example.org/health/",
-            "health_socket": self.address.path,
-        }
-
-    @property
-    def settings_without_pin(self) -> Mapping[str, object]:
-        """Nothing."""
-        return {}
 
     def prepare(self) -> None:
         """Put uWSGI's configuration into the checkout, as it is documented."""

@@ -73,7 +73,7 @@ class SharedFiles(Action):
 
     def leave(self, change: Change) -> None:
         """Restore what other releases have whole, and report all else that differs."""
-        with contextlib.suppress(OSError):  # going back matters more
+        with contextlib.suppress(OSError, ValueError, ReleaserError):  # going back matters more
             release = change.previous
             damage = find_rollback_damage(release) if release is not None and not change.is_back else None
             if release is None or damage is None:
@@ -156,8 +156,9 @@ def _restore(site: Site, log: RunLog, release: Release, damage: Damage, instead:
     with _located(site, release, wanted, fetches=not instead) as (found, reason):
         try:
             if not reason:
+                sealed = read_sealed(release).seen
                 for path, source in found.items():
-                    _replace(release, path, source)
+                    _replace(release, path, source, sealed[path])
                 whole = find_rollback_damage(release) is None
                 message = f"restored shared files of {release.id} that a program had changed: {names}"
                 log.note_repair(message, f"The changed files are in {release.directory / KEPT}.")
@@ -208,8 +209,8 @@ def _fetch(
     return dict(_matching(((path, target / path.rpartition(_PACKAGES)[2]) for path in paths), wanted))
 
 
-def _replace(release: Release, path: str, source: Path) -> None:
-    """Put a copy of `source` into a release under `path`, with the sealed mtime, and keep the changed file.
+def _replace(release: Release, path: str, source: Path, sealed: str) -> None:
+    """Put a copy of `source` into a release under `path`, with the mtime of its `sealed` state; keep the changed file.
 
     Raises OSError.
     """
@@ -225,5 +226,5 @@ def _replace(release: Release, path: str, source: Path) -> None:
         os.link(target, kept)
     mode = stat.S_IMODE(target.lstat().st_mode) | stat.S_IWUSR
     replace_file(target, read_file(source, most=None), mode=mode)
-    mtime = int(read_sealed(release).seen[path].split(" ")[1])
+    mtime = int(sealed.split(" ")[1])
     os.utime(target, ns=(mtime, mtime))

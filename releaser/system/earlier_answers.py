@@ -9,6 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from releaser.system.digests import hex_digest
 from releaser.system.files import only_files, read_if_there, replace_file
 from releaser.system.state_files import StateFile
 
@@ -29,9 +30,7 @@ def ask_unless_known(
 
     A fitting answer is then kept in the file, if `keeps`. Raises the errors of `ask`.
     """
-    import hashlib  # slow to import
-
-    digest = hashlib.sha256(repr(looks).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hex_digest(repr(looks).encode("utf-8", "surrogateescape"))
     with contextlib.suppress(OSError, UnicodeDecodeError):
         given_for, _, known = (read_if_there(file) or b"").decode().partition("\n")
         if given_for == digest and fits(known):

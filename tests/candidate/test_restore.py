@@ -50,7 +50,7 @@ def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:
     before = module.stat().st_mtime_ns
     for number in (2, 3):
         module.write_text(f"A = {number}\n", encoding="utf-8")
-        _replace(release, MODULE, tmp_path / "whole.py")
+        _replace(release, MODULE, tmp_path / "whole.py", f"- {before}")
         assert (module.read_text(encoding="utf-8"), module.stat().st_mtime_ns) == ("A = 1\n", before)
     kept = sorted(file.read_text(encoding="utf-8") for file in (directory / KEPT).rglob("alpha.py*"))
     assert kept == ["A = 2\n", "A = 3\n"]

@@ -19,6 +19,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.releases.leases import release_of
+from releaser.serving.restarts import gunicorn
 from releaser.serving.restarts.gunicorn import _has_sockets, _master_findings, exchange, find_second, heartbeats
 from releaser.serving.servers import find_servers
 from tests.e2e.scenes import eventually
@@ -269,6 +270,18 @@ def test_a_gunicorn_that_alone_serves_the_site_is_never_ended_for_one_that_is_ab
         assert (release_of(master), ask(served.socket)) == (str(pair.venv("a")), "a")
 
 
+def test_a_second_gunicorn_is_known_by_its_variables_if_addresses_are_not_random(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunicorn, "_addresses_of", lambda _: [])
+    with serving(pair, WAYS["module"]) as served:
+        for name in ("b", "a"):  # from the second exchange on, each has the variable of a second one
+            pair.flip(name)
+            served.exchange()
+            served.first = served.master()
+            assert ask(served.socket) == name
+
+
 UNIT = """
 [Service]
 Type=notify
@@ -309,6 +322,35 @@ def test_systemd_goes_on_with_the_gunicorn_that_took_over(pair: Pair) -> None:
         assert systemd.run("systemctl", "show", "--property=NRestarts", "--value", "shop.service").strip() == "0"
         systemd.run("systemctl", "stop", "shop.service")
         assert served.masters() == []
+
+
+FINDINGS = """
+import subprocess, sys
+from pathlib import Path
+from releaser.serving.restarts import gunicorn
+from releaser.serving.servers import find_servers
+gunicorn.ask_program = lambda _, words: subprocess.run(words, capture_output=True, text=True, check=True).stdout
+(master,) = find_servers(Path(sys.argv[1]), Path(sys.argv[2]))
+print(*(one.code for one in gunicorn._master_findings(None, master)))
+"""
+
+
+def test_a_unit_that_was_changed_to_notify_without_a_restart_is_found(pair: Pair) -> None:
+    pair.flip("a")
+    (pair.site / "fates.json").write_text("{}")
+    unit = UNIT.format(site=pair.site, link=pair.link, home=pair.site)
+    with running_systemd() as systemd:
+        systemd.add({"shop.service": unit.replace("Type=notify", "Type=simple")})
+        systemd.run("systemctl", "start", "shop.service")
+        found = partial(find_servers, pair.site, pair.link)
+        eventually(lambda: [True, True] in [heartbeats(one.pid) for one in found()], "the start of two workers")
+        systemd.add({"shop.service": unit})
+        asking = (sys.executable, "-c", FINDINGS, pair.site, pair.link)
+        assert "gunicorn-unit-type" in systemd.run(*asking).split()
+        systemd.run("systemctl", "restart", "shop.service")
+        eventually(lambda: [True, True] in [heartbeats(one.pid) for one in found()], "the start of two workers")
+        assert "gunicorn-unit-type" not in systemd.run(*asking).split()
+        systemd.run("systemctl", "stop", "shop.service")
 
 
 @pytest.mark.parametrize(

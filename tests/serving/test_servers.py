@@ -158,10 +158,10 @@ def test_the_address_of_a_listening_socket_is_found(
 STAND_IN = """
 import os, socket, sys, time
 shared, control = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+ports = shared.getsockname()[1], control.getsockname()[1]
 if not os.fork():
     control.close()
-    time.sleep(60)
-print(shared.getsockname()[1], control.getsockname()[1], flush=True)
+    print(*ports, flush=True)  # not earlier: then it still has both
 time.sleep(60)
 """
 

@@ -165,15 +165,18 @@ def _find_supervisor(pid: int) -> str:
 def _notifies(site: Site, master: Server) -> bool:
     """True if the systemd that started a gunicorn hears of its successor.
 
-    The environment says so, unless the title of the process has overwritten it.
+    The environment says so, unless the title of the process has overwritten it. The unit alone does not: it may have
+    been changed since the start. Then systemd has no status text, which gunicorn sends at its start.
     """
     if environ := _environ_of(master.pid):
         return "NOTIFY_SOCKET" in environ
-    words = ["systemctl", *(["--user"] if master.is_user_unit else []), "show", "--property=NotifyAccess", "--value"]
+    of_user = ["--user"] if master.is_user_unit else []
     try:
-        return ask_program(site, [*words, master.unit]).strip() in _NOTIFIED
+        answer = ask_program(site, ["systemctl", *of_user, "show", "--property=NotifyAccess,StatusText", master.unit])
     except ToolError:
         return False
+    found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    return found.get("NotifyAccess") in _NOTIFIED and bool(found.get("StatusText"))
 
 
 def exchange(first: int, venv: str, limit: float) -> str:
@@ -300,11 +303,12 @@ def _end(second: int, first: int, ends_at: float) -> None:
 
 def find_second(first: int) -> int:
     """Return the process id of the gunicorn that another one has executed to take its place; 0 without one."""
-    own = _addresses_of(first)
+    own = _addresses_of(first), _environ_of(first)
     for pid in _children_of(first):
-        is_named = _environ_of(pid).get("GUNICORN_PID") == str(first) or _title_of(pid).startswith(_TITLE)
-        # Until it executes its program, it looks like the first one.
-        if is_named and _addresses_of(pid) != own and is_alive(pid):
+        variables = _environ_of(pid)
+        is_named = variables.get("GUNICORN_PID") == str(first) or _title_of(pid).startswith(_TITLE)
+        # Until it executes its program, it looks like the first one. Addresses may not be random (personality(2)).
+        if is_named and (_addresses_of(pid), variables) != own and is_alive(pid):
             return pid
     return 0
 
