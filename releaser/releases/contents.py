@@ -7,6 +7,7 @@ import itertools
 import os
 import stat
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.locks.versions import normalize_name
@@ -18,12 +19,13 @@ from releaser.system.sections import Facts
 if TYPE_CHECKING:
     import csv
     import hashlib
+    import io
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Manifest
 else:
-    csv, hashlib = Later("csv"), Later("hashlib")
+    csv, hashlib, io = map(Later, ("csv", "hashlib", "io"))
 
 
 _BLOCK = 512  # bytes, of st_blocks, whatever the file system is
@@ -212,7 +214,7 @@ def seal_files(directory: str) -> str:
 
 def digest(found: Mapping[str, str]) -> str:
     """Return the fingerprint: one hash over the states of all files."""
-    text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
+    text = "\n".join([f"{name}\t{found[name]}" for name in sorted(found)])
     return hex_digest(text.encode(errors="surrogateescape"))
 
 
@@ -226,19 +228,29 @@ def observe(venv: str) -> dict[str, str]:
 
 def look(venv: str, names: Iterable[str]) -> dict[str, str]:
     """Return the state of each file: size, mtime and mode, or the target of a symlink; empty if it does not exist."""
-    lstat, kind, is_file = os.lstat, stat.S_ISLNK, stat.S_ISREG
-    found = {}
-    for name in names:
-        try:
-            status = lstat(f"{venv}/{name}")
-        except (OSError, ValueError):
-            found[name] = ""
-            continue
-        mode = status.st_mode
-        if is_file(mode):
-            found[name] = f"{status.st_size} {status.st_mtime_ns} {mode & _READABLE:o}"
-        else:
-            found[name] = f"-> {os.readlink(f'{venv}/{name}')}" if kind(mode) else "neither a file nor a link"
+    try:
+        place = os.open(venv, os.O_PATH | os.O_DIRECTORY)  # faster than the whole path of each file
+    except OSError:
+        return dict.fromkeys(names, "")
+    lstat, is_file = partial(os.stat, dir_fd=place, follow_symlinks=False), stat.S_ISREG
+    found, modes = dict[str, str](), dict[int, str]()
+    try:
+        for name in names:
+            try:
+                status = lstat(name)
+                mode = status.st_mode
+                if mode not in modes:  # a venv has two or three
+                    modes[mode] = f"{mode & _READABLE:o}" if is_file(mode) else ""
+                if modes[mode]:
+                    found[name] = f"{status.st_size} {status.st_mtime_ns} {modes[mode]}"
+                elif stat.S_ISLNK(mode):
+                    found[name] = f"-> {os.readlink(name, dir_fd=place)}"
+                else:
+                    found[name] = "neither a file nor a link"
+            except (OSError, ValueError):
+                found[name] = ""
+    finally:
+        os.close(place)
     return found
 
 
@@ -329,15 +341,22 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
     try:
         record = f"{venv}/{place}/{info}/RECORD"
         with open(record, encoding="utf-8", errors="surrogateescape", newline="", opener=only_files) as file:
-            for row in csv.reader(file):
-                name = row[0] if row else ""
-                path = f"{place}/{name}"
-                if ".." in name or name.startswith("/"):
-                    path = os.path.normpath(os.path.join(place, name))
-                if name and not path.startswith(("..", "/")):
-                    yield path, row[1] if len(row) > 1 else ""
+            text = file.read()
+        is_plain = '"' not in text and "\r" not in text
+        for row in _plain_rows(text) if is_plain else csv.reader(io.StringIO(text, newline="")):
+            name = row[0] if row else ""
+            path = f"{place}/{name}"
+            if ".." in name or name.startswith("/"):
+                path = os.path.normpath(os.path.join(place, name))
+            if name and not path.startswith(("..", "/")):
+                yield path, row[1] if len(row) > 1 else ""
     except (OSError, csv.Error):
         return
+
+
+def _plain_rows(text: str) -> Iterator[list[str]]:
+    """Yield the rows of a RECORD without quotes, as most are: a third of the time of the module `csv`."""
+    return (line.split(",") for line in text.split("\n"))
 
 
 def is_checkable(hashed: str) -> bool:

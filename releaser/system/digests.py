@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 try:
     from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # Python 3.12 and newer
 except ImportError:
@@ -11,6 +13,13 @@ except ImportError:
         from hashlib import sha256
 
 
+_LARGE = 1 << 19  # bytes, from which OpenSSL is faster even with the time to load it
+
+
 def hex_digest(data: bytes) -> str:
     """Return the SHA-256 of data, as hexadecimal digits."""
+    if len(data) >= _LARGE or "hashlib" in sys.modules:
+        import hashlib
+
+        return hashlib.sha256(data).hexdigest()
     return str(sha256(data).hexdigest())

@@ -1,5 +1,6 @@
 """Group and mode of a release's files, and what they take. On a real file system."""
 
+import csv
 import os
 import shutil
 import stat
@@ -8,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from releaser.releases.contents import DiskUsage, measure, others_may_read, own_sizes, share, total_bytes
+from releaser.releases.contents import (
+    DiskUsage,
+    look,
+    measure,
+    others_may_read,
+    own_sizes,
+    read_records,
+    share,
+    total_bytes,
+)
 from releaser.releases.release import Manifest
 from tests.releases.makers import a_manifest
 from tests.support.guards import require
@@ -215,3 +225,28 @@ def test_releases_give_back_together_what_only_they_share(release: Path, tmp_pat
     shutil.copytree(release, other, copy_function=os.link)
     before = [measure(one).own_bytes for one in (release, other)]
     assert max(before) < SIZE < measure(release, other).own_bytes < 2 * SIZE
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["plain.py", "with, comma.py", 'with "quotes".py', "with\x0bvertical tab.py"])
+def test_a_record_lists_every_file_with_its_hash(tmp_path: Path, name: str, ending: str) -> None:
+    info = tmp_path / "lib" / "python3.11" / "site-packages" / "alpha-1.0.dist-info"
+    info.mkdir(parents=True)
+    with (info / "RECORD").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator=ending)
+        rows.writerows([(name, "sha256=abc", 3), ("../../../bin/alpha", "", ""), ("../../../../outside", "", ""), ()])
+    assert read_records(str(tmp_path)) == {f"lib/python3.11/site-packages/{name}": "sha256=abc", "bin/alpha": ""}
+
+
+def test_each_kind_of_file_has_its_state(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc", encoding="utf-8")
+    os.utime(tmp_path / "file", ns=(0, 5))
+    (tmp_path / "file").chmod(0o640)
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "directory").mkdir()
+    names = ("file", "link", "directory", "missing", "file/below", "nul\0")
+    assert look(str(tmp_path), names) == {
+        "file": "3 5 440", "link": "-> file", "directory": "neither a file nor a link",
+        "missing": "", "file/below": "", "nul\0": "",
+    }  # fmt: skip
+    assert look(str(tmp_path / "missing"), ("file",)) == {"file": ""}
