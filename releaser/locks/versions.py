@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,10 @@ T = TypeVar("T")
 _LEVEL = r"[<>]=?\s*\d+(?:\.\d+)*"
 _PLAIN_RANGE = expression(rf"(?a){_LEVEL}(?:\s*,\s*{_LEVEL})*")
 _PLAIN = expression(r"(?a)\d+(?:\.\d+)*")
+_BOUND = r"([<>]=?|==|!=)\s*(\d+(?:\.\d+)*)(\.post\d+)?"
+_PLAIN_BOUND, _PLAIN_BOUNDS = expression(f"(?a){_BOUND}"), expression(rf"(?a)\s*{_BOUND}(?:\s*,\s*{_BOUND})*\s*")
+_EQUAL = {"==": True, "!=": False}
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 class Upgrade(Frozen):
@@ -114,7 +119,11 @@ def _near(locked: str, version: str, level: Level) -> bool:
 
 def newest(versions: Iterable[str]) -> str:
     """Return the newest version; texts that are not versions count as oldest. Raises ValueError without any."""
-    return max(versions, key=order)
+    found = list(versions)
+    if len(found) == 1:
+        return found[0]
+    plain = all(map(_PLAIN.fullmatch, found))  # as most are; for others, `packaging` is imported
+    return max(found, key=_plain_parts if plain else order)
 
 
 def order(version: str) -> tuple[bool, Version | str]:
@@ -159,6 +168,23 @@ def is_range(text: str) -> bool:
         SpecifierSet(text)
     except InvalidSpecifier:
         return False
+    return True
+
+
+def admits_plainly(text: str, version: str) -> bool | None:
+    """Return if a range admits a version; None for those that only `packaging` knows, which is slow to import."""
+    if not _PLAIN.fullmatch(version) or (text and not _PLAIN_BOUNDS.fullmatch(text)):
+        return None
+    parts = _plain_parts(version)
+    for sign, bound, post in _PLAIN_BOUND.findall(text):
+        if sign in _EQUAL:  # a plain version is no post-release
+            admitted = (not post and _plain_parts(bound) == parts) is _EQUAL[sign]
+        elif post:
+            return None
+        else:
+            admitted = _COMPARE[sign](parts, _plain_parts(bound))
+        if not admitted:
+            return False
     return True
 
 

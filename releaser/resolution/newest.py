@@ -15,6 +15,7 @@ from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.versions import (
     Uploads,
+    admits_plainly,
     is_newer,
     limits_in_force,
     newest,
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 _NOT_ASKED = "the package index could not be asked"
 _ANSWER = "pylock.toml"
 _PACKAGE = expression(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # as uv 0.13 begins each package
+# A requirement, with its range and its marker.
+_REQUIREMENT = expression(r"(?a)\s*[\w.-]+\s*(?:\[[^\]]*\])?\s*(?:\(([^;@()]*)\)|([^;@()]*))\s*(;.*)?")
+_BOUND = r"python_full_version ([<>]=?) '([\d.]+)'"
+_PYTHONS_BOUND, _PYTHONS = expression(_BOUND), expression(f"{_BOUND}(?: and {_BOUND})*")
 _WITHOUT_TIME = expression(r"warning: `([^`]+)` is missing an upload date")
 _CLOSED = expression(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 # uv's settings for the sources of packages, without those that choose versions.
@@ -96,6 +101,32 @@ def requirements_for(
     site: Site, live: Release | None, graph: Graph, python: str, names: Collection[str]
 ) -> Iterator[Demand]:
     """Yield the requirements on packages: of the project, with all extras and groups, and of installed packages."""
+    for asker, text, extras in _list_required(site, live, graph):
+        if name_required(text) in names:
+            for requirement in _select_applying(text, python, extras):
+                yield Demand(asker=asker, requirement=requirement)
+
+
+def find_excluded(
+    site: Site, live: Release | None, graph: Graph, python: str, versions: Mapping[str, str]
+) -> frozenset[str]:
+    """Return the packages whose version in `versions` is excluded by one of `requirements_for`."""
+    excluded = set()
+    for asker, text, extras in _list_required(site, live, graph):
+        name = name_required(text)
+        if name in versions and name not in excluded:
+            version, found = versions[name], _REQUIREMENT.fullmatch(str(text))
+            admitted = admits_plainly(found[1] or found[2], version) if found else None
+            if admitted is None or (not admitted and found and found[3]):  # its marker counts
+                asked = (Demand(asker=asker, requirement=one) for one in _select_applying(text, python, extras))
+                admitted = not any(demand.excludes(name, version) for demand in asked)
+            if not admitted:
+                excluded.add(name)
+    return frozenset(excluded)
+
+
+def _list_required(site: Site, live: Release | None, graph: Graph) -> Iterator[tuple[str, object, Collection[str]]]:
+    """Yield each requirement, with its asker, and the extras of that."""
     project, uv = site.pyproject.table("project"), site.pyproject.table("tool", "uv")
     asked = [("the project", project.get("dependencies"))]
     for kind, table in (
@@ -105,23 +136,17 @@ def requirements_for(
         asked += [(f"the project ({kind} {name})", texts) for name, texts in table.items()]
     for key in ("constraint-dependencies", "override-dependencies", "dev-dependencies"):
         asked.append((f"the project ({key})", uv.get(key)))
-    environment = environment_of(python)
-    for asker, texts in asked:
-        wanted = (text for text in (texts if isinstance(texts, list) else ()) if _asks_for(text, names))
-        for requirement in _select_applying(wanted, environment, extras=()):
-            yield Demand(asker=asker, requirement=requirement)
+    yield from ((asker, text, ()) for asker, texts in asked if isinstance(texts, list) for text in texts)
     for package in requirements_in(live.venv if live is not None else site.project.venv):
         if package.name not in graph.own:
             extras = graph.extras.get(package.name, frozenset())
-            wanted = (requirement for requirement in package.requires if _asks_for(requirement, names))
-            for requirement in _select_applying(wanted, environment, extras=extras):
-                yield Demand(asker=f"{package.name} {package.version}", requirement=requirement)
+            yield from ((f"{package.name} {package.version}", text, extras) for text in package.requires)
 
 
-def _asks_for(text: object, names: Collection[str]) -> bool:
-    """True if a requirement is for one of these packages; needs no slow parse."""
+def name_required(text: object) -> str:
+    """Return the normalized name in a requirement, without a slow parse; empty if it has none."""
     found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
-    return found is not None and normalize_name(found[1].rstrip("._-")) in names
+    return normalize_name(found[1].rstrip("._-")) if found is not None else ""
 
 
 def find_line(text: str, demand: Demand) -> int | None:
@@ -132,26 +157,22 @@ def find_line(text: str, demand: Demand) -> int | None:
     for number, line in enumerate(text.splitlines(), start=1):
         for _, quoted in re.findall(r"""(["'])(.+?)\1""", line):
             with contextlib.suppress(InvalidRequirement):
-                if _asks_for(quoted, [name]) and Requirement(quoted) == demand.requirement:
+                if name_required(quoted) == name and Requirement(quoted) == demand.requirement:
                     return number
     return None
 
 
-def _select_applying(
-    texts: Iterable[object], environment: Mapping[str, str], *, extras: Iterable[str]
-) -> Iterator[Requirement]:
-    """Yield the requirements that apply in an environment with these extras; unreadable ones are skipped."""
+def _select_applying(text: object, python: str, extras: Iterable[str]) -> Iterator[Requirement]:
+    """Yield a requirement if it applies to a version of Python with these extras, unless it is unreadable."""
     from packaging.markers import UndefinedEnvironmentName  # slow to import
     from packaging.requirements import InvalidRequirement, Requirement
 
-    for text in texts:
-        try:
-            wanted = Requirement(str(text))
-            marker = wanted.marker
-            if marker is None or any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras)):
-                yield wanted
-        except (InvalidRequirement, UndefinedEnvironmentName):
-            continue
+    environment = environment_of(python)
+    with contextlib.suppress(InvalidRequirement, UndefinedEnvironmentName):
+        wanted = Requirement(str(text))
+        marker = wanted.marker
+        if marker is None or any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras)):
+            yield wanted
 
 
 # Questions to the indexes
@@ -302,11 +323,8 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     for entry in packages:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and isinstance(entry.get("version"), str):
             entries.setdefault(entry["name"], []).append(entry)
-    from packaging.markers import Marker  # slow to import
-
-    here = environment_of(python)
     for name, found in entries.items():
-        fitting = [each["version"] for each in found if "marker" not in each or Marker(each["marker"]).evaluate(here)]
+        fitting = [each["version"] for each in found if "marker" not in each or _is_for(python, each["marker"])]
         available[name] = AvailableVersions(
             newest=newest(each["version"] for each in found),
             fitting=newest(fitting) if fitting else None,
@@ -314,6 +332,16 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
             marker=str(max(found, key=lambda each: order(each["version"])).get("marker", "")),
         )
     return available
+
+
+def _is_for(python: str, marker: str) -> bool:
+    if _PYTHONS.fullmatch(marker):  # as most that uv writes
+        admitted = admits_plainly(_PYTHONS_BOUND.sub(r"\1\2", marker).replace(" and ", ","), python)
+        if admitted is not None:
+            return admitted
+    from packaging.markers import Marker  # slow to import
+
+    return Marker(marker).evaluate(environment_of(python))
 
 
 def list_between(  # noqa: PLR0913 - the same, and the ends of the list

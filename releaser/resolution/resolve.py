@@ -25,7 +25,7 @@ from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.resolution.newest import (
     ask_newest,
     files_without_time,
-    requirements_for,
+    find_excluded,
     sets_time_limits,
     uploads_within_limits,
 )
@@ -105,12 +105,14 @@ def live_lock(live: Release | None, locked: Mapping[str, str]) -> LockFile:
 
     A package that it has in several versions, and `locked` in one, gets the installed version.
     """
-    before, running = lock_of(live), read_versions(live)
-    narrowed = {
-        name: running[name] if ", " in version and ", " not in locked.get(name, ", ") else version
-        for name, version in before.versions.items()
-    }
-    return before if narrowed == before.versions else replace(before, versions=narrowed)
+    before = lock_of(live)
+    to_narrow = [
+        name for name, version in before.versions.items() if ", " in version and ", " not in locked.get(name, ", ")
+    ]
+    if not to_narrow:
+        return before
+    running = read_versions(live)
+    return replace(before, versions={**before.versions, **{name: running[name] for name in to_narrow}})
 
 
 def warn_of_unseen(resolved: Resolved) -> None:
@@ -145,7 +147,10 @@ def _resolution(work: Workspace, step: Step, found: LockFile, on_hold: tuple[Blo
 
 def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
     """Return the changes of a lock, for a Python, against the live release; empty if its lock is unknown."""
-    return changes_between(read_versions(live), versions_for(lock, python)) if lock_of(live).data else ()
+    before = lock_of(live)
+    if live is None or not before.data or (before.data == lock.data and live.manifest.python == python):
+        return ()
+    return changes_between(read_versions(live), versions_for(lock, python))
 
 
 class TreeResolver(Frozen):
@@ -203,8 +208,8 @@ class TreeResolver(Frozen):
         fitting = {name: found[name].fitting or "" for name in names.keys() & found.keys()}
         ahead = {name: one for name, one in fitting.items() if one and is_newer(one, names[name])}
         if ahead:
-            asked = list(requirements_for(site, self.live, graph, self.choice.version, ahead))
-            ahead = {name: one for name, one in ahead.items() if not any(each.excludes(name, one) for each in asked)}
+            excluded = find_excluded(site, self.live, graph, self.choice.version, ahead)
+            ahead = {name: one for name, one in ahead.items() if name not in excluded}
         times = {key: time for name in ahead for key, time in found[name].times.items()}
         return ahead, Uploads(times=times)
 

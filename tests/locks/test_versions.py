@@ -1,9 +1,10 @@
 """The order of versions."""
 
 import pytest
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.locks.versions import is_older
+from releaser.locks.versions import admits_plainly, is_older, newest
 
 VERSIONS = [
     "0", "1", "1.0", "1.0.0", "1.0.1", "1.1", "1.10", "1.9", "2026.01", "2026.1.1",
@@ -25,3 +26,42 @@ def test_several_versions_are_older_if_the_lowest_or_the_highest_is() -> None:
     assert is_older("1.0, 2.0", "1.0, 2.1")
     assert is_older("1.0, 2.0", "1.1, 2.0")
     assert not is_older("1.0, 2.0", "1.0, 2.0")
+
+
+_VERSIONS = (
+    "0",
+    "1",
+    "1.0",
+    "1.0.0",
+    "1.2",
+    "1.10",
+    "2.9.0",
+    "3.11.7",
+    "2.9.0.post0",
+    "2.0rc1",
+    "1!1",
+    "1.0+local",
+    "x",
+)
+
+
+@pytest.mark.parametrize("sign", ["<", "<=", ">", ">=", "==", "!=", "~=", "==="])
+@pytest.mark.parametrize("bound", [*_VERSIONS, "1.*"])
+def test_what_a_range_plainly_admits_is_what_packaging_says(sign: str, bound: str) -> None:
+    for text in ("", f"{sign}{bound}", f" >= 1.0 , {sign} {bound} ", f"{sign}{bound},", f">=1,{sign}{bound},!=1.2"):
+        for version in _VERSIONS:
+            found = admits_plainly(text, version)
+            assert found is None or SpecifierSet(text).contains(version, prereleases=True) is found, (text, version)
+
+
+@pytest.mark.parametrize(
+    ("text", "admitted"), [("", True), (">=1.0, <3", True), ("==2.0", True), ("==1.9.0.post0", False), ("!=2", False)]
+)
+def test_common_ranges_need_no_packaging(text: str, *, admitted: bool) -> None:
+    assert admits_plainly(text, "2.0.0") is admitted
+
+
+def test_the_newest_of_plain_versions_is_found_as_that_of_all() -> None:
+    plain = ["1.9", "1.10.0", "1.10", "0.99"]
+    assert newest(plain) == newest([*plain, "1.0rc1"]) == "1.10.0"
+    assert newest(["2.0rc1"]) == "2.0rc1"

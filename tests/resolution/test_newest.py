@@ -2,14 +2,31 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from packaging.markers import Marker
 
 from releaser.errors import PreflightError, ResolutionError
-from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer, find_missing
+from releaser.locks.installed import environment_of
+from releaser.locks.lock import Graph, LockFile
+from releaser.releases.venv import Installed
+from releaser.resolution.newest import (
+    AvailableVersions,
+    _as_toml,
+    _is_for,
+    _read_answer,
+    find_excluded,
+    find_missing,
+    name_required,
+    requirements_for,
+)
 from releaser.resolution.outdated import survey
+from releaser.site.project import Pyproject
 from releaser.site.site import open_site
 from releaser.tools.uv import NoSolution
 
@@ -79,7 +96,7 @@ def test_values_are_written_as_they_were_read() -> None:
     ],
 )
 def test_a_requirement_asks_for_one_package(text: object, *, asks: bool) -> None:
-    assert _asks_for(text, {"zope-interface"}) is asks
+    assert (name_required(text) == "zope-interface") is asks
 
 
 @pytest.mark.parametrize("missing", [set(), {"a==1"}, {"c==1"}, {"a==1", "b==1", "d==1", "e==1"}])
@@ -118,3 +135,41 @@ def test_without_the_project_no_index_is_asked(tmp_path: Path, text: str | None,
     with pytest.raises(PreflightError) as caught:
         survey(open_site(tmp_path, {}), None)
     assert [one.code for one in caught.value.findings] == [code]
+
+
+@pytest.mark.parametrize("python", ["3.11.7", "3.12.0", "3.13.0rc1"])
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "python_full_version >= '3.11.7'",
+        "python_full_version >= '3.11.7' and python_full_version < '3.12'",
+        "python_full_version < '3.12.dev0'",
+        "python_full_version >= '3.12' or sys_platform == 'win32'",
+        "python_full_version == '3.12.*'",
+        "python_version >= '3.12' and sys_platform == 'linux'",
+    ],
+)
+def test_markers_count_as_for_packaging(python: str, marker: str) -> None:
+    assert _is_for(python, marker) is Marker(marker).evaluate(environment_of(python))
+
+
+_TEXTS = (
+    "alpha", "alpha>=1", "Alpha (>=1,<2)", "alpha[extra] <2 ; python_version >= '3'", "alpha<2; python_version < '3'",
+    "alpha==2.0", "alpha == 1.9.post1", "alpha~=2.0", "alpha<2; extra == 'wanted'", "alpha<2; extra == 'other'",
+    "alpha @ https://example.org/alpha.whl", "alpha (<2", "alpha !", "alphabet<2", "alpha-extra<2", "alpha<2,",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", _TEXTS)
+@pytest.mark.parametrize("version", ["2.0", "2.0rc1", "1.5"])
+def test_a_version_is_excluded_as_packaging_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, version: str
+) -> None:
+    installed = Installed(name="beta", version="1.0", requires=(text,))
+    monkeypatch.setattr("releaser.resolution.newest.requirements_in", lambda _: (installed,))
+    graph = Graph.of(LockFile.parse(b"version = 1"))
+    site = SimpleNamespace(pyproject=Pyproject(path=tmp_path, content={}), project=SimpleNamespace(venv=tmp_path))
+    where: tuple[Any, None, Graph, str] = (site, None, replace(graph, extras={"beta": frozenset({"wanted"})}), "3.11.7")
+    demands = list(requirements_for(*where, {"alpha"}))
+    expected = {"alpha"} if any(demand.excludes("alpha", version) for demand in demands) else set()
+    assert find_excluded(*where, {"alpha": version}) == expected
