@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, NoReturn, ParamSpec, TypeVar
+
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +71,7 @@ def reason_of(error: ReleaserError | OSError) -> str:
     return error.message if isinstance(error, ReleaserError) else str(error)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Frozen):
     """One thing that is wrong."""
 
     #: Names the kind of problem, the same in every version; docs/reference/findings.md lists all.
@@ -81,6 +81,9 @@ class Finding:
     advice: str = ""
     #: The end of what a failing program printed.
     output: str = ""
+
+    def __init__(self, code: str, message: str, advice: str = "", output: str = "") -> None:
+        super().__init__(code=code, message=message, advice=advice, output=output)
 
     def __str__(self) -> str:
         message, advice = self.message.strip(), self.advice.strip()

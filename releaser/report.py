@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -13,7 +12,7 @@ from releaser.errors import ExitCode, Finding, ReleaserError
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
 from releaser.site.site import Pulled
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.sections import Section
 from releaser.system.words import one_line
 from releaser.tools.git_state import Commit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.core.action import Action
@@ -16,6 +15,7 @@ from releaser.serving.health import in_use
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.site.restart_settings import OutageSection, RestartSettings
 from releaser.system import signals
+from releaser.system.frozen import replace
 from releaser.system.uptime import uptime
 from releaser.system.words import elapsed
 

@@ -8,7 +8,6 @@ import os
 import re
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,6 +22,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv, settings_of_uv_in_force
+from releaser.system.frozen import replace
 from releaser.system.temporary import NETRC, temporary_directory
 from releaser.tools.osv import Service
 

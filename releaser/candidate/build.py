@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_text, sync_file_system
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.own_code import load_all
 from releaser.system.words import first_few
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
@@ -28,6 +27,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live
 from releaser.resolution.rules import all_holds
 from releaser.system.files import write_new_file
+from releaser.system.frozen import Mutable, replace
 from releaser.system.words import first_few
 from releaser.tools.uv import unbuildable_packages
 
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
-class Builder:
+class Builder(Mutable):
     """Builds the candidates of one update, all with the same code, Python and group."""
 
     work: Workspace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
@@ -28,6 +27,7 @@ from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.contents import INFO, list_installed
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file
+from releaser.system.frozen import Mutable, field, replace
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _AGAIN = "See the end of the output; the next update searches for the cause again."
 
 
-@dataclass(kw_only=True)
-class CulpritSearch:
+class CulpritSearch(Mutable):
     """One search among the upgrades of a candidate that failed, while the live release passes.
 
     It also implements `Trials` for `find_culprits`.

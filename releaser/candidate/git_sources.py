@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import string
 import tomllib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +18,7 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.system.environment import add_git_settings
 from releaser.system.expression import expression
 from releaser.system.files import read_if_there
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.temporary import temporary_directory
 from releaser.tools.git_reader import asks_for_credentials
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.pull import has_other_code
@@ -17,7 +16,7 @@ from releaser.reporting.hook_settings import HookSettings
 from releaser.serving.manage import manage
 from releaser.site.django_settings import MigrationFacts, MigrationSettings, MigrationsSection
 from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few
 from releaser.tools.django import is_django
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import install
@@ -20,7 +19,7 @@ from releaser.releases.release import lock_of
 from releaser.releases.touched import note_installed
 from releaser.resolution.resolve import read_made_lock
 from releaser.system.files import clear_name, write_new_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field, replace
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
 
@@ -90,8 +89,7 @@ class TrialInstall(Frozen):
             raise ResolutionError(message, advice, output=failure.output) from error
 
 
-@dataclass(kw_only=True)
-class PartialLocks:
+class PartialLocks(Mutable):
     """Makes locks with some of the upgrades.
 
     uv must not choose other versions: when upgrades were excluded one by one, uv moved other packages to versions that

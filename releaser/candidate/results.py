@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.resolution.rules import code_digest, describe_holds
 from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import one_line, timestamp, truncate
 
 if TYPE_CHECKING:

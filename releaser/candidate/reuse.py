@@ -21,7 +21,6 @@ from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ from releaser.site.conventions import default_groups
 from releaser.site.disk import FICLONE, can_clone
 from releaser.site.sharing_settings import SharingSettings
 from releaser.system.files import UnreadableStateError, decode_state, only_files, read_text, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -229,8 +228,7 @@ class _Doubt(Exception):  # noqa: N818 - it is no error: uv installs the package
     """A file is not as at the seal."""
 
 
-@dataclass(kw_only=True)
-class Taking:
+class Taking(Mutable):
     """Takes packages from a release into a new venv."""
 
     live: Release
@@ -407,8 +405,7 @@ def byte_code_of(path: str, tag: str) -> str:
 # One file for both, once no code of the candidate runs any more
 
 
-@dataclass(kw_only=True)
-class Sharing:
+class Sharing(Mutable):
     """Replaces files of a venv by those of the live release with the same contents."""
 
     live: Release

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from releaser.sandbox.sockets import find_named, is_of_manager, list_listening
 from releaser.site.addresses import MailSettings
 from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_if_there
+from releaser.system.frozen import replace
 from releaser.system.process import NO_SANDBOX, Sandbox
 from releaser.system.words import first_few
 from releaser.tools.code_files import SMALL

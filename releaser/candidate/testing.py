@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
@@ -18,7 +17,7 @@ from releaser.releases.blocks import FailedTestsSection, block_candidate, change
 from releaser.releases.integrity import usable
 from releaser.releases.release import OUTPUT
 from releaser.releases.touched import note_installed
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.temporary import LIVE_COPY
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from releaser.site.disk import can_clone
 from releaser.site.django_settings import CheckSettings
 from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.process import NO_SANDBOX, describe_status, in_new_sandbox
 from releaser.system.temporary import TEST_PACKAGES
 from releaser.system.venv_environment import inside

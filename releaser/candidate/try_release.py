@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.output import TEST
@@ -17,6 +16,7 @@ from releaser.releases import integrity
 from releaser.releases.store import store_of
 from releaser.releases.venv import repoint_editables
 from releaser.site.conventions import choose_test_command
+from releaser.system.frozen import replace
 from releaser.system.temporary import temporary_directory
 from releaser.tools.django import is_django
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from releaser.site.site import Checkout
 from releaser.site.staging_settings import StagingSettings
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 from releaser.tools.certificates import certificate_advice
 from releaser.tools.code_files import CONFIGURES

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import itertools
 import os
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -226,7 +225,7 @@ def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
     if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):
-        _keep_edit(site, log, site.project.pyproject, _KnownContents(()))
+        _keep_edit(site, log, site.project.pyproject, _KnownContents(places=()))
         _write(site, site.project.pyproject, read_file(release.pyproject))  # with the first lock of earlier versions
     place_included(site, log, release)
 
@@ -237,7 +236,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
     Raises OSError.
     """
     lock, store = site.project.lock, store_of(site)
-    known = _KnownContents(_copies(site, [store.get(before) if before else None, release]))
+    known = _KnownContents(places=_copies(site, [store.get(before) if before else None, release]))
     if not lock.exists() or not _is_edited(site, lock, read_file(lock), known):
         _write(site, lock, read_file(release.lock))
 
@@ -277,11 +276,11 @@ def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
     else:
         places, releases = [site.state_dir / LOCK_BEFORE], [move.previous, move.new]
         commits = ["HEAD", *filter(None, (move.before, move.after))]
-    _keep_edit(site, log, site.project.lock, _KnownContents([*places, *_copies(site, releases)], commits))
+    known = _KnownContents(places=[*places, *_copies(site, releases)], commits=commits)
+    _keep_edit(site, log, site.project.lock, known)
 
 
-@dataclass(frozen=True)
-class _KnownContents:
+class _KnownContents(Frozen):
     """The files and commits with contents of a file that are no edits of a person."""
 
     places: Sequence[Path]
@@ -342,9 +341,9 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
         known = None
         # A person's edit: a lock of no release, or an export while no commit is due.
         if path == site.project.lock:
-            known = _KnownContents([site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
+            known = _KnownContents(places=[site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
         elif not read_pending(site.state_dir).commit:
-            known = _KnownContents([])
+            known = _KnownContents(places=[])
         if known is not None:
             _keep_staged(site, log, path, known)
         if is_same_text(read_if_there(path), data):

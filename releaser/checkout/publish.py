@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from releaser.resolution.rules import read_limits
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.export_settings import ExportSettings
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
+from releaser.system.frozen import replace
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import (
@@ -24,6 +23,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.site.project import Pyproject
 from releaser.system.files import is_same_text, read_file
+from releaser.system.frozen import replace
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
@@ -26,7 +25,7 @@ from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
 from releaser.site.site import Carried, Tree
 from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.state_files import StateFile
 from releaser.system.words import first_few
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,7 @@ from releaser.site.space import Need, find_lacks
 from releaser.site.staging_settings import StagingSettings
 from releaser.system.expression import expression
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 from releaser.tools.code_files import SMALL, matches
 

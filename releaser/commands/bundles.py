@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from releaser.errors import UsageError
 from releaser.report import Plan
 from releaser.site.ownership import admit
 from releaser.system.durations import seconds_of
+from releaser.system.frozen import replace
 from releaser.system.words import size
 
 if TYPE_CHECKING:

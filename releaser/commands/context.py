@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
@@ -26,7 +25,7 @@ from releaser.errors import (
 )
 from releaser.site.ownership import admit
 from releaser.system.files import TooLargeError
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from releaser.commands.run_options import RunOption

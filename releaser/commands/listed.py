@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.releases import listing
 from releaser.releases.store import store_of
 from releaser.site.state_dir import dispute
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.commands.context import CommandContext

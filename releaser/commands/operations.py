@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from releaser.commands.run_options import asked_in
 from releaser.errors import UsageError, refuse
 from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
+from releaser.system.frozen import replace
 from releaser.system.words import size
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ import errno
 import os
 import stat
 import sys
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from releaser.errors import ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain, replace_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.later import Later
 from releaser.system.words import Redactor, table
 

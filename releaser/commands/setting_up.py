@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from releaser.commands.command import DIRECTORY, command, refuse_both
 from releaser.commands.context import CommandContext
 from releaser.errors import PreflightError, ReleaserError, UsageError, refuse_any
 from releaser.serving.restarts import restart_words
+from releaser.system.frozen import replace
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:

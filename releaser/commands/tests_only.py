@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from releaser.commands.run_options import RunOption
 from releaser.releases.tests_only import TestsOnlySection
+from releaser.system.frozen import replace
 
 OPTION = RunOption(
     option="--tests-only",

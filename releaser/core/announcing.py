@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather, make
 from releaser.errors import ExitCode
 from releaser.releases.journal import MailSection, journal_of
 from releaser.system.files import UnreadableStateError
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from releaser.releases.release import flip, is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.report import Step
 from releaser.system.files import link_text, replace_symlink, sync_directory
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.reserve import make_room
 from releaser.system.uptime import boot_id, uptime
 

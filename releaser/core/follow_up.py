@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError, reason_of
 from releaser.system.files import load_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 

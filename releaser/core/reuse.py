@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import make
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import os
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from releaser.report import Result, RunLog, RunReport
 from releaser.site.project import LOGS
 from releaser.site.settings import this_host
 from releaser.system.files import state_mode
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, replace
 from releaser.system.state_files import StateFile, remove_if_empty
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ logger = logging.getLogger(__name__)
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
 
 
-@dataclass(kw_only=True)
-class Run:
+class Run(Mutable):
     """A run in progress: its site, and the log of its steps."""
 
     site: Site

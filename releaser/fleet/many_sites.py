@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Condition
@@ -25,6 +24,7 @@ from releaser.site.space import free_space
 from releaser.system.environment import kind_of
 from releaser.system.expression import expression
 from releaser.system.files import read_if_there
+from releaser.system.frozen import replace
 from releaser.system.process import Runner
 from releaser.system.words import secrets_in_urls
 

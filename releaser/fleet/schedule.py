@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -21,7 +20,7 @@ from releaser.site.setting_files import MAIL_VARIABLES, find_mail_settings, writ
 from releaser.site.settings import this_host
 from releaser.site.site import Site, find_site
 from releaser.system.environment import find_own_program
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.process import Runner
 from releaser.tools.crontab import Crontab, find_jobs, find_variables, format_line, with_job, without_job
 from releaser.tools.systemd import LINGERING, Job, Systemd, packaged_timer

@@ -6,7 +6,6 @@ import glob
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from releaser.site.project import Project
 from releaser.site.settings import PREFIX, SPECS
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.trusted_files import find_other_writer, way_to
 from releaser.tools.web import is_url
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import make
 from releaser.core.gate import Case, Refusal, Wait
 from releaser.errors import Finding, PreflightError
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

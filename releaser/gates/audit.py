@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from releaser.candidate.audit import audit_live, find_fixes
 from releaser.core.gate import Case, Found, Gate, Verdict
+from releaser.system.frozen import replace
 
 
 class LiveAudit(Gate):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from releaser.errors import PreflightError, ToolError
 from releaser.locks.installed import Pin, fits, list_installed, tags_of
 from releaser.site.conventions import default_groups
 from releaser.site.space import Need, find_lacks
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from packaging.tags import Tag

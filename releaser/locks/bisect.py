@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +31,7 @@ class Trials(Protocol):
         """Try a part once more, whatever its verdict was."""
 
 
-@dataclass(kw_only=True)
-class Budget:
+class Budget(Mutable):
     """The number of test runs that a search may make, and its seconds from the beginning."""
 
     runs: int

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from releaser.errors import UsageError
 from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.later import Later
 from releaser.system.words import did_you_mean
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -17,7 +16,7 @@ from releaser.errors import UsageError, os_reason
 from releaser.locks.lock import Graph, LockFile, Package
 from releaser.locks.versions import parse_version
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:

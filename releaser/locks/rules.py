@@ -6,7 +6,6 @@ To add a rule, write a subclass of `Rule`, and see capabilities.py.
 from __future__ import annotations
 
 from abc import ABC
-from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +26,7 @@ from releaser.locks.versions import (
     series_of,
     versions_in,
 )
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

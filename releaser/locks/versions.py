@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import operator
 import re
-from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.words import duration
 
 if TYPE_CHECKING:

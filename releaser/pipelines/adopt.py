@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ from releaser.site.ownership import close_to_others, find_open, name_of
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_file_system
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.core.run import close_journal
 from releaser.releases.approvals import ApprovalSection, note_asked, read_approvals
 from releaser.reporting.changes import name_changes
+from releaser.system.frozen import replace
 from releaser.system.words import show_time
 
 if TYPE_CHECKING:

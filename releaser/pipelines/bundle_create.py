@@ -7,7 +7,6 @@ import hashlib
 import os
 import sys
 import sysconfig
-from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,7 @@ from releaser.releases.release import Release, lock_of
 from releaser.releases.store import store_of
 from releaser.site.supply import SupplyFacts
 from releaser.system.files import only_files, read_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.temporary import temporary_directory, write_atomically
 from releaser.system.words import first_few
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ from releaser.site.site import open_site
 from releaser.site.supply import SupplyFacts
 from releaser.sources.bundle import Bundle
 from releaser.system.files import nearest_existing, read_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.process import Runner
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, size

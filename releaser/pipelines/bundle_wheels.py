@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from releaser.releases.release import Release, lock_of
 from releaser.site.conventions import needed_groups
 from releaser.site.supply import SupplyFacts
 from releaser.system.files import remove_tree
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.tools.download import download
 
 if TYPE_CHECKING:

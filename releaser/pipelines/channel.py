@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from releaser.bundles.trust import Trust, sign
 from releaser.errors import NoSuchReleaseError, refuse
 from releaser.site.ownership import name_of
 from releaser.system.files import hash_of_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from releaser.bundles.manifest import BundleManifest

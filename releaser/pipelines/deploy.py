@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from releaser.pipelines.recovery import conclude, note_return_on_failure, publis
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.report import RunLog

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import take_snapshot
@@ -24,6 +23,7 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.site import disk
+from releaser.system.frozen import replace
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import plural
 

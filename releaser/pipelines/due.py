@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import itertools
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,7 @@ from releaser.site.windows import (
     open_since,
 )
 from releaser.system.file_lock import LockTimeoutError, locked
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import show_time
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from releaser.resolution.first_lock import FirstLockRequest, Survey, differences
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.system.files import read_file, replace_file
+from releaser.system.frozen import replace
 from releaser.system.words import plural, secrets_in_urls
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from releaser.reporting.mail_setup import warnings
 from releaser.serving.restarts import restart_of
 from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import ConventionsSection, find_conventions
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.core.run import Run

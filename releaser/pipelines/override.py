@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from releaser.report import Plan
 from releaser.site.site import find_site
 from releaser.site.supply import SupplyFacts
 from releaser.sources.override import Overridden
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

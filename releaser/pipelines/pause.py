@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from releaser.report import Plan
 from releaser.site.ownership import name_of
 from releaser.system.durations import seconds_of
 from releaser.system.files import write_state
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.core.run import Run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +23,7 @@ from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose, version_of
 from releaser.site.site import Checkout, Site, SiteFacts
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

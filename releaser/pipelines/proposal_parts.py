@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from releaser.releases.proposal_settings import ProposalSettings
 from releaser.resolution.resolve import resolve_as_locked
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import write_new_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -63,8 +62,7 @@ class Group(Frozen):
     lock: LockFile
 
 
-@dataclass
-class _Open:
+class _Open(Mutable):
     """Upgrades that may need others."""
 
     names: set[str]
@@ -80,7 +78,7 @@ def split(locks: PartialLocks, group_of: Callable[[str], str], *, named: Collect
     upgrades, direct = locks.upgrades(), Graph.of(locks.full).direct
     by_name: dict[str, _Open] = {}
     for name in sorted(upgrades):
-        by_name.setdefault(group_of(name), _Open({group_of(name)}, set())).packages.add(name)
+        by_name.setdefault(group_of(name), _Open(names={group_of(name)}, packages=set())).packages.add(name)
     waiting = list(by_name.values())
     done: list[tuple[_Open, LockFile]] = []
     while waiting:

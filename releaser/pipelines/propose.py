@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,7 +54,7 @@ from releaser.site.export_settings import ExportSettings
 from releaser.sources.locked import Locked
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 from releaser.tools.git_state import OURS
 

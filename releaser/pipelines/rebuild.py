@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import take_snapshot
@@ -36,6 +35,7 @@ from releaser.report import Plan, RunReport
 from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

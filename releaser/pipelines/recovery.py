@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_introduced_by, make_commit_block, mark_bad, mark_good
@@ -30,6 +29,7 @@ from releaser.releases.release import DOOMED, Release, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
+from releaser.system.frozen import replace
 from releaser.system.reserve import make_room
 from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
 from releaser.system.words import plural

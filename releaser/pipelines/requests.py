@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ from releaser.site.request_settings import request_directory
 from releaser.site.site import find_site
 from releaser.system.file_lock import LockTimeoutError, locked
 from releaser.system.files import write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

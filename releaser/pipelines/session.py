@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import traceback
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +40,7 @@ from releaser.site.settings import this_host
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, foreign, prepare
 from releaser.system import signals
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.process import Runner
 from releaser.system.reserve import keep_reserve
 from releaser.system.words import Redactor

@@ -8,7 +8,6 @@ import json
 import shlex
 import tempfile
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from releaser.site.setting_files import read_text_if_there, set_in_table, set_va
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_own_program
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import MASK, did_you_mean, first_few, secrets_in_urls
 from releaser.tools.uv import find_uv
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ from releaser.site.disk import find_misplaced_state
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import plural
 from releaser.tools.certificates import certificate_advice
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +47,7 @@ from releaser.system.files import (
     sync_directory,
     sync_file_system,
 )
+from releaser.system.frozen import replace
 from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 

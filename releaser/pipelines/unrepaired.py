@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
 from releaser.releases.integrity import advise, find_damage
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.core.run import Run

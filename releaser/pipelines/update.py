@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,6 +46,7 @@ from releaser.resolution.committed import starts_from_commit
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import ConventionsSection, find_conventions
 from releaser.site.django_settings import CheckSettings
+from releaser.system.frozen import replace
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from releaser.releases.release import Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan, RunReport
 from releaser.system.files import UnreadableStateError, hash_of_file, read_state, write_state
+from releaser.system.frozen import replace
 from releaser.system.words import first_few, size
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import socket
-from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.core.confinement import confinement
@@ -30,7 +29,7 @@ from releaser.site.loading import read_variables
 from releaser.site.ownership import name_of
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url
 

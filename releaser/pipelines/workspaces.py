@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from releaser.resolution.resolve import read_made_lock, resolve_as_locked
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, minor
 from releaser.site.supply import FailureWords
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
 

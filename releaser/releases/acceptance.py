@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ReleaserError, ResolutionError
 from releaser.locks.origins import Deviation, OriginFacts, find_deviations, unhashed_files
 from releaser.releases.blocks import Blocks, change_blocks, read_blocks
 from releaser.releases.contents import hash_of
+from releaser.system.frozen import replace
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.system.files import UnreadableStateError, read_own_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
 from releaser.system.words import show_time

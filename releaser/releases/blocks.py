@@ -5,7 +5,6 @@ A block comes from a person, from failed tests, or from a rollback.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +13,7 @@ from releaser.locks.origins import Deviation
 from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, sync_directory, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp

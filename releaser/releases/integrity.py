@@ -10,7 +10,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +34,7 @@ from releaser.site.ownership import name_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
 from releaser.system.digests import hex_digest
 from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file, read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.words import first_few, time_of_file
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -30,7 +29,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, fields, replace
 from releaser.system.reserve import free_reserve
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile, require_file

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:

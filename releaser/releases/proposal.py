@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.versions import is_older
 from releaser.system.files import clear_name, load_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
 

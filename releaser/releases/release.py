@@ -7,7 +7,6 @@ import functools
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
@@ -20,7 +19,7 @@ from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.site.supply import SupplyFacts
 from releaser.system.expression import expression
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import functools
 import os
-from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +17,7 @@ from releaser.releases.contents import DiskUsage
 from releaser.releases.release import DOOMED
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import store_of
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.reserve import has_little_left
 from releaser.system.words import duration, first_few
 

@@ -7,7 +7,6 @@ import errno
 import functools
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import did_you_mean, timestamp
 
 if TYPE_CHECKING:

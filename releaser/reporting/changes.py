@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.store import store_of
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import age, duration, first_few, one_line, one_lines, size, table, truncate, web_link
 
 if TYPE_CHECKING:

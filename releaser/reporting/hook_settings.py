@@ -1,9 +1,8 @@
 """Settings: commands that releaser runs at certain points."""
 
-from dataclasses import field
-
 from releaser.site.declaring import Part, once_live
 from releaser.site.values import Command, Limit, PathsInside
+from releaser.system.frozen import field
 
 
 class BuildSettings(Part):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.core.run import Run
@@ -20,6 +19,7 @@ from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
 from releaser.reporting.hook_settings import BuildSettings, HookSettings
 from releaser.site.settings import HOOK_VARIABLES, Hook
+from releaser.system.frozen import replace
 from releaser.system.venv_environment import inside, neutral
 
 if TYPE_CHECKING:

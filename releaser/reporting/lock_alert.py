@@ -101,7 +101,8 @@ def _send(site: Site, who: str, held: float, now: datetime) -> str:
     carrier = settings.transport(site.project.root, site.runner)
     try:
         if carrier is None or not settings.recipients:
-            Outbox(site.project.outbox).put(message, queued=bool(settings.recipients))  # a run that can send sends it
+            # A run that can send sends it.
+            Outbox(path=site.project.outbox).put(message, queued=bool(settings.recipients))
         else:
             mail = QueuedMail.of(message)
             carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)

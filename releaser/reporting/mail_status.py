@@ -19,7 +19,7 @@ class MailStatus(StatusSection):
         # With sendmail = "none" and no server, people read the mails in the outbox.
         if MailSettings.of(at.site).sends:
             queues.add(FOR_SMTP)
-        queued = Outbox(at.site.project.outbox).list_queued() if queues else ()
+        queued = Outbox(path=at.site.project.outbox).list_queued() if queues else ()
         return cls(mails_pending=sum(mail.queue in queues for mail in queued))
 
     def show(self) -> Shows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +12,7 @@ from releaser.reporting.mail_setup import sender_of
 from releaser.reporting.subject import make_subject
 from releaser.site.addresses import MailSettings, parse_address
 from releaser.site.settings import this_host
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, age, first_few, plural, table
 

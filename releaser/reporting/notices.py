@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +17,7 @@ from releaser.releases.journal import MailSection
 from releaser.reporting.notice_settings import PingSettings
 from releaser.reporting.reporters import REPORTERS, receivers
 from releaser.system.files import only_files
+from releaser.system.frozen import replace
 from releaser.system.words import one_line
 from releaser.tools.web import post
 
@@ -47,7 +47,7 @@ def keep(site: Site, report: RunReport) -> tuple[RunReport, dict[str, EmailMessa
 
         message = _message(receiver, receiver.content(site, report), name=report.run_id)
         try:
-            Outbox(site.project.outbox).put(message, queued=True, queue=receiver.queue)
+            Outbox(path=site.project.outbox).put(message, queued=True, queue=receiver.queue)
         except OSError as error:
             logger.warning("a notice cannot be kept: %s", error)
             lost[receiver.queue] = message
@@ -89,7 +89,7 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
 
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None
-        outbox, queue = Outbox(site.project.outbox), receiver.queue
+        outbox, queue = Outbox(path=site.project.outbox), receiver.queue
         problem = flush(outbox, receiver, queue=queue, unkept=unkept, seconds=SECONDS, keeps=_KEPT).problem
         return Finding("notice-failed", site.redactor.line(f"notice: {problem}"), _AGAIN) if problem else None
 

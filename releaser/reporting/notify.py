@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ from releaser.reporting.threads import (
 from releaser.site.addresses import MailSettings
 from releaser.site.project import Project
 from releaser.system import signals
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.process import Runner
 from releaser.system.words import Redactor
 
@@ -77,7 +76,7 @@ class Post(Announcer):
     def has_announced(self, site: Site, run_id: str) -> bool:
         from releaser.reporting.outbox import Outbox  # slow to import
 
-        return Outbox(site.project.outbox).has_reported(run_id)
+        return Outbox(path=site.project.outbox).has_reported(run_id)
 
 
 def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
@@ -229,7 +228,7 @@ class _Post(Frozen):
         from releaser.reporting.outbox import Outbox
 
         try:
-            path = Outbox(self.outbox).put(self._compose(report), queued=True)
+            path = Outbox(path=self.outbox).put(self._compose(report), queued=True)
         except OSError as error:
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
             unkept = Finding("mail-failed", problem, "Check free space and permissions.")
@@ -245,7 +244,7 @@ class _Post(Frozen):
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
         from releaser.tools.mail_transport import Sendmail
 
-        outbox = Outbox(self.outbox)
+        outbox = Outbox(path=self.outbox)
         unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
         result = flush(outbox, self.carrier, unkept=unkept)
         is_gone = bool(result.sent and MailSection.of(report).mail and self.recipients) and not was_lost

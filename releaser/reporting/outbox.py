@@ -11,7 +11,6 @@ import re
 import socket
 import stat
 import time
-from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import SMTP
@@ -78,8 +77,7 @@ class FlushResult(Frozen):
     sent_unkept: bool = False
 
 
-@dataclass(frozen=True)
-class Outbox:
+class Outbox(Frozen):
     """A Maildir, whose directories are made with the first mail.
 
     A mail that waits for a server carries `X-Releaser-Queue: smtp` and its envelope in headers. All others are for

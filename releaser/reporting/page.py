@@ -6,7 +6,6 @@ import base64
 import hashlib
 import shlex
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from releaser.reporting.monitoring import find_alarms, find_open_questions, usua
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.reporting.text import describe_next
 from releaser.site.settings import this_host
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import age, elapsed, plural, size
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
@@ -13,6 +12,7 @@ from releaser.releases.blocks import FailedTestsSection
 from releaser.releases.journal import MailSection
 from releaser.reporting.changes import name_changes
 from releaser.reporting.text import summarize
+from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ SOLVED = {
 }
 
 
-@dataclass(frozen=True)
-class Badge:
+class Badge(Frozen):
     """An outcome: its mark, the word for it, and the colour of its badge."""
 
     mark: str
@@ -49,22 +48,22 @@ class Badge:
     @classmethod
     def good(cls, word: str) -> Badge:
         """All went well."""
-        return cls("✓", word, "green")
+        return cls(mark="✓", word=word, colour="green")
 
     @classmethod
     def fair(cls, word: str) -> Badge:
         """A person should look at something."""
-        return cls("!", word, "amber")
+        return cls(mark="!", word=word, colour="amber")
 
     @classmethod
     def bad(cls, word: str) -> Badge:
         """It failed."""
-        return cls("✗", word, "red")
+        return cls(mark="✗", word=word, colour="red")
 
     @classmethod
     def back(cls) -> Badge:
         """An earlier release is live again."""
-        return cls("↩", "Rolled back", "blue")
+        return cls(mark="↩", word="Rolled back", colour="blue")
 
 
 def choose_badge(report: RunReport) -> Badge:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from releaser.locks.rules import find_command
 from releaser.releases.journal import MailSection
 from releaser.reporting.changes import changes_table, security_text
 from releaser.site.restart_settings import OutageSection
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection, read_blocks
 from releaser.releases.journal import MailSection, Thread, note, read_notes
 from releaser.site.windows import DueSection
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

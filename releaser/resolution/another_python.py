@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from releaser.core.source import KeptVersions, StartingLock
@@ -22,6 +21,7 @@ from releaser.resolution.resolve import TreeResolver, read_made_lock
 from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
+from releaser.system.frozen import Mutable, field, replace
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution
 
@@ -91,17 +91,12 @@ def keep_installed(work: Workspace, lock: LockFile) -> KeptVersions:
     return KeptVersions(lock=kept, findings=tuple(_describe(move, changes)))
 
 
-@dataclass(kw_only=True)
-class _Move:
+class _Move(Mutable):
     """The move of a site from one Python to another."""
 
     work: Workspace
     live: Release
     lock: LockFile
-    #: The versions that the lock installs on the previous Python, and that should stay.
-    kept: Versions = field(init=False)
-    #: The installed versions of packages for which the lock has other versions on this Python.
-    moved: Versions = field(init=False)
     #: The known reasons why packages cannot stay.
     why: dict[str, str] = field(default_factory=dict)
 
@@ -116,9 +111,11 @@ class _Move:
             and difference.name in running
             and self.lock.versions.get(difference.name) == difference.committed
         }
-        self.kept = {**kept, **noted}
+        #: The versions that the lock installs on the previous Python, and that should stay.
+        self.kept: Versions = {**kept, **noted}
         installed = self._installed(self.lock, self.before if self.leaves_python else self.python)
-        self.moved = {
+        #: The installed versions of packages for which the lock has other versions on this Python.
+        self.moved: Versions = {
             name: version
             for name, version in self.kept.items()
             if name in installed

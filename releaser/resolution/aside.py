@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, reason_of
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text, write_new_file
+from releaser.system.frozen import replace
 from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
@@ -12,7 +11,7 @@ from releaser.locks.limits import bound_held, exclude_newer, find_never_built, f
 from releaser.locks.rules import BY_FAILURES, Rules, Strictness, find_below
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field, replace
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 
@@ -150,8 +149,7 @@ class _Resolution(Frozen):
     strictness: Strictness = "pinned"
 
 
-@dataclass(kw_only=True)
-class _Search:
+class _Search(Mutable):
     """The attempts at one resolution; `free` has the versions of the first one, `uploads` grows with each attempt."""
 
     resolver: Resolver

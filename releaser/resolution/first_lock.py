@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -24,7 +23,7 @@ from releaser.site.conventions import NO_GROUP, lacks_group
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import range_of
 from releaser.system.files import read_text, write_new_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import Redactor, secrets_in_urls
 from releaser.tools.uv import NoSolution

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ReleaserError, ResolutionError, ToolError
@@ -22,7 +21,7 @@ from releaser.resolution.newest import describe_unanswered
 from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rolled_back_versions
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.project import read_pyproject
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from releaser.resolution.rules import all_holds, list_failed, rules_for, select_
 from releaser.resolution.together import lock_together
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, failed_builds
 from releaser.tools.uv_arguments import lock_arguments

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from releaser.locks.versions import Upgrade, normalize_name
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
+from releaser.system.frozen import replace
 from releaser.system.words import truncate
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from releaser.site.project import local_sources
 from releaser.site.values import S3
 from releaser.system.environment import all_settings_of_uv, how_to_add, without
 from releaser.system.files import clear_name, read_file, write_new_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.venv_environment import neutral
 from releaser.system.words import duration, first_few, plural
 

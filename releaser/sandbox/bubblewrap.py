@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,7 +36,7 @@ from releaser.sandbox.layers import (
 from releaser.sandbox.sockets import OF_DATABASES, READ_IN_RUN, list_covered, list_listening, list_reached
 from releaser.system.environment import find_own_program
 from releaser.system.files import only_files
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory

@@ -1,10 +1,10 @@
 """The settings of the sandbox."""
 
-from dataclasses import field
 from typing import Any, Literal
 
 from releaser.site.declaring import Part, intersect
 from releaser.site.values import FilePaths
+from releaser.system.frozen import field
 
 _STRICTER = ("off", "auto", "bwrap")
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
@@ -15,7 +14,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.leases import LeftBehind, ProcessesSection
 from releaser.releases.store import store_of
 from releaser.site.restart_settings import OutageSection
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import until_good
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
 from releaser.serving.health_settings import HealthSettings, guess_url
+from releaser.system.frozen import replace
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url, until_good
 

@@ -1,14 +1,13 @@
 """The settings for mail, and the addresses in them."""
 
 import unicodedata
-from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from releaser.site.declaring import Part, secret
 from releaser.site.values import Duration, FilePath, Limit, Line, Port, either, kind, non_empty, pattern, refuse
 from releaser.system.environment import own_path
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.later import Later
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import contextlib
 import grp
 import os
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Finding, PreflightError, how_to_set, refuse
@@ -17,7 +16,7 @@ from releaser.locks.versions import normalize_name
 from releaser.site.export_settings import ExportSettings
 from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.sections import Section
 from releaser.system.words import did_you_mean
 

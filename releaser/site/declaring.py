@@ -6,11 +6,10 @@ evaluation of annotations.
 
 import os
 from collections.abc import Callable
-from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 
 if TYPE_CHECKING:
     from releaser.site.loading import Loaded

@@ -7,11 +7,10 @@ a setting, that counts at once, so that it can correct an earlier commit; additi
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Any
 
 from releaser.site.settings import PREFIX, SPECS, Settings
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 
 #: The rules of the settings that a commit cannot change for its own build and tests.
 _RULES = {name: spec.in_force for name, spec in SPECS.items() if spec.in_force is not None}

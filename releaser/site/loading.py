@@ -6,7 +6,6 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from releaser.site.settings import (
 )
 from releaser.system.expression import expression
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.words import PASSWORD_NAME, SHORTEST, find_similar, first_few, secrets_in_variables
 
 _TABLE = "tool.releaser."

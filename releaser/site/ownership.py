@@ -6,13 +6,12 @@ import contextlib
 import os
 import stat
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, refuse_any
 from releaser.site.location import find_project
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.trusted_files import way_to
 
 if TYPE_CHECKING:

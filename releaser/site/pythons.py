@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from releaser.system.earlier_answers import PYTHON, UV_VERSION, ask_unless_known
 from releaser.system.environment import files_of_uv
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ import json
 import os
 import stat
 import time
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
 from releaser.site.location import LOOKED
 from releaser.system.file_lock import LockTimeoutError, open_locked
 from releaser.system.files import LARGEST_STATE, read_file, state_mode
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable
 from releaser.system.signals import end_orphans, is_alive
 from releaser.system.state_files import StateFile, remove_if_empty
 
@@ -46,8 +45,7 @@ class Holder(Frozen):
         return f"{self.pid}@{self.since}"
 
 
-@dataclass(kw_only=True)
-class RunLock:
+class RunLock(Mutable):
     """The lock that this run holds.
 
     `killed_since` is the start of the previous run, in seconds since 1970, if it was killed, or of the first of several
@@ -138,7 +136,7 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
     with contextlib.suppress(OSError):  # on a full disk, the lock has no note
         # A killed run of another user leaves a note that this user could not overwrite.
         (state_dir / HOLDER).unlink(missing_ok=True)
-        (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
+        (state_dir / HOLDER).write_text(json.dumps({**vars(run), **before}), encoding="utf-8")
         (state_dir / HOLDER).chmod(state_mode(state_dir))
 
 

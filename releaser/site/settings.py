@@ -1,7 +1,6 @@
 """All settings, with their purposes, defaults and types."""
 
 from collections.abc import Mapping
-from dataclasses import field, fields
 from typing import Annotated, Any, Literal, get_args
 
 from releaser.capabilities import gather
@@ -17,7 +16,7 @@ from releaser.site.values import (
     UrlOrNone,
 )
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, fields
 
 PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` for no service

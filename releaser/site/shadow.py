@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from releaser.site.project import SHADOW
 from releaser.site.staging_settings import StagingSettings
 from releaser.system.environment import find_program
 from releaser.system.files import clear_name, read_if_there
+from releaser.system.frozen import replace
 from releaser.system.state_files import StateFile
 from releaser.tools.code_files import SMALL, is_code, matches
 from releaser.tools.git import Git

@@ -7,7 +7,6 @@ import functools
 import itertools
 import os
 import shlex
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from releaser.site.supply import Supply
 from releaser.system import temporary
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field, replace
 from releaser.system.process import Runner
 from releaser.system.sections import Facts
 from releaser.system.words import (
@@ -57,8 +56,7 @@ class Pulled(Frozen):
     count: int
 
 
-@dataclass
-class Carried:
+class Carried(Mutable):
     """The untracked paths in a staging tree, relative to the top; more may follow later."""
 
     copied: list[str] = field(default_factory=list)

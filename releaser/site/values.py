@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
@@ -21,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from releaser.locks.versions import normalize_name
 from releaser.system.durations import seconds_of
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.words import find_similar
 
 T = TypeVar("T")

@@ -247,7 +247,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def write_state(path: Path, content: object) -> None:
-    """Replace a state file by the content of a dataclass or mapping. Raises OSError."""
+    """Replace a state file by a frozen object or a mapping. Raises OSError."""
     _known.pop(str(path), None)
     replace_file(path, encode_state(content), private=True)
 
@@ -261,12 +261,13 @@ def encode_state(content: object) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Convert values that JSON lacks: dataclasses to dicts, sets to sorted lists, times to ISO 8601 in UTC."""
-    from dataclasses import fields, is_dataclass
+    """Convert values that JSON lacks: objects to dicts, sets to sorted lists, times to ISO 8601 in UTC."""
     from datetime import UTC
 
-    if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+    from releaser.system.frozen import Frozen, fields  # slow to import, to start a program
+
+    if isinstance(value, Frozen):
+        return {one.name: getattr(value, one.name) for one in fields(type(value))}
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 
@@ -275,7 +276,7 @@ _known: dict[str, tuple[object, Any]] = {}
 
 
 def read_state(path: Path | str, kind: type[T]) -> T | None:
-    """Return the content of a state file as this type of dataclass; None if the file is missing.
+    """Return the content of a state file as this frozen class; None if the file is missing.
 
     The content is cached while the file stays the same. Raises UnreadableStateError for content that `write_state` of
     this version cannot have written, and OSError for a file that this user may not read.

@@ -9,7 +9,6 @@ import select
 import shlex
 import signal
 import time
-from dataclasses import dataclass, field
 from functools import partial, wraps
 from io import FileIO
 from pathlib import Path
@@ -19,7 +18,7 @@ from releaser.errors import SandboxError, ToolError, error_line
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import LARGEST, sync_file_system
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field
 from releaser.system.later import Later, LaterLogger
 from releaser.system.temporary import file_of, temporary_directory
 from releaser.system.venv_environment import neutral
@@ -138,8 +137,7 @@ class Process(Protocol):
         ...
 
 
-@dataclass(kw_only=True, eq=False)
-class Forked:
+class Forked(Mutable):
     """A process that another process has forked, which sends its status, 4 bytes, to `reply`.
 
     Its number stays its own until `reply` is closed.
@@ -194,8 +192,7 @@ def _repeat_without_start(run: Callable[P, R]) -> Callable[P, R]:
     return repeat
 
 
-@dataclass(kw_only=True)
-class Runner:
+class Runner(Mutable):
     """Starts programs with `environ` and `marks`, and cleans their output.
 
     By the variables `marks`, the next run finds processes that a killed run left. Programs of the site also get
@@ -214,8 +211,8 @@ class Runner:
     ended: list[str] = field(default_factory=list)
     #: Called at once with the output of programs; must not raise.
     watch: Callable[[bytes], None] = field(default=lambda _: None, repr=False)
-    _running: set[Process] = field(default_factory=set, init=False)
-    _is_stopped: bool = field(default=False, init=False)
+    _running: set[Process] = field(default_factory=set)
+    _is_stopped: bool = False
 
     @property
     def neutral(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from msgspec import convert
 
 from releaser.errors import ToolError, error_line
 from releaser.system.files import read_file
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.own_code import text_of
 from releaser.system.process import Finished, Runner, describe_status, write_out
 from releaser.system.venv_environment import inside

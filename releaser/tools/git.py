@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from releaser.system import common
 from releaser.system.environment import unseen_passwords
 from releaser.system.expression import expression
 from releaser.system.files import clear_name, read_file, read_if_there, read_text, replace_file, sync_directory
+from releaser.system.frozen import replace
 from releaser.system.later import Later
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from releaser.errors import ToolError
 from releaser.system.environment import add_git_settings, find_program, of_git, own_path, unseen_passwords
 from releaser.system.expression import expression
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field, replace
 from releaser.system.later import Later
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
 from releaser.tools.in_the_way import Move, find_in_the_way, parse_moves

@@ -7,14 +7,13 @@ import os
 import shutil
 import smtplib
 import ssl
-from dataclasses import field
 from email.policy import SMTP
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import MailError, ToolError
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, field
 from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
 

@@ -6,12 +6,11 @@ The API: https://google.github.io/osv.dev/post-v1-querybatch/. Each query has on
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from releaser.errors import ToolError
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import one_line, plural
 from releaser.tools.certificates import certificate_advice
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from releaser.errors import ToolError, how_to_set
 from releaser.system import common
 from releaser.system.environment import find_program, of_uv
 from releaser.system.expression import expression
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field
 from releaser.system.process import NO_SANDBOX, in_new_sandbox
 from releaser.system.temporary import temporary_directory
 from releaser.tools.certificates import certificate_advice
@@ -88,8 +87,7 @@ class Installed(Frozen):
     path: str
 
 
-@dataclass(kw_only=True)
-class Spent:
+class Spent(Mutable):
     """The time that the calls with one common limit have taken so far, in seconds."""
 
     seconds: float = 0.0

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError, os_reason
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, field
 from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
 
@@ -150,8 +149,7 @@ def ask_url(check: Check, *, timeout: float) -> str:
     return message_text
 
 
-@dataclass
-class _Answer:
+class _Answer(Mutable):
     """The part of an answer that was received; a status of 0 means none."""
 
     status: int = 0

@@ -129,7 +129,7 @@ def test_a_line_of_the_history_that_is_too_long_is_skipped_and_the_others_are_re
 
 def test_a_mail_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     sparse(tmp_path / "new" / "1.mail", LARGEST + 1)
-    assert not Outbox(tmp_path).list_queued()
+    assert not Outbox(path=tmp_path).list_queued()
 
 
 def test_a_site_with_files_that_are_too_large_says_so(owned: SampleSite, people: People) -> None:

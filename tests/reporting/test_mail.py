@@ -131,7 +131,7 @@ def decoded(words: str) -> str:
 
 def test_a_mail_goes_through_a_real_server_and_the_outbox(smtp_server: MailServer, tmp_path: Path) -> None:
     people = [Address(name=f"Jürgen, der {number}.", address=f"j{number}@example.org") for number in range(60)]
-    server, outbox = SmtpServer(host=smtp_server.host, port=smtp_server.port), Outbox(tmp_path)
+    server, outbox = SmtpServer(host=smtp_server.host, port=smtp_server.port), Outbox(path=tmp_path)
     message = compose(replace(QUIET, headline="Größe"), sender="Releaser <r@example.org>", recipients=people)
     outbox.put(message, queued=True)
     assert flush(outbox, server, unkept=QueuedMail.of(message)).sent == 2

@@ -66,7 +66,7 @@ def told(site: Site, report: RunReport = REPORT) -> RunReport:
 
 
 def waiting(site: Site) -> int:
-    return len(Outbox(site.project.outbox).list_queued())
+    return len(Outbox(path=site.project.outbox).list_queued())
 
 
 def give(patch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -151,7 +151,7 @@ def test_it_is_sent_although_the_outbox_cannot_keep_it(tmp_path: Path, server: S
 def test_a_notice_is_no_mail_about_the_run(tmp_path: Path, server: Server) -> None:
     site = a_site(tmp_path, webhook=server.url)
     notices.keep(site, REPORT)
-    outbox = Outbox(site.project.outbox)
+    outbox = Outbox(path=site.project.outbox)
     assert not outbox.has_reported(REPORT.run_id)
     (file,) = (outbox.path / "new").iterdir()
     assert server.url not in email.message_from_bytes(file.read_bytes()).as_string()

@@ -33,7 +33,7 @@ def ended(site: Site, report: RunReport, run: str = "1") -> RunReport:
 
 
 def subjects(site: Site) -> list[str]:
-    return [str(mail.message["Subject"]) for mail in Outbox(site.project.outbox).list_queued()]
+    return [str(mail.message["Subject"]) for mail in Outbox(path=site.project.outbox).list_queued()]
 
 
 def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_problem_of_several_nights_is_one_thread_and_told_as_solved_in_it(tmp_
     kept.rename(site.project.outbox)  # what nobody could be told is told by the next run, and once
     for run in ("4", "5"):
         assert ended(site, QUIET, run).exit_code == 0
-    first, again, solved = (mail.message for mail in Outbox(site.project.outbox).list_queued())
+    first, again, solved = (mail.message for mail in Outbox(path=site.project.outbox).list_queued())
     assert first["References"] is None
     assert [one["References"] for one in (again, solved)] == [first["Message-ID"]] * 2
     assert first["Subject"] == again["Subject"]
@@ -114,7 +114,7 @@ def test_a_list_that_fails_costs_neither_the_mail_nor_the_others(
 
     monkeypatch.setattr(notify, "gather", {"mail_lists": (fail, add)}.__getitem__)
     ended(site, UPDATED)
-    (mail,) = Outbox(site.project.outbox).list_queued()
+    (mail,) = Outbox(path=site.project.outbox).list_queued()
     text, html = (mail.message.get_body((kind,)) for kind in ("plain", "html"))
     assert text is not None
     assert html is not None

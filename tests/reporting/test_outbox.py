@@ -35,7 +35,7 @@ def a_mail(subject: str = "all clear", *, to: str = f"Ann Müller <{ANN}>, {BOB}
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Outbox:
-    return Outbox(tmp_path / "state" / "outbox")
+    return Outbox(path=tmp_path / "state" / "outbox")
 
 
 @pytest.fixture

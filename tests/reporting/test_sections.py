@@ -38,7 +38,7 @@ def test_the_json_of_a_run_always_has_the_keys_of_all_sections_and_no_two_have_t
     assert OutageSection.of(report) == OutageSection(outage_seconds=1.5)
     assert OutageSection.of(QUIET) == OutageSection()
     sections: tuple[type[Section], ...] = gather("reported")
-    names = [one.name for kind in (type(QUIET), *sections) for one in fields(kind)]  # type: ignore[arg-type]
+    names = [one.name for kind in (type(QUIET), *sections) for one in fields(kind)]
     assert len(names) == len({*names})
 
 

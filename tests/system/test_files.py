@@ -10,7 +10,6 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -35,6 +34,7 @@ from releaser.system.files import (
     sync_file_system,
     write_state,
 )
+from releaser.system.frozen import Frozen, field
 from tests.support.guards import require
 
 
@@ -128,13 +128,11 @@ def test_a_file_is_on_disk_before_its_name_leads_to_it(tmp_path: Path, monkeypat
     assert done == ["rename .link.new", f"sync {tmp_path.name}"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class Part(Frozen):
     number: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
+class State(Frozen):
     """A state file with one field of each kind that there is."""
 
     name: str

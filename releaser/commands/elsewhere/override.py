@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from releaser.commands.elsewhere.base import Elsewhere
+from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.commands.context import CommandContext
