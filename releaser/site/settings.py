@@ -1,5 +1,6 @@
 """All settings, with their purposes, defaults and types."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -39,7 +40,7 @@ def _accept_version(live: str | None, own: str | None, _: Any) -> str | None:
 class Spec(Frozen):
     """The type and default of one setting; `aliases` are further environment variables for it."""
 
-    kind: values.Kind[Any]
+    declared: Any
     default: Any
     aliases: tuple[str, ...] = ()
     secret: bool = False
@@ -47,6 +48,11 @@ class Spec(Frozen):
     in_force: Rule | None = None
     #: Another setting. Until the commit is live, its own value counts only if its value of that setting does.
     in_force_with: str = ""
+
+    @functools.cached_property
+    def kind(self) -> values.Kind[Any]:
+        """The kind of its values; most runs need that of few settings."""
+        return kind_of(self.declared)
 
 
 class Settings(Frozen):
@@ -146,7 +152,7 @@ class AllSettings(*PARTS, Settings):  # type: ignore[misc]
 
 _DECLARING: tuple[type[Any], ...] = (Settings, *PARTS)
 SPECS = {
-    part_field.name: Spec(kind=kind_of(part_field.type), default=part_field.default, **part_field.metadata)
+    part_field.name: Spec(declared=part_field.type, default=part_field.default, **part_field.metadata)
     for part in _DECLARING
     for part_field in fields(part)
 }
