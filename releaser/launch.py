@@ -159,10 +159,10 @@ def is_plain(root: str, *names: str) -> bool:
     is_named = b"releaser" in text and any(name.encode() in text for name in names)
     if not is_named and not any(escape in text for escape in (b"\\u", b"\\U", b"\\x")):  # TOML escapes of letters
         return True
-    import tomllib
+    import tomli
 
     try:
-        table = tomllib.loads(text.decode()).get("tool", {}).get("releaser", {})
+        table = tomli.loads(text.decode()).get("tool", {}).get("releaser", {})
         return not any(name in table for name in names)
     except (ValueError, AttributeError, TypeError, RecursionError):
         return False  # the whole command line reports the problem

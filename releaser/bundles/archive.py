@@ -289,11 +289,10 @@ def _with_sources(
     wheels_of: Callable[[Package], list[dict[str, Any]]],
 ) -> bytes:
     """Return a lock with other sources for some packages, wherever it names them, and with other wheels."""
-    import tomllib
-
+    import tomli
     import tomlkit
 
-    content = tomllib.loads(lock.decode())
+    content = tomli.loads(lock.decode())
     for package in content.get("package", ()):
         if (source := source_of(package)) is not None:
             package["source"] = source

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import string
-import tomllib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+import tomli
 
 from releaser.errors import ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -97,7 +98,7 @@ def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) 
     """
     project, lock = {}, LockFile.parse(b"version = 1")
     with contextlib.suppress(ValueError):  # uv reports the error
-        project = tomllib.loads((read_if_there(tree / "pyproject.toml") or b"").decode())
+        project = tomli.loads((read_if_there(tree / "pyproject.toml") or b"").decode())
     with contextlib.suppress(InvalidLockError):
         lock = LockFile.parse(read_if_there(tree / "uv.lock") or b"version = 1")
     sources = find_sources(project, lock)

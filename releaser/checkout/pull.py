@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from typing import TYPE_CHECKING
+
+import tomli
 
 from releaser.checkout.checks import (
     describe_divergence,
@@ -157,8 +158,8 @@ def _refuse_other_places(site: Site, commit: str) -> None:
     project, top = site.project, site.git.layout.top
     text = site.git.content(commit, os.path.relpath(project.pyproject, top))
     try:
-        fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
-    except tomllib.TOMLDecodeError:
+        fresh = Pyproject(path=project.pyproject, content=tomli.loads(text or ""))
+    except tomli.TOMLDecodeError:
         return  # preflight reports it once the commit is staged
     for key in ("state_dir", "venv"):
         old, new = (pyproject.table("tool", "releaser").get(key) for pyproject in (site.pyproject, fresh))

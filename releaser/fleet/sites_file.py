@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import tomli
 
 from releaser.errors import Finding, PreflightError, os_reason, refuse, refuse_any
 from releaser.site.addresses import Address, MailSettings, addresses
@@ -61,7 +62,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     real = os.path.realpath(file)
     try:
         refuse_any(find_other_writer(file))
-        table = tomllib.loads(read_text(Path(real)))
+        table = tomli.loads(read_text(Path(real)))
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         advice = "Correct that file, or name another one with --sites."

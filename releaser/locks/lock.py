@@ -122,12 +122,11 @@ class LockFile(Frozen):
     @functools.lru_cache(maxsize=4)  # one run parses the same few locks many times
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock. Raises InvalidLockError."""
-        import tomllib
-
+        import tomli
         from msgspec import ValidationError, convert  # both slow to import, for `releaser list`
 
         try:
-            content = tomllib.loads(data.decode("utf-8"))
+            content = tomli.loads(data.decode("utf-8"))
             packages = convert(content, _Lock).get("package", [])
         except (ValueError, RecursionError, ValidationError) as error:  # also for too long numbers, too deep nesting
             raise InvalidLockError(str(error)) from error

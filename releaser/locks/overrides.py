@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import tomli
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -138,7 +138,7 @@ def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
     import tomlkit  # slow to import, and needed only here
 
     names = {override.name for override in overrides}
-    content = tomllib.loads(text)
+    content = tomli.loads(text)
     uv = content.setdefault("tool", {}).setdefault("uv", {})
     uv["sources"] = {
         name: source for name, source in uv.get("sources", {}).items() if canonicalize_name(name) not in names

@@ -95,7 +95,7 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
 
 def _list_builds(site: Site, commit: str, lock: LockFile, tried: Collection[str]) -> list[OwnBuild]:
     """Return the builds of the project's own packages, which the installing host repeats."""
-    import tomllib
+    import tomli
 
     found = []
     for package in lock.packages:
@@ -107,7 +107,7 @@ def _list_builds(site: Site, commit: str, lock: LockFile, tried: Collection[str]
         path = os.path.normpath(os.path.join(home, "pyproject.toml"))
         data = site.git.data(commit, path)
         try:
-            system: dict[str, Any] = tomllib.loads((data or b"").decode()).get("build-system", {})
+            system: dict[str, Any] = tomli.loads((data or b"").decode()).get("build-system", {})
         except ValueError as error:
             refuse(
                 "wheel-unreadable", f"{path} cannot be read: {error}", "Correct pyproject.toml, and update the site."

@@ -7,9 +7,10 @@ import grp
 import json
 import shlex
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse, refuse_any
@@ -168,7 +169,7 @@ def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
 def _load(site: Site, texts: Mapping[Path, str], place: Path) -> Loaded:
     env_file, pyproject = texts
     place.write_text(texts[env_file], encoding="utf-8")
-    table = tomllib.loads(texts[pyproject]).get("tool", {}).get("releaser", {})
+    table = tomli.loads(texts[pyproject]).get("tool", {}).get("releaser", {})
     return load(table=table, pyproject=pyproject, env_file=place, environ=site.runner.environ)
 
 

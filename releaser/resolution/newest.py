@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
@@ -187,7 +188,7 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
     """Return uv's settings of the project: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
     path = site.project.root / "uv.toml"
     try:
-        return tomllib.loads(read_text(path))
+        return tomli.loads(read_text(path))
     except FileNotFoundError:
         return site.pyproject.table("tool", "uv")
     except (OSError, ValueError) as error:
@@ -316,9 +317,9 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     if parts and len(begun) == len(parts):
         same = {line[1]: line[2] for line in begun if line[1] not in newer}
         available = {name: AvailableVersions(newest=one, fitting=one, times={}) for name, one in same.items()}
-        packages = [tomllib.loads(line.string) for line in begun if line[1] in newer]
+        packages = [tomli.loads(line.string) for line in begun if line[1] in newer]
     else:
-        packages = tomllib.loads(text).get("packages", [])
+        packages = tomli.loads(text).get("packages", [])
     entries: dict[str, list[Mapping[str, Any]]] = {}
     for entry in packages:
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and isinstance(entry.get("version"), str):

@@ -97,9 +97,9 @@ def _names_in(lock: Path) -> frozenset[str]:
 
 
 def _tables(texts: Sequence[bytes]) -> list[Mapping[str, Any]]:
-    import tomllib
+    import tomli
 
-    pyproject, own = (tomllib.loads(text.decode()) for text in texts)
+    pyproject, own = (tomli.loads(text.decode()) for text in texts)
     return [pyproject.get("tool", {}).get("uv", {}), own]
 
 

@@ -31,11 +31,11 @@ class PackageSetting(Frozen):
 def read_tables(value: Any) -> tuple[tuple[str, PackageSetting], ...]:
     """A table for each package, with `window`, `publish` or both; in a variable, an inline table of TOML."""
     if isinstance(value, str):
-        import tomllib  # slow to import
+        import tomli  # slow to import
 
         try:
-            value = tomllib.loads(f"packages = {value.strip() or '{}'}")["packages"]
-        except tomllib.TOMLDecodeError:
+            value = tomli.loads(f"packages = {value.strip() or '{}'}")["packages"]
+        except tomli.TOMLDecodeError:
             refuse(_SHAPE)
     if not isinstance(value, dict):
         refuse(_SHAPE)

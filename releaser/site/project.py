@@ -71,10 +71,10 @@ _RESOLUTION_KEYS = (
 
 def read_pyproject(path: Path) -> Pyproject:
     """Parse pyproject.toml. Raises PreflightError."""
-    import tomllib
+    import tomli
 
     try:
-        content = tomllib.loads(read_text(path))
+        content = tomli.loads(read_text(path))
     except FileNotFoundError:
         refuse(
             "pyproject-missing",

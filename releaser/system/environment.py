@@ -19,10 +19,11 @@ from releaser.system.words import secrets_in_urls
 if TYPE_CHECKING:
     import base64
     import shutil
-    import tomllib
     from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    import tomli
 else:
-    base64, shutil, tomllib = map(Later, ("base64", "shutil", "tomllib"))
+    base64, shutil, tomli = map(Later, ("base64", "shutil", "tomli"))
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
 _WITH_PASSWORD = expression(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
@@ -205,7 +206,7 @@ def nearest_settings_of_uv(tree: Path) -> tuple[Path, Mapping[str, Any]]:
 def _read_settings(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
     for file in filter(os.path.exists, files):  # most do not exist
         with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: `tool` is no table
-            content = tomllib.loads(read_text(file))
+            content = tomli.loads(read_text(file))
             found = content if file.name == "uv.toml" else content.get("tool", {}).get("uv")
             if isinstance(found, dict):
                 yield found

@@ -15,7 +15,7 @@ _PACKAGES = (
     "serving", "site", "sources", "system", "tools"
 )  # fmt: skip
 # Modules of other projects that are imported only when needed.
-_OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")
+_OTHERS = ("dotenv.parser", "packaging.requirements", "packaging.tags", "tomlkit")
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",

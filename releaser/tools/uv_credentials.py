@@ -11,10 +11,11 @@ import json
 import netrc
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
+
+import tomli
 
 from releaser.errors import ToolError
 from releaser.system.environment import all_settings_of_uv, without
@@ -107,7 +108,7 @@ def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
         env.get("XDG_DATA_HOME") or os.path.join(home, ".local/share"), "uv/credentials"
     )
     with contextlib.suppress(ValueError, AttributeError, KeyError, TypeError):
-        content = tomllib.loads((read_if_there(Path(store, "credentials.toml")) or b"").decode())
+        content = tomli.loads((read_if_there(Path(store, "credentials.toml")) or b"").decode())
         entries: list[dict[str, Any]] = content.get("credential", [])
         for entry in entries:
             if entry.get("password"):

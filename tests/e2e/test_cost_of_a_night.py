@@ -8,8 +8,8 @@ from tests.support.sites import SiteFactory
 
 #: Prints what an update imported, the expressions that its modules compiled, and how often it parsed a lock.
 COUNTING = """\
-import atexit, json, re, sys, tomllib
-compiled, locks, compile_it, loads = [], [], re.compile, tomllib.loads
+import atexit, json, re, sys, tomli
+compiled, locks, compile_it, loads = [], [], re.compile, tomli.loads
 
 def compiling(text, flags=0):
     caller = sys._getframe(1)
@@ -21,7 +21,7 @@ def loading(text, **options):
     locks.extend(["a lock"] if "[[package]]" in text else [])
     return loads(text, **options)
 
-re.compile, tomllib.loads = compiling, loading
+re.compile, tomli.loads = compiling, loading
 atexit.register(lambda: print(json.dumps([[*sys.modules], compiled, len(locks)]), file=sys.stderr))
 from releaser.__main__ import main
 main()
