@@ -273,6 +273,8 @@ def plain(value: Any) -> Any:
 
 #: The state files that were read, by path: the type, identity and times of each, and its content.
 _known: dict[str, tuple[object, Any]] = {}
+#: The last content of each type that was read.
+_last: dict[type, Any] = {}
 
 
 def read_state(path: Path | str, kind: type[T]) -> T | None:
@@ -288,9 +290,21 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
     looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # no program can set the change time
     known = _known.get(str(path), ((), None))
     if known[0] != looks:
-        known = _known[str(path)] = looks, decode_state(path, kind)
+        known = _known[str(path)] = looks, _share(decode_state(path, kind))
     found: T | None = known[1]
     return found
+
+
+def _share(content: T) -> T:
+    """Replace values by equal ones of the last content of this type: releases differ in few, and there may be many."""
+    values, last = getattr(content, "__dict__", {}), getattr(_last.get(type(content)), "__dict__", {})
+    for name in values.keys() & last.keys():
+        if values[name] == last[name] and type(values[name]) is type(last[name]):
+            values[name] = last[name]
+    if values:
+        object.__setattr__(content, "__dict__", dict(values))  # half as large as the one that grew
+        _last[type(content)] = content
+    return content
 
 
 def decode_state(path: Path | str, kind: type[T]) -> T | None:

@@ -34,7 +34,7 @@ from releaser.system.files import (
     sync_file_system,
     write_state,
 )
-from releaser.system.frozen import Frozen, field
+from releaser.system.frozen import Frozen, field, replace
 from tests.support.guards import require
 
 
@@ -165,6 +165,18 @@ def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     content = json.loads(text)
     assert (content["version"], content["name"], content["names"]) == (2, "größer", ["a", "b"])
     assert content["at"] == "2026-11-20T06:12:00+00:00"
+
+
+def test_equal_values_of_two_state_files_are_in_memory_once(tmp_path: Path) -> None:
+    """Of a thousand releases, most values are those of the release before."""
+    paths = [tmp_path / "first.json", tmp_path / "second.json"]
+    write_state(paths[0], FULL)
+    write_state(paths[1], replace(FULL, name="other", names=frozenset({"c"})))
+    first, second = (read_state(path, State) for path in paths)
+    assert first is not None
+    assert second is not None
+    assert (first, second) == (FULL, replace(FULL, name="other", names=frozenset({"c"})))
+    assert {name for name, value in vars(first).items() if vars(second)[name] is not value} == {"name", "names"}
 
 
 def test_state_is_read_from_disk_once_until_somebody_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
