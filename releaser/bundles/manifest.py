@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict
@@ -14,9 +13,13 @@ from releaser.errors import refuse
 from releaser.locks.lock import Change
 from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterator
+else:
+    hashlib = Later("hashlib")
 
 FORMAT = 1
 MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "__main__.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 from contextlib import contextmanager
@@ -13,10 +12,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from releaser.errors import ResolutionError, UsageError, os_reason, refuse
 from releaser.system.files import only_files, replace_file
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.temporary import write_atomically
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Callable, Iterator, Mapping
+else:
+    hashlib = Later("hashlib")
 
 _CHUNK = 1 << 20
 _MODE = 0o644  # all users may read published files

@@ -5,7 +5,6 @@ Files that a person put there or edited are never overwritten.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_export_group, find_excluded_groups
 from releaser.site.export_settings import ExportSettings
+from releaser.system.digests import hex_digest
 from releaser.system.files import (
     clear_name,
     hash_of_file,
@@ -170,7 +170,7 @@ def export_lock(site: Site, step: Step) -> None:
     text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     before = read_if_there(path)
     if not site.project.has_git:  # git shows edits by people; without git, releaser records its own exports
-        now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
+        now, new = (hex_digest(data) if data is not None else "" for data in (before, text))
         if now not in ("", new, *read_notes(site.state_dir).exported):
             message = f"{path} was not exported by releaser, or was edited since; it was not overwritten"
             raise FollowUpError(message, f"Run `mv {path} {path}.before`, or remove `requirements_export`.")

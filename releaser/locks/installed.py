@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from releaser.locks.lock import LockFile, Package, is_local, version_shown
 from releaser.locks.versions import files_of
+from releaser.system.digests import hex_digest
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -98,7 +98,7 @@ def installed_key(
     root = lock.root
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
     entries = {entry for entry, *_ in _describe(lock, found, python)}
-    return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+    return hex_digest("\n".join(sorted(entries)).encode())
 
 
 def _describe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import time
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ from releaser.site.windows import (
     next_opening,
     open_since,
 )
+from releaser.system.digests import hex_digest
 from releaser.system.file_lock import LockTimeoutError, locked
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import show_time
@@ -174,8 +174,8 @@ def jitter_of(site: Site) -> timedelta:
     longest = min(
         [DueSettings.of(site).jitter, *(window.lasts.total_seconds() for window in DueSettings.of(site).window)]
     )
-    digest = hashlib.sha256(f"{this_host()}\0{site.project.root}".encode(errors="surrogateescape")).digest()
-    return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
+    digest = hex_digest(f"{this_host()}\0{site.project.root}".encode(errors="surrogateescape"))
+    return timedelta(seconds=longest * int(digest[:8], 16) / 2**32)
 
 
 def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:

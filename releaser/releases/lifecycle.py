@@ -6,6 +6,7 @@ import contextlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from releaser.system.digests import hex_digest
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import timestamp
@@ -88,13 +89,10 @@ class Lifecycle(Frozen):
 
 def digest_of(configuration: Mapping[str, bytes | None], release: str) -> str:
     """Return a digest of the files that a release was tested with, not comparable with that of another release."""
-    import hashlib  # slow to import, for `releaser list`
-
-    digest = hashlib.sha256(release.encode())
+    text = release
     for name, data in sorted(configuration.items()):
-        content = hashlib.sha256(data).hexdigest() if data is not None else ""
-        digest.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+        text += f"{name}\0{hex_digest(data) if data is not None else ''}\n"
+    return hex_digest(text.encode(errors="surrogateescape"))
 
 
 def read_lifecycle(directory: str) -> Lifecycle | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import HoldsSection, read_blocks
 from releaser.releases.journal import MailSection, Thread, note, read_notes
 from releaser.site.windows import DueSection
+from releaser.system.digests import hex_digest
 from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def digest_of(report: RunReport) -> str:
 
 
 def _digest(*facts: str) -> str:
-    return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hex_digest("\0".join(facts).encode("utf-8", "surrogatepass"))[:16]
 
 
 def root_of(report: RunReport) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,16 +20,20 @@ from releaser.site.django_settings import StaticSettings
 from releaser.site.staging_settings import StagingSettings
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.state_files import StateFile
 from releaser.tools.django import digest_of_made, is_django, outdate_since
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterable
 
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.site.site import Site
     from releaser.tools.django import StaticFiles
+else:
+    hashlib = Later("hashlib")
 
 # The name of two files: in a release, about its static files; in the state directory, about those in place.
 COLLECTED = "static.json"

@@ -1,4 +1,4 @@
-"""SHA-256 of small data, for quick answers: `hashlib` loads OpenSSL, which takes longer than the digest."""
+"""Digests of small data, for quick answers: `hashlib` loads OpenSSL, which takes longer than the digest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ except ImportError:
         from hashlib import sha256
 
 
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+    from hashlib import sha1
+
 _LARGE = 1 << 19  # bytes, from which OpenSSL is faster even with the time to load it
 
 
@@ -23,3 +28,8 @@ def hex_digest(data: bytes) -> str:
 
         return hashlib.sha256(data).hexdigest()
     return str(sha256(data).hexdigest())
+
+
+def blob_id(data: bytes) -> str:
+    """Return the id that git gives to a file with this content, in a repository with SHA-1."""
+    return str(sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,13 +13,17 @@ from msgspec import convert
 from releaser.errors import ToolError, error_line
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen, replace
+from releaser.system.later import Later
 from releaser.system.own_code import text_of
 from releaser.system.process import Finished, Runner, describe_status, write_out
 from releaser.system.venv_environment import inside
 from releaser.tools.django_probe import MARK
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Collection, Mapping
+else:
+    hashlib = Later("hashlib")
 
 _PROBE = Path(__file__).with_name("django_probe.py")  # it defines the questions
 _LONGEST_REASON = 300

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.digests import blob_id
 from releaser.system.environment import add_git_settings, find_program, of_git, own_path, unseen_passwords
 from releaser.system.expression import expression
 from releaser.system.files import read_text
@@ -366,8 +367,7 @@ class GitReader(Frozen):
 
         If it equals `likely`, git need not be asked for it.
         """
-        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()
-        if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == named:
+        if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == blob_id(likely):
             return likely
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import sys
@@ -14,16 +13,20 @@ from releaser.errors import Finding, MailError, ToolError
 from releaser.reporting.notice_settings import ServiceSettings
 from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.system.own_code import text_of
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterator, Sequence
     from email.message import EmailMessage
 
     from releaser.report import RunReport
     from releaser.site.site import Site
     from releaser.system.process import Runner
+else:
+    hashlib = Later("hashlib")
 
 _LONGEST = 3000  # characters of a notice
 _LIBRARY = "apprise"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
@@ -12,14 +11,18 @@ from releaser.errors import Finding, MailError, ToolError
 from releaser.releases.journal import report_json
 from releaser.reporting.notice_settings import WebhookSettings
 from releaser.system.frozen import Frozen
+from releaser.system.later import Later
 from releaser.tools.web import post
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterator, Mapping, Sequence
     from email.message import EmailMessage
 
     from releaser.report import RunReport
     from releaser.site.site import Site
+else:
+    hashlib = Later("hashlib")
 
 SIGNATURE = "X-Releaser-Signature"
 
