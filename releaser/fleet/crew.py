@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import ToolError
+from releaser.fleet import learned
 from releaser.fleet.sites_file import ListedSite
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, is_unknown, name_of
@@ -45,7 +46,6 @@ end_quickly(main)
 """
 _BEGINS = 60.0  # seconds in which a forked process must have begun
 _ENDED = 4  # bytes of a process id, and of a status
-_IMPORTS = "imports"  # the name of the list of modules that the runs have imported
 
 
 class CrewGoneError(ToolError):
@@ -188,32 +188,11 @@ def end_quickly(main: Callable[[], object]) -> None:
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise
-        _note_imports()
+        learned.note()
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code or 0)
-
-
-def _note_imports() -> None:
-    """Make the crew import the modules of this run before it forks for the next one."""
-    with common.asking(_IMPORTS) as answer:
-        if answer is not None:
-            known = set[str](json.loads(answer.known or b"[]"))
-            if not known.issuperset(sys.modules):
-                answer.keep(json.dumps(sorted(known.union(sys.modules))).encode())
-
-
-def _import_noted() -> None:
-    """Import the modules of earlier runs, unless releaser was replaced meanwhile: its new code would not fit."""
-    with common.asking(_IMPORTS) as answer:
-        names = set[str](json.loads((answer and answer.known) or b"[]")).difference(sys.modules)
-    if names and not is_replaced():
-        for name in sorted(names):
-            with contextlib.suppress(Exception):  # such as of half an upgrade, which must not end the runs
-                import_module(name)
-        gc.collect()
-        gc.freeze()  # each run shares these objects, and neither looks through nor copies them
 
 
 def _serve(server: socket.socket) -> bool:
@@ -263,7 +242,7 @@ def _fork(files: Sequence[int]) -> int | None:
     An error would end this process, and so the runs of all other sites of the owner.
     """
     with contextlib.suppress(OSError):
-        _import_noted()
+        learned.get_ready()
         if not is_replaced():
             return os.fork()
     for file in files:

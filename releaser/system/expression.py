@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any, AnyStr, cast
 
+#: The text and the flags of those that were used.
+used = set[tuple[str | bytes, int]]()
+
 
 class _Pattern:
     """Stands for a compiled expression: each of its methods is looked up once."""
 
     def __init__(self, text: Any, flags: int) -> None:
-        self._made_of = text, flags
+        self._made_of = text, int(flags)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(re.compile(*self._made_of), name)
+        used.add(self._made_of)
         setattr(self, name, found)
         return found
 

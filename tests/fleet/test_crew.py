@@ -27,6 +27,7 @@ from releaser.fleet.crew import become_run, end_quickly
 become_run()
 def main():
     act, *words = sys.argv[1:]
+    before = {*sys.modules}
     if act == "show":
         print(json.dumps({
             "words": words, "cwd": os.getcwd(), "leads": os.getsid(0) == os.getpgid(0) == os.getpid(),
@@ -38,6 +39,18 @@ def main():
             "handlers": [str(signal.getsignal(one)) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
         }))
         print("a note", file=sys.stderr)
+    elif act == "use":
+        from releaser.answers import Status
+        from releaser.fleet.learned import Learned
+        from releaser.system.expression import expression
+        import msgspec, re
+        known = Learned.here()
+        print(json.dumps([
+            "releaser.answers" in before, *(("releaser.answers", "Status") in part for part in known[1:3]),
+            ("only here", 0) in {(text, flags) for _, text, flags in re._cache},
+        ]))
+        expression("only here").search("")
+        msgspec.json.Decoder(Status)
     elif act == "exit":
         sys.exit(int(words[0]))
     elif act == "signal":
@@ -188,3 +201,7 @@ def test_without_its_crew_a_site_gets_a_program(tmp_path: Path, monkeypatch: pyt
     sites = make_sites(tmp_path, 2)
     found = ManySites(sites, jobs=1, environ=VARIABLES).ask(["status"], as_json=True)
     assert [(one.answer, one.exit_code) for one in found] == [([1], 0)] * 2
+
+
+def test_next_run_has_ready_what_this_one_used(running: tuple[Runner, Crews, Path]) -> None:
+    assert [json.loads(run(running, "use").stdout) for _ in range(2)] == [[False] * 4, [True] * 4]

@@ -1,0 +1,96 @@
+"""The modules, classes and expressions that runs have used: a crew gets these ready before it forks again."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import re
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from releaser.system import common
+from releaser.system.expression import used
+from releaser.system.frozen import Frozen
+from releaser.system.own_code import is_replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUESTION = "learned"
+
+
+class Learned(NamedTuple):
+    """What this process has imported, built and compiled."""
+
+    modules: frozenset[str] = frozenset()
+    #: Module and name of each class whose fields are built.
+    classes: frozenset[tuple[str, str]] = frozenset()
+    #: Those of these as which JSON was read.
+    read: frozenset[tuple[str, str]] = frozenset()
+    #: Text or bytes, and flags.
+    expressions: frozenset[tuple[Any, int]] = frozenset()
+
+    @classmethod
+    def here(cls) -> Learned:
+        """Return what this process has ready."""
+        built = {
+            (kind.__module__, kind.__qualname__): vars(kind)
+            for kind in _below(Frozen)
+            if isinstance(vars(kind).get("__dataclass_fields__"), dict)
+        }
+        return cls(
+            modules=frozenset(sys.modules),
+            classes=frozenset(built),
+            read=frozenset(name for name, attributes in built.items() if "__msgspec_cache__" in attributes),
+            expressions=frozenset(used),
+        )
+
+    def get_ready(self) -> None:
+        """Import, build and compile what is named; errors are left to the runs that need it."""
+        for name in sorted(self.modules.difference(sys.modules)):
+            with contextlib.suppress(Exception):  # such as of half an upgrade, which must not end the runs
+                import_module(name)
+        for module, name in self.classes:
+            kind = getattr(sys.modules.get(module), name, None)
+            with contextlib.suppress(Exception):
+                _ = kind and kind.__dataclass_fields__
+                if (module, name) in self.read:
+                    msgspec.json.Decoder(kind)
+        for text, flags in self.expressions:
+            re.compile(text, flags)
+
+
+_ready = Learned()
+
+
+def _below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+def _known(answer: common.Answer | None) -> Learned:
+    return msgspec.msgpack.decode(answer.known, type=Learned) if answer is not None and answer.known else Learned()
+
+
+def note() -> None:
+    """Let the crew get ready what this run has used, before it forks for the next one."""
+    with common.asking(_QUESTION) as answer:
+        known, own = _known(answer), Learned.here()
+        if answer is not None and not all(map(frozenset.issuperset, known, own)):
+            answer.keep(msgspec.msgpack.encode(tuple(map(frozenset.union, known, own))))
+
+
+def get_ready() -> None:
+    """Get ready what earlier runs have used, unless releaser was replaced meanwhile: its new code would not fit."""
+    global _ready
+    with common.asking(_QUESTION) as answer:
+        known = _known(answer)
+    if known != _ready and not is_replaced():
+        known.get_ready()
+        gc.collect()
+        gc.freeze()  # each run shares these objects, and neither looks through nor copies them
+        _ready = known
