@@ -23,7 +23,7 @@ _QUESTION = "learned"
 
 
 class Learned(NamedTuple):
-    """What this process has imported, built and compiled."""
+    """Names of modules, classes and expressions that are ready."""
 
     modules: frozenset[str] = frozenset()
     #: Module and name of each class whose fields are built.
@@ -35,7 +35,7 @@ class Learned(NamedTuple):
 
     @classmethod
     def here(cls) -> Learned:
-        """Return what this process has ready."""
+        """Return those of this process."""
         built = {
             (kind.__module__, kind.__qualname__): vars(kind)
             for kind in _below(Frozen)
@@ -49,7 +49,7 @@ class Learned(NamedTuple):
         )
 
     def get_ready(self) -> None:
-        """Import, build and compile what is named; errors are left to the runs that need it."""
+        """Import, build and compile all; a run meets the errors again."""
         for name in sorted(self.modules.difference(sys.modules)):
             with contextlib.suppress(Exception):  # such as of half an upgrade, which must not end the runs
                 import_module(name)
@@ -77,7 +77,7 @@ def _known(answer: common.Answer | None) -> Learned:
 
 
 def note() -> None:
-    """Let the crew get ready what this run has used, before it forks for the next one."""
+    """Let the crew get all that this run has used ready before it forks again."""
     with common.asking(_QUESTION) as answer:
         known, own = _known(answer), Learned.here()
         if answer is not None and not all(map(frozenset.issuperset, known, own)):
@@ -85,7 +85,7 @@ def note() -> None:
 
 
 def get_ready() -> None:
-    """Get ready what earlier runs have used, unless releaser was replaced meanwhile: its new code would not fit."""
+    """Get all that earlier runs have used ready, unless releaser was replaced meanwhile: its new code would not fit."""
     global _ready
     with common.asking(_QUESTION) as answer:
         known = _known(answer)
