@@ -13,7 +13,7 @@ import msgspec
 
 from releaser.system import common
 from releaser.system.expression import used
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, Mutable, fields
 from releaser.system.own_code import is_replaced
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ class Learned(NamedTuple):
         """Return those of this process."""
         built = {
             (kind.__module__, kind.__qualname__): vars(kind)
-            for kind in _below(Frozen)
-            if isinstance(vars(kind).get("__dataclass_fields__"), dict)
+            for base in (Frozen, Mutable)
+            for kind in _below(base)
+            if any(isinstance(vars(kind).get(name), dict) for name in ("_fields", "__dataclass_fields__"))
         }
         return cls(
             modules=frozenset(sys.modules),
@@ -56,7 +57,7 @@ class Learned(NamedTuple):
         for module, name in self.classes:
             kind = getattr(sys.modules.get(module), name, None)
             with contextlib.suppress(Exception):
-                _ = kind and kind.__dataclass_fields__
+                _ = kind and fields(kind)
                 if (module, name) in self.read:
                     msgspec.json.Decoder(kind)
         for text, flags in self.expressions:
@@ -66,7 +67,8 @@ class Learned(NamedTuple):
 _ready = Learned()
 
 
-def _below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
+def _below(kind: type) -> Iterator[type]:
+    one: type
     for one in kind.__subclasses__():
         yield one
         yield from _below(one)
