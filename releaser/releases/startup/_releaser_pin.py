@@ -97,12 +97,19 @@ class _Pin:
         return times
 
     def tidy(self) -> None:
-        """Replace the symlink in `sys.path`, without duplicates, and drop the cached importers of replaced entries."""
+        """Replace the symlink in `sys.path`, without duplicates, and in the finders of replaced entries.
+
+        A finder has listed its directory, which may have hundreds of entries: a new one would list it once more.
+        """
         entries = [self.resolved(entry) if isinstance(entry, str) else entry for entry in sys.path]
         entries = list(dict.fromkeys(entries))  # `site` adds the site-packages of a venv twice, by `sys.prefix`
         if entries != sys.path:
             for entry in set(sys.path) - set(entries):
-                sys.path_importer_cache.pop(entry, None)
+                finder: Any = sys.path_importer_cache.pop(entry, None)
+                real = self.resolved(entry)
+                if type(finder).__module__ == "_frozen_importlib_external" and finder.path == entry:
+                    finder.path = real
+                    sys.path_importer_cache.setdefault(real, finder)
             sys.path[:] = entries
 
     def hold(self) -> None:
