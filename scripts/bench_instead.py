@@ -2,7 +2,8 @@
 
 Takes a directory to work in, and names of ways (default: all). Each way gets newer packages, then one that cannot be
 imported, and is killed while it changes packages, together with the site. Prints a table for
-docs/guides/compared.md; asks the usual package index, and Debian's. unattended-upgrades needs root.
+docs/guides/compared.md; asks the usual package index, and Debian's. unattended-upgrades needs root, and Renovate the
+program `renovate` on PATH.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo_web_server import toml
 from instead_debian import Debian
+from instead_renovate import BRANCH, Renovate
 from stage import OLD_VERSIONS, PRICETAG, DemoError, Stage, publish, say, set_up
-from web_server import OLD_GUNICORN, Gunicorn
+from web_server import OLD_GUNICORN, Gunicorn, started, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,16 +44,21 @@ IN_PLACE = (
     f".venv/bin/python manage.py test || {{ git checkout --quiet uv.lock; {SYNC}; {RESTART}; }}"
 )
 PIP_REVIEW = f".venv/bin/pip-review --auto --local && {RESTART}"
-# In a separate clone: the merge of Renovate's request after a green pipeline. Renovate itself does not run.
+# In a separate clone, a pipeline: it merges a new lock whose tests are green.
+PIPELINE = f"{SYNC} && .venv/bin/python manage.py test"
 MERGE = (
-    f'cd "$SERVER/pipeline/teashop" && uv lock --quiet --upgrade && {SYNC} && .venv/bin/python manage.py test && '
+    f'cd "$SERVER/pipeline/teashop" && uv lock --quiet --upgrade && {PIPELINE} && '
     "git commit --quiet --all --message Update && git push --quiet"
+)
+RENOVATE = (
+    'cd "$SERVER/pipeline/teashop" && "$SERVER/renovate/open-request" && git fetch --quiet && '
+    f"git checkout --quiet --detach origin/{BRANCH} && {PIPELINE} && git push --quiet origin HEAD:main :{BRANCH}"
 )
 SCRIPT = f"git pull --quiet && {SYNC} && {RESTART}"
 WAYS = {
     "updater in place": IN_PLACE,
     "pip-review": PIP_REVIEW,
-    "Renovate and a script": f"({MERGE}) && {SCRIPT}",
+    "Renovate and a script": f"({RENOVATE}) && {SCRIPT}",
     "Capistrano": f'({MERGE}) && cd "$SERVER/deploy" && cap production deploy',
     "unattended-upgrades": "../debian/upgrade",
     "releaser": "releaser update",
@@ -86,12 +93,27 @@ end
 """
 
 
+@dataclass(frozen=True)
+class Supervised(Gunicorn):
+    """gunicorn that is started again a second after it has ended, as systemd's `Restart=always` does."""
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the site during the block."""
+        gunicorn = ".venv/bin/python -m gunicorn --config gunicorn.conf.py teashop.wsgi"
+        words = ["sh", "-c", f"while :; do {gunicorn}; sleep 1; done"]
+        with started(words, self.stage, self.stage.server / "gunicorn.log"):
+            wait_for(self.address)
+            yield
+
+
 @dataclass(kw_only=True)
 class Visits:
-    """The requests of one visitor, how many failed, and when the first and the last one failed."""
+    """The requests of one visitor, how many failed, for how many seconds, and what the last one got."""
 
     requests: int = 0
     failed: int = 0
+    down: float = 0.0
     django: str = ""
 
 
@@ -99,6 +121,7 @@ def visit(server: Gunicorn, seen: Visits, closed: threading.Event) -> None:
     """Ask for the page of the shop until it is closed; each answer has the version of Django."""
     while not closed.is_set():
         seen.requests += 1
+        began = time.monotonic()
         connection = server.address.connection()
         try:
             connection.request("GET", "/")
@@ -112,6 +135,8 @@ def visit(server: Gunicorn, seen: Visits, closed: threading.Event) -> None:
         finally:
             connection.close()
         time.sleep(0.01)
+        if not seen.django:
+            seen.down += time.monotonic() - began
 
 
 @contextlib.contextmanager
@@ -153,6 +178,8 @@ def open_site(place: Path, name: str) -> tuple[Stage, Gunicorn]:
         prepare_capistrano(place, stage)
     if name == "unattended-upgrades":
         Debian(stage=stage, place=stage.server / "debian").prepare(RESTART)
+    if name == "Renovate and a script":
+        Renovate(stage=stage, place=stage.server / "renovate").prepare()
     return stage, server
 
 
@@ -210,6 +237,8 @@ def wait_until(is_so: object, *, seconds: float = SECONDS) -> bool:
 def update(place: Path, name: str) -> tuple[str, str]:
     """Return what newer packages and then a broken one do: seconds until live, and failed requests of all."""
     stage, server = open_site(place, name)
+    if name != "releaser":  # whose own successor of gunicorn a supervisor would start twice; it needs none here
+        server = Supervised(stage, server.address)
     with server.running(), visited(server) as seen:
         wait_until(lambda: seen.django)
         before = seen.django
@@ -220,12 +249,15 @@ def update(place: Path, name: str) -> tuple[str, str]:
         took = time.monotonic() - began
         process.wait(LONGEST)
         live = f"{took:.1f} s, {seen.failed - failed} of {seen.requests - asked} failed" if is_live else "never"
-        failed, asked = seen.failed, seen.requests
+        failed, asked, down = seen.failed, seen.requests, seen.down
         offer(stage, name, "3.0")
         begin(stage, name).wait(LONGEST)
         time.sleep(3)  # as the new workers of gunicorn start and end meanwhile
+        asked_by_now = seen.requests
+        wait_until(lambda: seen.requests > asked_by_now + 1)  # one that began after the restart was answered
+        wait_until(lambda: seen.django, seconds=10)
         well = "up" if seen.django else "DOWN"
-        broken = f"{seen.failed - failed} of {seen.requests - asked} failed; then {well}"
+        broken = f"{seen.failed - failed} of {seen.requests - asked} failed, in {seen.down - down:.1f} s; then {well}"
     return live, broken
 
 
@@ -289,6 +321,9 @@ def main(words: list[str]) -> None:
     rows = ["| | newer packages: time to live, requests | a package that cannot be imported | killed half-way |"]
     rows.append("|---|---|---|---|")
     for number, name in enumerate(words[1:] or WAYS):
+        if name == "Renovate and a script" and Renovate.missing():
+            say(f"{name}: not run, {Renovate.missing()}")
+            continue
         live, broken = update(place / f"{number}-update", name)
         rows.append(f"| {name} | {live} | {broken} | {cut(place / f'{number}-cut', name)} |")
         say(rows[-1])
