@@ -1,33 +1,29 @@
-"""Loads the code of releaser that a run may need later, before anything changes: an upgrade may replace the files."""
+"""Keeps the code of releaser that a run may need later, before anything changes: an upgrade may replace the files."""
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
+from typing import TYPE_CHECKING
 
 import releaser
 from releaser.errors import refuse
-from releaser.system.files import read_file
+from releaser.system.files import read_file, read_if_there
 
-# Those of a capability that are not in these packages are imported by modules that are.
-_PACKAGES = (
-    "actions", "candidate", "checkout", "core", "gates", "locks", "releases", "reporting", "resolution",
-    "serving", "site", "sources", "system", "tools"
-)  # fmt: skip
-# Modules of other projects that are imported only when needed.
-_OTHERS = ("dotenv.parser", "packaging.requirements", "packaging.tags", "tomlkit")
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+# With what releaser needs of other projects. An upgrade of releaser does not touch the modules of Python itself.
+_KEPT = ("releaser", "dotenv", "jinja2", "packaging", "tomlkit")
+_IMPORTED = ("markupsafe", "msgspec", "tomli")  # not all of them is Python code
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
     "serving/restarts/load_application.py", "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
-# These run in separate processes.
-_APART = (
-    "releaser.tools.attestation_probe",
-    "releaser.tools.starter",
-    "releaser.tools.starter_s3",
-    "releaser.releases.startup._releaser_pin",
-)
 _TERMINAL = "releaser.reporting.terminal"
 
 
@@ -42,22 +38,92 @@ def is_replaced() -> bool:
     return f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode()
 
 
-def load_all() -> None:
-    """Import all modules that an update may need. Raises PreflightError if releaser was replaced meanwhile."""
-    import importlib  # quick runs need neither
-    import pkgutil
+class _KeptCode:
+    """Finds modules in memory. Imported modules take several times the memory, and a run needs few of these."""
 
-    apart = _APART if os.isatty(2) else (*_APART, _TERMINAL)
-    for name in _PACKAGES:
-        package = importlib.import_module(f"releaser.{name}")
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if found.name not in apart:
-                importlib.import_module(found.name)
-    for name in _OTHERS:
-        importlib.import_module(name)
+    def __init__(self) -> None:
+        self._code: dict[str, tuple[str, bytes]] = {}
+
+    def keep(self, package: str) -> None:
+        """Keep all modules of a package, apart from those that are imported. Raises ImportError."""
+        import zlib
+        from importlib import import_module
+
+        name = package
+        try:
+            for place in import_module(package).__path__:
+                for name, file in _list_modules(package, place):
+                    if name not in sys.modules and name not in self._code:
+                        self._code[name] = file, zlib.compress(_code_of(name, file), 1)
+        except OSError as error:  # an upgrade is deleting it
+            raise ImportError(str(error), name=name) from error
+
+    def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
+        """Return how to import a module that is kept; None for any other."""
+        if name not in self._code:
+            return None
+        from importlib.util import spec_from_file_location
+
+        file = self._code[name][0]
+        below = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+        return spec_from_file_location(name, file, loader=self, submodule_search_locations=below)  # type: ignore[arg-type]
+
+    def create_module(self, _: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the code of a module, which is not kept any longer."""
+        import marshal
+        import zlib
+
+        exec(marshal.loads(zlib.decompress(self._code.pop(module.__name__)[1])), vars(module))  # noqa: S102, S302 - as read
+
+
+def _code_of(name: str, file: str) -> bytes:
+    """Return the code of a module in the form of `marshal`, from its file of byte code if that fits."""
+    import marshal
+    from importlib.machinery import SourceFileLoader
+    from importlib.util import MAGIC_NUMBER, cache_from_source
+
+    seen = os.stat(file)
+    facts = (0, int(seen.st_mtime), seen.st_size)  # PEP 552: byte code that belongs to a file of this time and size
+    head = MAGIC_NUMBER + b"".join((fact & 0xFFFFFFFF).to_bytes(4, "little") for fact in facts)
+    code = read_if_there(cache_from_source(file)) or b""
+    return (
+        code.removeprefix(head) if code.startswith(head) else marshal.dumps(SourceFileLoader(name, file).get_code(name))
+    )
+
+
+def _list_modules(package: str, place: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the file of each module in a directory and those below."""
+    with os.scandir(place) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name, _, suffix = entry.name.rpartition(".")
+        if entry.name == "__init__.py":
+            yield package, entry.path
+        elif suffix == "py" and name.isidentifier():
+            yield f"{package}.{name}", entry.path
+        elif entry.name.isidentifier() and os.path.exists(f"{entry.path}/__init__.py"):
+            yield from _list_modules(f"{package}.{entry.name}", entry.path)
+
+
+_kept = _KeptCode()
+
+
+def keep_all() -> None:
+    """Keep all modules that an update may need. Raises PreflightError if releaser was replaced meanwhile."""
+    from importlib import import_module  # quick runs do not need it
+
+    if _kept not in sys.meta_path:
+        sys.meta_path.insert(0, _kept)
+    for package in _KEPT:
+        _kept.keep(package)
+    for name in (*_IMPORTED, *((_TERMINAL,) if os.isatty(2) else ())):
+        import_module(name)
     for name in _TEXTS:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
-    # After the imports, because an upgrade may have replaced files before or during them.
+    # Last, because an upgrade may have replaced files before or during all this.
     if is_replaced():
         refuse(
             "releaser-replaced", "releaser was upgraded during this run", "Run the command again: nothing was changed."

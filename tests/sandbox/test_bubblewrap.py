@@ -1,14 +1,10 @@
 """The sandbox: which sockets of the host are reached from it, and what happens if it cannot be made."""
 
-import pkgutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from releaser import sandbox
 from releaser.sandbox.layers import Layer, mounting
 from releaser.sandbox.sockets import find_named, is_of_database, is_of_manager, list_covered, list_reached
 from releaser.system.process import Runner, Sandbox
@@ -68,14 +64,6 @@ def test_a_socket_is_let_in_if_it_is_named_unless_it_is_of_a_manager(tmp_path: P
 )
 def test_what_a_text_names(text: str, expected: list[str]) -> None:
     assert [*find_named([text], ["/srv/site/app.sock", "/run/gunicorn.sock"])] == expected
-
-
-def test_a_run_loads_the_sandbox_before_an_upgrade_can_replace_its_files() -> None:
-    code = "import sys; from releaser.system.own_code import load_all; load_all(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    modules = {one.name for one in pkgutil.walk_packages(sandbox.__path__, "releaser.sandbox.")}
-    assert modules
-    assert modules <= {*loaded}
 
 
 def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(tmp_path: Path) -> None:
