@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # With what releaser needs of other projects. An upgrade of releaser does not touch the modules of Python itself.
 _KEPT = ("releaser", "dotenv", "jinja2", "packaging", "tomlkit")
+_APART = ("releaser.api", "releaser.commands")  # no run begins again
 _IMPORTED = ("markupsafe", "msgspec", "tomli")  # not all of them is Python code
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
@@ -42,10 +43,11 @@ class _KeptCode:
     """Finds modules in memory. Imported modules take several times the memory, and a run needs few of these."""
 
     def __init__(self) -> None:
-        self._code: dict[str, tuple[str, bytes]] = {}
+        #: The file of each module, and its code, or its text if there is no byte code of it.
+        self._code: dict[str, tuple[str, bool, bytes]] = {}
 
-    def keep(self, package: str) -> None:
-        """Keep all modules of a package, apart from those that are imported. Raises ImportError."""
+    def keep(self, package: str, *apart: str) -> None:
+        """Keep all modules of a package, but not those that are imported or `apart`. Raises ImportError."""
         import zlib
         from importlib import import_module
 
@@ -53,8 +55,9 @@ class _KeptCode:
         try:
             for place in import_module(package).__path__:
                 for name, file in _list_modules(package, place):
-                    if name not in sys.modules and name not in self._code:
-                        self._code[name] = file, zlib.compress(_code_of(name, file), 1)
+                    if name not in sys.modules and name not in self._code and not name.startswith(apart):
+                        is_code, data = _read(file)
+                        self._code[name] = file, is_code, zlib.compress(data, 1)
         except OSError as error:  # an upgrade is deleting it
             raise ImportError(str(error), name=name) from error
 
@@ -76,22 +79,21 @@ class _KeptCode:
         import marshal
         import zlib
 
-        exec(marshal.loads(zlib.decompress(self._code.pop(module.__name__)[1])), vars(module))  # noqa: S102, S302 - as read
+        file, is_code, data = self._code.pop(module.__name__)
+        data = zlib.decompress(data)
+        code = marshal.loads(data) if is_code else compile(data, file, "exec", dont_inherit=True)  # noqa: S302 - as read
+        exec(code, vars(module))  # noqa: S102
 
 
-def _code_of(name: str, file: str) -> bytes:
-    """Return the code of a module in the form of `marshal`, from its file of byte code if that fits."""
-    import marshal
-    from importlib.machinery import SourceFileLoader
+def _read(file: str) -> tuple[bool, bytes]:
+    """Return True and the code of a module in the form of `marshal`; False and its text if it has no byte code."""
     from importlib.util import MAGIC_NUMBER, cache_from_source
 
     seen = os.stat(file)
     facts = (0, int(seen.st_mtime), seen.st_size)  # PEP 552: byte code that belongs to a file of this time and size
     head = MAGIC_NUMBER + b"".join((fact & 0xFFFFFFFF).to_bytes(4, "little") for fact in facts)
     code = read_if_there(cache_from_source(file)) or b""
-    return (
-        code.removeprefix(head) if code.startswith(head) else marshal.dumps(SourceFileLoader(name, file).get_code(name))
-    )
+    return (True, code.removeprefix(head)) if code.startswith(head) else (False, read_file(file))
 
 
 def _list_modules(package: str, place: str) -> Iterator[tuple[str, str]]:
@@ -118,7 +120,7 @@ def keep_all() -> None:
     if _kept not in sys.meta_path:
         sys.meta_path.insert(0, _kept)
     for package in _KEPT:
-        _kept.keep(package)
+        _kept.keep(package, *_APART)
     for name in (*_IMPORTED, *((_TERMINAL,) if os.isatty(2) else ())):
         import_module(name)
     for name in _TEXTS:

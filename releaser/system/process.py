@@ -318,7 +318,7 @@ class Runner(Mutable):
             message = f"{words[0].rpartition('/')[2]} printed more than {most >> 20} MiB, the most that releaser reads"
             raise ToolError(message)
         stdout, stderr = (part.take() for part in kept)
-        explanation = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
+        explanation = "" if process.returncode == 0 else self._explain_missing((stdout, stderr), env)
         shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), explanation)))
         finished = Finished(
             argv=words,
@@ -370,10 +370,11 @@ class Runner(Mutable):
         self.ended.append(f"`{clean(command)[:_LONGEST]}` left {clean(name)} running; it {end} ended")
         logger.warning("%s", self.ended[-1])
 
-    def _explain_missing(self, output: str, env: Mapping[str, str] | None) -> str:
+    def _explain_missing(self, outputs: tuple[str, ...], env: Mapping[str, str] | None) -> str:
         """Return a hint about secret variables that the output mentions but the program did not get; mostly empty."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
-        printed = (match[0] for match in re.finditer(r"\w+", output))  # findall takes 100 bytes a word
+        # findall takes 100 bytes a word.
+        printed = (match[0] for output in outputs for match in re.finditer(r"\w+", output))
         named = " and ".join(sorted(secrets.intersection(printed).difference(env or secrets)))
         return named and f"releaser did not pass it {named}; name allowed variables in `test_environment`"
 

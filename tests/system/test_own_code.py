@@ -15,11 +15,10 @@ CODE = """\
 import os, pkgutil, shutil, sys
 from importlib import import_module
 import releaser.errors
-from releaser.system.own_code import keep_all
+from releaser.system.own_code import _APART, keep_all
 
 names = [one.name for one in pkgutil.walk_packages(releaser.__path__, "releaser.")]
-apart = ("releaser.__main__", "releaser.launcher", "releaser.tools.starter", "releaser.tools.attestation_probe")
-optional = ("releaser.commands.serve", "releaser.pipelines.serve", "releaser.bundles.s3")
+apart = ("releaser.__main__", *_APART, "releaser.tools.starter", "releaser.tools.attestation_probe")
 keep_all()
 keep_all()
 shutil.rmtree(releaser.__path__[0])
@@ -28,7 +27,7 @@ for name in ("jinja2", "tomlkit", "packaging.requirements", "packaging.tags", "d
     import_module(name)
 missing = []
 for name in names:
-    if not name.startswith((*apart, *optional)) and not name.endswith("_releaser_pin"):
+    if not name.startswith(apart) and not name.endswith("_releaser_pin"):
         try:
             import_module(name)
         except ModuleNotFoundError as error:
