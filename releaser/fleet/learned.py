@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from releaser.system import common
-from releaser.system.expression import used
 from releaser.system.frozen import Frozen, Mutable, fields
 from releaser.system.own_code import is_replaced
 
@@ -46,7 +45,7 @@ class Learned(NamedTuple):
             modules=frozenset(sys.modules),
             classes=frozenset(built),
             read=frozenset(name for name, attributes in built.items() if "__msgspec_cache__" in attributes),
-            expressions=frozenset(used),
+            expressions=frozenset(key[1:] for key in getattr(re, "_cache", ())),  # those of libraries, too
         )
 
     def get_ready(self) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, AnyStr, cast
 
-#: The text and the flags of those that were used.
-used = set[tuple[str | bytes, int]]()
-
 
 class _Pattern:
     """Stands for a compiled expression: each of its methods is looked up once."""
@@ -17,7 +14,6 @@ class _Pattern:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(re.compile(*self._made_of), name)
-        used.add(self._made_of)
         setattr(self, name, found)
         return found
 
