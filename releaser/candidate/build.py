@@ -30,7 +30,6 @@ from releaser.site import disk
 from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_text, sync_file_system
 from releaser.system.frozen import Frozen, field, replace
-from releaser.system.memory import return_large_blocks
 from releaser.system.own_code import keep_all
 from releaser.system.words import first_few
 
@@ -107,7 +106,6 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
     for kind in ("endings", "sections"):  # their packages are not all loaded
         gather(kind)
     keep_all()
-    return_large_blocks()
     site = work.site
     facts = work.examine_lock(work, resolution.lock)
     key = candidate_key(site, work.facts, resolution.lock)

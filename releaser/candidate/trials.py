@@ -26,6 +26,7 @@ from releaser.site.django_settings import CheckSettings
 from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen, replace
+from releaser.system.memory import returned_large_blocks
 from releaser.system.process import NO_SANDBOX, describe_status, in_new_sandbox
 from releaser.system.temporary import TEST_PACKAGES
 from releaser.system.venv_environment import inside
@@ -126,6 +127,7 @@ def _run_confined(site: Site, venv: Path, trial: Trial, extra_venv: Path | None)
     Raises ToolError, and SandboxError if the sandbox cannot be made.
     """
     with (
+        returned_large_blocks(),
         confinement().inside(site, venv, *filter(None, [extra_venv])) as sandbox,
         _watching(sandbox, trial.command) as (watched, end),
     ):
