@@ -117,7 +117,7 @@ def find_excluded(
         name = name_required(text)
         if name in versions and name not in excluded:
             version, found = versions[name], _REQUIREMENT.fullmatch(str(text))
-            admitted = admits_plainly(found[1] or found[2], version) if found else None
+            admitted = admits_plainly(found[1] or found[2] or "", version) if found else None
             if admitted is None or (not admitted and found and found[3]):  # its marker counts
                 asked = (Demand(asker=asker, requirement=one) for one in _select_applying(text, python, extras))
                 admitted = not any(demand.excludes(name, version) for demand in asked)

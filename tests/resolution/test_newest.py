@@ -157,6 +157,7 @@ _TEXTS = (
     "alpha", "alpha>=1", "Alpha (>=1,<2)", "alpha[extra] <2 ; python_version >= '3'", "alpha<2; python_version < '3'",
     "alpha==2.0", "alpha == 1.9.post1", "alpha~=2.0", "alpha<2; extra == 'wanted'", "alpha<2; extra == 'other'",
     "alpha @ https://example.org/alpha.whl", "alpha (<2", "alpha !", "alphabet<2", "alpha-extra<2", "alpha<2,",
+    "alpha ()", "alpha[extra] () ; python_version < '3'",
 )  # fmt: skip
 
 
