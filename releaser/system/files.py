@@ -296,15 +296,30 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
 
 
 def _share(content: T) -> T:
-    """Replace values by equal ones of the last content of this type: releases differ in few, and there may be many."""
+    """Replace values by the same ones of the last content of this type: releases differ in few, and may be many."""
     values, last = getattr(content, "__dict__", {}), getattr(_last.get(type(content)), "__dict__", {})
     for name in values.keys() & last.keys():
-        if values[name] == last[name] and type(values[name]) is type(last[name]):
+        if _is_same(values[name], last[name]):
             values[name] = last[name]
     if values:
         object.__setattr__(content, "__dict__", dict(values))  # half as large as the one that grew
         _last[type(content)] = content
     return content
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """True if two values are alike in all: equal ones may differ in an order, a time zone, 1 for True, `compare`."""
+    if one is other or type(one) is not type(other):
+        return one is other
+    if isinstance(one, str | int):
+        return bool(one == other)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, dict):
+        return [*one] == [*other] and all(map(_is_same, one.values(), other.values()))
+    if hasattr(one, "__dict__"):
+        return _is_same(vars(one), vars(other))
+    return one == other and repr(one) == repr(other)
 
 
 def decode_state(path: Path | str, kind: type[T]) -> T | None:

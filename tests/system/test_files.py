@@ -10,9 +10,9 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -20,9 +20,11 @@ from releaser.system import files as durable
 from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
+    decode_state,
     exchange,
     hash_of_file,
     load_state,
+    plain,
     put_aside,
     read_end,
     read_file,
@@ -177,6 +179,42 @@ def test_equal_values_of_two_state_files_are_in_memory_once(tmp_path: Path) -> N
     assert second is not None
     assert (first, second) == (FULL, replace(FULL, name="other", names=frozenset({"c"})))
     assert {name for name, value in vars(first).items() if vars(second)[name] is not value} == {"name", "names"}
+
+
+class Uncompared(Frozen):
+    name: str
+    since: str = field(default="", compare=False)
+
+
+class Loose(Frozen):
+    """A state file with values that may be equal to others and yet differ."""
+
+    parts: tuple[Uncompared, ...] = ()
+    known: Mapping[str, Any] = field(default_factory=dict)
+    level: float = 0.0
+    at: datetime | None = None
+
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Loose(parts=(Uncompared(name="a", since="1"),)), Loose(parts=(Uncompared(name="a", since="2"),))),
+        (Loose(known={"a": 1, "b": 2}), Loose(known={"b": 2, "a": 1})),
+        (Loose(known={"a": [1]}), Loose(known={"a": [True]})),
+        (Loose(level=0.0), Loose(level=-0.0)),
+        (Loose(at=NOON), Loose(at=NOON.astimezone(timezone(timedelta(hours=1))))),
+    ],
+)
+def test_no_state_file_gets_values_of_another_that_only_seem_equal(tmp_path: Path, first: Loose, second: Loose) -> None:
+    assert first == second
+    for name, content in (("first", first), ("second", second)):
+        text = {"version": 2, **vars(content), "at": content.at.isoformat() if content.at else None}
+        (tmp_path / name).write_text(json.dumps(text, default=plain), encoding="utf-8")
+    read_state(tmp_path / "first", Loose)
+    assert repr(read_state(tmp_path / "second", Loose)) == repr(decode_state(tmp_path / "second", Loose))
 
 
 def test_state_is_read_from_disk_once_until_somebody_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
