@@ -21,7 +21,7 @@ pytestmark = pytest.mark.spawns
 SLOW = {
     "argparse", "asyncio", "click", "concurrent.futures", "ctypes", "dotenv", "email", "filelock", "http",
     "importlib.metadata", "jinja2", "logging", "packaging", "rich", "shutil", "socket", "subprocess", "tempfile",
-    "tomllib",
+    "tomli",
 }  # fmt: skip
 # A list needs most of what describes a site, but none of these.
 NOT_FOR_LIST = {
