@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class _KeptCode:
             for place in import_module(package).__path__:
                 for name, file in _list_modules(package, place):
                     if name not in sys.modules and name not in self._code and not name.startswith(apart):
-                        is_code, data = _read(file)
+                        is_code, data = _read(name, file)
                         self._code[name] = file, is_code, zlib.compress(data, 1)
         except OSError as error:  # an upgrade is deleting it
             raise ImportError(str(error), name=name) from error
@@ -75,25 +76,41 @@ class _KeptCode:
         """Leave it to Python to make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the code of a module, which is not kept any longer."""
+        """Run the code of a module, which is kept until that has succeeded: a signal may interrupt it."""
         import marshal
         import zlib
 
-        file, is_code, data = self._code.pop(module.__name__)
+        file, is_code, data = self._code[module.__name__]
         data = zlib.decompress(data)
         code = marshal.loads(data) if is_code else compile(data, file, "exec", dont_inherit=True)  # noqa: S302 - as read
         exec(code, vars(module))  # noqa: S102
+        del self._code[module.__name__]
 
 
-def _read(file: str) -> tuple[bool, bytes]:
-    """Return True and the code of a module in the form of `marshal`; False and its text if it has no byte code."""
+def _read(name: str, file: str) -> tuple[bool, bytes]:
+    """Return True and the code of a module in the form of `marshal`; False and its text if it has no byte code.
+
+    Byte code is written where that is possible, as by an import: else each update would compile the module again.
+    """
+    code = _read_byte_code(file)
+    if code is None and not sys.dont_write_bytecode and os.access(os.path.dirname(file), os.W_OK):
+        from importlib.machinery import SourceFileLoader
+
+        with suppress(EOFError, SyntaxError, ValueError):  # an import raises them, too, if the module is needed
+            SourceFileLoader(name, file).get_code(name)
+        code = _read_byte_code(file)
+    return (False, read_file(file)) if code is None else (True, code)
+
+
+def _read_byte_code(file: str) -> bytes | None:
+    """Return the code of a module in the form of `marshal`; None if no byte code belongs to its file."""
     from importlib.util import MAGIC_NUMBER, cache_from_source
 
     seen = os.stat(file)
     facts = (0, int(seen.st_mtime), seen.st_size)  # PEP 552: byte code that belongs to a file of this time and size
     head = MAGIC_NUMBER + b"".join((fact & 0xFFFFFFFF).to_bytes(4, "little") for fact in facts)
     code = read_if_there(cache_from_source(file)) or b""
-    return (True, code.removeprefix(head)) if code.startswith(head) else (False, read_file(file))
+    return code.removeprefix(head) if code.startswith(head) else None
 
 
 def _list_modules(package: str, place: str) -> Iterator[tuple[str, str]]:

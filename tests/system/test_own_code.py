@@ -1,5 +1,6 @@
 """The code that a run keeps: it outlives the files."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -44,9 +45,10 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def keep(copied: Path, code: str = CODE) -> list[str]:
+def keep(copied: Path, code: str = CODE, **env: str) -> list[str]:
     start = f"import sys; sys.path[:0] = {[str(copied), sysconfig.get_path('stdlib')]!r}\n"
-    finished = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False)
+    words = [sys.executable, "-c", start + code]
+    finished = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, **env})
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.splitlines()
 
@@ -59,7 +61,7 @@ def test_what_a_run_may_need_is_imported_although_its_files_are_gone(copied: Pat
 
 def test_byte_code_that_does_not_fit_is_not_used(copied: Path) -> None:
     module = copied / "releaser" / "reporting" / "mail.py"
-    keep(copied, "import releaser.reporting.mail")  # which writes its byte code
+    keep(copied, "import releaser.reporting.mail", PYTHONDONTWRITEBYTECODE="")  # which writes its byte code
     module.write_text("TEXT = 'changed'\n", encoding="utf-8")
     code = (
         "from releaser.system.own_code import keep_all; keep_all()\n"
@@ -75,3 +77,27 @@ def test_a_module_that_vanishes_meanwhile_is_named(copied: Path) -> None:
         "from releaser.system.own_code import keep_all\ntry: keep_all()\nexcept ImportError as error: print(error.name)"
     )
     assert keep(copied, code) == ["releaser.reporting.mail"]
+
+
+def test_byte_code_of_modules_that_are_kept_is_written_once_for_all_later_runs(copied: Path) -> None:
+    for place in copied.rglob("__pycache__"):
+        shutil.rmtree(place)
+    code = (
+        "import os, releaser; from importlib.util import cache_from_source\n"
+        "from releaser.system.own_code import _kept; _kept.keep('releaser.reporting')\n"
+        "print(os.stat(cache_from_source(releaser.__path__[0] + '/reporting/mail.py')).st_mtime_ns)"
+    )
+    first = keep(copied, code, PYTHONDONTWRITEBYTECODE="")
+    assert keep(copied, code, PYTHONDONTWRITEBYTECODE="") == first
+
+
+def test_a_module_whose_import_was_interrupted_is_imported_again_although_its_file_is_gone(copied: Path) -> None:
+    module = copied / "releaser" / "reporting" / "mail.py"
+    module.write_text("import sys\nif sys.argv.pop() == 'first':\n    raise KeyboardInterrupt\n", encoding="utf-8")
+    code = (
+        "from releaser.system.own_code import keep_all; keep_all()\n"
+        f"import os, releaser.reporting; os.unlink({str(module)!r}); sys.argv[:] = ['', 'first']\n"
+        "try: import releaser.reporting.mail\n"
+        "except KeyboardInterrupt: import releaser.reporting.mail; print('imported')"
+    )
+    assert keep(copied, code) == ["imported"]
