@@ -63,7 +63,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     try:
         refuse_any(find_other_writer(file))
         table = tomli.loads(read_text(Path(real)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         advice = "Correct that file, or name another one with --sites."
         raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice)) from error

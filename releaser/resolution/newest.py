@@ -191,7 +191,7 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
         return tomli.loads(read_text(path))
     except FileNotFoundError:
         return site.pyproject.table("tool", "uv")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         refuse(
             "config-unreadable",
             f"{path} cannot be read: {error}",

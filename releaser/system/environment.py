@@ -205,7 +205,7 @@ def nearest_settings_of_uv(tree: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def _read_settings(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
     for file in filter(os.path.exists, files):  # most do not exist
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: `tool` is no table
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):  # or `tool` is no table
             content = tomli.loads(read_text(file))
             found = content if file.name == "uv.toml" else content.get("tool", {}).get("uv")
             if isinstance(found, dict):

@@ -112,6 +112,7 @@ def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp
         ("first = ['x']", "first: 'x' is not an absolute path"),
         ("first = ['/srv/x']\nmail_to = ['nobody']", "mail_to has a wrong item 1: the address 'nobody' has no @"),
         ("first = [", "cannot be read: "),
+        ("first = " + "[" * 9999, "cannot be read: "),
     ],
 )
 def test_what_is_wrong_is_named_and_the_file(tmp_path: Path, text: str, says: str) -> None:

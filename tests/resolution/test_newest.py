@@ -24,6 +24,7 @@ from releaser.resolution.newest import (
     find_missing,
     name_required,
     requirements_for,
+    settings_of_uv,
 )
 from releaser.resolution.outdated import survey
 from releaser.site.project import Pyproject
@@ -135,6 +136,14 @@ def test_without_the_project_no_index_is_asked(tmp_path: Path, text: str | None,
     with pytest.raises(PreflightError) as caught:
         survey(open_site(tmp_path, {}), None)
     assert [one.code for one in caught.value.findings] == [code]
+
+
+@pytest.mark.parametrize("text", ["a = ", "a = " + "[" * 9999])
+def test_settings_of_uv_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'site'\n")
+    (tmp_path / "uv.toml").write_text(text)
+    with pytest.raises(PreflightError, match=r"uv.toml cannot be read"):
+        settings_of_uv(open_site(tmp_path, {}))
 
 
 @pytest.mark.parametrize("python", ["3.11.7", "3.12.0", "3.13.0rc1"])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from releaser.system.environment import package_places
+from releaser.system.environment import nearest_settings_of_uv, package_places
 
 PLACES = """
 [tool.uv]
@@ -28,3 +28,9 @@ def test_what_uv_takes_from_this_host_is_found_wherever_it_is_named(tmp_path: Pa
     found = package_places(tree, {"HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)})
     named = ("/tmp/wheels", "../wheels", "/srv/simple", "/tmp/a b", "/tmp/tool", "../one", "no list", "/srv/own")
     assert found == tuple(tree / one for one in named)
+
+
+def test_settings_that_are_nested_too_deep_are_skipped_as_unreadable_ones(tmp_path: Path) -> None:
+    (tmp_path / "uv.toml").write_text("a = " + "[" * 9999)
+    (tmp_path / "pyproject.toml").write_text("[tool.uv]\noffline = true\n")
+    assert nearest_settings_of_uv(tmp_path) == (tmp_path, {"offline": True})
