@@ -64,7 +64,7 @@ class WebServer(ABC):
     """A web server that runs a site, on a unix socket unless its class says otherwise."""
 
     stage: Stage
-    #: Where it listens.
+    #: The address at which visitors reach it.
     address: Address
 
     @property
@@ -74,7 +74,7 @@ class WebServer(ABC):
 
     @property
     def pages(self) -> Sequence[str]:
-        """What visitors ask for now and then, other than the versions."""
+        """The pages that visitors request now and then, in addition to the versions."""
         return ("/",)
 
     @property
@@ -84,7 +84,7 @@ class WebServer(ABC):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the site's `[tool.releaser]` needs for this server; the time limit is for busy machines."""
+        """The settings of a site for this server; the time limit is for busy machines."""
         return {
             "health_timeout": "60s",
             "health_check": "http://tea.example.org/health/",

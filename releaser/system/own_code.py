@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-# With what releaser needs of other projects. An upgrade of releaser does not touch the modules of Python itself.
+# releaser, and the packages that it needs. An upgrade of releaser does not touch the modules of Python itself.
 _KEPT = ("releaser", "dotenv", "jinja2", "packaging", "tomlkit")
-_APART = ("releaser.api", "releaser.commands")  # no run begins again
-_IMPORTED = ("markupsafe", "msgspec", "tomli")  # not all of them is Python code
+_APART = ("releaser.api", "releaser.commands")  # a run needs no command line
+_IMPORTED = ("markupsafe", "msgspec", "tomli")  # compiled in part, so they must be imported
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
