@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
+from tests.e2e.scenes import eventually
 from tests.e2e.test_group_use import base_python, script_of
 from tests.support.chromium import MISSING, Chromium, chromium
 from tests.support.commands import console_script, run
@@ -87,9 +88,13 @@ def test_a_click_on_update_now_is_taken_up_by_the_next_run(templates: Templates,
             site.releaser("run-requests", check=0)
             assert (site.live_version("alpha"), list(directory.iterdir())) == ("1.1.0", [])
             publish()
-            browser.visit(front, width=390, height=800)
+
+            def shows_the_result() -> bool:  # the page keeps a state for some seconds
+                browser.visit(front, width=390, height=800)
+                return "Last request: update now" in browser.evaluate("document.body.innerText")
+
+            eventually(shows_the_result, "the page shows the result")
             assert "Requested:" not in browser.evaluate("document.body.innerText")
-            assert "Last request: update now" in browser.evaluate("document.body.innerText")
             # A form of another site does not get there, although the browser has the cookie.
             browser.evaluate("document.querySelectorAll('[name=token]').forEach(one => one.value = 'guessed')")
             click(browser, "button[value=update]")
