@@ -1,4 +1,4 @@
-"""The start of the `releaser` command, which skips the command line to start a program quickly."""
+"""The start of the `releaser` command, which does without click for commands that programs start often."""
 
 import sys
 
@@ -13,7 +13,7 @@ from releaser import __version__
 
 
 def main() -> None:
-    """Start a program or list the releases at once if possible, and hand everything else to the command line."""
+    """Start a program or run a plain command at once if possible, and hand everything else to click."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")
-        elif not (_is_somewhere() and (_becomes_a_program(words) or _is_answered(words))):
+        elif not (_is_somewhere() and (_becomes_a_program(words) or _is_plain(words))):
             from releaser.commands.command import cli
 
             cli()
@@ -46,15 +46,11 @@ def _becomes_a_program(words: list[str]) -> bool:
     return quickly(words)
 
 
-def _is_answered(words: list[str]) -> bool:
-    """Answer a command for which no option has to be read; otherwise return False."""
-    if words != ["list"] or "_RELEASER_COMPLETE" in os.environ:  # with which a shell asks for completions
-        return False
-    from releaser.commands.context import answer
-    from releaser.commands.listed import list_releases
+def _is_plain(words: list[str]) -> bool:
+    """Run a command whose options can be read without click; otherwise return False."""
+    from releaser.commands.plain import runs
 
-    answer("list", list_releases)
-    return True
+    return runs(words)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The quick way answers as the full command line does, and imports next to nothing."""
 
+import inspect
 import os
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from releaser import __version__
+from releaser.commands.command import all_commands
+from releaser.commands.plain import NotPlainError, load_plain
 from releaser.releases.store import ReleaseStore
 from releaser.site.location import LOOKED
 from releaser.site.project import Project
@@ -91,6 +94,16 @@ def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
         (["list"], {"RELEASER_PROJECT": "../link"}),
         (["list"], {"RELEASER_PROJECT": "../nowhere"}),
         (["list"], {"RELEASER_PROJECT": ""}),
+        (["list", "--json", "--project", "../link"], {"RELEASER_PROJECT": "../nowhere"}),
+        (["list", "--json", "--sites"], {}),
+        (["list", "-v", "-q"], {}),
+        (["list", "--projekt", "."], {}),
+        (["status", "--nagios", "--project", ".."], {}),
+        (["status", "--warning"], {}),
+        (["status", "--nagios", "--critical", "soon"], {}),
+        (["update", "--json", "--if-due", "--now"], {}),
+        (["update", "--dry-run", "--project", "../nowhere"], {}),
+        (["update", "--wait", "long"], {}),
     ],
 )
 def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list[str], env: dict[str, str]) -> None:
@@ -103,6 +116,59 @@ def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list
     assert quickly.returncode == full.returncode
     if arguments == ["list"]:
         assert quickly.stderr.startswith(full.stderr)  # the names of the modules may follow
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "is_plain"),
+    [
+        ("update", [], True),
+        ("update", ["--quiet", "--if-due"], True),
+        ("update", ["--project", "{site}", "-v", "--wait", "60", "--force", "--follow-remote", "--now"], True),
+        ("update", ["--json", "--dry-run"], True),
+        ("update", ["--project", "{site}/nowhere"], False),
+        ("update", ["--project="], False),
+        ("update", ["--wait", "-1"], False),
+        ("update", ["--wait"], False),
+        ("update", ["-q", "-q"], False),
+        ("update", ["-qv"], False),
+        ("update", ["alpha"], False),
+        ("update", ["--tests-only"], False),
+        ("update", ["--all"], False),
+        ("update", ["--help"], False),
+        ("list", ["--json"], True),
+        ("list", ["--wait", "60"], False),
+        ("status", ["--nagios", "--warning", "36h", "--critical", "7d"], True),
+        ("status", ["--textfile", "metrics"], False),
+        ("status", ["--warning", "--nagios"], False),
+    ],
+)
+def test_plain_options_are_read_as_click_reads_them(site: Path, command: str, words: list[str], is_plain: bool) -> None:
+    words = [word.format(site=site) for word in words]
+    plain = load_plain(command)
+    if not is_plain:
+        with pytest.raises(NotPlainError):
+            plain.read(words)
+        return
+    found = plain.read(words)
+    read = all_commands()[command].make_context(command, list(words)).params
+    assert {name: read[name] for name in found} == found
+    signature = inspect.signature(plain.function)
+    kept = {"wait": 0.0, **dict.fromkeys(("as_json", "verbose", "quiet", "dry_run"), False), "project": Path()}
+    defaults = {name: one.default for name, one in signature.parameters.items() if name not in ("ctx", "given")}
+    for name in read.keys() & {*kept, *defaults} - found.keys():
+        assert read[name] == {**kept, **defaults}[name]
+
+
+def test_the_variable_with_the_project_is_read_as_click_reads_it(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (site, "", site / "nowhere"):
+        monkeypatch.setenv("RELEASER_PROJECT", str(place))
+        read = all_commands()["update"].make_context("update", []).params["project"]
+        try:
+            found = load_plain("update").read([]).get("project", Path())
+        except NotPlainError:
+            assert place == site / "nowhere"
+        else:
+            assert found == read
 
 
 def test_a_list_without_options_needs_no_command_line(site: Path) -> None:

@@ -11,8 +11,8 @@ import click
 from releaser.bundles.manifest import BundleDetails, BundleDifference
 from releaser.bundles.pointer import ChannelDetails
 from releaser.commands import completion
-from releaser.commands.command import DIRECTORY, FILE, command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import DIRECTORY, FILE, command
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.errors import UsageError
 from releaser.report import Plan
 from releaser.site.ownership import admit

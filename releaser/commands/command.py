@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import click
 
 from releaser import __version__
 from releaser.capabilities import CAPABILITIES
-from releaser.commands.context import CommandContext, complete_installation, exit_codes
-from releaser.commands.many import SELECTION, Selection, many_options, run_for_all
+from releaser.commands.context import Beginning, complete_installation
+from releaser.commands.many import SELECTION, many_options, run_for_selected
 from releaser.commands.output import Output
+from releaser.commands.plain import PlainCommand, PlainOption, common_options
 from releaser.errors import (
     UsageError,
 )
-from releaser.site.ownership import admit
+from releaser.system.frozen import replace
 from releaser.system.words import did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-_FROM_ZERO = click.FloatRange(min=0)
-_WAIT = "Wait up to SECONDS for another run to end, instead of exiting at once with exit code 8."
 
 
 class NonEmptyPath(click.Path):
@@ -43,6 +41,13 @@ class NonEmptyPath(click.Path):
 
 
 FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(path_type=Path)
+_KINDS: dict[str, dict[str, Any]] = {
+    "flag": {"is_flag": True},
+    "directory": {"type": DIRECTORY},
+    "file": {"type": FILE},
+    "seconds": {"type": click.FloatRange(min=0)},
+    "text": {},
+}
 
 
 #: The groups of options that the help of a command shows below its own options.
@@ -221,58 +226,54 @@ def command(
     """
 
     def decorate(function: Callable[..., None]) -> Command:
-        @click.option(
-            "--project",
-            type=DIRECTORY,
-            envvar="RELEASER_PROJECT",
-            default=Path(),
-            show_default="the current directory",
-            show_envvar=True,
-            help="The directory of the project, or a directory below it.",
+        beginning = Beginning(
+            name=name or function.__name__,
+            has_dry_run=changes,
+            waits=waits,
+            mails=mails,
+            changes_live=waits and section != "Keep and hold",
+            admits=admits,
         )
-        @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
-        @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-        @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print the planned changes."))
-        @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
-        @_only(bool(many), partial(many_options, has_all=many == "all"))
-        @functools.wraps(function)
-        def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
-            output = Output(
-                json=as_json,
-                verbose=verbose,
-                quiet=quiet,
-                changes=waits and section != "Keep and hold" and not options.get("dry_run"),
-                plugin=options.get("nagios", False),
-            )
-            with exit_codes(output):
-                if verbose and quiet:
-                    refuse_both("--verbose", "--quiet")
-                wanted = Selection.of(**{name: options.pop(name, None) for name in SELECTION}) if many else None
-                if wanted is not None:
-                    run_for_all(wanted, output)
-                if admits:
-                    creates = bool(options.get("from_venv") or options.get("from_requirements"))
-                    admit(project, name or function.__name__, os.environ, creates=creates)
-                ctx = CommandContext(
-                    name=name or function.__name__,
-                    project=project,
-                    output=output,
-                    dry_run=options.pop("dry_run", False),
-                    wait=options.pop("wait") if waits else 0.0,
-                    mails=mails,
-                )
-                function(ctx, **options)
-
-        full_name = name or function.__name__
-        group, _, last = full_name.rpartition(" ")
-        made = click.command(name=last, cls=Command, epilog=f"Example: {example}", **settings)(call)
-        _group(group).add_command(made)
-        made.full_name = full_name
-        _SECTIONS[section].append(made)
-        return made
+        return _make(beginning, function, section=section, example=example, many=many, settings=settings)
 
     return decorate
+
+
+def plain_command(
+    plain: PlainCommand, *, section: str, example: str, many: Literal["", "all", "sites"] = ""
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a function a command as `command` does, with the options that are read without click if possible."""
+
+    def decorate(function: Callable[..., None]) -> Command:
+        function = with_options(plain.options)(function)
+        return _make(plain.beginning, function, section=section, example=example, many=many, settings={})
+
+    return decorate
+
+
+def _make(
+    beginning: Beginning,
+    function: Callable[..., None],
+    *,
+    section: str,
+    example: str,
+    many: str,
+    settings: Mapping[str, Any],
+) -> Command:
+    beginning = replace(beginning, for_many=run_for_selected if many else None)
+
+    @with_options(common_options(beginning))
+    @_only(bool(many), partial(many_options, has_all=many == "all"))
+    @functools.wraps(function)
+    def call(**options: Any) -> None:
+        beginning.call(function, options)
+
+    group, _, last = beginning.name.rpartition(" ")
+    made = click.command(name=last, cls=Command, epilog=f"Example: {example}", **settings)(call)
+    _group(group).add_command(made)
+    made.full_name = beginning.name
+    _SECTIONS[section].append(made)
+    return made
 
 
 @functools.cache
@@ -284,7 +285,12 @@ def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
     return option if wanted else lambda function: function
 
 
-def refuse_both(one: str, other: str) -> NoReturn:
-    """Raise UsageError for two options that cannot be combined."""
-    message = f"{one} cannot be combined with {other}"
-    raise UsageError(message, "Use only one of the two.")
+def with_options(options: Sequence[PlainOption]) -> Callable[[F], F]:
+    """Return the decorator that gives a command these options."""
+
+    def decorate(function: F) -> F:
+        for one in reversed(options):
+            function = click.option(*one.names, one.parameter, **_KINDS[one.kind], **one.look)(function)
+        return function
+
+    return decorate

@@ -1,11 +1,10 @@
-"""The argument of every command, and the exit codes of errors. Imports no command line, for `list` without options."""
+"""The argument of every command, how commands begin, and the exit codes of errors. Imports no click: see plain.py."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from releaser.errors import (
     Interrupted,
     PreflightError,
     ReleaserError,
+    UsageError,
     os_reason,
     refuse_any,
 )
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 #: The variable with the project of commands that have no `--project`.
 PROJECT = "RELEASER_PROJECT"
+
+
+def refuse_both(one: str, other: str) -> NoReturn:
+    """Raise UsageError for two options that cannot be combined."""
+    message = f"{one} cannot be combined with {other}"
+    raise UsageError(message, "Use only one of the two.")
 
 
 class CommandContext(Frozen):
@@ -155,6 +161,8 @@ def exit_codes(output: Output) -> Iterator[None]:
         advice = "Run the command as the user who owns the project, or let this user read the file."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except TooLargeError as error:
+        import shlex
+
         message = f"{error.filename} cannot be read: it is {error.strerror}"
         advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
@@ -170,13 +178,45 @@ def exit_codes(output: Output) -> Iterator[None]:
         sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
 
 
-def answer(name: str, function: Callable[[CommandContext], None]) -> None:
-    """Answer a command that changes nothing and was given without options, exactly as the command line does."""
-    output, project = Output(), Path(os.environ.get(PROJECT) or ".")
-    try:
-        with complete_installation(), exit_codes(output):
-            admit(project, name, os.environ)
-            function(CommandContext(name=name, project=project, output=output))
-    except BrokenPipeError:  # the reader has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+class Beginning(Frozen):
+    """How a command begins: its name, and the common options that it has."""
+
+    name: str
+    has_dry_run: bool = False
+    waits: bool = False
+    #: True if it mails its report.
+    mails: bool = False
+    #: True if it can change the live release; then errors say that it is unchanged.
+    changes_live: bool = False
+    #: False if it checks the owner of the project by itself.
+    admits: bool = True
+    #: Runs the command for the sites that some options select, and exits; returns if they select none.
+    for_many: Callable[[dict[str, Any], Output], None] | None = None
+
+    def call(self, function: Callable[..., None], options: dict[str, Any]) -> None:
+        """Call the function of the command with its options, after those that all commands have. Exits with errors."""
+        output = Output(
+            json=options.pop("as_json", False),
+            verbose=options.pop("verbose", False),
+            quiet=options.pop("quiet", False),
+            changes=self.changes_live and not options.get("dry_run"),
+            plugin=options.get("nagios", False),
+        )
+        project = options.pop("project", Path())
+        with exit_codes(output):
+            if output.verbose and output.quiet:
+                refuse_both("--verbose", "--quiet")
+            if self.for_many:
+                self.for_many(options, output)
+            if self.admits:
+                creates = bool(options.get("from_venv") or options.get("from_requirements"))
+                admit(project, self.name, os.environ, creates=creates)
+            ctx = CommandContext(
+                name=self.name,
+                project=project,
+                output=output,
+                dry_run=options.pop("dry_run", False),
+                wait=options.pop("wait", 0.0) if self.waits else 0.0,
+                mails=self.mails,
+            )
+            function(ctx, **options)

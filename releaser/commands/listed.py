@@ -1,4 +1,4 @@
-"""The command `list`, which needs no command line if it has no options."""
+"""The command `list`: plain.py reads its plain options without click."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from releaser.commands.context import Beginning
+from releaser.commands.plain import PlainCommand
 from releaser.releases import listing
 from releaser.releases.store import store_of
 from releaser.site.state_dir import dispute
@@ -32,3 +34,6 @@ def list_releases(ctx: CommandContext) -> None:
         ctx.output.print_lines(listing.notes(rows))
     else:
         ctx.output.note("there are no releases yet. Run `releaser init` to adopt the project.")
+
+
+COMMAND = PlainCommand(beginning=Beginning(name="list"), function=list_releases)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.commands.command import command, refuse_both
+from releaser.commands.command import command
 from releaser.commands.completion import matching, own_site
-from releaser.commands.context import CommandContext
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.pipelines.logs import RunLogText, find_log, lines_of, list_logs
 from releaser.system.files import plain
 

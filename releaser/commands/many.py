@@ -78,7 +78,14 @@ def many_options(function: F, *, has_all: bool) -> F:
     return function
 
 
-def run_for_all(wanted: Selection, output: Output) -> NoReturn:
+def run_for_selected(options: dict[str, Any], output: Output) -> None:
+    """Take the options for many sites out, and run the command for these sites, if any. Raises UsageError."""
+    wanted = Selection.of(**{name: options.pop(name, None) for name in SELECTION})
+    if wanted is not None:
+        _run_for_all(wanted, output)
+
+
+def _run_for_all(wanted: Selection, output: Output) -> NoReturn:
     """Run the command for each site, print the answers, and exit with the worst exit code. Raises PreflightError."""
     from releaser.fleet.many_sites import ManySites, badness
     from releaser.fleet.sites_file import read_sites

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from releaser.commands import completion
-from releaser.commands.command import DIRECTORY, command, refuse_both
-from releaser.commands.context import CommandContext
-from releaser.commands.elsewhere import elsewhere_options, run_options, update_from_elsewhere
+from releaser.commands import completion, updates
+from releaser.commands.command import DIRECTORY, command, plain_command
+from releaser.commands.context import CommandContext, refuse_both
+from releaser.commands.elsewhere import elsewhere_options, run_options
 from releaser.commands.output import Output
 from releaser.commands.run_options import asked_in
 from releaser.errors import UsageError, refuse
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.pipelines.maintenance import Change
-    from releaser.report import Plan
 
 
 def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -93,67 +92,13 @@ def init(
     ctx.end(report)
 
 
-@command(section="Daily use", example="releaser update --dry-run", changes=True, waits=True, mails=True, many="all")
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Retry versions and commits that failed before, and continue even if the live site fails its health check.",
-)
-@click.option(
-    "--follow-remote", "follow", is_flag=True, help="Follow the remote branch even if it was moved back or rewritten."
-)
+@plain_command(updates.COMMAND, section="Daily use", example="releaser update --dry-run", many="all")
 @elsewhere_options
 @run_options("update")
-@click.option(
-    "--if-due",
-    is_flag=True,
-    help="Update only if `every` has passed since the last update began. Otherwise, only finish earlier runs.",
-)
-@click.option("--now", is_flag=True, help="Start even outside the maintenance window.")
-@click.option("--if-locked", is_flag=True, help="Skip each NAME that this site does not have.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
-def update(
-    ctx: CommandContext,
-    force: bool,
-    follow: bool,
-    if_due: bool,
-    now: bool,
-    if_locked: bool,
-    names: tuple[str, ...],
-    **given: Any,
-) -> None:
-    """Update the site to the newest packages that pass its tests. This is the command for cron.
-
-    With NAME, update only these packages and their dependencies.
-    """
-    from releaser.pipelines import due
-    from releaser.pipelines.update import update_site
-
-    if if_due and (now or names):
-        refuse_both("--if-due", "--now" if now else "NAME")
-    if if_locked and not names:
-        message = "--if-locked needs the names of packages"
-        raise UsageError(message, "Name the packages, or omit --if-locked.")
-    ctx = replace(ctx, asked=asked_in("update", given))
-    asked = tuple(one.section(value) for one, value in ctx.asked)
-    timing = due.Timing(if_due=if_due, now=now, by_rules=not names, named=bool(names))
-    if asked:
-        timing = replace(timing, limits=due.limits_of(asked))
-    others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
-    others |= {one.option: value for one, value in ctx.asked}
-    update_from_elsewhere(ctx, given, others, timing=replace(timing, by_rules=False), force=force)
-    only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
-    if names and not only:
-        ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
-
-    def plan_update(*asked_of: Any, **how: Any) -> Plan:
-        from releaser.pipelines import dry_run  # slow to import, and no run needs it
-
-        return dry_run.plan_update(*asked_of, **how)
-
-    how: dict[str, Any] = {"force": force, "follow": follow, "only": only}
-    plan = partial(due.plan_when_due, plan=partial(plan_update, **how), asked=asked)
-    ctx.end(ctx.run(plan, partial(due.update_when_due, pipeline=partial(update_site, **how)), timing))
+@wraps(updates.update)
+def update(ctx: CommandContext, **options: Any) -> None:
+    updates.update(ctx, **options)
 
 
 @command(section="Daily use", example="releaser rollback", changes=True, waits=True, mails=True)

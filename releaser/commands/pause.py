@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from releaser.commands.command import command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import command
+from releaser.commands.context import CommandContext, refuse_both
 
 
 @command(

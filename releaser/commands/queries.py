@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from releaser.commands import completion
-from releaser.commands.command import FILE, command, refuse_both
-from releaser.commands.context import CommandContext
-from releaser.commands.listed import list_releases
-from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
+from releaser.commands import completion, listed, status
+from releaser.commands.command import FILE, command, plain_command
+from releaser.commands.context import CommandContext, refuse_both
+from releaser.errors import Finding, MailError, PreflightError
 from releaser.site.settings import this_host
-from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
     from releaser.releases.integrity import Defect
@@ -160,7 +156,7 @@ def test_mail(ctx: CommandContext) -> None:
         raise MailError("; ".join(problems), "Check the mail server, and the settings: `releaser config`.")
 
 
-command("list", section="Daily use", example="releaser list --json", many="all")(list_releases)
+plain_command(listed.COMMAND, section="Daily use", example="releaser list --json", many="all")(listed.list_releases)
 
 
 @command(section="Look closer", example="releaser show 20260424T030001Z-81")
@@ -278,66 +274,9 @@ def why(ctx: CommandContext, package: str) -> None:
     ctx.output.answer(ask(ctx.site(), package), package_text)
 
 
-def _duration(option: str, value: str) -> float:
-    from releaser.site.values import duration
-
-    try:
-        return duration(value)
-    except ValueError as error:
-        message = f"{option} {error} (it is {value!r})"
-        raise UsageError(message, f"Correct {option}.") from error
-
-
-@command(section="Daily use", example="releaser status --nagios --warning 36h", many="all")
-@click.option("--nagios", is_flag=True, help="Print one line and exit, as a Nagios plugin does.")
-@click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
-@click.option(
-    "--textfile",
-    type=FILE,
-    metavar="FILE",
-    help="Write the metrics for Prometheus to this file, atomically.",
+plain_command(status.COMMAND, section="Daily use", example="releaser status --nagios --warning 36h", many="all")(
+    status.status
 )
-@click.option(
-    "--warning",
-    default="2d",
-    show_default=True,
-    metavar="DURATION",
-    help="For --nagios: warn if the last successful update is older than this.",
-)
-@click.option(
-    "--critical",
-    default="7d",
-    show_default=True,
-    metavar="DURATION",
-    help="For --nagios: report critical if the last successful update is older than this.",
-)
-def status(
-    ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
-) -> None:
-    """Show the live release, the last run, and what needs attention."""
-    from releaser.pipelines.status import status as ask
-    from releaser.reporting import monitoring
-    from releaser.reporting.text import status_text
-
-    if not (nagios or prometheus or textfile):
-        ctx.output.answer(ask(ctx.site()), status_text)
-        return
-    if nagios and (prometheus or textfile):
-        refuse_both("--nagios", "--prometheus or --textfile")
-    if nagios:
-        ages = monitoring.Ages(warning=_duration("--warning", warning), critical=_duration("--critical", critical))
-        state, line = monitoring.nagios(ask(ctx.site()), ages, now=datetime.now(UTC))
-        ctx.output.print_lines([line])
-        sys.exit(state)
-    text = monitoring.prometheus(ask(ctx.site()))
-    if prometheus:
-        ctx.output.print_lines(text.splitlines())
-    if textfile:
-        try:
-            replace_file(textfile, text.encode())
-        except OSError as error:
-            message = f"the metrics cannot be written: {os_reason(error)}"
-            refuse("metrics-unwritable", message, "Correct the path after --textfile, or its permissions.")
 
 
 @command(section="Look closer", example="releaser report --html shop.html", many="all")

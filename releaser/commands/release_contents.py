@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from releaser.commands import completion
-from releaser.commands.command import FILE, command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import FILE, command
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.commands.output import write_named
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.words import one_line, secrets_in_urls

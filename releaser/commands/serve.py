@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.commands.command import FILE, command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import FILE, command
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.commands.many import DEFAULT
 from releaser.commands.output import Output
 from releaser.errors import ExitCode, UsageError, refuse

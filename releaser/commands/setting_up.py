@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.commands.command import DIRECTORY, command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import DIRECTORY, command
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.errors import PreflightError, ReleaserError, UsageError, refuse_any
 from releaser.serving.restarts import restart_words
 from releaser.system.frozen import replace

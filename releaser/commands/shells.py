@@ -13,8 +13,8 @@ from typing import Literal, cast
 import click
 from click.shell_completion import get_completion_class
 
-from releaser.commands.command import cli, command, refuse_both
-from releaser.commands.context import CommandContext
+from releaser.commands.command import cli, command
+from releaser.commands.context import CommandContext, refuse_both
 from releaser.errors import UsageError, os_reason
 from releaser.report import Plan
 from releaser.system.files import read_if_there, replace_file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from releaser.capabilities import gather
-from releaser.commands.command import refuse_both
+from releaser.commands.context import refuse_both
 from releaser.commands.run_options import options_of
 
 if TYPE_CHECKING:
