@@ -9,7 +9,7 @@ import stat
 import time
 
 from releaser.system.digests import hex_digest
-from releaser.system.files import LARGEST_STATE, read_file, read_if_there
+from releaser.system.files import LARGEST_STATE, link_text, read_file, read_if_there
 
 TYPE_CHECKING = False  # importing `typing` is slow, and each start of a program imports this module
 if TYPE_CHECKING:
@@ -80,10 +80,12 @@ def look_at_start_files(venv: Path | str) -> dict[str, str]:
     An unreadable directory has its error number as digest.
     """
     found = dict[str, str]()
-    for lib in ("lib", "lib64") if not os.path.islink(f"{venv}/lib64") else ("lib",):
-        for python in _list(venv, lib, found):
+    for lib in ("lib", "lib64") if link_text(f"{venv}/lib64") is None else ("lib",):
+        for python in sorted(_list(venv, lib, found)):
             place = f"{lib}/{python}/site-packages"
-            for name in _list(venv, place, found):
+            names = _list(venv, place, found)
+            maybe = [name for name in names if name.endswith(_START_SUFFIXES) or name.startswith(_START_MODULES)]
+            for name in sorted(maybe):  # a few of hundreds
                 if not name.endswith(_START_SUFFIXES) and name.partition(".")[0] not in _START_MODULES:
                     continue
                 digest = _digest(f"{venv}/{place}/{name}")
@@ -98,7 +100,7 @@ def look_at_start_files(venv: Path | str) -> dict[str, str]:
 
 def _list(venv: Path | str, place: str, found: dict[str, str]) -> list[str]:
     try:
-        return sorted(os.listdir(f"{venv}/{place}"))
+        return os.listdir(f"{venv}/{place}")
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

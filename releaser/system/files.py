@@ -86,13 +86,13 @@ def only_files(path: Path | str, flags: int) -> int:
     return _open_file(path, flags)[0]
 
 
-def _open_file(path: Path | str, flags: int) -> tuple[int, int]:
-    """Return what `only_files` does, and the size of the file."""
+def _open_file(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
+    """Return what `only_files` does, and the status of the file."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     status = os.fstat(descriptor)
     mode = status.st_mode
     if stat.S_ISREG(mode):
-        return descriptor, status.st_size
+        return descriptor, status
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -104,19 +104,24 @@ def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
 
     Raises OSError, also as `only_files` does, and TooLargeError.
     """
-    descriptor, size = _open_file(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
+    return _read_file(path, most)[0]
+
+
+def _read_file(path: Path | str, most: int | None) -> tuple[bytes, os.stat_result]:
+    """Return what `read_file` does, and the status of the file before it was read."""
+    descriptor, status = _open_file(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
     try:
-        chunks, left = list[bytes](), most
+        size, chunks, left = status.st_size, list[bytes](), most
         if 0 < size < _CHUNK and (most is None or size <= most):  # nearly all files; those of /proc have no size
             content = os.read(descriptor, _CHUNK)
             if len(content) == size:
-                return content
+                return content, status
             os.lseek(descriptor, 0, os.SEEK_SET)
         for chunk in iter(partial(os.read, descriptor, _CHUNK), b""):
             chunks.append(chunk)
             if left is not None and (left := left - len(chunk)) < 0:
                 raise TooLargeError(path, most or 0)
-        return b"".join(chunks)
+        return b"".join(chunks), status
     finally:
         os.close(descriptor)
 
@@ -273,8 +278,8 @@ def plain(value: Any) -> Any:
 
 #: The state files that were read, by path: the type, identity and times of each, and its content.
 _known: dict[str, tuple[object, Any]] = {}
-#: The last content of each type that was read.
-_last: dict[type, Any] = {}
+#: The values that contents of each type had last, by field: the JSON of each, a string itself, and the value.
+_last: dict[type, dict[str, tuple[str | bytes, Any]]] = {}
 
 
 def read_state(path: Path | str, kind: type[T]) -> T | None:
@@ -283,57 +288,64 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
     The content is cached while the file stays the same. Raises UnreadableStateError for content that `write_state` of
     this version cannot have written, and OSError for a file that this user may not read.
     """
-    try:
-        seen = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # no program can set the change time
-    known = _known.get(str(path), ((), None))
-    if known[0] != looks:
-        known = _known[str(path)] = looks, _share(decode_state(path, kind))
-    found: T | None = known[1]
-    return found
-
-
-def _share(content: T) -> T:
-    """Replace values by the same ones of the last content of this type: releases differ in few, and may be many."""
-    values, last = getattr(content, "__dict__", {}), getattr(_last.get(type(content)), "__dict__", {})
-    for name in values.keys() & last.keys():
-        if _is_same(values[name], last[name]):
-            values[name] = last[name]
-    if values:
-        object.__setattr__(content, "__dict__", dict(values))  # half as large as the one that grew
-        _last[type(content)] = content
+    known = _known.get(str(path))
+    if known is not None:
+        try:
+            is_same = known[0] == _looks(kind, os.stat(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if is_same:
+            found: T = known[1]
+            return found
+    content, seen = _read_and_decode(path, kind)
+    if content is not None and seen is not None:
+        _known[str(path)] = _looks(kind, seen), _share(content)
     return content
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    """True if two values are alike in all: equal ones may differ in an order, a time zone, 1 for True, `compare`."""
-    if one is other or type(one) is not type(other):
-        return one is other
-    if isinstance(one, str | int):
-        return bool(one == other)
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(_is_same, one, other))
-    if isinstance(one, dict):
-        return [*one] == [*other] and all(map(_is_same, one.values(), other.values()))
-    if hasattr(one, "__dict__"):
-        return _is_same(vars(one), vars(other))
-    return one == other and repr(one) == repr(other)
+def _looks(kind: type, seen: os.stat_result) -> tuple[object, ...]:
+    return kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # no program can set the change time
+
+
+def _share(content: T) -> T:
+    """Replace values by the same ones of the last content of this type: releases differ in few, and may be many.
+
+    Two values of a field are the same if their JSON is: equal ones may differ in an order, a time zone, 1 for True.
+    """
+    from msgspec.json import encode  # slow to import
+
+    values, last = vars(content), _last.setdefault(type(content), {})
+    for name, value in values.items():
+        try:
+            text = value if type(value) is str else encode(value)
+        except UnicodeEncodeError:  # a path with bytes that are not UTF-8
+            continue
+        known = last.get(name)
+        if known is not None and known[0] == text:
+            values[name] = known[1]
+        else:
+            last[name] = text, value
+    object.__setattr__(content, "__dict__", dict(values))  # half as large as the one that grew
+    return content
 
 
 def decode_state(path: Path | str, kind: type[T]) -> T | None:
     """Return what `read_state` does, from disk and without keeping it in memory."""
+    return _read_and_decode(path, kind)[0]
+
+
+def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result] | tuple[None, None]:
+    """Return what `decode_state` does, and the status of the file before it was read."""
     try:
-        data, names = read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
+        (data, seen), names = _read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
         import msgspec  # slow to import
 
         if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
             with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
-                return msgspec.json.decode(data.decode(), type=kind)
+                return msgspec.json.decode(data.decode(), type=kind), seen
         content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return None, None
     except (IsADirectoryError, IrregularFileError, TooLargeError) as error:
         reason = "a directory" if error.errno == errno.EISDIR else str(error.strerror)
         raise UnreadableStateError(path, reason) from error
@@ -346,7 +358,7 @@ def decode_state(path: Path | str, kind: type[T]) -> T | None:
     if names.keys().isdisjoint(content):
         raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind), seen
     except (msgspec.ValidationError, ValueError) as error:
         raise UnreadableStateError(path, f"{error}") from error
 

@@ -150,7 +150,7 @@ def test_a_list_reads_each_manifest_once(store: ReleaseStore, monkeypatch: pytes
         live(store, number)
     opened, open_file = list[str](), files._open_file
 
-    def opening(path: Path | str, flags: int) -> tuple[int, int]:
+    def opening(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
         opened.append(os.path.basename(path))
         return open_file(path, flags)
 

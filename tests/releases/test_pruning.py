@@ -272,13 +272,13 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
 
     for name in ("load_state", "write_state", "sync_directory"):
         count(store, name)
-    count(files, "decode_state")
+    count(files, "_share")
     count(leases, "read_file_locks")
     files._known.clear()
     decided = prune(NOTHING, releases, now=LATER)
     assert len(removals(decided)) == number - 2
     batches = -(-(number - 2) // retention.AT_ONCE)
-    assert done["decode_state"] == number + 1 + batches  # each once, and the ledger after each batch
+    assert done["_share"] == number + 1 + batches  # each once, and the ledger after each batch
     assert done["read_file_locks"] == 0  # none is in use
     assert (done["write_state"], done["sync_directory"]) == (batches, batches)  # the ledger
     assert done["load_state"] == 1 + 3 * batches

@@ -218,13 +218,13 @@ def test_no_state_file_gets_values_of_another_that_only_seem_equal(tmp_path: Pat
 
 
 def test_state_is_read_from_disk_once_until_somebody_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, reads = tmp_path / "state.json", list[Path]()
+    path, reads, open_file = tmp_path / "state.json", list[Path | str](), durable._open_file
 
-    def read(path: Path, most: int) -> bytes:
+    def opening(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
         reads.append(path)
-        return path.read_bytes()[:most]
+        return open_file(path, flags)
 
-    monkeypatch.setattr(durable, "read_file", read)
+    monkeypatch.setattr(durable, "_open_file", opening)
     write_state(path, FULL)
     assert read_state(path, State) is read_state(path, State)
     assert len(reads) == 1
@@ -277,7 +277,7 @@ def test_what_is_in_the_place_of_a_state_file_or_above_it(tmp_path: Path, monkey
     with pytest.raises(UnreadableStateError, match="a directory"):
         read_state(tmp_path / "directory.json", State)
     assert read_state(tmp_path / "state.json" / "state.json", dict) is None
-    monkeypatch.setattr(durable, "read_file", refuse)
+    monkeypatch.setattr(durable, "_read_file", refuse)
     with pytest.raises(PermissionError):
         load_state(tmp_path / "state.json", FULL)
 
@@ -439,7 +439,7 @@ def test_a_file_without_a_size_is_read_to_its_end_and_one_that_grows_from_its_be
     grows, open_file = tmp_path / "grows", durable._open_file
     grows.write_bytes(b"one\n")
 
-    def opening(path: Path | str, flags: int) -> tuple[int, int]:
+    def opening(path: Path | str, flags: int) -> tuple[int, os.stat_result]:
         found = open_file(path, flags)
         with grows.open("ab") as file:
             file.write(b"two\n")
@@ -447,3 +447,10 @@ def test_a_file_without_a_size_is_read_to_its_end_and_one_that_grows_from_its_be
 
     monkeypatch.setattr(durable, "_open_file", opening)
     assert read_file(grows) == b"one\ntwo\n"
+
+
+def test_state_files_with_paths_that_are_not_utf8_are_read_one_after_the_other(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_state(tmp_path / name, Loose(known={"path": "b\udce4r"}))
+    assert read_state(tmp_path / "first", Loose) == read_state(tmp_path / "second", Loose)
+    assert read_state(tmp_path / "second", Loose) == Loose(known={"path": "b\udce4r"})
