@@ -142,7 +142,7 @@ CAPABILITIES = (
         name="sandbox",
         settings=("sandbox.settings.SandboxSettings",),
         confinements=("candidate.confined.Sandboxed",),
-        checks=("candidate.sandbox.sandbox_findings",),
+        checks=("candidate.confined.sandbox_findings",),
         statuses=("candidate.sandbox_status.SandboxStatus",),
     ),
     Capability(
@@ -309,22 +309,22 @@ CAPABILITIES = (
         actions=("actions.test_start.TestStart",),
     ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
-    Capability(name="restart by two instances", restarts=("serving.restarts.systemd.Systemd",)),
     Capability(
         name="restart",
         settings=("site.restart_settings.RestartSettings",),
         checks=("serving.restarts.restart_findings",),
         checks_of_programs=("serving.restarts.live_program_findings",),
         restarts=(
+            "serving.restarts.nothing.Nothing",
             "serving.restarts.gunicorn.Gunicorn",
             "serving.restarts.passenger.Passenger",
-            "serving.restarts.nothing.Nothing",
         ),
         actions=("actions.restart.Restart",),
         reported=("site.restart_settings.OutageSection",),
         described=("serving.servers.describe_servers",),
         statuses=("serving.restart_status.RestartStatus",),
     ),
+    Capability(name="restart by two instances", restarts=("serving.restarts.systemd.Systemd",)),
     Capability(name="Django", checks=("serving.manage.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
     Capability(name="disk space", checks=("candidate.space.space_findings",), gates=("gates.space.DiskSpace",)),
@@ -449,25 +449,37 @@ CAPABILITIES = (
 @functools.cache
 def gather(what: str) -> tuple[Any, ...]:
     """Return the additions of all capabilities to one of their fields, such as `checks`, in order."""
-    names = (name.rpartition(".") for capability in CAPABILITIES for name in getattr(capability, what))
-    return tuple(getattr(import_module(f"releaser.{module}"), name) for module, _, name in names)
+    return tuple(map(_load, _names_of(what)))
+
+
+def _names_of(what: str) -> Names:
+    return tuple(name for capability in CAPABILITIES for name in getattr(capability, what))
+
+
+def _load(name: str) -> Any:
+    module, _, last = name.rpartition(".")
+    return getattr(import_module(f"releaser.{module}"), last)
 
 
 class _Made(Sequence[Any]):
-    """An object of each class of a field, imported and made at the first look: most runs need no gate or action."""
+    """An object of each class of a field, imported and made at the first look at it: most runs need few of them."""
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self._made = dict[str, Any]()
 
     @functools.cached_property
-    def _objects(self) -> tuple[Any, ...]:
-        return tuple(section() for section in gather(self._what))
+    def _names(self) -> Names:
+        return _names_of(self._what)
 
     def __getitem__(self, place: Any) -> Any:
-        return self._objects[place]
+        name = self._names[place]
+        if name not in self._made:
+            self._made[name] = _load(name)()
+        return self._made[name]
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._names)
 
 
 def make(what: str) -> Sequence[Any]:

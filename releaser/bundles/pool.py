@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import RELEASE_ID, BundledFile, BundleManifest, parse_manifest
-from releaser.bundles.places import lock_directory
 from releaser.errors import PreflightError
 from releaser.system.files import hash_of_file, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
@@ -18,6 +16,8 @@ from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+
+    from releaser.bundles.manifest import BundledFile, BundleManifest
 
 KEPT = 4  # newest manifests; files that none of them names are deleted
 _OWN = ("files", "manifests", "made", "unpacked", "download")
@@ -52,6 +52,8 @@ class Pool(Frozen):
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock out other processes; wait for them first. Raises OSError."""
+        from releaser.bundles.places import lock_directory
+
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with lock_directory(self.directory):
             yield
@@ -106,6 +108,8 @@ class Pool(Frozen):
 
     def forget_unused(self, releases: Collection[str]) -> None:
         """Delete the packed wheels of deleted releases, and wheels that were not used for long. Raises OSError."""
+        from releaser.bundles.manifest import RELEASE_ID
+
         for place in (self.directory / "made").glob("*"):
             is_of_release, unused_since = RELEASE_ID.fullmatch(place.name), place.stat().st_mtime
             if place.name not in releases if is_of_release else unused_since < time.time() - _UNUSED:
@@ -113,6 +117,8 @@ class Pool(Frozen):
 
     def remember(self, manifest: BundleManifest) -> None:
         """Keep the manifest of a bundle; delete the oldest ones, and files that no manifest names. Raises OSError."""
+        from releaser.bundles.manifest import RELEASE_ID
+
         directory = self.directory / "manifests"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
@@ -131,6 +137,8 @@ class Pool(Frozen):
 
     def manifest_of(self, release: str) -> BundleManifest | None:
         """Return the manifest of the bundle of a release; None if the pool has none."""
+        from releaser.bundles.manifest import RELEASE_ID, parse_manifest
+
         if not RELEASE_ID.fullmatch(release):
             return None
         data = read_if_there(self.directory / "manifests" / f"{release}.json")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.attestation_settings import AttestationSettings
-from releaser.candidate.build_limits import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.origins import Answer, Judgement, OriginFacts, Publisher, judge
@@ -21,7 +20,6 @@ from releaser.system.environment import how_to_add
 from releaser.system.files import read_file
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, plural
-from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -119,6 +117,8 @@ def _report(
         return
     message = f"the publisher of {packages} could not be determined: {reason}"
     if any(answer.name in known for answer in found.unknown):
+        from releaser.tools.certificates import certificate_advice
+
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, f'{advice} To install it anyway, set `attestations = "warn"`.')
     work.log.note(
@@ -136,6 +136,8 @@ def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[I
 
 def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
     from packaging.utils import canonicalize_name
+
+    from releaser.candidate.build_limits import only_built
 
     site, facts, others = work.site, work.facts, default_groups(work.site)
     groups = others if others is None else (*others, *site.settings.test_groups)

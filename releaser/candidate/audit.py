@@ -24,7 +24,6 @@ from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv, settings_of_uv_in_force
 from releaser.system.frozen import replace
 from releaser.system.temporary import NETRC, temporary_directory
-from releaser.tools.osv import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -71,6 +70,8 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     `uv` is the executable. Raises nothing: after an error, the answer is unknown.
     """
     from msgspec import convert  # slow to import
+
+    from releaser.tools.osv import Service
 
     settings = AuditSettings.of(site)
     if not is_asked(site):

@@ -6,12 +6,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.git_sources import fetch_sources
-from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, put_all_back, with_variables
-from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
-from releaser.sandbox.bubblewrap import without_symlinks
-from releaser.sandbox.choice import bubblewrap_of
+from releaser.sandbox.landlock import without_symlinks
 from releaser.sandbox.settings import SandboxSettings
 from releaser.system.environment import builds_in_place, package_places
 from releaser.system.process import NO_SANDBOX
@@ -31,6 +27,12 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
 
     Files that control uv are restored at the end, except for the new lock. Raises ToolError.
     """
+    # Most locks need no build.
+    from releaser.candidate.git_sources import fetch_sources
+    from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, put_all_back, with_variables
+    from releaser.checkout.leftovers import mark_tried
+    from releaser.sandbox.choice import bubblewrap_of
+
     bubblewrap, lock = bubblewrap_of(site), tree / "uv.lock"
     if bubblewrap is None:
         yield NO_SANDBOX
@@ -54,5 +56,9 @@ def lock_builds(site: Site) -> LockBuilds | None:
     With `sandbox = "auto"`, the sandbox is first looked for when a build needs it, which is rare.
     """
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
-    builds = LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))
-    return builds if SandboxSettings.of(site).sandbox == "auto" or bubblewrap_of(site) is not None else None
+    if SandboxSettings.of(site).sandbox != "auto":
+        from releaser.sandbox.choice import bubblewrap_of
+
+        if bubblewrap_of(site) is None:
+            return None
+    return LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))

@@ -14,11 +14,10 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.reporting.hook_settings import HookSettings
 from releaser.serving.manage import manage
-from releaser.site.django_settings import MigrationFacts, MigrationSettings, MigrationsSection
+from releaser.site.django_settings import MigrationFacts, MigrationSettings, MigrationsSection, is_django
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few
-from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.untracked import weigh
-from releaser.errors import BuildError, Finding, ToolError, how_to_set
+from releaser.errors import Finding, ToolError, how_to_set
 from releaser.releases.journal import note, read_notes
 from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
-from releaser.sandbox.choice import INSTALL, bubblewrap_of, find_sandbox
-from releaser.sandbox.settings import SandboxSettings
-from releaser.sandbox.sockets import find_named, is_of_manager, list_listening
+from releaser.sandbox.choice import bubblewrap_of, find_sandbox
+from releaser.sandbox.settings import INSTALL, SandboxSettings
+from releaser.sandbox.sockets import find_named, list_listening
 from releaser.site.addresses import MailSettings
 from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_if_there
@@ -45,35 +45,6 @@ _FEW = 500  # files
 #: Directories in which writes are not reported.
 _IGNORED_DIRECTORIES = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
-
-
-def sandbox_findings(site: Site) -> tuple[Finding, ...]:
-    """Return the problems of a site's sandbox settings."""
-    site = site.with_own_settings
-    findings = [
-        Finding(
-            "test-writable-missing",
-            f"`test_writable`: {place} does not exist",
-            "Make it, or remove it from `test_writable`.",
-        )
-        for place in writable_places(site)
-        if not place.exists()
-    ]
-    findings += [
-        Finding(
-            "test-sockets-unsafe",
-            f"`test_sockets`: a program that reaches {socket} can start programs outside of the sandbox",
-            "Remove it from `test_sockets`.",
-        )
-        for socket in SandboxSettings.of(site).test_sockets
-        if is_of_manager(os.path.join("/", socket))
-    ]
-    if SandboxSettings.of(site).sandbox == "bwrap":  # the other values accept a missing sandbox
-        try:
-            bubblewrap_of(site)
-        except BuildError as error:
-            findings.append(error.finding)
-    return tuple(findings)
 
 
 def describe_sandbox(site: Site) -> str:
@@ -168,7 +139,7 @@ def bounds_of(site: Site, python: Path, writable: Iterable[Path] = (), kept: Ite
     """Return the bounds of code that this Python runs for a site; it may also write `writable`, and read `kept`."""
     project = site.outside.project
     return Bounds(
-        writable=(*writable, *writable_places(site)),
+        writable=(*writable, *SandboxSettings.of(site).writable_places(site.project.checkout)),
         hidden=hidden_from(site),
         kept=(project.outer, project.checkout, project.state_dir, *kept),
         needed=programs_of(site, python),
@@ -299,13 +270,6 @@ def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[st
             _put_back(path, seen)
         except OSError as error:
             yield f"{path} was changed, and cannot be restored: {error.strerror}"
-
-
-def writable_places(site: Site) -> list[Path]:
-    return [
-        Path(os.path.normpath(site.project.checkout / Path(path).expanduser()))
-        for path in SandboxSettings.of(site).test_writable
-    ]
 
 
 def named_sockets(site: Site) -> Iterator[Path]:

@@ -16,9 +16,9 @@ from releaser.releases import integrity
 from releaser.releases.store import store_of
 from releaser.releases.venv import repoint_editables
 from releaser.site.conventions import choose_test_command
+from releaser.site.django_settings import is_django
 from releaser.system.frozen import replace
 from releaser.system.temporary import temporary_directory
-from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from releaser.checkout.publish import own_commits
 from releaser.errors import Finding, ToolError, error_line, how_to_set, refuse_any
 from releaser.site.project import local_sources
-from releaser.site.shadow import missing_git
 from releaser.site.site import Checkout
 from releaser.site.staging_settings import StagingSettings
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
-from releaser.tools.certificates import certificate_advice
 from releaser.tools.code_files import CONFIGURES
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
@@ -39,6 +37,8 @@ def check_checkout(
 ) -> Checkout | None:
     """Check the checkout as `git status` shows it now, or in `state`; None if git does not work."""
     if not site.project.has_git:
+        from releaser.site.shadow import missing_git
+
         findings.extend(filter(None, (*lock_findings(site), missing_git(site))))
         return Checkout(layout=site.git.layout, state=site.git.state(), remote=None)
     try:
@@ -211,6 +211,8 @@ def unreachable(remote: str, error: ToolError) -> Finding:
             f"{how_to_set('git_pull', 'false')}.",
             output=error.output,
         )
+    from releaser.tools.certificates import certificate_advice
+
     return Finding(
         "git-remote-unreachable",
         f"git remote {remote} cannot be read: {error_line(error.output) or error.message}",

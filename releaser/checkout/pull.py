@@ -27,7 +27,6 @@ from releaser.system.files import is_same_text, read_file
 from releaser.system.frozen import replace
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
-from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -128,6 +127,8 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
         # git would refuse most of these files, too. But a file that is identical to the pulled one would look like
         # git's own, and an undo of the move would delete it.
         if paths := git.in_the_way(head, remote_head):
+            from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
+
             refuse("git-in-the-way", describe_in_the_way(paths, remote_head), advise_in_the_way(paths, git.layout.top))
         step.says(plural(len(behind), "new commit") if behind else f"back to {remote_head[:12]}")
         brings_code = key != git.code_key(own, commit=head)

@@ -22,7 +22,6 @@ from releaser.checkout.untracked import (
 )
 from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
-from releaser.resolution.aside import surround
 from releaser.site.site import Carried, Tree
 from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen, replace
@@ -183,6 +182,8 @@ class _Aside(_Tree):
 
     def complete(self) -> None:
         """Add symlinks to the files around the checkout. Raises OSError."""
+        from releaser.resolution.aside import surround
+
         surround(self.place, self.site.git.layout.top, self.root)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from releaser.core.run import close_journal
 from releaser.releases.approvals import ApprovalSection, note_asked, read_approvals
-from releaser.reporting.changes import name_changes
 from releaser.system.frozen import replace
 from releaser.system.words import show_time
 
@@ -27,6 +26,8 @@ def ask_for_approval(run: Run, report: RunReport) -> RunReport:
     if snapshot is None or waiting is None or waiting.id != release or asked:
         return report
     at = section.goes_live_at
+    from releaser.reporting.changes import name_changes
+
     what = name_changes(report.changes) if report.changes else "new code"
     since = show_time(datetime.fromisoformat(snapshot.lifecycles[release].since))
     alone = f"goes live by itself on {show_time(at)}" if at else "does not go live by itself"

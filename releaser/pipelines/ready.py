@@ -10,7 +10,6 @@ from releaser.core.run import Run, Workspace, close_journal
 from releaser.errors import Finding
 from releaser.pipelines.session import PipelineResult
 from releaser.releases.blocks import change_blocks
-from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key
 from releaser.site.django_settings import MigrationFacts, MigrationsSection
@@ -52,6 +51,8 @@ def let_wait(run: Run, release: Release, wait: Wait, rebuild: RebuildReason | No
 
     `rebuild` says why the live release has to be rebuilt. Raises the error of the wait, once.
     """
+    from releaser.releases.retention import prune_step
+
     change_blocks(
         run.site.state_dir, lambda blocks: blocks.without(lambda block: block.key == release.key)
     )  # it passed

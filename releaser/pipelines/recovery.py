@@ -26,7 +26,6 @@ from releaser.releases import leases
 from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.journal import Entry, journal_of, making_runs, read_history
 from releaser.releases.release import DOOMED, Release, is_marked, read_versions
-from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.frozen import replace
@@ -239,6 +238,8 @@ def undo(change: Change) -> None:
     known = target.lifecycle if target is not None else None
     is_kept = known is not None and (known.waits or known.reserved)
     if target is not None and target.state == "candidate" and not is_kept:
+        from releaser.releases.retention import remove_unless_used
+
         remove_unless_used(site, log, target.id)
     sweep(site, log)
 
@@ -300,6 +301,8 @@ def sweep(site: Site, log: RunLog) -> None:
             Finding("deletion-not-recorded", message=message, advice="Check free space. The next run tries again.")
         )
     for place in store.incomplete():
+        from releaser.releases.retention import remove_unsealed
+
         try:
             remove_unsealed(site, log, place)
         except OSError as error:

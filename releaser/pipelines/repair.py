@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_introduced_by, mark_good
 from releaser.capabilities import state_files
-from releaser.checkout.move import place_lock_unless_edited
 from releaser.core.change import all_steps, do_actions, down_since
 from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
@@ -106,6 +105,8 @@ def _restore_link(site: Site, log: RunLog, store: ReleaseStore) -> None:
     seen_again = _release_for_lost_link(store)
     if seen_again is None or seen_again.id != release.id:
         return
+    from releaser.checkout.move import place_lock_unless_edited
+
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", release=release.id))
     store.record_live(release)  # first: otherwise the link would seem to be moved by hand
@@ -130,6 +131,8 @@ def accept_link(site: Site) -> Release | None:
     live, before = store.live(), store.live_by_record()
     if live is None or live.id == before or live.manifest.never_live:
         return None
+    from releaser.checkout.move import place_lock_unless_edited
+
     place_lock_unless_edited(site, live, before=before)
     mark_good(site, live)
     return live

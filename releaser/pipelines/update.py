@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from releaser.candidate.results import try_live_release
 from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
-from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree
@@ -20,7 +19,6 @@ from releaser.core.gate import Case
 from releaser.core.run import Run, Workspace
 from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ReleaserError
-from releaser.gates import ask, examine
 from releaser.pipelines.decide import (
     Goal,
     changes_of,
@@ -104,6 +102,8 @@ def update_site(
             from releaser.pipelines.deploy import deploy  # before releaser's own files may be replaced during the build
 
             release = make_release(goal)
+            from releaser.gates import ask
+
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
                 return let_wait(run, release, wait, goal.rebuild)
@@ -220,6 +220,7 @@ def make_release(goal: Goal) -> Release:
     """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
     from releaser.candidate.build import seal  # slow to import, for a night without news
     from releaser.candidate.testing import make_candidate
+    from releaser.gates import examine
 
     work, resolution = replace(goal.work, fresh=goal.rebuild is not None), goal.resolution
     if waiting := work.site.describe_waiting():
@@ -259,6 +260,9 @@ def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: Ch
     log, live, following = goal.work.log, goal.work.live, choose_following(site, goal, target)
     if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
         return
+    from releaser.checkout.move import move_without_build
+    from releaser.gates import ask
+
     if ask("unbuilt", case_of(goal)) is not None:
         return
     if target.moves:

@@ -16,7 +16,6 @@ from releaser.core.gate import Case, Wait
 from releaser.core.run import Run, Workspace
 from releaser.core.source import KeptVersions
 from releaser.errors import BuildError, Finding
-from releaser.gates import ask, examine
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import explain_unfit
 from releaser.pipelines.ready import find_requested, take_ready
@@ -36,7 +35,7 @@ from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from releaser.core.target import Target
     from releaser.locks.lock import LockFile
@@ -50,6 +49,8 @@ def is_repair(live: Release | None) -> bool:
 
 def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:
     """Ask the gates, before a staging tree is made, whether a release may be begun. Raises their refusals."""
+    from releaser.gates import examine
+
     examine("begun", case_before(run.site, run.log, facts), force=force)
 
 
@@ -82,8 +83,14 @@ def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
         facts=facts,
         before=facts,
         live=store_of(site).live(),
-        examine_lock=lambda work, lock: examine("locked", Case(work=work, lock=lock)),
+        examine_lock=_examine_lock,
     )
+
+
+def _examine_lock(work: Workspace, lock: LockFile) -> Mapping[str, object]:
+    from releaser.gates import examine
+
+    return examine("locked", Case(work=work, lock=lock))
 
 
 @contextlib.contextmanager
@@ -137,6 +144,8 @@ def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool, goes_live: b
     Unless it `goes_live`, a failure of its tests makes no update skip it. Raises BuildError, TestsFailedError,
     MigrationsError and PreflightError.
     """
+    from releaser.gates import ask
+
     site, log, snapshot = run.site, run.log, take_snapshot(run.site)
     run.find_changes = partial(find_changes, site, snapshot)
     target = as_checked_out(snapshot)
@@ -159,6 +168,8 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     A capability may change the lock, such as to keep versions on another Python. Raises BuildError, which names the
     packages without a build for this Python, PreflightError and ResolutionError.
     """
+    from releaser.gates import examine
+
     kept = starting_lock(work, read_made_lock(work.site.project.root))
     work = work.starting_from(kept.lock)
     work.log.note(*kept.findings)

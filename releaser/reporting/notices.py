@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from releaser.core.reporter import SECONDS
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import MailSection
 from releaser.reporting.notice_settings import PingSettings
@@ -19,7 +18,6 @@ from releaser.reporting.reporters import REPORTERS, receivers
 from releaser.system.files import only_files
 from releaser.system.frozen import replace
 from releaser.system.words import one_line
-from releaser.tools.web import post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +84,7 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
     """Send the waiting notices, first those that are `lost` to the outbox; a failure only adds a problem."""
 
     def flush_queue(receiver: Receiver) -> Finding | None:
+        from releaser.core.reporter import SECONDS
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
 
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None
@@ -138,6 +137,8 @@ def ping(site: Site, command: str, report: RunReport | None = None) -> None:
 
 
 def _ping(site: Site, end: str, body: bytes = b"") -> str:
+    from releaser.tools.web import post
+
     parts = urlsplit(PingSettings.of(site).url)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + end))
     try:

@@ -15,7 +15,6 @@ from releaser.errors import ExitCode, Finding, Interrupted
 from releaser.releases.journal import MailSection, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
-from releaser.reporting.changes import lock_diff
 from releaser.reporting.mail_setup import explain_recipients, sender_of
 from releaser.reporting.threads import (
     close_threads,
@@ -96,6 +95,8 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
             report = _with_mail(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, but never a closed thread without its last.
+                from releaser.reporting.changes import lock_diff
+
                 parents = references_of(report, site.state_dir)
                 words = _introduction(site, report)
                 diff = lock_diff(site, report) if post.recipients else ""

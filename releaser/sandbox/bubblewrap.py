@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import SandboxError, ToolError
-from releaser.sandbox.landlock import (
-    can_forbid_abstract_sockets,
-    can_forbid_symlinks,
-    forbid_abstract_sockets,
-    forbid_symlinks,
-)
+from releaser.sandbox.landlock import can_forbid_abstract_sockets, forbid_abstract_sockets
 from releaser.sandbox.layers import (
     Layer,
     Skeleton,
@@ -262,14 +257,6 @@ def _left_running(noted: str) -> set[tuple[str, str]]:
     except OSError:  # usually there is no such file
         return set()
     return {(command, name.strip()[:_LONGEST_NAME]) for command, name in zip(words[::2], words[1::2], strict=False)}
-
-
-def without_symlinks() -> Sandbox | None:
-    """Return a sandbox that makes no symlinks, so that uv builds nothing; None if the kernel cannot forbid symlinks.
-
-    uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
-    """
-    return Sandbox(begin=forbid_symlinks) if can_forbid_symlinks() else None
 
 
 def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap | str:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import BuildError
 from releaser.sandbox.bubblewrap import Bubblewrap, find_bubblewrap
-from releaser.sandbox.settings import SandboxSettings
+from releaser.sandbox.settings import INSTALL, SandboxSettings
 
 if TYPE_CHECKING:
     from releaser.site.site import Site
-
-INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
 
 
 def bubblewrap_of(site: Site) -> Bubblewrap | None:

@@ -9,6 +9,8 @@ import ctypes
 import os
 import struct
 
+from releaser.system.process import Sandbox
+
 _OLDEST = 2  # ABI version that allows moves between directories, from Linux 5.19
 _SCOPED = 6  # ABI version that can limit a process to its own abstract sockets, from Linux 6.12
 _MAKE_SYM, _REFER = 1 << 12, 1 << 13
@@ -16,6 +18,14 @@ _ABSTRACT_SOCKETS = 1 << 0
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, on every architecture
 _NO_NEW_PRIVS = 38  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def without_symlinks() -> Sandbox | None:
+    """Return a sandbox that makes no symlinks, so that uv builds nothing; None if the kernel cannot forbid symlinks.
+
+    uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
+    """
+    return Sandbox(begin=forbid_symlinks) if can_forbid_symlinks() else None
 
 
 def can_forbid_symlinks() -> bool:

@@ -1,11 +1,14 @@
 """The settings of the sandbox."""
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 from releaser.site.declaring import Part, intersect
 from releaser.site.values import FilePaths
 from releaser.system.frozen import field
 
+INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
 _STRICTER = ("off", "auto", "bwrap")
 
 
@@ -24,3 +27,7 @@ class SandboxSettings(Part):
     test_sockets: FilePaths = field(default=(), metadata={"in_force": intersect})
     #: Let tests use the network. Otherwise, each test run has only a private loopback interface.
     test_network: bool = field(default=True, metadata={"in_force": lambda live, own, _: live and own})
+
+    def writable_places(self, checkout: Path) -> list[Path]:
+        """Return the absolute paths of `test_writable`."""
+        return [Path(os.path.normpath(checkout / Path(path).expanduser())) for path in self.test_writable]

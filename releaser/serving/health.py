@@ -9,14 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
-from releaser.releases import leases, startup
+from releaser.releases import leases
 from releaser.releases.journal import note, read_notes
 from releaser.releases.leases import LeftBehind, ProcessesSection
 from releaser.releases.store import store_of
 from releaser.site.restart_settings import OutageSection
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, one_line
-from releaser.tools.web import until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +35,8 @@ def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: Rest
     For `health_seconds` every answer must then be good. In a rollback, a bad answer may still come from the withdrawn
     release: then the time starts again, as long as there are tries.
     """
+    from releaser.tools.web import until_good
+
     patience = settings.patience()
     if watches:
         answer = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
@@ -122,6 +123,8 @@ class RestartCheck(Frozen):
     @property
     def shows_processes(self) -> bool:
         """True if processes that start on the new release can be counted."""
+        from releaser.releases import startup
+
         return startup.is_in(self.target.venv)
 
     def look(self) -> Seen:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
-from releaser.site.django_settings import CheckSettings, StaticSettings
-from releaser.tools.django import Manage, is_django
+from releaser.site.django_settings import CheckSettings, StaticSettings, is_django
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.site.site import Site
+    from releaser.tools.django import Manage
 
 PATIENCE = 60.0  # seconds for Django to start and to answer
 
@@ -31,4 +31,6 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
     """Return the site's manage.py, run by the interpreter of `venv`."""
+    from releaser.tools.django import Manage
+
     return Manage(runner=site.runner, project=site.project.root, venv=venv, timeout=timeout)

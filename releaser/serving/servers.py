@@ -15,13 +15,13 @@ from releaser.errors import Finding, how_to_set
 from releaser.releases.leases import parent_of, release_of
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
+from releaser.site.django_settings import is_django
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.signals import is_own
 from releaser.system.words import one_line
-from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

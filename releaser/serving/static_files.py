@@ -7,22 +7,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.checkout.output import lend_output
 from releaser.core.follow_up import note_failed_actions
 from releaser.errors import ActivationError, ToolError, reason_of
 from releaser.releases.integrity import usable
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
-from releaser.reporting.hooks import run_hook
-from releaser.serving.manage import manage
-from releaser.site.django_settings import StaticSettings
+from releaser.site.django_settings import StaticSettings, is_django
 from releaser.site.staging_settings import StagingSettings
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.later import Later
 from releaser.system.state_files import StateFile
-from releaser.tools.django import digest_of_made, is_django, outdate_since
 
 if TYPE_CHECKING:
     import hashlib
@@ -124,6 +120,10 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
 
     Nothing is done if all files are in place, from an earlier collection or because no upgrade changed them.
     """
+    from releaser.reporting.hooks import run_hook
+    from releaser.serving.manage import manage
+    from releaser.tools.django import outdate_since
+
     settings, root = StaticSettings.of(site), site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
         step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
@@ -166,6 +166,8 @@ def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
         log.finishing is not None or StaticSettings.of(site).after_static is not None
     ):  # a power cut may have emptied files
         return False
+    from releaser.tools.django import digest_of_made
+
     known = Collected.of(venv)
     made = known.made if known is not None else "" if found.plain else None
     return found.current and made is not None and digest_of_made(found) == made
@@ -173,6 +175,8 @@ def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
 
 def _note(site: Site, venv: Path, found: StaticFiles) -> None:
     """Record the static files of a release, and that they are in place. After a failure they are collected again."""
+    from releaser.tools.django import digest_of_made
+
     made = digest_of_made(found)
     if made is None:
         return
@@ -218,6 +222,9 @@ def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
     settings, project = StaticSettings.of(site), site.project
     if not settings.asks(project.root) or site.waits_for("after_static"):
         return False
+    from releaser.checkout.output import lend_output
+    from releaser.serving.manage import manage
+
     lend_output(site, release.venv)
     if site.runner.live_environ != site.runner.site_environ:
         return False

@@ -8,6 +8,11 @@ from releaser.site.values import Command, Limit
 from releaser.system.sections import Facts, Section
 
 
+def is_django(project: Path) -> bool:
+    """True if this project has a manage.py."""
+    return (project / "manage.py").is_file()
+
+
 class StaticSettings(Part):
     """Static files."""
 
@@ -21,8 +26,6 @@ class StaticSettings(Part):
 
     def asks(self, root: Path) -> bool:
         """True if Django is asked for static files, in a project at `root`."""
-        from releaser.tools.django import is_django  # slow to import
-
         return self.collectstatic != "off" and is_django(root)
 
 

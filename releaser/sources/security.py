@@ -10,7 +10,6 @@ from releaser.errors import AuditError, Finding, refuse_any
 from releaser.locks.vulnerabilities import AuditsSoFar
 from releaser.resolution.rules import only_fixes
 from releaser.sources.upgrade import Upgrade
-from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +61,8 @@ class SecurityFixes(Upgrade):
         if is_new and (fixes or not _is_wanted(wanted.work)):
             return ""
         if found is not None and not found.known:
+            from releaser.tools.certificates import certificate_advice
+
             message = f"no fixes could be looked for, as the query for known vulnerabilities failed: {found.reason}"
             advice = "Check the network and `vulnerability_service`. The next update asks again."
             raise AuditError(message, certificate_advice(found.reason) or advice)

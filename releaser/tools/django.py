@@ -101,11 +101,6 @@ def digest_of_made(found: StaticFiles) -> str | None:
     return digest.hexdigest()
 
 
-def is_django(project: Path) -> bool:
-    """True if this project has a manage.py."""
-    return (project / "manage.py").is_file()
-
-
 def outdate_since(static_root: Path, *, since: float) -> None:
     """Make collectstatic copy the files again that were written after `since`, in seconds since 1970.
 

@@ -21,7 +21,6 @@ from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader
 from releaser.tools.git_state import OURS
-from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_in_the_way
 
 if TYPE_CHECKING:
     import shutil
@@ -145,6 +144,8 @@ class Git(GitReader):
     def _refuse_loss(self, before: str, after: str) -> None:
         """Raise ToolError if a move of the checkout would overwrite or remove untracked files."""
         if lost := self._list_losses(before, after):
+            from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
+
             message = describe_in_the_way(lost, after)
             raise ToolError(message, advise_in_the_way(lost, self.layout.top))
 
@@ -327,6 +328,8 @@ class Git(GitReader):
         and files that `after` adds are deleted. A file that is of neither commit goes to `keep` first. Returns the
         untracked files in the place of files of `before`: these stay, too. Raises ToolError.
         """
+        from releaser.tools.in_the_way import are_related
+
         blocked = [path for path in self._list_losses(after, before, known=[before]) if path not in without]
         for path in self._list_added(before, after):
             place = self.layout.top / path

@@ -17,13 +17,13 @@ from releaser.system.files import read_text
 from releaser.system.frozen import Frozen, field, replace
 from releaser.system.later import Later
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
-from releaser.tools.in_the_way import Move, find_in_the_way, parse_moves
 
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Iterable, Mapping
 
     from releaser.system.process import Finished, Runner
+    from releaser.tools.in_the_way import Move
 else:
     hashlib = Later("hashlib")
 
@@ -278,6 +278,8 @@ class GitReader(Frozen):
 
         Paths are relative to the top. The files of the commits in `known` count as tracked, too.
         """
+        from releaser.tools.in_the_way import find_in_the_way, parse_moves
+
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", before, after).stdout
         moves = parse_moves(raw)
         tracked = {line.partition("\t")[2] for commit in (before, *known) for line in self._tree(commit)}

@@ -17,7 +17,6 @@ from releaser.system.expression import expression
 from releaser.system.frozen import Frozen, Mutable, field
 from releaser.system.process import NO_SANDBOX, in_new_sandbox
 from releaser.system.temporary import temporary_directory
-from releaser.tools.certificates import certificate_advice
 from releaser.tools.uv_credentials import for_uv_alone
 
 if TYPE_CHECKING:
@@ -291,6 +290,8 @@ class Uv(Frozen):
                     death_signal=death_signal, in_background=True,
                 )  # fmt: skip
         except ToolError as error:
+            from releaser.tools.certificates import certificate_advice
+
             advice = _CACHE_ADVICE if _is_about_cache(error.output, env) else certificate_advice(error.output)
             if not advice:
                 raise

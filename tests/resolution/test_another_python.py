@@ -15,7 +15,7 @@ from releaser.locks.installed import versions_for
 from releaser.locks.lock import LockFile
 from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.release import Release
-from releaser.resolution.another_python import keep_installed
+from releaser.resolution.kept_versions import keep_installed
 from releaser.site.pythons import Choice
 from releaser.site.site import Checkout, SiteFacts, open_site
 from tests.releases.makers import a_manifest

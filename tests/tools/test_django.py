@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
+from releaser.site.django_settings import is_django
 from releaser.system.process import Runner
-from releaser.tools.django import Manage, is_django, outdate_since
+from releaser.tools.django import Manage, outdate_since
 from releaser.tools.django_probe import obstacle, outdate
 
 ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}

@@ -12,7 +12,6 @@ from releaser.releases.journal import report_json
 from releaser.reporting.notice_settings import WebhookSettings
 from releaser.system.frozen import Frozen
 from releaser.system.later import Later
-from releaser.tools.web import post
 
 if TYPE_CHECKING:
     import hashlib
@@ -66,6 +65,8 @@ class Webhook(Frozen):
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
         """Send the JSON in a message. Raises MailError."""
+        from releaser.tools.web import post
+
         body: bytes = message.get_content()
         headers = {"Content-Type": "application/json"}
         if self.secret:

@@ -12,12 +12,10 @@ from releaser.capabilities import make
 from releaser.core.restart import Restart
 from releaser.errors import Finding, how_to_set
 from releaser.serving.health_settings import HealthSettings, guess_url
-from releaser.serving.restarts.command import Command
 from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
 from releaser.system.words import did_you_mean
-from releaser.tools.web import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +29,12 @@ _OF_PAIR = {"stop": "stopped before the flip", "start": "started after the flip"
 
 def restart_of(site: Site) -> Restart:
     """Return the restart method that the settings select."""
-    found = (method.selected_by(RestartSettings.of(site).restart) for method in RESTARTS)
-    return next(filter(None, found), Command())
+    for method in RESTARTS:
+        if found := method.selected_by(RestartSettings.of(site).restart):
+            return found
+    from releaser.serving.restarts.command import Command
+
+    return Command()
 
 
 def restart_words() -> tuple[str, ...]:
@@ -58,6 +60,8 @@ def live_program_findings(site: Site) -> Iterator[Finding]:
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     """Yield the programs of configured commands that are neither on PATH nor in the venv."""
+    from releaser.tools.web import is_url
+
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
     health_check = HealthSettings.of(site).health_check
     if health_check and not is_url(health_check):
