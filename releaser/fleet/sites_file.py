@@ -21,7 +21,7 @@ from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen, field, replace
 from releaser.system.trusted_files import find_other_writer, way_to
-from releaser.tools.web import is_url
+from releaser.system.words import is_url
 
 _KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list, "servers": dict}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}

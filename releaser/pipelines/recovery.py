@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_introduced_by, make_commit_block, mark_bad, mark_good
-from releaser.capabilities import state_files
+from releaser.capabilities import state_names
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
 from releaser.core.adoption import adopter
@@ -346,7 +346,7 @@ def _is_left(site: Site, temporary: Path) -> bool:
         return True
     target = temporary.name[1 : -len(".new")]
     places = (site.state_dir, site.project.root, site.project.outer)  # where releaser writes in this way
-    return target in map(str, state_files()) or any(os.path.lexists(place / target) for place in places)
+    return target in state_names() or any(os.path.lexists(place / target) for place in places)
 
 
 def _delete_old_logs(project: Project) -> int:

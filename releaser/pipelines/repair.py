@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_introduced_by, mark_good
-from releaser.capabilities import state_files
+from releaser.capabilities import state_file, state_names
 from releaser.core.change import all_steps, do_actions, down_since
 from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
-from releaser.releases.earlier_blocks import EARLIER_FILES
 from releaser.releases.integrity import advise, explain_need_to_rebuild, find_live_damage, find_rollback_damage
 from releaser.releases.journal import (
     JOURNAL,
@@ -217,7 +216,8 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def _list_read(state_dir: Path) -> list[StateFile]:
-    return [file for file in state_files() if file.type is not None and os.path.lexists(state_dir / file)]
+    existing = (name for name in state_names() if os.path.lexists(state_dir / name))
+    return [file for file in map(state_file, existing) if file.type is not None]
 
 
 def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None:
@@ -261,7 +261,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
-    if any(file in (BLOCKS, *EARLIER_FILES) for file in lost):
+    if any(file.name in (BLOCKS.name, *EARLIER) for file in lost):
         restore_blocks(site, log)
     for file in lost:
         if file.loss:

@@ -30,8 +30,7 @@ from releaser.site.settings import this_host
 from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
 from releaser.system.trusted_files import find_other_writer
-from releaser.system.words import one_line, show_time
-from releaser.tools.web import is_url
+from releaser.system.words import is_url, one_line, show_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

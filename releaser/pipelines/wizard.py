@@ -31,7 +31,7 @@ from releaser.site.settings import PREFIX, SPECS
 from releaser.system.expression import expression
 from releaser.system.frozen import Frozen, field, replace
 from releaser.system.venv_environment import inside
-from releaser.tools.web import is_url
+from releaser.system.words import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

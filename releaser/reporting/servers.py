@@ -14,9 +14,9 @@ from releaser.reporting.many_sites import SiteAnswer
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
-from releaser.system.words import age, one_line
+from releaser.system.words import age, is_url, one_line
 from releaser.tools.download import credentials_for, is_loopback
-from releaser.tools.web import get, is_url
+from releaser.tools.web import get
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,6 +16,7 @@ from releaser.site.values import (
     UrlOrCommand,
     Visible,
 )
+from releaser.system.words import is_url
 
 if TYPE_CHECKING:
     from releaser.site.site import Site
@@ -100,8 +101,6 @@ def guess_url(check: str) -> str:
 
 def health_findings(site: "Site") -> Iterator[Finding]:
     """Find settings of the health check that contradict each other."""
-    from releaser.tools.web import is_url
-
     settings, usual = HealthSettings.of(site), HealthSettings()
     check = settings.health_check
     if check is None or not is_url(check):

@@ -11,7 +11,8 @@ from releaser.errors import Finding, ToolError
 from releaser.serving.health_settings import HealthSettings, guess_url
 from releaser.system.frozen import replace
 from releaser.system.venv_environment import inside
-from releaser.tools.web import is_url, until_good
+from releaser.system.words import is_url
+from releaser.tools.web import until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -138,6 +138,11 @@ def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     return lines
 
 
+def is_url(text: str) -> bool:
+    """True if a text is a URL, not a command."""
+    return text.startswith(("http://", "https://"))
+
+
 def web_link(text: str) -> str | None:
     """Return a link if it is safe for a mail: http or https, with a host, no password, printable ASCII; else None."""
     from urllib.parse import urlsplit  # most commands need not import it

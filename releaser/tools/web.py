@@ -249,11 +249,6 @@ def connect_unix(path: str, timeout: float) -> socket.socket:
     return plain
 
 
-def is_url(text: str) -> bool:
-    """True if a text is a URL, not a command."""
-    return text.startswith(("http://", "https://"))
-
-
 # Requests to other servers
 
 

@@ -16,12 +16,12 @@ import pytest
 import trustme
 
 from releaser.errors import ToolError
+from releaser.system.words import is_url
 from releaser.tools.web import (
     SEARCHED_BODY,
     Check,
     Patience,
     ask_url,
-    is_url,
     stay_good,
     until_good,
 )

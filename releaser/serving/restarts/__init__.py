@@ -15,7 +15,7 @@ from releaser.serving.health_settings import HealthSettings, guess_url
 from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
-from releaser.system.words import did_you_mean
+from releaser.system.words import did_you_mean, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,8 +60,6 @@ def live_program_findings(site: Site) -> Iterator[Finding]:
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     """Yield the programs of configured commands that are neither on PATH nor in the venv."""
-    from releaser.tools.web import is_url
-
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
     health_check = HealthSettings.of(site).health_check
     if health_check and not is_url(health_check):

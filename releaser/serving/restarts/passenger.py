@@ -15,7 +15,7 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
 from releaser.system.own_code import text_of
 from releaser.system.signals import is_own
-from releaser.tools.web import is_url
+from releaser.system.words import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
