@@ -11,7 +11,7 @@ from releaser.releases import startup
 from releaser.releases.integrity import usable
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
-from releaser.serving.health import in_use
+from releaser.serving.processes import in_use
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.site.restart_settings import OutageSection, RestartSettings
 from releaser.system import signals

@@ -11,7 +11,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.core.action import Action
 from releaser.errors import Finding, ReleaserError
 from releaser.releases.integrity import find_rollback_damage, name_and_version, read_sealed
 from releaser.releases.store import store_of
@@ -60,29 +59,18 @@ def _list_restorable(site: Site, release: Release, damage: Damage) -> str:
         return "" if reason else _name(wanted)
 
 
-class SharedFiles(Action):
-    """Restores the files of the previous release before an automatic rollback."""
-
-    name = "restore shared files"
-    is_step = False
-    causes_rollback = False
-
-    def is_due(self, change: Change) -> bool:
-        """False for the new release: its files are as sealed."""
-        return change.is_back
-
-    def leave(self, change: Change) -> None:
-        """Restore what other releases have whole, and report all else that differs."""
-        with contextlib.suppress(OSError, ValueError, ReleaserError):  # going back matters more
-            release = change.previous
-            damage = find_rollback_damage(release) if release is not None and not change.is_back else None
-            if release is None or damage is None:
-                return
-            instead = f"The site went back to {release.id} all the same. The next update rebuilds it."
-            if _list(release, damage):
-                _restore(change.site, change.log, release, damage, instead)
-            else:
-                change.log.note(Finding("release-damaged", f"{release.id} is damaged: {damage}", instead))
+def restore_previous(change: Change) -> None:
+    """Restore, on the way back, what other releases have whole, and report all else that differs."""
+    with contextlib.suppress(OSError, ValueError, ReleaserError):  # going back matters more
+        release = change.previous
+        damage = find_rollback_damage(release) if release is not None and not change.is_back else None
+        if release is None or damage is None:
+            return
+        instead = f"The site went back to {release.id} all the same. The next update rebuilds it."
+        if _list(release, damage):
+            _restore(change.site, change.log, release, damage, instead)
+        else:
+            change.log.note(Finding("release-damaged", f"{release.id} is damaged: {damage}", instead))
 
 
 def restore_after_rebuild(run: Run, report: RunReport) -> RunReport:

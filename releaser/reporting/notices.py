@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from releaser.core.reporter import SECONDS
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import MailSection
 from releaser.reporting.notice_settings import PingSettings
@@ -84,7 +85,6 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
     """Send the waiting notices, first those that are `lost` to the outbox; a failure only adds a problem."""
 
     def flush_queue(receiver: Receiver) -> Finding | None:
-        from releaser.core.reporter import SECONDS
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
 
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None

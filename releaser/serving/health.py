@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-import time
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
-from releaser.releases import leases
-from releaser.releases.journal import note, read_notes
-from releaser.releases.leases import LeftBehind, ProcessesSection
-from releaser.releases.store import store_of
-from releaser.site.restart_settings import OutageSection
-from releaser.system.frozen import Frozen, replace
-from releaser.system.words import first_few, one_line
+from releaser.releases import leases, startup
+from releaser.serving.processes import own_processes
+from releaser.system.frozen import Frozen
+from releaser.system.words import first_few
+from releaser.tools.web import until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from releaser.core.gate import Case
     from releaser.releases.leases import Process
     from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
-    from releaser.report import RunReport
     from releaser.serving.health_settings import HealthSettings
-    from releaser.site.site import Site
 
 
 def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: RestartCheck, *, watches: bool) -> str:
@@ -35,8 +26,6 @@ def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: Rest
     For `health_seconds` every answer must then be good. In a rollback, a bad answer may still come from the withdrawn
     release: then the time starts again, as long as there are tries.
     """
-    from releaser.tools.web import until_good
-
     patience = settings.patience()
     if watches:
         answer = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
@@ -123,13 +112,11 @@ class RestartCheck(Frozen):
     @property
     def shows_processes(self) -> bool:
         """True if processes that start on the new release can be counted."""
-        from releaser.releases import startup
-
         return startup.is_in(self.target.venv)
 
     def look(self) -> Seen:
         """Look at the processes at this moment; releaser itself does not count, even if it runs from a release."""
-        own = _this_and_its_ancestors()
+        own = own_processes()
         users = self.users(str(self.target.directory))
         earlier = self.users(str(self.origin.directory)) if self.origin is not None else []
         return Seen(
@@ -159,88 +146,3 @@ class RestartCheck(Frozen):
             message=f"no process has started on release {self.target.id}, so the restart seems to have failed",
             advice="Check that the site's server starts from `.venv`, and that `restart` restarts it.",
         )
-
-
-def in_use(release: Release | None) -> bool:
-    """True if processes other than releaser itself use a release."""
-    if release is None:
-        return False
-    directory, own = str(release.directory), _this_and_its_ancestors()
-    found = leases.users(directory)
-    return any(process.pid not in own for process in found) or (not found and leases.is_used(directory))
-
-
-def _this_and_its_ancestors() -> set[int]:
-    """Return the ids of this process and its ancestors."""
-    found, pid = set[int](), os.getpid()
-    while pid > 0 and pid not in found:
-        found.add(pid)
-        pid = leases.parent_of(pid)
-    return found
-
-
-_IN_TIME = 3600.0  # seconds after the flip: earlier requests and tasks may still run
-
-
-def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
-    """Return the visible processes that use another release than the live one, oldest release first.
-
-    Without a live release there are none.
-    """
-    live = store.live_id()
-    if live is None:
-        return ()
-    locks = functools.cache(leases.read_file_locks)
-    return tuple(
-        LeftBehind(release=release.id, pid=user.pid, user=user.user, command=user.command, since=user.since)
-        for release in reversed(store.all())
-        if release.id != live
-        for user in leases.users(str(release.directory), locks)
-    )
-
-
-def add_processes(site: Site, report: RunReport) -> RunReport:
-    """Add the processes that still use earlier releases to the report.
-
-    If this run restarted the server without waiting for a health check, the server needs a moment: processes on the
-    previous release are left to the report of the next run.
-    """
-    has_waited = any(answer.release == report.release for answer in report.answers)
-    waits = report.live_changed and OutageSection.of(report).is_restarted and not has_waited
-    with contextlib.suppress(OSError):
-        found = (process for process in left_behind(store_of(site)) if not waits or process.release != report.previous)
-        shown = tuple(replace(process, command=site.redactor.clean(process.command)) for process in found)
-        return report.with_section(ProcessesSection(left_behind=shown))
-    return report
-
-
-def note_stale_processes(case: Case) -> None:
-    """Report processes that use old packages long after the flip, each once.
-
-    Runs that change something report them anyway; this is for nights without updates.
-    """
-    site, log = case.site, case.log
-    # Each flip makes a new symlink, so its time is the time of the last flip.
-    if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
-        return
-    found = left_behind(store_of(site))
-    known = read_notes(site.state_dir).left_behind
-    names = frozenset(
-        f"{left_process.pid} {left_process.release}" for left_process in found
-    )  # a reused process id counts as reported
-    if names - known:
-        groups: dict[str, list[str]] = {}
-        for process in found:
-            groups.setdefault(process.release, []).append(
-                f"{process.pid} ({process.user}, {one_line(process.command, limit=80)})"
-            )
-        message = "; ".join(f"on {release}: {first_few(processes)}" for release, processes in groups.items())
-        advice = "Restart these processes: they use old packages. `releaser list` shows the processes of each release."
-        log.note(
-            Finding(
-                "not-restarted",
-                message=f"processes that the last update did not restart still run {message}",
-                advice=advice,
-            )
-        )
-    note(site.state_dir, left_behind=names)

@@ -12,7 +12,7 @@ class ProcessStatus(StatusSection):
 
     @classmethod
     def look(cls, at: Look) -> StatusSection:
-        from releaser.serving.health import left_behind
+        from releaser.serving.processes import left_behind
 
         return cls(left_behind=left_behind(at.store))
 

@@ -10,7 +10,8 @@ from releaser.releases import startup
 from releaser.releases.journal import Flip
 from releaser.releases.leases import Process
 from releaser.releases.release import Release
-from releaser.serving.health import RestartCheck, in_use
+from releaser.serving.health import RestartCheck
+from releaser.serving.processes import in_use
 from releaser.system.uptime import boot_id
 from tests.releases.makers import a_manifest, on_paper
 
