@@ -479,10 +479,15 @@ CAPABILITIES = (
 )
 
 
-@functools.cache
+#: The additions that `gather` has returned, by field.
+GATHERED: dict[str, tuple[Any, ...]] = {}
+
+
 def gather(what: str) -> tuple[Any, ...]:
     """Return the additions of all capabilities to one of their fields, such as `checks`, in order."""
-    return tuple(map(_load, _names_of(what)))
+    if what not in GATHERED:
+        GATHERED[what] = tuple(map(_load, _names_of(what)))
+    return GATHERED[what]
 
 
 def _names_of(what: str) -> Names:

@@ -88,7 +88,7 @@ def test_a_release_is_sealed_without_a_capability_that_can_be_removed(
 ) -> None:
     rest = tuple(one for one in CAPABILITIES if one.name != left_out)
     monkeypatch.setattr(capabilities, "CAPABILITIES", rest)
-    monkeypatch.setattr(release, "gather", gather.__wrapped__)
+    monkeypatch.setattr(capabilities, "GATHERED", {})
     monkeypatch.setattr(release, "manifest_type", release.manifest_type.__wrapped__)
     built = {name: getattr(a_manifest(), name) for name in Manifest.__dataclass_fields__}
     facts = (DiskUsage(inodes=7), VenvFacts(), StagingFacts(), SupplyFacts(), TestFacts(), OriginFacts())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import re
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, is_typeddict
 
 import msgspec
 
+from releaser.capabilities import GATHERED, gather
+from releaser.releases.release import manifest_type
 from releaser.system import common
-from releaser.system.frozen import Frozen, Mutable, fields
+from releaser.system.frozen import BUILT, Frozen, Mutable, fields
 from releaser.system.own_code import is_replaced
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ class Learned(NamedTuple):
     """Names of modules, classes and expressions that are ready."""
 
     modules: frozenset[str] = frozenset()
+    #: The fields of capabilities that are gathered.
+    gathered: frozenset[str] = frozenset()
     #: Module and name of each class whose fields are built.
     classes: frozenset[tuple[str, str]] = frozenset()
     #: Those of these as which JSON was read.
@@ -35,14 +40,10 @@ class Learned(NamedTuple):
     @classmethod
     def here(cls) -> Learned:
         """Return those of this process."""
-        built = {
-            (kind.__module__, kind.__qualname__): vars(kind)
-            for base in (Frozen, Mutable)
-            for kind in _below(base)
-            if any(isinstance(vars(kind).get(name), dict) for name in ("_fields", "__dataclass_fields__"))
-        }
+        built = {(kind.__module__, kind.__qualname__): vars(kind) for kind in BUILT}
         return cls(
             modules=frozenset(sys.modules),
+            gathered=frozenset(GATHERED),
             classes=frozenset(built),
             read=frozenset(name for name, attributes in built.items() if "__msgspec_cache__" in attributes),
             expressions=frozenset(key[1:] for key in getattr(re, "_cache", ())),  # those of libraries, too
@@ -53,12 +54,21 @@ class Learned(NamedTuple):
         for name in sorted(self.modules.difference(sys.modules)):
             with contextlib.suppress(Exception):  # such as of half an upgrade, which must not end the runs
                 import_module(name)
-        for module, name in self.classes:
-            kind = getattr(sys.modules.get(module), name, None)
+        for field in self.gathered:
             with contextlib.suppress(Exception):
-                _ = kind and fields(kind)
-                if (module, name) in self.read:
-                    msgspec.json.Decoder(kind)
+                gather(field)
+        with contextlib.suppress(Exception):
+            manifest_type()  # makes the class of manifests
+        kinds = {(kind.__module__, kind.__qualname__): kind for kind in _below(Frozen, Mutable)}
+        for place in self.classes.intersection(kinds):
+            with contextlib.suppress(Exception):
+                fields(kinds[place])
+                if place in self.read:
+                    msgspec.json.Decoder(kinds[place])
+        spaces = [getattr(sys.modules[name], "__dict__", {}) for name in self.modules.intersection(sys.modules)]
+        for kind in [one for space in spaces if "TypedDict" in space for one in space.values() if is_typeddict(one)]:
+            with contextlib.suppress(Exception):
+                msgspec.json.Decoder(kind)  # keeps the types of its keys in the class
         for text, flags in self.expressions:
             re.compile(text, flags)
 
@@ -66,9 +76,9 @@ class Learned(NamedTuple):
 _ready = Learned()
 
 
-def _below(kind: type) -> Iterator[type]:
+def _below(*kinds: type) -> Iterator[type]:
     one: type
-    for one in kind.__subclasses__():
+    for one in itertools.chain.from_iterable(kind.__subclasses__() for kind in kinds):
         yield one
         yield from _below(one)
 
@@ -79,8 +89,11 @@ def _known(answer: common.Answer | None) -> Learned:
 
 def note() -> None:
     """Let the crew get all that this run has used ready before it forks again."""
+    own = Learned.here()
+    if all(map(frozenset.issuperset, _ready, own)):  # as most runs of a night
+        return
     with common.asking(_QUESTION) as answer:
-        known, own = _known(answer), Learned.here()
+        known = _known(answer)
         if answer is not None and not all(map(frozenset.issuperset, known, own)):
             answer.keep(msgspec.msgpack.encode(tuple(map(frozenset.union, known, own))))
 

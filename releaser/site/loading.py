@@ -29,6 +29,10 @@ from releaser.system.words import PASSWORD_NAME, SHORTEST, find_similar, first_f
 
 _TABLE = "tool.releaser."
 SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
+#: The setting of each key; of two keys in the same source, the later one counts.
+_NAMES = {
+    key: name for name, spec in SPECS.items() for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
+}
 # Lines whose value python-dotenv and systemd read as it is written: bare, or in single quotes.
 _LINE = r"[A-Za-z_][A-Za-z0-9_]*=(?:'[^'\\$\r\n]*'|[A-Za-z0-9_./:,@%+-]*)"
 _PLAIN = expression(rf"(?:(?:{_LINE}|\#.*)?\n)*(?:{_LINE})?")
@@ -188,12 +192,8 @@ def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, 
 
 def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:
     """Return the settings in one source, each with its key and value; the name of the setting wins over an alias."""
-    found = {
-        name: (key, given[key])
-        for name, spec in SPECS.items()
-        for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
-        if key in given
-    }
+    present = {*given}
+    found = {name: (key, given[key]) for key, name in _NAMES.items() if key in present}
     known = {FIRST_FAILED_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
     problems += [_describe_unknown(source, key, given[key]) for key in ours if key not in known]

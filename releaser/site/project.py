@@ -146,10 +146,15 @@ class Project(Frozen):
         """The path of pyproject.toml."""
         return self.root / PYPROJECT
 
+    @functools.cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self.root)
+
     @property
     def lock(self) -> Path:
         """The path of uv.lock, with symlinks followed, so that writing keeps the symlink."""
-        return Path(os.path.realpath(self.root / "uv.lock"))
+        lock = os.path.join(self._real_root, "uv.lock")
+        return Path(os.path.realpath(lock) if os.path.islink(lock) else lock)
 
     @functools.cached_property
     def releases(self) -> Path:

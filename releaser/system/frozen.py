@@ -50,6 +50,8 @@ else:
 
 
 MISSING = object()
+#: The classes whose fields are built, as this process has used them.
+BUILT: list[type[_Fields]] = []
 #: Only one thread builds fields: a second look at the same class would find its defaults gone.
 _BUILDING = RLock()
 
@@ -63,6 +65,7 @@ class _Unbuilt:
     def __get__(self, _: object, cls: type[_Fields]) -> Any:
         with _BUILDING:
             if vars(cls)[self.name] is self:
+                BUILT.append(cls)
                 self.build(cls)
         return vars(cls)[self.name]
 

@@ -43,14 +43,20 @@ def main():
         from releaser.answers import Status
         from releaser.fleet.learned import Learned
         from releaser.system.expression import expression
+        from releaser.capabilities import GATHERED, gather
+        from releaser.locks import lock
+        from releaser.releases.release import manifest_type
         import msgspec, re
         known = Learned.here()
         print(json.dumps([
-            "releaser.answers" in before, *(("releaser.answers", "Status") in part for part in known[1:3]),
-            ("only here", 0) in {(text, flags) for _, text, flags in re._cache},
+            "releaser.answers" in before, *(("releaser.answers", "Status") in part for part in known[2:4]),
+            ("only here", 0) in {(text, flags) for _, text, flags in re._cache}, "described" in GATHERED,
+            *("__msgspec_cache__" in vars(kind) for kind in (manifest_type(), lock.Package)),
         ]))
         expression("only here").search("")
-        msgspec.json.Decoder(Status)
+        gather("described")
+        for kind in (Status, manifest_type(), lock.Package):
+            msgspec.json.Decoder(kind)
     elif act == "exit":
         sys.exit(int(words[0]))
     elif act == "signal":
@@ -204,4 +210,4 @@ def test_without_its_crew_a_site_gets_a_program(tmp_path: Path, monkeypatch: pyt
 
 
 def test_next_run_has_ready_what_this_one_used(running: tuple[Runner, Crews, Path]) -> None:
-    assert [json.loads(run(running, "use").stdout) for _ in range(2)] == [[False] * 4, [True] * 4]
+    assert [json.loads(run(running, "use").stdout) for _ in range(2)] == [[False] * 7, [True] * 7]
