@@ -28,9 +28,9 @@ SLOW = {
 }  # fmt: skip
 # A list needs most of what describes a site, but none of these.
 NOT_FOR_LIST = {
-    "argparse", "asyncio", "base64", "click", "concurrent.futures", "csv", "ctypes", "dotenv", "email", "filelock",
-    "hashlib", "http", "jinja2", "json", "logging", "packaging", "rich", "shutil", "socket", "subprocess", "tempfile",
-    "threading",
+    "argparse", "asyncio", "base64", "click", "concurrent.futures", "csv", "ctypes", "dataclasses", "dotenv", "email",
+    "filelock", "hashlib", "http", "inspect", "jinja2", "logging", "msgspec", "packaging", "rich", "shutil", "socket",
+    "subprocess", "tempfile", "threading", "uuid",
 }  # fmt: skip
 MOST_FOR_LIST = 96  # modules of releaser, of some 400
 QUICK = "import sys; from releaser.__main__ import main; main(); print(*sorted(sys.modules), file=sys.stderr)"

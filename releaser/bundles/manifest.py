@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
@@ -100,6 +99,8 @@ class BundleManifest(Frozen):
     @property
     def data(self) -> bytes:
         """The text of the manifest, the same for the same facts."""
+        from dataclasses import asdict  # slow to import
+
         found = asdict(self)
         if not self.overrides:  # then earlier versions of releaser can read it
             del found["overrides"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -90,6 +89,8 @@ class Pointer(Frozen):
     @property
     def text(self) -> str:
         """The signed text, the same for the same facts."""
+        from dataclasses import asdict  # slow to import
+
         found = asdict(self)
         for move in found["moves"]:
             if not move["overrides"]:  # then earlier versions of releaser can read it, as with the next one

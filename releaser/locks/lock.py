@@ -123,12 +123,13 @@ class LockFile(Frozen):
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock. Raises InvalidLockError."""
         import tomli
-        from msgspec import ValidationError, convert  # both slow to import, for `releaser list`
+
+        from releaser.system.exact import convert
 
         try:
             content = tomli.loads(data.decode("utf-8"))
             packages = convert(content, _Lock).get("package", [])
-        except (ValueError, RecursionError, ValidationError) as error:  # also for too long numbers, too deep nesting
+        except (ValueError, RecursionError) as error:  # also for too long numbers, too deep nesting
             raise InvalidLockError(str(error)) from error
         versions: dict[str, list[str]] = {}
         for package in packages:

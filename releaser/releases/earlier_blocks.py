@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from msgspec import convert
-
 from releaser.locks.origins import Deviation
 from releaser.releases.blocks import EARLIER, PAUSE, Blocks, StoredBlock
+from releaser.system.exact import convert
 from releaser.system.files import load_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile

@@ -67,12 +67,9 @@ def addresses(value: Any) -> tuple[Address, ...]:
     if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
         value = [one.strip() for one in value.split(",") if one.strip()] or refuse(_MUST)
     elif isinstance(value, str):
-        from msgspec import MsgspecError  # slow to import
-        from msgspec.json import decode
-
         try:
-            value = decode(value)
-        except (MsgspecError, ValueError, RecursionError) as error:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
             refuse(f"{_MUST}; this begins like JSON, but is not JSON: {error}")
     if not isinstance(value, list):
         refuse(f"{_MUST}, not {_shorten(value)}")

@@ -6,7 +6,6 @@ value; its docstring is the description in the schema, and its ValueError says w
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -85,6 +84,8 @@ class Kind(Frozen, Generic[T]):
 
     def describe(self) -> str:
         """Return the first paragraph of the parser's docstring, which says how values are written."""
+        import inspect  # slow to import
+
         return inspect.cleandoc(self.read.__doc__ or "").partition("\n\n")[0]
 
     def spell_in_line(self, value: Any) -> str:

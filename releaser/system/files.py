@@ -312,7 +312,9 @@ def _share(content: T) -> T:
 
     Two values of a field are the same if their JSON is: equal ones may differ in an order, a time zone, 1 for True.
     """
-    from msgspec.json import encode  # slow to import
+    if "msgspec" not in sys.modules:  # only few files are read
+        return content
+    from msgspec.json import encode
 
     values, last = vars(content), _last.setdefault(type(content), {})
     for name, value in values.items():
@@ -336,13 +338,14 @@ def decode_state(path: Path | str, kind: type[T]) -> T | None:
 
 def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result] | tuple[None, None]:
     """Return what `decode_state` does, and the status of the file before it was read."""
-    try:
-        (data, seen), names = _read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
-        import msgspec  # slow to import
+    from releaser.system import exact  # slow to import, to start a program
+    from releaser.system.frozen import fields
 
-        if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
-            with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
-                return msgspec.json.decode(data.decode(), type=kind), seen
+    try:
+        (data, seen), names = _read_file(path, LARGEST_STATE), [one.name for one in fields(kind)]  # type: ignore[arg-type]
+        if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, names[0].encode())):  # as it is written
+            with contextlib.suppress(exact.InexactError, ValueError, RecursionError):  # of which the rest says more
+                return exact.decode(data, kind), seen
         content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         return None, None
@@ -355,11 +358,11 @@ def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is unknown to this releaser")
-    if names.keys().isdisjoint(content):
+    if content.keys().isdisjoint(names):
         raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     try:
-        return msgspec.convert(content, kind), seen
-    except (msgspec.ValidationError, ValueError) as error:
+        return exact.convert(content, kind), seen
+    except ValueError as error:
         raise UnreadableStateError(path, f"{error}") from error
 
 

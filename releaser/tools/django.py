@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import convert
-
 from releaser.errors import ToolError, error_line
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen, replace
@@ -137,6 +135,8 @@ class Manage(Frozen):
             if compares:
                 self.runner.remembered[self._static] = json.dumps(answer)
         place = answer.pop("place", "")
+        from msgspec import convert  # slow to import
+
         return replace(convert(answer, StaticFiles), place=self.project / place if place else None)
 
     def migrations(self) -> Migrations:
@@ -148,6 +148,8 @@ class Manage(Frozen):
         answer, *others = self._ask("migrations", "static", "on disk")
         if others:
             self.runner.remembered[self._static] = json.dumps(others[0])
+        from msgspec import convert
+
         return convert({**answer, "on_disk": others[1]["ids"] if others[1:] else None}, Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:

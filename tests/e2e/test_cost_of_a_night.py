@@ -28,8 +28,8 @@ main()
 """
 # Each of these costs as much as much of what is really needed.
 OTHERS = {
-    "asyncio", "click", "concurrent.futures", "email", "filelock", "http", "jinja2", "packaging", "rich", "socket",
-    "ssl",
+    "asyncio", "click", "concurrent.futures", "dataclasses", "email", "filelock", "http", "inspect", "jinja2",
+    "msgspec", "packaging", "rich", "socket", "ssl", "uuid",
 }  # fmt: skip
 OWN = (
     "actions.", "gates.", "candidate.build_and_test", "candidate.testing", "candidate.trials", "pipelines.deploy",

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pytest
 
+from releaser.system import exact
 from releaser.system import files as durable
 from releaser.system.deletion import delete_directory
 from releaser.system.files import (
@@ -146,6 +147,13 @@ class State(Frozen):
     kind: Literal["one", "other"] = "one"
 
 
+@pytest.fixture(params=["with msgspec", "without msgspec"])
+def _each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_needs_msgspec", lambda: request.param == "with msgspec")
+
+
+each_reader = pytest.mark.usefixtures("_each_reader")
+
 FULL = State(
     name="größer",
     path="/srv/caf\udce9",
@@ -157,6 +165,7 @@ FULL = State(
 )
 
 
+@each_reader
 def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     assert read_state(path, State) is None
@@ -169,6 +178,7 @@ def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert content["at"] == "2026-11-20T06:12:00+00:00"
 
 
+@each_reader
 def test_equal_values_of_two_state_files_are_in_memory_once(tmp_path: Path) -> None:
     """Of a thousand releases, most values are those of the release before."""
     paths = [tmp_path / "first.json", tmp_path / "second.json"]
@@ -208,6 +218,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
         (Loose(at=NOON), Loose(at=NOON.astimezone(timezone(timedelta(hours=1))))),
     ],
 )
+@each_reader
 def test_no_state_file_gets_values_of_another_that_only_seem_equal(tmp_path: Path, first: Loose, second: Loose) -> None:
     assert first == second
     for name, content in (("first", first), ("second", second)):
@@ -238,6 +249,7 @@ def test_state_is_read_from_disk_once_until_somebody_writes_it(tmp_path: Path, m
     assert read_state(path, State) is None
 
 
+@each_reader
 def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text('{"version": 2, "name": "a", "signature": "abc"}', encoding="utf-8")
@@ -255,6 +267,7 @@ def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
         b'{\n "version": 2,\n "name": "a", "new": "\xff"}', b'{\n "version": 2,\n "name": "a", "\\udcff": 1}',
     ],
 )  # fmt: skip
+@each_reader
 def test_what_is_no_state_is_told_apart_from_none(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "state.json"
     path.write_bytes(data)
