@@ -7,11 +7,11 @@ import the parts of an update. Rules and gates are asked, actions done, and sour
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from releaser.system.frozen import Frozen, field
+from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 
 Names = tuple[str, ...]
@@ -23,9 +23,9 @@ class Capability(Frozen):
     name: str
     #: Subclasses of `Part`.
     settings: Names = ()
-    #: Its files in the state directory by their names, each with its `StateFile`, or a tuple of these. They are deleted
-    #: in this order.
-    state: Mapping[str, str] = field(default_factory=dict)
+    #: Its files in the state directory, in the order in which they are deleted: the name of each, and its `StateFile`,
+    #: or a tuple with it.
+    state: tuple[tuple[str, str], ...] = ()
     #: Functions that yield the problems of a site before a run, each as a Finding.
     checks: Names = ()
     #: The same for settings about other services.
@@ -127,11 +127,11 @@ class Capability(Frozen):
 CAPABILITIES = (
     Capability(
         name="checkout",
-        state={
-            "journal.json": "releases.journal.JOURNAL",
-            "lock-before": "checkout.move.LOCK_BEFORE",
-            "pending.json": "core.follow_up.PENDING",
-        },
+        state=(
+            ("journal.json", "releases.journal.JOURNAL"),
+            ("lock-before", "checkout.move.LOCK_BEFORE"),
+            ("pending.json", "core.follow_up.PENDING"),
+        ),
         gates=("gates.flip.FlipChecks",),
         actions=("actions.checkout.Checkout", "actions.python_start.PythonStart"),
         sections=("checkout.publish.add_unpushed",),
@@ -139,15 +139,15 @@ CAPABILITIES = (
     Capability(
         name="tests",
         settings=("site.staging_settings.StagingSettings",),
-        state={
-            "live-tests.json": "releases.journal.LIVE_TESTS",
-            "staging-tree": "checkout.staging.MARKS",
-            "staging-tree-live": "checkout.staging.MARKS",
-            "staging-tree-beside": "checkout.staging.MARKS",
-            "staging": "checkout.staging.EARLIER_TREES",
-            "staging-live": "checkout.staging.EARLIER_TREES",
-            "staging-beside": "checkout.staging.EARLIER_TREES",
-        },
+        state=(
+            ("live-tests.json", "releases.journal.LIVE_TESTS"),
+            ("staging-tree", "checkout.staging.MARKS"),
+            ("staging-tree-live", "checkout.staging.MARKS"),
+            ("staging-tree-beside", "checkout.staging.MARKS"),
+            ("staging", "checkout.staging.EARLIER_TREES"),
+            ("staging-live", "checkout.staging.EARLIER_TREES"),
+            ("staging-beside", "checkout.staging.EARLIER_TREES"),
+        ),
         checks=("checkout.untracked.staging_link_findings",),
         sealed=("site.site.StagingFacts", "candidate.output.TestFacts"),
     ),
@@ -173,7 +173,7 @@ CAPABILITIES = (
     Capability(
         name="build output",
         settings=("reporting.hook_settings.BuildSettings",),
-        state={"output": "checkout.output.OUTPUT_FILE"},
+        state=(("output", "checkout.output.OUTPUT_FILE"),),
         checks=("checkout.output.output_findings",),
         additions=("checkout.output.take_output",),
     ),
@@ -217,9 +217,9 @@ CAPABILITIES = (
     Capability(
         name="requests",
         settings=("site.request_settings.RequestSettings",),
-        state={"requests.json": "releases.requests.REQUESTS"},
+        state=(("requests.json", "releases.requests.REQUESTS"),),
         check_remarks=("pipelines.requests.remark",),
-        preludes=("pipelines.requests.take_up_before",),
+        preludes=("pipelines.request_prelude.take_up_before",),
         requests=("pipelines.requests.UPDATE", "pipelines.requests.UPDATE_PACKAGE", "pipelines.requests.ROLLBACK"),
         reported=("core.request.RequestedSection",),
         sections=("core.request.add_requester",),
@@ -229,12 +229,12 @@ CAPABILITIES = (
     ),
     Capability(
         name="holds",
-        state={
-            "blocks.json": "releases.blocks.BLOCKS",
-            "quarantine.json": "releases.earlier_blocks.EARLIER_FILES",
-            "holds.json": "releases.earlier_blocks.EARLIER_FILES",
-            "acceptance.json": "releases.earlier_blocks.EARLIER_FILES",
-        },
+        state=(
+            ("blocks.json", "releases.blocks.BLOCKS"),
+            ("quarantine.json", "releases.earlier_blocks.EARLIER_FILES"),
+            ("holds.json", "releases.earlier_blocks.EARLIER_FILES"),
+            ("acceptance.json", "releases.earlier_blocks.EARLIER_FILES"),
+        ),
         rules=("locks.rules.Held", "locks.rules.Failed"),
         reported=("releases.blocks.HoldsSection", "releases.blocks.FailedTestsSection"),
         sections=("candidate.results.add_holds",),
@@ -281,7 +281,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="pause",
-        state={"pause.json": "releases.pause.PAUSE"},
+        state=(("pause.json", "releases.pause.PAUSE"),),
         delays=("pipelines.pause.find_delay",),
         openings=("pipelines.pause.next_opening",),
         sections=("pipelines.pause.add_pause",),
@@ -306,10 +306,10 @@ CAPABILITIES = (
     Capability(
         name="proposals",
         settings=("releases.proposal_settings.ProposalSettings",),
-        state={
-            "proposals.json": "releases.proposal.PROPOSALS",
-            "proposal.json": "releases.proposal.EARLIER_PROPOSAL",
-        },
+        state=(
+            ("proposals.json", "releases.proposal.PROPOSALS"),
+            ("proposal.json", "releases.proposal.EARLIER_PROPOSAL"),
+        ),
         reported=("releases.proposal.ProposalSection",),
         commands=("commands.proposals",),
         mail_lists=("pipelines.proposal_status.list_in_mail",),
@@ -318,7 +318,7 @@ CAPABILITIES = (
     Capability(
         name="static files",
         settings=("site.django_settings.StaticSettings",),
-        state={"static.json": "serving.static_files.IN_PLACE_FILE"},
+        state=(("static.json", "serving.static_files.IN_PLACE_FILE"),),
         checks_of_django=("serving.static_checks.check_static_files",),
         gates=("gates.static_files.StaticFiles",),
         actions=("actions.collectstatic.Collectstatic",),
@@ -363,7 +363,7 @@ CAPABILITIES = (
     Capability(
         name="approval",
         settings=("site.approval_settings.ApprovalSettings",),
-        state={"approvals.json": "releases.approvals.APPROVALS"},
+        state=(("approvals.json", "releases.approvals.APPROVALS"),),
         remarks=("releases.approvals.list_approved",),
         reported=("releases.approvals.ApprovalSection",),
         gates=("gates.approval.Approval",),
@@ -396,10 +396,10 @@ CAPABILITIES = (
     Capability(
         name="mail",
         settings=("site.addresses.MailSettings",),
-        state={
-            "outbox": "site.state_dir.OUTBOX_FILE",
-            "notes.json": "releases.journal.NOTES",
-        },
+        state=(
+            ("outbox", "site.state_dir.OUTBOX_FILE"),
+            ("notes.json", "releases.journal.NOTES"),
+        ),
         reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
         statuses=("reporting.mail_status.MailStatus",),
@@ -414,7 +414,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="announcements",
-        state={"lock-alert.json": "reporting.lock_alert.SEEN"},
+        state=(("lock-alert.json", "reporting.lock_alert.SEEN"),),
         announcers=("reporting.notify.Post",),
     ),
     Capability(name="notices", checks=("reporting.reporters.findings",)),
@@ -429,15 +429,15 @@ CAPABILITIES = (
         settings=("reporting.notice_settings.ServiceSettings",),
         reporters=("reporting.reporters.apprise.Apprise",),
     ),
-    Capability(name="projects without git", state={"shadow.git": "site.shadow.SHADOW_FILE"}),
+    Capability(name="projects without git", state=(("shadow.git", "site.shadow.SHADOW_FILE"),)),
     Capability(name="override", elsewhere=("commands.elsewhere.override.OPTION",)),
     Capability(
         name="bundles",
         settings=("pipelines.bundle_settings.BundleSettings",),
-        state={
-            "channels.json": "releases.channels.CHANNELS",
-            "bundles": "bundles.pool.POOL",
-        },
+        state=(
+            ("channels.json", "releases.channels.CHANNELS"),
+            ("bundles", "bundles.pool.POOL"),
+        ),
         elsewhere=("commands.elsewhere.channel.OPTION",),
         commands=("commands.bundles",),
         answers=("commands.bundles.ANSWERS",),
@@ -463,18 +463,18 @@ CAPABILITIES = (
             "site.supply.SupplyFacts",
             "locks.origins.OriginFacts",
         ),
-        state={
-            "reserve": "system.reserve.FILES_OF_IT",
-            "reserve-inodes": "system.reserve.FILES_OF_IT",
-            "ledger.json": "releases.release.LEDGER",
-            "history.jsonl": "releases.journal.HISTORY",
-            "logs": "core.run.LOGS_FILE",
-            "answer-uv-version": "system.earlier_answers.ANSWERS",
-            "answer-python": "system.earlier_answers.ANSWERS",
-            "releases": "site.state_dir.RELEASES_FILE",
-            "run": "site.run_lock.RUN_FILE",
-            "project.json": "site.state_dir.OWNER_FILE",
-        },
+        state=(
+            ("reserve", "system.reserve.FILES_OF_IT"),
+            ("reserve-inodes", "system.reserve.FILES_OF_IT"),
+            ("ledger.json", "releases.release.LEDGER"),
+            ("history.jsonl", "releases.journal.HISTORY"),
+            ("logs", "core.run.LOGS_FILE"),
+            ("answer-uv-version", "system.earlier_answers.ANSWERS"),
+            ("answer-python", "system.earlier_answers.ANSWERS"),
+            ("releases", "site.state_dir.RELEASES_FILE"),
+            ("run", "site.run_lock.RUN_FILE"),
+            ("project.json", "site.state_dir.OWNER_FILE"),
+        ),
     ),
 )
 
@@ -527,12 +527,12 @@ def make(what: str) -> Sequence[Any]:
 
 def state_names() -> tuple[str, ...]:
     """Return the names of all files and directories that releaser keeps in the state directory."""
-    return tuple(name for capability in CAPABILITIES for name in capability.state)
+    return tuple(name for capability in CAPABILITIES for name, _ in capability.state)
 
 
 def state_file(name: str) -> StateFile:
     """Return the declaration of a file in the state directory. Only then is its module imported."""
-    place = next(capability.state[name] for capability in CAPABILITIES if name in capability.state)
+    place = next(place for capability in CAPABILITIES for known, place in capability.state if known == name)
     found: StateFile | tuple[StateFile, ...] = _load(place)
     return next(one for one in (found if isinstance(found, tuple) else (found,)) if str(one) == name)
 

@@ -1,6 +1,7 @@
 """The list of capabilities: what it names exists, is of the right kind, and is named once."""
 
 import importlib
+import pkgutil
 import tomllib
 from collections import Counter
 from dataclasses import fields
@@ -65,6 +66,10 @@ def test_each_capability_and_each_state_file_is_listed_once() -> None:
     for names in ([one.name for one in CAPABILITIES], [one.name for one in state_files()]):
         assert [name for name, times in Counter(names).items() if times > 1] == []
     assert [one for one in state_files() if not isinstance(one, StateFile)] == []
+    places = {place for one in CAPABILITIES for _, place in one.state}
+    found = (pkgutil.resolve_name("releaser." + ":".join(place.rsplit(".", 1))) for place in places)
+    declared = [one.name for file in found for one in (file if isinstance(file, tuple) else (file,))]
+    assert sorted(declared) == sorted(one.name for one in state_files())
 
 
 @pytest.mark.parametrize(("what", "core"), [("sealed", Manifest), ("reported", RunReport)])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
-from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.origins import Answer, Judgement, OriginFacts, Publisher, judge
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.releases.release import lock_of
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.core.run import Workspace
+    from releaser.locks.installed import IndexFile
     from releaser.locks.lock import LockFile
     from releaser.report import Step
     from releaser.site.site import Site
@@ -138,6 +138,7 @@ def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
     from packaging.utils import canonicalize_name
 
     from releaser.candidate.build_limits import only_built
+    from releaser.locks.installed import index_files
 
     site, facts, others = work.site, work.facts, default_groups(work.site)
     groups = others if others is None else (*others, *site.settings.test_groups)

@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 from releaser.candidate.audit_settings import OFF, AuditSettings
 from releaser.errors import Finding, ToolError, error_line
-from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import Audit, AuditsSoFar, Vulnerability, fixed_by, parse_audit, unknown
@@ -71,6 +70,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     """
     from msgspec import convert  # slow to import
 
+    from releaser.locks.installed import list_installed
     from releaser.tools.osv import Service
 
     settings = AuditSettings.of(site)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import gather
 from releaser.core.source import Wanted
-from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import find_damage
@@ -103,6 +102,8 @@ def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
     """Return the changes from the packages of the live release; without one, from uv.lock."""
     if work.live:
         return resolution.diff
+    from releaser.locks.installed import versions_for
+
     python = work.facts.choice.version
     return changes_between(versions_for(work.facts.lock, python), versions_for(resolution.lock, python))
 
@@ -157,6 +158,8 @@ def explain_unfit(work: Workspace, resolution: Resolution, release: Release, sna
 
 def _explain_another_lock(work: Workspace, resolution: Resolution, release: Release) -> str:
     """Say which packages of a release the resolution has in other versions, and which of these are on hold."""
+    from releaser.locks.installed import versions_for
+
     python = work.facts.choice.version
     before, after = (versions_for(lock, python) for lock in (lock_of(release), resolution.lock))
     names = [change.name for change in changes_between(before, after)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.core.due import find_delay
 from releaser.core.request import RequestedSection, RequestKind, Wanted, find_flaw, request_kinds
-from releaser.errors import ExitCode, Interrupted, ReleaserError, os_reason, reason_of, refuse, refuse_any
+from releaser.errors import ExitCode, ReleaserError, os_reason, reason_of, refuse, refuse_any
 from releaser.pipelines.session import Request
 from releaser.releases.requests import (
     OLDEST,
@@ -108,18 +108,6 @@ def _each(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Wai
             if one.id not in seen and not is_of_other:  # another site of this owner takes that
                 seen.add(one.id)
                 yield one, wanted
-
-
-def take_up_before(request: Request) -> None:
-    """Carry out waiting requests before an update, whatever becomes of them. Raises Interrupted."""
-    try:
-        found = take_up(request)
-    except (ReleaserError, OSError) as error:  # the status and `check` say why
-        logger.info("no requests are taken: %s", error)
-        return
-    for one in found:
-        if one.report is not None and one.report.exit_code > ExitCode.SIGNALLED:
-            raise Interrupted(one.report.exit_code - ExitCode.SIGNALLED)
 
 
 def plan_requests(site: Site) -> Plan:

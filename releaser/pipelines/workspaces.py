@@ -16,7 +16,6 @@ from releaser.core.gate import Case, Wait
 from releaser.core.run import Run, Workspace
 from releaser.core.source import KeptVersions
 from releaser.errors import BuildError, Finding
-from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import explain_unfit
 from releaser.pipelines.ready import find_requested, take_ready
 from releaser.pipelines.recovery import undo_on_failure
@@ -169,6 +168,7 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
     packages without a build for this Python, PreflightError and ResolutionError.
     """
     from releaser.gates import examine
+    from releaser.locks.installed import find_unbuildable
 
     kept = starting_lock(work, read_made_lock(work.site.project.root))
     work = work.starting_from(kept.lock)

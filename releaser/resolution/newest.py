@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import tomli
 
 from releaser.errors import ResolutionError, ToolError, error_line, refuse
-from releaser.locks.installed import environment_of
 from releaser.locks.versions import (
     Uploads,
     admits_plainly,
@@ -167,6 +166,8 @@ def _select_applying(text: object, python: str, extras: Iterable[str]) -> Iterat
     """Yield a requirement if it applies to a version of Python with these extras, unless it is unreadable."""
     from packaging.markers import UndefinedEnvironmentName  # slow to import
     from packaging.requirements import InvalidRequirement, Requirement
+
+    from releaser.locks.installed import environment_of
 
     environment = environment_of(python)
     with contextlib.suppress(InvalidRequirement, UndefinedEnvironmentName):
@@ -341,6 +342,8 @@ def _is_for(python: str, marker: str) -> bool:
         if admitted is not None:
             return admitted
     from packaging.markers import Marker  # slow to import
+
+    from releaser.locks.installed import environment_of
 
     return Marker(marker).evaluate(environment_of(python))
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from releaser.core.source import FailedVersions, Resolution
 from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.blocks import PackageWaits
-from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
 from releaser.locks.origins import OriginFacts
@@ -149,6 +148,8 @@ def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Chang
     before = lock_of(live)
     if live is None or not before.data or (before.data == lock.data and live.manifest.python == python):
         return ()
+    from releaser.locks.installed import versions_for
+
     return changes_between(read_versions(live), versions_for(lock, python))
 
 
@@ -321,6 +322,8 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
         code = site.git.code_key(site.own_files(), commit=site.tree.commit)
     except ToolError as error:
         raise ResolutionError(error.message, error.advice, output=error.output) from error
+    from releaser.locks.installed import installed_key
+
     key = installed_key(lock, python=python)
     included = site.supply.included_sha256
     return ReleaseKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
@@ -334,6 +337,8 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
     running = lock_of(live)
     if lock.data == running.data:
         return True
+    from releaser.locks.installed import installed_key
+
     python, group, others = live.manifest.python, live.manifest.group, default_groups(site)
     before = installed_key(running, python=python, group=group, default_groups=others)
     return installed_key(lock, python=python, group=group, default_groups=others) == before

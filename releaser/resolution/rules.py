@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, refuse, refuse_any
 from releaser.locks.blocks import Block
-from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Packages, Policy, Rules
 from releaser.locks.versions import Upgrade, normalize_name
 from releaser.resolution.version_settings import VersionSettings
@@ -176,6 +175,8 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
             f"constraints {place} cannot be read: {error}",
             "Correct `constraints`, or unset it.",
         )
+    from releaser.locks.installed import environment_of
+
     found, findings = dict[str, Limit](), list[Finding]()
     for number, line in enumerate(lines, start=1):
         words, where = re.sub(r"(^|\s)#.*", "", line).strip(), f"{given}:{number}"

@@ -10,7 +10,6 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Finding, PreflightError, how_to_set, refuse
-from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.site.export_settings import ExportSettings
@@ -272,6 +271,8 @@ def needed_groups(site: Site, lock: LockFile, *groups: str | None, tests: bool =
     """Return the groups of a lock that a release with these `groups` needs, and with `tests` its tests."""
     defaults = default_groups(site)
     if defaults is None:
+        from releaser.locks.installed import groups_in
+
         return {*groups_in(lock)}
     return {*defaults, *keep_locked((*filter(None, groups), *(site.settings.test_groups if tests else ())), lock)}
 
@@ -343,5 +344,7 @@ def find_excluded_groups(site: Site, lock: Path) -> tuple[str, ...]:
 
 def keep_locked(groups: tuple[str, ...], lock: LockFile) -> tuple[str, ...]:
     """Return the groups that the lock has: an earlier lock may lack some, and uv refuses unknown groups."""
+    from releaser.locks.installed import groups_in
+
     known = groups_in(lock)
     return tuple(name for name in groups if normalize_name(name) in known)

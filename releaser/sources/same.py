@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.locks.installed import find_unbuildable
 from releaser.releases.blocks import read_blocks
 from releaser.resolution.resolve import candidate_key
 from releaser.site.conventions import default_groups
@@ -27,6 +26,8 @@ class Same(Locked):
         """True if the live release has to be rebuilt, and can be from its lock."""
         if not rebuilds:
             return False
+        from releaser.locks.installed import find_unbuildable
+
         site, live, lock = work.site, work.live, work.facts.lock
         blocks, key = read_blocks(site.state_dir), candidate_key(site, work.facts, lock)
         return (

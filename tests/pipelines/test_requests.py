@@ -16,8 +16,9 @@ from releaser.core.request import RequestedSection, RequestKind, Wanted
 from releaser.errors import Interrupted, PreflightError, UsageError
 from releaser.pipelines import requests
 from releaser.pipelines.holds import decide_unhold
+from releaser.pipelines.request_prelude import take_up_before
 from releaser.pipelines.request_status import RequestStatus
-from releaser.pipelines.requests import Taken, take_up, take_up_before
+from releaser.pipelines.requests import Taken, take_up
 from releaser.pipelines.session import Request
 from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.pause import PAUSE, Pause

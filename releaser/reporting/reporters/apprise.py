@@ -14,7 +14,6 @@ from releaser.reporting.notice_settings import ServiceSettings
 from releaser.system.environment import how_to_add
 from releaser.system.frozen import Frozen
 from releaser.system.later import Later
-from releaser.system.own_code import text_of
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ class Service(Frozen):
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
         """Send the notice in a message. Raises MailError."""
+        from releaser.system.own_code import text_of
+
         probe = importlib.util.find_spec("releaser.tools.notice_sender")
         assert probe is not None  # noqa: S101 - it is part of releaser
         asked = json.dumps({**json.loads(message.get_content()), "url": self.url}).encode()

@@ -1,0 +1,31 @@
+"""Before an update, carries out the requests that wait for a site. Most sites take none."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from releaser.errors import ExitCode, Interrupted, ReleaserError
+from releaser.site.request_settings import request_directory
+from releaser.site.site import find_site
+
+if TYPE_CHECKING:
+    from releaser.pipelines.session import Request
+
+logger = logging.getLogger(__name__)
+
+
+def take_up_before(request: Request) -> None:
+    """Carry out waiting requests before an update, whatever becomes of them. Raises Interrupted."""
+    try:
+        if request_directory(find_site(request.path, request.environ)) is None:
+            return
+        from releaser.pipelines.requests import take_up
+
+        found = take_up(request)
+    except (ReleaserError, OSError) as error:  # the status and `check` say why
+        logger.info("no requests are taken: %s", error)
+        return
+    for one in found:
+        if one.report is not None and one.report.exit_code > ExitCode.SIGNALLED:
+            raise Interrupted(one.report.exit_code - ExitCode.SIGNALLED)
