@@ -63,8 +63,9 @@ class Capability(Frozen):
     #: Functions that delete from a venv what additions put there, when it stays without releaser. They raise OSError.
     removals: Names = ()
     #: Functions that restore a damaged release before a rollback to it: each gets the site, the log, and the name that
-    #: a person gave, if any. Without a log, they change nothing, and return a line for each release that they would
-    #: restore, by its id. They raise NoSuchReleaseError.
+    #: a person gave, if any, and returns the id of a release that is not damaged, with an empty line. Without a log,
+    #: they change nothing, and return a line for each release that they would restore, by its id. They raise
+    #: NoSuchReleaseError.
     restorers: Names = ()
     #: Functions that yield defects of a release that `verify` cannot know; each gets the release.
     verifiers: Names = ()

@@ -38,14 +38,15 @@ def advise(release: Release, damage: Damage) -> str:
 def restore_for_rollback(site: Site, log: RunLog | None, to: str | None) -> Mapping[str, str]:
     """Restore the release to which a rollback goes. Packages that no release has whole come from uv.
 
-    Without a log, changes nothing, and returns a line for each release that would be restored, by its id. The live
-    release is left to the next update. Raises NoSuchReleaseError.
+    Returns the id of that release if it is not damaged, and no line. Without a log, changes nothing, and returns a line
+    for each release that would be restored, by its id. The live release is left to the next update. Raises
+    NoSuchReleaseError.
     """
     store = store_of(site)
     for release in [store.find(to)] if to else store.snapshot().rollback_order():
         damage = find_rollback_damage(release) if not release.live else None
         if damage is None:
-            break
+            return {} if log is None or release.live else {release.id: ""}
         if log is not None and _restore(site, log, release, damage):
             break
         if log is None and (names := _list_restorable(site, release, damage)):

@@ -304,6 +304,8 @@ def _push(site: Site, log: RunLog, step: Step, *, may_move: bool) -> None:
     from releaser.system.host_lock import one_at_a_time  # only with commits
 
     with one_at_a_time(site.git.push_address(remote), site.runner.environ, wait=site.settings.git_timeout):
+        if _push_at_once(site, step, remote):
+            return
         for tries_left in reversed(range(_TRIES)):
             try:
                 _fetch_and_push(site, log, step, remote, may_move=may_move)
@@ -311,6 +313,27 @@ def _push(site: Site, log: RunLog, step: Step, *, may_move: bool) -> None:
             except _OvertakenError:
                 if not tries_left:
                     raise
+
+
+def _push_at_once(site: Site, step: Step, remote: str) -> bool:
+    """Push without a fetch, if the remote head is still the last accepted one and only commits of releaser wait.
+
+    False if a fetch must decide. Raises ToolError.
+    """
+    here, seen = site.git.commit(f"refs/heads/{site.branch}"), site.git.reference(SEEN)
+    waiting, behind = site.git.list_diverged(here, seen) if seen is not None else ((), ())
+    if seen is None or behind or not waiting or not own_commits(site, waiting).issuperset(one.id for one in waiting):
+        return False
+    try:
+        site.git.push_over(remote, site.branch, here, seen)
+    except ToolError as error:
+        if any(sign in error.output for sign in _REJECTIONS):
+            return False
+        raise
+    site.git.set_reference(SEEN, here)
+    note_due(site, commits=(), push=False, left="")
+    step.says(f"to {remote}")
+    return True
 
 
 def _fetch_and_push(site: Site, log: RunLog, step: Step, remote: str, *, may_move: bool) -> None:

@@ -192,7 +192,8 @@ def has_other_code(site: Site, release: Release) -> bool:
         return False
     if not manifest.commit:  # a code key of another pyproject.toml cannot be compared
         return not release.pyproject.is_file() and site.git.differs_from(manifest.code_key, since=manifest.created_at)
-    return site.git.head() not in ("", manifest.commit) and not _has_code_of(site, release, "HEAD")
+    head = site.git.head()  # git is asked once about a whole id, and each time about HEAD
+    return head not in ("", manifest.commit) and not _has_code_of(site, release, head)
 
 
 def _has_code_of(site: Site, release: Release, commit: str) -> bool:

@@ -89,9 +89,8 @@ def roll_back(
     link = link_text(run.site.project.venv)
     live, moved = run.store.live(), find_moved_link(run.store)
     try:
-        for restore in gather("restorers"):
-            restore(run.site, run.log, to)
-        target = choose(run.store, to)
+        checked = {name for restore in gather("restorers") for name in restore(run.site, run.log, to)}
+        target = choose(run.store, to, checked)
     except NoSuchReleaseError:
         _say_what_brings_it_back(run.site, run.log, live)
         raise
@@ -224,14 +223,14 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
     log.note(without_python(site, live) or Finding("live-cannot-run", message=message, advice=advice))
 
 
-def choose(store: ReleaseStore, to: str | None, restorable: Collection[str] = ()) -> Release:
+def choose(store: ReleaseStore, to: str | None, usable: Collection[str] = ()) -> Release:
     """Return the release to go to. Raises NoSuchReleaseError if there is none, or if it may not go live.
 
-    Damage does not count in those that are `restorable`.
+    Those that are `usable` are not compared with their seal: that was done just now, or they can be restored.
     """
     if to is None:
         order = store.snapshot().rollback_order()
-        target = next((one for one in order if one.id in restorable or find_rollback_damage(one) is None), None)
+        target = next((one for one in order if one.id in usable or find_rollback_damage(one) is None), None)
         if target is None:
             damaged = [
                 (release, found)
@@ -254,8 +253,8 @@ def choose(store: ReleaseStore, to: str | None, restorable: Collection[str] = ()
     if never is not None:
         message = f"{target.id} {never}"
         raise NoSuchReleaseError(message, "Choose a release that was live from `releaser list`.")
-    found = find_rollback_damage(target) if not target.live else None
-    if found is not None and target.id not in restorable:
+    found = find_rollback_damage(target) if not target.live and target.id not in usable else None
+    if found is not None:
         other = store.snapshot().rollback_target()
         instead = f"To go to {other.id}, run `releaser rollback {other.id}`." if other else "See `releaser list`."
         raise NoSuchReleaseError(_describe_damage(target, found), _repair_advice(target, found) + instead)

@@ -38,11 +38,11 @@ class Layout(Frozen):
     common_directory: Path
 
     def read(self, name: str) -> str | None:
-        """Return the commit of HEAD, of a reference of releaser or of a remote; None if only git can read it.
+        """Return the commit of HEAD, of a branch or a reference of releaser; None if only git can read it.
 
         HEAD names a branch, which has a file unless it is packed (gitrepository-layout(5)).
         """
-        is_shared = name.startswith("refs/remotes/")
+        is_shared = name.startswith(("refs/heads/", "refs/remotes/"))
         if name != "HEAD" and not is_shared and not name.startswith(OURS):
             return None
         with contextlib.suppress(OSError):

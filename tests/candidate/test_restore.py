@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from releaser.candidate import restore
 from releaser.candidate.restore import KEPT, _replace, _restore
 from releaser.errors import Finding
+from releaser.pipelines import rollback
 from releaser.releases.contents import hash_of, seal_files
 from releaser.releases.integrity import Damage, Defect, Drift
-from tests.releases.makers import a_manifest, on_paper
+from releaser.releases.release import Release
+from releaser.releases.store import ReleaseStore
+from tests.releases.makers import a_manifest, live, on_paper
+from tests.support.logs import a_log
 
 SITE = "lib/python3.11/site-packages"
 MODULE, RECORD = f"{SITE}/alpha.py", f"{SITE}/alpha-1.0.dist-info/RECORD"
@@ -37,6 +42,25 @@ def test_without_room_for_temporary_files_the_rollback_goes_on(tmp_path: Path, m
     assert not _restore(nothing, nothing, release, damage)
     assert "alpha.py of" in str(noted)
     assert "No space left" in str(noted)
+
+
+def test_a_rollback_compares_a_whole_release_with_its_seal_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, compared = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / ".venv"), list[str]()
+    for number in (1, 2):
+        live(store, number)
+    older = store.all()[1].id
+
+    def compare(release: Release) -> None:
+        compared.append(release.id)
+
+    for module in (restore, rollback):
+        monkeypatch.setattr(module, "find_rollback_damage", compare)
+    site: Any = SimpleNamespace(state_dir=store.state_dir, project=SimpleNamespace(venv=store.link), asks=True)
+    for name in (older, None):
+        assert rollback.choose(store, name, restore.restore_for_rollback(site, a_log(), name)).id == older
+    assert compared == [older, older]
 
 
 def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.checkout.publish import push_what_is_due
+from releaser.checkout.publish import SEEN, push_what_is_due
 from releaser.core.follow_up import note_due, read_pending
 from releaser.releases.store import store_of
 from releaser.report import RunLog
@@ -27,9 +27,13 @@ source = {{ registry = "https://example.org/simple" }}
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+@pytest.fixture(params=[False, True], ids=["first", "later"])
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
+    """A project, whose remote head releaser has accepted before or not."""
+    project = Project(tmp_path)
+    if request.param:
+        project.git.set_reference(SEEN, project.first)
+    return project
 
 
 def commit(project: Project, files: Mapping[str, str] = OURS) -> str:
@@ -51,6 +55,11 @@ def push(
 
 def remote_head(project: Project) -> str:
     return project.call("ls-remote", "origin", "refs/heads/main").split()[0]
+
+
+def remote_head_by_file(project: Project) -> str:
+    """Return the head without the program that answers a fetch."""
+    return project.call("--git-dir=../remote.git", "rev-parse", "refs/heads/main").strip()
 
 
 # The files that another site pushes meanwhile, the settings, the words of the step, and where the branch of the
@@ -93,6 +102,25 @@ def test_the_branch_stays_for_the_rest_of_a_run_that_has_just_begun(project: Pro
     theirs = project.push_from_elsewhere(OURS)
     assert push(project, may_move=False)[0] == "ok"
     assert (project.git.commit("HEAD"), remote_head(project)) == (ours, theirs)
+
+
+def test_nothing_is_fetched_while_the_remote_head_is_the_last_accepted_one(project: Project) -> None:
+    project.call("config", "remote.origin.uploadpack", "false")
+    project.git.set_reference(SEEN, project.first)
+    ours = commit(project)
+    assert push(project)[:2] == ("ok", "to origin")
+    assert (remote_head_by_file(project), project.git.reference(SEEN)) == (ours, ours)
+    assert (read_pending(project.site().state_dir).commits, read_pending(project.site().state_dir).push) == ((), False)
+
+
+def test_a_remote_branch_that_was_moved_back_stays_there(project: Project) -> None:
+    accepted = project.commit({"code.py": "2\n"})
+    project.call("push", "--quiet", "origin", "main")
+    project.git.set_reference(SEEN, accepted)
+    commit(project)
+    project.move_remote(project.first)
+    assert push(project)[0] == "failed"
+    assert remote_head(project) == project.first
 
 
 def test_a_commit_of_a_person_is_never_moved(project: Project) -> None:
