@@ -210,10 +210,11 @@ class Git(GitReader):
     def add_work_tree(self, place: Path, commit: str) -> None:
         """Check out a commit at `place`, as a work tree of the checkout's repository.
 
-        Its layout is remembered, so that git need not be asked for it.
+        Its layout is remembered, so that git need not be asked for it. If releaser dies, git goes on: it asks no other
+        host, and the next run ends it before that deletes the tree.
         """
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
-        self._change(*WITHOUT_HOOKS, *words)
+        self._change(*WITHOUT_HOOKS, *words, death_signal=None)
         top, common = self.layout.top, self.layout.common_directory
         own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
         self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
@@ -506,11 +507,12 @@ class Git(GitReader):
         umask: int = -1,
         input: bytes = b"",  # noqa: A002 - as of `_run`
         settings: Mapping[str, str] | None = None,
+        death_signal: signal.Signals | None = signal.SIGTERM,
     ) -> Finished:
         """Run a git that writes. If releaser dies, git gets SIGTERM and can delete its lock files."""
         began = time.time()
         try:
-            return self._run(*words, umask=umask, death_signal=signal.SIGTERM, input=input, settings=settings)
+            return self._run(*words, umask=umask, death_signal=death_signal, input=input, settings=settings)
         except ToolError as error:
             if error.timed_out or (error.returncode or 0) < 0:
                 # Only commands that move the index lock it; another lock of it belongs to another program.

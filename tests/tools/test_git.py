@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +144,23 @@ def test_what_is_left_of_a_work_tree_is_forgotten_by_its_name_and_no_other(
     assert git.has_work_tree(places[0])
     git.forget_work_tree(places[0])
     assert [git.has_work_tree(place) for place in places] == [False, True]
+
+
+def test_a_work_tree_is_added_without_a_copy_of_releaser(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork copies the tables of all memory, and then each page that either process writes to."""
+    started = list[dict[str, Any]]()
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, words: list[str], **options: Any) -> None:
+            started.append(options)
+            super().__init__(words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    repository.git.add_work_tree(repository.path.parent / "tree", "HEAD")
+    assert started
+    assert not any(options["preexec_fn"] for options in started)
 
 
 def test_outside_of_a_checkout_git_fails(tmp_path: Path) -> None:
