@@ -338,12 +338,13 @@ def decode_state(path: Path | str, kind: type[T]) -> T | None:
 
 def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result] | tuple[None, None]:
     """Return what `decode_state` does, and the status of the file before it was read."""
-    from releaser.system import exact  # slow to import, to start a program
-    from releaser.system.frozen import fields
-
     try:
-        (data, seen), names = _read_file(path, LARGEST_STATE), [one.name for one in fields(kind)]  # type: ignore[arg-type]
-        if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, names[0].encode())):  # as it is written
+        data, seen = _read_file(path, LARGEST_STATE)
+        from releaser.system import exact  # slow to import, to start a program
+        from releaser.system.frozen import fields
+
+        known = fields(kind)  # type: ignore[arg-type]
+        if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, known[0].name.encode())):  # as it is written
             with contextlib.suppress(exact.InexactError, ValueError, RecursionError):  # of which the rest says more
                 return exact.decode(data, kind), seen
         content = json.loads(data)
@@ -358,6 +359,7 @@ def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is unknown to this releaser")
+    names = [one.name for one in known]
     if content.keys().isdisjoint(names):
         raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     try:
