@@ -144,7 +144,7 @@ def find_commonest_group(root: Path) -> int:
                 counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
         if counted.total() >= _SAMPLE:
             break
-    return counted.most_common(1)[0][0] if counted else root.stat().st_gid
+    return max(counted, key=counted.__getitem__) if counted else root.stat().st_gid  # `most_common` imports heapq
 
 
 # The choices, with their reasons

@@ -114,7 +114,7 @@ def _mount(directory: Path) -> tuple[int, str]:
     """Return the identity of a mount: a rename fails even between two bind mounts of one file system."""
     descriptor = os.open(directory, os.O_PATH)
     try:
-        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="utf-8")
         found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
         return os.fstat(descriptor).st_dev, found.group(1) if found else ""
     except OSError:  # without /proc

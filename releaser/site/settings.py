@@ -1,6 +1,7 @@
 """All settings, with their purposes, defaults and types."""
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
@@ -165,6 +166,4 @@ def environment_of(host: str) -> str:
 
 def this_host() -> str:
     """Return the short name of this host."""
-    import platform  # faster than `socket`: click has imported it
-
-    return platform.node().partition(".")[0]
+    return os.uname().nodename.partition(".")[0]

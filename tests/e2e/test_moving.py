@@ -15,7 +15,10 @@ from tests.support.sites import SiteFactory
 from tests.support.smtp import MailServer, Received
 
 HOST = "p042"
-PRETEND = f"import platform; platform.node = lambda: {HOST!r}; from releaser.__main__ import main; main()"
+PRETEND = (
+    f"import os; real = os.uname(); os.uname = lambda: os.uname_result((real[0], {HOST!r}, *real[2:])); "
+    "from releaser.__main__ import main; main()"
+)
 # As the older updater's documentation shows it, with `export`.
 DOTENV = """\
 export ADMINS_JSON='[["Ada","ada@example.org"],["Grace","grace@example.org"]]'

@@ -42,7 +42,7 @@ def pyproject(uv: Mapping[str, Any] | None = None, **groups: Any) -> Pyproject:
 def test_the_environment_is_as_set_or_by_host_where_its_group_exists(
     monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, groups: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr("platform.node", lambda: host)
+    monkeypatch.setattr("os.uname", lambda: os.uname_result(("Linux", host, "6.1", "#1", "x86_64")))
     there = pyproject(None, **dict.fromkeys(groups, WEB))
     assert conventions.choose_environment(Settings(environment=setting), there) == expected
 
