@@ -29,11 +29,11 @@ from releaser.releases.release import (
     EMPTY_LEDGER,
     LEDGER,
     MANIFEST,
-    Manifest,
     Release,
     find_moved_link,
     flip,
     is_missing_or_dangling,
+    manifest_type,
 )
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.site import run_lock
@@ -205,7 +205,7 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
         )
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
-            if read_state(store.path(name) / MANIFEST, Manifest) is not None:
+            if read_state(store.path(name) / MANIFEST, manifest_type()) is not None:
                 continue
         yield Finding(
             "manifest-unreadable", message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS

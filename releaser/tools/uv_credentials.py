@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import netrc
 import os
 import re
 from pathlib import Path
@@ -93,6 +92,8 @@ def _of_variables(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
 
 def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
     """Return the logins that uv would find in a netrc file or in its own store, by their URLs."""
+    import netrc  # slow to import
+
     found: dict[str, Login] = {}
     home = env.get("HOME", "/")
     own = env.get("NETRC") or os.path.join(home, ".netrc")
