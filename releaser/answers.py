@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from releaser.capabilities import gather
 from releaser.locks.blocks import Block
+from releaser.locks.changes import Change
 from releaser.locks.differences import LockDifference
-from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import FailingLiveTests

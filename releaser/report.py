@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from releaser.errors import ExitCode, Finding, ReleaserError
 from releaser.locks.blocks import Block
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.site.site import Pulled
 from releaser.system.frozen import Frozen, field, replace
 from releaser.system.sections import Section

@@ -24,7 +24,7 @@ from terminal_pictures import errors, terminals  # noqa: E402
 from releaser.answers import Blocker, OutdatedPackage, RunBrief, Status  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.blocks import Block, CulpritsSection  # noqa: E402
-from releaser.locks.lock import Change  # noqa: E402
+from releaser.locks.changes import Change  # noqa: E402
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability  # noqa: E402
 from releaser.releases.blocks import FailedTestsSection, HoldsSection  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402

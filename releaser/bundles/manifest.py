@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import refuse
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.later import Later

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from releaser.core.gate import Case
     from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.releases.release import Release
     from releaser.report import Step
     from releaser.site.site import Site

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from releaser.core.run import Workspace
     from releaser.core.source import Resolution
-    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.changes import Change
+    from releaser.locks.lock import LockFile
     from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Tests
 

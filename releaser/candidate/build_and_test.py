@@ -18,7 +18,7 @@ from releaser.checkout.staging import prepare_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.blocks import CulpritsSection
-from releaser.locks.lock import changes_between
+from releaser.locks.changes import changes_between
 from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.release import lock_of

@@ -20,8 +20,9 @@ from releaser.locks.bisect import (
     find_pairs,
 )
 from releaser.locks.blocks import Block, CulpritsSection
+from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key
-from releaser.locks.lock import Graph, changes_between
+from releaser.locks.lock import Graph
 from releaser.locks.versions import normalize_name
 from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.contents import INFO, list_installed

@@ -12,7 +12,8 @@ from releaser.candidate.trials import list_trials, run_trial, safe_link_mode, un
 from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.bisect import find_culprits
-from releaser.locks.lock import Graph, LockFile, changes_between
+from releaser.locks.changes import changes_between
+from releaser.locks.lock import Graph, LockFile
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from releaser.core.run import Workspace
     from releaser.core.source import Resolution
     from releaser.locks.bisect import Part, SearchResult
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.releases.release import Release
     from releaser.releases.touched import Installed
     from releaser.site.site import Site, SiteFacts

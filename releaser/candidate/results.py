@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import failing_tests
 from releaser.errors import TestsFailedError, ToolError
-from releaser.locks.lock import changes_between, list_introduced
+from releaser.locks.changes import changes_between, list_introduced
 from releaser.releases.blocks import (
     PAUSE,
     Blocks,

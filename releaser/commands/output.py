@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.report import RunReport
 else:
     json = Later("json")

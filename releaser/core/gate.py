@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from releaser.core.run import Workspace
     from releaser.core.source import Resolution
     from releaser.errors import ReleaserError
-    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.changes import Change
+    from releaser.locks.lock import LockFile
     from releaser.report import RunLog
     from releaser.site.site import Site
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from releaser.core.run import Workspace
     from releaser.errors import Finding
     from releaser.locks.blocks import Block
-    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.changes import Change
+    from releaser.locks.lock import LockFile
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
 

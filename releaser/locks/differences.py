@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from releaser.locks.lock import is_local
 from releaser.locks.versions import is_older, normalize_name, versions_in
 from releaser.system.frozen import Frozen
 
@@ -116,6 +115,8 @@ def find_reverted_versions(
 
 def demands_of(lock: LockFile) -> Mapping[str, Any]:
     """Return the requirements of the project, as recorded in its lock."""
+    from releaser.locks.lock import is_local
+
     manifest: Mapping[str, Any] = lock.content.get("manifest", {})
     own = {
         package["name"]: {key: package.get("metadata", {}).get(key) for key in _DEMANDS}

@@ -12,7 +12,7 @@ from releaser.system.sections import Section
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
 
 
 class Vulnerability(Frozen):

@@ -27,7 +27,8 @@ from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
 from releaser.checkout.files import place_included, sort_included
 from releaser.errors import Finding, PreflightError, ToolError, how_to_set, reason_of, refuse, refuse_any
-from releaser.locks.lock import LockFile, changes_between
+from releaser.locks.changes import changes_between
+from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import gather
 from releaser.core.source import Wanted
-from releaser.locks.lock import InvalidLockError, LockFile, changes_between
+from releaser.locks.changes import changes_between
+from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import find_damage
 from releaser.releases.lifecycle import digest_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from releaser.core.source import Resolution, Source
     from releaser.core.target import RebuildReason, Target
     from releaser.errors import Finding
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
     from releaser.releases.store import StoreSnapshot

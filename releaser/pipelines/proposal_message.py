@@ -16,7 +16,7 @@ from releaser.system.words import elapsed, one_line, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site

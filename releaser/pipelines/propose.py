@@ -24,7 +24,7 @@ from releaser.errors import (
     refuse,
     refuse_any,
 )
-from releaser.locks.lock import Change, list_introduced
+from releaser.locks.changes import Change, list_introduced
 from releaser.pipelines.decide import decide, explain_no_retry, find_rebuild_reason, refuse_unusable_live
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight

@@ -20,7 +20,7 @@ from releaser.core.announcing import announcer
 from releaser.core.change import Change, all_steps, do_actions, down_since
 from releaser.core.run import Run, begun_at, close_journal, name_run
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
-from releaser.locks.lock import changes_between
+from releaser.locks.changes import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
 from releaser.releases.blocks import change_blocks, read_blocks

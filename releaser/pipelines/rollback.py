@@ -16,7 +16,7 @@ from releaser.core.adoption import adopter
 from releaser.core.change import Deployment, do_ahead, find_problems
 from releaser.core.target import Target
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse, refuse_any
-from releaser.locks.lock import changes_between
+from releaser.locks.changes import changes_between
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session

@@ -28,7 +28,7 @@ from releaser.errors import (
     VulnerableError,
 )
 from releaser.locks.blocks import Block
-from releaser.locks.lock import Change, changes_between
+from releaser.locks.changes import Change, changes_between
 from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.repair import diagnose

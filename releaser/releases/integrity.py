@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.capabilities import gather
 from releaser.errors import Finding, PreflightError, ToolError, error_line, os_reason
-from releaser.locks.lock import Change, changes_between
+from releaser.locks.changes import Change, changes_between
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import (
     FILES,

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.capabilities import gather
+from releaser.locks.changes import Change
 from releaser.locks.differences import LockDifference
-from releaser.locks.lock import Change
 from releaser.releases import leases
 from releaser.releases.contents import DiskUsage, own_sizes
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged

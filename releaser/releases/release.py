@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from releaser.capabilities import gather
 from releaser.errors import Finding, NoSuchReleaseError, refuse_any
-from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
+from releaser.locks.changes import Change
 from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.site.supply import SupplyFacts
@@ -23,6 +23,7 @@ from releaser.system.frozen import Frozen, field, replace
 from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
+    from releaser.locks.lock import LockFile
     from releaser.releases.store import ReleaseStore
     from releaser.site.supply import Provenance
     from releaser.system.sections import Facts
@@ -134,6 +135,8 @@ class Release(Frozen):
     @functools.cached_property
     def locked(self) -> LockFile:
         """The parsed lock; an empty one if it cannot be read."""
+        from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
+
         try:
             return LockFile.read(self.lock)
         except (OSError, InvalidLockError):
@@ -297,6 +300,8 @@ def read_versions(release: Release | None) -> Mapping[str, str]:
 
 def lock_of(release: Release | None) -> LockFile:
     """Return the lock of a release; an empty one without a release, or if the lock cannot be read."""
+    from releaser.locks.lock import EMPTY
+
     return EMPTY if release is None else release.locked
 
 

@@ -28,7 +28,7 @@ from releaser.system.words import one_line, web_link
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.releases.release import Release
     from releaser.report import RunReport
     from releaser.site.site import Site

@@ -16,7 +16,7 @@ from releaser.system.words import age, duration, first_few, one_line, one_lines,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from releaser.locks.lock import Change
+    from releaser.locks.changes import Change
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import InstalledPackage
     from releaser.report import RunReport

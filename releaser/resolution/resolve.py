@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from releaser.core.source import FailedVersions, Resolution
 from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.blocks import PackageWaits
+from releaser.locks.changes import Change, changes_between
 from releaser.locks.limits import without_limits
-from releaser.locks.lock import Change, Graph, LockFile, changes_between
+from releaser.locks.lock import Graph, LockFile
 from releaser.locks.origins import OriginFacts
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import refuse
-from releaser.locks.lock import InvalidLockError, LockFile
 
 if TYPE_CHECKING:
+    from releaser.locks.lock import LockFile
     from releaser.site.site import Site
 
 
@@ -17,6 +17,8 @@ def committed_lock(site: Site) -> LockFile:
 
     Without git, return the lock in the directory. Raises PreflightError and ToolError.
     """
+    from releaser.locks.lock import InvalidLockError, LockFile
+
     commit, lock = site.tree.commit, site.project.lock
     try:
         return LockFile.parse(site.git.file_at(commit, lock) or b"")

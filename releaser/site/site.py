@@ -22,7 +22,6 @@ from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.sealed_python import distrust
 from releaser.site.settings import SPECS, Settings
 from releaser.site.supply import Supply
-from releaser.system import temporary
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen, Mutable, field, replace
@@ -288,6 +287,8 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
 
 def _advise_on_project(root: Path) -> str:
     """Return the advice for a directory outside any project, perhaps just above one."""
+    from releaser.system import temporary
+
     with contextlib.suppress(OSError):
         below = [path.parent.name for path in root.glob("*/uv.lock") if (path.parent / PYPROJECT).is_file()]
         if len(below) == 1 and not below[0].startswith(temporary.PREFIX):

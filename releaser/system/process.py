@@ -20,7 +20,6 @@ from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import LARGEST, sync_file_system
 from releaser.system.frozen import Frozen, Mutable, field
 from releaser.system.later import Later, LaterLogger
-from releaser.system.temporary import file_of, temporary_directory
 from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
 
@@ -84,6 +83,8 @@ class Sandbox(Frozen):
             place = Path(tempfile.mkdtemp(prefix=".releaser-", dir=self.outside))
             yield place, os.path.join(dict(self.variables)["TMPDIR"], place.name)
             return
+        from releaser.system.temporary import temporary_directory
+
         with temporary_directory() as place:
             yield place, str(place)
 
@@ -263,6 +264,8 @@ class Runner(Mutable):
         Raises ToolError if the program cannot be started, exceeds the time limit, prints more than `most` with `whole`
         or, with `check`, ends with another status than 0; and SandboxError if the sandbox does not start it, twice.
         """
+        from releaser.system.temporary import file_of  # `list` starts no program
+
         words = tuple(os.fspath(word) for word in argv)
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}

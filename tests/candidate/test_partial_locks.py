@@ -10,7 +10,8 @@ import pytest
 from releaser.candidate.partial_locks import PartialLocks
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import SearchResult
-from releaser.locks.lock import LockFile, changes_between
+from releaser.locks.changes import changes_between
+from releaser.locks.lock import LockFile
 from releaser.tools.uv import Locked, NoSolution
 
 # For each version of a package the least versions of others that it needs.

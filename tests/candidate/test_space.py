@@ -12,8 +12,9 @@ from releaser.core.gate import Case, Refusal
 from releaser.core.run import Workspace, new_log
 from releaser.errors import PreflightError, ToolError
 from releaser.gates.space import DiskSpace, download_sizes
+from releaser.locks.changes import Change
 from releaser.locks.installed import Pin, tags_of
-from releaser.locks.lock import EMPTY, Change, LockFile
+from releaser.locks.lock import EMPTY, LockFile
 from releaser.releases.release import Release
 from releaser.site.project import Project
 from releaser.site.site import Site, SiteFacts

@@ -16,7 +16,8 @@ from releaser.core.restart import Restart
 from releaser.core.run import Workspace
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.gates.before_live import BeforeLive
-from releaser.locks.lock import EMPTY, Change
+from releaser.locks.changes import Change
+from releaser.locks.lock import EMPTY
 from releaser.locks.vulnerabilities import AuditsSoFar, unknown
 from releaser.pipelines.preflight import Scope, check
 from releaser.releases.release import lock_of

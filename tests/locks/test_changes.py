@@ -2,7 +2,7 @@
 
 import pytest
 
-from releaser.locks.lock import Change, bump_size, changes_between, list_introduced
+from releaser.locks.changes import Change, bump_size, changes_between, list_introduced
 
 BUMPS = [
     # the three parts

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key, versions_for
-from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, changes_between
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 
 HEAD = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n'
 REGISTRY = '{ registry = "https://index.example/simple" }'

@@ -17,7 +17,8 @@ from releaser.core.run import Run, Workspace
 from releaser.errors import NoSuchReleaseError, UsageError
 from releaser.gates import approval
 from releaser.gates.approval import Approval, wait_for_approval
-from releaser.locks.lock import EMPTY, Change
+from releaser.locks.changes import Change
+from releaser.locks.lock import EMPTY
 from releaser.pipelines import approval as pipeline
 from releaser.pipelines import approval_mail
 from releaser.pipelines.approval import decide_approve

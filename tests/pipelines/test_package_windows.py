@@ -12,7 +12,7 @@ from releaser.core.gate import Case
 from releaser.core.status import Remark
 from releaser.gates.package_windows import PackageWindows
 from releaser.locks.blocks import PackageWait, PackageWaits
-from releaser.locks.lock import changes_between
+from releaser.locks.changes import changes_between
 from releaser.pipelines import due
 from releaser.pipelines.due import Timing, _list_waits
 from releaser.pipelines.package_status import PackageStatus

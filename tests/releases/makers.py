@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.releases.lifecycle import Lifecycle
 from releaser.releases.release import Manifest, Release, State, manifest_type
 from releaser.releases.store import ReleaseStore

@@ -9,7 +9,7 @@ from typing import Any
 from releaser.answers import RunBrief, Status
 from releaser.core.status import Alarm, Service
 from releaser.errors import Finding
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.report import Outcome, RunReport
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

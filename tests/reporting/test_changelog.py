@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from releaser.errors import ToolError
-from releaser.locks.lock import Change, LockFile
+from releaser.locks.changes import Change
+from releaser.locks.lock import LockFile
 from releaser.releases.venv import About
 from releaser.reporting import changelog
 from releaser.reporting.changelog import find_link, list_upstream

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from releaser.locks.blocks import Block
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.reporting.changes import (
     age_of,

@@ -17,7 +17,7 @@ import pytest
 
 from releaser.errors import Finding
 from releaser.locks.blocks import Block, CulpritsSection
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.releases.blocks import FailedTestsSection, HoldsSection
 from releaser.releases.leases import LeftBehind, ProcessesSection

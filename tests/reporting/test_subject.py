@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from releaser.locks.blocks import CulpritsSection
-from releaser.locks.lock import Change
+from releaser.locks.changes import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.releases.blocks import FailedTestsSection
 from releaser.releases.journal import MailSection
