@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_introduced_by, make_commit_block, mark_bad, mark_good
@@ -24,9 +26,10 @@ from releaser.locks.changes import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
 from releaser.releases.blocks import change_blocks, read_blocks
-from releaser.releases.journal import Entry, journal_of, making_runs, read_history
+from releaser.releases.journal import Entry, journal_of
 from releaser.releases.release import DOOMED, Release, is_marked, read_versions
 from releaser.releases.store import store_of
+from releaser.system import common
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.frozen import replace
 from releaser.system.reserve import make_room
@@ -316,15 +319,21 @@ def sweep(site: Site, log: RunLog) -> None:
     with contextlib.suppress(OSError):
         deleted += sweep_temporary(site.state_dir / LAYERS)
         site.git.forget_shadow(site.project.shadow)
-    for anybodys in (None, ROOMY):
-        with contextlib.suppress(OSError):
-            sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them
+    common.ask_once(_sweep_shared, "left temporary directories")
     old = _delete_old_logs(site.project)
     if deleted or old:
         with log.step("clean up") as step:
             left = f"leftovers of an earlier run: {', '.join(deleted)}" if deleted else ""
             logs = f"{plural(old, 'log')}, because only the newest {KEPT_LOGS} are kept" if old else ""
             step.says(f"deleted {'; '.join(filter(None, (left, logs)))}")
+
+
+def _sweep_shared() -> str:
+    """Delete leftovers outside of the site: perhaps those of another site, so that only the log names them."""
+    for place in (None, ROOMY):
+        with contextlib.suppress(OSError):
+            sweep_temporary(place)
+    return ""
 
 
 def left_temporaries(site: Site) -> list[Path]:
@@ -350,16 +359,25 @@ def _is_left(site: Site, temporary: Path) -> bool:
 
 
 def _delete_old_logs(project: Project) -> int:
-    """Delete all logs but the newest `KEPT_LOGS` and those of the runs that made releases; return how many went."""
+    """Delete all logs but the newest `KEPT_LOGS` and those of the runs that made releases; return how many went.
+
+    A run that made a release began before the release, and wrote to its log after that. The history, which says it for
+    certain, takes long to read after a year of nights.
+    """
     logs = [path for path in project.logs.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
     old = sorted(logs, key=lambda log: log.name, reverse=True)[KEPT_LOGS:]
     with contextlib.suppress(OSError):
-        made = making_runs(read_history(project.state_dir)) if old else {}
-        kept = {run.get("run_id") for release, run in made.items() if (project.releases / release).is_dir()}
-        old = [log for log in old if log.stem not in kept]
+        made = [begun for name in os.listdir(project.releases) if (begun := begun_at(name))] if old else []
+        old = [log for log in old if not any(map(partial(_is_in, log), made))]
         for old_log in old:
             old_log.unlink(missing_ok=True)
     return len(old)
+
+
+def _is_in(log: Path, moment: datetime) -> bool:
+    """True if a run may have been running at a moment, by the name of its log and the last change of it."""
+    began = begun_at(log.stem)
+    return began is not None and began <= moment <= datetime.fromtimestamp(log.stat().st_mtime, UTC)
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

@@ -1,5 +1,6 @@
 """releaser deletes nothing but what it has made."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     state, own = site.state_dir, site.state_dir / "logs" / "cron.log"
     own.write_text("theirs", encoding="utf-8")
     for number in range(40):
-        (state / "logs" / f"20200101T0000{number:02}Z-1.log").touch()
+        log = state / "logs" / f"20200101T0000{number:02}Z-1.log"
+        log.touch()
+        os.utime(log, (1_577_836_860, 1_577_836_860))  # a minute after midnight, when the run had ended
     # The second is a name of releaser's own, so it is put aside.
     letters = [state / name / "letter.txt" for name in (".draft.new", ".project.json.new", ".test-packages-mine.new")]
     letters.append(state / ".letter.new")
