@@ -149,7 +149,7 @@ CAPABILITIES = (
             ("staging-live", "checkout.staging.EARLIER_TREES"),
             ("staging-beside", "checkout.staging.EARLIER_TREES"),
         ),
-        checks=("checkout.untracked.staging_link_findings",),
+        checks=("checkout.staging.staging_link_findings",),
         sealed=("site.site.StagingFacts", "candidate.output.TestFacts"),
     ),
     Capability(

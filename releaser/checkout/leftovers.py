@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from releaser.checkout.staging import make_again
+from releaser.checkout.staging import keep_uv_files, make_again
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import prepare_again
-from releaser.system.files import read_file, read_if_there, write_new_file
+from releaser.system.files import read_file, write_new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +32,9 @@ def renew_tree(site: Site) -> None:
     """
     if _cleanup_key(site) not in site.runner.remembered:
         return
-    project = site.project
-    kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
-        make_again(site, site.tree)
-        for path, data in kept.items():
-            if data is not None and read_if_there(path) != data:
-                write_new_file(path, data)
+        with keep_uv_files(site):
+            make_again(site, site.tree)
     except (ToolError, OSError) as error:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
         advice = "Free some disk space. If that directory still exists, delete it; the next run makes a new one."

@@ -11,19 +11,13 @@ import shutil
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
-from releaser.checkout.output import look_at_made, refuse_undeclared
+from releaser.checkout.lock_files import files_to_lock
 from releaser.checkout.publish import SEEN
-from releaser.checkout.untracked import (
-    carrier_to,
-    check_room,
-    find_needed,
-    untracked_in,
-    way_into_tree,
-)
-from releaser.errors import BuildError, ToolError, reason_of, refuse
+from releaser.errors import BuildError, Finding, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.site.site import Carried, Tree
-from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
+from releaser.site.staging_settings import StagingSettings
+from releaser.system.files import clear_name, put_aside, read_file, read_if_there, remove_tree, write_new_file
 from releaser.system.frozen import Frozen, replace
 from releaser.system.state_files import StateFile
 from releaser.system.words import first_few
@@ -73,8 +67,8 @@ def staging_tree(  # noqa: PLR0913 - which tree, and its content
 ) -> Iterator[Site]:
     """Check out `commit` in a staging tree, and yield the site in it; the tree is removed at the end.
 
-    `pulled` are its new commits, if these change the code. Unless `whole`, the tree gets only the untracked files that
-    resolving needs, until `complete_tree` adds the rest. Raises BuildError, and PreflightError without room for copies.
+    `pulled` are its new commits, if these change the code. Unless `whole`, the tree gets only the files that resolving
+    needs, until `complete_tree` adds the rest. Raises BuildError, and PreflightError without room for copies.
     """
     place = _staging_places(site.git.layout.top)[stage]
     forget_tree(site, place)
@@ -136,7 +130,7 @@ class _Tree(Frozen):
     pulled: Pulled | None = None
     #: The untracked files of the checkout; None if git has not been asked yet.
     untracked: tuple[str, ...] | None = None
-    #: True if it gets all untracked files, not only those that resolving needs.
+    #: True if it gets all files, not only those that resolving needs.
     whole: bool = True
     #: The site with the settings of the code in the tree, if these are known.
     there: Site | None = None
@@ -153,13 +147,25 @@ class _Tree(Frozen):
         """The repository that has the commit."""
         return self.site.git
 
-    def check_out(self) -> None:
-        """Check out the commit at an empty place. Raises ToolError and OSError."""
+    def files_to_lock(self, head: str) -> Mapping[str, bytes] | None:
+        """Return the files of the commit, if the tree needs no others for now. Raises ToolError and OSError."""
+        return None if self.whole or self.commit != head else files_to_lock(self.site, head)
+
+    def check_out(self, files: Mapping[str, bytes] | None = None) -> bool:
+        """Check out the commit at an empty place, or only these files of it if possible; True if the tree has all.
+
+        Raises ToolError and OSError.
+        """
         _remove_staging_tree(self.site, self.place, found=self.found)
         with contextlib.suppress(FileNotFoundError):  # no state directory exists before a project is adopted
             _mark_of(self.site, self.place).touch()
         self.place.mkdir(mode=0o700)  # files in it may be private to this user
-        self.git.add_work_tree(self.place, self.commit)
+        if files is None or not self.git.add_empty_work_tree(self.place, self.commit):
+            self.git.add_work_tree(self.place, self.commit)
+            return True
+        for name, data in files.items():
+            write_new_file(self.place / name, data)
+        return False
 
     def complete(self) -> None:
         """Add what a work tree lacks. Raises ToolError and OSError."""
@@ -176,9 +182,13 @@ class _Aside(_Tree):
         """The temporary repository."""
         return self.shadow
 
-    def check_out(self) -> None:
+    def files_to_lock(self, head: str) -> None:
+        """Return None: the repository of the tree is new, and has no index."""
+
+    def check_out(self, files: Mapping[str, bytes] | None = None) -> bool:  # noqa: ARG002
         """Check out the commit, with its submodules. Raises ToolError and OSError."""
         self.git.fill_shadow(self.place, self.commit)
+        return True
 
     def complete(self) -> None:
         """Add symlinks to the files around the checkout. Raises OSError."""
@@ -193,7 +203,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     The tree also gets the untracked files of the checkout, except virtual environments and caches. The settings
     `staging_copy`, `staging_link` and `staging_omit` correct that.
     """
-    place, commit, root, top = tree.place, tree.commit, tree.root, site.git.layout.top
+    place, commit, root = tree.place, tree.commit, tree.root
     with log.step(tree.stage) as step:
         try:
             head = site.git.commit("HEAD")
@@ -209,7 +219,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
 
             refuse_named_program(root, place, site.project.checkout)
         staged_site = staged_site.of_commit()
-    runner = _runner_of_tree(staged_site.runner, top=top, place=place)
+    runner = _runner_of_tree(staged_site.runner, tree)
     return replace(staged_site, runner=runner, tree=replace(staged, is_staged=True, checkout=site))
 
 
@@ -222,15 +232,18 @@ def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
 
 def make_again(site: Site, staged: Tree) -> None:
     """Delete the staging tree of a site, and make it again. Raises ToolError and OSError."""
-    outside, place, untracked, whole = site.outside, site.git.layout.top, staged.untracked, staged.carried.is_whole
+    outside, place, carried = site.outside, site.git.layout.top, staged.carried
+    untracked, whole = carried.untracked, carried.is_whole
     tree = _Tree(site=outside, place=place, commit=staged.commit, untracked=untracked, whole=whole, there=site)
-    staged.carried.replace(_fill(tree, head=outside.git.commit("HEAD")).carried)
+    carried.replace(_fill(tree, head=outside.git.commit("HEAD")).carried)
 
 
 def _fill(tree: _Tree, *, head: str) -> Tree:
     """Check out the commit, and bring untracked files into the tree. Raises ToolError and OSError."""
     site, place, root = tree.site, tree.place, tree.root
-    tree.check_out()
+    if not tree.check_out(tree.files_to_lock(head)):
+        overlay_included(site, root)
+        return Tree(commit=tree.commit, carried=Carried(has_code=False), pulled=tree.pulled)
     staged = _carry(tree, head=head)
     overlay_included(site, root)
     tree.complete()
@@ -265,6 +278,8 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     complete_tree(site, log)
     if not is_due(site):
         return
+    from releaser.checkout.output import look_at_made, refuse_undeclared
+
     try:
         before = look_at_made(site) if goes_live else None
     except ToolError as error:
@@ -334,16 +349,19 @@ def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None
     return is_there
 
 
-def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
+def _runner_of_tree(runner: Runner, tree: _Tree) -> Runner:
     """Replace paths in the checkout by those in the staging tree, in PYTHONPATH and in variables of `environment_file`.
 
-    Else the tests of a commit would import the live code.
+    Else the tests of a commit would import the live code. The tree may get the files of the commit later.
     """
+    top = tree.site.git.layout.top
 
     def staged(path: str) -> str:
-        moved = f"{place}{path.removeprefix(str(top))}"
-        is_below = path == str(top) or path.startswith(f"{top}/")
-        return moved if is_below and os.path.lexists(moved) else path
+        moved = f"{tree.place}{path.removeprefix(str(top))}"
+        if path != str(top) and not path.startswith(f"{top}/"):
+            return path
+        name = os.path.normpath(os.path.relpath(path, top))
+        return moved if os.path.lexists(moved) or tree.git.find_tracked(tree.commit, name) else path
 
     def all_staged(name: str, value: str) -> str:
         """Only a variable named `...PATH` is a list of paths; other values, such as URLs, may have colons, too."""
@@ -360,10 +378,12 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
     Unless the tree is `whole`, only those that resolving needs. Raises ToolError, OSError, and PreflightError without
     room for copies.
     """
+    from releaser.checkout.untracked import carrier_to, check_room, find_needed, untracked_in, way_into_tree
+
     site, place, commit = tree.site, tree.place, tree.commit
     top, project = site.git.layout.top, site.project
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
-    staged = Tree(commit=commit, untracked=untracked, carried=Carried(), pulled=tree.pulled)
+    staged = Tree(commit=commit, carried=Carried(untracked=untracked), pulled=tree.pulled)
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
@@ -380,22 +400,40 @@ def _carry(tree: _Tree, *, head: str) -> Tree:
 
 
 def complete_tree(site: Site, log: RunLog) -> None:
-    """Add the untracked files that only builds and tests need to a staging tree, unless it has them.
+    """Add the files that only builds and tests need to a staging tree, unless it has them.
 
     Raises BuildError, and PreflightError without room for copies.
     """
-    staged = site.tree
-    if staged.carried.is_whole:
+    carried, place = site.tree.carried, site.git.layout.top
+    if carried.is_whole:
         return
-    if not staged.untracked:
-        staged.carried.is_whole = True
-        return
-    with log.step("untracked files") as step:
-        try:
-            _bring_rest(site.outside, site.git.layout.top, staged, staged_site=site)
-        except (ToolError, OSError) as error:
-            raise _unmade(site.git.layout.top, error) from error
-        step.says(staged.carried.describe())
+    from releaser.checkout.untracked import untracked_in  # slow to import, for a night without news
+
+    try:
+        if not carried.has_code:
+            with log.step("stage") as step, keep_uv_files(site):
+                site.outside.git.fill_work_tree(place)
+                overlay_included(site.outside, site.project.root)
+                step.says("all files of the commit")
+            carried.has_code, carried.untracked = True, untracked_in(site.outside)
+        if not carried.untracked:
+            carried.is_whole = True
+            return
+        with log.step("untracked files") as step:
+            _bring_rest(site.outside, place, site.tree, staged_site=site)
+            step.says(carried.describe())
+    except (ToolError, OSError) as error:
+        raise _unmade(place, error) from error
+
+
+@contextlib.contextmanager
+def keep_uv_files(site: Site) -> Iterator[None]:
+    """Give `pyproject.toml` and the lock of a staging tree their present content after the block. Raises OSError."""
+    kept = {path: read_if_there(path) for path in (site.project.pyproject, site.project.lock)}
+    yield
+    for path, data in kept.items():
+        if data is not None and read_if_there(path) != data:
+            write_new_file(path, data)
 
 
 def _bring_rest(site: Site, place: Path, staged: Tree, *, staged_site: Site | None = None) -> None:
@@ -403,14 +441,41 @@ def _bring_rest(site: Site, place: Path, staged: Tree, *, staged_site: Site | No
 
     Files are linked only if both the live settings and those of the code in the tree (`there`) provide a sandbox.
     """
+    from releaser.checkout.untracked import carrier_to, check_room, way_into_tree
+
     carried = staged.carried
-    if staged.untracked:
+    if carried.untracked:
         way = way_into_tree(site)
         if way.links and staged_site is not None:
             way = way_into_tree(staged_site)
         carrier = carrier_to(site, place, way)
-        entries = [*carrier.plan_instead(carried.lent), *carrier.plan(staged.untracked)]
+        entries = [*carrier.plan_instead(carried.lent), *carrier.plan(carried.untracked)]
         check_room(place.parent, entries)
         carrier.carry(entries, carried)
         carried.needs_sandbox = way.links
     carried.is_whole = True
+
+
+def staging_link_findings(site: Site) -> Iterator[Finding]:
+    """Yield a finding for paths of `staging_link` that cannot be linked, as tests could write to them."""
+    patterns = StagingSettings.of(site).staging_link
+    if not patterns or site.tree.is_staged:
+        return
+    from releaser.checkout.untracked import way_into_tree
+    from releaser.tools.code_files import matches
+
+    if (way := way_into_tree(site)).links:
+        return
+    top = site.git.layout.top
+    found = list[str]()
+    with contextlib.suppress(ToolError):  # the shadow repository may not exist yet
+        found = [
+            unknown for unknown in (name.rstrip("/") for name in site.git.unknown_files()) if matches(unknown, patterns)
+        ]
+    found += [pattern for pattern in patterns if pattern not in found and os.path.lexists(top / pattern)]
+    open_ones = [name for name in found if os.access(top / name, os.W_OK)]
+    if open_ones:
+        key = site.sources.get("staging_link", "staging_link")
+        message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
+        advice = f"{way.remedy}; or move the path to `staging_copy` or `staging_omit`."
+        yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice)

@@ -9,23 +9,21 @@ import re
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from releaser.checkout.lock_files import path_within, read_references
 from releaser.checkout.output import declared_places
 from releaser.core.confinement import confinement
 from releaser.errors import Finding, ToolError, refuse_any
 from releaser.reporting.hook_settings import BuildSettings
-from releaser.resolution.version_settings import VersionSettings
 from releaser.site.space import Need, find_lacks
 from releaser.site.staging_settings import StagingSettings
-from releaser.system.expression import expression
-from releaser.system.files import read_text
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 from releaser.tools.code_files import SMALL, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.site.site import Carried, Site
 
@@ -36,9 +34,6 @@ _DIRECTORY_FILES = 500  # in a small directory, at most
 _DIRECTORY_BYTES = 10_000_000
 _BLOCK = 4096  # bytes of a file system's block
 _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv reads to resolve
-_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
-_QUOTED = expression(r""""([^"\n]+)"|'([^'\n]+)'""")
-_TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 
 Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
 
@@ -96,8 +91,8 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
     top, checkout = site.git.layout.top, site.project.checkout
     base = os.path.relpath(checkout, top)
     wanted, patterns = set[str](), list[str]()
-    for text in (*_read_references(content, root), *_OF_UV, *filter(None, [VersionSettings.of(site).constraints])):
-        place = _within(text, top, base)
+    for text in (*read_references(site, root), *_OF_UV):
+        place = path_within(text, top, base)
         if place is not None and re.search(r"[*?\[]", place):
             patterns.append(place)
         elif place is not None:
@@ -109,39 +104,6 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
         if _is_wanted(name.rstrip("/"), wanted, above)
         or any(_has_member(top / name, pattern, name.rstrip("/")) for pattern in patterns)
     )
-
-
-def _read_references(content: Mapping[str, Any], root: Path) -> Iterator[str]:
-    for path in _TABLES:
-        table: Any = content
-        for part in path:
-            table = table.get(part, {}) if isinstance(table, dict) else {}
-        yield from _strings_in(table)
-    for name, pattern in (("uv.toml", _QUOTED), ("uv.lock", _IN_LOCK)):
-        with contextlib.suppress(OSError):
-            for found in pattern.finditer(read_text(root / name, errors="replace")):
-                yield next(filter(None, found.groups()))
-
-
-def _strings_in(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from _strings_in(entry)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings_in(one)
-
-
-def _within(text: str, top: Path, base: str) -> str | None:
-    """Return the path that a text refers to, relative to the top; None for the whole project, or a path elsewhere."""
-    text = text.rpartition(" @ ")[2].partition(" ;")[0].removeprefix("file://")
-    text = re.sub(r"^/?\$\{PROJECT_ROOT\}/", "", text)
-    if "://" in text or "\n" in text:
-        return None
-    place = os.path.relpath(text, top) if text.startswith("/") else os.path.normpath(os.path.join(base, text))
-    return None if place in (".", base) or place.startswith("..") else place
 
 
 def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
@@ -389,26 +351,6 @@ def may_read(path: Path) -> bool:
 
 
 # Findings
-
-
-def staging_link_findings(site: Site) -> Iterator[Finding]:
-    """Yield a finding for paths of `staging_link` that cannot be linked, as tests could write to them."""
-    patterns = StagingSettings.of(site).staging_link
-    if not patterns or site.tree.is_staged or (way := way_into_tree(site)).links:
-        return
-    top = site.git.layout.top
-    found = list[str]()
-    with contextlib.suppress(ToolError):  # the shadow repository may not exist yet
-        found = [
-            unknown for unknown in (name.rstrip("/") for name in site.git.unknown_files()) if matches(unknown, patterns)
-        ]
-    found += [pattern for pattern in patterns if pattern not in found and os.path.lexists(top / pattern)]
-    open_ones = [name for name in found if os.access(top / name, os.W_OK)]
-    if open_ones:
-        key = site.sources.get("staging_link", "staging_link")
-        message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
-        advice = f"{way.remedy}; or move the path to `staging_copy` or `staging_omit`."
-        yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice)
 
 
 def skipped_warnings(site: Site) -> tuple[Finding, ...]:

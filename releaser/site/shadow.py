@@ -114,6 +114,10 @@ class ShadowGit(Git):
         super().add_work_tree(place, commit)
         (place / ".git").unlink()
 
+    def add_empty_work_tree(self, place: Path, commit: str) -> bool:  # noqa: ARG002
+        """Return False: a tree without a repository gets all files at once."""
+        return False
+
     def shadow(self, place: Path) -> Git:
         """Make a repository at `place` with the present code of the project."""
         seen = replace(self, variables=shadow_variables(place / ".git", self.root))

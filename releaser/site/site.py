@@ -58,6 +58,8 @@ class Pulled(Frozen):
 class Carried(Mutable):
     """The untracked paths in a staging tree, relative to the top; more may follow later."""
 
+    #: Those of the checkout; None if git has not been asked yet.
+    untracked: tuple[str, ...] | None = None
     copied: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     #: Paths that are linked only until other programs than uv run in the tree.
@@ -66,6 +68,8 @@ class Carried(Mutable):
     skipped: list[str] = field(default_factory=list)
     #: True if the tree has all untracked paths.
     is_whole: bool = False
+    #: False while the tree has only those files of the commit that uv reads.
+    has_code: bool = True
     #: True if links rely on a sandbox that keeps programs in the tree from writing through them.
     needs_sandbox: bool = False
 
@@ -92,8 +96,7 @@ class Tree(Frozen):
 
     #: The commit that is checked out there.
     commit: str = "HEAD"
-    #: The untracked paths of the checkout, relative to the top, and those that the tree has.
-    untracked: tuple[str, ...] = ()
+    #: The untracked paths that the tree has.
     carried: Carried = field(default_factory=partial(Carried, is_whole=True))
     #: The new commits in the tree, if they change the code.
     pulled: Pulled | None = None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -215,8 +216,41 @@ class Git(GitReader):
         """
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words, death_signal=None)
-        top, common = self.layout.top, self.layout.common_directory
         own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
+        self._remember_work_tree(place, own)
+
+    def add_empty_work_tree(self, place: Path, commit: str) -> bool:
+        """Record `place` as a work tree of a commit, without its files; False if only git can do that.
+
+        The files are those that `git worktree add --no-checkout` writes (gitrepository-layout(5), `worktrees`), which
+        starts three programs. `fill_work_tree` adds the code. Nothing is written if the name is taken, the references
+        are in the format reftable, or the repository has settings for single work trees.
+        """
+        common, own = self.layout.common_directory, self.layout.git_directory
+        record = common / "worktrees" / f"-{place.name.lstrip('.')}"
+        if not (common / "refs" / "heads").is_dir() or (own / "config.worktree").exists():
+            return False
+        mode = stat.S_IMODE(common.stat().st_mode)  # other users of the group may have to delete it
+        with contextlib.suppress(FileExistsError):
+            record.parent.mkdir()
+            record.parent.chmod(mode)
+        try:
+            record.mkdir()
+        except FileExistsError:
+            return False
+        record.chmod(mode)
+        (place / ".git").write_text(f"gitdir: {record}\n", encoding="utf-8", errors="surrogateescape")
+        for name, text in {"gitdir": place / ".git", "commondir": "../..", "HEAD": commit}.items():
+            (record / name).write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
+        self._remember_work_tree(place, str(record))
+        return True
+
+    def fill_work_tree(self, place: Path) -> None:
+        """Check out all files of the commit at `place`, which may have some of them already."""
+        self._change("-C", str(place), *WITHOUT_HOOKS, "reset", "--hard", "--quiet")
+
+    def _remember_work_tree(self, place: Path, own: str) -> None:
+        top, common = self.layout.top, self.layout.common_directory
         self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
 
     def clone_submodules(self, commit: str, place: Path) -> None:

@@ -20,7 +20,7 @@ from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layo
 
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from releaser.system.process import Finished, Runner
     from releaser.tools.in_the_way import Move
@@ -51,8 +51,8 @@ LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir",
 FETCHED = f"{OURS}fetched"  # the remote head at the last fetch
 _READ = "^(" + "|".join((
     r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
-    r"commit\.gpgsign", r"core\.(alternaterefscommand|attributesfile)", r"filter\..*\.(clean|smudge|process|required)",
-    r"submodule\..*\.update", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
+    r"commit\.gpgsign", r"core\.(alternaterefscommand|attributesfile|bare|worktree)", r"submodule\..*\.update",
+    r"filter\..*\.(clean|smudge|process|required)", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
 )) + ")$"  # fmt: skip
 YES = ("", "true", "yes", "on", "1")  # a boolean setting of git that is on
 _USES_FILTER = expression(r"\sfilter=(\S+)")  # in .gitattributes
@@ -84,6 +84,11 @@ class GitReader(Frozen):
         if "GIT_DIR" in self.variables:
             place = Path(self.variables["GIT_DIR"])
             return Layout(top=Path(self.variables["GIT_WORK_TREE"]), git_directory=place, common_directory=place)
+        question = (self.root, *LAYOUT)
+        if question not in self.runner.remembered and (usual := Layout.usual(self.root)) is not None:
+            settings = self._read_config()  # only they can name another work tree, or say that there is none
+            if "core.worktree" not in settings and settings.get("core.bare", "false") == "false":
+                return usual
         top, own, common = self._ask_once(*LAYOUT, place=(self.root,)).splitlines()
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
 
@@ -417,6 +422,12 @@ class GitReader(Frozen):
         """Return the id of a file's content in a commit (`path` relative to the top); None if it does not exist."""
         found = (line.partition("\t") for line in self._tree(commit))
         return next((words.split()[2] for words, _, name in found if name == path), None)
+
+    def entries(self, commit: str, paths: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Map those of the paths (relative to the top) that a commit has to their modes and ids of content."""
+        found = (line.partition("\t") for line in self._tree(commit))
+        listed = {name: words.split() for words, _, name in found if name in paths}
+        return {name: (mode, identifier) for name, (mode, _, identifier) in listed.items()}
 
     def find_tracked(self, commit: str, path: str) -> str | None:
         """Return the first path in a commit at or below `path`, relative to the top; None without one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from releaser.system.expression import expression
@@ -36,6 +37,23 @@ class Layout(Frozen):
     top: Path
     git_directory: Path
     common_directory: Path
+
+    @classmethod
+    def usual(cls, root: Path) -> Layout | None:
+        """Return the layout if `root` has a whole repository of this user in `.git`; None if only git can find it.
+
+        Git takes that directory first (gitrepository-layout(5)), but its settings may name another work tree.
+        """
+        top = Path(os.path.realpath(root))
+        own = top / ".git"
+        found = cls(top=top, git_directory=own, common_directory=own)
+        try:
+            is_own = {top.stat().st_uid, own.lstat().st_uid} == {os.geteuid()}  # of others, git takes few
+            is_whole = all(stat.S_ISDIR(place.lstat().st_mode) for place in (own, own / "objects", own / "refs"))
+        except OSError:
+            return None
+        has_head = found.branch() is not None or found.read("HEAD") is not None
+        return found if is_own and is_whole and has_head and not os.path.lexists(own / "commondir") else None
 
     def read(self, name: str) -> str | None:
         """Return the commit of HEAD, of a branch or a reference of releaser; None if only git can read it.

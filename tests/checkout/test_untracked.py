@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from releaser.checkout import staging, untracked
-from releaser.checkout.staging import complete_tree, staging_tree
-from releaser.checkout.untracked import Carrier, Way, find_needed, skipped_warnings, staging_link_findings
+from releaser.checkout.staging import complete_tree, staging_link_findings, staging_tree
+from releaser.checkout.untracked import Carrier, Way, find_needed, skipped_warnings
 from releaser.errors import PreflightError
 from releaser.site.site import Carried, Site
 from releaser.site.staging_settings import StagingSettings
@@ -78,8 +78,7 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Way], None]:
     """Let all sites have one way into their trees."""
 
     def choose(chosen: Way) -> None:
-        for module in (staging, untracked):
-            monkeypatch.setattr(module, "way_into_tree", lambda _: chosen)
+        monkeypatch.setattr(untracked, "way_into_tree", lambda _: chosen)
 
     return choose
 

@@ -20,10 +20,7 @@ from tests.support.wheels import build_sdist
 pytestmark = pytest.mark.story
 
 # What a night without anything new starts: each takes its time on all hosts, every night.
-PROGRAMS = [
-    "git config", "git rev-parse", "git status", "git ls-files", "git fetch", "git worktree", "git ls-files",
-    "git ls-tree", "uv lock",
-]  # fmt: skip
+PROGRAMS = ["git config", "git status", "git ls-files", "git fetch", "git ls-tree", "uv lock"]
 
 # A test that notes what it sees of the live site.
 WITNESS = """\

@@ -1,5 +1,6 @@
 """Driving git: what its status says, and real repositories."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from releaser.system import common, process
 from releaser.system.process import Runner
 from releaser.system.temporary import PREFIX, temporary_directory
 from releaser.tools.git import Git
-from releaser.tools.git_reader import asks_for_credentials
+from releaser.tools.git_reader import LAYOUT, asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
@@ -93,6 +94,57 @@ def test_the_layout_of_a_project_below_the_top_and_of_a_linked_work_tree(reposit
         git_directory=top / ".git" / "worktrees" / "linked",
         common_directory=top / ".git",
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "asks"),
+    [
+        ((), False),
+        (("checkout", "--quiet", "--detach"), False),
+        (("pack-refs", "--all"), False),
+        (("checkout", "--quiet", "--orphan", "empty"), False),
+        (("config", "core.worktree", "{top}/web"), True),
+        (("config", "core.bare", "true"), True),
+        (("init", "--quiet", "--separate-git-dir={top}/../elsewhere"), True),
+    ],
+)
+def test_the_usual_layout_is_known_without_asking_git(
+    repository: Repository, change: tuple[str, ...], *, asks: bool
+) -> None:
+    repository.commit({"web/code.py": ""})
+    if change:
+        repository.call(*(word.format(top=repository.path) for word in change))
+    git, found = replace(repository.git, runner=Runner(environ=repository.env)), None
+    with contextlib.suppress(ToolError):  # of git, as a bare repository has no work tree
+        found = git.layout
+        answer = repository.call("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir")
+        assert [str(found.top), str(found.git_directory)] == answer.splitlines()
+    assert (found is None or (git.root, *LAYOUT) in git.runner.remembered) == asks
+
+
+def test_only_git_knows_the_layout_of_an_unusual_repository(repository: Repository) -> None:
+    repository.commit({"web/code.py": ""})
+    own = repository.path / ".git"
+    assert Layout.usual(repository.path) is not None
+    assert Layout.usual(repository.path / "web") is None
+    head = (own / "HEAD").read_bytes()
+    for broken in (b"", b"ref: elsewhere\n"):
+        (own / "HEAD").write_bytes(broken)
+        assert Layout.usual(repository.path) is None
+    (own / "HEAD").write_bytes(head)
+    (own / "commondir").touch()
+    assert Layout.usual(repository.path) is None
+    (own / "commondir").unlink()
+    own.rename(repository.path / "moved")
+    own.symlink_to("moved")
+    assert Layout.usual(repository.path) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+@pytest.mark.parametrize("name", [".", ".git"])
+def test_git_itself_decides_about_a_repository_of_another_user(repository: Repository, name: str) -> None:
+    os.chown(repository.path / name, 12345, -1)
+    assert Layout.usual(repository.path) is None
 
 
 @pytest.mark.parametrize("relative", ["true", "false"])  # of git 2.48 and later

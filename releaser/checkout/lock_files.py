@@ -1,0 +1,121 @@
+"""Finds the files of a commit with which uv resolves, if it certainly reads no others.
+
+`uv lock` of a project with static metadata opens `pyproject.toml`, `uv.lock`, `uv.toml` and `.venv` there, and no other
+file, even with a `[build-system]`, a readme or license files (`strace -f -e trace=%file`, uv 0.12.0 and
+0.13.8). It reads more for `dynamic` metadata, which it builds, for members of a workspace, and for local packages and
+indexes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from releaser.resolution.version_settings import VersionSettings
+from releaser.site.project import local_sources
+from releaser.system.digests import blob_id
+from releaser.system.environment import files_of_uv
+from releaser.system.expression import expression
+from releaser.system.files import read_file, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from releaser.site.site import Site
+
+_LOCKED = ("pyproject.toml", "uv.lock")
+_SETTINGS = ("uv.toml", ".python-version", ".python-versions")
+_FOR_LOCK = (
+    ("project", "dependencies"), ("project", "optional-dependencies"), ("build-system",), ("dependency-groups",),
+    ("tool", "uv"),
+)  # fmt: skip
+_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
+_QUOTED = expression(r""""([^"\n]+)"|'([^'\n]+)'""")
+_TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
+_FILE_MODES = ("100644", "100755")  # not symlinks
+
+
+def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
+    """Return the files that uv reads of the commit that is checked out, by name; None if it may read others, too.
+
+    `pyproject.toml` and `uv.lock` are as in the checkout, where releaser may have put another lock. In doubt, returns
+    None, such as for a project below the top of its repository, a sparse checkout, or a changed file. Raises ToolError
+    and OSError.
+    """
+    top, layout = site.git.layout.top, site.git.layout
+    is_usual = site.project.checkout == top and site.project.lock == top / "uv.lock"
+    if not is_usual or (layout.git_directory / "info" / "sparse-checkout").exists() or not site.state_dir.is_dir():
+        return None
+    if not _is_static(site) or _may_lead_inside(site):
+        return None
+    entries = site.git.entries(commit, (*_LOCKED, *_SETTINGS))
+    names = {*entries, *(name for name in (*_LOCKED, *_SETTINGS) if os.path.lexists(top / name))}
+    if not names.issuperset(_LOCKED) or any(entries.get(name, [""])[0] not in _FILE_MODES for name in names):
+        return None
+    files = {name: read_file(top / name) for name in names}
+    if any(blob_id(files[name]) != entries[name][1] for name in names.difference(_LOCKED)):
+        return None
+    return files if not site.git.submodules(commit) else None
+
+
+def _is_static(site: Site) -> bool:
+    """True if uv learns the dependencies of the project, which is no workspace, without building anything there."""
+    project = site.pyproject.table("project")
+    is_static = bool(project.get("name") and project.get("version")) and not project.get("dynamic")
+    return is_static and "workspace" not in site.pyproject.table("tool", "uv")
+
+
+def _may_lead_inside(site: Site) -> bool:
+    """True if dependencies, settings of uv or PYTHONPATH may refer to a path in the checkout."""
+    top = site.git.layout.top
+    if any(path_within(source, top, ".") for source in local_sources(site.pyproject)):  # it may not exist yet
+        return True
+    texts = [*read_references(site, top, _FOR_LOCK)]
+    for file in files_of_uv(top, site.runner.environ):
+        if file.name == "uv.toml" and not file.is_relative_to(top):
+            with contextlib.suppress(OSError):
+                texts += re.findall(r"[^\s\"']+", read_text(file, errors="replace"))
+    parts = (part.strip() for text in texts for part in text.split("@"))
+    paths = [*filter(None, (path_within(part, top, ".") for part in parts))]
+    own = filter(None, site.runner.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return any(os.path.lexists(top / path) for path in paths) or any(
+        not path.startswith("/") or Path(path).is_relative_to(top) for path in own
+    )
+
+
+def read_references(site: Site, root: Path, tables: Iterable[tuple[str, ...]] = _TABLES) -> Iterator[str]:
+    """Yield texts that may be paths: in these tables of pyproject.toml, in uv's files at `root`, and in settings."""
+    yield from filter(None, [VersionSettings.of(site).constraints])
+    for path in tables:
+        table: Any = site.pyproject.content
+        for part in path:
+            table = table.get(part, {}) if isinstance(table, dict) else {}
+        yield from _strings_in(table)
+    for name, pattern in (("uv.toml", _QUOTED), ("uv.lock", _IN_LOCK)):
+        with contextlib.suppress(OSError):
+            for found in pattern.finditer(read_text(root / name, errors="replace")):
+                yield next(filter(None, found.groups()))
+
+
+def _strings_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _strings_in(entry)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings_in(one)
+
+
+def path_within(text: str, top: Path, base: str) -> str | None:
+    """Return the path that a text refers to, relative to the top; None for the whole project, or a path elsewhere."""
+    text = text.rpartition(" @ ")[2].partition(" ;")[0].removeprefix("file://")
+    text = re.sub(r"^/?\$\{PROJECT_ROOT\}/", "", text)
+    if "://" in text or "\n" in text:
+        return None
+    place = os.path.relpath(text, top) if text.startswith("/") else os.path.normpath(os.path.join(base, text))
+    return None if place in (".", base) or place.startswith("..") else place
