@@ -11,9 +11,10 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, NotRequired, Required, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
 from releaser.system.frozen import Frozen, fields
 
@@ -22,6 +23,7 @@ Read = Callable[[Any], Any]
 _MOST = 50  # values that are read without msgspec; its import takes as long as some 400 manifests
 _count = itertools.count()
 _readers: dict[Any, Read] = {}
+_MARKS = (Required, NotRequired)
 
 
 class InexactError(Exception):
@@ -31,10 +33,11 @@ class InexactError(Exception):
 def decode(data: bytes, kind: type[T]) -> T:
     """Return the content of a state file as this frozen class. Raises InexactError and ValueError."""
     if not _needs_msgspec():
-        content = json.loads(data)
-        content.pop("version")
-        found: T = reader(kind)(content)
-        return found
+        with suppress(InexactError, ValueError, RecursionError):
+            content = json.loads(data)
+            content.pop("version")
+            found: T = reader(kind)(content)
+            return found
     import msgspec
 
     try:
@@ -144,8 +147,12 @@ def _read_list(read: Read, make: type, value: Any) -> Any:
 
 
 def _reader_of_names(kind: Any) -> Read:
-    reads = {name: reader(of) for name, of in get_type_hints(kind).items()}
-    required = kind.__required_keys__
+    hints = get_type_hints(kind, include_extras=True)
+    marks = {name: get_origin(of) for name, of in hints.items()}
+    reads = {name: reader(get_args(of)[0] if marks[name] in _MARKS else of) for name, of in hints.items()}
+    # Python does not look at marks in annotations that are text.
+    required = {name for name in hints if marks[name] is Required}
+    required |= {name for name in kind.__required_keys__ if marks[name] is not NotRequired}
 
     def read(value: Any) -> dict[str, Any]:
         if not required <= _read_plain(dict, value).keys():

@@ -11,6 +11,7 @@ import pytest
 from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
+from releaser.system import exact
 
 HEAD = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n'
 REGISTRY = '{ registry = "https://index.example/simple" }'
@@ -77,11 +78,15 @@ def test_the_same_text_is_parsed_once_and_its_digest_is_known() -> None:
         (b"version = 1\npackage = [5]", r"package\[0\]"),
         (b"version = 1\n[[package]]\nname = 5", r"package\[0\].name"),
         (b"version = 1\n[[package]]\nname = 'alpha'\ndependencies = [3, { version = 1 }]", "dependencies"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\ndependencies = [{ version = '1' }]", "required field `name`"),
         (b"a = " + b"[" * 100_000, "nested more than"),
         (b"a = " + b"1" * 5000, "digits"),
     ],
 )
-def test_what_is_no_lock_is_refused(text: bytes, words: str) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_what_is_no_lock_is_refused(text: bytes, words: str, is_plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_plain:  # as at night, when nothing has imported msgspec
+        monkeypatch.setattr(exact, "_needs_msgspec", lambda: False)
     with pytest.raises(InvalidLockError, match=words):
         LockFile.parse(text)
 

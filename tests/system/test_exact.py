@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, Required, TypedDict
 
 import msgspec
 import pytest
 
 from releaser.capabilities import state_files
 from releaser.releases.blocks import Blocks, StoredBlock
+from releaser.releases.lifecycle import Lifecycle
 from releaser.releases.release import manifest_type
 from releaser.system import exact
 from releaser.system.exact import InexactError, reader
@@ -84,6 +85,31 @@ def test_a_changed_state_file_is_read_as_msgspec_reads_it_or_left_to_it(kind: ty
         assert repr(found) == repr(msgspec.convert(less, kind))
 
 
+class Marked(TypedDict, total=False):
+    """A type whose annotations are text here, as in all modules."""
+
+    name: Required[str]
+    number: int
+
+
+class Half(TypedDict):
+    name: str
+    number: NotRequired[int]
+
+
+@pytest.mark.parametrize("kind", [Marked, Half])
+def test_a_missing_name_is_left_to_msgspec(kind: type[Any]) -> None:
+    assert reader(kind)({"name": "a", "other": 1}) == msgspec.convert({"name": "a", "other": 1}, kind) == {"name": "a"}
+    with pytest.raises(InexactError):
+        reader(kind)({"number": 1})
+
+
+def test_a_state_file_that_only_msgspec_reads_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_needs_msgspec", lambda: False)
+    text = b'{\n "version": 2,\n "stage": "live",\n "since": "",\n "flip": 1,\n "later": ' + b"1" * 5000 + b"\n}\n"
+    assert exact.decode(text, Lifecycle) == Lifecycle(stage="live", since="", flip=1)
+
+
 def test_every_type_of_a_state_file_is_known() -> None:
     kinds = [one.type for one in state_files() if isinstance(one.type, type) and issubclass(one.type, Frozen)]
     assert len(kinds) > 10
@@ -118,8 +144,6 @@ print("msgspec" in sys.modules, "dataclasses" in sys.modules)
 @pytest.mark.spawns
 @pytest.mark.parametrize(("number", "imported"), [(10, "False False"), (60, "True True")])
 def test_only_many_files_are_worth_the_import_of_msgspec(tmp_path: Path, number: int, imported: str) -> None:
-    from releaser.releases.lifecycle import Lifecycle
-
     write_state(tmp_path / "state.json", Lifecycle(stage="live", since="", flip=1))
     words = [sys.executable, "-c", COUNTING, str(tmp_path / "state.json"), str(number)]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == imported
