@@ -49,7 +49,7 @@ def test_a_terminal_shows_steps_changes_failures_and_a_last_line_and_the_log_has
     assert old[10] not in logs
     assert old[-1] in logs
     logged = logs[-1].read_text(encoding="utf-8")
-    for words in ("DEBUG", "step build", "uv --no-progress", "test_packages ... ok", "push --quiet origin"):
+    for words in ("DEBUG", "step build", "uv --no-progress", "test_packages ... ok", "push --quiet"):
         assert words in logged
     _, plain = shown(site, "list")
     assert site.live_id() in plain
