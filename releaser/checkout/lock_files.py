@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.project import local_sources
@@ -42,8 +43,7 @@ def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
     """Return the files that uv reads of the commit that is checked out, by name; None if it may read others, too.
 
     `pyproject.toml` and `uv.lock` are as in the checkout, where releaser may have put another lock. In doubt, returns
-    None, such as for a project below the top of its repository, a sparse checkout, or a changed file. Raises ToolError
-    and OSError.
+    None, such as for a project below the top of its repository, a sparse checkout, or a changed file. Raises ToolError.
     """
     top, layout = site.git.layout.top, site.git.layout
     is_usual = site.project.checkout == top and site.project.lock == top / "uv.lock"
@@ -55,7 +55,10 @@ def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
     names = {*entries, *(name for name in (*_LOCKED, *_SETTINGS) if os.path.lexists(top / name))}
     if not names.issuperset(_LOCKED) or any(entries.get(name, [""])[0] not in _FILE_MODES for name in names):
         return None
-    files = {name: read_file(top / name) for name in names}
+    try:
+        files = {name: read_file(top / name) for name in names}
+    except OSError:
+        return None  # a person may have deleted a file that the commit has
     if any(blob_id(files[name]) != entries[name][1] for name in names.difference(_LOCKED)):
         return None
     return files if not site.git.submodules(commit) else None
@@ -78,7 +81,9 @@ def _may_lead_inside(site: Site) -> bool:
         if file.name == "uv.toml" and not file.is_relative_to(top):
             with contextlib.suppress(OSError):
                 texts += re.findall(r"[^\s\"']+", read_text(file, errors="replace"))
-    parts = (part.strip() for text in texts for part in text.split("@"))
+    if any("${" in text or "\\" in text for text in texts):  # variables of uv, and characters by their number
+        return True
+    parts = (unquote(part.strip()) for text in texts for part in text.split("@"))
     paths = [*filter(None, (path_within(part, top, ".") for part in parts))]
     own = filter(None, site.runner.environ.get("PYTHONPATH", "").split(os.pathsep))
     return any(os.path.lexists(top / path) for path in paths) or any(

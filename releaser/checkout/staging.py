@@ -361,7 +361,7 @@ def _runner_of_tree(runner: Runner, tree: _Tree) -> Runner:
         if path != str(top) and not path.startswith(f"{top}/"):
             return path
         name = os.path.normpath(os.path.relpath(path, top))
-        return moved if os.path.lexists(moved) or tree.git.find_tracked(tree.commit, name) else path
+        return moved if os.path.lexists(moved) or tree.git.has_tracked(tree.commit, name) else path
 
     def all_staged(name: str, value: str) -> str:
         """Only a variable named `...PATH` is a list of paths; other values, such as URLs, may have colons, too."""

@@ -223,12 +223,14 @@ class Git(GitReader):
         """Record `place` as a work tree of a commit, without its files; False if only git can do that.
 
         The files are those that `git worktree add --no-checkout` writes (gitrepository-layout(5), `worktrees`), which
-        starts three programs. `fill_work_tree` adds the code. Nothing is written if the name is taken, the references
-        are in the format reftable, or the repository has settings for single work trees.
+        starts three programs. `fill_work_tree` adds the code. Nothing is written if the name is taken or needs another
+        spelling, the references are in the format reftable, or the repository has settings for single work trees.
         """
         common, own = self.layout.common_directory, self.layout.git_directory
         record = common / "worktrees" / f"-{place.name.lstrip('.')}"
-        if not (common / "refs" / "heads").is_dir() or (own / "config.worktree").exists():
+        # git takes such a name as it is, and replaces most other characters
+        is_plain = all(part.replace("-", "").replace("_", "").isalnum() for part in record.name.split("."))
+        if not is_plain or not (common / "refs" / "heads").is_dir() or (own / "config.worktree").exists():
             return False
         mode = stat.S_IMODE(common.stat().st_mode)  # other users of the group may have to delete it
         with contextlib.suppress(FileExistsError):
@@ -239,9 +241,11 @@ class Git(GitReader):
         except FileExistsError:
             return False
         record.chmod(mode)
+        (record / "locked").touch()  # else a `git worktree prune` would delete the record before it is complete
         (place / ".git").write_text(f"gitdir: {record}\n", encoding="utf-8", errors="surrogateescape")
         for name, text in {"gitdir": place / ".git", "commondir": "../..", "HEAD": commit}.items():
             (record / name).write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
+        (record / "locked").unlink()
         self._remember_work_tree(place, str(record))
         return True
 

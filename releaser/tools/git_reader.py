@@ -434,6 +434,14 @@ class GitReader(Frozen):
         found = (line.partition("\t")[2] for line in self._tree(commit))
         return next((name for name in found if name == path or name.startswith(f"{path}/")), None)
 
+    def has_tracked(self, commit: str, path: str) -> bool:
+        """True if a commit, which is checked out, has `path`, perhaps below one of its symlinks."""
+        if self.find_tracked(commit, path):
+            return True
+        real = os.path.relpath(os.path.realpath(self.layout.top / path), self.layout.top)
+        is_behind = any(self.find_tracked(commit, str(up)) == str(up) for up in Path(path).parents)
+        return is_behind and self.find_tracked(commit, real) is not None
+
     def _tree(self, commit: str) -> list[str]:
         """List the entries of a commit, as `MODE TYPE ID<tab>PATH`."""
         return self._ask_about(commit, "ls-tree", "-r", "-z", "--full-tree", commit).split("\0")

@@ -1,6 +1,7 @@
 """Until a build, a staging tree has only the files with which uv resolves, if it certainly reads no others."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,9 @@ def test_a_static_project_needs_only_the_files_of_uv(tmp_path: Path, more: dict[
         {"pyproject.toml": f'{STATIC}[build-system]\nrequires = []\nbackend-path = ["libs"]\n'},
         {"pyproject.toml": f'{STATIC}[tool.releaser]\nconstraints = "limits.txt"\n', "limits.txt": ""},
         {"uv.toml": 'find-links = ["libs"]\n'},
+        {"uv.toml": 'find-links = ["l\\u0069bs"]\n'},
+        {"pyproject.toml": f'{STATIC}{UV}dev-dependencies = ["tea @ file:${{PROJECT_ROOT}}/libs/tea"]\n'},
+        {"pyproject.toml": f'{STATIC}[dependency-groups]\nx = ["tea @ ./my%20libs"]\n', "my libs/setup.py": ""},
         {"uv.lock": 'version = 1\n[[package]]\nname = "tea"\nsource = { directory = "libs/tea" }\n'},
     ],
 )
@@ -62,6 +66,12 @@ def _link_settings(project: Project) -> str:
 def _edit_settings(project: Project) -> str:
     commit = project.commit({"uv.toml": "offline = true\n"})
     (project.path / "uv.toml").write_text("offline = false\n", encoding="utf-8")
+    return commit
+
+
+def _delete_settings(project: Project) -> str:
+    commit = project.commit({".python-version": "3.13\n"})
+    (project.path / ".python-version").unlink()
     return commit
 
 
@@ -88,7 +98,15 @@ def _forget_lock(project: Project) -> str:
 
 @pytest.mark.parametrize(
     "change",
-    [_link_settings, _edit_settings, _leave_settings_untracked, _leave_out_code, _add_submodule, _forget_lock],
+    [
+        _link_settings,
+        _edit_settings,
+        _delete_settings,
+        _leave_settings_untracked,
+        _leave_out_code,
+        _add_submodule,
+        _forget_lock,
+    ],
 )
 def test_an_unusual_checkout_is_staged_whole(tmp_path: Path, change: object) -> None:
     project = Project(tmp_path, FILES)
@@ -136,6 +154,52 @@ def test_the_tree_is_a_work_tree_all_the_time_and_gets_the_other_files_for_a_bui
     assert not root.exists()
     assert "staging" not in project.call("worktree", "list")
     assert project.call("for-each-ref") + project.call("config", "--list") == before
+    assert project.call("fsck") == ""
+
+
+def test_variables_lead_into_the_tree_through_symlinks_of_the_commit(tmp_path: Path) -> None:
+    project = Project(tmp_path, FILES)
+    for link, target in {"code": "shop", "mine": "data"}.items():
+        (project.path / link).symlink_to(target)
+    commit = project.commit({})
+    (project.path / "data" / "sub").mkdir(parents=True)  # untracked, and so not in the tree
+    (project.path.parent / ".env").write_text("RELEASER_ENVIRONMENT_FILE=../variables\n", encoding="utf-8")
+    paths = [f"{project.path}/{name}" for name in ("code/models.py", "code", "mine/sub", "code/gone")]
+    (project.path.parent / "variables").write_text(f"PYTHONPATH={':'.join(paths)}\n", encoding="utf-8")
+    with staging_tree(project.site(), a_log(), commit, whole=False) as staged:
+        root = staged.project.root
+        assert not (root / "code").is_symlink()
+        found = staged.runner.site_variables["PYTHONPATH"].split(":")
+        assert found == [f"{root}/code/models.py", f"{root}/code", *paths[2:]]
+
+
+def test_the_record_of_a_work_tree_survives_a_prune_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, place = Project(tmp_path, FILES), tmp_path / "tree"
+    place.mkdir()
+    write = Path.write_text
+
+    def write_and_prune(path: Path, *words: Any, **options: Any) -> int:
+        project.call("worktree", "prune", "--expire=now")
+        return write(path, *words, **options)
+
+    git = project.site().git
+    monkeypatch.setattr(Path, "write_text", write_and_prune)
+    assert git.add_empty_work_tree(place, project.first)
+    project.call("worktree", "prune", "--expire=now")
+    assert git.has_work_tree(place)
+    assert "locked" not in project.call("worktree", "list", "--porcelain")
+
+
+@pytest.mark.parametrize("name", ["my site", "a:b", "a..b", "[a]", "ends."])
+def test_git_names_the_record_of_a_work_tree_with_an_unusual_name(tmp_path: Path, name: str) -> None:
+    """`git fsck` fails if the name of a record cannot be a part of a reference."""
+    project, place = Project(tmp_path, FILES), tmp_path / name
+    place.mkdir()
+    git = project.site().git
+    assert not git.add_empty_work_tree(place, project.first)
+    git.add_work_tree(place, project.first)
     assert project.call("fsck") == ""
 
 
