@@ -367,7 +367,8 @@ def _delete_old_logs(project: Project) -> int:
     logs = [path for path in project.logs.glob("*.log") if begun_at(path.stem)]  # a person's own files stay
     old = sorted(logs, key=lambda log: log.name, reverse=True)[KEPT_LOGS:]
     with contextlib.suppress(OSError):
-        made = [begun for name in os.listdir(project.releases) if (begun := begun_at(name))] if old else []
+        names = os.listdir(project.releases) if old and project.releases.exists() else []
+        made = [begun for name in names if (begun := begun_at(name))]
         old = [log for log in old if not any(map(partial(_is_in, log), made))]
         for old_log in old:
             old_log.unlink(missing_ok=True)

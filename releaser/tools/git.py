@@ -241,11 +241,15 @@ class Git(GitReader):
         except FileExistsError:
             return False
         record.chmod(mode)
-        (record / "locked").touch()  # else a `git worktree prune` would delete the record before it is complete
-        (place / ".git").write_text(f"gitdir: {record}\n", encoding="utf-8", errors="surrogateescape")
-        for name, text in {"gitdir": place / ".git", "commondir": "../..", "HEAD": commit}.items():
-            (record / name).write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
-        (record / "locked").unlink()
+        texts = {place / ".git": f"gitdir: {record}", record / "gitdir": place / ".git", record / "commondir": "../.."}
+        try:
+            (record / "locked").touch()  # else a `git worktree prune` would delete the record before it is complete
+            for file, text in {**texts, record / "HEAD": commit}.items():
+                file.write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
+            (record / "locked").unlink()
+        except OSError:
+            shutil.rmtree(record, ignore_errors=True)  # half a path in it would be that of no tree
+            raise
         self._remember_work_tree(place, str(record))
         return True
 

@@ -1,5 +1,7 @@
 """Until a build, a staging tree has only the files with which uv resolves, if it certainly reads no others."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,23 @@ def test_the_record_of_a_work_tree_survives_a_prune_at_any_moment(
     project.call("worktree", "prune", "--expire=now")
     assert git.has_work_tree(place)
     assert "locked" not in project.call("worktree", "list", "--porcelain")
+
+
+def test_a_full_disk_leaves_no_record_of_a_work_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, place = Project(tmp_path, FILES), tmp_path / "tree"
+    place.mkdir()
+    write = Path.write_text
+
+    def write_half(path: Path, text: str, **options: Any) -> int:
+        write(path, text[: len(text) // 2], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    git = project.site().git
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", write_half)
+        with pytest.raises(OSError, match="No space left"):
+            git.add_empty_work_tree(place, project.first)
+    assert list((project.path / ".git" / "worktrees").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["my site", "a:b", "a..b", "[a]", "ends."])

@@ -12,6 +12,7 @@ import pytest
 
 from releaser.capabilities import state_files
 from releaser.core.follow_up import Pending
+from releaser.pipelines.recovery import KEPT_LOGS, _delete_old_logs
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable, restore_blocks
 from releaser.releases.approvals import APPROVALS, Approvals, read_approvals
 from releaser.releases.blocks import read_blocks
@@ -20,6 +21,7 @@ from releaser.releases.pause import PAUSE, read_pause
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
+from releaser.site.project import Project
 from releaser.site.site import Site
 from releaser.system import files
 from releaser.system.files import load_state, put_aside, write_state
@@ -179,3 +181,19 @@ def test_a_missing_link_and_a_lost_manifest_are_told(store: ReleaseStore) -> Non
     store.link.unlink()
     lost = f"the manifest of release {FIRST} is gone, or cannot be read"
     assert problems(store) == [f"{store.link} is missing", lost]
+
+
+@pytest.mark.parametrize("has_releases", [False, True])
+def test_old_logs_are_deleted_unless_their_runs_made_a_release(tmp_path: Path, *, has_releases: bool) -> None:
+    """A project whose runs never made any release has no directory of releases."""
+    project = cast("Project", SimpleNamespace(logs=tmp_path / "logs", releases=tmp_path / "releases"))
+    project.logs.mkdir()
+    for number in range(KEPT_LOGS + 2):
+        log = project.logs / f"20200101T00{number:02}00Z-1.log"
+        log.touch()
+        ended = 1_577_836_800 + number * 60 + 20
+        os.utime(log, (ended, ended))
+    if has_releases:
+        (project.releases / "20200101T000105Z").mkdir(parents=True)
+    assert _delete_old_logs(project) == (1 if has_releases else 2)
+    assert (project.logs / "20200101T000100Z-1.log").exists() == has_releases
