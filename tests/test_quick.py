@@ -182,9 +182,12 @@ def test_a_list_without_options_needs_no_command_line(site: Path) -> None:
     assert len([name for name in imported if name.startswith("releaser.")]) <= MOST_FOR_LIST
 
 
-def test_a_reader_of_the_list_may_stop_reading(site: Path) -> None:
-    unread = "import os; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, 1); "
-    finished = call(unread + QUICK, "list", cwd=site, env={"PYTHONUNBUFFERED": "1"})
+@pytest.mark.parametrize(
+    ("stream", "words", "env"), [(1, ["list"], {"PYTHONUNBUFFERED": "1"}), (2, ["list", "-v", "-q"], {})]
+)
+def test_a_reader_may_stop_reading(site: Path, stream: int, words: list[str], env: dict[str, str]) -> None:
+    unread = f"import os; reading, writing = os.pipe(); os.close(reading); os.dup2(writing, {stream}); "
+    finished = call(unread + QUICK, *words, cwd=site, env=env)
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
 

@@ -128,6 +128,8 @@ def runs(words: Sequence[str]) -> bool:
                 return False
             command.beginning.call(command.function, options)
     except BrokenPipeError:  # the reader has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):  # Python writes the rest at its end
+            os.dup2(nothing, stream)
         sys.exit(1)
     return True
