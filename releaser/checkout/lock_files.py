@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from releaser.resolution.version_settings import VersionSettings
 from releaser.site.project import local_sources
 from releaser.system.digests import blob_id
+from releaser.system.earlier_answers import look_at_program
 from releaser.system.environment import files_of_uv
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text
@@ -49,8 +50,8 @@ def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
     is_usual = site.project.checkout == top and site.project.lock == top / "uv.lock"
     if not is_usual or (layout.git_directory / "info" / "sparse-checkout").exists() or not site.state_dir.is_dir():
         return None
-    if not _is_static(site) or _may_lead_inside(site):
-        return None
+    if not _is_static(site) or look_at_program(site.uv.executable) is None or _may_lead_inside(site):
+        return None  # a script or launcher in place of uv reads files by itself, such as `.tool-versions`
     entries = site.git.entries(commit, (*_LOCKED, *_SETTINGS))
     names = {*entries, *(name for name in (*_LOCKED, *_SETTINGS) if os.path.lexists(top / name))}
     if not names.issuperset(_LOCKED) or any(entries.get(name, [""])[0] not in _FILE_MODES for name in names):
@@ -72,7 +73,7 @@ def _is_static(site: Site) -> bool:
 
 
 def _may_lead_inside(site: Site) -> bool:
-    """True if dependencies, settings of uv or PYTHONPATH may refer to a path in the checkout."""
+    """True if dependencies, settings of uv or variables may refer to a path in the checkout."""
     top = site.git.layout.top
     if any(path_within(source, top, ".") for source in local_sources(site.pyproject)):  # it may not exist yet
         return True
@@ -85,7 +86,8 @@ def _may_lead_inside(site: Site) -> bool:
         return True
     parts = (unquote(part.strip()) for text in texts for part in text.split("@"))
     paths = [*filter(None, (path_within(part, top, ".") for part in parts))]
-    own = filter(None, site.runner.environ.get("PYTHONPATH", "").split(os.pathsep))
+    given = (site.runner.environ.get(name, "") for name in ("PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"))
+    own = filter(None, os.pathsep.join(given).split(os.pathsep))
     return any(os.path.lexists(top / path) for path in paths) or any(
         not path.startswith("/") or Path(path).is_relative_to(top) for path in own
     )

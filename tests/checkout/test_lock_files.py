@@ -10,6 +10,7 @@ import pytest
 from releaser.checkout.lock_files import files_to_lock
 from releaser.checkout.staging import complete_tree, staging_tree
 from tests.checkout.project import Project
+from tests.support.commands import uv_executable
 from tests.support.logs import a_log
 
 STATIC = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["django>=5"]\n'
@@ -116,9 +117,19 @@ def test_an_unusual_checkout_is_staged_whole(tmp_path: Path, change: object) -> 
     assert files_to_lock(project.site(), commit) is None
 
 
+def test_a_script_in_place_of_uv_may_read_any_file(tmp_path: Path) -> None:
+    project, script = Project(tmp_path, FILES), tmp_path / "programs" / "uv"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\ncat .tool-versions\n", encoding="utf-8")
+    script.chmod(0o755)
+    assert files_to_lock(project.site(RELEASER_UV=str(uv_executable())), project.first) is not None
+    assert files_to_lock(project.site(RELEASER_UV=str(script)), project.first) is None
+
+
 def test_python_paths_and_settings_of_the_user_may_lead_inside(tmp_path: Path) -> None:
     project = Project(tmp_path, FILES)
     assert files_to_lock(project.site(PYTHONPATH="/opt/lib"), project.first) is not None
+    assert files_to_lock(project.site(SSL_CERT_FILE="certificates/all.pem"), project.first) is None
     for inside in (f"{project.path}/libs", "/opt/lib:libs"):
         assert files_to_lock(project.site(PYTHONPATH=inside), project.first) is None
     settings = tmp_path / "config" / "uv" / "uv.toml"
