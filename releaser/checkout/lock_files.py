@@ -50,8 +50,8 @@ def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
     is_usual = site.project.checkout == top and site.project.lock == top / "uv.lock"
     if not is_usual or (layout.git_directory / "info" / "sparse-checkout").exists() or not site.state_dir.is_dir():
         return None
-    if not _is_static(site) or look_at_program(site.uv.executable) is None or _may_lead_inside(site):
-        return None  # a script or launcher in place of uv reads files by itself, such as `.tool-versions`
+    if not _is_static(site) or not _is_plain(site.uv.executable, top) or _may_lead_inside(site):
+        return None
     entries = site.git.entries(commit, (*_LOCKED, *_SETTINGS))
     names = {*entries, *(name for name in (*_LOCKED, *_SETTINGS) if os.path.lexists(top / name))}
     if not names.issuperset(_LOCKED) or any(entries.get(name, [""])[0] not in _FILE_MODES for name in names):
@@ -70,6 +70,11 @@ def _is_static(site: Site) -> bool:
     project = site.pyproject.table("project")
     is_static = bool(project.get("name") and project.get("version")) and not project.get("dynamic")
     return is_static and "workspace" not in site.pyproject.table("tool", "uv")
+
+
+def _is_plain(uv: Path, top: Path) -> bool:
+    """True for a uv outside of the checkout; no script or launcher, which read files such as `.tool-versions`."""
+    return look_at_program(uv) is not None and not Path(os.path.realpath(uv.parent)).is_relative_to(top)
 
 
 def _may_lead_inside(site: Site) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,14 @@ def test_a_script_in_place_of_uv_may_read_any_file(tmp_path: Path) -> None:
     script.chmod(0o755)
     assert files_to_lock(project.site(RELEASER_UV=str(uv_executable())), project.first) is not None
     assert files_to_lock(project.site(RELEASER_UV=str(script)), project.first) is None
+
+
+def test_uv_itself_may_be_a_file_of_the_commit(tmp_path: Path) -> None:
+    project = Project(tmp_path, FILES)
+    (project.path / "bin").mkdir()
+    shutil.copyfile("/bin/true", project.path / "bin" / "uv")  # another program, as it is not started
+    commit = project.commit({})
+    assert files_to_lock(project.site(RELEASER_UV="bin/uv"), commit) is None
 
 
 def test_python_paths_and_settings_of_the_user_may_lead_inside(tmp_path: Path) -> None:
