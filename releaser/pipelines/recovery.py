@@ -378,7 +378,7 @@ def _delete_old_logs(project: Project) -> int:
 def _is_in(log: Path, moment: datetime) -> bool:
     """True if a run may have been running at a moment, by the name of its log and the last change of it."""
     began = begun_at(log.stem)
-    return began is not None and began <= moment <= datetime.fromtimestamp(log.stat().st_mtime, UTC)
+    return began is not None and began <= moment <= datetime.fromtimestamp(log.lstat().st_mtime, UTC)
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

@@ -195,5 +195,7 @@ def test_old_logs_are_deleted_unless_their_runs_made_a_release(tmp_path: Path, *
         os.utime(log, (ended, ended))
     if has_releases:
         (project.releases / "20200101T000105Z").mkdir(parents=True)
-    assert _delete_old_logs(project) == (1 if has_releases else 2)
+    (project.logs / "20191231T000000Z-1.log").symlink_to("gone")
+    os.utime(project.logs / "20191231T000000Z-1.log", (1_577_750_400, 1_577_750_400), follow_symlinks=False)
+    assert _delete_old_logs(project) == (2 if has_releases else 3)
     assert (project.logs / "20200101T000100Z-1.log").exists() == has_releases
