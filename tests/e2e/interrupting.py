@@ -58,7 +58,7 @@ AFTER_THE_GUARD = {
     "lock placed": Point(place="releaser.actions.checkout:place_files"),
     "collected": Point(place="releaser.serving.static_files:collectstatic"),
     "about to commit": Point(place="releaser.pipelines.deploy:publish_lock", when="before"),
-    "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
+    "about to push": Point(place="releaser.tools.git:Git.push_over", when="before"),
 }
 
 
