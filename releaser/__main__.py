@@ -21,7 +21,7 @@ def main() -> None:
     try:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")
-        elif not (_is_somewhere() and (_becomes_a_program(words) or _is_plain(words))):
+        elif not (_is_somewhere() and (_becomes_a_program(words) or _runs_a_plain_command(words))):
             from releaser.commands.command import cli
 
             cli()
@@ -46,7 +46,7 @@ def _becomes_a_program(words: list[str]) -> bool:
     return quickly(words)
 
 
-def _is_plain(words: list[str]) -> bool:
+def _runs_a_plain_command(words: list[str]) -> bool:
     """Run a command whose options can be read without click; otherwise return False."""
     from releaser.commands.plain import runs
 

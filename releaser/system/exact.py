@@ -30,7 +30,7 @@ class InexactError(Exception):
     """A value is not exactly as `write_state` writes a value of this type, or the type is unknown here."""
 
 
-def decode(data: bytes, kind: type[T]) -> T:
+def decode_exact(data: bytes, kind: type[T]) -> T:
     """Return the content of a state file as this frozen class. Raises InexactError and ValueError."""
     if not _needs_msgspec():
         with suppress(InexactError, ValueError, RecursionError):

@@ -346,7 +346,7 @@ def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result
         known = fields(kind)  # type: ignore[arg-type]
         if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, known[0].name.encode())):  # as it is written
             with contextlib.suppress(exact.InexactError, ValueError, RecursionError):  # of which the rest says more
-                return exact.decode(data, kind), seen
+                return exact.decode_exact(data, kind), seen
         content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         return None, None

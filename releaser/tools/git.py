@@ -211,8 +211,8 @@ class Git(GitReader):
     def add_work_tree(self, place: Path, commit: str) -> None:
         """Check out a commit at `place`, as a work tree of the checkout's repository.
 
-        Its layout is remembered, so that git need not be asked for it. If releaser dies, git goes on: it asks no other
-        host, and the next run ends it before that deletes the tree.
+        Its layout is remembered, so that git need not be asked for it. If releaser dies, git goes on: only a filter,
+        such as that of git-lfs, may ask another host, and the next run ends git before that deletes the tree.
         """
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words, death_signal=None)

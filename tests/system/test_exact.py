@@ -107,7 +107,7 @@ def test_a_missing_name_is_left_to_msgspec(kind: type[Any]) -> None:
 def test_a_state_file_that_only_msgspec_reads_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_needs_msgspec", lambda: False)
     text = b'{\n "version": 2,\n "stage": "live",\n "since": "",\n "flip": 1,\n "later": ' + b"1" * 5000 + b"\n}\n"
-    assert exact.decode(text, Lifecycle) == Lifecycle(stage="live", since="", flip=1)
+    assert exact.decode_exact(text, Lifecycle) == Lifecycle(stage="live", since="", flip=1)
 
 
 def test_every_type_of_a_state_file_is_known() -> None:
