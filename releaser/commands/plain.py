@@ -43,9 +43,9 @@ class PlainOption(Frozen):
         raise NotPlainError(word)
 
 
-def flag(*names: str, help: str) -> PlainOption:  # noqa: A002 - as click names it
+def flag(*names: str, about: str) -> PlainOption:
     """Return an option without a value."""
-    return PlainOption(names=names, parameter=names[-1].strip("-").replace("-", "_"), look={"help": help})
+    return PlainOption(names=names, parameter=names[-1].strip("-").replace("-", "_"), look={"help": about})
 
 
 #: The options of all commands.
@@ -63,10 +63,10 @@ COMMON = (
         },
     ),
     PlainOption(names=("--json",), parameter="as_json", look={"help": "Print JSON."}),
-    flag("-v", "--verbose", help="Print more, even without a terminal."),
-    flag("-q", "--quiet", help="Print errors only."),
+    flag("-v", "--verbose", about="Print more, even without a terminal."),
+    flag("-q", "--quiet", about="Print errors only."),
 )
-DRY_RUN = flag("--dry-run", help="Change nothing; print the planned changes.")
+DRY_RUN = flag("--dry-run", about="Change nothing; print the planned changes.")
 WAIT = PlainOption(
     names=("--wait",),
     parameter="wait",

@@ -62,8 +62,8 @@ def status(
             refuse("metrics-unwritable", message, "Correct the path after --textfile, or its permissions.")
 
 
-def _age(name: str, default: str, help: str) -> PlainOption:  # noqa: A002 - as click names it
-    look = {"default": default, "show_default": True, "metavar": "DURATION", "help": help}
+def _age(name: str, default: str, about: str) -> PlainOption:
+    look = {"default": default, "show_default": True, "metavar": "DURATION", "help": about}
     return PlainOption(names=(f"--{name}",), parameter=name, kind="text", look=look)
 
 
@@ -71,8 +71,8 @@ COMMAND = PlainCommand(
     beginning=Beginning(name="status"),
     function=status,
     options=(
-        flag("--nagios", help="Print one line and exit, as a Nagios plugin does."),
-        flag("--prometheus", help="Print metrics for Prometheus. Needs the extra `prometheus`."),
+        flag("--nagios", about="Print one line and exit, as a Nagios plugin does."),
+        flag("--prometheus", about="Print metrics for Prometheus. Needs the extra `prometheus`."),
         PlainOption(
             names=("--textfile",),
             parameter="textfile",

@@ -80,15 +80,15 @@ COMMAND = PlainCommand(
     options=(
         flag(
             "--force",
-            help="Retry versions and commits that failed before, "
+            about="Retry versions and commits that failed before, "
             "and continue even if the live site fails its health check.",
         ),
-        flag("--follow-remote", help="Follow the remote branch even if it was moved back or rewritten."),
+        flag("--follow-remote", about="Follow the remote branch even if it was moved back or rewritten."),
         flag(
             "--if-due",
-            help="Update only if `every` has passed since the last update began. Otherwise, only finish earlier runs.",
+            about="Update only if `every` has passed since the last update began. Otherwise, only finish earlier runs.",
         ),
-        flag("--now", help="Start even outside the maintenance window."),
-        flag("--if-locked", help="Skip each NAME that this site does not have."),
+        flag("--now", about="Start even outside the maintenance window."),
+        flag("--if-locked", about="Skip each NAME that this site does not have."),
     ),
 )

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,9 @@ def _forget_lock(project: Project) -> str:
         _forget_lock,
     ],
 )
-def test_an_unusual_checkout_is_staged_whole(tmp_path: Path, change: object) -> None:
+def test_an_unusual_checkout_is_staged_whole(tmp_path: Path, change: Callable[[Project], str]) -> None:
     project = Project(tmp_path, FILES)
-    commit = change(project)  # type: ignore[operator]
+    commit = change(project)
     assert files_to_lock(project.site(), commit) is None
 
 

@@ -22,7 +22,7 @@ from releaser.system.files import encode_state, write_state
 from releaser.system.frozen import Frozen
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
-#: What a faulty disk, a person or another version may leave in the place of a value.
+#: A faulty disk, a person or another version of releaser may leave these in place of a value.
 WRONG = (None, True, 0, 1, 1.5, -1, "", "a", "2026-11-20", "2026-11-20T06:12:00+00:00", "2026-11-20T06:12:00+01:00")
 WRONG_TOO: tuple[Any, ...] = (
     *WRONG,

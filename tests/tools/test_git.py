@@ -20,6 +20,7 @@ from releaser.tools.git import Git
 from releaser.tools.git_reader import LAYOUT, asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
+from tests.support.guards import require
 from tests.support.templates import write_files
 from tests.tools.repository import SECONDS, Repository
 
@@ -140,9 +141,9 @@ def test_only_git_knows_the_layout_of_an_unusual_repository(repository: Reposito
     assert Layout.usual(repository.path) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
 @pytest.mark.parametrize("name", [".", ".git"])
 def test_git_itself_decides_about_a_repository_of_another_user(repository: Repository, name: str) -> None:
+    require(os.geteuid() == 0, "only root can give a directory to another user")
     os.chown(repository.path / name, 12345, -1)
     assert Layout.usual(repository.path) is None
 
