@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NotRequired, Required, TypedDict
+from typing import Any, NotRequired, Required, TypedDict, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -19,7 +19,7 @@ from releaser.releases.release import manifest_type
 from releaser.system import exact
 from releaser.system.exact import InexactError, reader
 from releaser.system.files import encode_state, write_state
-from releaser.system.frozen import Frozen
+from releaser.system.frozen import Frozen, fields
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 #: A faulty disk, a person or another version of releaser may leave these in place of a value.
@@ -110,11 +110,22 @@ def test_a_state_file_that_only_msgspec_reads_is_left_to_it(monkeypatch: pytest.
     assert exact.decode_exact(text, Lifecycle) == Lifecycle(stage="live", since="", flip=1)
 
 
+def classes_in(of: Any) -> Iterator[type[Frozen]]:
+    """Yield the classes of values in a type, and those in their fields."""
+    if isinstance(of, type) and issubclass(of, Frozen):
+        yield of
+        yield from (one for field in get_type_hints(of).values() for one in classes_in(field))
+    else:
+        yield from (one for argument in get_args(of) for one in classes_in(argument))
+
+
 def test_every_type_of_a_state_file_is_known() -> None:
     kinds = [one.type for one in state_files() if isinstance(one.type, type) and issubclass(one.type, Frozen)]
     assert len(kinds) > 10
-    for kind in (*kinds, manifest_type()):
-        reader(kind)
+    for kind in {one for known in (*kinds, manifest_type()) for one in classes_in(known)}:
+        types, hints = exact.types_of_fields(kind), get_type_hints(kind)
+        assert types == {one.name: hints[one.name] for one in fields(kind)}
+        assert all(map(reader, types.values()))
 
 
 class Odd(Frozen):
@@ -124,7 +135,7 @@ class Odd(Frozen):
 def test_an_unknown_type_is_left_to_msgspec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_needs_msgspec", lambda: False)
     with pytest.raises(InexactError):
-        reader(Odd)
+        reader(Odd)({"either": "a"})
     assert exact.convert({"either": "a"}, Odd) == Odd(either="a")
     with pytest.raises(ValueError, match="either"):
         exact.convert({"either": None}, Odd)
