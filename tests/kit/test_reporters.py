@@ -8,8 +8,8 @@ import pytest
 
 from releaser.core.reporter import Reporter
 from releaser.reporting import notices, reporters
-from tests.reporting.makers import QUIET
-from tests.reporting.test_notices import REPORT, Server, a_site, give, server, told, waiting
+from tests.reporting.makers import QUIET, a_site
+from tests.reporting.test_notices import REPORT, Server, give, server, told, waiting
 
 __all__ = ["server"]
 

@@ -11,6 +11,7 @@ from releaser.core.status import Alarm, Service
 from releaser.errors import Finding
 from releaser.locks.changes import Change
 from releaser.report import Outcome, RunReport
+from releaser.site.site import Site, open_site
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUIET = RunReport(
@@ -39,6 +40,14 @@ BRIEF = RunBrief(
     exit_code=0,
     headline="Nothing to update.",
 )
+
+
+def a_site(tmp_path: Path, **settings: str) -> Site:
+    """Make a project with these settings."""
+    project = tmp_path / "outer" / "shop"
+    project.mkdir(parents=True, exist_ok=True)
+    (project / "pyproject.toml").write_text('[project]\nname = "shop"\n')
+    return open_site(project, {f"RELEASER_{name.upper()}": value for name, value in settings.items()})
 
 
 def a_sendmail(directory: Path, name: str = "sendmail", *, status: int = 0) -> Path:

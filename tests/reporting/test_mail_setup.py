@@ -16,8 +16,7 @@ from releaser.reporting.mail_setup import (
 )
 from releaser.site.addresses import Address, MailSettings
 from releaser.tools import mail_transport
-from tests.reporting.makers import a_sendmail
-from tests.reporting.test_notices import a_site
+from tests.reporting.makers import a_sendmail, a_site
 
 ADA = (Address(name="Ada", address="ada@example.org"),)
 FOR_ADMINS, FOR_UPDATER_ADMINS = MailSettings(admins=ADA), MailSettings(updater_admins=ADA)

@@ -19,8 +19,8 @@ from releaser.reporting import notices, reporters
 from releaser.reporting.outbox import Outbox
 from releaser.reporting.reporters import apprise, webhook
 from releaser.reporting.subject import subject
-from releaser.site.site import Site, open_site
-from tests.reporting.makers import QUIET
+from releaser.site.site import Site
+from tests.reporting.makers import QUIET, a_site
 from tests.support.serving import hang, http_server, reply
 
 SECRET = "s3cret-of-the-hook"
@@ -51,13 +51,6 @@ def server() -> Iterator[Server]:
     it = Server()
     with http_server(it.deal) as it.url:
         yield it
-
-
-def a_site(tmp_path: Path, **settings: str) -> Site:
-    project = tmp_path / "outer" / "shop"
-    project.mkdir(parents=True, exist_ok=True)
-    (project / "pyproject.toml").write_text('[project]\nname = "shop"\n')
-    return open_site(project, {f"RELEASER_{name.upper()}": value for name, value in settings.items()})
 
 
 def told(site: Site, report: RunReport = REPORT) -> RunReport:

@@ -14,8 +14,7 @@ from releaser.reporting.changes import Item
 from releaser.reporting.notify import finish
 from releaser.reporting.outbox import Outbox
 from releaser.site.site import Site
-from tests.reporting.makers import QUIET, REFUSED, UPDATED, a_sendmail
-from tests.reporting.test_notices import a_site
+from tests.reporting.makers import QUIET, REFUSED, UPDATED, a_sendmail, a_site
 from tests.support.logs import a_log
 from tests.support.smtp import MailServer
 
