@@ -361,9 +361,13 @@ class GitReader(Frozen):
         return digest.hexdigest()
 
     def content(self, commit: str, path: str) -> str | None:
-        """Return the text of a file in a commit (`path` relative to the top); None if it does not exist."""
+        """Return the text of a file in a commit (`path` relative to the top); None if it does not exist.
+
+        The text is that of a checkout, behind the filters that git may start: git-lfs commits a pointer to it.
+        """
+        kind = "--filters" if self.hooks else "blob"
         try:
-            return self._ask_about(commit, "cat-file", "blob", f"{commit}:{path}")
+            return self._ask_about(commit, "cat-file", kind, f"{commit}:{path}")
         except ToolError as error:
             if error.returncode is None or error.returncode < 0:
                 raise

@@ -81,8 +81,12 @@ def other_line_ends(site: SampleSite) -> None:
 
 def filters_that_are_allowed(site: SampleSite) -> None:
     site.env["RELEASER_GIT_HOOKS"] = "true"
+    """Configure filters, one of them for the lock: as with git-lfs, its text is not that in the commit."""
     config(site, "filter.shout.smudge=tr a-z A-Z", "filter.shout.clean=tr A-Z a-z")
-    site.push_commit("Attributes", {".gitattributes": "news.txt filter=shout\n"})
+    config(site, "filter.turn.smudge=rev", "filter.turn.clean=rev")
+    site.push_commit("Attributes", {".gitattributes": "news.txt filter=shout\nuv.lock filter=turn\n"})
+    site.git("add", "--renormalize", "uv.lock")
+    site.push_commit("Turn the lock")
 
 
 def signed(site: SampleSite, *pairs: str) -> None:

@@ -343,6 +343,16 @@ def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) ->
     assert repository.git.state().head == after
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_file_of_a_commit_is_read_behind_the_filters_that_are_allowed(repository: Repository, allowed: bool) -> None:
+    repository.call("config", "filter.turn.smudge", "rev")
+    repository.call("config", "filter.turn.clean", "rev")
+    commit = repository.commit({".gitattributes": "uv.lock filter=turn\n", "uv.lock": "abc\n", "other": "abc\n"})
+    git = replace(repository.git, hooks=allowed)
+    assert (git.data(commit, "uv.lock"), git.data(commit, "other")) == (b"abc\n" if allowed else b"cba\n", b"abc\n")
+    assert git.data(commit, "gone") is None
+
+
 def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository) -> None:
     before = repository.call("rev-parse", "HEAD")
     after = repository.commit({"code.py": "two"})
