@@ -318,11 +318,11 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
 
 
 def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
-    """Return the arguments that mount the layers over their places."""
+    """Return the arguments that mount the layers over their places; the child mounts none that has vanished."""
     words = []
     for layer in layers:
         if way == "layers":
-            words += [word for view in layer.views for word in ("--bind", *view)]
+            words += [word for view in layer.views for word in ("--bind-try", *view)]
         else:
             words += ["--overlay-src", layer.place, "--overlay", layer.upper, layer.work, layer.place]
     return words

@@ -368,8 +368,8 @@ def mounting(layers: Sequence[Layer], *, reports: bool = False) -> Callable[[], 
     """Return a function for the child that becomes the sandbox: it mounts these layers in a private mount namespace.
 
     With `reports`, it prints the number of each layer that it mounted, and ignores failures. Otherwise, a place that
-    can no longer have a layer, because something has just been mounted there, is mounted read-only. If that fails, too,
-    the child prints the error and ends: it could write where it must not.
+    can no longer have a layer, because something has just been mounted there, is mounted read-only; one that no longer
+    exists gets nothing. If that fails, too, the child prints the error and ends: it could write where it must not.
     """
 
     def mount() -> None:
@@ -381,7 +381,7 @@ def mounting(layers: Sequence[Layer], *, reports: bool = False) -> Callable[[], 
                     _mount(one)
                     report += f"layer {number}\n"
                 except OSError:
-                    if not reports:
+                    if not reports and not _skip_vanished(one):
                         _show_read_only(one)
         except OSError as error:
             if not reports:
@@ -415,6 +415,18 @@ def _mount(layer: Layer) -> None:
     with contextlib.chdir(place):  # short names, because bubblewrap reads the options of all mounts for each mount
         Path(work).mkdir()
         check_result(_libc.mount(b"overlay", os.fsencode(layer.upper), b"overlay", 0, os.fsencode(options)))
+
+
+def _skip_vanished(layer: Layer) -> bool:
+    """True for a place that no longer exists. Its layer is renamed: bubblewrap shows no part that it does not find.
+
+    If the place exists again for the next command, that has no layer for it, and does not start.
+    """
+    if os.path.lexists(layer.place):
+        return False
+    with contextlib.suppress(FileNotFoundError):  # an earlier command did it
+        Path(layer.upper).rename(f"{layer.base}.gone")
+    return True
 
 
 def _show_read_only(layer: Layer) -> None:

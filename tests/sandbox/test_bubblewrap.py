@@ -67,7 +67,7 @@ def test_what_a_text_names(text: str, expected: list[str]) -> None:
 
 
 def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(tmp_path: Path) -> None:
-    sandbox = Sandbox(begin=mounting([Layer(place="/nowhere", base=str(tmp_path / "0"))]))
+    sandbox = Sandbox(begin=mounting([Layer(place=str(tmp_path), base=str(tmp_path / "0"))]))
     runner = Runner(environ={"PATH": "/usr/bin:/bin"})
     finished = runner.run(["touch", "mark"], cwd=tmp_path, timeout=60, sandbox=sandbox, check=False)
     assert finished.returncode == 1

@@ -115,7 +115,7 @@ seen = json.dumps(told)"""
 
 # Runs code as a site's tests are run; `forced` is a way in which the sandbox works on other hosts.
 ASK = """
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 from releaser.sandbox import bubblewrap, layers
 from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, find_bubblewrap
@@ -145,6 +145,10 @@ bounds = Bounds(
     sockets=(outer / "a.socket",),
 )
 with found.sandbox(bounds, heard.extend) as sandbox:
+    if (waits := outer / "waits").exists():
+        waits.rename(outer / "made")
+        while (outer / "made").exists():
+            time.sleep(0.01)
     made = [Path(sandbox.outside), *Path("/var/tmp").glob(".releaser-layers*")] if os.geteuid() else []
     made = [one for one in made if one.stat().st_uid == os.geteuid()]
     words = [sys.executable, "-c", code, outer, home]
@@ -403,6 +407,29 @@ except OSError as error:
     seen = str(error)"""
     assert "Read-only" in str(host.run(code, forced="layers")["said"])
     assert not (media / "new").exists()
+
+
+@at_home
+@USERS
+def test_a_place_that_vanishes_once_it_is_planned_is_left_out(everybodys: Path, base: Path, user: int) -> None:
+    """Such as a disk that is unmounted while tests run; its directory may go, too."""
+    host, far = Host(base, everybodys, user), Path("/mnt/releaser-test-layers")
+    media, disk, old = host.outer / "site" / "media", base / "disk", host.outer / "old"
+    for place in (far, disk, old):
+        place.mkdir(exist_ok=True)
+    for place in (media, far, disk):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={user},gid={user},mode=755", MOUNTED, place], check=True)
+    (host.outer / "waits").touch()
+    host.give(user)
+    made = host.outer / "made"
+    script = f'until [ -e "{made}" ]; do sleep 0.01; done; umount {far} {disk}; rmdir {far} {disk} "{old}"; rm "{made}"'
+    with subprocess.Popen(["sh", "-c", script]) as removing:
+        try:
+            found = host.run(WRITES["a new log"] + f"; seen += str(os.path.exists('{far}'))", forced="layers")
+        finally:
+            removing.kill()
+    assert found["said"] == "xFalse", found
+    assert not [place for place in (far, disk, old) if place.exists()]
 
 
 def test_places_are_no_deeper_than_they_have_to_be() -> None:
