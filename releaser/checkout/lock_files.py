@@ -3,7 +3,7 @@
 `uv lock` of a project with static metadata opens `pyproject.toml`, `uv.lock`, `uv.toml` and `.venv` there, and no other
 file, even with a `[build-system]`, a readme or license files (`strace -f -e trace=%file`, uv 0.12.0 and
 0.13.8). It reads more for `dynamic` metadata, which it builds, for members of a workspace, and for local packages and
-indexes.
+indexes; and it builds a project whose dependencies only Poetry knows.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _FOR_LOCK = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("build-system",), ("dependency-groups",),
     ("tool", "uv"),
 )  # fmt: skip
-_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
-_QUOTED = expression(r""""([^"\n]+)"|'([^'\n]+)'""")
+_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "(?!\.")([^"]+)"')  # `.` is the project itself
+_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC")  # variables with paths, which uv reads
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 _FILE_MODES = ("100644", "100755")  # not symlinks
 
@@ -69,7 +69,8 @@ def _is_static(site: Site) -> bool:
     """True if uv learns the dependencies of the project, which is no workspace, without building anything there."""
     project = site.pyproject.table("project")
     is_static = bool(project.get("name") and project.get("version")) and not project.get("dynamic")
-    return is_static and "workspace" not in site.pyproject.table("tool", "uv")
+    is_known = "dependencies" in project or "poetry" not in site.pyproject.table("tool")
+    return is_static and is_known and "workspace" not in site.pyproject.table("tool", "uv")
 
 
 def _is_plain(uv: Path, top: Path) -> bool:
@@ -79,19 +80,23 @@ def _is_plain(uv: Path, top: Path) -> bool:
 
 def _may_lead_inside(site: Site) -> bool:
     """True if dependencies, settings of uv or variables may refer to a path in the checkout."""
-    top = site.git.layout.top
+    top, environ = site.git.layout.top, site.runner.environ
     if any(path_within(source, top, ".") for source in local_sources(site.pyproject)):  # it may not exist yet
         return True
     texts = [*read_references(site, top, _FOR_LOCK)]
-    for file in files_of_uv(top, site.runner.environ):
-        if file.name == "uv.toml" and not file.is_relative_to(top):
-            with contextlib.suppress(OSError):
-                texts += re.findall(r"[^\s\"']+", read_text(file, errors="replace"))
+    shared = [file for file in files_of_uv(top, environ) if file.name == "uv.toml" and file.parent != top]
+    for file in (*shared, *map(Path, filter(None, [environ.get("UV_CONFIG_FILE")]))):
+        texts += _strings_in_file(file)
+    for name, value in environ.items():
+        if name.startswith("UV_"):  # such as the list of UV_FIND_LINKS, or the NAME=URL of UV_INDEX
+            texts += [word for word in re.split(r"[\s,=]+", value) if word and not word.startswith("/")]
     if any("${" in text or "\\" in text for text in texts):  # variables of uv, and characters by their number
         return True
-    parts = (unquote(part.strip()) for text in texts for part in text.split("@"))
-    paths = [*filter(None, (path_within(part, top, ".") for part in parts))]
-    given = (site.runner.environ.get(name, "") for name in ("PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"))
+    if any(text and not text.strip("./") for text in texts):  # the project itself, as a directory of wheels
+        return True
+    parts = (unquote(part.strip()) for text in texts for part in (text, *re.split("[@#;]", text)))
+    paths = {*filter(None, (path_within(part, top, ".") for part in parts))}
+    given = (environ.get(name, "") for name in ("PYTHONPATH", *_FILES))
     own = filter(None, os.pathsep.join(given).split(os.pathsep))
     return any(os.path.lexists(top / path) for path in paths) or any(
         not path.startswith("/") or Path(path).is_relative_to(top) for path in own
@@ -106,10 +111,18 @@ def read_references(site: Site, root: Path, tables: Iterable[tuple[str, ...]] = 
         for part in path:
             table = table.get(part, {}) if isinstance(table, dict) else {}
         yield from _strings_in(table)
-    for name, pattern in (("uv.toml", _QUOTED), ("uv.lock", _IN_LOCK)):
-        with contextlib.suppress(OSError):
-            for found in pattern.finditer(read_text(root / name, errors="replace")):
-                yield next(filter(None, found.groups()))
+    yield from _strings_in_file(root / "uv.toml")
+    with contextlib.suppress(OSError):
+        yield from _IN_LOCK.findall(read_text(root / "uv.lock", errors="replace"))
+
+
+def _strings_in_file(file: Path) -> Iterator[str]:
+    """Yield the texts in settings of uv; none of a file that uv refuses, or that does not exist."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        text = read_text(file).removeprefix("\ufeff")
+        import tomli  # most sites have no such file
+
+        yield from _strings_in(tomli.loads(text))
 
 
 def _strings_in(value: object) -> Iterator[str]:
@@ -125,9 +138,9 @@ def _strings_in(value: object) -> Iterator[str]:
 
 def path_within(text: str, top: Path, base: str) -> str | None:
     """Return the path that a text refers to, relative to the top; None for the whole project, or a path elsewhere."""
-    text = text.rpartition(" @ ")[2].partition(" ;")[0].removeprefix("file://")
+    text = re.sub("^file:(//)?", "", text.rpartition(" @ ")[2].partition(" ;")[0])
     text = re.sub(r"^/?\$\{PROJECT_ROOT\}/", "", text)
     if "://" in text or "\n" in text:
         return None
     place = os.path.relpath(text, top) if text.startswith("/") else os.path.normpath(os.path.join(base, text))
-    return None if place in (".", base) or place.startswith("..") else place
+    return None if place in (".", base) or place.split("/")[0] == ".." else place

@@ -21,6 +21,7 @@ FILES = {
     ".gitignore": "*.ini\n", "README.md": "",
 }  # fmt: skip
 UV = "[tool.uv]\n"
+NO_DEPENDENCIES = '[project]\nname = "shop"\nversion = "1"\n'
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,8 @@ UV = "[tool.uv]\n"
         {"pyproject.toml": f'{STATIC}[[tool.uv.index]]\nname = "own"\nurl = "https://example.org/shop"\n'},
         {"pyproject.toml": f'{STATIC}{UV}find-links = ["../wheels"]\n'},
         {"uv.toml": "offline = true\n", ".python-version": "3.13\n"},
+        {"uv.lock": 'version = 1\n[[package]]\nname = "shop"\nsource = { virtual = "." }\n'},
+        {"pyproject.toml": f"{STATIC}[tool.poetry]\npackages = []\n"},
     ],
 )
 def test_a_static_project_needs_only_the_files_of_uv(tmp_path: Path, more: dict[str, str]) -> None:
@@ -56,6 +59,14 @@ def test_a_static_project_needs_only_the_files_of_uv(tmp_path: Path, more: dict[
         {"pyproject.toml": f'{STATIC}{UV}dev-dependencies = ["tea @ file:${{PROJECT_ROOT}}/libs/tea"]\n'},
         {"pyproject.toml": f'{STATIC}[dependency-groups]\nx = ["tea @ ./my%20libs"]\n', "my libs/setup.py": ""},
         {"uv.lock": 'version = 1\n[[package]]\nname = "tea"\nsource = { directory = "libs/tea" }\n'},
+        {"pyproject.toml": STATIC.replace("django>=5", "tea @ file:libs/tea")},
+        {"pyproject.toml": STATIC.replace("django>=5", "tea @ libs/#subdirectory=tea")},
+        {"pyproject.toml": f'{STATIC}{UV}find-links = ["."]\n'},  # wheels at the top
+        {"pyproject.toml": f'{STATIC}{UV}find-links = ["..libs"]\n', "..libs/a": ""},
+        {"pyproject.toml": f'{NO_DEPENDENCIES}[tool.poetry.dependencies]\ndjango = "*"\n'},
+        {"uv.toml": 'find-links = ["./"]\n'},
+        {"uv.toml": 'find-links = ["libs@1"]\n', "libs@1/a": ""},
+        {"uv.toml": 'find-links = ["""\nlibs"""]\n'},
     ],
 )
 def test_a_project_of_which_uv_reads_more_is_checked_out_at_once(tmp_path: Path, more: dict[str, str]) -> None:
@@ -142,10 +153,14 @@ def test_python_paths_and_settings_of_the_user_may_lead_inside(tmp_path: Path) -
     assert files_to_lock(project.site(SSL_CERT_FILE="certificates/all.pem"), project.first) is None
     for inside in (f"{project.path}/libs", "/opt/lib:libs"):
         assert files_to_lock(project.site(PYTHONPATH=inside), project.first) is None
+    for name, value in {"UV_FIND_LINKS": "/opt,libs", "UV_INDEX": "own=./libs", "SSL_CLIENT_CERT": "own.pem"}.items():
+        assert files_to_lock(project.site(**{name: value}), project.first) is None
+    assert files_to_lock(project.site(UV_CACHE_DIR=f"{project.path}/libs"), project.first) is not None  # as everywhere
     settings = tmp_path / "config" / "uv" / "uv.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text('find-links = ["libs"]\n', encoding="utf-8")
     assert files_to_lock(project.site(XDG_CONFIG_HOME=str(tmp_path / "config")), project.first) is None
+    assert files_to_lock(project.site(UV_CONFIG_FILE=str(settings)), project.first) is None
 
 
 def test_the_tree_is_a_work_tree_all_the_time_and_gets_the_other_files_for_a_build(tmp_path: Path) -> None:
