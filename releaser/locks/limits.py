@@ -97,6 +97,8 @@ def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
 def without_limits(text: str) -> str:
     """Return the text of a uv.lock without its time limits."""
     head, start, packages = text.partition("[[package]]\n")  # a long text, which has limits only in its head
+    if "exclude-newer" not in head and "[options]" not in head:
+        return text
     head = re.sub(r"^\[options\.exclude-newer-package\]\n(?:[^\[\n].*\n)*\n?", "", head, flags=re.MULTILINE)
     head = re.sub(r"^exclude-newer(?:-span)? = .*\n", "", head, flags=re.MULTILINE)
     return re.sub(r"^\[options\]\n+(?=\[|\Z)", "", head, flags=re.MULTILINE) + start + packages

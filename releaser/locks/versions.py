@@ -348,7 +348,7 @@ def _limit(value: Any, now: datetime) -> datetime | None:
     if not isinstance(value, dict):
         return _time(value)
     span = str(value.get("span") or "")
-    found = re.fullmatch(_SPAN, span)
+    found = re.fullmatch(_SPAN, span) if span else None
     if found is None or not any(found.groups()):
         time = _time(value.get("timestamp"))
         return None if time is None or time.year == 1 else time  # which uv writes with a span, and which has no meaning

@@ -182,7 +182,7 @@ def _select_applying(text: object, python: str, extras: Iterable[str]) -> Iterat
 
 def files_without_time(output: str) -> list[str]:
     """Return the files that uv skipped because of a time limit, as their upload time is unknown."""
-    return _WITHOUT_TIME.findall(output)
+    return _WITHOUT_TIME.findall(output) if "upload date" in output else []
 
 
 def settings_of_uv(site: Site) -> Mapping[str, Any]:

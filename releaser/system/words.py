@@ -356,6 +356,8 @@ def secrets_in_urls(text: str) -> set[str]:
 
     A user without a password is a token in http, but only a name elsewhere, as in ssh://git@example.org.
     """
+    if "://" not in text:
+        return set()
     from urllib.parse import unquote  # most commands need not import it
 
     found = set()

@@ -516,8 +516,8 @@ class Git(GitReader):
             # A power cut can leave the file empty. If git is killed before it writes the file, or while it cleans up,
             # the file is missing. git names the directory like the tree, with `-` for a first dot, and adds a number if
             # the name is taken.
-            named = re.fullmatch(rf"-?{re.escape(place.name.lstrip('.'))}\d*", record.name)
-            if Path(text) == place / ".git" or (not text and named):
+            name = rf"-?{re.escape(place.name.lstrip('.'))}\d*"
+            if Path(text) == place / ".git" or (not text and re.fullmatch(name, record.name)):
                 yield record
 
     def mirror(self, url: str, place: Path, wanted: Collection[str]) -> None:
