@@ -318,8 +318,10 @@ def _push(site: Site, log: RunLog, step: Step, *, may_move: bool) -> None:
 def _push_at_once(site: Site, step: Step, remote: str) -> bool:
     """Push without a fetch, if the remote head is still the last accepted one and only commits of releaser wait.
 
-    False if a fetch must decide. Raises ToolError.
+    False if a fetch must decide: a mirror that is behind would be refused each time. Raises ToolError.
     """
+    if site.git.has_mirrors(remote):
+        return False
     here, seen = site.git.commit(f"refs/heads/{site.branch}"), site.git.reference(SEEN)
     waiting, behind = site.git.list_diverged(here, seen) if seen is not None else ((), ())
     if seen is None or behind or not waiting or not own_commits(site, waiting).issuperset(one.id for one in waiting):

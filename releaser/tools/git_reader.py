@@ -125,15 +125,21 @@ class GitReader(Frozen):
         place = self.layout.top / address
         return os.path.realpath(place) if place.is_dir() else address
 
-    def _read_config(self) -> dict[str, str]:
-        """Return the settings about remotes, the author, and programs that git would start.
+    def has_mirrors(self, remote: str) -> bool:
+        """True if a push to a remote goes to several addresses (`git remote set-url --add`)."""
+        names = [name for name, _ in self._list_config()]
+        return (names.count(f"remote.{remote}.pushurl") or names.count(f"remote.{remote}.url")) > 1
 
-        They are read once in a run.
-        """
+    def _read_config(self) -> dict[str, str]:
+        """Return the settings about remotes, the author, and programs that git would start; the last of equal names."""
+        return dict(self._list_config())
+
+    def _list_config(self) -> list[tuple[str, str]]:
+        """Return these settings with all values of each name. They are read once in a run."""
         words = ("config", "-z", "--get-regexp", _READ)
         found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
         entries = (entry.partition("\n") for entry in found.split("\0") if entry)
-        return {name: value for name, _, value in entries}
+        return [(name, value) for name, _, value in entries]
 
     def filters_of(self, commit: str) -> list[str]:
         """Return the filters that apply to files of a commit, but that git is not allowed to start."""

@@ -113,6 +113,17 @@ def test_nothing_is_fetched_while_the_remote_head_is_the_last_accepted_one(proje
     assert (read_pending(project.site().state_dir).commits, read_pending(project.site().state_dir).push) == ((), False)
 
 
+def test_a_mirror_that_is_behind_is_pushed_to_as_well(project: Project) -> None:
+    project.call("clone", "--quiet", "--bare", "../remote.git", "../mirror.git")
+    project.git.set_reference(SEEN, project.commit({"code.py": "2\n"}))
+    project.call("push", "--quiet", "origin", "main")
+    for name in ("remote", "mirror"):
+        project.call("remote", "set-url", "--push", "--add", "origin", f"../{name}.git")
+    ours = commit(project)
+    assert push(project)[:2] == ("ok", "to origin")
+    assert (remote_head(project), project.call("ls-remote", "../mirror.git", "main").split()[0]) == (ours, ours)
+
+
 def test_a_remote_branch_that_was_moved_back_stays_there(project: Project) -> None:
     accepted = project.commit({"code.py": "2\n"})
     project.call("push", "--quiet", "origin", "main")
