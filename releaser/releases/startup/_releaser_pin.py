@@ -39,10 +39,8 @@ class _Pin:
     """The release of this process; `links` are the symlinks to its venv, which may lead elsewhere later."""
 
     def __init__(self) -> None:
-        seen = os.path.abspath(__file__)
-        for _ in range(4):  # lib/pythonX.Y/site-packages/_releaser_pin.py
-            seen = os.path.dirname(seen)
-        self.real = os.path.realpath(seen)
+        seen = os.path.abspath(__file__).rsplit("/", 4)[0]  # without lib/pythonX.Y/site-packages/_releaser_pin.py
+        self.real = _real_path(seen)
         script = sys.argv[0] if getattr(sys, "argv", None) else ""
         self.script_directory = os.path.dirname(os.path.abspath(script)) if os.path.dirname(script) else ""
         self.links = [] if seen == self.real else [seen]  # even if the symlink leads elsewhere by now
@@ -54,7 +52,7 @@ class _Pin:
 
     def _add_link(self, name: str) -> None:
         """Add a path to `links` if it is another name of the venv."""
-        if name != self.real and name not in self.links and os.path.realpath(name) == self.real:
+        if name != self.real and name not in self.links and _real_path(name) == self.real:
             self.links.append(name)
 
     def resolved(self, path: str) -> str:
@@ -144,6 +142,24 @@ class _Afterwards:
         if self._site_is_done and self._pin.knows_the_script():
             # In a new list: Python, which iterates over the old one now, would skip the next finder.
             sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
+
+
+def _real_path(path: str) -> str:
+    """Return a path without symlinks: that by which the kernel names an open file.
+
+    `os.path.realpath` asks for each directory on the way: it serves where `/proc` is missing, or leads elsewhere.
+    """
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")
+            if os.path.samestat(os.stat(real), os.fstat(descriptor)):
+                return real
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
+        pass
+    return os.path.realpath(path)
 
 
 def _is_sub_interpreter() -> bool:
