@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _WRITABLE = 0o222  # bits of a mode
 # Files that releaser, uv and virtualenv put into each venv, without a RECORD.
-_OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
+_OF_VENVS = (*startup.MODULES, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
 
 
 class Verified(Frozen):

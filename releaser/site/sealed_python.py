@@ -23,7 +23,7 @@ _DIGITS = 32  # of a digest, enough to distinguish files
 # Start-up files: the `site` module runs them whenever a Python of the venv starts (`.start` from Python 3.15 on).
 _PLACE = "site-packages/"
 _START_SUFFIXES = (".pth", ".start")
-_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")
+_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin", "_releaser_pin_rare")
 
 
 def look_at_start(venv: Path | str) -> str:

@@ -23,7 +23,8 @@ _APART = ("releaser.api", "releaser.commands")  # a run needs no command line
 _IMPORTED = ("markupsafe", "msgspec", "tomli")  # compiled in part, so they must be imported
 # Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
-    "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
+    "releases/startup/_releaser_pin.py", "releases/startup/_releaser_pin_rare.py",
+    "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
     "serving/restarts/load_application.py", "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
 _TERMINAL = "releaser.reporting.terminal"

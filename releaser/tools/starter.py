@@ -232,7 +232,7 @@ def _fingerprint(venv: str) -> str:
     return "\n".join(seen)
 
 
-_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")  # which Python imports by itself
+_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin", "_releaser_pin_rare")  # imported at the start
 
 
 def _ask_releaser(venv: str) -> "dict[str, str]":

@@ -114,6 +114,7 @@ def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> None
         ("lib/python3.11/site-packages/sitecustomize.py", True),
         ("lib/python3.11/site-packages/sitecustomize/deep/a.py", True),
         ("lib/python3.11/site-packages/_releaser_pin.py", True),
+        ("lib/python3.11/site-packages/_releaser_pin_rare.py", True),
         ("lib/pypy3.11/site-packages/a.pth", True),
         ("lib64/python3.11/site-packages/a.pth", True),
         ("lib/python3.11/a.pth", False),

@@ -85,7 +85,8 @@ def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene) -> None:
         "import os, sys\nfrom pathlib import Path\ndef reached(_):\n"
         "    venv = Path(os.environ['UV_PROJECT_ENVIRONMENT'])\n"
         "    place = next(venv.glob('lib/*/site-packages'))\n"
-        "    for path in (place / '_releaser_pin.py', place / '00_releaser_pin.pth', venv / 'releaser.lease'):\n"
+        "    names = '_releaser_pin.py', '_releaser_pin_rare.py', '00_releaser_pin.pth'\n"
+        "    for path in (*[place / name for name in names], venv / 'releaser.lease'):\n"
         f"        path.symlink_to({str(precious)!r})\n    return ['links']\nTARGETS = ''\n"
     )
     publish_source(scene, code)

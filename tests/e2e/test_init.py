@@ -18,7 +18,8 @@ from tests.support.sites import SampleSite, SiteFactory
 def startup_files(venv: Path) -> list[str]:
     """The files that releaser adds to a venv that it adopts."""
     (place,) = (path.relative_to(venv) for path in venv.glob("lib/python*/site-packages"))
-    return ["releaser.lease", f"{place}/_releaser_pin.py", f"{place}/00_releaser_pin.pth"]
+    names = ("_releaser_pin.py", "_releaser_pin_rare.py", "00_releaser_pin.pth")
+    return ["releaser.lease", *[f"{place}/{name}" for name in names]]
 
 
 def see_adopted(site: SampleSite, report: dict[str, object], before: dict[str, str]) -> None:
@@ -76,17 +77,18 @@ def test_the_start_up_module_can_be_read_by_all_and_is_compiled_for_its_python(m
     under_umask(site, "077", "init", env={})
     venv = site.link.resolve()
     found = [venv / name for name in startup_files(venv)]
-    compiled = [*found[1].parent.glob("__pycache__/_releaser_pin.*.pyc")]
-    assert len(compiled) == 3, "-O and -OO look for others"
+    compiled = [*found[1].parent.glob("__pycache__/_releaser_pin*.pyc")]
+    assert len(compiled) == 6, "-O and -OO look for others"
     assert {oct(path.stat().st_mode & 0o777) for path in (*found, *compiled)} == {"0o644"}
     assert compiled[0].parent.stat().st_mode & 0o777 == 0o755
     built = make_site(outer="another", settings={"python": str(interpreter("3.12"))})
     built.releaser("init", check=0)
     for one, options in itertools.product((site, built), ([], ["-O"], ["-OO"])):
-        words: list[str | Path] = [one.link / "bin" / "python", "-v", *options, "-c", "pass"]
+        words: list[str | Path] = [one.link / "bin" / "python", "-v", *options, "-c", "import _releaser_pin_rare"]
         said = run(words, cwd=one.path, env={**one.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
-        (line,) = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
-        assert "/__pycache__/_releaser_pin." in line
+        lines = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
+        for line, name in zip(lines, ("_releaser_pin", "_releaser_pin_rare"), strict=True):
+            assert f"/__pycache__/{name}." in line
 
 
 def test_without_pins_and_where_nothing_can_be_written_a_venv_stays_as_it_is(make_site: SiteFactory) -> None:

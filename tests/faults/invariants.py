@@ -32,7 +32,7 @@ _GOOD = frozenset({"live", "previous", "good"})
 _DYING = 20.0  # seconds in which what was orphaned by a kill may still be dying
 _LEFT_OVERS = re.compile(r"^\..*\.new$|staging|doomed|^journal")
 _MAY_BE_CHANGED = frozenset({"uv.lock"})
-_ADDED = frozenset({"releaser.lease", "_releaser_pin.py", "00_releaser_pin.pth"})  # the start-up module
+_ADDED = frozenset({"releaser.lease", "_releaser_pin.py", "_releaser_pin_rare.py", "00_releaser_pin.pth"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from releaser.system.files import link_text
 from tests.e2e.scenes import eventually
 from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
 from tests.support.commands import uv_executable
+from tests.support.guards import require
 
 THIS = "{}.{}".format(*sys.version_info)
 
@@ -130,6 +131,17 @@ def test_children_are_on_the_same_release(pair: Pair, way: str) -> None:
     program = pair.site / f"{way}.py"
     program.write_text(CHILDREN[way], encoding="utf-8")
     whole(pair.facts_after_flip(".venv/bin/python", program), pair, "a")
+
+
+def test_the_release_is_found_behind_other_symlinks_and_without_proc(pair: Pair) -> None:
+    alias, program = pair.site.parent / "alias", "import sys; print(sys.prefix)"
+    alias.symlink_to("site")
+    for link in (alias / ".venv", pair.link):
+        assert pair.said(link / "bin" / "python", "-c", program).strip() == str(pair.venv("a"))
+    require(os.geteuid() == 0 and shutil.which("unshare"), "only root can hide /proc")
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+    program += "; import os; assert not os.listdir('/proc')"
+    assert pair.said(*hidden, alias / ".venv" / "bin" / "python", "-c", program).strip() == str(pair.venv("a"))
 
 
 def test_without_site_there_is_no_pin(pair: Pair) -> None:

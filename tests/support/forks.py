@@ -34,7 +34,7 @@ _USED_LATE = (
     "jinja2", "rich.console", "rich.table", "rich.progress", "email.mime.text", "smtplib", "http.client",
     "dotenv", "importlib.metadata", "packaging.metadata", "zipfile", "_strptime",
 )  # fmt: skip
-_FOR_OTHERS = ("_probe", "_releaser_pin", "__main__")  # modules that other interpreters run
+_FOR_OTHERS = ("_probe", "_releaser_pin", "_releaser_pin_rare", "__main__")  # modules that other interpreters run
 
 
 class Fork:

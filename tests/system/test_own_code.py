@@ -28,7 +28,7 @@ for name in ("jinja2", "tomlkit", "packaging.requirements", "packaging.tags", "d
     import_module(name)
 missing = []
 for name in names:
-    if not name.startswith(apart) and not name.endswith("_releaser_pin"):
+    if not name.startswith(apart) and not name.endswith(("_releaser_pin", "_releaser_pin_rare")):
         try:
             import_module(name)
         except ModuleNotFoundError as error:

@@ -2,7 +2,8 @@
 
 releaser puts this module and a `.pth` file that imports it into each release; nothing else imports it. It runs at the
 start of every interpreter of the venv, before any other package, on Python 3.8 and later, and needs only the standard
-library. If the module fails, the interpreter starts as it would without.
+library. If the module fails, the interpreter starts as it would without. The code that few processes need is in
+`_releaser_pin_rare.py`, as every process loads this module, and 1 kB of byte code takes 0.01 ms.
 
 The venv of a site is a symlink, and may lead elsewhere at any moment. A process whose paths name the symlink would
 later import modules of a newer release. So the module replaces the symlink in all paths by its present target.
@@ -24,12 +25,11 @@ _LONGEST = 200  # compared characters of a command line
 _TRIES = 500  # 1 s: to get the lock while releaser, which may be delayed, checks whether the release is in use
 _FEW = 5  # 10 ms: then also try the other kind of lock, as a stranger may hold the first for any time
 _GUNICORN = "GUNICORN_PID"  # a gunicorn that another one has executed has that one's process id
-_TITLE = b"gunicorn: master"  # with the package `setproctitle`, this overwrites its variables
 _OFD_SETLK = 37  # fcntl(2); in the standard library since Python 3.9
 
 TYPE_CHECKING = False  # importing `typing` would take longer than this whole module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from mmap import mmap
     from types import ModuleType
     from typing import Any
@@ -76,7 +76,6 @@ class _Pin:
             for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
                 setattr(sys, name, self.resolved(getattr(sys, name)))
         site.PREFIXES[:] = [self.resolved(prefix) for prefix in site.PREFIXES]
-        self.tidy()
 
     def _times_before(self) -> int:
         """Return, and record, how many times in a row this program has come by the same path to the same release.
@@ -232,77 +231,24 @@ def _start() -> "_Pin | None":
     pin = _Pin()
     if not os.path.exists(os.path.join(pin.real, LEASE)):
         return None  # a copy of a release, or a changed one
-    if _is_second_gunicorn(pin.real):
-        _run_live_gunicorn(pin.real)
-    if "NOTIFY_SOCKET" in os.environ and any("gunicorn" in word for word in _command_line()[:4]):
-        import atexit
+    pin.tidy()  # first: the other module must be that of this release
+    if os.environ.get(_GUNICORN) == str(os.getppid()):
+        import _releaser_pin_rare  # type: ignore[import-not-found]
 
-        atexit.register(_introduce_successor, os.getpid())
+        _releaser_pin_rare.run_live_gunicorn(pin.real, _command_line())
     pin.apply()
     if pin.links:
         sys.meta_path.insert(0, _Afterwards(pin))
     pin.hold()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=pin.hold)
+    if "NOTIFY_SOCKET" in os.environ and any("gunicorn" in word for word in _command_line()[:4]):
+        import atexit
+
+        import _releaser_pin_rare
+
+        atexit.register(_releaser_pin_rare.introduce_successor, os.getpid())
     return pin
-
-
-def _is_second_gunicorn(real: str) -> bool:
-    """True if this is the gunicorn that its parent, on SIGUSR2, has executed from its own release.
-
-    A module is executed as a script then, which would put the directory of gunicorn into `sys.path`.
-    """
-    if os.environ.get(_GUNICORN) != str(os.getppid()):
-        return False
-    return (sys.executable or "").startswith(real + "/") or "__main__.py" in "".join(_command_line()[1:2])
-
-
-def _run_live_gunicorn(real: str) -> None:
-    """Execute the same gunicorn through the symlink by which the first one was started: from the live release.
-
-    gunicorn executes its own Python, which is pinned to the release of the first one. The listening sockets, which are
-    inherited, and the process id stay.
-    """
-    words = list(_command_line())
-    while words and not words[-1]:  # after the last NUL of /proc/self/cmdline
-        words.pop()
-    came_by = os.environ.pop(_REEXECUTED, "").partition(" ")[2].partition(" ")[2].partition(" " + real)[0]
-    if not sys.executable.startswith(real + "/"):
-        came_by = sys.executable
-    link = os.path.dirname(os.path.dirname(came_by or words[1]))
-    python = os.path.join(link, "bin", "python")
-    if not os.path.islink(link) or not os.path.exists(os.path.join(link, LEASE)):
-        return
-    script, rest = words[1], words[2:]
-    if os.path.basename(script) == "__main__.py":
-        os.execv(python, [python, "-m", os.path.basename(os.path.dirname(script)), *rest])  # noqa: S606
-    elif script.startswith(real + "/"):
-        script = link + script[len(real) :]
-    os.execv(python, [python, script, *rest])  # noqa: S606
-
-
-def _introduce_successor(pid: int) -> None:
-    """Name to systemd the gunicorn that this process has executed: the main process of the service from now on."""
-    if os.getpid() != pid:  # a worker
-        return
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                is_child = file.read().rpartition(b")")[2].split()[1] == b"%d" % pid
-            if not is_child:
-                continue
-            with open(f"/proc/{name}/environ", "rb") as file:
-                is_named = b"%s=%d" % (_GUNICORN.encode(), pid) in file.read().split(b"\0")
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                if not is_named and not file.read().startswith(_TITLE):
-                    continue
-        except OSError:
-            continue
-        import socket
-
-        place = os.environ["NOTIFY_SOCKET"]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.sendto(b"MAINPID=" + name.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
 def _is_questioned_by_uv() -> bool:
@@ -326,45 +272,8 @@ def _command_line() -> "Sequence[str]":
         return []
 
 
-def _watch_end(place: str) -> None:
-    """Record that this process, the first of a test run, has begun, and later that it ends in the normal way of Python.
-
-    `os._exit`, which a package could call on its import, ends it without a record. An exec counts as an end, as the
-    new program may not be Python.
-    """
-    own, ended = str(os.getpid()), os.path.join(place, "ended")
-    try:
-        with open(os.path.join(place, "began"), "x") as file:
-            file.write(own)
-    except FileExistsError:
-        descriptor = os.open(os.path.join(place, "began"), os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            if os.read(descriptor, len(own) + 1).decode() != own:  # this is a child
-                return
-        finally:
-            os.close(descriptor)
-        os.unlink(ended)
-
-    def note() -> None:
-        if str(os.getpid()) == own:
-            os.close(os.open(ended, os.O_WRONLY | os.O_CREAT, 0o600))
-
-    def noting(replace: "Callable[..., Any]") -> "Callable[..., Any]":
-        def replaced(*given: "Any") -> "Any":
-            note()
-            try:
-                return replace(*given)
-            finally:  # exec has failed
-                os.unlink(ended)
-
-        return replaced
-
-    import atexit
-
-    atexit.register(note)
-    os.execv, os.execve = noting(os.execv), noting(os.execve)
-
-
 if _TEST_RUN in os.environ:
-    _watch_end(os.environ[_TEST_RUN])
+    import _releaser_pin_rare
+
+    _releaser_pin_rare.watch_end(os.environ[_TEST_RUN])
 _pin = None if _is_questioned_by_uv() else _start()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError
 from releaser.releases.leases import parent_of, release_of
-from releaser.releases.startup import HOOK, MODULE
+from releaser.releases.startup import HOOK, MODULES
 from releaser.releases.store import store_of
 from releaser.serving.restarts.command import ask_program
 from releaser.site.restart_settings import RestartSettings
@@ -342,10 +342,12 @@ def heartbeats(master: int) -> list[bool]:
 
 def _pin_of(venv: str) -> str:
     """Return the text of the start-up module of a release; empty without one."""
+    found = ""
     for hook in Path(venv, "lib").glob(f"*/site-packages/{HOOK}"):
-        with contextlib.suppress(OSError):
-            return read_text(hook.with_name(MODULE))
-    return ""
+        for name in MODULES:
+            with contextlib.suppress(OSError):
+                found += read_text(hook.with_name(name))
+    return found
 
 
 def _environ_of(pid: int) -> dict[str, str]:
