@@ -34,7 +34,7 @@ class TestStart(Action):
 
     def is_due(self, change: Change) -> bool:
         """True if a command for that is known."""
-        return not change.flip.goes_back and bool(command_on_socket(change.site))
+        return not change.flip.goes_back and command_on_socket(change.site) is not None
 
     def findings(self, site: Site, venv: Path | None, *, goes_back: bool) -> Iterator[Finding]:
         """Yield settings that contradict each other, and a program that is missing."""
@@ -47,8 +47,12 @@ class TestStart(Action):
 
     def do(self, change: Change, step: Step) -> None:
         """Start the server, ask it, and end it."""
+        command = command_on_socket(change.site)
+        if command is None:
+            step.skip("the server of the site has ended")
+            return
         try:
-            with start_on_socket(change.site, command_on_socket(change.site), change.release.venv) as found:
+            with start_on_socket(change.site, command, change.release.venv) as found:
                 step.says(f"{found.answer} after {elapsed(found.seconds)}")
         except ToolError:
             change.note(self.name, failed=True)

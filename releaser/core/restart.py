@@ -5,13 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from releaser.system.frozen import Frozen, field
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.errors import Finding
     from releaser.report import Step
     from releaser.site.site import Site
+
+
+class ServerCommand(Frozen):
+    """A command that starts the server of a site on the unix socket `{socket}`."""
+
+    words: tuple[str, ...]
+    #: The directory in which it starts; None for the project.
+    directory: Path | None = None
+    #: Variables that the running server does not have.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Restart(ABC):
@@ -45,12 +57,12 @@ class Restart(ABC):
         """Yield the problems that would make a restart fail. Changes nothing."""
         yield from ()
 
-    def command_on_socket(self, site: Site) -> tuple[str, ...]:
-        """Return the command that starts the server of the site on the unix socket `{socket}`; empty if it is unknown.
+    def command_on_socket(self, site: Site) -> ServerCommand | None:
+        """Return the command that starts the server of the site on a socket; None if it is unknown.
 
         The release is tried by it before the restart.
         """
-        return ()
+        return None
 
     @abstractmethod
     def restart(self, site: Site, venv: Path, step: Step) -> None:

@@ -84,11 +84,11 @@ class Server(Frozen):
 
         Not that of `touch-chain-reload`: the workers that it starts keep the Python path of the master.
         """
-        if file := self._option("touch-reload"):
+        if file := self.option("touch-reload"):
             return file
         for option in ("ini", "i"):
             with contextlib.suppress(OSError):
-                place = Path(f"/proc/{self.pid}/cwd", self._option(option) or f"{option}-missing")
+                place = Path(f"/proc/{self.pid}/cwd", self.option(option) or f"{option}-missing")
                 if found := _TOUCH_RELOAD.search(read_text(place, errors="replace")):
                     return found[1]
         return ""
@@ -112,7 +112,7 @@ class Server(Frozen):
                 return '`restart = "gunicorn"` under [tool.releaser]'
         return f"{_setting('sudo', 'systemctl', 'restart', 'NAME.service')}, with the service that starts it"
 
-    def _option(self, *names: str) -> str:
+    def option(self, *names: str) -> str:
         """Return the value of an option on the command line; empty without one."""
         for number, word in enumerate(self.command):
             option, _, value = word.partition("=")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.core.restart import ServerCommand
 from releaser.errors import ToolError, error_line
 from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
@@ -42,15 +43,16 @@ class TestStart(Frozen):
     seconds: float
 
 
-def command_on_socket(site: Site) -> tuple[str, ...]:
-    """Return the command that starts the server of the site on a socket; empty if there is none, or no URL to ask."""
+def command_on_socket(site: Site) -> ServerCommand | None:
+    """Return the command that starts the server of the site on a socket; None without one, or without a URL to ask."""
     if not HealthSettings.of(site).checked_url or RestartSettings.of(site).stop:
-        return ()
-    return StartSettings.of(site).start_on_socket or restart_of(site).command_on_socket(site)
+        return None
+    words = StartSettings.of(site).start_on_socket
+    return ServerCommand(words=words) if words else restart_of(site).command_on_socket(site)
 
 
 @contextlib.contextmanager
-def start_on_socket(site: Site, words: tuple[str, ...], venv: Path) -> Iterator[TestStart]:
+def start_on_socket(site: Site, command: ServerCommand, venv: Path) -> Iterator[TestStart]:
     """Start the server of the release in `venv` on a private socket, and check that it answers well.
 
     It has the environment of the running server, and ends with the block. Raises ToolError, with its output, if it
@@ -61,10 +63,11 @@ def start_on_socket(site: Site, words: tuple[str, ...], venv: Path) -> Iterator[
         if len(os.fsencode(path)) > _LONGEST:
             message = f"{path} is too long for a socket"
             raise ToolError(message, "Set `TMPDIR` to a directory with a shorter path.")
-        argv = [word.replace(SOCKET, str(path)) for word in words]
-        env = inside(venv, {**site.runner.live_environ, **environ_of_server(site)})
+        argv = [word.replace(SOCKET, str(path)) for word in command.words]
+        variables = {**site.runner.live_environ, **environ_of_server(site), **command.variables}
         began = time.monotonic()
-        with site.runner.serving(argv, cwd=site.project.root, env=env) as server:
+        cwd = command.directory or site.project.root
+        with site.runner.serving(argv, cwd=cwd, env=inside(venv, variables)) as server:
             try:
                 _wait_until_it_listens(server, path, argv[0], RestartSettings.of(site).restart_timeout)
                 answer = _ask(site, server, path, argv[0])

@@ -20,8 +20,16 @@ import pytest
 from releaser.errors import ToolError
 from releaser.releases.leases import release_of
 from releaser.serving.restarts import gunicorn
-from releaser.serving.restarts.gunicorn import _has_sockets, _master_findings, exchange, find_second, heartbeats
+from releaser.serving.restarts.gunicorn import (
+    _has_sockets,
+    _master_findings,
+    exchange,
+    find_second,
+    heartbeats,
+)
 from releaser.serving.servers import find_servers
+from releaser.serving.test_start import command_on_socket, start_on_socket
+from releaser.site.site import open_site
 from tests.e2e.scenes import eventually
 from tests.live.pair import Pair
 from tests.support.systemd import running_systemd
@@ -68,6 +76,7 @@ KINDS = {
     "threads": ["--worker-class", "gthread", "--threads", "2"],
     "preload": ["--preload"],
     "title": ["--config", "titled.py"],
+    "moved": ["--chdir", "inner", "--pythonpath", ".."],
 }
 
 
@@ -142,9 +151,9 @@ class Served:
     def masters(self) -> list[int]:
         """Return the gunicorns that run on this site, without their workers."""
         found = [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if heartbeats(pid)]
-        here = str(self.pair.site)
+        here = (str(self.pair.site), str(self.pair.site / "inner"))
         cwd = {pid: os.path.realpath(f"/proc/{pid}/cwd") for pid in found}
-        firsts = [pid for pid in found if cwd[pid] == here and parent(pid) not in found]
+        firsts = [pid for pid in found if cwd[pid] in here and parent(pid) not in found]
         return [pid for first in firsts for pid in (first, find_second(first)) if pid]
 
 
@@ -166,6 +175,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     (pair.site / "titled.py").write_text(CONFIGURATION, encoding="utf-8")
     (pair.site / "titles").mkdir()
     (pair.site / "titles" / "setproctitle.py").write_text(SETPROCTITLE, encoding="utf-8")
+    (pair.site / "inner").mkdir()
+    (pair.site / "inner" / "inside.py").write_text("import sys; sys.path.append('..')\nfrom app import application\n")
+    (pair.site / "daemon.py").write_text("daemon = True\n")
     return pair
 
 
@@ -175,7 +187,7 @@ def variables(pair: Pair, words: Sequence[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
+def serving(pair: Pair, words: Sequence[str], *, app: str = "app", directory: str = ".") -> Iterator[Served]:
     """Start a gunicorn on release `a`; at the end, end whatever runs in its session."""
     pair.flip("a")
     found = partial(find_servers, pair.site, pair.link)
@@ -185,9 +197,11 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
     (pair.site / "answered.log").write_text("")
     output = (pair.site / "gunicorn.log").open("w")
     (pair.site / "fates.json").write_text("{}")
-    argv = [*words, "--bind", "unix:s", "--workers", "2", "--pid", "g.pid", "app:application"]
+    places = ["--bind", f"unix:{pair.site / 's'}", "--pid", str(pair.site / "g.pid")]
+    argv = [*words, *places, "--workers", "2", f"{app}:application"]
     env = variables(pair, words)
-    process = subprocess.Popen(argv, cwd=pair.site, env=env, stdout=output, stderr=output, start_new_session=True)
+    cwd = pair.site / directory
+    process = subprocess.Popen(argv, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True)
     threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
     try:
         served = Served(pair, process.pid)
@@ -203,7 +217,8 @@ def serving(pair: Pair, words: Sequence[str]) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize(
-    ("way", "kind"), [("module", "sync"), ("script", "threads"), ("module", "title"), ("module", "preload")]
+    ("way", "kind"),
+    [("module", "sync"), ("script", "threads"), ("module", "title"), ("module", "preload"), ("script", "moved")],
 )
 def test_visitors_meet_no_failure_while_gunicorn_is_exchanged_to_and_fro(pair: Pair, way: str, kind: str) -> None:
     with serving(pair, [*WAYS[way], *KINDS[kind]]) as served:
@@ -218,6 +233,28 @@ def test_visitors_meet_no_failure_while_gunicorn_is_exchanged_to_and_fro(pair: P
                 served.first = master
         assert served.failures == []
         assert {*served.answers} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("app", "directory", "options"),
+    [
+        ("app", ".", []),
+        ("inside", "inner", []),
+        ("inside", ".", ["--chdir", "inner"]),
+        ("app", ".", ["--config", "daemon.py"]),  # the test start stays in the foreground
+    ],
+)
+def test_a_test_start_begins_where_the_running_gunicorn_did(
+    pair: Pair, app: str, directory: str, options: list[str]
+) -> None:
+    variables = {"RELEASER_RESTART": "gunicorn", "RELEASER_HEALTH_CHECK": "http://localhost/"}
+    site, words = open_site(pair.site, {**pair.env, **variables}), [f"{pair.link}/bin/python", "-m", "gunicorn"]
+    with serving(pair, [*words, *options], app=app, directory=directory) as served:
+        command = command_on_socket(site)
+        assert command is not None
+        with start_on_socket(site, command, pair.venv("b")) as started:
+            assert "answered 200" in started.answer
+        os.kill(served.master(), signal.SIGTERM)  # a daemon has a session of its own
 
 
 def test_a_release_whose_workers_do_not_start_gets_no_request(pair: Pair) -> None:

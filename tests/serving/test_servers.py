@@ -190,9 +190,11 @@ def test_neither_the_command_nor_the_variables_of_a_stranger_are_run(
         assert process.stdout is not None
         process.stdout.readline()
         own = ["--threads=2", "shop", "--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid"]
-        assert Gunicorn().command_on_socket(site) == (python, "-m", "gunicorn.app.wsgiapp", *own)
+        command = Gunicorn().command_on_socket(site)
+        assert command is not None
+        assert command.words == (python, "-m", "gunicorn.app.wsgiapp", *own)
         assert environ_of_server(site)["PYTHONHASHSEED"] == "7"
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
-        assert Gunicorn().command_on_socket(site) == ()
+        assert Gunicorn().command_on_socket(site) is None
         assert environ_of_server(site) == {}
         os.killpg(process.pid, signal.SIGKILL)

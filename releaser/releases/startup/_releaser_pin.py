@@ -242,12 +242,10 @@ def _start() -> "_Pin | None":
     pin.hold()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=pin.hold)
-    if "NOTIFY_SOCKET" in os.environ and any("gunicorn" in word for word in _command_line()[:4]):
-        import atexit
-
+    if any("gunicorn" in word for word in _command_line()[:4]):
         import _releaser_pin_rare
 
-        atexit.register(_releaser_pin_rare.introduce_successor, os.getpid())
+        _releaser_pin_rare.begin_gunicorn()
     return pin
 
 

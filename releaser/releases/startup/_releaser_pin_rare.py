@@ -7,6 +7,7 @@ import os
 import sys
 
 _LEASE, _REEXECUTED, _GUNICORN = "releaser.lease", "_RELEASER_PINNED", "GUNICORN_PID"  # as in the other module
+_STARTED_IN = "_RELEASER_STARTED_IN"  # the directory in which a gunicorn was started, for the one that it executes
 _TITLE = b"gunicorn: master"  # with the package `setproctitle`, this overwrites its variables
 
 TYPE_CHECKING = False
@@ -23,6 +24,8 @@ def run_live_gunicorn(real: str, command_line: "Sequence[str]") -> None:
     """
     if not _is_second_gunicorn(real, command_line):
         return
+    if os.path.isdir(place := os.environ.get(_STARTED_IN, "")):
+        os.chdir(place)
     words = list(command_line)
     while words and not words[-1]:  # after the last NUL of /proc/self/cmdline
         words.pop()
@@ -47,6 +50,18 @@ def _is_second_gunicorn(real: str, command_line: "Sequence[str]") -> bool:
     A module is executed as a script then, which would put the directory of gunicorn into `sys.path`.
     """
     return (sys.executable or "").startswith(real + "/") or "__main__.py" in "".join(command_line[1:2])
+
+
+def begin_gunicorn() -> None:
+    """Prepare a gunicorn for its successor, which it executes where `--chdir` has led it."""
+    try:
+        os.environ[_STARTED_IN] = os.path.abspath(".")
+    except OSError:  # it is deleted
+        os.environ.pop(_STARTED_IN, None)
+    if "NOTIFY_SOCKET" in os.environ:
+        import atexit
+
+        atexit.register(introduce_successor, os.getpid())
 
 
 def introduce_successor(pid: int) -> None:

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.core.restart import Restart
+from releaser.core.restart import Restart, ServerCommand
 from releaser.errors import Finding, ToolError
 from releaser.releases.leases import parent_of, release_of
 from releaser.releases.startup import HOOK, MODULES
 from releaser.releases.store import store_of
 from releaser.serving.restarts.command import ask_program
 from releaser.site.restart_settings import RestartSettings
+from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.signals import is_alive, is_own
 from releaser.system.words import plural
@@ -47,6 +48,9 @@ _BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that re
 # Options that a second instance on a socket must not have, and how many words each takes.
 _OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
 _ON_SOCKET = ("--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid")
+_IN_FOREGROUND = {"GUNICORN_FD": ""}  # gunicorn becomes no daemon then, and reads it only with GUNICORN_PID
+_CONFIG = "gunicorn.conf.py"  # is read without --config, too
+_MOVES = expression(r"\bchdir\b|\bpreload")  # the application may change the directory as well
 _STDIO = ("0", "1", "2")
 _END = 35.0  # seconds for the last requests of a gunicorn that ends; its own limit is 30 by default
 
@@ -62,10 +66,13 @@ class Gunicorn(Restart):
             for master in find_masters(site):
                 yield from _master_findings(site, master)
 
-    def command_on_socket(self, site: Site) -> tuple[str, ...]:
-        """Return the command of the running gunicorn, with one worker on the socket; empty if it is unknown."""
-        own = (master.command for master in find_masters(site) if is_own(master.pid))  # others may name any code
-        return next(filter(None, (on_socket(site, command) for command in own)), ())
+    def command_on_socket(self, site: Site) -> ServerCommand | None:
+        """Return the command of the running gunicorn, with one worker on the socket; None if it is unknown."""
+        for master in find_masters(site):
+            # Others may name any code.
+            if is_own(master.pid) and (words := on_socket(site, master.command)):
+                return ServerCommand(words=words, directory=start_directory(site, master), variables=_IN_FOREGROUND)
+        return None
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Exchange each gunicorn of the site. Raises ToolError: then the earlier ones still serve it."""
@@ -116,6 +123,18 @@ def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
     controls = ["--no-control-socket"] if any(venv.glob("lib/python*/site-packages/gunicorn/ctl")) else []
     # Before 20.1, gunicorn is no module to execute.
     return str(venv / "bin" / "python"), "-m", "gunicorn.app.wsgiapp", *kept, *_ON_SOCKET, *controls
+
+
+def start_directory(site: Site, master: Server) -> Path:
+    """Return where a gunicorn was started: its directory, unless an option may have changed that; then the project."""
+    root, own = site.project.root, _environ_of(master.pid).get("GUNICORN_CMD_ARGS", "")
+    texts = [*master.command, own]
+    with contextlib.suppress(OSError):
+        texts.append(read_text(root / (master.option("config", "c") or _CONFIG), errors="replace"))
+    if not any(_MOVES.search(text) for text in texts):
+        with contextlib.suppress(OSError):
+            return Path(os.readlink(f"/proc/{master.pid}/cwd"))
+    return root
 
 
 def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
