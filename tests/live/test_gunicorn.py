@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from releaser.errors import ToolError
 from releaser.releases.leases import release_of
 from releaser.serving.restarts import gunicorn
 from releaser.serving.restarts.gunicorn import (
+    Gunicorn,
     _has_sockets,
     _master_findings,
     exchange,
@@ -45,7 +47,7 @@ os.chdir(os.path.dirname(os.path.abspath(__file__)))
 fate = json.load(open("fates.json")).get(early.RELEASE, "")
 if fate == "dies":
     raise RuntimeError("no workers today")
-time.sleep(0.3)
+time.sleep(3 if fate == "slow" else 0.3)
 def application(environ, start_response):
     with open("answered.log", "a") as file:
         file.write(early.RELEASE)
@@ -305,6 +307,29 @@ def test_a_gunicorn_that_alone_serves_the_site_is_never_ended_for_one_that_is_ab
         master = served.master()
         assert master not in (served.first, second)
         assert (release_of(master), ask(served.socket)) == (str(pair.venv("a")), "a")
+
+
+def test_a_gunicorn_that_a_person_restarts_during_its_exchange_is_no_failure_of_the_release(pair: Pair) -> None:
+    site, said = open_site(pair.site, dict(pair.env)), list[str]()
+    with contextlib.ExitStack() as stack, serving(pair, WAYS["module"]) as served:
+        served.fate(b="slow")
+        pair.flip("b")
+
+        def restart_by_hand() -> None:
+            eventually(lambda: find_second(served.first), "a second gunicorn")
+            os.killpg(served.first, signal.SIGKILL)  # as systemd ends all processes of a service
+            eventually(lambda: not find_servers(pair.site, pair.link), "the end of both")
+            argv = [*WAYS["module"], "--bind", f"unix:{served.socket}", "app:application"]
+            again = stack.enter_context(subprocess.Popen(argv, cwd=pair.site, env=pair.env))
+            stack.callback(again.terminate)
+
+        person = threading.Thread(target=restart_by_hand)
+        person.start()
+        Gunicorn().restart(site, pair.venv("b"), cast("Any", SimpleNamespace(says=said.append, skip=said.append)))
+        person.join()
+        eventually(lambda: [True] in [heartbeats(one.pid) for one in find_servers(pair.site, pair.link)], "its worker")
+        assert "meanwhile" in said[0]
+        assert ask(served.socket) == "b"
 
 
 def test_a_second_gunicorn_is_known_by_its_variables_if_addresses_are_not_random(

@@ -85,8 +85,22 @@ class Gunicorn(Restart):
             return
         for problem in (one for master in masters for one in _master_findings(site, master)):
             raise ToolError(problem.message, problem.advice)
-        limit = RestartSettings.of(site).restart_timeout
-        step.says("; ".join(exchange(master.pid, os.path.realpath(venv), limit) for master in masters))
+        limit, place = RestartSettings.of(site).restart_timeout, os.path.realpath(venv)
+        try:
+            step.says("; ".join(exchange(master.pid, place, limit) for master in masters))
+        except ToolError:
+            if all(release_of(master.pid) for master in masters):
+                raise
+            step.says(_after_end(find_masters(site), place, limit))
+
+
+def _after_end(masters: tuple[Server, ...], venv: str, limit: float) -> str:
+    """Go on after a gunicorn was ended during its exchange, as by a person who restarts it. Raises ToolError."""
+    answers = [
+        f"{master} was started meanwhile" if release_of(master.pid) == venv else exchange(master.pid, venv, limit)
+        for master in masters
+    ]
+    return "; ".join(answers) or "gunicorn was stopped meanwhile"
 
 
 def find_masters(site: Site) -> tuple[Server, ...]:
