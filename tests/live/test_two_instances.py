@@ -188,6 +188,14 @@ def test_a_restart_that_was_cut_off_leaves_two_instances_and_the_next_one_ends_t
     assert ask(stand.link)["release"] == "b"
 
 
+def test_the_setting_may_name_the_sockets_by_another_path_than_the_unit(tmp_path: Path, systemd: RealSystemd) -> None:
+    stand = Stand(tmp_path, systemd, "gunicorn")
+    (other := tmp_path / "var").symlink_to(stand.run)  # as /var/run
+    for name in "ab":
+        stand.restart(name, restart_socket=str(other / "live.sock"), restart_timeout=20.0)
+        assert ask(stand.link)["release"] == name
+
+
 def test_a_release_that_answers_badly_gets_no_visitor(tmp_path: Path, systemd: RealSystemd) -> None:
     stand = Stand(tmp_path, systemd, "gunicorn")
     check = {"health_check": "https://shop.example.org/", "health_retries": 1, "health_pause": 0.1}

@@ -280,17 +280,20 @@ def _question(settings: HealthSettings, socket: str) -> Callable[[], str]:
 
 def _listens(path: Path) -> bool:
     """True if a server accepts connections on a unix socket."""
-    return any(path_of == str(path) and flags == _LISTENS for flags, path_of in _unix_sockets())
+    return _LISTENS in _flags_of(path)
 
 
 def _has_connections(path: Path) -> bool:
     """True if a server has connections on a unix socket, accepted or waiting."""
-    return any(path_of == str(path) and flags != _LISTENS for flags, path_of in _unix_sockets())
+    return any(flags != _LISTENS for flags in _flags_of(path))
 
 
-def _unix_sockets() -> Iterator[tuple[str, str]]:
-    """Yield the flags and the path of all unix sockets with a path (proc(5))."""
+def _flags_of(path: Path) -> Iterator[str]:
+    """Yield the flags of all sockets with this path, which a server may spell in another way (proc(5))."""
+    own = os.path.realpath(path)
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
-        for words in (line.split(maxsplit=7) for line in file):
-            if len(words) == 8:
-                yield words[3], words[7].rstrip("\n")
+        found = [words for words in (line.split(maxsplit=7) for line in file) if len(words) == 8]
+    for *_, flags, _, _, _, place in found:
+        # Links cost a look at the disk, so they are followed for sockets of that name alone.
+        if place.rstrip("\n").endswith(f"/{path.name}") and os.path.realpath(place.rstrip("\n")) == own:
+            yield flags
