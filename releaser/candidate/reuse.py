@@ -473,6 +473,9 @@ class Sharing(Mutable):
         if not is_same_kind or (old.st_mode | _WRITE) != (new.st_mode | _WRITE):
             message = f"{path} has another owner or other permissions"
             raise _Doubt(message)
+        if self.links and old.st_nlink > 1 and old.st_mode & _WRITE:  # as `uv sync --link-mode hardlink` leaves it
+            message = f"{path} has a name elsewhere, such as in uv's cache"
+            raise _Doubt(message)
         # A copy has the size and mtime of the original, unless another package replaced it.
         is_taken = self.taken.looks.get(path) == _look(old) and _look(old)[::2] == _look(new)[::2]
         files = [file] if is_byte_code(path) else [file, f"{self.venv}/{path}"]  # it may be compiled otherwise

@@ -292,6 +292,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "another mode": lambda venv: (venv / DATA).chmod(0o755),
     "gone": lambda venv: (venv / DATA).unlink(),
     "a symlink": replaced(DATA, lambda file: file.symlink_to("/etc/hostname")),
+    "a hard link to a file of uv's cache": lambda venv: (venv.parent / "cached").hardlink_to(venv / DATA),
 }
 
 
