@@ -100,7 +100,7 @@ def _list(release: Release, damage: Damage) -> dict[str, str]:
             return {}
         # A RECORD that was changed has other hashes for its package.
         is_shared = stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and not path.endswith(f"{INFO}/RECORD")
-        if file.kind != "changed" or not is_shared or not is_checkable(hashes.get(path, "")):
+        if file.kind not in ("changed", "permissions") or not is_shared or not is_checkable(hashes.get(path, "")):
             return {}
         found[path] = hashes[path]
     return found
@@ -199,7 +199,7 @@ def _fetch(
 
 
 def _replace(release: Release, path: str, source: Path, sealed: str) -> None:
-    """Put a copy of `source` into a release under `path`, with the mtime of its `sealed` state; keep the changed file.
+    """Put a copy of `source` into a release under `path`, with its `sealed` mtime and mode; keep the changed file.
 
     Raises OSError.
     """
@@ -213,7 +213,6 @@ def _replace(release: Release, path: str, source: Path, sealed: str) -> None:
         kept = kept.with_name(f"{target.name}.{earlier}")
     with contextlib.suppress(FileExistsError):
         os.link(target, kept)
-    mode = stat.S_IMODE(target.lstat().st_mode) | stat.S_IWUSR
-    replace_file(target, read_file(source, most=None), mode=mode)
-    mtime = int(sealed.split(" ")[1])
+    mtime, mode = (int(number, base) for number, base in zip(sealed.split(" ")[1:], (10, 8), strict=True))
+    replace_file(target, read_file(source, most=None), mode=mode | stat.S_IWUSR)
     os.utime(target, ns=(mtime, mtime))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 
 from releaser.candidate import restore
-from releaser.candidate.restore import KEPT, _replace, _restore
+from releaser.candidate.restore import KEPT, _list, _replace, _restore
 from releaser.errors import Finding
 from releaser.pipelines import rollback
 from releaser.releases.contents import hash_of, seal_files
-from releaser.releases.integrity import Damage, Defect, Drift
+from releaser.releases.integrity import Damage, Defect, Drift, compare, read_sealed
 from releaser.releases.release import Release
 from releaser.releases.store import ReleaseStore
 from tests.releases.makers import a_manifest, live, on_paper
@@ -63,6 +64,26 @@ def test_a_rollback_compares_a_whole_release_with_its_seal_once(
     assert compared == [older, older]
 
 
+def test_a_mode_that_was_changed_through_another_release_is_restored(tmp_path: Path) -> None:
+    directory = tmp_path / a_manifest().id
+    module = directory / "venv" / MODULE
+    (directory / "venv" / RECORD).parent.mkdir(parents=True)
+    module.write_text("A = 1\n", encoding="utf-8")
+    (directory / "venv" / RECORD).write_text(f"alpha.py,{hash_of(str(module))},6\n", encoding="utf-8")
+    module.chmod(0o444)
+    release = on_paper(tmp_path, a_manifest(fingerprint=seal_files(str(directory))))
+    (tmp_path / "shared.py").hardlink_to(module)
+    (tmp_path / "shared.py").chmod(0o400)
+    drift = compare(release, sealed := read_sealed(release))
+    assert [file.kind for file in drift.files] == ["permissions"]
+    wanted = _list(release, Damage(kind="files", reason="", drift=drift))
+    assert wanted == {MODULE: hash_of(str(module))}
+    _replace(release, MODULE, module, sealed.seen[MODULE])
+    assert not compare(release, sealed)
+    assert stat.S_IMODE(module.stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "shared.py").stat().st_mode) == 0o400
+
+
 def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:
     directory = tmp_path / a_manifest().id
     module = directory / "venv" / MODULE
@@ -74,7 +95,7 @@ def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:
     before = module.stat().st_mtime_ns
     for number in (2, 3):
         module.write_text(f"A = {number}\n", encoding="utf-8")
-        _replace(release, MODULE, tmp_path / "whole.py", f"- {before}")
+        _replace(release, MODULE, tmp_path / "whole.py", f"- {before} 444")
         assert (module.read_text(encoding="utf-8"), module.stat().st_mtime_ns) == ("A = 1\n", before)
     kept = sorted(file.read_text(encoding="utf-8") for file in (directory / KEPT).rglob("alpha.py*"))
     assert kept == ["A = 2\n", "A = 3\n"]
