@@ -51,14 +51,16 @@ def check_checkout(
     findings.extend(_branch_findings(site, state, layout))
     findings.extend(repository_findings(layout))
     ours = own_paths(site, layout.top)
-    dirty = [path for path in state.dirty if path not in pending]
+    filters = [*filter_findings(site, state.head)] if state.head else []
+    # Without its filter, git takes a file for edited.
+    dirty = [path for path in state.dirty if path not in pending and not filters]
     untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
     if found := dirty + untracked:
         message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
         advice = "Commit, ignore or remove these files: releaser runs committed code only. `git status` lists them."
         findings.append(Finding("git-dirty", message, advice))
     findings.extend(lock_findings(site))
-    findings.extend(filter_findings(site, state.head) if state.head else ())
+    findings.extend(filters)
     above = layout.top.parent  # the directory of the staging tree
     if above != site.project.outer and not os.access(above, os.W_OK | os.X_OK):
         message = f"this user cannot write to {above}, so releaser cannot make the staging tree there"

@@ -80,3 +80,16 @@ def test_edits_that_git_is_told_to_overlook_are_named(project: Project, is_told:
     if is_told:
         assert said["git-dirty"].endswith("not clean: deep ü.txt")
         assert said["git-hidden-files"].endswith(": code.py, uv.lock")
+
+
+@pytest.mark.parametrize(("allowed", "found"), [("true", []), ("false", ["git-filter"])])
+def test_a_file_is_not_called_edited_only_because_git_may_not_start_its_filter(
+    project: Project, allowed: str, found: list[str]
+) -> None:
+    project.call("config", "filter.turn.smudge", "rev")
+    project.call("config", "filter.turn.clean", "rev")
+    project.commit({".gitattributes": "*.bin filter=turn\n", "a.bin": "abc\n"})
+    (project.path / "a.bin").touch()  # so that git reads it again
+    findings = Findings()
+    check_checkout(project.site(RELEASER_GIT_HOOKS=allowed), findings, frozenset(), frozenset())
+    assert [finding.code for finding in findings] == found
