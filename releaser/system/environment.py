@@ -43,8 +43,9 @@ _KINDS: Mapping[Kind, re.Pattern[str]] = {
 }
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
 # With one of these in its files, uv starts git or asks a program for passwords; either may need any secret.
-_STARTS_GIT = expression(rb"\bgit\+|\bgit[\"']? *= *[\"']")
-_ASKS_KEYRING = expression(rb"\bkeyring-provider\b")
+# Python searches a long lock for these twenty times as fast as for expressions that begin with `\b`.
+_STARTS_GIT = expression(rb"git(?<!\wgit)(\+|[\"']? *= *[\"'])")
+_ASKS_KEYRING = expression(rb"keyring-provider(?<!\wkeyring-provider)\b")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:

@@ -98,10 +98,21 @@ def test_a_password_in_a_url_is_one(name: str) -> None:
     assert kind_of(name, "https://me:letmein@example.org/") is not None
 
 
-@pytest.mark.parametrize("line", ["", 'source = { git = "https://example.org/x" }', '"x @ git+ssh://example.org/x"'])
-def test_uv_gets_the_passwords_of_indexes_and_what_git_needs_where_it_starts_git(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "starts_git"),
+    [
+        ("", False),
+        ('source = { git = "https://example.org/x" }', True),
+        ('"x @ git+ssh://example.org/x"', True),
+        ('keyring-provider = "subprocess"', True),
+        ('digit = "1"\nlegit+ = "2"\nmy_keyring-provider = "3"\nkeyring-providers = "4"', False),
+    ],
+)
+def test_uv_gets_the_passwords_of_indexes_and_what_git_needs_where_it_starts_git(
+    tmp_path: Path, line: str, *, starts_git: bool
+) -> None:
     (tmp_path / "uv.lock").write_text(line, encoding="utf-8")
     environ = {**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED}
-    expected = {**INDEX, **NEEDED, **({**AGENT, **TOKENS} if line else {})}
+    expected = {**INDEX, **NEEDED, **({**AGENT, **TOKENS} if starts_git else {})}
     assert of_uv(environ, tmp_path) == {**expected, "GIT_OPTIONAL_LOCKS": "0"}
     assert of_git(environ) == {**AGENT, **TOKENS, **NEEDED}
