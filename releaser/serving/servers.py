@@ -17,8 +17,9 @@ from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
 from releaser.site.django_settings import is_django
 from releaser.site.restart_settings import RestartSettings
+from releaser.site.state_dir import OWNER, read_owner
 from releaser.system.expression import expression
-from releaser.system.files import read_text
+from releaser.system.files import UnreadableStateError, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.signals import is_own
 from releaser.system.words import one_line
@@ -137,7 +138,9 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
     releases = os.path.dirname(os.path.dirname(os.path.realpath(venv))) if venv.is_symlink() else ""
     found = {one.pid: one for one in _list_servers() if _is_of(one, places, named, releases)}
-    return tuple(one for pid, one in sorted(found.items()) if parent_of(pid) not in found)
+    return tuple(
+        one for pid, one in sorted(found.items()) if parent_of(pid) not in found and not _is_of_another(one, venv)
+    )
 
 
 # Variables that belong to one process of a server, and not to its site.
@@ -315,6 +318,17 @@ def _is_of(server: Server, places: set[str], named: tuple[str, ...], releases: s
         return True
     # Its title may hide the words.
     return bool(releases) and os.path.dirname(os.path.dirname(release_of(server.pid) or "")) == releases
+
+
+def _is_of_another(server: Server, venv: Path) -> bool:
+    """True if a server runs on a release of another site, whose path is below that of this site, or contains it."""
+    release = release_of(server.pid)
+    if release is None:
+        return False
+    with contextlib.suppress(OSError, UnreadableStateError):
+        owner = read_owner(Path(release).parents[2] / OWNER)
+        return owner is not None and owner.link != venv and owner.link.is_symlink()
+    return False
 
 
 def _command_of(pid: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from releaser.serving import servers
 from releaser.serving.restarts.gunicorn import Gunicorn
 from releaser.serving.servers import (
     Server,
@@ -20,6 +21,7 @@ from releaser.serving.servers import (
     unit_in,
 )
 from releaser.site.site import open_site
+from releaser.system.files import write_state
 from tests.support.commands import beside
 
 VENV = "/srv/shop_stuff/shop/.venv/bin"
@@ -176,6 +178,25 @@ def test_a_running_server_is_found_with_the_address_that_its_workers_share(tmp_p
         assert (found.kind, found.pid) == ("gunicorn", process.pid)
         assert find_addresses(tmp_path, tmp_path / ".venv") == (f"127.0.0.1:{shared}", f"127.0.0.1:{control}")
         assert find_servers(tmp_path / "other", tmp_path / "other" / ".venv") == ()
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_server_on_a_release_of_a_site_inside_this_one_is_not_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, state, venv = tmp_path / "shop", tmp_path / "state", tmp_path / "state" / "releases" / "1" / "venv"
+    venv.mkdir(parents=True)
+    (blog := shop / "blog").mkdir(parents=True)
+    (blog / ".venv").symlink_to(venv)
+    (blog / "gunicorn").write_text(STAND_IN)
+    write_state(state / "project.json", {"root": "../shop/blog", "link": "../shop/blog/.venv"})
+    with beside([sys.executable, str(blog / "gunicorn"), "blog.wsgi"], cwd=blog, env=os.environ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert [one.pid for one in find_servers(shop, shop / ".venv")] == [process.pid]
+        monkeypatch.setattr(servers, "release_of", lambda pid: str(venv) if pid == process.pid else None)
+        assert find_servers(shop, shop / ".venv") == ()
+        assert [one.pid for one in find_servers(blog, blog / ".venv")] == [process.pid]
         os.killpg(process.pid, signal.SIGKILL)
 
 
