@@ -62,8 +62,10 @@ logger = logging.getLogger(__name__)
 RECORD = "reuse.json"  # in a release
 _CHUNK = 1 << 20  # bytes
 _WRITE = 0o222
-#: Why one file cannot be linked: too many links, another owner, no such file, and the like. Its copy stays.
-_NO_LINK = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOENT, errno.EOPNOTSUPP)
+#: Why one file cannot be linked or cloned: too many links, another owner, no such call, and the like. Its copy stays.
+_NO_LINK = (
+    errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOENT, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL,
+)  # fmt: skip
 _TEMPORARY = ".releaser-shared"
 _HEADER = 16  # bytes: magic number, flags, and mtime and size of the source (PEP 552)
 
