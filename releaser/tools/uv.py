@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 stands for an unreachable index, a broken file and the like
 _NO_SYMLINK = "Permission denied (os error 13)"  # its message if it may make no symlink
+_WRAPPED = expression(r"\n[ │]+")  # uv 0.12.0 wraps its messages after 80 columns
 _VERSION = expression(r"uv (\d+(?:\.\d+)+\S*)")
 _CACHE_ADVICE = "Let uv write its cache: give this user a writable home directory, or set `UV_CACHE_DIR`."
 # With this warning, uv 0.12 and 0.13 continue without `[tool.uv]`. Files above the project are named by their whole
@@ -154,10 +155,10 @@ class Uv(Frozen):
             try:
                 resolved = self._resolve(words, cwd=tree, timeout=timeout, sandbox=builds.nothing)
             except ToolError as error:
-                if _NO_SYMLINK not in error.output:
+                if _NO_SYMLINK not in _unwrapped(error.output):
                     raise
             else:
-                if not isinstance(resolved, NoSolution) or _NO_SYMLINK not in resolved.output:
+                if not isinstance(resolved, NoSolution) or _NO_SYMLINK not in _unwrapped(resolved.output):
                     return resolved
         python = Path(words[words.index("--python") + 1])  # each resolution has this option
 
@@ -334,9 +335,13 @@ _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"
 
 
+def _unwrapped(output: str) -> str:
+    return _WRAPPED.sub(" ", output)
+
+
 def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
     """Return the packages, each with its version, that uv reports it cannot build, for any reason."""
-    return tuple(dict.fromkeys(_FAILED_BUILD.findall(output)))
+    return tuple(dict.fromkeys(_FAILED_BUILD.findall(_unwrapped(output))))
 
 
 def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
@@ -346,15 +351,15 @@ def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
 
 def backend_failed(output: str) -> bool:
     """True if the code that builds a package failed."""
-    return _OWN_FAULT in output and _NO_ROOM not in output
+    return _OWN_FAULT in _unwrapped(output) and _NO_ROOM not in _unwrapped(output)
 
 
 def uninstallable_packages(output: str) -> tuple[str, ...]:
     """Return the packages, each with its version, that uv can neither build nor find a wheel for."""
-    found = (*failed_builds(output), *_NOTHING_TO_INSTALL.findall(output))
+    found = (*failed_builds(output), *_NOTHING_TO_INSTALL.findall(_unwrapped(output)))
     return tuple(dict.fromkeys(f"{name} {version}" for name, version in found))
 
 
 def packages_to_build(output: str) -> tuple[str, ...]:
     """Return the packages that uv cannot install without a build, if it must not build any."""
-    return tuple(dict.fromkeys(_TO_BUILD.findall(output)))
+    return tuple(dict.fromkeys(_TO_BUILD.findall(_unwrapped(output))))

@@ -150,6 +150,23 @@ def test_a_sandbox_for_builds_is_made_once_more_if_it_does_not_start(failures: i
     assert len(runner.asked) == locks
 
 
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_lock_that_needs_a_build_is_made_in_the_sandbox_however_uv_wraps_its_message(status: int) -> None:
+    places = list[Path]()
+
+    @contextlib.contextmanager
+    def sandbox(tree: Path, python: Path) -> Iterator[Sandbox]:  # noqa: ARG001
+        places.append(tree)
+        yield Sandbox()
+
+    output = "  ╰─▶ failed to symlink file from\n      /a to /b: Permission denied (os\n      error 13)\n"
+    driver, _ = asking({"uv lock": ToolError("uv failed", returncode=status, output=output)})
+    driver = replace(driver, lock_builds=LockBuilds(nothing=Sandbox(), sandbox=sandbox))
+    with contextlib.suppress(ToolError):
+        driver._lock(["lock", "--python", "/usr/bin/python3"], TREE, timeout=60)
+    assert places == [TREE]
+
+
 def test_the_version_is_understood_and_what_is_not_uvs_answer_is_refused() -> None:
     for answer, expected in {"uv 0.10.0 (abc 2026-01-01)\n": "0.10.0", "uv 0.12.0rc1\n": "0.12.0rc1"}.items():
         assert asking({"uv --version": answer})[0].version() == expected
@@ -266,6 +283,12 @@ BACKEND = "  x Failed to build `alpha==2.0`\n  |-> The build backend returned an
         (BACKEND, (("alpha", "2.0"),), (("alpha", "2.0"),)),
         (BACKEND.replace("build `", "download and build `"), (("alpha", "2.0"),), (("alpha", "2.0"),)),
         (BACKEND + "OSError: No space left on device\n", (("alpha", "2.0"),), ()),
+        # As uv 0.12.0 wraps lines.
+        (
+            BACKEND.replace("build `", "build\n  │ `").replace("backend ", "backend\n  │   "),
+            (("alpha", "2.0"),),
+            (("alpha", "2.0"),),
+        ),
     ],
 )
 def test_what_cannot_be_built_for_a_reason_of_its_own_is_told_from_what_failed(
