@@ -155,7 +155,7 @@ def test_a_lock_that_needs_a_build_is_made_in_the_sandbox_however_uv_wraps_its_m
     places = list[Path]()
 
     @contextlib.contextmanager
-    def sandbox(tree: Path, python: Path) -> Iterator[Sandbox]:  # noqa: ARG001
+    def sandbox(tree: Path, python: Path) -> Iterator[Sandbox]:
         places.append(tree)
         yield Sandbox()
 
