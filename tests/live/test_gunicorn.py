@@ -360,29 +360,35 @@ print(exchange(int(sys.argv[1]), os.path.realpath(sys.argv[2]), 60.0))
 """
 
 
-def test_systemd_goes_on_with_the_gunicorn_that_took_over(pair: Pair) -> None:
+@pytest.mark.parametrize("holds_socket", [False, True])
+def test_systemd_goes_on_with_the_gunicorn_that_took_over(pair: Pair, holds_socket: bool) -> None:
     pair.flip("a")
     (pair.site / "fates.json").write_text("{}")
     served = Served(pair, 0)
     with running_systemd() as systemd:
-        systemd.add({"shop.service": UNIT.format(site=pair.site, link=pair.link, home=pair.site)})
+        unit = UNIT.format(site=pair.site, link=pair.link, home=pair.site)
+        if holds_socket:
+            unit = f"[Unit]\nRequires=shop.socket\n{unit.replace('--bind unix:s', '')}"
+            systemd.add({"shop.socket": f"[Socket]\nListenStream={pair.site}/s\nListenStream={pair.site}/other\n"})
+        systemd.add({"shop.service": unit})
         systemd.run("systemctl", "start", "shop.service")
 
         def main_process() -> str:
             return systemd.run("systemctl", "show", "--property=MainPID", "--value", "shop.service").strip()
 
         with served.visited():
-            for name in ("b", "a"):
+            for name in ("b", "a", "b"):
                 pair.flip(name)
                 first = main_process()
                 systemd.run(sys.executable, "-c", EXCHANGE, first, pair.link)
                 gone = (first, "0")
                 eventually(lambda gone=gone: main_process() not in gone, "another main process")  # type: ignore[misc]
                 assert (systemd.state("shop.service"), ask(served.socket)) == ("active", name)
+                assert not holds_socket or ask(pair.site / "other") == name
             assert "gunicorn: master" in systemd.run("cat", f"/proc/{main_process()}/cmdline")
         assert served.failures == []
         assert systemd.run("systemctl", "show", "--property=NRestarts", "--value", "shop.service").strip() == "0"
-        systemd.run("systemctl", "stop", "shop.service")
+        systemd.run("systemctl", "stop", *(["shop.socket"] if holds_socket else []), "shop.service")
         assert served.masters() == []
 
 

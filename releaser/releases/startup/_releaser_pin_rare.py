@@ -8,6 +8,7 @@ import sys
 
 _LEASE, _REEXECUTED, _GUNICORN = "releaser.lease", "_RELEASER_PINNED", "GUNICORN_PID"  # as in the other module
 _STARTED_IN = "_RELEASER_STARTED_IN"  # the directory in which a gunicorn was started, for the one that it executes
+_FIRST_SOCKET = 3  # sd_listen_fds(3)
 _TITLE = b"gunicorn: master"  # with the package `setproctitle`, this overwrites its variables
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ def run_live_gunicorn(real: str, command_line: "Sequence[str]") -> None:
     if not os.path.islink(link) or not os.path.exists(os.path.join(link, _LEASE)):
         return
     script, rest = words[1], words[2:]
+    _place_sockets()
     if os.path.basename(script) == "__main__.py":
         os.execv(python, [python, "-m", os.path.basename(os.path.dirname(script)), *rest])  # noqa: S606
     elif script.startswith(real + "/"):
@@ -50,6 +52,37 @@ def _is_second_gunicorn(real: str, command_line: "Sequence[str]") -> bool:
     A module is executed as a script then, which would put the directory of gunicorn into `sys.path`.
     """
     return (sys.executable or "").startswith(real + "/") or "__main__.py" in "".join(command_line[1:2])
+
+
+def _place_sockets() -> None:
+    """Put the sockets of systemd where a second gunicorn looks for them: the first one passes on only their number."""
+    count = int(os.environ.get("LISTEN_FDS") or 0) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    found = [number for number in map(int, os.listdir("/proc/self/fd")) if count and _listens(number)]
+    if len(found) != count:
+        return
+    import fcntl
+
+    places = range(_FIRST_SOCKET, _FIRST_SOCKET + count)
+    copies = [fcntl.fcntl(number, fcntl.F_DUPFD, places.stop) for number in found]
+    for number in found:
+        os.close(number)
+    for copy, place in zip(copies, places):  # noqa: B905 - not before Python 3.10
+        os.dup2(copy, place)
+        os.close(copy)
+
+
+def _listens(number: int) -> bool:
+    """True if a descriptor is a listening socket."""
+    import socket
+
+    try:
+        found = socket.socket(fileno=number)
+    except OSError:
+        return False
+    try:
+        return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    finally:
+        found.detach()
 
 
 def begin_gunicorn() -> None:
