@@ -154,7 +154,7 @@ def test_nothing_of_it_is_left_in_the_way_of_imports(pair: Pair) -> None:
     program = "import late, sys; print([type(finder).__name__ for finder in sys.meta_path])"
     (pair.site / "finders.py").write_text(program, encoding="utf-8")
     for words in (["-c", program], ["finders.py"]):
-        assert "_Afterwards" not in pair.said(".venv/bin/python", *words)
+        assert "_Pin" not in pair.said(".venv/bin/python", *words)
     script = pair.venv("a") / "bin" / "first.py"
     for name in ("itertools", "faulthandler"):
         script.write_text(f"import sys\nassert {name!r} not in sys.modules\nimport {name}", encoding="utf-8")
@@ -184,7 +184,7 @@ def test_a_program_of_another_python_may_add_the_venv_to_its_path(pair: Pair) ->
     )
     said = pair.said(interpreter(THIS), "-c", program)
     assert said.startswith(str(pair.packages("a") / "late.py"))
-    assert "_Afterwards" not in said
+    assert "_Pin" not in said
 
 
 def test_further_interpreters_of_a_process_are_pinned_like_the_first(each: Pair) -> None:

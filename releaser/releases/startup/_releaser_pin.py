@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 
 class _Pin:
-    """The release of this process; `links` are the symlinks to its venv, which may lead elsewhere later."""
+    """The release of this process; `links` are the symlinks to its venv, which may lead elsewhere later.
+
+    While Python starts, it is also a finder that finds no module: it replaces the symlink in new entries of `sys.path`.
+    Later `.pth` files add entries, and Python adds the script's directory. Then the finder removes itself.
+    """
 
     def __init__(self) -> None:
         seen = os.path.abspath(__file__).rsplit("/", 4)[0]  # without lib/pythonX.Y/site-packages/_releaser_pin.py
@@ -49,6 +53,7 @@ class _Pin:
             self._add_link(os.path.dirname(self.script_directory))
         self.lease: mmap | None = None
         self.kept: list[mmap] = []
+        self.site_is_done = hasattr(builtins, "exit")  # if a program adds the venv long after its start
 
     def _add_link(self, name: str) -> None:
         """Add a path to `links` if it is another name of the venv."""
@@ -75,7 +80,7 @@ class _Pin:
         if times < 2:
             for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
                 setattr(sys, name, self.resolved(getattr(sys, name)))
-        site.PREFIXES[:] = [self.resolved(prefix) for prefix in site.PREFIXES]
+        site.PREFIXES[:] = map(self.resolved, site.PREFIXES)
 
     def _times_before(self) -> int:
         """Return, and record, how many times in a row this program has come by the same path to the same release.
@@ -86,7 +91,11 @@ class _Pin:
         try:
             line = f"{sys.executable} {self.real} {' '.join(getattr(sys, 'argv', ()))[:_LONGEST]}"
             before, _, last = os.environ.get(_REEXECUTED, "").partition(" ")
-            known = last in (f"{os.getpid()} {line}", f"{os.getppid()} {line}") and not _is_sub_interpreter()
+            known = last in (f"{os.getpid()} {line}", f"{os.getppid()} {line}")
+            if known:
+                import _releaser_pin_rare  # type: ignore[import-not-found]
+
+                known = not _releaser_pin_rare.is_sub_interpreter()
             times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known else 0
             os.environ[_REEXECUTED] = f"{times} {os.getpid()} {line}"
         except (TypeError, ValueError):  # an embedding program has put other values than strings into `sys.argv`
@@ -117,30 +126,19 @@ class _Pin:
                 self.kept.append(self.lease)
             self.lease = lease
 
-    def knows_the_script(self) -> bool:
+    def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> None:
+        """Replace the symlink in new entries, and find nothing."""
+        self.tidy()
+        self.site_is_done |= name == "sitecustomize"  # `site` imports it after all `.pth` files
+        if self.site_is_done and self._knows_the_script():
+            # In a new list: Python, which iterates over the old one now, would skip the next finder.
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
+
+    def _knows_the_script(self) -> bool:
         """True if the directory of the script, which Python adds to `sys.path` later, needs no more replacement."""
         if self.resolved(self.script_directory) == self.script_directory:
             return True
         return hasattr(sys.modules.get("__main__"), "__file__")
-
-
-class _Afterwards:
-    """A finder that finds no module: while Python starts, it replaces the symlink in new entries of `sys.path`.
-
-    Later `.pth` files add entries, and Python adds the script's directory. Then the finder removes itself.
-    """
-
-    def __init__(self, pin: "_Pin") -> None:
-        self._pin = pin
-        self._site_is_done = hasattr(builtins, "exit")  # if a program adds the venv long after its start
-
-    def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> None:
-        """Replace the symlink in new entries, and find nothing."""
-        self._pin.tidy()
-        self._site_is_done |= name == "sitecustomize"  # `site` imports it after all `.pth` files
-        if self._site_is_done and self._pin.knows_the_script():
-            # In a new list: Python, which iterates over the old one now, would skip the next finder.
-            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
 def _real_path(path: str) -> str:
@@ -159,16 +157,6 @@ def _real_path(path: str) -> str:
     except (OSError, ValueError):
         pass
     return os.path.realpath(path)
-
-
-def _is_sub_interpreter() -> bool:
-    """True if this is a sub-interpreter, as of mod_wsgi: no program has been executed for it."""
-    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
-    try:
-        interpreters = __import__(name)
-    except ImportError:
-        return False
-    return bool(interpreters.get_current() != interpreters.get_main())
 
 
 def _lease(path: str) -> "mmap | None":
@@ -233,16 +221,16 @@ def _start() -> "_Pin | None":
         return None  # a copy of a release, or a changed one
     pin.tidy()  # first: the other module must be that of this release
     if os.environ.get(_GUNICORN) == str(os.getppid()):
-        import _releaser_pin_rare  # type: ignore[import-not-found]
+        import _releaser_pin_rare
 
         _releaser_pin_rare.run_live_gunicorn(pin.real, _command_line())
     pin.apply()
     if pin.links:
-        sys.meta_path.insert(0, _Afterwards(pin))
+        sys.meta_path.insert(0, pin)
     pin.hold()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=pin.hold)
-    if any("gunicorn" in word for word in _command_line()[:4]):
+    if "gunicorn" in " ".join(_command_line()[:4]):
         import _releaser_pin_rare
 
         _releaser_pin_rare.begin_gunicorn()
@@ -255,7 +243,7 @@ def _is_questioned_by_uv() -> bool:
     The path is mostly the symlink, and after the next flip uv would take the present target for it: the key of its
     cache is the path and the time of the base interpreter, the same in every release (seen with uv 0.13).
     """
-    return any("get_interpreter_info" in word for word in _command_line()[:9])
+    return "get_interpreter_info" in " ".join(_command_line()[:9])
 
 
 def _command_line() -> "Sequence[str]":

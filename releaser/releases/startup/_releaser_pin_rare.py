@@ -1,4 +1,4 @@
-"""The part of the start-up module that few processes need: for gunicorn, and for test runs.
+"""The part of the start-up module that few processes need: for gunicorn, sub-interpreters, and test runs.
 
 `_releaser_pin.py`, which lies in the same directory of a release, imports it where it is needed.
 """
@@ -15,6 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
+
+
+def is_sub_interpreter() -> bool:
+    """True if this is a sub-interpreter, as of mod_wsgi: no program has been executed for it."""
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    try:
+        interpreters = __import__(name)
+    except ImportError:
+        return False
+    return bool(interpreters.get_current() != interpreters.get_main())
 
 
 def run_live_gunicorn(real: str, command_line: "Sequence[str]") -> None:
