@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from releaser.releases import leases
+from releaser.releases import leases, startup
 from releaser.releases.lease import LEASE
 from releaser.system.files import link_text
+from releaser.system.process import Runner
 from tests.e2e.scenes import eventually
 from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
-from tests.support.commands import uv_executable
+from tests.support.commands import run, uv_executable
 from tests.support.guards import require
 
 THIS = "{}.{}".format(*sys.version_info)
@@ -97,6 +99,15 @@ def test_the_base_of_a_venv_is_what_it_is_without_the_pin(each: Pair) -> None:
         assert base == str(each.venv("a") / "bin" / "python")
     else:
         assert not base.startswith(str(each.site.parent))
+
+
+def test_each_python_finds_its_byte_code(each: Pair) -> None:
+    startup.install(each.venv("a"), Runner(environ=each.env))
+    each.flip("a")
+    for options in ((), ("-O",), ("-OO",)):
+        words = [each.link / "bin" / "python", "-v", "-B", *options, "-c", "import _releaser_pin_rare"]
+        said = run(words, cwd=each.site, env=each.env, check=0).stderr
+        assert len(re.findall(r"/__pycache__/_releaser_pin\S* matches ", said)) == 2
 
 
 def test_a_process_that_is_started_later_is_on_the_new_release(pair: Pair) -> None:
