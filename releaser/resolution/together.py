@@ -13,6 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from releaser.errors import ToolError
 from releaser.system import common
 from releaser.system.environment import of_uv
 from releaser.system.files import read_file, read_if_there
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 _LASTS = 600.0  # seconds in which an answer counts
+_FAILED = ""  # in place of a package, of an index that did not answer: then no site waits for another one
 _UPGRADE = "--upgrade"  # makes uv ask again about every package
 _FILES = ("pyproject.toml", "uv.toml")
 _ELSEWHERE = ("find-links", "sources", "workspace", "cache-keys")  # keys of [tool.uv] that name files or repositories
@@ -47,22 +49,29 @@ def lock_together(uv: Uv, tree: Path, words: Sequence[str], before: LockFile, *,
         if answer is None:
             return ask(words)
         known = json.loads(answer.known or b"{}")
-        if known.get("at", -_LASTS) <= time.monotonic() - _LASTS:
-            with common.asking("asked", where, _indexes(texts)) as names:
-                now = time.monotonic()  # the same clock in all processes
-                times = json.loads((names and names.known) or b"{}")
-                asked = {name: at for name, at in times.items() if at > now - _LASTS}
-                found = _lock_by_cache(ask, tree / "uv.lock", words, before, asked.keys())
+        if known.get("at", -_LASTS) > time.monotonic() - _LASTS:
+            (tree / "uv.lock").write_text(known["lock"], encoding="utf-8")
+            return Locked(output=known["output"])
+        with common.asking("asked", where, _indexes(texts)) as names:
+            now = time.monotonic()  # the same clock in all processes
+            times = json.loads((names and names.known) or b"{}")
+            asked = {name: at for name, at in times.items() if at > now - _LASTS}
+            if _FAILED not in asked:
+                try:
+                    found = _lock_by_cache(ask, tree / "uv.lock", words, before, asked.keys())
+                except ToolError:
+                    if names:
+                        names.keep(json.dumps({_FAILED: now}).encode())
+                    raise
                 if names and isinstance(found, Locked):
                     names_now = before.names | _names_in(tree / "uv.lock")
                     names.keep(json.dumps({**dict.fromkeys(names_now, now), **asked}).encode())
-            if isinstance(found, Locked):
-                lock = read_file(tree / "uv.lock").decode()
-                kept = {"at": min([now, *asked.values()]), "output": found.output, "lock": lock}
-                answer.keep(json.dumps(kept).encode())
-            return found
-    (tree / "uv.lock").write_text(known["lock"], encoding="utf-8")
-    return Locked(output=known["output"])
+                if isinstance(found, Locked):
+                    lock = read_file(tree / "uv.lock").decode()
+                    kept = {"at": min([now, *asked.values()]), "output": found.output, "lock": lock}
+                    answer.keep(json.dumps(kept).encode())
+                return found
+    return ask(words)
 
 
 def _lock_by_cache(

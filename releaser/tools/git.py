@@ -34,6 +34,7 @@ else:
 
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # skip downloads of large files by git-lfs
+_HANGS = b"-"  # the answer of a remote that did not: then no site waits for another one
 _PATHS_AT_ONCE = 200  # a command line has a limit
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _SECTION = expression(r"(?m)^(?=\s*\[)")
@@ -57,17 +58,25 @@ class Git(GitReader):
         if question is None:
             return self._fetch(remote, f"refs/heads/{branch}", into)
         with common.asking(*question) as answer:
-            if shared and answer is not None and answer.known is not None:
+            hangs = answer is not None and answer.known == _HANGS
+            if shared and answer is not None and answer.known is not None and not hangs:
                 commit, place = answer.known.decode(errors="surrogateescape").split(" ", 1)
                 if self.layout.read(into) == commit:
                     return commit
                 with contextlib.suppress(ToolError):
                     return self._fetch(place, commit, into)
-            commit = self._fetch(remote, f"refs/heads/{branch}", into)
-            if answer is not None:
-                place = str(self.layout.common_directory)
-                answer.keep(f"{commit} {place}".encode(errors="surrogateescape"))
-            return commit
+            if not hangs:
+                try:
+                    commit = self._fetch(remote, f"refs/heads/{branch}", into)
+                except ToolError as error:
+                    if answer is not None and error.timed_out:
+                        answer.keep(_HANGS)
+                    raise
+                if answer is not None:
+                    place = str(self.layout.common_directory)
+                    answer.keep(f"{commit} {place}".encode(errors="surrogateescape"))
+                return commit
+        return self._fetch(remote, f"refs/heads/{branch}", into)
 
     def _fetch(self, source: str, name: str, into: str) -> str:
         # FETCH_HEAD would be made under the umask, so that another user of the group could no longer fetch.

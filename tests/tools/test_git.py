@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from releaser.system.temporary import PREFIX, temporary_directory
 from releaser.tools.git import Git
 from releaser.tools.git_reader import LAYOUT, asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Layout, parse_status
+from tests.support.answers import is_asked
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.guards import require
 from tests.support.templates import write_files
@@ -553,6 +555,26 @@ def test_clones_fetch_once_until_one_of_them_pushes(repository: Repository, else
     pushed = elsewhere.commit({"code.py": "four"})
     elsewhere.call("push", "--quiet")
     assert repository.git.fetch("origin", "main", shared=True) == pushed
+
+
+@pytest.mark.usefixtures("together")
+def test_at_a_remote_that_hangs_no_clone_waits_for_another_one(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and never answers
+        repository.call("remote", "set-url", "origin", f"git://127.0.0.1:{server.getsockname()[1]}/x")
+        git = Git(runner=Runner(environ=repository.env), root=repository.path, timeout=0.5)
+        fetch, waits = git._fetch, list[bool]()
+
+        def noting(_: Git, *words: str) -> str:
+            waits.append(is_asked(Path(common._place)))
+            return fetch(*words)
+
+        monkeypatch.setattr(Git, "_fetch", noting)
+        for _ in range(3):
+            with pytest.raises(ToolError, match="still running"):
+                git.fetch("origin", "main", shared=True)
+    assert waits == [True, False, False]
 
 
 @pytest.mark.usefixtures("together")
