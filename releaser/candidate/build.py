@@ -135,6 +135,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
                 add(site, candidate.venv)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
+            reuse().protect(site, candidate.venv)
             candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)
         except ToolError as error:
             remedy = "Make room" if "No space left" in error.output else "See uv's message"

@@ -2,8 +2,8 @@
 
 A package is taken if it was installed from the same wheel as it would be now, and if each of its files has the size,
 mtime, permissions and hash of the seal. While the code of a candidate may still run, its files are copies, as code in
-the sandbox may write to its own venv, and a hard link would let it change the live release. Only right before the seal
-are they replaced by hard links, without the right to write.
+the sandbox may write to its own venv, and a hard link would let it change the live release. The copies are read-only,
+so that tests find what fails in a live release. Only right before the seal are they replaced by hard links.
 
 CPython replaces the path in byte code by that of the source when it imports a module, so byte code can be taken, too.
 """
@@ -118,13 +118,15 @@ class FromLive(Reuse):
         logger.info("%d of %d packages come from %s", count, len(packages), live.id)
         return Taken(looks=taking.looks, byte_code=taking.hashes, compiled=frozenset(taking.compiled))
 
+    def protect(self, site: Site, venv: Path) -> None:
+        if _links(site):
+            protect(venv, list_sharable([*read_each_record(str(venv))]))
+
     def share(self, site: Site, live: Release | None, directory: Path, taken: Taken) -> None:
-        settings = SharingSettings.of(site)
-        if not settings.takes:
+        if not SharingSettings.of(site).takes:
             return
         venv = directory / "venv"
-        rows, known = [*read_each_record(str(venv))], dict(taken.byte_code)
-        links = settings.links(user=os.geteuid(), group_writable=site.settings.group_writable)
+        rows, known, links = [*read_each_record(str(venv))], dict(taken.byte_code), _links(site)
         if live is not None and live.manifest.origin == "built":
             reusable = read_reusable(live.directory) or Reusable()
             if links or can_clone(venv):
@@ -136,6 +138,11 @@ class FromLive(Reuse):
         if links:
             protect(venv, [*list_sharable(rows), *byte_code])
         write_state(directory / RECORD, Reusable(built=built, byte_code=byte_code))
+
+
+def _links(site: Site) -> bool:
+    """True if equal files of the releases of a site are hard links, and so read-only."""
+    return SharingSettings.of(site).links(user=os.geteuid(), group_writable=site.settings.group_writable)
 
 
 def _pool() -> ThreadPoolExecutor:

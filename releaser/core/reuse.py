@@ -32,7 +32,7 @@ NOTHING = Taken()
 
 
 class Reuse:
-    """This one takes nothing: uv installs all packages of a candidate. Subclasses override both methods."""
+    """This one takes nothing: uv installs all packages of a candidate. Subclasses override its methods."""
 
     def take(self, site: Site, facts: SiteFacts, live: Release, venv: Path) -> Taken:
         """Make `venv`, with the unchanged packages of the live release, before uv installs the others.
@@ -40,6 +40,12 @@ class Reuse:
         Return `NOTHING` if no venv was made. The site is in its staging tree. Raises ToolError and OSError.
         """
         return NOTHING
+
+    def protect(self, site: Site, venv: Path) -> None:
+        """Make the files read-only that releases will share, as tests must find them as the live release has them.
+
+        Raises OSError.
+        """
 
     def share(self, site: Site, live: Release | None, directory: Path, taken: Taken) -> None:
         """Let the candidate in `directory`, of which no code runs any more, share files with the live release.

@@ -12,6 +12,8 @@ from tests.support.templates import Templates
 
 #: As root, whom no mode keeps from writing, releases share files only on request.
 ALWAYS = {"RELEASER_SHARE_FILES": "always"}
+# A package that writes to its own files fails in the tests, and not only when it is live.
+AS_WHEN_LIVE = "import beta, os; assert not os.access(beta.__file__, os.W_OK)"
 # Makes a file of a package writable, and writes to it in place, as the tests of a bad version might.
 SPOILING = """
 import beta, os, pathlib
@@ -43,6 +45,7 @@ def test_releases_of_an_ordinary_user_share_what_is_equal_and_nothing_writes_to_
 ) -> None:
     with adas_site(templates, everybodys) as site:
         by(ADA, site, "init")
+        site.write_dotenv({"RELEASER_TEST_COMMAND": f"python -c '{AS_WHEN_LIVE}'"})
         for version in ("1.1.0", "1.2.0"):
             site.publish("alpha", version)
             by(ADA, site, "update")
