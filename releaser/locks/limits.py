@@ -110,8 +110,7 @@ def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
         return None
     locked, own = rules.packages.locked.get(name), uploads.own_limit(name)
     newer_without_time = (
-        time is None and one == name and (locked is None or is_newer(version, locked))
-        for (one, version), time in uploads.times.items()
+        one == name and (locked is None or is_newer(version, locked)) for one, version in uploads.without_time
     )
     if age.unknown == "take" and any(newer_without_time):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ T = TypeVar("T")
 _LEVEL = r"[<>]=?\s*\d+(?:\.\d+)*"
 _PLAIN_RANGE = expression(rf"(?a){_LEVEL}(?:\s*,\s*{_LEVEL})*")
 _PLAIN = expression(r"(?a)\d+(?:\.\d+)*")
+_FINAL = expression(r"(?a)\d+(?:\.\d+)*(?:\.post\d+)?")
 _BOUND = r"([<>]=?|==|!=)\s*(\d+(?:\.\d+)*)(\.post\d+)?"
 _PLAIN_BOUND, _PLAIN_BOUNDS = expression(f"(?a){_BOUND}"), expression(rf"(?a)\s*{_BOUND}(?:\s*,\s*{_BOUND})*\s*")
 _EQUAL = {"==": True, "!=": False}
@@ -66,6 +68,14 @@ def parse_version(version: str) -> Version | None:
         return Version(version)
     except InvalidVersion:
         return None
+
+
+def is_prerelease(version: str) -> bool:
+    """True for a pre-release as a lock shows it; False for several versions and for a commit."""
+    if _FINAL.fullmatch(version):  # as most are; for others, `packaging` is imported
+        return False
+    found = parse_version(version)
+    return found is not None and found.is_prerelease
 
 
 def versions_in(shown: str) -> tuple[Version, ...]:
@@ -121,8 +131,8 @@ def newest(versions: Iterable[str]) -> str:
     found = list(versions)
     if len(found) == 1:
         return found[0]
-    plain = all(map(_PLAIN.fullmatch, found))  # as most are; for others, `packaging` is imported
-    return max(found, key=_plain_parts if plain else order)
+    final = all(map(_FINAL.fullmatch, found))  # as most are; for others, `packaging` is imported
+    return max(found, key=_order_of_final if final else order)
 
 
 def order(version: str) -> tuple[bool, Version | str]:
@@ -133,8 +143,8 @@ def order(version: str) -> tuple[bool, Version | str]:
 
 def is_newer(version: str, than: str) -> bool:
     """True if a version is newer, or if it differs and one of the two is not a version."""
-    if _PLAIN.fullmatch(version) and _PLAIN.fullmatch(than):  # as most are; for others, `packaging` is imported
-        return _plain_parts(version) > _plain_parts(than)
+    if _FINAL.fullmatch(version) and _FINAL.fullmatch(than):  # as most are; for others, `packaging` is imported
+        return _order_of_final(version) > _order_of_final(than)
     new, old = parse_version(version), parse_version(than)
     return version != than if new is None or old is None else new > old
 
@@ -144,10 +154,15 @@ def is_older(version: str, than: str) -> bool:
 
     Of several versions, for several platforms or Pythons, True if the lowest or the highest is older.
     """
-    if _PLAIN.fullmatch(version) and _PLAIN.fullmatch(than):  # as most are; for others, `packaging` is imported
-        return _plain_parts(version) < _plain_parts(than)
+    if _FINAL.fullmatch(version) and _FINAL.fullmatch(than):  # as most are; for others, `packaging` is imported
+        return _order_of_final(version) < _order_of_final(than)
     new, old = versions_in(version), versions_in(than)
     return bool(new and old) and (new[0] < old[0] or new[-1] < old[-1])
+
+
+def _order_of_final(version: str) -> tuple[list[int], int]:
+    plain, _, post = version.partition(".post")
+    return _plain_parts(plain), int(post or -1)
 
 
 def _plain_parts(version: str) -> list[int]:
@@ -210,6 +225,11 @@ class Uploads(Frozen):
     #: `exclude-newer` of uv, and the same by package (None: no limit).
     limit: datetime | None = None
     limits: Mapping[str, datetime | None] = field(default_factory=dict)
+
+    @functools.cached_property
+    def without_time(self) -> tuple[tuple[str, str], ...]:
+        """The names and versions whose index does not say when they were uploaded."""
+        return tuple(one for one, time in self.times.items() if time is None)
 
     def times_of(self, name: str, version: str) -> list[datetime | None]:
         """Return the times of a version, or of several comma-separated ones, for each that comes from an index."""

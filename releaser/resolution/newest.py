@@ -17,11 +17,10 @@ from releaser.locks.versions import (
     Uploads,
     admits_plainly,
     is_newer,
+    is_prerelease,
     limits_in_force,
     newest,
     normalize_name,
-    order,
-    parse_version,
     times_of,
     uploads_in,
 )
@@ -243,8 +242,7 @@ def ask_newest(  # noqa: PLR0913 - the parts of a question
             words = newest_arguments(answer=_ANSWER, python=choice.python, python_version=choice.version)
             return uv.compile(tree, *words, *(["--offline", "--quiet"] if offline else []))
 
-        versions = {name: parse_version(version) for name, version in locked.items()}
-        wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
+        wanted = {name: f">={version}" if is_prerelease(version) else "" for name, version in locked.items()}
         wanted |= {name: ",".join(filter(None, (wanted[name], f"<{one}"))) for name, one in below.items()}
         missing = find_missing(ask, wanted, what=_NOT_ASKED)
         if len(missing) == len(locked):
@@ -311,7 +309,7 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     uv finds the newest version for each of these Pythons, and marks those that are not for all. If the file has the
     format of uv 0.13, entries of packages that are locked at the newest version are not parsed, as that is slow.
     """
-    _, *parts = re.split(r"^\[\[packages\]\]\n", text, flags=re.MULTILINE)
+    _, *parts = f"\n{text}".split("\n[[packages]]\n")
     begun = [one for part in parts if (one := _PACKAGE.match(part))]
     newer = {line[1] for line in begun if locked.get(line[1]) != line[2]}
     available = {}
@@ -327,11 +325,12 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
             entries.setdefault(entry["name"], []).append(entry)
     for name, found in entries.items():
         fitting = [each["version"] for each in found if "marker" not in each or _is_for(python, each["marker"])]
+        last = newest(each["version"] for each in found)
         available[name] = AvailableVersions(
-            newest=newest(each["version"] for each in found),
+            newest=last,
             fitting=newest(fitting) if fitting else None,
             times=times_of(found),
-            marker=str(max(found, key=lambda each: order(each["version"])).get("marker", "")),
+            marker=str(next(each for each in found if each["version"] == last).get("marker", "")),
         )
     return available
 

@@ -4,17 +4,28 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.locks.versions import admits_plainly, is_older, newest
+from releaser.locks import versions
+from releaser.locks.versions import admits_plainly, is_newer, is_older, is_prerelease, newest
 
 VERSIONS = [
     "0", "1", "1.0", "1.0.0", "1.0.1", "1.1", "1.10", "1.9", "2026.01", "2026.1.1",
-    "1.0rc1", "1.0.post1", "2!0.1", "1.0+local",
+    "1.0rc1", "1.0.post1", "1.0.0.post0", "1.0.post10", "1.0.post1.dev1", "2!0.1", "1.0+local",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_version_is_older_as_packaging_says(version: str) -> None:
     assert [is_older(version, other) for other in VERSIONS] == [Version(version) < Version(other) for other in VERSIONS]
+    assert [is_newer(version, other) for other in VERSIONS] == [Version(version) > Version(other) for other in VERSIONS]
+    assert is_prerelease(version) is Version(version).is_prerelease
+
+
+def test_most_versions_need_no_packaging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "parse_version", None)
+    assert is_newer("2.9.0.post0", "2.9")
+    assert is_older("2.9.0.post0", "2.9.0.post1")
+    assert newest(["2.9", "2.9.0.post0"]) == "2.9.0.post0"
+    assert not is_prerelease("2.9.0.post0")
 
 
 @pytest.mark.parametrize(("version", "than"), [("1.0 (abc)", "2.0"), ("1.0", "main"), ("", "1.0"), ("١.٠", "x")])
