@@ -7,15 +7,23 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
-from releaser.serving.restarts import restart_words
+from releaser.serving.restarts import RESTARTS, restart_words
+from releaser.serving.restarts.nothing import Nothing
 from releaser.serving.restarts.passenger import passenger_result
-from releaser.serving.restarts.touch import restart_file_in, touch
+from releaser.serving.restarts.touch import Touch, restart_file_in, touch
+from releaser.site.restart_settings import RestartSettings
 
 
 def test_the_text_of_the_setting_names_every_method() -> None:
     text = Path("docs/reference/settings.md").read_text(encoding="utf-8")
     section = text.partition("\n### `restart`\n")[2].partition("\n### ")[0]
     assert [word for word in restart_words() if f"`{word}`" not in section] == []
+
+
+def test_the_default_touches_a_file_and_restarts_nothing_without_that_method() -> None:
+    """The first that answers counts, and without any, the default would be taken for a command."""
+    found = [type(one) for one in RESTARTS if one.selected_by(RestartSettings().restart)]
+    assert found == [Touch, Nothing]
 
 
 def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Path) -> None:

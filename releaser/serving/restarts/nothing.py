@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.core.restart import Restart
+from releaser.site.restart_settings import RestartSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,10 @@ class Nothing(Restart):
     """Restarts nothing: the project is a script, or another program restarts the site."""
 
     word = "none"
+
+    def selected_by(self, setting: tuple[str, ...]) -> Restart | None:
+        """Return this method for its word, and for the default where the method of the default is left out."""
+        return self if setting in ((self.word,), RestartSettings().restart) else None
 
     def restarts_processes(self, site: Site) -> bool:
         """Return False."""
