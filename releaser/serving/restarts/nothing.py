@@ -20,7 +20,7 @@ class Nothing(Restart):
     word = "none"
 
     def selected_by(self, setting: tuple[str, ...]) -> Restart | None:
-        """Return this method for its word, and for the default where the method of the default is left out."""
+        """Return this method for its word, and for the default, if that method is missing."""
         return self if setting in ((self.word,), RestartSettings().restart) else None
 
     def restarts_processes(self, site: Site) -> bool:
