@@ -301,6 +301,8 @@ def test_a_gunicorn_that_alone_serves_the_site_is_never_ended_for_one_that_is_ab
         os.kill(served.first, signal.SIGTERM)
         eventually(lambda: ask(served.socket) == "b", "an answer of the second one")
         pair.flip("a")  # the way back, at once
+        (ending,) = (one for one in find_servers(pair.site, pair.link) if one.pid == served.first)
+        assert [*_master_findings(cast("Any", None), ending)] == []
         with served.visited():
             served.exchange()
         assert served.failures == []

@@ -159,6 +159,8 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
         message = f"{master} runs as another user, so that releaser cannot signal it"
         yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
         return
+    if (second := find_second(master.pid)) and _has_handed_over(master.pid, second):
+        return  # it only answers its last requests
     # One that has set a title can only be known by it.
     needed = _TITLE if master.unit and not _environ_of(master.pid) else "GUNICORN_PID"
     if (venv := release_of(master.pid)) is None or needed not in _pin_of(venv):
@@ -261,7 +263,7 @@ def _go_on_with(second: int, first: int, venv: str, limit: float) -> str:
     _wait_for_end(first, time.monotonic() + limit)
     if is_alive(first):
         message = f"gunicorn (process {first}) still answers its last requests, and no other can start until it ends"
-        raise ToolError(message, f"Run `kill -QUIT {first}`, then `releaser restart`.", timed_out=True)
+        raise ToolError(message, f"Run `kill -QUIT {first}`, then this command again.", timed_out=True)
     return exchange(second, venv, limit)
 
 
