@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ReleaserError
+from releaser.releases.contents import KEPT
 from releaser.releases.integrity import find_rollback_damage, name_and_version, read_sealed
 from releaser.releases.store import store_of
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.site.site import Site
 
-KEPT = "changed"  # in a release: the files as they were changed
 _PACKAGES = "/site-packages/"
 _SKIPPED = "Rollbacks skip this release."
 

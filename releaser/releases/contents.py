@@ -175,6 +175,7 @@ def own_sizes(manifests: Iterable[Manifest]) -> dict[str, int]:
 
 
 BUILT = "share/releaser/output"  # in a venv: the output of `before_build`, which goes live with it
+KEPT = "changed"  # in a release: the files as they were changed in place, before they were restored
 FILES = "files.json"  # the state of each file at the seal, to name those that differ
 INFO = ".dist-info"
 _READABLE = 0o555  # the bits of a mode that count

@@ -20,6 +20,7 @@ from releaser.locks.versions import order
 from releaser.releases import startup
 from releaser.releases.contents import (
     INFO,
+    KEPT,
     is_byte_code,
     is_checkable,
     list_below,
@@ -296,10 +297,11 @@ def _count_other_names(release: Release, existing: Mapping[str, os.stat_result])
     with_links = {path: status for path, status in existing.items() if status.st_nlink > 1}
     within = collections.Counter((status.st_dev, status.st_ino) for status in with_links.values())
     store, found = release.directory.parent, {}
-    venvs = [f"{store}/{name}/venv" for name in os.listdir(store) if name != release.id] if with_links else []
+    others = [name for name in os.listdir(store) if name != release.id] if with_links else []
+    places = [f"{store}/{name}/{place}" for place in ("venv", KEPT) for name in others]
     for path, status in with_links.items():
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
-        for other in venvs if stat.S_ISREG(status.st_mode) else ():
+        for other in places if stat.S_ISREG(status.st_mode) else ():
             if outside <= 0:
                 break
             with contextlib.suppress(OSError):

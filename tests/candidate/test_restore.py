@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from releaser.candidate import restore
-from releaser.candidate.restore import KEPT, _list, _replace, _restore
+from releaser.candidate.restore import _list, _replace, _restore
 from releaser.errors import Finding
 from releaser.pipelines import rollback
-from releaser.releases.contents import hash_of, seal_files
+from releaser.releases.contents import KEPT, hash_of, seal_files
 from releaser.releases.integrity import Damage, Defect, Drift, compare, read_sealed
 from releaser.releases.release import Release
 from releaser.releases.store import ReleaseStore

@@ -39,6 +39,7 @@ def test_a_rollback_restores_what_its_release_shares(site: SampleSite) -> None:
     assert site.live_id() == kept["id"]
     assert f"that a program had changed: {MODULE}" in str(report["problems"])
     assert site.json("verify")["problems"] == []
+    assert problems(site.json("verify", live["id"], check=10)) == {"changed": {str(MODULE)}}
     (saved,) = Path(kept["path"]).with_name("changed").rglob("__init__.py")
     for edited in (saved, packages_of(live) / MODULE):
         assert edited.read_text(encoding="utf-8").endswith("# edited\n")
