@@ -14,6 +14,9 @@ from releaser import __version__
 
 def main() -> None:
     """Start a program or run a plain command at once if possible, and hand everything else to click."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by a caller: the next file would get its descriptor
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]

@@ -197,3 +197,11 @@ def test_the_version_is_said_without_anything_else(site: Path) -> None:
     assert finished.stdout == f"releaser {__version__}\n"
     imported = {name for name in finished.stderr.split() if name.startswith("releaser")}
     assert imported == {"releaser", "releaser.__main__"}
+
+
+@pytest.mark.parametrize("words", [["list", "--json"], ["status", "--json"], ["config", "--json"], ["--version"]])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(site: Path, words: list[str], closed: str) -> None:
+    call = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "releaser", *words]
+    done = run(call, cwd=site, env=dict(os.environ))
+    assert (done.returncode, done.stderr) == (0, "")
