@@ -82,8 +82,9 @@ AIMS = (
     Aim(part="commands", what="`list` of 1,000 releases", limit=8, unit=START),
     Aim(part="commands", what="`exec`, over the program itself", limit=3, unit=START),
     Aim(part="commands", what="a starter, nothing due", limit=3, unit="times the program itself"),
-    Aim(part="commands", what="a pinned interpreter's start: wall time", limit=1, unit="ms more"),
-    Aim(part="commands", what="a pinned interpreter's start: CPU", limit=1, unit="ms more"),
+    # A module that only holds a lease takes 1.05 ms: an import, fcntl and mmap, and their four system calls.
+    Aim(part="commands", what="a pinned interpreter's start: wall time", limit=2, unit="ms more"),
+    Aim(part="commands", what="a pinned interpreter's start: CPU", limit=2, unit="ms more"),
     Aim(part="memory", what="peak memory, 1,000 releases, 100 MB of output", limit=50, unit="MB"),
     *(
         Aim(part="disk", what=f"disk of 10 releases beside one, {kind}{which}", limit=limit)
