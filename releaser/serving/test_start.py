@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.system.venv_environment import inside
-from releaser.tools.web import until_good
+from releaser.tools.web import listens, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,19 +79,12 @@ def start_on_socket(site: Site, command: ServerCommand, venv: Path) -> Iterator[
 
 def _wait_until_it_listens(server: Server, path: Path, name: str, limit: float) -> None:
     ends_at = time.monotonic() + limit
-    while not _listens(path):
+    while not listens(path):
         _refuse_ended(server, name)
         if time.monotonic() > ends_at:
             message = f"{name} did not listen on its socket within {limit:g} s"
             raise ToolError(message, f"Let the server listen on {SOCKET}, or raise `restart_timeout`.", timed_out=True)
         time.sleep(_POLL)
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
-        client.connect(os.fspath(path))
-        return True
-    return False
 
 
 def _ask(site: Site, server: Server, path: Path, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
     from http.client import HTTPConnection, HTTPResponse
+    from pathlib import Path
     from urllib.request import Request
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _SHOWN_BODY = 4000  # bytes
 SEARCHED_BODY = 1_000_000  # bytes of a page that are searched for a text
 _AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # characters of a URL besides letters and digits
 _POLL = 0.1  # seconds
+_CONNECTS = 1.0  # seconds
 _LONGEST_PAUSE = 1.0  # seconds; with several processes, each answer may come from another one
 
 
@@ -247,6 +250,17 @@ def connect_unix(path: str, timeout: float) -> socket.socket:
         plain.close()
         raise
     return plain
+
+
+def listens(path: Path) -> bool:
+    """True if a server listens on a unix socket, even if it does not accept this connection."""
+    try:
+        connect_unix(os.fspath(path), _CONNECTS).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # the next question says why
+    return True
 
 
 # Requests to other servers

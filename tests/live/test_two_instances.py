@@ -206,3 +206,17 @@ def test_a_release_that_answers_badly_gets_no_visitor(tmp_path: Path, systemd: R
         visitors.wait()
     assert set(visitors.answers) == {"a"}
     assert stand.states["b"] == "inactive"
+
+
+@pytest.mark.parametrize("change", ["another network", "a relative path"])
+def test_a_socket_that_the_kernel_lists_elsewhere_or_by_another_name_is_found(
+    tmp_path: Path, systemd: RealSystemd, change: str
+) -> None:
+    stand = Stand(tmp_path, systemd, "gunicorn")
+    unit = systemd.run("cat", "/run/units/shop@.service")
+    private = unit.replace("[Service]\n", "[Service]\nPrivateNetwork=yes\n")
+    relative = unit.replace(f"unix:{stand.run}/", "unix:../run/")
+    systemd.add({"shop@.service": private if change == "another network" else relative})
+    for name in "ab":
+        stand.restart(name, restart_timeout=20.0)
+        assert ask(stand.link)["release"] == name

@@ -19,7 +19,7 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.expression import expression
 from releaser.system.files import link_text, replace_symlink
 from releaser.system.frozen import Frozen
-from releaser.tools.web import Check, ask_url, until_good
+from releaser.tools.web import Check, ask_url, listens, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ class Pair(Frozen):
         settings = HealthSettings.of(self.site)
         ends_at = time.monotonic() + RestartSettings.of(self.site).restart_timeout
         started = self._show(name)["InvocationID"]
-        while not _listens(self.socket(name)):
+        while not listens(self.socket(name)):
             self._refuse_ended(name, started)
             if time.monotonic() > ends_at:
                 message = f"{self.unit(name)} does not listen on {self.socket(name)}"
@@ -278,14 +278,13 @@ def _question(settings: HealthSettings, socket: str) -> Callable[[], str]:
     return partial(ask_url, check, timeout=settings.health_timeout)
 
 
-def _listens(path: Path) -> bool:
-    """True if a server accepts connections on a unix socket."""
-    return _LISTENS in _flags_of(path)
-
-
 def _has_connections(path: Path) -> bool:
-    """True if a server has connections on a unix socket, accepted or waiting."""
-    return any(flags != _LISTENS for flags in _flags_of(path))
+    """True if a server has connections on a unix socket, accepted or waiting, or if its socket cannot be seen.
+
+    That is so in another network namespace, and where the server has a relative path.
+    """
+    found = [*_flags_of(path)]
+    return any(flags != _LISTENS for flags in found) or (not found and listens(path))
 
 
 def _flags_of(path: Path) -> Iterator[str]:
