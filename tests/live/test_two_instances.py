@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -220,3 +221,15 @@ def test_a_socket_that_the_kernel_lists_elsewhere_or_by_another_name_is_found(
     for name in "ab":
         stand.restart(name, restart_timeout=20.0)
         assert ask(stand.link)["release"] == name
+
+
+@pytest.mark.parametrize("server", ["daphne", "granian"])
+def test_the_socket_of_an_instance_that_was_killed_does_not_keep_the_next_one_from_its_start(
+    tmp_path: Path, systemd: RealSystemd, server: str
+) -> None:
+    stand = Stand(tmp_path, systemd, server)
+    stand.restart("a")
+    with socket.socket(socket.AF_UNIX) as of_killed:
+        of_killed.bind(str(stand.run / "b.sock"))
+    stand.restart("b")
+    assert ask(stand.link)["release"] == "b"

@@ -5,6 +5,7 @@ Each instance listens on its own socket, so a release answers the health check b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from functools import partial
@@ -141,7 +142,13 @@ class Pair(Frozen):
         raise ToolError(message, f"{advice} For `b`, lead it to {self.socket('b').name}.")
 
     def start(self, name: str) -> None:
-        """Start an instance. Raises ToolError, with its output."""
+        """Start an instance. Raises ToolError, with its output.
+
+        Daphne and Granian do not start if the socket of one that was killed is still there.
+        """
+        if (socket := self.socket(name)).is_socket() and not listens(socket):
+            with contextlib.suppress(OSError):
+                socket.unlink()
         try:
             self._control("start", name)
         except ToolError as error:
