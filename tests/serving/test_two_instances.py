@@ -119,3 +119,14 @@ def test_an_instance_that_the_link_leads_to_is_not_stopped(
     with pytest.raises(ToolError, match=r"cannot be moved to b\.sock: Input/output error"):
         Systemd().restart(site(tmp_path), tmp_path, Step())
     assert found == stopped
+
+
+@pytest.mark.parametrize("name", systemd.INSTANCES)
+def test_an_instance_that_is_masked_is_found_before_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    masked = {"ActiveState": "inactive", "InvocationID": "", "LoadState": "masked"}
+    loaded = masked | {"LoadState": "loaded"}
+    monkeypatch.setattr(systemd.Pair, "_show", lambda _, shown: masked if shown == name else loaded)
+    (found,) = restart_findings(site(tmp_path))
+    assert found.message == f"shop@{name}.service is masked"

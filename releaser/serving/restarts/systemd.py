@@ -221,12 +221,17 @@ class Pair(Frozen):
     def unit_findings(self) -> Iterator[Finding]:
         """Check that systemd has the template, and that sudo permits the commands."""
         try:
-            if self._show(INSTANCES[0])["LoadState"] != "loaded":
-                message = f"restart_unit {self.template}: systemd has no such template, or cannot read it"
-                yield Finding("restart-unit-missing", message, "Install it, then run `systemctl daemon-reload`.")
-                return
+            states = {name: self._show(name)["LoadState"] for name in INSTANCES}
         except ToolError as error:
             yield Finding("restart-unit-missing", f"restart is `systemd`, but {error.message}", error.advice)
+            return
+        masked = next((self.unit(name) for name, state in states.items() if state == "masked"), "")
+        if masked:
+            yield Finding("restart-unit-missing", f"{masked} is masked", f"Run `systemctl unmask {masked}`.")
+            return
+        if {*states.values()} != {"loaded"}:
+            message = f"restart_unit {self.template}: systemd has no such template, or cannot read it"
+            yield Finding("restart-unit-missing", message, "Install it, then run `systemctl daemon-reload`.")
             return
         needed = [self._words(verb, name) for name in INSTANCES for verb in ("start", "stop")]
         if denied := [words for words in needed if not self._permits(words)]:
