@@ -139,7 +139,7 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
     releases = os.path.dirname(os.path.dirname(os.path.realpath(venv))) if venv.is_symlink() else ""
     found = {one.pid: one for one in _list_servers() if _is_of(one, places, named, releases)}
     return tuple(
-        one for pid, one in sorted(found.items()) if parent_of(pid) not in found and not _is_of_another(one, venv)
+        one for pid, one in sorted(found.items()) if parent_of(pid) not in found and not is_of_another(pid, venv)
     )
 
 
@@ -320,9 +320,9 @@ def _is_of(server: Server, places: set[str], named: tuple[str, ...], releases: s
     return bool(releases) and os.path.dirname(os.path.dirname(release_of(server.pid) or "")) == releases
 
 
-def _is_of_another(server: Server, venv: Path) -> bool:
-    """True if a server runs on a release of another site, whose path is below that of this site, or contains it."""
-    release = release_of(server.pid)
+def is_of_another(pid: int, venv: Path) -> bool:
+    """True if a process runs on a release of another site, whose path is below that of this site, or contains it."""
+    release = release_of(pid)
     if release is None:
         return False
     with contextlib.suppress(OSError, UnreadableStateError):

@@ -17,6 +17,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.report import Step
+from releaser.serving import servers
 from releaser.serving.restarts import passenger, passenger_pool
 from releaser.serving.restarts.passenger_pool import Exchange, Pool, PoolError, pools_in
 from releaser.site.site import open_site
@@ -282,6 +283,19 @@ def test_passenger_restarts_at_once_where_it_shows_no_processes(place: Path, tmp
     else:
         assert asked == ["list-instances", "restart-app"]
         assert step.detail == "passenger-config: Restarting /srv/shop (production)"
+
+
+def test_the_application_of_a_site_inside_this_one_keeps_its_processes(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Passenger(2)
+    monkeypatch.setattr(servers, "is_of_another", lambda pid, venv: (pid in pool.old, venv.name) == (True, ".venv"))
+    runner = FakeRunner(environ={}, answers={"passenger-config list-instances": listing(place)})
+    site = with_settings(open_site(tmp_path, {}), restart=("passenger",), passenger_app_root="/srv/shop")
+    object.__setattr__(site, "runner", runner)
+    with pool.serving(place):
+        assert passenger.exchange_processes(site, tmp_path / ".venv") == ""
+    assert pool.detached == []
 
 
 @pytest.mark.parametrize("fault", ["", "error", "no application", "of another user"])

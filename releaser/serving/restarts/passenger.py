@@ -82,6 +82,7 @@ def exchange_processes(site: Site, venv: Path) -> str:
     still answer visitors.
     """
     from releaser.serving.restarts.passenger_pool import Exchange, PoolError, pools_in  # slow to import
+    from releaser.serving.servers import is_of_another  # which imports the restart methods
 
     try:
         listed = run_restart(site, ["passenger-config", "list-instances", "--json"], venv)
@@ -92,6 +93,8 @@ def exchange_processes(site: Site, venv: Path) -> str:
     try:
         for pool in pools_in(listed):
             for application in pool.applications(root):
+                if any(is_of_another(worker.pid, site.project.venv) for worker in application.workers):
+                    continue
                 check_that_it_loads(site, venv, application)
                 number, waits = Exchange(pool=pool, name=application.name, ask=ask, limit=limit).run()
                 count, has_waited = count + number, has_waited or waits
