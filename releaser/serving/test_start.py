@@ -15,6 +15,7 @@ from releaser.serving.restarts import restart_of
 from releaser.serving.servers import environ_of_server
 from releaser.serving.start_settings import SOCKET, StartSettings
 from releaser.site.restart_settings import RestartSettings
+from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.system.venv_environment import inside
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 _LONGEST = 107  # bytes of the path of a socket (unix(7))
 _POLL = 0.02  # seconds
+# Lines of gunicorn: time, process, level. Those about the end of workers name no cause.
+_PROGRESS = expression(r"(?m)^\[[^]]+\] \[\d+\] \[(?:DEBUG|INFO)\].*")
+_ENDS = expression(
+    r"(?m)^\[[^]]+\] \[\d+\] (?:\[(?:DEBUG|INFO)\]|\[ERROR\] (?:Worker \(pid|Shutting down: |Reason: )).*"
+)
 
 
 class TestStart(Frozen):
@@ -111,6 +117,7 @@ def _refuse_ended(server: Server, name: str) -> None:
 
 
 def _explain(message: str, output: str) -> str:
-    """Return a message with the last line that the server printed, as this is mostly the cause."""
-    line = error_line(output)
+    """Return a message with the last line of the output that may be the cause; gunicorn ends it with others."""
+    found = (error_line(noise.sub("", output)) for noise in (_ENDS, _PROGRESS))
+    line = next(filter(None, found), "")
     return f"{message}: {line[:200]}" if line and line not in message else message

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from releaser.serving.restarts.gunicorn import on_socket
+from releaser.serving.test_start import _explain
 
 SITE = cast("Any", SimpleNamespace(project=SimpleNamespace(venv=Path("/srv/shop/.venv"))))
 
@@ -41,3 +42,31 @@ def test_a_test_start_leaves_the_control_socket_of_the_running_gunicorn_alone(tm
     assert "--no-control-socket" not in on_socket(site, command), "before version 24, gunicorn has no such option"
     (tmp_path / ".venv" / "lib" / "python3.13" / "site-packages" / "gunicorn" / "ctl").mkdir(parents=True)
     assert "--no-control-socket" in on_socket(site, command)
+
+
+BEGIN = """\
+[2026-11-27 18:38:53 +0000] [22847] [INFO] Listening at: unix:s (22847)
+[2026-11-27 18:38:53 +0000] [22898] [INFO] Booting worker with pid: 22898
+"""
+END = """\
+[2026-11-27 18:38:53 +0000] [22898] [INFO] Worker exiting (pid: 22898)
+[2026-11-27 18:38:53 +0000] [22847] [ERROR] Worker (pid:22898) exited with code 3.
+[2026-11-27 18:38:53 +0000] [22847] [ERROR] Shutting down: Master
+[2026-11-27 18:38:53 +0000] [22847] [ERROR] Reason: Worker failed to boot.
+"""
+IN_USE = "[2026-11-27 18:38:53 +0000] [22847] [ERROR] Connection in use: ('127.0.0.1', 80)"
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        (f"{BEGIN}ModuleNotFoundError: No module named 'shop'\n{END}", ": ModuleNotFoundError: No module named 'shop'"),
+        (BEGIN, ""),
+        (f"{BEGIN}{END}", f": {END.splitlines()[-1]}"),
+        (f"{BEGIN}{IN_USE}\n", f": {IN_USE}"),
+        ("the workers failed", ": the workers failed"),
+        ("", ""),
+    ],
+)
+def test_a_failed_test_start_names_the_cause_and_not_the_last_line(output: str, cause: str) -> None:
+    assert _explain("it failed", output) == f"it failed{cause}"
