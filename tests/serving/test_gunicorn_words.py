@@ -1,12 +1,15 @@
 """The command of the running gunicorn, as it is started once more on a private socket."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from releaser.serving.restarts import gunicorn
 from releaser.serving.restarts.gunicorn import on_socket
+from releaser.serving.servers import Server
 from releaser.serving.test_start import _explain
 
 SITE = cast("Any", SimpleNamespace(project=SimpleNamespace(venv=Path("/srv/shop/.venv"))))
@@ -70,3 +73,17 @@ IN_USE = "[2026-11-27 18:38:53 +0000] [22847] [ERROR] Connection in use: ('127.0
 )
 def test_a_failed_test_start_names_the_cause_and_not_the_last_line(output: str, cause: str) -> None:
     assert _explain("it failed", output) == f"it failed{cause}"
+
+
+@pytest.mark.parametrize("named", ["other", "itself", "second", "ended", "nothing", "text"])
+def test_a_pid_file_that_keeps_a_second_gunicorn_from_its_start_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gunicorn, "find_second", lambda _: os.getppid() if named == "second" else 0)
+    monkeypatch.setattr(gunicorn, "_has_handed_over", lambda *_: False)
+    texts = {"itself": str(os.getpid()), "ended": str(2**30), "nothing": "", "text": "x"}
+    (tmp_path / "g.pid.2").write_text(f"{texts.get(named, os.getppid())}\n")
+    master = Server(kind="gunicorn", pid=os.getpid(), unit="", is_user_unit=False, command=("gunicorn", "-p", "g.pid"))
+    found = [one for one in gunicorn._master_findings(SITE, master) if one.code == "gunicorn-pid-file"]
+    assert [f"{tmp_path}/g.pid.2" in one.message for one in found] == ([True] if named == "other" else [])

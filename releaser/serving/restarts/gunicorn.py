@@ -161,6 +161,9 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
         return
     if (second := find_second(master.pid)) and _has_handed_over(master.pid, second):
         return  # it only answers its last requests
+    if named := _named_in_pid_file(master, {master.pid, second}):
+        message = f"{master} cannot start a second gunicorn while the pid file of that one names {named}"
+        yield Finding("gunicorn-pid-file", message, "Delete that file: a second gunicorn that was killed left it.")
     # One that has set a title can only be known by it.
     needed = _TITLE if master.unit and not _environ_of(master.pid) else "GUNICORN_PID"
     if (venv := release_of(master.pid)) is None or needed not in _pin_of(venv):
@@ -178,6 +181,19 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
         message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is replaced"
         advice = "Write `Type=notify` in the unit, run `systemctl daemon-reload`, and restart it."
         yield Finding("gunicorn-unit-type", message, advice)
+
+
+def _named_in_pid_file(master: Server, own: set[int]) -> str:
+    """Return the running process in the pid file of a second gunicorn, and the file, unless the process is one of own.
+
+    gunicorn does not start then.
+    """
+    if name := master.option("pid", "p"):
+        with contextlib.suppress(OSError, ValueError):
+            file = os.path.join(os.readlink(f"/proc/{master.pid}/cwd"), f"{name}.2")
+            pid = int(read_text(Path(file)))
+            return f"process {pid} ({file})" if is_alive(pid) and pid not in own else ""
+    return ""
 
 
 def _has_sockets(master: int) -> bool:
