@@ -226,7 +226,11 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 def no_such_branch(remote: str, branch: str) -> Finding:
     """Say that the remote lacks the branch."""
     message = f"git remote {remote} has no branch {branch}"
-    return Finding("git-no-branch", message, f"Run `git push {remote} {branch}`, or {how_to_set('branch', 'NAME')}.")
+    advice = (  # a push first would bring back the earlier name, whose branch gets no commits
+        f"If it was renamed there, run `git branch --move {branch} NAME`, and {how_to_set('branch', 'NAME')}."
+        f" If it was never pushed, run `git push {remote} {branch}`."
+    )
+    return Finding("git-no-branch", message, advice)
 
 
 def describe_rewrite(

@@ -130,3 +130,15 @@ def test_a_remote_that_was_rewritten_before_the_first_update_is_known_by_the_las
     assert f"was rewritten to {other[:12]}" in message
     assert f"up to {second[:12]} (Work)" in message
     assert choose(project, follow=True).commit == other
+
+
+def test_a_branch_that_was_renamed_on_the_remote_is_followed_as_the_advice_says(project: Project) -> None:
+    project.call("--git-dir=../remote.git", "branch", "--move", "main", "trunk")
+    with pytest.raises(PreflightError) as caught:
+        choose(project)
+    (finding,) = caught.value.findings
+    command = "git branch --move main NAME"
+    rename, push = finding.advice.index(f"`{command}`"), finding.advice.index("`git push origin main`")
+    assert rename < push, "the push would bring back the earlier name, which gets no commits"
+    project.call(*command.replace("NAME", "trunk").split()[1:])
+    assert choose(project, RELEASER_BRANCH="trunk").commit == project.first
