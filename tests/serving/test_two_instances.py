@@ -130,3 +130,15 @@ def test_an_instance_that_is_masked_is_found_before_its_turn(
     monkeypatch.setattr(systemd.Pair, "_show", lambda _, shown: masked if shown == name else loaded)
     (found,) = restart_findings(site(tmp_path))
     assert found.message == f"shop@{name}.service is masked"
+
+
+def test_an_instance_that_does_not_stop_in_time_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        message = "systemctl was still running after 3 s and was ended"
+        raise ToolError(message, timed_out=True)
+
+    opened = site(tmp_path, shown=LOADED.replace("inactive", "deactivating"))
+    monkeypatch.setattr(systemd.Pair, "_control", fail)
+    with pytest.raises(ToolError, match=r"^shop@b\.service did not stop: systemctl was still running") as caught:
+        Systemd().restart(opened, tmp_path, Step())
+    assert "TimeoutStopSec" in caught.value.advice

@@ -85,7 +85,7 @@ class Systemd(Restart):
         try:
             pair.stop(name)
         except ToolError as error:
-            step.warns(f"{step.detail}, but {pair.unit(name)} was not stopped: {error.message}")
+            step.warns(f"{step.detail}, but {error.message}")
 
 
 def _setting_findings(site: Site) -> Iterator[Finding]:
@@ -158,7 +158,12 @@ class Pair(Frozen):
     def stop(self, name: str) -> None:
         """Stop an instance, if it runs. Raises ToolError."""
         if self._show(name)["ActiveState"] not in ("inactive", "failed"):
-            self._control("stop", name)
+            try:
+                self._control("stop", name)
+            except ToolError as error:
+                message = f"{self.unit(name)} did not stop: {error.reason}"
+                advice = error.advice or "Let `restart_timeout` be longer than `TimeoutStopSec` of the unit."
+                raise ToolError(message, advice, output=error.output) from error
 
     def ask(self, name: str) -> str:
         """Ask an instance on its own socket until it is well, and return that in words. Raises ToolError."""
