@@ -233,3 +233,30 @@ def test_the_socket_of_an_instance_that_was_killed_does_not_keep_the_next_one_fr
         of_killed.bind(str(stand.run / "b.sock"))
     stand.restart("b")
     assert ask(stand.link)["release"] == "b"
+
+
+@pytest.mark.parametrize(("words", "ends"), [(["restart"], ""), (["kill", "--signal=SIGKILL"], "ended before")])
+def test_an_instance_that_a_person_restarts_while_it_starts_is_no_failure_of_the_release(
+    tmp_path: Path, systemd: RealSystemd, words: list[str], ends: str
+) -> None:
+    stand = Stand(tmp_path, systemd, "gunicorn" if ends else "uvicorn")
+    stand.restart("a")
+    begun, app = tmp_path / "begun", stand.pair.site / "app.py"
+    wait = f"import pathlib, time\nis_first = not pathlib.Path({str(begun)!r}).exists()\n"
+    wait += f"pathlib.Path({str(begun)!r}).touch()\nif is_first: time.sleep(600)\n"
+    app.write_text(wait + APPLICATION, encoding="utf-8")
+
+    def act() -> None:
+        eventually(begun.exists, "the start of the second instance")
+        systemd.run("systemctl", *words, "shop@b.service")
+
+    person = threading.Thread(target=act)
+    person.start()
+    found = ""
+    try:
+        stand.restart("b")
+    except ToolError as error:
+        found = error.message
+    person.join()
+    assert (ends in found) if ends else not found
+    assert ask(stand.link)["release"] == ("a" if ends else "b")

@@ -183,17 +183,23 @@ class Pair(Frozen):
 
         socket = str(self.socket(name))
         try:
-            return until_good(_question(settings, socket), settings.patience(), sleep=pause).answer
+            answer = until_good(_question(settings, socket), settings.patience(), sleep=pause).answer
+            self._refuse_ended(name, started)
         except ToolError as error:
             self._refuse_ended(name, started)
             message = f"{self.unit(name)}: {error.message}"
             output = f"{error.output}\n{self._status(name)}".strip()
             raise ToolError(message, error.advice, output=output) from error
+        return answer
 
     def _refuse_ended(self, name: str, started: str) -> None:
-        """Raise ToolError, with its output, if an instance has ended, even if systemd has started it again."""
+        """Raise ToolError, with its output, if an instance has ended, even if systemd has started it again.
+
+        A person may restart it: then systemd begins to count again.
+        """
         shown = self._show(name)
-        if shown["ActiveState"] in ("inactive", "failed") or shown["InvocationID"] != started:
+        is_another = shown["InvocationID"] != started and shown["NRestarts"] != "0"
+        if shown["ActiveState"] in ("inactive", "failed") or is_another:
             message = f"{self.unit(name)} ended before it answered"
             advice = f"Run `{' '.join(self._words('status', name))}`, and correct the unit or the release."
             raise ToolError(message, advice, output=self._status(name))
@@ -273,7 +279,7 @@ class Pair(Frozen):
 
     def _show(self, name: str) -> dict[str, str]:
         """Return the properties of an instance that systemd shows to every user. Raises ToolError."""
-        wanted = ("ActiveState", "InvocationID", "LoadState")
+        wanted = ("ActiveState", "InvocationID", "LoadState", "NRestarts")
         words = [*self._systemctl, "show", f"--property={','.join(wanted)}", self.unit(name)]
         found = dict(line.split("=", 1) for line in ask_program(self.site, words).splitlines() if "=" in line)
         return {**dict.fromkeys(wanted, ""), **found}
