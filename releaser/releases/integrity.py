@@ -33,7 +33,8 @@ from releaser.releases.venv import Interpreter, VenvFacts, ask, change, executab
 from releaser.site.ownership import name_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
 from releaser.system.digests import hex_digest
-from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file, read_text
+from releaser.system.expression import expression
+from releaser.system.files import UnreadableStateError, decode_state, link_text, only_files, read_file, read_text
 from releaser.system.frozen import Frozen, field, replace
 from releaser.system.words import first_few, time_of_file
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 _FILES_SHOWN = 3
 _PACKAGES_SHOWN = 8
 _SITE = "/site-packages/"
+# The start of a program, as uv and pip write it: its Python, or the shell that starts it for a long path.
+_STARTS = expression(rb"#!(?:/bin/sh\n'''exec' ')?(/[^\n']*)/bin/python")
+_MOST = 1_024  # bytes of a program that are read
 _INSTALLERS = ("uv", "pip")  # the texts of INSTALLER, which is specified with RECORD
 
 
@@ -162,7 +166,7 @@ def find_damage(release: Release) -> Damage | None:
         return replace(found, reason=f"its venv is gone ({release.venv})")
     if found and found.kind == "replaced" and (files := _find_file_damage(release)):
         return replace(found, reason=f"{found.reason}; {files.reason}", drift=files.drift)
-    return found or find_lock_damage(release) or _find_file_damage(release)
+    return found or find_lock_damage(release) or _find_file_damage(release) or _find_lost_programs(release)
 
 
 def find_live_damage(release: Release) -> Damage | None:
@@ -315,6 +319,21 @@ def _find_file_damage(release: Release) -> Damage | None:
         return Damage(kind="files", reason="its files have been changed")
     drift = compare(release, sealed)
     return Damage(kind="files", reason=str(drift), drift=drift) if drift else None
+
+
+def _find_lost_programs(release: Release) -> Damage | None:
+    """Return the damage of a release whose site was moved: its programs start the Python at the earlier path."""
+    with contextlib.suppress(OSError), os.scandir(f"{release.place}/venv/bin") as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False):
+                continue
+            with open(entry.path, "rb", opener=only_files) as file:
+                start = _STARTS.match(file.read(_MOST))
+            venv = os.fsdecode(start[1]) if start else ""
+            if venv.endswith(f"/{release.id}/venv"):  # written by an installer, and not by the package's author
+                reason = f"it was moved, and its programs start {venv}/bin/python, which does not exist"
+                return None if os.path.exists(venv) else Damage(kind="interpreter", reason=reason)
+    return None
 
 
 # Its files

@@ -14,7 +14,7 @@ from releaser.errors import NoSuchReleaseError
 from releaser.locks.installed import Pin
 from releaser.releases import verify as module
 from releaser.releases.contents import FILES, hash_of, matches, observe, seal_files
-from releaser.releases.integrity import Defect, find_damage
+from releaser.releases.integrity import Defect, find_damage, find_rollback_damage
 from releaser.releases.release import Release, write_manifest
 from releaser.releases.verify import compare_permissions, compare_with_lock, verify
 from releaser.site.ownership import name_of
@@ -423,3 +423,21 @@ def test_group_and_mode_are_compared(tmp_path: Path) -> None:
     }
     said = {one.path: one.message for one in compare_permissions(there, group=group + 1, others=True)}
     assert said["link"] == f"it belongs to group {group}, and not to {group + 1}"
+
+
+@pytest.mark.parametrize("start", ["#!{}/bin/python3\n", "#!/bin/sh\n'''exec' '{}/bin/python' \"$0\" \"$@\"\n"])
+def test_a_moved_site_is_rebuilt_because_its_programs_start_at_the_earlier_path(tmp_path: Path, start: str) -> None:
+    made = on_paper(tmp_path / "a b" / "releases", a_manifest())
+    for name, text in {"activate": "#!/bin/sh\n", "of-author": "#!/opt/none/venv/bin/python\n"}.items():
+        put(made.venv / "bin" / name, text)
+    put(made.venv / "bin" / "python")
+    put(made.venv / "bin" / "gunicorn", start.format(made.venv))
+    made.lock.write_bytes(LOCK)
+    write_manifest(made.directory, a_manifest(fingerprint=seal_files(str(made.directory))))
+    before = on_paper(tmp_path / "a b" / "releases", a_manifest())
+    (tmp_path / "a b").rename(tmp_path / "c")
+    moved = on_paper(tmp_path / "c" / "releases", a_manifest())
+    assert f"start {before.venv}/bin/python, which does not exist" in seen(moved)
+    assert find_rollback_damage(moved) is None, "its Python starts"
+    (tmp_path / "a b").symlink_to("c")
+    assert not seen(moved), "the earlier path leads to the same files"
