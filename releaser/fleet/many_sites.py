@@ -25,7 +25,7 @@ from releaser.system.environment import kind_of
 from releaser.system.expression import expression
 from releaser.system.files import read_if_there
 from releaser.system.frozen import replace
-from releaser.system.process import Runner
+from releaser.system.process import Runner, describe_status
 from releaser.system.words import secrets_in_urls
 
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
@@ -157,7 +157,8 @@ class ManySites:
         except CrewGoneError:
             finished = run()
         code = finished.returncode if finished.returncode >= 0 else ExitCode.SIGNALLED - finished.returncode
-        errors = tuple(finished.stderr.splitlines())
+        end = (f"the run was {describe_status(finished.returncode)}",) if finished.returncode < 0 else ()
+        errors = tuple(finished.stderr.splitlines()) or end
         if not as_json:
             return SiteAnswer(site=str(site.path), exit_code=code, answer=finished.stdout, errors=errors)
         try:

@@ -84,6 +84,13 @@ def test_an_answer_with_a_number_that_is_none_is_no_answer(monkeypatch: pytest.M
     assert answer == ({"a": 1.5} if number == "1.5" else None)
 
 
+def test_a_run_that_was_killed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = Finished(argv=(), returncode=-9, stdout="", stderr="", output="", seconds=0)
+    monkeypatch.setattr(Runner, "run", lambda *_, **__: killed)
+    answer = ManySites(SITES, jobs=1, environ={})._run(("update",), SITES[0], as_json=True)
+    assert (answer.exit_code, answer.errors) == (137, ("the run was ended by SIGKILL",))
+
+
 @pytest.mark.parametrize(
     ("words", "file"),
     [(["--sites"], DEFAULT), (["--sites", "--all"], DEFAULT), (["--sites", "x"], Path("x")), ([], None)],
