@@ -224,12 +224,12 @@ def make_skeletons(
         number += 1
         directory = Path(scratch, f"in place of {number}")
         directory.mkdir()
-        _copy_mode(place, str(directory))
         fixed = list[str]()
         for entry in entries:
             # An entry with a skeleton or a layer is mounted over this later, and is read-only until then.
             if not _stand_in(entry, directory / entry.name, hidden, room) and entry.path not in has_layer:
                 fixed.append(entry.path)
+        _copy_mode(place, str(directory))  # last: root of a container may not write in what belongs to others
         if len(fixed) <= _MOST_FIXED:
             found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
     return tuple(found)

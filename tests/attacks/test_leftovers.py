@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
 from releaser.core.run import new_log
 from releaser.errors import ToolError
+from releaser.sandbox.layers import make_skeletons
 from releaser.site.site import Site, open_site
 from tests.attacks.test_sandbox import Scene, publish_source, scene, secrets
 from tests.support.commands import clean_environment, git_executable, run
@@ -209,6 +211,24 @@ def without_rights() -> Iterator[None]:
     finally:
         sets[0] = effective
         assert capabilities.capset(header, sets) == 0
+
+
+def test_a_mount_in_a_directory_of_another_user_keeps_no_sandbox_from_its_start(tmp_path: Path) -> None:
+    """As in a container whose root must obey permissions; each update ended there."""
+    require(os.geteuid() == 0 and shutil.which("unshare"), "root, to mount")
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    (home / "disk").mkdir(parents=True)
+    (home / "notes").touch()
+    scratch.mkdir()
+    os.chown(home, 1234, 1234)
+    subprocess.run(["mount", "-t", "tmpfs", "releaser-test", home / "disk"], check=True)
+    try:
+        with without_rights():
+            (made,) = make_skeletons(str(scratch), [str(home)], [])
+        assert sorted(os.listdir(made.directory)) == ["disk", "notes"]
+        assert os.stat(made.directory).st_uid == 1234
+    finally:
+        subprocess.run(["umount", home / "disk"], check=True)
 
 
 def stay_out(top: Path, venv: Path) -> None:
