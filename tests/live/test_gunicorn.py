@@ -252,11 +252,13 @@ def test_a_test_start_begins_where_the_running_gunicorn_did(
     variables = {"RELEASER_RESTART": "gunicorn", "RELEASER_HEALTH_CHECK": "http://localhost/"}
     site, words = open_site(pair.site, {**pair.env, **variables}), [f"{pair.link}/bin/python", "-m", "gunicorn"]
     with serving(pair, [*words, *options], app=app, directory=directory) as served:
-        command = command_on_socket(site)
-        assert command is not None
-        with start_on_socket(site, command, pair.venv("b")) as started:
-            assert "answered 200" in started.answer
-        os.kill(served.master(), signal.SIGTERM)  # a daemon has a session of its own
+        try:
+            command = command_on_socket(site)
+            assert command is not None
+            with start_on_socket(site, command, pair.venv("b")) as started:
+                assert "answered 200" in started.answer
+        finally:
+            os.kill(served.master(), signal.SIGTERM)  # `serving` does not end a daemon, whose session is another one
 
 
 def test_a_release_whose_workers_do_not_start_gets_no_request(pair: Pair) -> None:
