@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.tools.git_state import Commit
 
-_WRITERS = (
-    "releaser builds a new release from its lock. Check who changed it: `uv sync` and `pip` write to the live venv."
-)
-
 
 class Target(Frozen):
     """The commit that an update makes live, and how the checkout gets there."""
@@ -53,10 +49,11 @@ class RebuildReason(Frozen):
     is_damaged: bool
     #: True if nothing can run on it, so that the site is down.
     is_down: bool = False
-    #: How to prevent that damage, if known.
+    #: How to repair or prevent that damage, if known.
     advice: str = ""
 
     def describe_damage(self) -> Finding:
         """Return the finding for a live release that is rebuilt because it was changed."""
         message = f"the live release {self.release.id} is damaged: {self.reason}"
-        return Finding("release-damaged", message, f"{_WRITERS} {self.advice}".strip())
+        advice = f"releaser builds a new release from its lock. {self.advice}".rstrip()
+        return Finding("release-damaged", message, advice)

@@ -18,6 +18,7 @@ from releaser.site.pythons import Choice, find_request, minor
 if TYPE_CHECKING:
     from releaser.site.site import Site
 
+_WRITERS = "Check who changed it: `uv sync` and `pip` write to the live venv."
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
 
 
@@ -34,9 +35,10 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
         is_built = found is None and live.manifest.origin == "built"
         is_damaged = not is_built and not has_lost_python(live, found)
         is_down = found is not None and found.fatal
-        return RebuildReason(
-            release=live, reason=reason, is_damaged=is_damaged, is_down=is_down, advice=advise(live, found)
-        )
+        how = advise(live, found)
+        if found is None or found.kind != "moved":
+            how = f"{_WRITERS} {how}".rstrip()
+        return RebuildReason(release=live, reason=reason, is_damaged=is_damaged, is_down=is_down, advice=how)
     request, built_with = find_request(site), live.manifest.python
     if request is None or request.admits(built_with) or minor(choice.version) == minor(built_with):
         return None

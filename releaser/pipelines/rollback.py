@@ -264,7 +264,7 @@ def choose(store: ReleaseStore, to: str | None, usable: Collection[str] = ()) ->
 def _repair_advice(release: Release, found: Damage) -> str:
     """Say how to make a damaged release usable again; empty if that is impossible."""
     if not has_lost_python(release, found):
-        return ""
+        return f"{found.remedy} ".lstrip()
     return f"To repair {release.id}, install Python {release.manifest.python} again at its former path. "
 
 

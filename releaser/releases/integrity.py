@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -114,12 +115,15 @@ class Damage(Frozen):
     """Why a release differs from its seal."""
 
     #: `gone`: the venv or the interpreter is missing, or does not start; `interpreter`: the interpreter has changed;
-    #: `replaced`: the venv was pointed at another interpreter, which releaser does not start.
-    kind: Literal["gone", "replaced", "interpreter", "lock", "files"]
+    #: `replaced`: the venv was pointed at another interpreter, which releaser does not start; `moved`: its programs
+    #: start that of an earlier path.
+    kind: Literal["gone", "replaced", "interpreter", "lock", "files", "moved"]
     reason: str
     drift: Drift = NO_DRIFT
     #: Nothing can run on the release.
     fatal: bool = False
+    #: How a person makes the release usable again; empty if unknown.
+    remedy: str = ""
 
     def __str__(self) -> str:
         return self.reason
@@ -177,16 +181,18 @@ def find_live_damage(release: Release) -> Damage | None:
     return find_interpreter_damage(release, asks=True)
 
 
-def find_rollback_damage(release: Release) -> Damage | None:
+def find_rollback_damage(release: Release, *, with_programs: bool = True) -> Damage | None:
     """Return the damage that prevents a rollback to a release; None without any.
 
     Another patch version or build of its Python does not prevent it: the packages run on that, and after an upgrade of
-    the operating system all earlier releases have it. A rollback starts the Python before the flip.
+    the operating system all earlier releases have it. A rollback starts the Python before the flip. Not
+    `with_programs`, it may have been moved.
     """
     found = find_damage(release)
-    if found is None or found.kind != "interpreter" or found.fatal:
+    if found is None or found.kind not in ("interpreter", "moved") or found.fatal:
         return found
-    return find_lock_damage(release) or _find_file_damage(release)
+    found = find_lock_damage(release) or _find_file_damage(release)
+    return found or (_find_lost_programs(release) if with_programs else None)
 
 
 def usable(release: Release | None) -> Release | None:
@@ -203,8 +209,12 @@ def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:
 
 
 def advise(release: Release, found: Damage | None) -> str:
-    """Return the advice of capabilities on how to prevent a damage; empty without any."""
-    return " ".join(filter(None, (say(release, found) for say in gather("damage_advice")))) if found else ""
+    """Return what to do by hand about a damage, and how capabilities prevent it; empty without any."""
+    return (
+        " ".join(filter(None, (found.remedy, *(say(release, found) for say in gather("damage_advice")))))
+        if found
+        else ""
+    )
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
@@ -322,7 +332,11 @@ def _find_file_damage(release: Release) -> Damage | None:
 
 
 def _find_lost_programs(release: Release) -> Damage | None:
-    """Return the damage of a release whose site was moved: its programs start the Python at the earlier path."""
+    """Return the damage of a release whose site was moved: its programs start the Python at the earlier path.
+
+    Those of an adopted venv start it through the symlink.
+    """
+    is_adopted, lost = release.manifest.origin == "adopted", ""
     with contextlib.suppress(OSError), os.scandir(f"{release.place}/venv/bin") as entries:
         for entry in entries:
             if not entry.is_file(follow_symlinks=False):
@@ -330,10 +344,26 @@ def _find_lost_programs(release: Release) -> Damage | None:
             with open(entry.path, "rb", opener=only_files) as file:
                 start = _STARTS.match(file.read(_MOST))
             venv = os.fsdecode(start[1]) if start else ""
-            if venv.endswith(f"/{release.id}/venv"):  # written by an installer, and not by the package's author
-                reason = f"it was moved, and its programs start {venv}/bin/python, which does not exist"
-                return None if os.path.exists(venv) else Damage(kind="interpreter", reason=reason)
-    return None
+            # Written by an installer, and not by the package's author.
+            if venv and (is_adopted or venv.endswith(f"/{release.id}/venv")):
+                if os.path.exists(venv):
+                    return None
+                lost = venv
+    reason = f"it was moved, and its programs start {lost}/bin/python, which does not exist"
+    return Damage(kind="moved", reason=reason, remedy=_advise_moved(release, lost)) if lost else None
+
+
+def _advise_moved(release: Release, before: str) -> str:
+    """Say how the programs of a moved venv start again: by a symlink at its earlier path.
+
+    Empty if another file has that path, such as the site from which this one was copied.
+    """
+    now = f"{release.place}/venv"
+    while os.path.basename(before) == os.path.basename(now) and not os.path.lexists(os.path.dirname(before)):
+        before, now = os.path.dirname(before), os.path.dirname(now)
+    if os.path.lexists(before) or not os.path.lexists(os.path.dirname(before)) or release.id in before:
+        return ""
+    return f"To let the programs of earlier releases start again, run `{shlex.join(('ln', '-s', now, before))}`."
 
 
 # Its files

@@ -109,10 +109,10 @@ class StoreSnapshot(Frozen):
             yield release, "previous" if target is not None and release.id == target.id else release.state
 
     def newest_good(self) -> Release | None:
-        """Return the good release that went live last and that a rollback could go to; it may be the live one."""
+        """Return the good release that went live last and whose Python starts; it may be the live one."""
         order = self._order_by_flips(self.ledger.activations)
         good = (release for release in order if self.lifecycles[release.id].is_good)
-        return next((release for release in good if find_rollback_damage(release) is None), None)
+        return next((one for one in good if find_rollback_damage(one, with_programs=False) is None), None)
 
     def find_ready(
         self, key: ReleaseKey, lock: bytes, configuration: Mapping[str, bytes | None] | None

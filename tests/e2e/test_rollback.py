@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,32 @@ def test_a_rollback_is_not_kept_by_what_a_new_commit_may_not_have(make_site: Sit
     site.update_to("alpha", "1.2.0")
     site.releaser("rollback", check=0)
     assert site.live_version("alpha") == "1.1.0"
+
+
+def test_no_rollback_goes_to_a_release_whose_programs_start_at_the_path_before_a_move(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    before = make_site(venv=True)
+    before.releaser("init", check=0)
+    for version in ("1.1.0", "1.2.0"):
+        before.publish("alpha", version, scripts={"serve": "alpha:__version__.count"})
+        before.releaser("update", check=0)
+    _, *earlier = before.releases()
+    (tmp_path / "new").mkdir()
+    before.outer.rename(tmp_path / "new" / before.outer.name)
+    site = before.moved(tmp_path / "new")
+    site.git("remote", "set-url", "origin", str(site.remote))
+    link = f"run `ln -s {site.outer} {before.outer}`"
+    seen = site.snapshot()
+    refused = site.releaser("rollback", earlier[0], check=9).stderr
+    assert f"release {earlier[0]} is damaged: it was moved" in refused
+    assert link in refused
+    assert site.snapshot() == seen
+    site.write_dotenv(variables(health_check="false"))
+    failed = site.releaser("update", check=6).stderr  # the live health check is no reason to refuse the repair
+    assert site.live_id() == earlier[1], "it was live, and its processes may still run"
+    assert f"The site went back to {earlier[1]} all the same. The next update rebuilds it. To let" in failed
+    assert failed.count(link) == 2, failed
+    site.write_dotenv()
+    before.outer.symlink_to(site.outer)
+    assert site.json("rollback", earlier[0], check=0)["result"] == "rolled-back"

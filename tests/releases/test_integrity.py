@@ -438,6 +438,23 @@ def test_a_moved_site_is_rebuilt_because_its_programs_start_at_the_earlier_path(
     (tmp_path / "a b").rename(tmp_path / "c")
     moved = on_paper(tmp_path / "c" / "releases", a_manifest())
     assert f"start {before.venv}/bin/python, which does not exist" in seen(moved)
-    assert find_rollback_damage(moved) is None, "its Python starts"
+    damage = find_rollback_damage(moved)
+    assert damage is not None
+    assert damage.remedy.endswith(f"run `ln -s {tmp_path / 'c'} '{tmp_path / 'a b'}'`.")
+    assert find_rollback_damage(moved, with_programs=False) is None, "its Python starts"
+    (tmp_path / "a b" / "releases").mkdir(parents=True)
+    assert (damage := find_rollback_damage(moved)) is not None
+    assert not damage.remedy, "another site is there"
+    shutil.rmtree(tmp_path / "a b")
     (tmp_path / "a b").symlink_to("c")
     assert not seen(moved), "the earlier path leads to the same files"
+
+
+def test_an_adopted_venv_has_lost_its_programs_if_all_start_at_an_earlier_path(tmp_path: Path) -> None:
+    adopted = on_paper(tmp_path / "releases", a_manifest(origin="adopted"))
+    for name in ("python", "alpha"):
+        put(adopted.venv / "bin" / name, "" if name == "python" else f"#!{tmp_path}/shop/.venv/bin/python\n")
+    adopted.lock.write_bytes(LOCK)
+    assert "it was moved" in seen(adopted)
+    put(adopted.venv / "bin" / "beta", "#!/usr/bin/python3\n")
+    assert not seen(adopted)
