@@ -333,11 +333,15 @@ class SandboxError(ToolError):
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
+    """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`.
 
-    def __init__(self, signal_number: int) -> None:
+    `is_orphan` says that the process which had started this one ended before: the kernel may have sent the signal.
+    """
+
+    def __init__(self, signal_number: int, *, is_orphan: bool = False) -> None:
         super().__init__(f"signal {signal_number}")
         self.signal_number = signal_number
+        self.is_orphan = is_orphan
 
 
 class Findings(list[Finding]):

@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -33,6 +34,7 @@ from releaser.system import common
 from releaser.system.files import remove_tree
 from releaser.system.own_code import is_replaced
 from releaser.system.process import PR_SET_PDEATHSIG, Forked, Runner
+from releaser.system.signals import MOMENT
 from releaser.system.temporary import PREFIX
 from releaser.system.users import close_all_but, run_again_as
 
@@ -90,6 +92,15 @@ class Crew:
             return Forked(pid=pid, reply=own, stdout=readers[0], stderr=readers[1])
 
         return start
+
+    def has_ended(self) -> bool:
+        """Return whether the crew has ended, or does in a moment, so that the status of its last runs is unknown."""
+        poll = select.poll()
+        poll.register(self._server, select.POLLIN)
+        try:
+            return bool(poll.poll(MOMENT * 1000)) and not self._server.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
 
 class Crews:

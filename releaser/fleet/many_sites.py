@@ -157,8 +157,11 @@ class ManySites:
         except CrewGoneError:
             finished = run()
         code = finished.returncode if finished.returncode >= 0 else ExitCode.SIGNALLED - finished.returncode
-        end = (f"the run was {describe_status(finished.returncode)}",) if finished.returncode < 0 else ()
-        errors = tuple(finished.stderr.splitlines()) or end
+        errors = tuple(finished.stderr.splitlines())
+        if finished.returncode < 0 and not errors:
+            with_crew = crew is not None and crew.has_ended()
+            end = "ended with the process that had started it" if with_crew else describe_status(finished.returncode)
+            errors = (f"the run was {end}",)
         if not as_json:
             return SiteAnswer(site=str(site.path), exit_code=code, answer=finished.stdout, errors=errors)
         try:

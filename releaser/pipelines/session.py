@@ -346,6 +346,8 @@ def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     """Recover at once, as after a crash, and return the report."""
     number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
     headline = f"{run.log.command} was interrupted by {signal.Signals(number).name}"
+    if isinstance(error, Interrupted) and error.is_orphan:
+        headline += " after the process that had started it ended"
     try:
         with never_left_stopped(run, BaseException):
             recover(run)

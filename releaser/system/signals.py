@@ -33,9 +33,10 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
     """Make SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: Interrupted."""
+    parent = os.getppid()
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
+        raise Interrupted(number, is_orphan=os.getppid() != parent)
 
     with _handle((signal.SIGTERM, signal.SIGHUP), interrupt):
         yield

@@ -66,6 +66,9 @@ def main():
     elif act == "end-crew":
         os.kill(os.getppid(), signal.SIGKILL)
         signal.pause()
+    elif act == "end-both":
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
     elif act == "read":
         os.mkfifo(words[0])
         open(words[0]).read()
@@ -207,6 +210,14 @@ def test_without_its_crew_a_site_gets_a_program(tmp_path: Path, monkeypatch: pyt
     sites = make_sites(tmp_path, 2)
     found = ManySites(sites, jobs=1, environ=VARIABLES).ask(["status"], as_json=True)
     assert [(one.answer, one.exit_code) for one in found] == [([1], 0)] * 2
+
+
+def test_no_signal_is_named_for_a_run_that_ended_with_its_crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_CODE", _CODE)
+    monkeypatch.setattr("releaser.fleet.many_sites._AGAIN", 'print("[1]")')
+    found = ManySites(make_sites(tmp_path, 2), jobs=1, environ=VARIABLES).ask(["end-both"], as_json=True)
+    ended = "the run was ended with the process that had started it"
+    assert sorted((one.errors, one.exit_code) for one in found) == [((), 0), ((ended,), 143)]
 
 
 def test_next_run_has_ready_what_this_one_used(running: tuple[Runner, Crews, Path]) -> None:

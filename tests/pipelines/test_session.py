@@ -1,5 +1,6 @@
 """A run as a whole: what it looks at when it has failed, and what it leaves when it is interrupted at its end."""
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from releaser.core.announcing import Announcer
+from releaser.errors import Interrupted
 from releaser.listener import Silence
 from releaser.pipelines import session
 from releaser.releases.journal import read_history
@@ -26,6 +28,17 @@ def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:
         "releaser could not check that the live site is unchanged: [Errno 13] Permission denied: 'site.py'"
         in log.findings[0].message
     )
+
+
+@pytest.mark.parametrize(("is_orphan", "end"), [(False, ""), (True, " after the process that had started it ended")])
+def test_an_interrupt_is_not_blamed_on_its_signal_alone_if_the_process_was_orphaned(
+    monkeypatch: pytest.MonkeyPatch, is_orphan: bool, end: str
+) -> None:
+    monkeypatch.setattr(session, "recover", lambda _: None)
+    log: Any = RunLog(Silence(), command="update", run_id="1", started_at=SimpleNamespace())  # type: ignore[arg-type]
+    run: Any = SimpleNamespace(log=log, site=None, report=lambda **facts: facts)
+    report: Any = session._report_interrupt(run, Interrupted(signal.SIGTERM, is_orphan=is_orphan))
+    assert report["headline"] == f"update was interrupted by SIGTERM{end}"
 
 
 def test_an_interrupt_between_mail_and_history_costs_no_line_of_the_history(

@@ -27,6 +27,17 @@ def test_an_interrupt_is_an_exception_with_its_number(number: signal.Signals) ->
     assert caught.value.signal_number == number
 
 
+def test_an_interrupt_says_if_its_process_lost_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the kernel may have sent it, as for the runs of many sites whose command was killed."""
+    parent = os.getppid()
+    for now, is_orphan in ((parent, False), (1, True)):
+        parents = iter((parent, now))
+        monkeypatch.setattr(os, "getppid", lambda found=parents: next(found))
+        with signals.raise_on_signals(), pytest.raises(Interrupted) as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.is_orphan == is_orphan
+
+
 def interrupted_step(interrupt: Callable[[], object], done: list[str]) -> None:
     """Let an interrupt come in a step that must not be cut in two, and note how far it gets."""
     with signals.defer_interrupts():
