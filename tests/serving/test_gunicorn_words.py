@@ -1,16 +1,19 @@
 """The command of the running gunicorn, as it is started once more on a private socket."""
 
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from releaser.report import Step
 from releaser.serving.restarts import gunicorn
 from releaser.serving.restarts.gunicorn import on_socket
 from releaser.serving.servers import Server
 from releaser.serving.test_start import _explain
+from releaser.site.restart_settings import RestartSettings
 
 SITE = cast("Any", SimpleNamespace(project=SimpleNamespace(venv=Path("/srv/shop/.venv"))))
 
@@ -87,3 +90,21 @@ def test_a_pid_file_that_keeps_a_second_gunicorn_from_its_start_is_found(
     master = Server(kind="gunicorn", pid=os.getpid(), unit="", is_user_unit=False, command=("gunicorn", "-p", "g.pid"))
     found = [one for one in gunicorn._master_findings(SITE, master) if one.code == "gunicorn-pid-file"]
     assert [f"{tmp_path}/g.pid.2" in one.message for one in found] == ([True] if named == "other" else [])
+
+
+def test_a_gunicorn_that_has_just_ended_is_neither_unpinned_nor_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answered its last requests when it was found, and its successor has to be exchanged."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    servers = [Server(pid=pid, kind="gunicorn", command=()) for pid in (ended.pid, os.getpid())]
+    looks = iter(servers)
+    monkeypatch.setattr(gunicorn, "find_masters", lambda _: (next(looks),))
+    monkeypatch.setattr(gunicorn, "release_of", lambda pid: "/r/1/venv" if pid == os.getpid() else None)
+    monkeypatch.setattr(gunicorn, "_master_findings", lambda *_: ())
+    monkeypatch.setattr(gunicorn, "exchange", lambda pid, *_: f"{pid} was exchanged")
+    step = Step()
+    monkeypatch.setattr(RestartSettings, "of", lambda _: SimpleNamespace(restart_timeout=1.0))
+    gunicorn.Gunicorn().restart(SITE, Path("/r/1/venv"), step)
+    assert (step.status, step.detail) == ("ok", f"{os.getpid()} was exchanged")
+    monkeypatch.undo()
+    assert list(gunicorn._master_findings(SITE, servers[0])) == []

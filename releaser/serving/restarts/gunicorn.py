@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.05  # seconds
 _AGAIN = 2.0  # seconds until SIGUSR2 is repeated: gunicorn ignores it until its own predecessor is gone for a moment
-_SETTLED = 1.0  # seconds without another worker after which all have been started
+_SETTLED = 1.0  # seconds without another worker after which all have been started; a master is pinned or gone by then
 _HEARTBEAT = "/wgunicorn-"  # the file of each worker, which the master has open, too
 _NEVER_BEAT = 1e9  # a heartbeat sets the time of the file to that since the start of the system, far below this
 # How the names of supervisors begin: the kernel cuts them off after 15 bytes.
@@ -63,7 +63,7 @@ class Gunicorn(Restart):
     def findings(self, site: Site) -> Iterator[Finding]:
         """Check that each gunicorn of the site can be exchanged."""
         if store_of(site).live_id() is not None:  # until `init`, no process can be on a release
-            for master in find_masters(site):
+            for master in find_settled_masters(site):
                 yield from _master_findings(site, master)
 
     def command_on_socket(self, site: Site) -> ServerCommand | None:
@@ -76,7 +76,7 @@ class Gunicorn(Restart):
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Exchange each gunicorn of the site. Raises ToolError: then the earlier ones still serve it."""
-        masters = find_masters(site)
+        masters = find_settled_masters(site)
         if not masters:
             step.skip("no gunicorn of this site runs")
             return
@@ -91,7 +91,7 @@ class Gunicorn(Restart):
         except ToolError:
             if all(release_of(master.pid) for master in masters):
                 raise
-            step.says(_after_end(find_masters(site), place, limit))
+            step.says(_after_end(find_settled_masters(site), place, limit))
 
 
 def _after_end(masters: tuple[Server, ...], venv: str, limit: float) -> str:
@@ -113,6 +113,19 @@ def find_masters(site: Site) -> tuple[Server, ...]:
     servers = find_servers(site.project.checkout, site.project.venv)
     found = tuple(server for server in servers if server.kind == "gunicorn")
     return tuple(server for server in found if is_own(server.pid)) or found
+
+
+def find_settled_masters(site: Site) -> tuple[Server, ...]:
+    """Return each gunicorn as `find_masters`, once none of them is about to end or just starting.
+
+    For that moment, it has no lease, like one that is never pinned.
+    """
+    ends_at = time.monotonic() + _SETTLED
+    while True:
+        masters = find_masters(site)
+        if all(release_of(master.pid) for master in masters) or time.monotonic() > ends_at:
+            return masters
+        time.sleep(_POLL)
 
 
 def on_socket(site: Site, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,6 +168,8 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
     """Yield why a gunicorn cannot be exchanged."""
     try:
         os.kill(master.pid, 0)
+    except ProcessLookupError:  # it has just ended
+        return
     except OSError:
         message = f"{master} runs as another user, so that releaser cannot signal it"
         yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
