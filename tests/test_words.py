@@ -49,7 +49,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("setting window", "window"): "the name of the setting",
     ("setting packages", "window"): "the name of a key",
     ("key origin", "origin"): "the place from which a setting comes",
-    ("architecture.md", "kept by"): "the object that keeps a release ready",
     ("reliability.md", "no good"): "no release that is good",
     ("mails.md", "nothing to do"): "the meaning of a mark, not a result",
     ("mail updated", "origin"): "the name of a remote",
