@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 from datetime import UTC, datetime
@@ -150,7 +151,8 @@ class Venvs(Adopter):
                 release = adopt_as_release(site, log, facts.group, what)
             except OSError as error:
                 message = f"{site.project.venv} could not be adopted: {error}"
-                raise BuildError(message, "Nothing was changed. Check permissions and free space.") from error
+                advice = _advise_copy(site) if error.errno == errno.EXDEV else "Check permissions and free space."
+                raise BuildError(message, f"Nothing was changed. {advice}") from error
             step.says(f"{site.project.venv.name} is now {release.id}")
         return True
 
@@ -194,6 +196,13 @@ class Venvs(Adopter):
                 _complete(site, log, name, group=None)
             else:
                 _mark(site, release)  # the crash hit between the manifest and the record
+
+
+def _advise_copy(site: Site) -> str:
+    """Say how a venv can be moved that overlayfs has in a lower layer, such as the image of a container."""
+    venv = shlex.quote(str(site.project.venv))
+    words = f"`cp -a {venv} {venv}.new && rm -r {venv} && mv {venv}.new {venv}`"
+    return f"overlayfs does not move a directory of a lower layer. Stop the site, run {words}, and try again."
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:

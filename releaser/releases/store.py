@@ -514,7 +514,7 @@ class ReleaseStore(Frozen):
                 with contextlib.suppress(OSError):  # an adopted release may have no mark: its rest is reported
                     (self.path(name) / MADE).touch()
                 with contextlib.suppress(FileNotFoundError):  # an interrupted run has renamed it
-                    self.path(name).rename(self.path(DOOMED + name))
+                    self._doom(name)
             except OSError as error:
                 failures[name] = error
             else:
@@ -522,6 +522,19 @@ class ReleaseStore(Frozen):
         if renamed:
             sync_directory(self.directory)  # else a power cut could leave a partly deleted release under its name
         return failures | self.finish_removal(*renamed)
+
+    def _doom(self, name: str) -> None:
+        """Rename a release that is being deleted, or delete its manifest, which makes it one. Raises OSError.
+
+        overlayfs renames no directory of a lower layer, as of the image of a container.
+        """
+        try:
+            self.path(name).rename(self.path(DOOMED + name))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            (self.path(name) / MANIFEST).unlink(missing_ok=True)
+            sync_directory(self.path(name))
 
     def finish_removal(self, *names: str) -> dict[str, OSError]:
         """Delete releases that are already renamed, and remove them from the ledger; return the errors.
@@ -534,8 +547,9 @@ class ReleaseStore(Frozen):
         failures: dict[str, OSError] = {}
         try:
             for name in names:
+                place = self.path(DOOMED + name)
                 try:
-                    delete_directory(self.path(DOOMED + name), last=MADE)
+                    delete_directory(place if place.exists() else self.path(name), last=MADE)
                 except OSError as error:
                     failures[name] = error
         finally:

@@ -381,6 +381,26 @@ def test_a_deletion_that_was_cut_off_leaves_no_release(store: ReleaseStore, monk
     assert [entry.name for entry in store.directory.iterdir()] == ids(2)
 
 
+def test_a_release_in_the_image_of_a_container_is_removed_where_it_lies(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, _: Path) -> Path:  # as overlayfs does, for a directory of a lower layer
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path))
+
+    def crash(_: Path, *, last: str) -> None:
+        raise KeyboardInterrupt
+
+    tell(store, "live 1, live 2")
+    monkeypatch.setattr(Path, "rename", refuse)
+    with monkeypatch.context() as patched:
+        patched.setattr("releaser.releases.store.delete_directory", crash)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove(*ids(1))
+    assert (listed(store), [place.name for place in store.incomplete()]) == (ids(2), ids(1))  # the next run deletes it
+    assert store.remove(*ids(1)) == {}
+    assert [entry.name for entry in store.directory.iterdir()] == ids(2)
+
+
 # Records lost
 
 
