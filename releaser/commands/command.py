@@ -40,7 +40,7 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(path_type=Path)
+FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(path_type=Path, readable=False)
 _KINDS: dict[str, dict[str, Any]] = {
     "flag": {"is_flag": True},
     "directory": {"type": DIRECTORY},

@@ -127,6 +127,21 @@ class CommandContext(Frozen):
         for one in chosen if not self.output.json else ():
             self.output.note(str(one))
 
+    @property
+    def is_unattended(self) -> bool:
+        """True if a run that mails its report was started by a program: no person sees an error."""
+        return self.mails and not self.dry_run and not (sys.stdin is not None and sys.stdin.isatty())
+
+    def refuse(self, error: ReleaserError) -> NoReturn:
+        """Report an error without a run, also by mail, and exit. Raises the error if the current directory is gone."""
+        from releaser.pipelines.session import report_unopened
+
+        try:
+            report = report_unopened(self.request(), error)
+        except FileNotFoundError:
+            raise error from None
+        self.end(report)
+
     def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
         """Print the report of a run, and exit; with `answers`, print it even if nothing changed."""
         self.output.print_report(report, answers=answers)
@@ -154,28 +169,33 @@ def exit_codes(output: Output) -> Iterator[None]:
     """Print an error, and exit with its exit code."""
     try:
         yield
-    except ReleaserError as error:
-        sys.exit(output.print_error(error))
-    except PermissionError as error:  # for example, monitoring runs as a user who may not read all files
-        message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
-        advice = "Run the command as the user who owns the project, or let this user read the file."
-        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
-    except TooLargeError as error:
-        import shlex
-
-        message = f"{error.filename} cannot be read: it is {error.strerror}"
-        advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
-        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except BrokenPipeError:  # click ends quietly
         raise
-    except OSError as error:  # in a question, such as on a full disk; runs report such errors by themselves
-        message = f"the command could not continue: {os_reason(error)}"
-        advice = "Check free space and permissions, also of the directory for temporary files (`TMPDIR`)."
-        sys.exit(output.print_error(BuildError(message, advice)))
+    except (ReleaserError, OSError) as error:
+        sys.exit(output.print_error(_in_words(error)))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being handled
         sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
+
+
+def _in_words(error: ReleaserError | OSError) -> ReleaserError:
+    """Return an error of the system as one of releaser, with an advice. Runs report such errors by themselves."""
+    if isinstance(error, ReleaserError):
+        return error
+    if isinstance(error, PermissionError):  # for example, monitoring runs as a user who may not read all files
+        message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+        advice = "Run the command as the user who owns the project, or let this user read the file."
+        return PreflightError(Finding("file-unreadable", message, advice))
+    if isinstance(error, TooLargeError):
+        import shlex
+
+        message = f"{error.filename} cannot be read: it is {error.strerror}"
+        advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
+        return PreflightError(Finding("file-unreadable", message, advice))
+    message = f"the command could not continue: {os_reason(error)}"
+    advice = "Check free space and permissions, also of the directory for temporary files (`TMPDIR`)."
+    return BuildError(message, advice)
 
 
 class Beginning(Frozen):
@@ -208,9 +228,7 @@ class Beginning(Frozen):
                 refuse_both("--verbose", "--quiet")
             if self.for_many:
                 self.for_many(options, output)
-            if self.admits:
-                creates = bool(options.get("from_venv") or options.get("from_requirements"))
-                admit(project, self.name, os.environ, creates=creates)
+            creates = bool(options.get("from_venv") or options.get("from_requirements"))
             ctx = CommandContext(
                 name=self.name,
                 project=project,
@@ -219,4 +237,13 @@ class Beginning(Frozen):
                 wait=options.pop("wait", 0.0) if self.waits else 0.0,
                 mails=self.mails,
             )
-            function(ctx, **options)
+            try:
+                if self.admits:
+                    admit(project, self.name, os.environ, creates=creates)
+                function(ctx, **options)
+            except (UsageError, BrokenPipeError):
+                raise
+            except (ReleaserError, OSError) as error:
+                if not ctx.is_unattended:
+                    raise
+                ctx.refuse(_in_words(error))

@@ -89,7 +89,7 @@ def _run_for_all(wanted: Selection, output: Output) -> NoReturn:
     """Run the command for each site, print the answers, and exit with the worst exit code. Raises PreflightError."""
     from releaser.fleet.many_sites import ManySites, badness
     from releaser.fleet.sites_file import read_sites
-    from releaser.reporting.many_sites import problems_of, with_states
+    from releaser.reporting.many_sites import problems_of, refused_sites, with_states
     from releaser.reporting.sites_tables import find_table
 
     file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
@@ -105,8 +105,9 @@ def _run_for_all(wanted: Selection, output: Output) -> NoReturn:
     acts = words[0] in ("update", "propose") and "--dry-run" not in words
     # Sites that go first do so in every group, as the result decides whether the others follow.
     sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
+    refused = listed.refused if acts else {}  # where no person sees the warnings
     others = listed.servers if makes_page and wanted.group is None else {}
-    if not sites and not others:
+    if not sites and not others and not refused:
         refuse(
             "no-site",
             f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""),
@@ -117,8 +118,9 @@ def _run_for_all(wanted: Selection, output: Output) -> NoReturn:
     answers, interrupt = _collect(
         many.update(words) if acts else many.ask(words, as_json=output.json or table is not None)
     )
+    answers += refused_sites(refused)
     answers = with_states(answers) if words[0] == "status" and not makes_page else answers
-    order = {str(one.path): number for number, one in enumerate(sites)}
+    order = {path: number for number, path in enumerate([*(str(one.path) for one in sites), *refused])}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
     code, unread = answers[0].exit_code if answers else ExitCode.OK, False
     if makes_page:

@@ -45,10 +45,8 @@ class Announcer:
         """Announce the report of a run without a usable state directory."""
         return report
 
-    def announce_missing_project(
-        self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
-    ) -> RunReport:
-        """Announce that there is no project at `report.path`, with the settings that count there."""
+    def announce_unopened(self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
+        """Announce that no site could be opened at `report.path`, with the settings that could be read there."""
         return report
 
     def announce_long_holder(self, site: Site, now: datetime) -> str:

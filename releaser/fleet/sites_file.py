@@ -52,6 +52,8 @@ class SitesFile(Frozen):
     servers: Mapping[str, str] = field(default_factory=dict)
     #: One sentence for each entry that was ignored, with the reason.
     warnings: tuple[str, ...] = ()
+    #: The warnings about sites that releaser would update if they were safe, by their paths.
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFile:
@@ -75,7 +77,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         given |= {name: value for name, value in _variables(part).items() if name in of_mail}
     own = load(table={}, pyproject=file, env_file=None, environ=given)
     refuse_any(*problems, *own.problems)
-    sites, warnings = _list(table)
+    sites, warnings, refused = _list(table)
     return SitesFile(
         sites=sites,
         jobs=table.get("jobs", 1),
@@ -83,15 +85,17 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         mail=MailSettings.of(own),
         servers=table.get("servers", {}),
         warnings=tuple(warnings),
+        refused=refused,
     )
 
 
-def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
-    found, warnings = dict[str, ListedSite](), list[str]()
+def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str], dict[str, str]]:
+    """Return the sites, a warning for each entry that is ignored, and those warnings that are about refused sites."""
+    found, warnings, refused = dict[str, ListedSite](), list[str](), dict[str, str]()
     common = _variables(table.get("settings", {}))
     first = [{"path": one, "first": True} for one in table.get("first", [])]
     for entry in [*first, *table.get("site", [])]:
-        paths = [entry["path"]] if not glob.has_magic(entry["path"]) else list(_match(entry["path"], warnings))
+        paths = [entry["path"]] if not glob.has_magic(entry["path"]) else list(_match(entry["path"], warnings, refused))
         for written in paths:
             path = os.path.realpath(written)
             if led := _describe_foreign_parent(written):
@@ -102,13 +106,14 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
                         "Correct the owner of that directory, or remove the site from `first`.",
                     )
                 warnings.append(led)
+                refused[written] = led
                 continue
             known = found.get(path) or ListedSite(path=Path(path), settings=common)
             groups = known.groups | ({entry["group"]} if "group" in entry else frozenset())
             settings = {**known.settings, **_variables(entry.get("settings", {}))}
             goes_first = known.goes_first or "first" in entry
             found[path] = replace(known, groups=groups, settings=settings, goes_first=goes_first)
-    return tuple(found.values()), warnings
+    return tuple(found.values()), warnings, refused
 
 
 def _describe_foreign_parent(path: str) -> str:
@@ -123,7 +128,7 @@ def _describe_foreign_parent(path: str) -> str:
     return ""
 
 
-def _match(pattern: str, warnings: list[str]) -> Iterator[str]:
+def _match(pattern: str, warnings: list[str], refused: dict[str, str]) -> Iterator[str]:
     """Yield the sites that releaser keeps already and to which a pattern leads, without symlinks on its way."""
     fixed = pattern[: min(pattern.index(character) for character in "*?[" if character in pattern)].rpartition("/")[0]
     count = 0
@@ -134,6 +139,8 @@ def _match(pattern: str, warnings: list[str]) -> Iterator[str]:
             is_kept = (Project.at(Path(path), state_dir=None, venv=DEFAULT_VENV).state_dir / OWNER).is_file()
             if os.path.realpath(path) != straight:
                 warnings.append(f"{path} is ignored: it is a symlink; write the path that it leads to")
+                if is_kept:  # it was a site, before a person moved it
+                    refused[path] = warnings[-1]
             elif is_kept:
                 count += 1
                 yield path

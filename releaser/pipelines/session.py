@@ -9,7 +9,7 @@ import signal
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import gather
 from releaser.core.announcing import add_problem, announcer
@@ -35,7 +35,9 @@ from releaser.releases.journal import Journal, add_to_history
 from releaser.report import Result, RunLog, RunReport
 from releaser.site import disk, run_lock
 from releaser.site.loading import load
-from releaser.site.ownership import Ownership
+from releaser.site.location import PYPROJECT, find_project
+from releaser.site.ownership import Ownership, environment_of
+from releaser.site.project import read_pyproject
 from releaser.site.settings import this_host
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, foreign, prepare
@@ -103,7 +105,7 @@ def run_session(
     try:
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:
-        return _report_missing_project(request, log, error)
+        return report_unopened(request, error, log=log)
     log.clean = site.redactor.line
     if request.listener.shows_progress:
         site.runner.watch = request.listener.printed
@@ -227,15 +229,24 @@ def _announce(run: Run, report: RunReport, *, mails: bool) -> RunReport:
     return report
 
 
-def _report_missing_project(request: Request, log: RunLog, error: PreflightError) -> RunReport:
-    """Report that there is no such project; if the run may mail, also to releaser's own administrators.
+def report_unopened(request: Request, error: ReleaserError, *, log: RunLog | None = None) -> RunReport:
+    """Report that there is no site to work on; if the run may mail, also by mail.
 
-    Ignores a `.env` that others than the owner of the path may have written.
+    Ignores files that others than the owner of the site, or than this user and root, may have written.
     """
-    root = Path(os.path.realpath(os.path.expanduser(request.path)))  # noqa: PTH111 - an unknown `~user` stays
-    trusting = Ownership.of_missing(root)
-    believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
-    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=request.environ)
+    log = log or new_log(request.command, request.listener)
+    start = os.path.realpath(os.path.expanduser(request.path))  # noqa: PTH111 - an unknown `~user` stays
+    root = Path((os.path.isdir(start) and find_project(start)) or start)
+    trusting, pyproject = Ownership.of_missing(root), root / PYPROJECT
+    if trusting.stranger():
+        trusting = Ownership(root=str(root.parent), owner=os.geteuid(), group=None)
+    env_file = Path(environment_of(root))
+    believed = None if trusting.foreign(root.parent) or trusting.unsafe(env_file) else env_file
+    table: Any = {}
+    if not (trusting.foreign(root) or trusting.unsafe(pyproject)):
+        with contextlib.suppress(ReleaserError, OSError):
+            table = read_pyproject(pyproject).table("tool").get("releaser", {})
+    loaded = load(table=table, pyproject=pyproject, env_file=believed, environ=request.environ)
     redactor = Redactor(loaded.secrets)
     report = RunReport(
         command=log.command,
@@ -245,7 +256,7 @@ def _report_missing_project(request: Request, log: RunLog, error: PreflightError
         run_id=log.run_id,
         started_at=log.started_at,
         seconds=round((datetime.now(UTC) - log.started_at).total_seconds(), 3),
-        result="refused",
+        result=_RESULTS.get(error.exit_code, "failed"),
         exit_code=error.exit_code,
         headline=redactor.line(error.message),
         problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
@@ -254,7 +265,7 @@ def _report_missing_project(request: Request, log: RunLog, error: PreflightError
     if not request.mails:
         return report
     runner = Runner(environ=request.environ, redactor=redactor)
-    return announcer().announce_missing_project(report, loaded, trusting, runner)
+    return announcer().announce_unopened(report, loaded, trusting, runner)
 
 
 def _written_by_git(site: Site) -> int:

@@ -29,7 +29,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
-from releaser.system.frozen import Frozen, fields, replace
+from releaser.system.frozen import Frozen, field, fields, replace
 from releaser.system.reserve import free_reserve
 from releaser.system.sections import Section
 from releaser.system.state_files import StateFile, require_file
@@ -220,6 +220,10 @@ class Notes(Frozen):
     thrown_away: frozenset[str] = frozenset()
     #: Of a site without git: digests of the requirements file as releaser wrote it, or was about to.
     exported: tuple[str, ...] = ()
+    #: The settings that brought the last mail to people, as variables have them.
+    route: Mapping[str, str] = field(default_factory=dict)
+    #: The problem for which a run could not open the site, as reported while the thread `preflight` is open.
+    unopened: str = ""
     #: The differences between the live release and the committed lock, because of holds on this host.
     lock_differences: tuple[LockDifference, ...] = ()
 

@@ -40,6 +40,14 @@ class SiteAnswer(Frozen):
     errors: tuple[str, ...] = ()
 
 
+def refused_sites(reasons: Mapping[str, str]) -> list[SiteAnswer]:
+    """Return the answers for sites on which no command may run, from the reasons by their paths."""
+    return [
+        SiteAnswer(site=site, exit_code=ExitCode.PREFLIGHT, errors=(f"releaser: {why}",))
+        for site, why in reasons.items()
+    ]
+
+
 EACH = (list[SiteAnswer],)  # the answer with --json, the worst first
 
 

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import gather
 from releaser.core.announcing import Announcer, add_problem, add_sections, drop_journal
-from releaser.errors import ExitCode, Finding, Interrupted
-from releaser.releases.journal import MailSection, note, read_notes
+from releaser.errors import ExitCode, Finding, Interrupted, MailError
+from releaser.releases.journal import NOTES, MailSection, Notes, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
+from releaser.reporting.last_known import describe_route, settings_of, with_last_known
 from releaser.reporting.mail_setup import explain_recipients, sender_of
 from releaser.reporting.threads import (
     close_threads,
+    digest_of_problems,
     open_thread,
+    problem_of,
     references_of,
     report_unknown_once,
     root_of,
@@ -62,10 +65,8 @@ class Post(Announcer):
     def announce_without_state(self, site: Site, report: RunReport) -> RunReport:
         return finish_without_state(site, report)
 
-    def announce_missing_project(
-        self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner
-    ) -> RunReport:
-        return announce_missing_project(report, loaded, trusting, runner)
+    def announce_unopened(self, report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
+        return announce_unopened(report, loaded, trusting, runner)
 
     def announce_long_holder(self, site: Site, now: datetime) -> str:
         from releaser.reporting.lock_alert import report_long_holder  # for a run that may not begin
@@ -89,10 +90,12 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
     outbox, lost = site.project.outbox, dict[str, "EmailMessage"]()
     try:
         with signals.defer_interrupts():
-            settings = MailSettings.of(site)
+            settings = settings_of(site)
             post = _Post.of(settings, _recipients(report, settings), outbox, site.project.root, site.runner)
             post = replace(post, footer=_footer(report, settings, site.sources, site.project.root))
-            report = _with_mail(_with_sections(site, report), mail_from=post.sender)
+            notes = read_notes(site.state_dir)
+            route = notes.route if report.exit_code == ExitCode.PREFLIGHT else describe_route(site)
+            report = _with_mail(_with_sections(site, report, notes), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, but never a closed thread without its last.
                 from releaser.reporting.changes import lock_diff
@@ -105,11 +108,13 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
                 report, lost = notices.keep(site, report)
-                note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
+                note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0), route=route)
                 if words:
                     note(site.state_dir, introduced=True)
                 if MailSection.of(report).mail != _LOST:
                     close_threads(report, site.state_dir)
+            elif mails and route != notes.route:
+                note(site.state_dir, route=route)
             was_lost = MailSection.of(report).mail == _LOST
             if not was_lost:
                 drop_journal(site, log)
@@ -133,9 +138,9 @@ def _lists_of(site: Site, report: RunReport) -> Iterator[tuple[str, Sequence[Ite
             logger.warning("a list is missing in the mail: %s", error)
 
 
-def _with_sections(site: Site, report: RunReport) -> RunReport:
+def _with_sections(site: Site, report: RunReport, notes: Notes) -> RunReport:
     """Add the sections of capabilities, if there is anything to report, and the solved problems."""
-    return with_solved(site, add_sections(site, report_unknown_once(site, report)))
+    return with_solved(site, add_sections(site, report_unknown_once(site, report, notes)), notes)
 
 
 def finish_without_state(site: Site, report: RunReport) -> RunReport:
@@ -143,7 +148,7 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
 
     An unsent mail stays in the default state directory; but nothing is created for a path that may be a typo.
     """
-    settings, root = MailSettings.of(site), site.project.root
+    settings, root = settings_of(site), site.project.root
     outbox = Project.at(root, state_dir=None, venv=site.settings.venv).outbox
     post = _Post.of(settings, _recipients(report, settings), outbox, root, site.runner)
     is_project = site.project.pyproject.exists() and site.project.lock.exists()
@@ -154,26 +159,38 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     return post.send(post.keep(report))
 
 
-def announce_missing_project(report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
-    """Mail to releaser's own administrators that there is no such project, if possible.
+def announce_unopened(report: RunReport, loaded: Loaded, trusting: Ownership, runner: Runner) -> RunReport:
+    """Mail, once for each problem, that no site could be opened at `report.path`.
 
-    Nothing is created for a path that may be a typo: without a mail server the mail goes into an outbox only where
-    releaser already keeps state for such a project. Keeps no mail where another user could have put a symlink.
+    A path without a project is reported to releaser's own administrators. Nothing is created for a path that may be a
+    typo: without a mail server the mail goes into an outbox only where releaser already keeps state for such a project.
+    Keeps no mail and no note where another user could have put a symlink.
     """
-    root, settings = Path(report.path), MailSettings.of(loaded)
-    outbox = Project.at(root, state_dir=loaded.settings.state_dir, venv=loaded.settings.venv).outbox
-    recipients = settings.own_recipients
-    post = _Post.of(settings, recipients, outbox, root, runner)
-    if not recipients or (post.carrier is None and not os.path.isdir(outbox.parent)):
+    root = Path(report.path)
+    project = Project.at(root, state_dir=loaded.settings.state_dir, venv=loaded.settings.venv)
+    state_dir = project.state_dir
+    is_ours = state_dir.is_dir() and not (trusting.foreign(state_dir) or trusting.unsafe(state_dir / NOTES))
+    notes = read_notes(state_dir) if is_ours else Notes()
+    settings = with_last_known(MailSettings.of(loaded), loaded.sources, notes.route)
+    recipients = settings.recipients if root.is_dir() else settings.own_recipients
+    post = _Post.of(settings, recipients, project.outbox, root, runner)
+    if not recipients or (post.carrier is None and not state_dir.is_dir()):
         return report
-    top = outbox
+    top = project.outbox
     while not top.exists() and not top.parent.exists():
         top = top.parent
+    footer = explain_recipients(settings, loaded.sources, root, own=recipients is settings.own_recipients)
+    references = references_of(report, state_dir) if is_ours else (root_of(report),)
+    post = replace(post, references=references, footer=footer)
     if any(map(trusting.foreign, (top, top.parent))):
-        return report
-    footer = explain_recipients(settings, loaded.sources, root, own=True)
-    post = replace(post, references=(root_of(report),), footer=footer)
+        return post.send_unkept(report)
+    problem = digest_of_problems(report)
+    if notes.unopened == problem and any(thread.problem == problem_of(report) for thread in notes.threads):
+        return _with_mail(post.send(report), mail="none, as an earlier mail has reported this", mailed=False)
     report = _with_mail(post.send(post.keep(report)), mailed=False)  # the caller may not have got the mail
+    if is_ours and MailSection.of(report).mail != _LOST:
+        open_thread(report, state_dir)
+        note(state_dir, unopened=problem)
     for place, _, _ in os.walk(top, topdown=False):  # the directories of the mail, if it was sent
         with contextlib.suppress(OSError):
             Path(place).rmdir()
@@ -236,6 +253,20 @@ class _Post(Frozen):
             return add_problem(_with_mail(report, mail=_LOST), unkept)
         why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
         return _with_mail(report, mail=f"kept in {path} ({why})")
+
+    def send_unkept(self, report: RunReport) -> RunReport:
+        """Send the mail about this run alone, without the outbox; do nothing without a carrier."""
+        if self.carrier is None:
+            return report
+        from releaser.reporting.outbox import QueuedMail
+
+        mail = QueuedMail.of(self._compose(report))
+        try:
+            self.carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
+        except MailError as error:
+            advice = "Check the mail server with `releaser test-mail`."
+            return add_problem(report, Finding("mail-failed", self.redactor.clean(f"mail: {error.message}"), advice))
+        return _with_mail(report, mail=f"sent to {', '.join(mail.recipients)}")
 
     def send(self, report: RunReport) -> RunReport:
         """Send all mails in the outbox, and first the mail about this run if the outbox could not take it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from releaser.releases.journal import Notes
     from releaser.report import RunReport
     from releaser.site.site import Site
 
@@ -83,10 +84,10 @@ def find_solved(
     return tuple(one.problem for one in threads if is_solved(one))
 
 
-def with_solved(site: Site, report: RunReport) -> RunReport:
+def with_solved(site: Site, report: RunReport, notes: Notes) -> RunReport:
     """Add the reported problems that are solved."""
     with contextlib.suppress(OSError):  # reported elsewhere; a later run reports the solution
-        if threads := read_notes(site.state_dir).threads:
+        if threads := notes.threads:
             out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
             is_due = due.commit or due.push or due.pending_steps is not None
             at = [one.at for one in out.candidates]
@@ -105,6 +106,11 @@ def message_id(report: RunReport) -> str:
 def digest_of(report: RunReport) -> str:
     """Return a few characters that identify the mail of a run."""
     return _digest(report.host, report.run_id, report.path)
+
+
+def digest_of_problems(report: RunReport) -> str:
+    """Return a few characters that differ if the problems of a report do."""
+    return _digest(*(f"{problem.code} {problem.message}" for problem in report.problems))
 
 
 def _digest(*facts: str) -> str:
@@ -138,9 +144,9 @@ def close_threads(report: RunReport, state_dir: Path) -> None:
         note(state_dir, threads=tuple(one for one in threads if one.problem not in solved))
 
 
-def report_unknown_once(site: Site, report: RunReport) -> RunReport:
+def report_unknown_once(site: Site, report: RunReport, notes: Notes) -> RunReport:
     """Mark a report if an earlier one has said that the service does not answer; forget that once it does."""
-    found, is_reported = SecuritySection.of(report), read_notes(site.state_dir).audit_unknown
+    found, is_reported = SecuritySection.of(report), notes.audit_unknown
     if found.audit == "known":
         note(site.state_dir, audit_unknown=False)
     if found.audit != "unknown" or not report.noteworthy:

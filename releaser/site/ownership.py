@@ -64,6 +64,9 @@ class Ownership(Frozen):
             return None
         name = name_of(self.owner) or f"'#{self.owner}'"
         advice = f"Run it as that user: `sudo -u {name} releaser {command} --project {self.root}`."
+        if not self.owner:  # who may have cloned it
+            mine = f"`chown -R {name_of(os.geteuid()) or os.geteuid()} {self.root}`"
+            advice = f"If it is a site of this user, run {mine} as root. Otherwise, run releaser as root."
         return Finding("project-foreign", self.whose(), advice)
 
     def whose(self) -> str:

@@ -205,7 +205,7 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
     except OSError as error:  # a full disk must not prevent a rollback; the next run writes the file
         _warn("%s cannot be written: %s", file, error)
     if owner is not None and file.name == OWNER:
-        sentence = f"The project was moved from {_name(owner)} to {_name(project)}."
+        sentence = f"The project was moved from {_name(owner)} to {_name(project)}. Correct crontab lines and timers."
     return sentence
 
 

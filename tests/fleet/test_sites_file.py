@@ -1,12 +1,16 @@
 """The file that names the sites of a host."""
 
 import os
+from email import message_from_bytes
+from email.policy import SMTP
 from pathlib import Path
 
 import pytest
 
 from releaser.errors import PreflightError
 from releaser.fleet.sites_file import read_sites
+from tests.reporting.makers import a_sendmail
+from tests.support.commands import console_script, run
 from tests.support.guards import require
 
 
@@ -63,6 +67,11 @@ def test_a_pattern_takes_only_what_releaser_keeps_and_nothing_by_a_symlink(tmp_p
     found = read_sites(write(tmp_path, f"[[site]]\npath = '{tmp_path}/srv/*'\n[[site]]\npath = '/nowhere/*'"))
     assert [one.path for one in found.sites] == [site]
     assert [one.partition(" ")[0] for one in found.warnings] == [str(tmp_path / "srv" / "b"), str(clone), "/nowhere/*"]
+    assert found.refused == {}
+    (tmp_path / "srv" / ".releaser" / "b").mkdir()
+    (tmp_path / "srv" / ".releaser" / "b" / "project.json").touch()  # it was a site there
+    again = read_sites(write(tmp_path, f"[[site]]\npath = '{tmp_path}/srv/*'"))
+    assert again.refused == {str(tmp_path / "srv" / "b"): again.warnings[0]}
     listed = read_sites(write(tmp_path, f"first = ['{tmp_path}/srv/b']\n[[site]]\npath = '{other}'"))
     assert [(one.path, one.goes_first) for one in listed.sites] == [(other, True)]
 
@@ -79,7 +88,17 @@ def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp
     found = read_sites(write(tmp_path, listed))
     assert [one.path for one in found.sites] == [own]
     assert found.warnings[0] == f"{theirs} is ignored: {theirs.parent} belongs to another user than the site"
+    assert [*found.refused.values()] == [*found.warnings]
     assert len(found.warnings) == 2
+    # Of an update by cron no person reads warnings: it fails, and the summary names these sites.
+    sendmail = a_sendmail(tmp_path / "bin")
+    file = write(tmp_path, f"mail_to = ['ada@example.org']\nmail = {{ sendmail = '{sendmail}' }}\n{listed}")
+    words: list[str | Path] = [console_script(), "update", "--sites", file, "--site-group", "none"]
+    finished = run(words, cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, check=3)
+    assert f"warning: {file}: {found.warnings[0]}" in finished.stderr
+    mail = message_from_bytes((tmp_path / "bin" / "sent").read_bytes(), policy=SMTP)
+    assert "2 failed" in mail["Subject"]
+    assert f"{theirs} is ignored" in " ".join(mail.get_content().split())
     with pytest.raises(PreflightError, match=r"first: .*theirs/a is ignored"):
         read_sites(write(tmp_path, f"first = ['{theirs}']"))
 
