@@ -332,6 +332,10 @@ class SandboxError(ToolError):
     code = "sandbox-not-made"
 
 
+class RefusedPushError(ToolError):
+    """git did not push, as the remote has other commits, or got some during the push."""
+
+
 class Interrupted(BaseException):
     """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.files import export_lock
 from releaser.core.follow_up import attempt, note_due, read_pending
-from releaser.errors import Finding, FollowUpError, ToolError, os_reason
+from releaser.errors import Finding, FollowUpError, RefusedPushError, ToolError, os_reason
 from releaser.locks.differences import find_differences
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.rules import Packages, Policy, Rules
@@ -45,8 +45,6 @@ _MOST_UNPUSHED = 10  # commits that a report names
 _LOOKED_AT = 3  # newest unrecorded commits that may be releaser's own
 _MOST = 1000  # commits that may wait to be pushed
 _TRIES = 4  # another host may push between a fetch and a push
-# In git's output, if the remote has other commits, or got some during the push.
-_REJECTIONS = ("[rejected]", "fetch first", "non-fast-forward", "failed to update ref", "cannot lock ref")
 
 
 def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
@@ -328,10 +326,8 @@ def _push_at_once(site: Site, step: Step, remote: str) -> bool:
         return False
     try:
         site.git.push_over(remote, site.branch, here, seen)
-    except ToolError as error:
-        if any(sign in error.output for sign in _REJECTIONS):
-            return False
-        raise
+    except RefusedPushError:
+        return False
     site.git.set_reference(SEEN, here)
     note_due(site, commits=(), push=False, left="")
     step.says(f"to {remote}")
@@ -383,9 +379,7 @@ def _push_commit(site: Site, remote: str, commit: str, *, again: bool) -> None:
     """Push a commit. Raises _OvertakenError if the remote refuses it and `again` is set, and ToolError."""
     try:
         site.git.push(remote, site.branch, commit)
-    except ToolError as error:
-        if not any(sign in error.output for sign in _REJECTIONS):
-            raise
+    except RefusedPushError as error:
         message = f"push rejected: {remote} has commits that this checkout does not have"
         advice = "The commit stays in the checkout. The next run tries again; if `git_pull` is on, it pulls first."
         raise (_OvertakenError if again else ToolError)(message, advice, output=error.output) from error

@@ -529,7 +529,8 @@ def _push(work: Workspace, known: Proposal) -> None:
 
 
 def _advise_on_rejection(output: str, known: Proposal) -> str:
-    """Return the advice for a remote that refuses a proposal, by the output of git."""
+    """Return the advice for a remote that refuses a proposal, by what git says about the branch: hooks say anything."""
+    output = "\n".join(line for line in output.splitlines() if line.startswith("!"))
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
         return f"Rename the branch `{name}` on the remote: git cannot make {known.branch} as long as it exists."

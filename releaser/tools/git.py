@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ToolError
+from releaser.errors import RefusedPushError, ToolError
 from releaser.system import common
 from releaser.system.environment import unseen_passwords
 from releaser.system.expression import expression
@@ -41,6 +41,8 @@ _SECTION = expression(r"(?m)^(?=\s*\[)")
 _OF_ONE_CLONE = ("[branch", "[user")  # sections of a configuration that do not matter to a fetch
 # In it, other files or addresses, or objects that are fetched when they are needed.
 _READS_MORE = expression(r"(?i)\[include|insteadof|partialclone|promisor|worktreeconfig")
+# The line of `git push --porcelain` about a branch that has other commits, also if it got them a moment ago.
+_OVERTAKEN = expression(r"(?m)^!\s[^\s]*\s\[(?:rejected\]|remote rejected\] \((?:failed to update|cannot lock) ref)")
 _CLOCK_TICK = 0.1  # seconds; file times are those of the kernel's last tick
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
@@ -481,15 +483,27 @@ class Git(GitReader):
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`, never by force: ToolError if the remote has other commits."""
         try:
-            self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
+            self._push(remote, f"{commit}:refs/heads/{branch}")
         finally:
             self._forget_head(remote, branch)
+
+    def _push(self, *words: str) -> None:
+        """Run `git push`. Raises RefusedPushError if the remote has other commits, and ToolError.
+
+        Only the lines of git itself count, which begin with `!`: a hook of the remote may print anything.
+        """
+        try:
+            self._change("push", "--quiet", "--porcelain", *words)
+        except ToolError as error:
+            if not _OVERTAKEN.search(error.output):
+                raise
+            raise RefusedPushError(error.message, returncode=error.returncode, output=error.output) from error
 
     def push_over(self, remote: str, branch: str, commit: str, before: str) -> None:
         """Push `commit` in place of `before`, empty for none; ToolError if the remote has another commit there."""
         place = f"refs/heads/{branch}"
         try:
-            self._change("push", "--quiet", f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
+            self._push(f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
         finally:
             self._forget_head(remote, branch)
 
@@ -497,7 +511,7 @@ class Git(GitReader):
         """Delete a branch of the remote that has exactly this commit; ToolError if it has another one."""
         place = f"refs/heads/{branch}"
         try:
-            self._change("push", "--quiet", f"--force-with-lease={place}:{commit}", remote, f":{place}")
+            self._push(f"--force-with-lease={place}:{commit}", remote, f":{place}")
         finally:
             self._forget_head(remote, branch)
 

@@ -168,12 +168,17 @@ def test_a_push_of_another_host_after_the_fetch_is_no_failure(project: Project) 
     assert project.git.commit("HEAD") == ours
 
 
-def test_a_remote_that_refuses_is_asked_once(project: Project) -> None:
+@pytest.mark.parametrize("words", ["no", "fetch first", "! [rejected] main -> main (non-fast-forward)"])
+def test_a_remote_that_refuses_is_asked_once(project: Project, words: str) -> None:
+    """A hook may print words of git: only git itself says that the remote has other commits."""
     commit(project)
     hook = project.path.parent / "remote.git" / "hooks" / "pre-receive"
-    hook.write_text("#!/bin/sh\necho asked >> ../asked\nexit 1\n", encoding="utf-8")
+    hook.write_text(f"#!/bin/sh\necho asked >> ../asked\necho '{words}' >&2\nexit 1\n", encoding="utf-8")
     hook.chmod(0o755)
-    assert push(project)[0] == "failed"
+    status, said, log = push(project)
+    assert (status, "push rejected" in said) == ("failed", False)
+    assert words in log.learned.output
+    assert "pre-receive hook declined" in log.learned.output
     assert (project.path.parent / "asked").read_text(encoding="utf-8") == "asked\n"
 
 
