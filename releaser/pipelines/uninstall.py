@@ -251,7 +251,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
                 raise error
             left = _remove_files(site)
         if left:
-            return f"{state_dir} stays, because it has files that releaser did not make: {first_few(left, 5)}."
+            return f"{state_dir} stays, because it has mails, or files of others: {first_few(left, 5)}."
         (state_dir / OWNER).unlink(missing_ok=True)
         state_dir.rmdir()
         if state_dir.parent.name == ".releaser" and not os.listdir(state_dir.parent):

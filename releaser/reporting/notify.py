@@ -321,7 +321,8 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
 
 def _introduction(site: Site, report: RunReport) -> str:
     """Return the text for the first mail about a live release only; empty without one."""
-    if report.result != "updated" or not site.pulls or read_notes(site.state_dir).introduced:
+    is_first = report.result == "updated" and report.release  # `uninstall` leaves no release
+    if not is_first or not site.pulls or read_notes(site.state_dir).introduced:
         return ""
     return (
         f"New commits on the branch `{site.branch}` go live each night if the tests pass, even without any package"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
-from releaser.releases.journal import MailSection
+from releaser.releases.journal import MailSection, read_notes
 from releaser.report import RunReport
 from releaser.reporting import notify
 from releaser.reporting.changes import Item
@@ -45,6 +45,17 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(tmp_path: Path) 
     assert len(subjects(site)) == 2
     ended(open_site(tmp_path, heartbeat="0.001s"), QUIET, "5")
     assert len(subjects(site)) == 3
+
+
+def test_only_the_first_mail_about_a_release_says_that_commits_go_live(tmp_path: Path) -> None:
+    site = open_site(tmp_path, git_pull="true")
+    ended(site, replace(UPDATED, command="uninstall", release=None), "1")
+    assert not read_notes(site.state_dir).introduced
+    ended(site, UPDATED, "2")
+    ended(site, UPDATED, "3")
+    bodies = [mail.message.get_body(("plain",)) for mail in Outbox(path=site.project.outbox).list_queued()]
+    found = [body is not None and "go live each night" in body.get_content() for body in bodies]
+    assert found == [False, True, False]
 
 
 def test_a_problem_of_several_nights_is_one_thread_and_told_as_solved_in_it(tmp_path: Path) -> None:
