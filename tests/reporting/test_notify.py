@@ -15,6 +15,7 @@ from releaser.reporting.notify import finish
 from releaser.reporting.outbox import Outbox
 from releaser.site.site import Site
 from tests.reporting.makers import QUIET, REFUSED, UPDATED, a_sendmail, a_site
+from tests.site.fakes import with_settings
 from tests.support.logs import a_log
 from tests.support.smtp import MailServer
 
@@ -48,7 +49,7 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(tmp_path: Path) 
 
 
 def test_only_the_first_mail_about_a_release_says_that_commits_go_live(tmp_path: Path) -> None:
-    site = open_site(tmp_path, git_pull="true")
+    site = with_settings(open_site(tmp_path), git_pull=True)
     ended(site, replace(UPDATED, command="uninstall", release=None), "1")
     assert not read_notes(site.state_dir).introduced
     ended(site, UPDATED, "2")
