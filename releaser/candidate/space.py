@@ -30,7 +30,7 @@ def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
         place=site.state_dir,
         bytes=max(size_bytes, LEAST_BYTES),
         inodes=max(inodes, LEAST_INODES),
-        remedy="prune: `releaser prune`; lower `keep`",
+        remedy="prune: `releaser prune`; lower `keep` and `keep_within`",
     )
 
 

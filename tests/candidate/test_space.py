@@ -111,7 +111,7 @@ def test_what_lies_on_one_file_system_needs_room_together(site: Site, monkeypatc
         f"no space for another release: 300 MB free at {root.parent}, 300 MB needed (200 MB for another release,"
         " 100 MB for uv's cache)"
     )
-    assert found.advice == "Make room, or prune: `releaser prune`; lower `keep`; `uv cache prune`."
+    assert found.advice == "Make room, or prune: `releaser prune`; lower `keep` and `keep_within`; `uv cache prune`."
 
 
 def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
