@@ -17,7 +17,7 @@ from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen, replace
 from releaser.system.words import first_few, plural
 from releaser.tools.code_files import CONFIGURES
-from releaser.tools.git_reader import asks_for_credentials
+from releaser.tools.git_reader import RENEW, asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
 
 if TYPE_CHECKING:
@@ -209,8 +209,7 @@ def unreachable(remote: str, error: ToolError) -> Finding:
         return Finding(
             "git-remote-asks",
             f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
-            "Give this user an ssh key or a credential helper that works unattended, or "
-            f"{how_to_set('git_pull', 'false')}.",
+            f"{RENEW}, or {how_to_set('git_pull', 'false')}.",
             output=error.output,
         )
     from releaser.tools.certificates import certificate_advice

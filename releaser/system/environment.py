@@ -26,6 +26,8 @@ else:
     base64, shutil, tomli = map(Later, ("base64", "shutil", "tomli"))
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
+_HELPER = expression(r"(?i)credential\.(.*\.)?helper")
+_STORE = expression(r"(/\S*/git-credential-)?store(\s|$)")
 _WITH_PASSWORD = expression(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
 # The kinds of secrets, by the program that needs them; recognized by the name of a variable, or a password in a URL.
 Kind = Literal["own", "index", "agent", "token"]
@@ -100,6 +102,25 @@ def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
         settings[f"url.{scheme}{host}.insteadOf"] = url
         settings[f"http.{scheme}{host}.extraHeader"] = f"Authorization: Basic {login}"
     return settings
+
+
+def keep_stored_passwords(configuration: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return git settings with which `git credential-store` deletes no password; empty if git does not use it.
+
+    git deletes a stored password that a server has refused once, also by mistake, and no later run would have it.
+    Other programs, which may fetch a new token after that, work as before: `configuration` has them, in their order.
+    """
+    helpers = [(name, value) for name, value in configuration if _HELPER.fullmatch(name)]
+    if not any(_STORE.match(value) for _, value in helpers):
+        return []
+    return [("credential.helper", ""), *((name, _without_erase(value)) for name, value in helpers)]
+
+
+def _without_erase(helper: str) -> str:
+    if not _STORE.match(helper):
+        return helper
+    words = helper if helper.startswith("/") else f"git credential-{helper}"
+    return f'!f() {{ [ "$1" = erase ] || {words} "$@"; }}; f'
 
 
 def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:

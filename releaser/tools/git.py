@@ -20,7 +20,8 @@ from releaser.system.frozen import replace
 from releaser.system.later import Later
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
-from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, YES, GitReader
+from releaser.system.words import first_few
+from releaser.tools.git_reader import FETCHED, LAYOUT, RENEW, WITHOUT_HOOKS, YES, GitReader, asks_for_credentials
 from releaser.tools.git_state import OURS
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _OF_ONE_CLONE = ("[branch", "[user")  # sections of a configuration that do not 
 _READS_MORE = expression(r"(?i)\[include|insteadof|partialclone|promisor|worktreeconfig")
 # The line of `git push --porcelain` about a branch that has other commits, also if it got them a moment ago.
 _OVERTAKEN = expression(r"(?m)^!\s[^\s]*\s\[(?:rejected\]|remote rejected\] \((?:failed to update|cannot lock) ref)")
+_REFUSAL = expression(r"(?m)^!\s[^\s]*\s\[remote rejected\] \((.*)\)$")
+_REMARK = expression(r"(?m)^remote: ?(.*)$")
 _CLOCK_TICK = 0.1  # seconds; file times are those of the kernel's last tick
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
@@ -495,9 +498,9 @@ class Git(GitReader):
         try:
             self._change("push", "--quiet", "--porcelain", *words)
         except ToolError as error:
-            if not _OVERTAKEN.search(error.output):
-                raise
-            raise RefusedPushError(error.message, returncode=error.returncode, output=error.output) from error
+            if _OVERTAKEN.search(error.output):
+                raise RefusedPushError(error.message, returncode=error.returncode, output=error.output) from error
+            raise _explain_push(error) from error
 
     def push_over(self, remote: str, branch: str, commit: str, before: str) -> None:
         """Push `commit` in place of `before`, empty for none; ToolError if the remote has another commit there."""
@@ -624,6 +627,18 @@ class Git(GitReader):
             with contextlib.suppress(OSError):
                 found.add((file.parent / read_text(file).strip()).parent.resolve())
         return found
+
+
+def _explain_push(error: ToolError) -> ToolError:
+    """Return the error of a push with the reason of the remote, and what a person can do about it."""
+    message, advice = error.message, ""
+    if asked := asks_for_credentials(error):
+        message, advice = f"the remote did not accept the key, password or token: {asked}", f"{RENEW}."
+    elif refusal := _REFUSAL.search(error.output):
+        remarks = [line[1].strip() for line in _REMARK.finditer(error.output) if line[1].strip()]
+        message = f"the remote refuses it: {refusal[1]}" + (f" (it says: {first_few(remarks, 3)})" if remarks else "")
+        advice = 'Let this user push to the branch. If only people may: `upgrade = "none"`, and `releaser propose`.'
+    return ToolError(message, advice, returncode=error.returncode, timed_out=error.timed_out, output=error.output)
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.digests import blob_id
-from releaser.system.environment import add_git_settings, find_program, of_git, own_path, unseen_passwords
+from releaser.system.environment import (
+    add_git_settings,
+    find_program,
+    keep_stored_passwords,
+    of_git,
+    own_path,
+    unseen_passwords,
+)
 from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen, field, replace
@@ -52,7 +59,8 @@ FETCHED = f"{OURS}fetched"  # the remote head at the last fetch
 _READ = "^(" + "|".join((
     r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
     r"commit\.gpgsign", r"core\.(alternaterefscommand|attributesfile|bare|worktree)", r"submodule\..*\.update",
-    r"filter\..*\.(clean|smudge|process|required)", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
+    r"filter\..*\.(clean|smudge|process|required)", r"credential\.(.*\.)?helper", r"merge\.verifysignatures",
+    r"gpg\.mintrustlevel",
 )) + ")$"  # fmt: skip
 YES = ("", "true", "yes", "on", "1")  # a boolean setting of git that is on
 _USES_FILTER = expression(r"\sfilter=(\S+)")  # in .gitattributes
@@ -60,6 +68,11 @@ _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
 )  # fmt: skip
+#: The advice if a remote does not let this user in.
+RENEW = (
+    "If the password or token expired or was withdrawn, store a new one for this user: `git ls-remote` asks for it on a"
+    " terminal. Otherwise give this user an ssh key, or a credential helper that works unattended"
+)
 
 
 class GitReader(Frozen):
@@ -484,7 +497,8 @@ class GitReader(Frozen):
         if words[0] == "status":
             env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
         if words[0] in ("fetch", "push", "ls-remote"):
-            env = add_git_settings(env, unseen_passwords(self._read_config().values()).items())
+            kept = keep_stored_passwords(self._list_config())
+            env = add_git_settings(env, [*unseen_passwords(self._read_config().values()).items(), *kept])
         if settings:
             env = add_git_settings(env, settings.items())
         return self.runner.run(

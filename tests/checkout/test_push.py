@@ -177,8 +177,8 @@ def test_a_remote_that_refuses_is_asked_once(project: Project, words: str) -> No
     hook.chmod(0o755)
     status, said, log = push(project)
     assert (status, "push rejected" in said) == ("failed", False)
-    assert words in log.learned.output
-    assert "pre-receive hook declined" in log.learned.output
+    assert f"the remote refuses it: pre-receive hook declined (it says: {words})" in log.findings[0].message
+    assert "Let this user push to the branch" in log.findings[0].advice
     assert (project.path.parent / "asked").read_text(encoding="utf-8") == "asked\n"
 
 

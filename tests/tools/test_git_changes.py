@@ -45,7 +45,9 @@ def test_whatever_git_writes_survives_a_power_cut(tmp_path: Path) -> None:
     assert {env.get("UV_NO_SYNC") for env in noting.environments} == {"1"}, "hooks are told not to sync"
     told = [" ".join(words) for words in noting.asked]
     assert [one for one in told if one.endswith(" commit --quiet -m Update 1 package --only -- uv.lock")]
-    assert [one for one in told if one.endswith(" push --quiet origin c0ffee:refs/heads/main")], "not by force"
+    assert [one for one in told if one.endswith(" push --quiet --porcelain origin c0ffee:refs/heads/main")], (
+        "not by force"
+    )
 
 
 NAMES = ("a*b", "[x]", "?", "!a", "#a", "a  ", "a\\b", "a\u00e9", "below/a", "a\udcff")
