@@ -195,12 +195,12 @@ def look(place: Place, every: float, wait: float, *, say: bool = True, anyway: b
     printed, and a look by another program is waited for. With `anyway`, only a look that ends during this call counts.
     """
     if os.environ.get(GUARD) == str(os.getpid()):
-        return "this start has already looked for updates"
+        return "this start has already checked for updates"
     try:
         _fill_standard()
         problem = _look(place, every, wait, is_patient=not say, anyway=anyway)
     except Exception as error:  # noqa: BLE001 - no error keeps a program from starting
-        problem = f"could not look for updates: {error}"
+        problem = f"could not check for updates: {error}"
     if problem and say and sys.stderr is not None:
         sys.stderr.write(
             f"releaser: {''.join(character if character.isprintable() else '?' for character in problem)}\n"
@@ -226,7 +226,7 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool, anyway: 
     while not try_to_lock(descriptor):  # another program looks
         if not is_patient or time.monotonic() > deadline:
             os.close(descriptor)
-            return f"another program is still looking for updates after {wait:g} s" if is_patient else ""
+            return f"another program is still checking for updates after {wait:g} s" if is_patient else ""
         time.sleep(0.1)
     stamp = os.pread(descriptor, 100, 0)
     has_just_looked = stamp and os.fstat(descriptor).st_mtime > begun

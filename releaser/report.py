@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
+_DELETE = "Make the user who runs releaser the owner of its files, or delete it yourself. Every run tries again."
 
 Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["no-changes", "updated", "updated-not-restarted", "proposed", "failed", "rolled-back", "refused"]

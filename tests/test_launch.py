@@ -99,7 +99,7 @@ def test_a_start_that_has_not_had_to_look_may_look_later_and_once(place: launch.
     assert launch.look(place, DAY, 1) == ""  # as that is not due
     assert "TEST_LOOKED" not in os.environ
     assert launch.look(place, -1, 1, say=False) == ""
-    assert launch.look(place, -1, 1, say=False) == "this start has already looked for updates"
+    assert launch.look(place, -1, 1, say=False) == "this start has already checked for updates"
 
 
 def test_who_requires_something_waits_for_the_look_of_another(
@@ -110,7 +110,7 @@ def test_who_requires_something_waits_for_the_look_of_another(
     began = time.monotonic()
     assert launch.look(place, DAY, 30) == ""
     assert time.monotonic() - began < 10
-    assert launch.look(place, DAY, 0.2, say=False) == "another program is still looking for updates after 0.2 s"
+    assert launch.look(place, DAY, 0.2, say=False) == "another program is still checking for updates after 0.2 s"
 
     def end() -> None:
         launch._note(other, DAY)

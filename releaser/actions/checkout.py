@@ -59,7 +59,7 @@ class Checkout(Action):
         except ToolError as error:
             finding = Finding(
                 "checkout-not-moved",
-                f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
+                f"the checkout could not be moved to the tested commit {target.commit[:12]}: {error.message}",
                 error.advice or "Nothing went live. Correct the error that git names; the next run tries again.",
                 output=error.output,
             )

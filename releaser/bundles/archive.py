@@ -208,7 +208,7 @@ def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
         is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
         if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
             return
-    refuse("not-a-bundle", f"{place} is not a bundle: it has no bundle's end", _AGAIN)
+    refuse("not-a-bundle", f"{place} is not a bundle: its end is missing", _AGAIN)
 
 
 def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:

@@ -152,7 +152,7 @@ def parse_manifest(data: bytes) -> BundleManifest:
     for flaw in _flaws(found):
         _refuse(flaw)
     if found.data != data:
-        _refuse("releaser did not write it in this form")
+        _refuse("it is not in the form that releaser writes")
     return found
 
 

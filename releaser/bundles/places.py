@@ -88,7 +88,7 @@ def refuse_moved_meanwhile(where: str) -> NoReturn:
     """Raise PreflightError, as another person or program has changed the channel meanwhile."""
     refuse(
         "channel-moved",
-        f"{where} was changed by another publisher meanwhile",
+        f"{where} was changed by another publisher at the same time",
         "Run `releaser channel show`; if the channel should still change, run the command again.",
     )
 

@@ -167,7 +167,7 @@ def _parse(text: str) -> Pointer:
     for flaw in _flaws(found):
         refuse("channel-invalid", flaw, _AGAIN)
     if found.text != text:
-        refuse("channel-invalid", "releaser did not write it in this form", _AGAIN)
+        refuse("channel-invalid", "it is not in the form that releaser writes", _AGAIN)
     return found
 
 

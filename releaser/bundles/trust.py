@@ -55,7 +55,7 @@ class Trust(Frozen):
             if verified.returncode != 0:  # for a revoked key, ssh-keygen prints nothing
                 detail = verified.stderr.strip().rpartition("/")[2]
                 why = detail or (
-                    f"its key is revoked in {self.revoked}, or that cannot be read"
+                    f"its key is revoked in {self.revoked}, or that file cannot be read"
                     if self.revoked
                     else "ssh-keygen rejects it"
                 )

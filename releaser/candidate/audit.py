@@ -44,7 +44,7 @@ _STRONGER = {
     "constraint": ("it is {reason}", "Change that line; or {accept}."),
     "tests": (
         "{reason}",
-        "Fix the site or its tests for the newer version; it is tried again when the code changes.",
+        "Fix the site or its tests for the newer version; releaser tries it again when the code changes.",
     ),
     "rollback": (
         "it was rolled back: {reason}",

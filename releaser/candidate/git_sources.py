@@ -128,11 +128,11 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
             site.git.mirror(urls[-1], place / str(number), tuple(wanted))
         except ToolError as error:
             message = f"{plain}, from which a package comes, cannot be fetched: {error.message}"
-            advice = "Check the network, and that this user may read it: `git ls-remote` with that URL shows it."
+            advice = "Check the network, and this user's access: `git ls-remote` with that URL shows it."
             if "No space left" in error.output:
-                advice = "Free some space where TMPDIR is; then run releaser again."
+                advice = "Free some space in TMPDIR; then run releaser again."
             elif asks_for_credentials(error):
-                advice = "Let this user read it: give a key to ssh, or a login to git; then run releaser again."
+                advice = "Give this user access, with an ssh key or a git login; then run releaser again."
             raise ToolError(
                 message, advice, output=error.output, returncode=error.returncode, timed_out=error.timed_out
             ) from error

@@ -123,9 +123,7 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
     checkout = site.project.of_checkout(top)
     created = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
     if created:
-        message = (
-            f"building the project's own packages creates files that are not in the checkout: {first_few(created, 3)}"
-        )
+        message = f"the build of the project's packages creates files that the checkout lacks: {first_few(created, 3)}"
         places = {package["source"].get("editable", ".") for package in LockFile.read(site.project.lock).packages} - {
             "."
         }

@@ -119,7 +119,7 @@ def _summarize(introduced: Collection[str], unapplied: Collection[str], *, known
 
 def _databases(names: Collection[str]) -> str:
     """Return the hint that `migrate` needs `--database` for other databases than the default; empty without any."""
-    return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
+    return " (with `--database` for each database named)" if any(name.endswith(")") for name in names) else ""
 
 
 def report_migrations_of(site: Site, log: RunLog, release: Release) -> None:
@@ -198,7 +198,7 @@ def report_applied_migrations(site: Site, log: RunLog, release: Release, left: f
         message = (
             f"migrations are applied that {release.id} does not have; they were not undone: {first_few(found.names)}"
         )
-        advice = "Check that the site works with them, or undo them by hand with the code that has them."
+        advice = "Check that the site works with them, or undo them yourself with the code that has them."
         log.note(Finding("migrations-left", message=message, advice=advice))
 
 

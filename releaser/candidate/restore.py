@@ -67,7 +67,7 @@ def restore_previous(change: Change) -> None:
         damage = find_rollback_damage(release) if release is not None and not change.is_back else None
         if release is None or damage is None:
             return
-        back = f"The site went back to {release.id} all the same. The next update rebuilds it."
+        back = f"The rollback to {release.id} was completed anyway. The next update rebuilds it."
         instead = f"{back} {damage.remedy}".rstrip()
         if _list(release, damage):
             _restore(change.site, change.log, release, damage, instead)

@@ -226,5 +226,5 @@ def try_live_release(work: Workspace) -> FailingLiveTests | None:
         logger.warning("cannot record that the tests of the live release fail: %s", error)
     work.log.set_releases(live, None)
     message = f"{failed.failure} on the live release {live.id}, although nothing has changed"
-    advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."
+    advice = "Fix the site or its tests. You get the next mail about this when something else fails, or when they pass."
     raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)

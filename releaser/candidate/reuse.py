@@ -480,7 +480,7 @@ class Sharing(Mutable):
             new.st_gid, new.st_uid,
         )  # fmt: skip
         if not is_same_kind or (old.st_mode | _WRITE) != (new.st_mode | _WRITE):
-            message = f"{path} has another owner or other permissions"
+            message = f"{path} has a different owner or different permissions"
             raise _Doubt(message)
         if self.links and old.st_nlink > 1 and old.st_mode & _WRITE:  # as `uv sync --link-mode hardlink` leaves it
             message = f"{path} has a name elsewhere, such as in uv's cache"
@@ -504,7 +504,7 @@ class Sharing(Mutable):
             else:
                 now = _clone(old, temporary, status, mode=os.lstat(new).st_mode)
             if _look(now)[:3] != _look(status)[:3]:
-                message = f"{path} was replaced meanwhile"
+                message = f"{path} was replaced during the check"
                 raise _Doubt(message)
             if self.links and status.st_mode & _WRITE:
                 os.chmod(temporary, stat.S_IMODE(status.st_mode) & ~_WRITE)

@@ -63,8 +63,8 @@ def describe_access(site: Site) -> str:
         )
     network = "can" if SandboxSettings.of(site).test_network else "cannot"
     return (
-        "The tests run on this host, in a sandbox: files that they write outside of the staging tree are discarded. "
-        f"They {network} use the network, and can use the databases of this host."
+        "The tests run on this host, in a sandbox: files that they write outside the staging tree are discarded. "
+        f"They {network} use the network, and can use this host's databases."
     )
 
 
@@ -202,7 +202,7 @@ def list_discarded_files(site: Site) -> dict[str, str]:
 def describe_discarded_files(paths: Iterable[str]) -> str:
     """Say that the tests write to these paths, and that the sandbox discards the files."""
     return (
-        f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox discards these files:"
+        f"The tests write outside the staging tree ({first_few(sorted(paths))}). The sandbox discards these files:"
         " the site's own files are safe. To keep a file, name it in `test_writable`."
     )
 

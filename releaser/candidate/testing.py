@@ -239,7 +239,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         advice = f"If the tests need longer, {how_to_set('test_timeout', '1h')}. "
     next_try = words.again
     if work.log.command == "init":  # the project has no release, and perhaps no lock yet
-        next_try = "fix the site or its tests, commit that, and give the same command again."
+        next_try = "fix the site or its tests, commit the fix, and run the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{words.then}"

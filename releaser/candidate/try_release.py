@@ -72,7 +72,7 @@ def _run_trials(
         listed.step: "tests" if listed.step == TEST else "check" for listed in trials
     }
     if release.has_failed:
-        message = "nothing of a release that failed its tests is started"
+        message = "releaser starts nothing from a release that failed its tests"
         return [integrity.Defect(kind=kind, message=message) for kind in kinds.values()]
     findings = []
     try:
@@ -101,7 +101,7 @@ def try_live(site: Site) -> tuple[integrity.Defect, ...]:
     """
     live = store_of(site).live()
     if live is None:
-        message = "--tests: there is no release yet whose tests could run"
-        raise UsageError(message, "`releaser init` runs them in the same sandbox before it makes the first one.")
+        message = "--tests: no release exists yet to test"
+        raise UsageError(message, "`releaser init` runs them in the same sandbox before it builds the first one.")
     with prepare_trials(site, [tests_trial(site)]) as run_trials:
         return tuple(run_trials(live))

@@ -361,7 +361,7 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
         if data != before.files.get(name):
             yield Finding(
                 "checkout-changed",
-                f"{name} was changed during this run, and the change was not tested",
+                f"{name} was changed during this run, and the change is not tested",
                 _NEXT,
             )
     project, top = site.project, site.git.layout.top
@@ -370,7 +370,7 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
         yield Finding("checkout-edited", f"edited during this run, and not tested: {first_few(edited)}", _NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
-        message = f"{changed[0]}, which git does not track, was changed during this run, and the change was not tested"
+        message = f"{changed[0]}, which git does not track, was changed during this run, and the change is not tested"
         yield Finding(
             "untracked-changed", message, f"{_NEXT} If the site itself writes this file, add it to `staging_omit`."
         )

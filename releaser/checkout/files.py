@@ -67,11 +67,11 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
         found = hash_of_file(target)
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} was not written, because a symlink or a file is in the way"
-            findings.append(Finding("included-in-the-way", message, "Move it away, and install the bundle again."))
+            findings.append(Finding("included-in-the-way", message, "Move it elsewhere, and install the bundle again."))
         elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
             due.append(path)
         elif found != wanted:
-            advice = "To get the bundle's file, move yours away, and install the bundle again."
+            advice = "To get the bundle's file, move yours elsewhere, and install the bundle again."
             findings.append(
                 Finding("included-edited", f"{target} was edited here, so the bundle's file did not replace it", advice)
             )

@@ -161,7 +161,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
         if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
             return  # a person committed before the move, so the move did not happen
         message = f"HEAD is at {head[:12]}, and neither at {before[:12]} nor at {after[:12]}"
-        raise ToolError(message, "New commits were made during the run. See `git log`, and decide which commits stay.")
+        raise ToolError(message, "New commits were made during the run. See `git log`, and decide which to keep.")
     with _reporting_obstacles(log):
         own_files_as_committed(site, log)
     log.moved_checkout = True
@@ -185,7 +185,7 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
     """Copy a file that will be replaced to the state directory, and report the copy. Raises OSError."""
     data = read_file(path)
     if data.strip(b"\0"):
-        _keep_copy(site, log, path, data, "differs from every commit, perhaps because a crash cut it off")
+        _keep_copy(site, log, path, data, "differs from every commit, perhaps because a crash cut it short")
 
 
 # The lock

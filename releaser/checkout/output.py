@@ -144,7 +144,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
     if edited:
         message = f"before_build changed files that git tracks, and the changes would not go live: {first_few(edited)}"
         advice = (
-            "Run the command where you develop, and commit its changes; or correct it so that it does not "
+            "Run the command on your own machine, and commit its changes; or correct it so that it does not "
             "edit these files."
         )
         raise BuildError(message, advice)

@@ -230,7 +230,7 @@ def _differs(site: Site, log: RunLog, release: Release, *, commit: str = "HEAD")
         advice = "This host keeps the live versions."
         advice += f" To follow the committed lock again, run `releaser unhold {names}`." if names else ""
         if pins:
-            advice += f" To commit these versions, run `uv lock {pins}` where you develop, and push uv.lock."
+            advice += f" To commit these versions, run `uv lock {pins}` on your own machine, and push uv.lock."
         log.note(Finding("lock-not-committed", message=message, advice=advice))
     note(site.state_dir, lock_differences=found)
     if found:
@@ -361,7 +361,7 @@ def _fetch_and_push(site: Site, log: RunLog, step: Step, remote: str, *, may_mov
             site.git.take_over(branch, here, head)
         step.says(f"to {remote}" if head != remote_head else f"{remote} has the same uv.lock")
     if others:
-        count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
+        count = "1 of your commits is" if len(others) == 1 else f"{len(others)} of your commits are"
         message = (
             f"{count} not pushed ({others[0].id[:12]} {others[0].subject}), so releaser does not push uv.lock either"
         )

@@ -166,7 +166,7 @@ def _refuse_other_places(site: Site, commit: str) -> None:
         old, new = (pyproject.table("tool", "releaser").get(key) for pyproject in (site.pyproject, fresh))
         if old != new:
             message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
-            advice = "Pull it by hand, move the releases to the new place, and run `releaser init`; or do not change"
+            advice = "Pull it yourself, move the releases to the new place, and run `releaser init`; or do not change"
             refuse("commit-moves-places", message, f"{advice} {key}.")
 
 

@@ -25,10 +25,10 @@ def complete_waiting(ctx: Context, _param: Parameter, incomplete: str) -> list[s
 
 
 @command(section="Keep and hold", example="releaser approve 20260424T030001Z-81", changes=True)
-@click.option("--undo", is_flag=True, help="Take the approval back.")
+@click.option("--undo", is_flag=True, help="Withdraw the approval.")
 @click.argument("release", shell_complete=complete_waiting)
 def approve(ctx: CommandContext, release: str, undo: bool) -> None:
-    """Let RELEASE go live, which waits for approval. The next update makes it live."""
+    """Approve RELEASE, which waits for approval. The next update makes it live."""
     from releaser.pipelines.approval import decide_approve
     from releaser.pipelines.maintenance import make_change, plan_change
 

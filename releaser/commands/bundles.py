@@ -67,7 +67,7 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
     multiple=True,
     help="Add an extra of releaser, such as s3, to those that the settings need. May be repeated.",
 )
-@click.option("--only-remote-head", is_flag=True, help="Refuse a release whose code is not that of the remote head.")
+@click.option("--only-remote-head", is_flag=True, help="Refuse a release whose code differs from the remote head.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The file to write.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
@@ -319,7 +319,7 @@ def promote(
 def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
-    """Point a channel back to RELEASE. By default, that is the newest release before the present one."""
+    """Point a channel back to RELEASE. By default, that is the next older release."""
     _print_channel(ctx, _publisher(ctx, key, expires, signers).rollback(_channel(where, name), release))
 
 

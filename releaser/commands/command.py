@@ -110,7 +110,7 @@ def all_commands() -> dict[str, Command]:
 
 _GROUPS = {
     "bundle": "Put a release into one signed file, and install it on hosts without a network.",
-    "channel": "Point hosts to the bundle that they should run, by a signed file.",
+    "channel": "Point hosts to the bundle that they should run, with a signed file.",
 }
 
 

@@ -47,9 +47,9 @@ ANSWERS = {"doctor": (Diagnosis,)}
     "-o", "--output", "file", type=FILE, metavar="FILE", help="Write to this file. Default: a file in `TMPDIR`."
 )
 def doctor(ctx: CommandContext, file: Path | None) -> None:
-    """Collect what a bug report needs, without secrets, in one file. Sends nothing.
+    """Collect data for a bug report in one file, without secrets. Sends nothing.
 
-    It also works on a site that is broken: an error is part of the file.
+    It also works on a broken site: errors become part of the file.
     """
     site = open_anyhow(ctx.project, os.environ)
     redactor = redactor_of(site, os.environ)

@@ -28,7 +28,7 @@ def complete_runs(ctx: Context, _param: Parameter, incomplete: str) -> list[str]
 
 @command(section="Look closer", example="releaser logs --follow")
 @click.option(
-    "-f", "--follow", "is_followed", is_flag=True, help="Also print what a run in progress adds, until it ends."
+    "-f", "--follow", "is_followed", is_flag=True, help="Also print new lines of a run in progress, until it ends."
 )
 @click.argument("run", required=False, shell_complete=complete_runs)
 def logs(ctx: CommandContext, run: str | None, is_followed: bool) -> None:

@@ -47,7 +47,7 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
     "--from-requirements",
     type=DIRECTORY,
     metavar="FILE",
-    help="Lock the packages of this requirements file, in the versions that are installed or pinned.",
+    help="Lock the packages of this requirements file, with their installed or pinned versions.",
 )
 @click.option("--from-pyproject", "declared", is_flag=True, help="Lock the dependencies that pyproject.toml lists.")
 @click.option(
@@ -123,7 +123,7 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
 @click.option(
     "--python",
     metavar="PYTHON",
-    help="Build with this interpreter: a version or a path, as uv takes it. Nothing is downloaded.",
+    help="Build with this interpreter: a version or a path, as for uv. Nothing is downloaded.",
 )
 @run_options("rebuild")
 @click.option("--force", is_flag=True, help="Continue even if the live site fails its health check.")

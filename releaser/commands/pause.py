@@ -11,12 +11,12 @@ from releaser.commands.context import CommandContext, refuse_both
 @command(
     section="Keep and hold", example='releaser pause --until monday "the sale"', changes=True, waits=True, many="all"
 )
-@click.option("--for", "length", metavar="TIME", help="How long, such as 48h or 7d.")
+@click.option("--for", "length", metavar="TIME", help="The length of the pause, such as 48h or 7d.")
 @click.option("--until", "day", metavar="DAY", help='A weekday, a date, or a date and time: "2026-12-24 08:00".')
-@click.option("--except-security", is_flag=True, help="Let updates install fixes of known vulnerabilities meanwhile.")
+@click.option("--except-security", is_flag=True, help="Still install fixes of known vulnerabilities.")
 @click.argument("reason", required=False, default="")
 def pause(ctx: CommandContext, length: str | None, day: str | None, except_security: bool, reason: str) -> None:
-    """Let no update start by itself, until `releaser resume` or the given end. Mails quote REASON."""
+    """Stop updates until `releaser resume` or the given end. Mails quote REASON."""
     from releaser.pipelines import pause as pipeline
 
     if length is not None and day is not None:

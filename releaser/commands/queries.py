@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tests",
     is_flag=True,
-    help="Also test the live release, and list the paths outside of the staging tree that tests write.",
+    help="Also test the live release, and list the paths outside the staging tree that tests write.",
 )
 @click.option("--sandbox", is_flag=True, help="Also probe the sandbox, and list the places that tests can reach.")
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
@@ -267,7 +267,7 @@ def outdated(ctx: CommandContext) -> None:
 @command(section="Look closer", example="releaser why django")
 @click.argument("package", shell_complete=completion.packages)
 def why(ctx: CommandContext, package: str) -> None:
-    """Show who requires a package, what blocks each newer version, and how to let it in."""
+    """Show which packages require PACKAGE, what blocks each newer version, and how to allow it."""
     from releaser.pipelines.status import why as ask
     from releaser.reporting.text import package_text
 
@@ -284,7 +284,7 @@ plain_command(status.COMMAND, section="Daily use", example="releaser status --na
 @click.option(
     "--publish", type=FILE, metavar="FILE", help="Write JSON for the page of another server to this file, atomically."
 )
-@click.option("--offline", is_flag=True, help="Ask neither for newer versions nor for known vulnerabilities.")
+@click.option("--offline", is_flag=True, help="Do not look for newer versions or known vulnerabilities.")
 def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline: bool) -> None:
     """Write a page about the site: releases, runs, and packages.
 
@@ -306,7 +306,7 @@ def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline
 
 @command(section="Look closer", example="releaser history -n 5")
 @click.option(
-    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many runs."
+    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="The number of runs."
 )
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""

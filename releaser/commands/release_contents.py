@@ -16,7 +16,7 @@ from releaser.system.words import one_line, secrets_in_urls
 
 
 @command(section="Look closer", example="releaser packages --offline", many="all")
-@click.option("--offline", is_flag=True, help="Do not ask for newer versions and vulnerabilities.")
+@click.option("--offline", is_flag=True, help="Do not look for newer versions or vulnerabilities.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
     """List the packages of a release: age, newer version, size.

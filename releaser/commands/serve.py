@@ -55,9 +55,9 @@ def serve(
     header: str | None,
     hosts: tuple[str, ...],
 ) -> None:
-    """Show a page with the states of sites, and buttons for requests.
+    """Serve a page with the state of sites, and buttons for requests.
 
-    The page listens on this host only, and writes nothing but requests. Runs of the sites take these up.
+    The page listens on this host only, and writes only requests. The next run of each site carries them out.
     """
     if all_sites and sites is not None:
         refuse_both("--all", "--sites")

@@ -222,7 +222,11 @@ def schedule(
 )
 @click.option("--refresh", metavar="INTERVAL", help="How often to update, if releaser is installed.")
 @click.option("--limit", metavar="TIME", help="How long a start may wait for an update. Default: 5s.")
-@click.option("--test", metavar="COMMAND", help="The test of each update. Default: the first package is installed.")
+@click.option(
+    "--test",
+    metavar="COMMAND",
+    help="The command that tests each update. Default: check that the first package is installed.",
+)
 @click.option("--min-age", metavar="TIME", help="The minimum age of versions at the first start. Default: 3d.")
 @click.option("--build", is_flag=True, help="Let the first start build packages from source, which runs their code.")
 @click.option("--force", is_flag=True, help="Overwrite the file even if it was edited.")

@@ -51,7 +51,7 @@ ANSWERS = {"completion": (ShellCompletion, Plan)}
 
 
 @command("completion", section="Set up", example="releaser completion bash --install", changes=True, admits=False)
-@click.option("--install", is_flag=True, help="Write the script to the file in which the shell looks for it.")
+@click.option("--install", is_flag=True, help="Write the script to the file where the shell looks for it.")
 @click.option("--remove", is_flag=True, help="Remove this file.")
 @click.argument("shell", type=click.Choice([*_PLACES]))
 def completion(ctx: CommandContext, shell: str, install: bool, remove: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _AGAIN = "releaser tries again at the next run."
-BY_HAND = "Start it by hand, or run `releaser update`."  # a service that is stopped
+BY_HAND = "Start it yourself, or run `releaser update`."  # a service that is stopped
 
 
 class FailedSteps(Frozen):

@@ -58,7 +58,7 @@ class Run(Mutable):
         """Return the report of this run so far."""
         log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
         advice_for_left = (
-            "Let it end by itself. If it is a service that must keep running, start it in the restart command."
+            "Let the command end it. If it is a service that must keep running, start it in the restart command."
         )
         problems = [
             *log.findings,

@@ -87,7 +87,7 @@ class ManySites:
 
         def note_failure(site: str, why: str) -> None:
             if why:
-                variables[FIRST_FAILED_VARIABLE] = f"the update of {site}, which goes first, did not succeed: {why}"
+                variables[FIRST_FAILED_VARIABLE] = f"the update of {site} (listed in `first`) did not succeed: {why}"
 
         for answer in self._run_each(first, run):
             yield _with_waits(answer)

@@ -56,7 +56,7 @@ def wait_for_approval(site: Site, release: str, asked: datetime) -> Wait:
     """Return the wait of a release for the approval that was asked for at some time."""
     deadline = approval_deadline(site, asked)
     until = None if deadline is None else find_opening(site, deadline)
-    alone = f"it goes live by itself on {show_time(until)}" if until else "it does not go live by itself"
+    alone = f"it goes live anyway on {show_time(until)}" if until else "it does not go live without approval"
     return Wait(
         reason=f"it needs approval (`releaser approve {release}`); {alone}", until=until, keeps=True, always=True
     )

@@ -34,7 +34,7 @@ class TestsOnly(Gate):
         opening = find_opening(case.work.site.outside, now)
         until = opening if opening > now else None
         when = f"on {show_time(until)}" if until else "with the next update"
-        return Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
+        return Wait(reason=f"its tests passed; it goes live {when}", until=until, keeps=True, always=True)
 
 
 def _wait_for_person(choice: Choice) -> Wait:

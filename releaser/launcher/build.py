@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 REFUSED = 3  # the exit code of a failed preflight
-GONE = "its Python is gone, so its environment must be built again"
+GONE = "its Python is gone, so its environment must be rebuilt"
 FAILED = "its environment cannot be built"
 #: A file of a directory in which releaser is installed: the hashes of its wheels.
 REQUIREMENTS = "requirements.txt"
@@ -72,7 +72,7 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
                 f"{GONE}, but the file system of {home} is read-only",
                 f"Make it writable (`findmnt --target {shlex.quote(home)}` shows it), and run `sudo {_command(home)}`.",
             )
-        message = f"{GONE}, but {_user()} may not write {home}"
+        message = f"{GONE}, but {_user()} may not write to {home}"
         raise BuildError(message, f"Run `sudo {_command(home)}`, then the same command again.")
     with locked(home):
         if only_if_needed and runs(home):  # another process has built it
@@ -80,7 +80,7 @@ def rebuild(home: str, *, only_if_needed: bool) -> None:
         make_environment(home, os.path.join(home, REQUIREMENTS), os.path.join(home, "wheels"))
         put_in_place(home)
         clean(home)
-    print(f"releaser: its environment was built again, for Python {sys.version.split()[0]}.", file=sys.stderr)
+    print(f"releaser: its environment was rebuilt for Python {sys.version.split()[0]}.", file=sys.stderr)
 
 
 def runs(home: str) -> bool:

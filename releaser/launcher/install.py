@@ -260,12 +260,12 @@ def _this_python() -> str:
 def _refuse_foreign(home: str) -> None:
     """Refuse a directory with other things, as the installation deletes files. Raises BuildError and OSError."""
     there = os.listdir(home) if os.path.exists(home) else []
-    advice = "Name a directory that does not exist."
+    advice = "Choose a directory that does not exist."
     if _has_launcher(home):
         return
     if "pyvenv.cfg" in there and os.path.exists(os.path.join(home, "bin", "releaser")):
         if others := _others_in_venv(home):
-            raise BuildError(f"{home} is a venv with other things, such as {', '.join(others[:3])}", advice)
+            raise BuildError(f"{home} is a venv with other packages, such as {', '.join(others[:3])}", advice)
         return
     is_killed = "lock" in there or not any(
         os.listdir(os.path.join(home, name)) for name in {"bin", "wheels"} & {*there}

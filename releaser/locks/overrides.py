@@ -101,7 +101,7 @@ def _url(asked: str, place: str, directory: Path) -> str:
         raise _wrong(asked, f"names a place that cannot be read: {reason}") from error
     if is_other:
         flaw = f"names {path}, a directory without {' and '.join(_BUILDABLE)}"
-        raise _wrong(asked, flaw, "Name the one from which the package can be built.")
+        raise _wrong(asked, flaw, "Name the directory from which the package can be built.")
     return place if is_url else Path(path).as_uri()
 
 

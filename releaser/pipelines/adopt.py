@@ -91,7 +91,7 @@ class Venvs(Adopter):
             return
         place = shlex.quote(venv)
         take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
-        advice = "Code in the venv runs as the owner of the site. Make a new venv; or check the files, then run"
+        advice = "Code in the venv runs as the owner of the site. Create a new venv; or check the files, then run"
         yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
 
     def find_unsynced(self, site: Site) -> Iterator[Finding]:

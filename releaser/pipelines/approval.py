@@ -27,10 +27,10 @@ def decide_approve(site: Site, release: str, *, on: bool) -> Change:
     store = store_of(site)
     found, snapshot = store.find(release), store.snapshot()
     if found.live:
-        message = f"{found.id} is live already"
+        message = f"{found.id} is already live"
         raise UsageError(message, "To go back, run `releaser rollback`.")
     if found.lifecycle is not None and found.lifecycle.request:
-        message = f"{found.id} was built for tests only: no update makes it live"
+        message = f"{found.id} was built for tests only: updates never make it live"
         raise UsageError(message, f"Run `{found.lifecycle.request}`, which makes it live.")
     if not asks_for_approval(site):
         message = f"`approve_after` is not set, so {found.id} needs no approval"
@@ -38,7 +38,7 @@ def decide_approve(site: Site, release: str, *, on: bool) -> Change:
     waiting = snapshot.find_waiting()
     if waiting is None or waiting.id != found.id:
         message = f"{found.id} does not wait to go live: its state in `releaser list` is {found.state}"
-        instead = f"`releaser approve {waiting.id}` approves the one that waits." if waiting else ""
+        instead = f"`releaser approve {waiting.id}` approves the release that waits." if waiting else ""
         raise UsageError(message, instead or "No release waits. `releaser update` builds the next one.")
     approvals, now = read_approvals(site.state_dir), datetime.now(UTC)
     wait = wait_for_approval(site, found.id, approvals.asked_at(found.id, now))

@@ -30,7 +30,7 @@ def ask_for_approval(run: Run, report: RunReport) -> RunReport:
 
     what = name_changes(report.changes) if report.changes else "new code"
     since = show_time(datetime.fromisoformat(snapshot.lifecycles[release].since))
-    alone = f"goes live by itself on {show_time(at)}" if at else "does not go live by itself"
+    alone = f"goes live anyway on {show_time(at)}" if at else "does not go live without approval"
     asks = f"Approval needed for {what}: {release} has been ready since {since}, and {alone}."
     close_journal(run.site, run.log, f"had made {release} ready, which needs approval: `releaser approve {release}`")
     with contextlib.suppress(OSError):  # the next run asks again

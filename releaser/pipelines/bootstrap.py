@@ -49,15 +49,15 @@ class Starter(Frozen):
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
             message = f"{self.name!r} cannot name an application and its directory"
-            raise UsageError(message, "Name the file by letters and digits, such as shop.py.")
+            raise UsageError(message, "Use letters and digits in the file name, such as shop.py.")
         if self.name in sys.stdlib_module_names:
             message = (
                 f"{self.name!r} is a module of Python, and programs in the same directory would import the file instead"
             )
             raise UsageError(message, "Give the file another name, such as start_it.py.")
         if "://" in self.index and secrets_in_urls(self.index):
-            message = "--index contains a password, which the file would show to all its readers"
-            raise UsageError(message, "Remove the password, and write it to ~/.netrc: uv and pip read it there.")
+            message = "--index contains a password, which everyone who reads the file would see"
+            raise UsageError(message, "Remove the password, and write it to ~/.netrc, where uv and pip read it.")
         sources = [link for link in self.find_links if link.startswith(values.S3)]
         directories = [link for link in self.find_links if link not in sources]
         sources = [*_parse_option("--find-links", ",".join(sources), values.s3_prefixes)]

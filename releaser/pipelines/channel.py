@@ -78,7 +78,7 @@ class Publisher(Frozen):
         if for_tests and pointer is not None and not pointer.for_tests:
             refuse(
                 "channel-not-for-tests",
-                f"{channel} exists, and hosts that are not for tests may follow it",
+                f"{channel} exists, and hosts other than test hosts may follow it",
                 "Run `releaser channel publish --for-tests` with another `--name`.",
             )
         for_tests = for_tests or (pointer is not None and pointer.for_tests)
@@ -95,7 +95,7 @@ class Publisher(Frozen):
             refuse(
                 "channel-expired",
                 f"the channel {source} expired at {offered.expires}",
-                "If its release is still current, publish the channel again first.",
+                "If its release should still be installed, first publish the channel again.",
             )
         expires = offered.current.bundle_expires
         if expires is not None and datetime.fromisoformat(expires) <= datetime.now(UTC):

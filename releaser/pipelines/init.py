@@ -49,7 +49,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     if moved is not None:  # in an emergency, it may differ from the lock
         kept = _adopt_moved(run.site, run.log, facts)
         run.log.set_releases(kept, None)
-        headline = f"{run.site.project.venv.name} is unchanged, and {kept.id} is now the live release"
+        headline = f"{run.site.project.venv.name} stays as it is, and {kept.id} is now the live release"
         advice = "Restart the site unless you have done so."
         return PipelineResult(result="updated", headline=headline, advice=advice)
     if what != "adopted":

@@ -38,13 +38,13 @@ def read_end(length: str | None, day: str | None, now: datetime) -> datetime | N
     try:
         end = now + timedelta(seconds=seconds_of(text)) if option == "--for" else _read_day(text, now)
     except (ValueError, OverflowError):
-        kinds = "a length of time such as 48h or 7d" if option == "--for" else "a day such as monday or 2026-12-24"
+        kinds = "a duration such as 48h or 7d" if option == "--for" else "a day such as monday or 2026-12-24"
         message = f"{option} {text!r} is not {kinds}"
         more = "" if option == "--for" else ', or a date and time such as "2026-12-24 08:00"'
         raise UsageError(message, f"Write {kinds}{more}.") from None
     if end <= now:
-        message = f"{option} {text!r} is over already"
-        raise UsageError(message, "Name a later end, or omit it: then the pause lasts until `releaser resume`.")
+        message = f"{option} {text!r} is in the past"
+        raise UsageError(message, "Choose a later end, or omit it: then the pause lasts until `releaser resume`.")
     return end
 
 
@@ -97,7 +97,7 @@ def resume(request: Request) -> RunReport:
         if found is None:
             return PipelineResult(result="no-changes", headline="updates are not paused")
         write_state(run.site.state_dir / PAUSE, replace(found, resumed=datetime.now(UTC).replace(microsecond=0)))
-        return PipelineResult(result="updated", headline="updates are not paused any more")
+        return PipelineResult(result="updated", headline="updates are no longer paused")
 
     return run_session(request, pipeline)
 

@@ -533,8 +533,8 @@ def _advise_on_rejection(output: str, known: Proposal) -> str:
     output = "\n".join(line for line in output.splitlines() if line.startswith("!"))
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
-        return f"Rename the branch `{name}` on the remote: git cannot make {known.branch} as long as it exists."
+        return f"Rename the branch `{name}` on the remote: git cannot create {known.branch} while it exists."
     if "non-fast-forward" in output:
         delete = f"`git push {known.remote} --delete {known.branch}`"
-        return f"The remote refuses to replace branches: permit it for {known.branch}, or run {delete} each time."
+        return f"The remote refuses to replace branches: allow it for {known.branch}, or run {delete} each time."
     return "The next run tries again."

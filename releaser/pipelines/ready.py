@@ -75,5 +75,5 @@ def report_unusable_live(log: RunLog, rebuild: RebuildReason | None, reason: str
         return
     message = f"nothing can run on the live release {rebuild.release.id}: {rebuild.reason}"
     fate = "waits" if waits else "has failed"
-    advice = f"Its replacement {fate} ({reason}). Correct that, or run `releaser rebuild`."
+    advice = f"Its replacement {fate} ({reason}). Fix that, or run `releaser rebuild`."
     log.note(Finding("live-cannot-run", message, advice))

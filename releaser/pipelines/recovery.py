@@ -103,15 +103,15 @@ def _continue(change: Change) -> str:
         fails_before = change.roll_back()  # even if part of it is done already
         _record_rollback(change, reason, fails_before=fails_before)
         if announcer().has_announced(site, entry.run_id):  # that run could not finish or record the rollback
-            return f"had begun the automatic rollback of release {entry.release} ({reason}); it is complete now"
-        return f"had been partly rolled back ({reason}); the rollback is complete now"
+            return f"had begun the automatic rollback of release {entry.release} ({reason}); it is now complete"
+        return f"had been partly rolled back ({reason}); the rollback is now complete"
     if entry.phase == "committing" and is_flipped(change):
-        return f"had made release {entry.release} live; the remaining steps are done now{_roll_forward(change)}"
+        return f"had made release {entry.release} live; the remaining steps are now done{_roll_forward(change)}"
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
         adopter().complete(site, log, entry)
-        return "was adopting the project; this is finished or undone now"
+        return "was adopting the project; this is now finished or undone"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
     failed = next(
         (candidate for candidate in read_blocks(site.state_dir).candidates if candidate.release == entry.release), None
@@ -131,7 +131,7 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     """Finish the repair of a dangling symlink; if it still dangles, `repair` starts again."""
     release = store_of(site).live()
     if release is None or release.id != entry.release:
-        return "had begun to repair the symlink; the repair is complete now"
+        return "had begun to repair the symlink; the repair is now complete"
     accept_link(site)
     do_actions(site, log, release, all_steps())
     return (
@@ -291,7 +291,7 @@ def sweep(site: Site, log: RunLog) -> None:
         deleted += remove_staging_trees(site, log)
     except OSError as error:
         message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
-        log.note(Finding("staging-left", message=message, advice="Delete it by hand, as the owner of its files."))
+        log.note(Finding("staging-left", message=message, advice="Delete it yourself, as the owner of its files."))
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]

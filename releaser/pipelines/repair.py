@@ -157,7 +157,7 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         )
     elif failed:
         message = (
-            f"after {live.id} went live these steps failed, and no earlier release existed to roll back to:"
+            f"after {live.id} went live, these steps failed, and no earlier release existed to roll back to:"
             f" {', '.join(sorted(failed))}"
         )
         yield Finding("steps-failed", message=message, advice="The next `releaser update` tries again.")
@@ -199,7 +199,7 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
         advice = "The next run tries again. To see the reason, run `releaser prune`."
         yield Finding("release-partly-deleted", message=f"release {name} is only partly deleted", advice=advice)
     for name in store.foreign():
-        message = f"{store.directory / name} was not made by releaser; it stays where it is"
+        message = f"{store.directory / name} was not made by releaser; releaser leaves it there"
         yield Finding(
             "release-foreign", message=message, advice="Move it elsewhere: that directory is for releases only."
         )

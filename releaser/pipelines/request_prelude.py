@@ -24,7 +24,7 @@ def take_up_before(request: Request) -> None:
 
         found = take_up(request)
     except (ReleaserError, OSError) as error:  # the status and `check` say why
-        logger.info("no requests are taken: %s", error)
+        logger.info("no requests are carried out: %s", error)
         return
     for one in found:
         if one.report is not None and one.report.exit_code > ExitCode.SIGNALLED:

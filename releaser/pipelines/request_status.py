@@ -52,7 +52,7 @@ class RequestStatus(StatusSection):
 
     def show(self) -> Shows:
         if self.requests_refused:
-            ignored = f"requests of the page are ignored: {self.requests_refused}"
+            ignored = f"requests from the page are ignored: {self.requests_refused}"
             yield Line(ignored, 52)
             yield Alarm(text=ignored, command="check", rank=60)
         if self.requests_waiting:
@@ -61,7 +61,7 @@ class RequestStatus(StatusSection):
             result = (
                 f"{one.result}: {one.headline}"
                 if one.result
-                else "its run has not ended; if no run is in progress, it was cut off: ask again"
+                else "its run has not ended; if no run is in progress, it was interrupted: request it again"
             )
             at = show_time(datetime.fromisoformat(one.at))
             yield Remark(f"last request: {one.what}, {at}, by {one.by}: {result}", 45)

@@ -114,7 +114,7 @@ def plan_requests(site: Site) -> Plan:
     """Say what `take_up` would do. Raises PreflightError and OSError."""
     directory = request_directory(site)
     if directory is None:
-        return Plan(would=("request_dir is not set, so this site takes no requests",))
+        return Plan(would=("request_dir is not set, so this site accepts no requests",))
     refuse_any(find_unsafe(directory, Ownership.of(site.project.checkout).owner))
     would: list[str] = []
     with Requests(directory) as place:
@@ -165,7 +165,7 @@ def _carry_out(request: Request, site: Site, one: Waiting, wanted: Wanted | None
     """Run what a request asks for. `last` is the request before it, in words: the same one twice is one click."""
     what, by = _describe(wanted), _name_person(one, wanted)
     taken = TakenRequest(id=one.id, what=what, by=by, at=one.at.isoformat(timespec="seconds"))
-    flaw = _find_flaw(site, one, wanted) or ("the same was requested just before" if what == last else "")
+    flaw = _find_flaw(site, one, wanted) or ("the same was just requested" if what == last else "")
     if flaw or wanted is None:
         refused = replace(taken, result="refused", headline=flaw)
         _note(site, refused)
@@ -190,7 +190,7 @@ def _find_flaw(site: Site, one: Waiting, wanted: Wanted | None) -> str:
     if datetime.now(UTC) - one.at > OLDEST:
         return f"it is older than {OLDEST.total_seconds() / 3600:.0f} hours"
     if any(earlier.id == one.id for earlier in _known(site).requests):
-        return "it was carried out before"
+        return "it was already carried out"
     return find_flaw(wanted) or _find_newer_delay(site, one, request_kinds()[wanted.action])
 
 
@@ -198,7 +198,7 @@ def _find_newer_delay(site: Site, one: Waiting, kind: RequestKind) -> str:
     """Return the delay that a person has ordered since a request that yields to it; empty without one."""
     delay = find_delay(site) if kind.yields else None
     is_newer = delay is not None and delay.since is not None and delay.since > one.at
-    return f"a later decision of a person overrules the request: {delay.reason}" if delay and is_newer else ""
+    return f"a later decision by a person overrules the request: {delay.reason}" if delay and is_newer else ""
 
 
 def _known(site: Site) -> TakenRequests:

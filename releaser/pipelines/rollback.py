@@ -69,7 +69,7 @@ def rollback(
     def pipeline(run: Run) -> PipelineResult:
         live = run.store.live_id() or "no release"
         if leaves and live != leaves:
-            message = f"{live} is live now, no longer {leaves}, which was live when the rollback was requested"
+            message = f"{live} is live now, not {leaves}, which was live when the rollback was requested"
             refuse("rollback-overtaken", message, f"Nothing was changed. To leave {live}, request a rollback again.")
         return roll_back(run, to=to, force=force, keep_code=keep_code)
 
@@ -158,7 +158,7 @@ def _find_lost_code(site: Site, target: Release) -> Finding | None:
         return None
     tested = f"commit {target.manifest.commit[:12]}, with which {target.id} was tested"
     message = f"the code stays as it is: without .git, releaser cannot restore {tested}"
-    return site.require_git(Finding("code-lost", message, "Check the site. To roll back the code, do it by hand."))
+    return site.require_git(Finding("code-lost", message, "Check the site. To roll back the code, do it yourself."))
 
 
 def _refuse_without_room(site: Site, code: Target) -> None:
@@ -252,7 +252,7 @@ def choose(store: ReleaseStore, to: str | None, usable: Collection[str] = ()) ->
         never = f"was built to try {', '.join(SupplyFacts.of(target.manifest).overrides)}, and never goes live"
     if never is not None:
         message = f"{target.id} {never}"
-        raise NoSuchReleaseError(message, "Choose a release that was live from `releaser list`.")
+        raise NoSuchReleaseError(message, "From `releaser list`, choose a release that was live.")
     found = find_rollback_damage(target) if not target.live and target.id not in usable else None
     if found is not None:
         other = store.snapshot().rollback_target()
@@ -265,7 +265,7 @@ def _repair_advice(release: Release, found: Damage) -> str:
     """Say how to make a damaged release usable again; empty if that is impossible."""
     if not has_lost_python(release, found):
         return f"{found.remedy} ".lstrip()
-    return f"To repair {release.id}, install Python {release.manifest.python} again at its former path. "
+    return f"To repair {release.id}, reinstall Python {release.manifest.python} at its former path. "
 
 
 def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
@@ -312,7 +312,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
             Finding("release-broken", f"{target.id} does not start: {error.message}", "Choose another release.")
         )
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
-        message = f"{target.id} was built for other dependencies than {site.pyproject.path} has now"
+        message = f"{target.id} was built for different dependencies than {site.pyproject.path} has now"
         problems.append(
             Finding(
                 "dependencies-other",

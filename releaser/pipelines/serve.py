@@ -170,7 +170,7 @@ def _list_waiting(directory: Path, project: str) -> list[str]:
         return []
     return [
         f"{request_kinds()[wanted.action].describe(wanted)}{f', by {wanted.by}' if wanted.by else ''}, {show_time(at)}."
-        " The next run takes it up."
+        " The next run carries it out."
         for wanted, at in found
     ]
 
@@ -228,7 +228,7 @@ class _Page:
         kind = request_kinds().get(form.get("action", ""))
         place = find_place(self.states.servers(), form.get("project", ""))
         if kind is None or place is None:
-            abort(400, "No site of this page takes such a request.")
+            abort(400, "No site on this page accepts such a request.")
         wanted = _read_form(form, kind, person)
         if flaw := find_flaw(wanted):
             abort(400, f"The request was not sent: {flaw}.")
@@ -260,7 +260,7 @@ def _refuse_other_forms() -> None:
     is_own = is_own and (origin == "null" or urlsplit(origin).netloc == request.host)
     token = session.get("token", "")
     if not (is_own and token and hmac.compare_digest(request.form.get("token", "").encode(), token.encode())):
-        abort(403, "This form is too old, or from another page. Go back, reload the page, and try again.")
+        abort(403, "This form is too old, or comes from another page. Go back, reload the page, and try again.")
 
 
 def _read_form(form: Mapping[str, str], kind: RequestKind, person: str) -> Wanted:
@@ -317,7 +317,7 @@ def send(directory: Path, wanted: Wanted) -> str:
         if any(_is_same(one, wanted) for one in waiting[-1:]):
             return ""
         if len(waiting) >= MOST_WAITING:
-            return f"{MOST_WAITING} requests wait already. Wait until a run has taken them up."
+            return f"{MOST_WAITING} requests are already waiting. Wait until a run has carried them out."
         leave(directory, wanted)
     except OSError as error:
         return f"The request was not sent: {directory} cannot be written: {error.strerror}."
@@ -348,7 +348,7 @@ def serve(states: States, door: Door, *, port: int, socket: Path | None, ready: 
     except (OSError, ValueError) as error:
         where = str(socket) if socket else f"port {port}"
         message = f"the page cannot listen on {where}: {error}"
-        refuse("serve-address", message, "Choose another with `--port` or `--socket`.")
+        refuse("serve-address", message, "Choose another address with `--port` or `--socket`.")
     ready(str(socket) if socket else f"http://{_LOOPBACK[0]}:{server.effective_port}/?key={door.key}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # waitress ends by that
     try:

@@ -126,7 +126,7 @@ def make_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
     if variables and others:
         refuse(
             "env-shared",
-            f"{env_file} is also read by {first_few(others)}, where {first_few(sorted(variables))} would change, too",
+            f"{env_file} is also read by {first_few(others)}, where {first_few(sorted(variables))} would change too",
             "Run `releaser setup --into pyproject`, which writes to the project's file. For a secret, or to change all "
             f"these projects, edit {env_file}. Or move each project into its own parent directory.",
         )

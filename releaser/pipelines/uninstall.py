@@ -86,7 +86,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
         if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(
                 "venv-missing",
-                f"{link} is missing or dangling, so no venv would be left",
+                f"{link} is missing or dangling, so no venv would remain",
                 "Run `releaser update` first.",
             )
         with _plain_copy(run.site, run.log, live) as put_in_place:
@@ -150,7 +150,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     if why := site.runner.distrust(str(venv)):
         refuse(
             "venv-unkeepable",
-            f"{live} cannot be kept as it is: {why}",
+            f"{live} cannot become the plain venv: {why}",
             "Run `releaser rebuild` to replace it. Check who changed it.",
         )
     if venv.is_symlink():  # adopted through the symlink of a person, which is put back
@@ -196,7 +196,7 @@ def _leave_output(site: Site, log: RunLog, live: str | None) -> None:
 
 def _put_back(site: Site, real: str, text: str) -> None:
     if link_text(site.project.venv) != text:
-        raise OSError(errno.EBUSY, "it was changed meanwhile", str(site.project.venv))
+        raise OSError(errno.EBUSY, "it was changed at the same time", str(site.project.venv))
     replace_symlink(site.project.venv, real, staging=site.state_dir)
 
 
@@ -243,7 +243,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
             while used := [name for name in names if leases.is_used(str(store.path(name)))]:
                 if time.monotonic() >= ends_at:
-                    message = f"processes still run on {first_few(used, 3)}, so {state_dir} stays"
+                    message = f"processes still run on {first_few(used, 3)}, so {state_dir} is kept"
                     raise FollowUpError(message, _AGAIN)
                 time.sleep(0.2)
             failures = {**store.remove(*names), **store.finish_removal(*store.half_removed())}
@@ -251,7 +251,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
                 raise error
             left = _remove_files(site)
         if left:
-            return f"{state_dir} stays, because it has mails, or files of others: {first_few(left, 5)}."
+            return f"{state_dir} is kept, because it has unsent mails or files that releaser did not make: {first_few(left, 5)}."
         (state_dir / OWNER).unlink(missing_ok=True)
         state_dir.rmdir()
         if state_dir.parent.name == ".releaser" and not os.listdir(state_dir.parent):
@@ -299,6 +299,6 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
                 aside.rename(link)
                 is_back = True
         where = "" if is_back else f"; the new entry could not be moved back, and is now {aside}"
-        raise OSError(errno.EBUSY, f"it was changed meanwhile{where}", str(link))
+        raise OSError(errno.EBUSY, f"it was changed at the same time{where}", str(link))
     sync_directory(link.parent)
     aside.unlink()

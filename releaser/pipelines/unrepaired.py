@@ -24,6 +24,6 @@ def add_unrepaired(run: Run, report: RunReport) -> RunReport:
         or any(one.code == "release-damaged" for one in report.problems)
     ):
         return report
-    message = f"the live release {live.id} is damaged, too: {found}"
-    advice = f"The next update that is not refused rebuilds it. {advise(live, found)}".strip()
+    message = f"the live release {live.id} is damaged too: {found}"
+    advice = f"The next update that can run rebuilds it. {advise(live, found)}".strip()
     return replace(report, problems=(*report.problems, Finding("release-damaged", message, advice)))

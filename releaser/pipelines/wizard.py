@@ -50,8 +50,8 @@ QUESTIONS = {
     "smtp_host": "Mail server",
 }
 _OTHER_RESTART = (
-    "Answer with the command that does, such as `sudo systemctl restart NAME.service`, or with `none` if no process "
-    "needs a restart. The guide on web servers has the command for each server."
+    "Answer with the command that restarts it, such as `sudo systemctl restart NAME.service`, or with `none` if no "
+    "process needs a restart. The guide on web servers has the command for each server."
 )
 _SUDO_OPTIONS = ("-n", "--non-interactive")
 #: Asked only if something was detected; the default is right for most projects.
@@ -331,9 +331,11 @@ def _check_health(site: Site, text: str) -> Answer:
         ask_page(site, text)
     except ToolError as error:
         hint = (
-            " Django answers so to hosts that ALLOWED_HOSTS lacks: try the public URL." if "400" in str(error) else ""
+            " This is Django's answer to hosts that are not in ALLOWED_HOSTS: try the public URL."
+            if "400" in str(error)
+            else ""
         )
-        return Answer(problem=f"The site does not answer well: {error}.{hint}", may_stay=True)
+        return Answer(problem=f"The site does not pass: {error}.{hint}", may_stay=True)
     return Answer()
 
 
@@ -358,7 +360,7 @@ def _check_mail_server(site: Site, text: str) -> Answer:
     try:
         socket.getaddrinfo(host, int(port or 25), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return Answer(settings=settings, problem=f"The host {host} is unknown here.", may_stay=True)
+        return Answer(settings=settings, problem=f"This host does not know the name {host}.", may_stay=True)
     return Answer(settings=settings)
 
 

@@ -208,7 +208,7 @@ def _trial_words(work: Workspace) -> FailureWords:
         news=f"with Python {work.facts.choice.version}",
         before="before",
         verdict="",
-        again=f"{stay}, nothing is on hold, and updates go on as before.",
+        again=f"{stay}, nothing is on hold, and updates continue as before.",
         then=" first.",
     )
 

@@ -199,7 +199,7 @@ BLOCKS = StateFile(
     name="blocks.json",
     type=Blocks,
     loss="no package is on hold by you or accepted any more",
-    advice="Hold packages again with `releaser hold`; the next run asks again what to accept.",
+    advice="Hold packages again with `releaser hold`; the next run asks again for what to accept.",
 )
 
 

@@ -204,7 +204,7 @@ def usable(release: Release | None) -> Release | None:
 def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:
     """Say why a live release with the damage `found` must be rebuilt; empty if it need not."""
     if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
-        return "it had lost its manifest, and no tests have passed on it"
+        return "its manifest was lost, and no tests have passed on it"
     return str(found or "")
 
 
@@ -429,9 +429,9 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
     if not now:
         return Defect(path=path, kind="missing", message="it is gone")
     if not before and not reads:
-        return Defect(path=path, kind="unexpected", message="it was not there when the release was sealed")
+        return Defect(path=path, kind="unexpected", message="it did not exist when the release was sealed")
     is_file = now[:1].isdigit()
-    message = "it has other contents than RECORD says" if reads else "it differs from the sealed file"
+    message = "its contents differ from RECORD" if reads else "it differs from the sealed file"
     # A pipe must not be read: it would never end.
     if reads and not is_file and (not now.startswith("->") or before not in (None, now)):
         message = "something else is in its place"

@@ -232,7 +232,7 @@ LIVE_TESTS = StateFile(name="live-tests.json", type=FailingLiveTests)
 NOTES = StateFile(
     name="notes.json",
     type=Notes,
-    loss="mails may repeat what people already know",
+    loss="mails may repeat earlier ones",
     advice="If files left by tests make the work tree unclean, delete them or add them to .gitignore.",
 )
 

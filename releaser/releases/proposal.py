@@ -40,7 +40,7 @@ class ProposalFacts(Frozen):
     since: str = ""
     #: The upgraded packages with their new versions.
     versions: Mapping[str, str] = field(default_factory=dict)
-    #: The command that takes it, where you develop or on this host; empty without one.
+    #: The command that takes it, on your own machine or on this host; empty without one.
     command: str = ""
 
 
@@ -136,7 +136,7 @@ class Proposal(Frozen):
         newer = self.failed and f"newer versions are not proposed, as {self.failed}"
         newer = newer or (self.waits and f"newer versions are not tested yet, as {self.waits}")
         if self.others:
-            return f"{place} has commit {self.others[:12]}, which this site did not make: nothing is proposed there"
+            return f"{place} has commit {self.others[:12]}, which this site did not make, so nothing is proposed there"
         changes = f"{self.changes} package change{'' if self.changes == 1 else 's'}, {self.release}"
         if self.is_open:
             is_pushed = "proposed" if self.pushed else "to be proposed"

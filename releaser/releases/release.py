@@ -351,14 +351,14 @@ def find_moved_link(store: ReleaseStore) -> Finding | None:
         return None
     back = f"To go back to {live}, run `releaser rollback {live}`"
     if not store.link.is_symlink():
-        message = f"{store.link} is no symlink now, but releaser made {live} live last: the symlink was replaced"
+        message = f"{store.link} is not a symlink now, but releaser last made {live} live: the symlink was replaced"
         advice = (
             f"Nothing is changed until you decide. {back}: the directory becomes a release, too."
             " To keep the directory live, run `releaser init`."
         )
         return Finding("link-moved", message, advice)
     target = found or os.readlink(store.link)
-    message = f"{store.link} leads to {target}, and not to {live}, which releaser made live last: it was moved by hand"
+    message = f"{store.link} leads to {target}, not to {live}, which releaser last made live: it was moved by hand"
     advice = f"Nothing is changed until you decide. {back}. To keep {target} live, run `releaser init`."
     return Finding("link-moved", message, advice)
 

@@ -88,8 +88,8 @@ def find_unsafe(directory: Path, owner: int) -> Finding | None:
     flaws = {
         "is not a directory": not stat.S_ISDIR(found.st_mode),
         "belongs to another user than the site": found.st_uid != owner,
-        "can be written by all users": found.st_mode & stat.S_IWOTH,
-        "lets each member of its group replace requests of others": (found.st_mode & stat.S_IWGRP)
+        "is writable by all users": found.st_mode & stat.S_IWOTH,
+        "lets each member of its group replace other members' requests": (found.st_mode & stat.S_IWGRP)
         and not found.st_mode & stat.S_ISVTX,
     }
     flaw = next((words for words, applies in flaws.items() if applies), "")
@@ -158,7 +158,7 @@ class Requests:
         flaws = {
             "it is not a regular file": not stat.S_ISREG(found.st_mode),
             "it has more than one hard link": found.st_nlink > 1,
-            "other users can write it": found.st_mode & (stat.S_IWGRP | stat.S_IWOTH),
+            "other users can write to it": found.st_mode & (stat.S_IWGRP | stat.S_IWOTH),
             f"it is larger than {_LARGEST} bytes": len(content) > _LARGEST,
         }
         flaw = next((words for words, applies in flaws.items() if applies), "")

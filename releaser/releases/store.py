@@ -373,7 +373,7 @@ class ReleaseStore(Frozen):
         return before.waits != reason
 
     def record_reserved(self, release: Release, reason: str) -> None:
-        """Record, durably, why a ready release is kept although no update makes it live; empty to end that."""
+        """Record, durably, why a ready release is kept although updates never make it live; empty to end that."""
         ledger = self.ledger()
         before = self._lifecycle(release.manifest, ledger)
         if before.reserved != reason or before.waits == reason != "":

@@ -161,7 +161,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     Before the flip it was started only by its path in the release.
     """
     python = link / "bin" / "python"
-    advice = f"See where {venv / 'bin' / 'python'} leads, and start it to see its message."
+    advice = f"Start {venv / 'bin' / 'python'} to see its message."
     try:
         words: list[str | Path] = [python, "-I", "-B", "-c", _PREFIX]
         finished = runner.run(words, cwd=cwd, env=runner.neutral, timeout=_TIMEOUT, death_signal=None)

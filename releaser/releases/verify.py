@@ -240,12 +240,12 @@ def compare_with_lock(
         if name in found:
             if not any(order(found[name]) == order(version) for version in versions):
                 yield Defect(
-                    kind="package", package=name, message=f"it is {found[name]}, and the lock says {wanted_text}"
+                    kind="package", package=name, message=f"it is {found[name]}, but the lock says {wanted_text}"
                 )
         elif name in sealed or not sealed:
-            yield Defect(kind="package", package=name, message=f"it is not installed, and the lock says {wanted_text}")
+            yield Defect(kind="package", package=name, message=f"it is not installed, but the lock says {wanted_text}")
     for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
-        yield Defect(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
+        yield Defect(kind="package", package=name, message=f"{found[name]} is installed, but not in the lock")
 
 
 # Files
@@ -265,7 +265,7 @@ def _find_unexpected(
         if path.startswith(places) and path not in known and "__pycache__/" not in path:
             message = "no package installed it"
             if is_byte_code(path):
-                message += ", and Python would run it, as byte code without a source"
+                message += "; Python would run it, as byte code without a source"
         if message:
             yield Defect(kind="unexpected", path=path, message=message)
 
@@ -332,7 +332,7 @@ def compare_permissions(
     """Yield the files that do not belong to `group`, or have another mode than releaser gives to a release."""
     for path, status in sorted(existing.items()):
         if status.st_gid != group:
-            message = f"it belongs to group {status.st_gid}, and not to {group}"
+            message = f"it belongs to group {status.st_gid}, not to {group}"
             yield Defect(kind="permissions", path=path, message=message)
         mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others, writable=writable)
         # Releases share files that are read-only; a file stays so when it has no other name any more.

@@ -107,5 +107,5 @@ def _send(site: Site, who: str, held: float, now: datetime) -> str:
             mail = QueuedMail.of(message)
             carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
     except (MailError, OSError) as error:
-        return f"the mail about the lock that is held for long could not be sent: {error}"
+        return f"the mail about the lock could not be sent: {error}"
     return ""

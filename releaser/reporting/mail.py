@@ -165,7 +165,7 @@ def _context(report: RunReport, lists: Sequence[tuple[str, Sequence[Item]]]) -> 
     skipped, on_hold = _holds(report, output)
     warning, others = _warning(report, summary)
     above = [
-        ("Updates skip from now on", skipped),
+        ("Updates will skip", skipped),
         ("Problems", list(map(_problem, others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
         ("Answers of the site", list(_answers(report))),
@@ -240,7 +240,7 @@ def _preheader(report: RunReport) -> str:
     if report.is_automatic_rollback and report.live_changed:
         return "The site runs on a release that failed. Act now."
     if report.is_automatic_rollback:
-        fails = ", which fails its health check, too. Act now." if report.earlier_release_fails_too else "."
+        fails = ", which also fails its health check. Act now." if report.earlier_release_fails_too else "."
         return f"The site runs on the previous release again{fails}"
     if report.live_differs and not report.live_changed:
         return _CHANGED_BY_OTHERS
@@ -303,7 +303,7 @@ def _commands(report: RunReport) -> Iterator[tuple[str, str]]:
     if not _reason(report):
         return
     if report.release:
-        yield f"releaser show {shlex.quote(one_line(report.release))}", "Read the whole output of the tests"
+        yield f"releaser show {shlex.quote(one_line(report.release))}", "Read the full test output"
     else:
         yield "releaser status", "See the state of the site"
     new = [one for one in report.changes if one.new]
@@ -359,13 +359,13 @@ def _live(report: RunReport) -> str:
             return "The live release changed."
         return f"The live release changed{f' from {previous}' if previous else ''} to {release}."
     also = (
-        " The previous release fails its health check, too: look at the site."
+        " The previous release also fails its health check: look at the site."
         if report.earlier_release_fails_too
         else ""
     )
     if report.live_changed:
         return (
-            f"{name} went live and failed, and the automatic rollback failed, too: the site STILL RUNS on the failed"
+            f"{name} went live and failed, and so did the automatic rollback: the site STILL RUNS on the failed"
             f" release.{also}"
         )
     if report.is_rollback and release and previous:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _SET_SERVER = "Run `releaser setup --smtp-host HOST`"
-_TRY = "`releaser test-mail` shows whether a mail gets through."
+_TRY = "`releaser test-mail` tests if a mail arrives."
 
 
 def sender_of(settings: MailSettings) -> str:
@@ -42,9 +42,9 @@ def explain_recipients(settings: MailSettings, sources: Mapping[str, str], root:
     place = f"`{key}` in {'the environment' if file == 'environment' else file}" if file else f"the setting `{key}`"
     option = "--admin ADDRESS" if name == "admins" else "--set updater_admins=ADDRESS"
     return (
-        f"You get this mail because {place} names you. To change the recipients, edit it, or run"
+        f"You get this mail because {place} names you. To change the recipients, edit that, or run"
         f" `releaser setup {option}` in {root}.",
-        "A mail comes when a run changed something or failed. For a mail in each week without news, run"
+        "You get a mail if a run changed something or failed. To get one each week even without changes, run"
         " `releaser setup --set heartbeat=7d` there.",
     )
 
@@ -63,7 +63,7 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
             yield Finding(
                 "sendmail-in-venv",
                 message,
-                f'If you trust that one, set `sendmail = "{found}"`; else install another.',
+                f'If you trust that program, set `sendmail = "{found}"`; else install another.',
             )
             return
         yield Finding(
@@ -125,7 +125,7 @@ def send_test_mail(site: Site) -> TestMail:
 
     message = compose_plain(
         make_subject("✓", site.project.name, "test mail", host=this_host()),
-        f"Mails about {site.project.root} on {this_host()} get through.\n\n"
+        f"Mails about {site.project.root} on {this_host()} arrive.\n\n"
         f"`releaser test-mail` sent this by {carrier.address}.\n",
         sender=sender_of(settings),
         recipients=tuple(people.values()),

@@ -32,7 +32,7 @@ _ADVICE: dict[int, str] = {
         "Read the output and the log. `releaser status` lists the versions on hold; `releaser update --force` tries"
         " them again."
     ),
-    ExitCode.FOLLOW_UP: "The release is live and good; the next run retries what failed.",
+    ExitCode.FOLLOW_UP: "The release is live and works; the next run retries the failed steps.",
 }
 _ROLLBACK_FAILED = "Read the output and the log. `releaser list` shows the other releases."
 _SEE_STATUS = "Read the output and the log. `releaser status` shows the state of the site."
@@ -161,7 +161,7 @@ def _with_together(held: Block) -> str:
 
 def _way_in(by: str, held: Iterable[Block]) -> str:
     remedy = find_command(by, " ".join(dict.fromkeys(one_line(one.name) for one in held)))
-    return f"; to let it in: {remedy}" if remedy else ""
+    return f"; to allow it: {remedy}" if remedy else ""
 
 
 def on_hold_passages(on_hold: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
@@ -355,7 +355,7 @@ def package_text(found: PackageAnswer) -> list[str]:
         lines.append(f"{named}{uploaded}: {by or 'nothing; the next update installs it'}")
         for _, reason, remedy in blocked_by:
             lines.append(f"    {one_line(reason)}")
-            lines += [f"    to let it in: {one_line(remedy)}"] if remedy else []
+            lines += [f"    to allow it: {one_line(remedy)}"] if remedy else []
     return [*lines, *(["older versions are not shown"] if found.more else ())]
 
 

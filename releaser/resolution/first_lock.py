@@ -113,7 +113,7 @@ def _refusals(site: Site, request: FirstLockRequest) -> Iterator[Finding]:
     project, declared = site.project, [*declared_dependencies(site.pyproject.content)]
     if os.path.lexists(project.lock):
         use = "To adopt the project with this lock, run `releaser init`."
-        advice = use if declared else f"Move uv.lock away: {project.pyproject} requires none of its packages."
+        advice = use if declared else f"Move uv.lock elsewhere: {project.pyproject} requires none of its packages."
         yield Finding("lock-exists", f"the project already has a lock: {project.lock}", advice)
     for what in declared if not request.declared else ():
         yield Finding(
@@ -176,7 +176,7 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
             origin = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
             advice = f"To install it from there, add --with '{name} @ {where}'. To skip it, add --without {name}."
             problems.append(
-                Finding("package-unlockable", f"{name} {versions[name]} {origin}, so no lock can hold it", advice)
+                Finding("package-unlockable", f"{name} {versions[name]} {origin}, so it cannot be locked", advice)
             )
         if sees_more:
             advice = (
@@ -357,7 +357,7 @@ def _sources(pyproject: Path) -> set[str]:
 def _lock(facts: SiteFacts, tree: Path, pins: Mapping[str, str]) -> None:
     locked = facts.uv.lock(tree, pinned_lock_arguments(pins), python=facts.python)
     if isinstance(locked, NoSolution):
-        message = "no lock has exactly these versions"
+        message = "no lock can have exactly these versions"
         raise ResolutionError(message, _HOW, output=locked.output)
 
 

@@ -301,7 +301,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
 
 def _say_rule(block: Block) -> str:
     if block.by == "person":
-        return f"and {block.name} is on hold by you" + (f": {block.reason}" if block.reason else "")
+        return f"but {block.name} is on hold by you" + (f": {block.reason}" if block.reason else "")
     if block.by in ("policy", "age", "ignore", "constraint"):
         return f"but {block.reason}"
     return f"but {block.version} {'was rolled back' if block.by == 'rollback' else 'failed before'}: {block.reason}"
@@ -332,7 +332,7 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
     message = f"for Python {move.python}, uv.lock has {lines}; this site takes {takes}, so releaser changes neither"
     pins = " ".join(f"--upgrade-package {name}=={old}" for name, old in sorted(move.moved.items()))
     advice = (
-        f"To keep the live versions, run `uv lock {pins}` where you develop, and push uv.lock. To install the "
+        f"To keep the live versions, run `uv lock {pins}` on your own machine, and push uv.lock. To install the "
         f"others, set"
         f' requires-python to ">={minor(move.python)}" there, run `uv lock`, and push both files. {_stay(move)}'
     )

@@ -314,7 +314,7 @@ class KnownVersions(Frozen):
             return
         yield from by_python
         if self.takes:
-            remedy = f"`uv lock --upgrade-package {name}` where you develop, then commit and push uv.lock"
+            remedy = f"`uv lock --upgrade-package {name}` on your own machine, then commit and push uv.lock"
             yield Blocker(by="policy", reason=f"this site takes {self.takes}", remedy=remedy)
         holds = list(explain(self.rules, name, version, self.uploads))
         is_on_hold = bool(holds or self.takes or by_python)

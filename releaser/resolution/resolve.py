@@ -277,7 +277,7 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     if unbuilt := failed_builds(output):
         name, version = unbuilt[0]
         message = f"{name} {version} fails to build, so its dependencies are unknown"
-        advice = f"See uv's message. To update the other packages meanwhile, run `releaser hold {name}`."
+        advice = f"See uv's message. To update the other packages, run `releaser hold {name}`."
         return ResolutionError(message, advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     if blocks.held:

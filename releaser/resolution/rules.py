@@ -163,7 +163,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
     if not given.is_absolute() and not place.is_relative_to(root):
         refuse(
             "constraints-outside",
-            f"`constraints` is {given}, which is outside of the project",
+            f"`constraints` is {given}, which is outside the project",
             "Name a file in the project, or an absolute path.",
         )
     refuse_any(Ownership.of(root).unsafe(place))

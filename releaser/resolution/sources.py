@@ -115,7 +115,7 @@ def _say(source: str, mirrored: Mirrored, log: RunLog) -> str:
         message = f"{source} has not been mirrored completely yet: {mirrored.problem}"
         raise ResolutionError(message, f"{advice} The next run downloads the missing files.")
     age = (datetime.now(UTC) - mirrored.synced).total_seconds()
-    line = f"{mirrored.problem}; its mirror of {duration(age)} ago is used"
+    line = f"{mirrored.problem}; its mirror from {duration(age)} ago is used"
     if age > _OLD:
         log.note(Finding("mirror-failed", f"{source}: {line}", advice))
     return line

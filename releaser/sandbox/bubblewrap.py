@@ -142,8 +142,8 @@ class Bubblewrap(Frozen):
     def description(self) -> str:
         """A description, for people, of how the sandbox treats writes."""
         if self.way == "read-only":
-            return "read-only outside of the project, as this kernel offers no overlay file systems"
-        return "files that it writes outside of the staging tree are discarded"
+            return "read-only outside the project, as this kernel has no overlay file system"
+        return "files that it writes outside the staging tree are discarded"
 
     @contextlib.contextmanager
     def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:

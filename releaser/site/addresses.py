@@ -52,7 +52,7 @@ def sender(value: Any) -> str:
     return non_empty(value)
 
 
-_MUST = "must be an address such as ada@example.org, several with commas between them, or a JSON list"
+_MUST = "must be an address such as ada@example.org, several separated by commas, or a JSON list"
 _PAIR = {"type": "array", "prefixItems": [{"type": "string"}, pattern("@")], "minItems": 2, "maxItems": 2}
 
 

@@ -27,5 +27,5 @@ def committed_lock(site: Site) -> LockFile:
         refuse(
             "lock-unreadable",
             f"{path} of commit {commit[:12]} is not a lock: {error}",
-            "Run `uv lock` where you develop, then commit and push the lock.",
+            "Run `uv lock` on your own machine, then commit and push the lock.",
         )

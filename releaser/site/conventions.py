@@ -236,7 +236,7 @@ def _find_default_groups(site: Site) -> Convention:
     if "default-groups" in site.pyproject.table("tool", "uv"):
         source = f"{file}: tool.uv.default-groups"
     elif names:
-        source = "uv installs it by default; name it in `test_groups` if only the tests need it"
+        source = "uv installs it by default; list it in `test_groups` if only the tests need it"
     elif "dev" in site.pyproject.groups:
         source = "`test_groups` names dev"
     else:

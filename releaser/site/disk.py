@@ -96,7 +96,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
     if len({_mount(path) for path in (project.checkout, place, nearest_existing(project.releases))}) > 1:
         yield Finding(
             "state-dir-other-disk",
-            f"state_dir {project.state_dir} is on another file system than the project",
+            f"state_dir {project.state_dir} is not on the project's file system",
             f"For a path on the project's file system, {how_to_set('state_dir', 'PATH')}: renames to another one are "
             "not atomic.",
         )
@@ -105,8 +105,8 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
     if beside.is_dir() and _mount(beside) != _mount(project.checkout):
         yield Finding(
             "venv-other-disk",
-            f"venv {project.venv} is on another file system than the project",
-            "Set `venv` to a path on the project's file system: renames to another one are not atomic.",
+            f"venv {project.venv} is not on the project's file system",
+            "Set `venv` to a path on the project's file system: renames to another file system are not atomic.",
         )
 
 

@@ -157,7 +157,9 @@ def find_foreign_parent(path: str, root: str) -> Finding | None:
         owner = os.lstat(place).st_uid
         if owner and not is_unknown(owner, "uid"):
             message = f"{root} belongs to root, but {place} on the way to it to {_id(owner)}, who can replace it"
-            advice = f"Use a path on which all belongs to root, or give the project away: `chown -R {owner} {root}`."
+            advice = (
+                f"Use a path that belongs to root throughout, or change the project's owner: `chown -R {owner} {root}`."
+            )
             return Finding("project-link-foreign", message, advice)
     return None
 

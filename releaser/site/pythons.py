@@ -261,11 +261,13 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
         choice = _choose_base(uv, uv.find_python(root, live, request=wanted), by=f"--python {wanted}")
     except ToolError as error:
         message = f"--python {wanted}: uv finds no such Python: {_reason(error)}"
-        refuse("no-python", message, f"Install it, or name another version. {_name_installed(site, uv)}")
+        refuse("no-python", message, f"Install it, or choose another version. {_name_installed(site, uv)}")
     version = choice.version
     if not admits(site, version):
         required = f"{site.pyproject.path}: requires-python is {_read_required(site)!r}"
-        advice = f"Widen it, run `uv lock` and commit both files; or name another version. {_name_installed(site, uv)}"
+        advice = (
+            f"Widen it, run `uv lock` and commit both files; or choose another version. {_name_installed(site, uv)}"
+        )
         refuse("python-not-admitted", f"{required}, which does not allow Python {version}", advice)
     if request is None or request.admits(version):
         return choice
@@ -380,7 +382,7 @@ def need_base(python: Path) -> Path:
     """Return the interpreter that `python` was made from, see `find_base`. Raises ToolError if it is gone."""
     base = find_base(python)
     if base is None:
-        message = f"{python} is the interpreter of a venv, and the Python that the venv was made from is gone"
+        message = f"{python} is the interpreter of a venv, but the Python below that venv is gone"
         raise ToolError(message)
     return base
 

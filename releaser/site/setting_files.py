@@ -48,7 +48,7 @@ class Edit(Frozen):
     def write(self) -> None:
         """Write the file. Raises PreflightError if the file has changed meanwhile, and OSError."""
         if read_text_if_there(self.path) != self.before:
-            message = f"{self.path} was changed meanwhile, so releaser did not write it"
+            message = f"{self.path} was changed at the same time, so releaser did not write it"
             refuse("settings-changed", message, "Run the command again.")
         place = self.path.resolve()  # keeps a symlink
         if self.before is None:

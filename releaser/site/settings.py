@@ -139,7 +139,7 @@ def kind_of(declared: Any) -> values.Kind[Any]:
     if own or declared in _USUAL:
         return own[0] if own else _USUAL[declared]
     if not (words := get_args(declared)):
-        message = f"{declared} does not say how its values are read; the types at the end of values.py do"
+        message = f"{declared} does not say how its values are read; see the types at the end of values.py"
         raise TypeError(message)
     return values.one_of(*words)
 

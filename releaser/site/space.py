@@ -50,7 +50,7 @@ def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
     for found in by_device.values():
         purpose, place = found[0].what, nearest_existing(found[0].place)
         free, remedies = free_space(place), dict.fromkeys(need.remedy for need in found if need.remedy)
-        advice = f"Make room, or {'; '.join(remedies)}."
+        advice = f"Free some space, or {'; '.join(remedies)}."
         needed = sum(need.bytes for need in found)
         if free.bytes < needed:
             large = [f"{_mb(need.bytes)} for {need.what}" for need in found if need.bytes >= _WORTH_NAMING]

@@ -59,7 +59,7 @@ class FailureWords(Frozen):
     verdict: str = ": this update is the cause"
     #: The consequence for the release and, if the live release fails too, for later updates.
     again: str = "this candidate is not tried again until a package or the code changes."
-    then: str = "; updates go on by themselves then."
+    then: str = "; then updates continue."
 
 
 class Supply(Frozen):

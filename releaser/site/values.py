@@ -191,19 +191,19 @@ def flag(value: Any) -> bool:
     return value in (True, "true") if known else refuse("must be true or false")
 
 
-@kind("length of time", _FROM_NOTHING, spell=_spell_length, guess=_guess_length)
+@kind("duration", _FROM_NOTHING, spell=_spell_length, guess=_guess_length)
 def duration(value: Any) -> float:
     """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0."""
     return seconds_of(value)
 
 
-@kind("length of time", _LONGER, spell=_spell_length, guess=_guess_length)
+@kind("duration", _LONGER, spell=_spell_length, guess=_guess_length)
 def limit(value: Any) -> float:
     """A time limit in seconds, more than 0."""
     return seconds_of(value, days=7) or refuse("must be longer than 0")
 
 
-@kind("length of time", _LONGER, spell=_spell_length, guess=_guess_length)
+@kind("duration", _LONGER, spell=_spell_length, guess=_guess_length)
 def interval(value: Any) -> float:
     """An interval in seconds, more than 0."""
     return duration(value) or refuse("must be longer than 0")
@@ -213,7 +213,7 @@ _NEVER = "never"
 
 
 @kind(
-    "length of time, or `never`",
+    "duration, or `never`",
     either({"const": _NEVER}, _LONGER),
     spell=lambda value: _NEVER if value == math.inf else _spell_length(value),
     guess=_guess_length,
@@ -246,7 +246,7 @@ def command(value: Any) -> tuple[str, ...]:
     """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
     if isinstance(value, str):
         if value.lstrip().startswith("["):
-            refuse("must be a command in words, not a list as JSON")
+            refuse("must be a command in words, not a JSON list")
         try:
             value = shlex.split(value)
         except ValueError as error:
@@ -323,7 +323,7 @@ def path(value: Any) -> str:
 
 @kind("list of paths", listed(_WORDS, "[^,]*"))
 def paths(value: Any) -> tuple[str, ...]:
-    """Paths: a list, or in a variable one string with commas between them."""
+    """Paths: a list, or in a variable one string separated by commas."""
     return tuple(map(path, names(value)))
 
 
@@ -350,20 +350,20 @@ def file_inside(value: Any) -> str:
     ),
 )
 def paths_inside(value: Any) -> tuple[str, ...]:
-    """Paths inside the project, none inside another: a list, or in a variable one string with commas between them."""
+    """Paths inside the project, none inside another: a list, or in a variable one string separated by commas."""
     found = tuple(map(file_inside, names(value)))
     for path in found:
         if any(path == other or path.startswith(f"{other}/") for other in found if other is not path):
-            refuse(f"must be paths of which none is inside another, but {path} is")
+            refuse(f"must be paths, none inside another, but {path} is")
     return found
 
 
 def names(value: Any) -> tuple[str, ...]:
-    """Names: a list, or in a variable one string with commas between them."""
+    """Names: a list, or in a variable one string separated by commas."""
     if isinstance(value, str) and not value.startswith(('["', "['")):  # no JSON, as for other kinds of value
         value = [word.strip() for word in value.split(",") if word.strip()]
     if not isinstance(value, list) or not all(isinstance(word, str) and word == word.strip() for word in value):
-        refuse("must be a list of names; in a variable, names with commas between them")
+        refuse("must be a list of names; in a variable, names separated by commas")
     return tuple(filter(None, value))
 
 
@@ -377,27 +377,27 @@ def _checked(value: Any, regex: str, message: str) -> tuple[str, ...]:
 
 @kind("list", listed(r"[^\s,]*", r"[^\s,]*"))
 def ids(value: Any) -> tuple[str, ...]:
-    """Names without spaces: a list, or in a variable one string with commas between them."""
-    return _checked(value, r"[^\s,]*", "must be names with commas between them; {!r} is not a name")
+    """Names without spaces: a list, or in a variable one string separated by commas."""
+    return _checked(value, r"[^\s,]*", "must be names separated by commas; {!r} is not a name")
 
 
 @kind("list", listed(_SERVICE, r"[A-Za-z][\w+.-]*://[^\s,]+"))
 def services(value: Any) -> tuple[str, ...]:
-    """URLs of services: a list, or in a variable one string with commas between them; a comma in a URL is `%2C`."""
+    """URLs of services: a list, or in a variable one string separated by commas; a comma in a URL is `%2C`."""
     return _checked(value, _SERVICE, "must be URLs of services, such as ntfy://ntfy.example.org/topic")
 
 
 @kind("list", listed(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/*", r"s3://[a-z0-9][^\s,]+"))
 def s3_prefixes(value: Any) -> tuple[str, ...]:
-    """Buckets in S3 with a prefix: a list, or in a variable one string with commas between them."""
+    """Buckets in S3 with a prefix: a list, or in a variable one string separated by commas."""
     found = tuple(one.rstrip("/") for one in names(value))
     known = all(_S3.fullmatch(one) and ".." not in one for one in found) and len({*found}) == len(found)
-    return found if known else refuse("must be places in S3 such as s3://bucket/prefix, each of them once")
+    return found if known else refuse("must be places in S3 such as s3://bucket/prefix, each only once")
 
 
 @kind("list of patterns", listed(_BELOW, r"(?!/|\.\./|[^,]*/\.\./)[^,]*"))
 def patterns(value: Any) -> tuple[str, ...]:
-    """Patterns of paths, relative to the top of the checkout: a list, or one string with commas between them."""
+    """Patterns of paths, relative to the top of the checkout: a list, or one string separated by commas."""
     message = "must be patterns of paths below the top of the checkout; {!r} is not one"
     return _checked(value, _BELOW, message)
 

@@ -116,7 +116,7 @@ def windows(value: Any) -> tuple[Window, ...]:
     return tuple(map(Window.parse, words))
 
 
-@kind("length of time", duration.schema, spell=duration.spell)
+@kind("duration", duration.schema, spell=duration.spell)
 def jitter(value: Any) -> float:
     """A length of time in seconds, of at most a day."""
     return seconds_of(value, days=1)

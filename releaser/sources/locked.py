@@ -65,7 +65,7 @@ def _refuse_other_project(work: Workspace) -> None:
     if isinstance(checked, NoSolution):
         message = "uv.lock does not fit pyproject.toml, and releaser does not change it"
         raise ResolutionError(
-            message, "Run `uv lock` where you develop, commit uv.lock, and push.", output=checked.output
+            message, "Run `uv lock` on your own machine, commit uv.lock, and push.", output=checked.output
         )
 
 
@@ -80,7 +80,7 @@ def _refuse_rolled_back(work: Workspace, lock: LockFile, blocks: Blocks) -> None
                 f"{names} {were} rolled back ({candidate.reason}), and uv.lock is still that of {candidate.release}"
             )
             advice = (
-                "Lock other versions where you develop, and push. To install this lock anyway, run "
+                "Lock other versions on your own machine, and push. To install this lock anyway, run "
                 "`releaser update --force`."
             )
             raise ResolutionError(message, advice)

@@ -32,7 +32,7 @@ class OpenPackages(Upgrade):
             return known_reason if work.only else "no package whose maintenance window is open has a newer version"
         waits = f"the newer packages wait for the maintenance window, which opens {opens}, as "
         if work.site.pulled is not None:
-            return f"{waits}they would go live with new commits of the branch"
+            return f"{waits}they would go live with new commits on the branch"
         if others := [change.name for change in resolution.diff if change.moves and find_wait(known, change.name)]:
-            return f"{waits}{first_few(others)} would change, too"
+            return f"{waits}{first_few(others)} would change too"
         return super().reason_to_stay(wanted, resolution, is_new=is_new)

@@ -34,7 +34,7 @@ class Overridden(Source):
             news=f"with {', '.join(names)}",
             before="without an override",
             verdict="",
-            again="updates go on as before.",
+            again="updates continue as before.",
             then=" first.",
         )
         return Supply(overrides=names, goes_live=False, failure=words)

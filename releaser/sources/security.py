@@ -28,10 +28,10 @@ def find_unfit(site: Site) -> Iterator[Finding]:
     """Yield why a site cannot choose security fixes."""
     if not site.supply.upgrades:
         message = f"this site takes {site.supply.takes}, and chooses no security fixes"
-        advice = "Update the host that upgrades packages, or lock the fix where you develop."
+        advice = "Update the host that upgrades packages, or lock the fix on your own machine."
         yield Finding("security-not-chosen", message, advice)
     elif not is_asked(site):
-        message = "security fixes cannot be chosen, as `vulnerability_service` is `none`"
+        message = "security fixes cannot be chosen, because `vulnerability_service` is `none`"
         advice = "Remove that setting; `releaser config vulnerability_service` names its file."
         yield Finding("security-without-service", message, advice)
 
@@ -63,7 +63,7 @@ class SecurityFixes(Upgrade):
         if found is not None and not found.known:
             from releaser.tools.certificates import certificate_advice
 
-            message = f"no fixes could be looked for, as the query for known vulnerabilities failed: {found.reason}"
+            message = f"no fixes could be looked up, because the query for known vulnerabilities failed: {found.reason}"
             advice = "Check the network and `vulnerability_service`. The next update asks again."
             raise AuditError(message, certificate_advice(found.reason) or advice)
         if found is not None and found.vulnerabilities:

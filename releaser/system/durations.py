@@ -16,7 +16,7 @@ def seconds_of(value: Any, *, days: int = 3650) -> float:
     number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
     parts = number.split(".")
     if unit not in _UNITS or len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        message = "must be a length of time such as 90s, 30m, 2h or 7d"
+        message = "must be a duration such as 90s, 30m, 2h or 7d"
         raise ValueError(message)
     seconds = float(number) * _UNITS[unit]
     if seconds > days * 86400:

@@ -358,7 +358,7 @@ def _read_and_decode(path: Path | str, kind: type[T]) -> tuple[T, os.stat_result
     if not isinstance(content, dict):
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
-        raise UnreadableStateError(path, f"version {content.get('version')!r} is unknown to this releaser")
+        raise UnreadableStateError(path, f"version {content.get('version')!r} is not known to this version of releaser")
     names = [one.name for one in known]
     if content.keys().isdisjoint(names):
         raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")

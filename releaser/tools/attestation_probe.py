@@ -161,7 +161,7 @@ def _load() -> None:
         )
         _ = (sigstore.models.ClientTrustConfig.production, sigstore.models.TrustedRoot.from_file)
     except Exception as error:
-        message = f"what verifies attestations cannot be used: {_reason(error)}"
+        message = f"the verification of attestations cannot be used: {_reason(error)}"
         raise _BrokenError(message) from error
 
 
@@ -191,7 +191,7 @@ class _Judge:
                     root = ClientTrustConfig.production(offline=True).trusted_root
             verifier = Verifier(trusted_root=root)
         except Exception as error:  # noqa: BLE001 - the file is no trust root
-            return f"there is no trust root to verify with: {self._root or 'that of Sigstore'} cannot be used ({error})"
+            return f"no trust root can be used: {self._root or 'that of Sigstore'} cannot be used ({error})"
         Verifier.production = lambda **_: verifier  # type: ignore[method-assign]
         return ""
 

@@ -16,8 +16,8 @@ _BY_GIT = expression(
 )
 _UNKNOWN = expression(r"UnknownIssuer|local issuer|self[- ]signed|server certificate verification failed")
 _OWN_FAULT = (
-    "The server's certificate is not valid: it expired, or it is for another name. Ask the operators of the server, and"
-    " check the clock of this host with `date`."
+    "The server's certificate is not valid: it has expired, or is for another name. Ask the operators of the server,"
+    " and check the clock of this host with `date`."
 )
 
 
@@ -27,5 +27,7 @@ def certificate_advice(output: str) -> str:
         if found := pattern.search(output):
             if not _UNKNOWN.search(found.group()):
                 return _OWN_FAULT
-            return f"No authority that this host trusts signed the server's certificate. For a private CA, {remedy}."
+            return (
+                f"No authority that this host trusts has signed the server's certificate. For a private CA, {remedy}."
+            )
     return ""

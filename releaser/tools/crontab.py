@@ -163,7 +163,7 @@ class Crontab(Frozen):
     def replace(self, before: str, after: str) -> None:
         """Install `after`, unless the crontab has changed since `before` was read. Raises PreflightError."""
         if self.read() != before:
-            message = "the crontab was changed meanwhile, so releaser did not write it"
+            message = "the crontab was changed at the same time, so releaser did not write it"
             refuse("crontab-changed", message, "Run the command again.")
         try:
             self._run("-", text=after) if after else self._run("-r")

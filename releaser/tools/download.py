@@ -83,7 +83,7 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
     with ask(place, login=credentials_for(place, environ, indexes)) as response:
         found, length = _read(response, stream), response.headers.get("Content-Length")
     if length is not None and stream.tell() != int(length):
-        message = f"{stream.tell()} of {length} bytes came"
+        message = f"{stream.tell()} of {length} bytes arrived"
         raise OSError(message)
     return found
 

@@ -472,8 +472,8 @@ class Git(GitReader):
             if "failed to sign" not in error.output and "failed to write commit object" not in error.output:
                 raise
             advice = (
-                "`commit.gpgSign` is on. Give this user a key that signs without a question, or let releaser commit"
-                f" unsigned: `git -C {self.root} config --replace-all commit.gpgSign false`."
+                "`commit.gpgSign` is on. Give this user a key that signs without asking for a passphrase, or let"
+                f" releaser commit unsigned: `git -C {self.root} config --replace-all commit.gpgSign false`."
             )
             message = "the commit cannot be signed"
             raise ToolError(message, advice, output=error.output) from error
@@ -642,9 +642,9 @@ def _explain_push(error: ToolError) -> ToolError:
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:
-    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot test before the checkout has it"
+    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot test before it is in the checkout"
     advice = (
-        "First add the submodule in a commit without code that uses it, and merge that commit by hand: `git fetch`,"
+        "First add the submodule in a commit without code that uses it, and merge that commit yourself: `git fetch`,"
         " `git merge --ff-only COMMIT`, `git submodule update --init --recursive`. Then push the code that uses it."
     )
     return ToolError(message, advice)

@@ -122,7 +122,7 @@ def _ask(
         queries = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": version} for name, version in asked]
         results = _results(_fetch(opener, url, timeout, json.dumps({"queries": queries}).encode()))
         if len(results) != len(asked):
-            message = f"the service gave {plural(len(results), 'result')} for {plural(len(asked), 'package')}"
+            message = f"the service returned {plural(len(results), 'result')} for {plural(len(asked), 'package')}"
             raise ToolError(message, "Ask the operator of the service. Until then, vulnerabilities are unknown.")
         known |= {package: ids for package, ids in zip(asked, results, strict=True) if ids}
     return known

@@ -202,7 +202,7 @@ def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
         try:
             for name, one in sorted(mirror.list().items()):
                 jobs.put((mirror, name, one))
-                mirror.answer["failed"][name] = "there was no time left for it"
+                mirror.answer["failed"][name] = "no time was left for it"
             mirror.answer["error"] = ""
         except Exception as error:  # noqa: BLE001 - as above
             mirror.answer["error"] = _reason(error)

@@ -141,7 +141,7 @@ class Systemd(Frozen):
         for path, text in present.items():
             if text is not None and text != units[path] and not _is_untouched(text):
                 advice = f"Run `rm {path}` and try again, or keep it. Use `systemctl edit` for changes to a unit."
-                refuse("unit-changed", f"{path} was changed by hand, so releaser did not change it", advice)
+                refuse("unit-changed", f"{path} was edited, so releaser did not change it", advice)
         if present == units:
             with contextlib.suppress(ToolError):
                 self._run("is-enabled", "--quiet", job.timer)

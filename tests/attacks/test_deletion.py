@@ -89,7 +89,7 @@ def test_files_of_others_among_the_releases_stay_and_are_reported(make_site: Sit
     assert seen(place / f".doomed-{ID}") == doomed
     assert {*names} <= {path.name for path in place.iterdir()}
     problems = " ".join(site.json("status")["problems"])
-    assert all(f"{place / name} was not made by releaser; it stays where it is" in problems for name in names)
+    assert all(f"{place / name} was not made by releaser; releaser leaves it there" in problems for name in names)
     silent(site.releaser("update"))
 
 

@@ -39,7 +39,7 @@ def test_no_command_starts_it_which_is_said(make_site: SiteFactory, tmp_path: Pa
     assert f"{name} is unchanged since it was sealed" in (text := said("verify", name))
     assert "it was not started, because it failed its tests" in text
     found = site.json("verify", name, "--check", "--tests", check=10)["problems"]
-    reason = "nothing of a release that failed its tests is started"
+    reason = "releaser starts nothing from a release that failed its tests"
     assert [(one["kind"], one["message"]) for one in found] == [("check", reason), ("tests", reason)]
 
     site.link.unlink()

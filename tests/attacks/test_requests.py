@@ -142,7 +142,7 @@ def test_a_request_is_carried_out_once_by_its_id(site: Site, tmp_path: Path) -> 
     assert len(carried_out(site)[1]) == 1
     file.write_bytes(kept)
     found, runs = carried_out(site)
-    assert (runs, found[0].request.headline) == ([], "it was carried out before")
+    assert (runs, found[0].request.headline) == ([], "it was already carried out")
 
 
 def test_files_that_arrive_without_an_end_do_not_keep_a_run_busy(site: Site, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_what_is_not_applied_is_told_with_the_command_also_by_the_run_after_one_
     (_, first), (_, second) = scene.findings
     assert [code for code, _ in scene.findings] == ["migrations-pending"] * 2
     assert f"not applied: {NEW} Apply them: `releaser run -- python manage.py migrate` in " in first
-    assert "`releaser run -- python manage.py migrate` (with `--database` for each that is named)" in second
+    assert "`releaser run -- python manage.py migrate` (with `--database` for each database named)" in second
     scene.site.settings = MigrationSettings(migrations="off")
     told_by(scene, run_id="b")
     assert len(scene.findings) == 2

@@ -111,7 +111,9 @@ def test_what_lies_on_one_file_system_needs_room_together(site: Site, monkeypatc
         f"no space for another release: 300 MB free at {root.parent}, 300 MB needed (200 MB for another release,"
         " 100 MB for uv's cache)"
     )
-    assert found.advice == "Make room, or prune: `releaser prune`; lower `keep` and `keep_within`; `uv cache prune`."
+    assert (
+        found.advice == "Free some space, or prune: `releaser prune`; lower `keep` and `keep_within`; `uv cache prune`."
+    )
 
 
 def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.Mo
     need = Need(what="uv's cache", place=cache, bytes=61 * MB, inodes=0, remedy="`uv cache prune`")
     (found,) = find_lacks([release_need(site), need])
     assert found.message == f"no space for uv's cache: 60 MB free at {cache}, 61 MB needed"
-    assert found.advice == "Make room, or `uv cache prune`."
+    assert found.advice == "Free some space, or `uv cache prune`."
 
 
 # What an update needs

@@ -139,7 +139,7 @@ def test_a_commit_of_a_person_is_never_moved(project: Project) -> None:
     ours = commit(project)
     theirs = project.push_from_elsewhere(OF_ANOTHER)
     status, said, _ = push(project)
-    assert (status, "1 commit of yours is not pushed" in said) == ("failed", True)
+    assert (status, "1 of your commits is not pushed" in said) == ("failed", True)
     assert (project.git.commit("HEAD"), remote_head(project)) == (ours, theirs)
 
 

@@ -73,7 +73,7 @@ def test_what_has_a_build_stays_on_request_and_if_python_is_gone(make_site: Site
     assert (site.remote_head(), site.git("show", "HEAD:uv.lock")) == (before[2], before[1].rstrip("\n"))
     (told,) = [one for one in report["problems"] if "uv.lock is not committed" in one]
     assert "alpha 1.0.0 is live here, 1.0.0, 2.0.0 is committed (kept as it was when the site moved" in told
-    assert "To commit these versions, run `uv lock --upgrade-package alpha==1.0.0` where you develop" in told
+    assert "To commit these versions, run `uv lock --upgrade-package alpha==1.0.0` on your own machine" in told
     assert "unhold" not in told
 
     silent(site.releaser("update"))

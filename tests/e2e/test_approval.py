@@ -33,7 +33,7 @@ def test_a_release_goes_live_once_a_person_has_approved_it(make_site: SiteFactor
         "1.0.0",
         "1.1.0",
         f"Approval needed for alpha 1.0.0 → 1.1.0: {ready} has been ready since ",
-        "goes live by itself on",
+        "goes live anyway on",
         "is unchanged",
     ):
         assert part in body(site)
@@ -48,7 +48,7 @@ def test_a_release_goes_live_once_a_person_has_approved_it(make_site: SiteFactor
     night = site.json("update")
     assert (night["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.0")
     assert ("test" in steps(night), len(site.passed_tests())) == (False, tests + 1)
-    assert "is live already" in site.releaser("approve", ready, check=2).stderr
+    assert "is already live" in site.releaser("approve", ready, check=2).stderr
     site.releaser("approve", "20200101", check=9)
 
 
@@ -68,7 +68,11 @@ def test_what_was_pushed_needs_an_approval_of_its_own_and_a_kill_loses_none(make
     site.push_from_elsewhere({"shop/news.py": "NEWS = 1\n"})
     second = site.json("update")["needs_approval"]
     assert (second == first, site.live_id(), len(site.outbox_mails())) == (False, live, mails + 1)
-    for part in (f"{first} was not used: new commits.", f"`releaser approve {second}`", "does not go live by itself"):
+    for part in (
+        f"{first} was not used: new commits.",
+        f"`releaser approve {second}`",
+        "does not go live without approval",
+    ):
         assert part in body(site)
     site.releaser("approve", first, check=9)  # it was pruned
     site.releaser("approve", second, check=0)

@@ -502,7 +502,7 @@ def test_a_release_that_tries_a_package_reaches_test_hosts_alone(
     assert "is not a channel for tests" in told
     site.releaser("channel publish", built.bundles[0], *to, "--name", "production", *sign, check=0)
     told = site.releaser("channel publish", file, *to, "--name", "production", "--for-tests", *sign, check=3).stderr
-    assert "hosts that are not for tests may follow it" in told
+    assert "hosts other than test hosts may follow it" in told
     site.releaser("channel publish", file, *to, "--name", "tests", "--for-tests", *sign, check=0)
     at = ("--at", tmp_path / "channels")
     assert site.json("channel show", "tests", *at)["for_tests"]

@@ -335,7 +335,7 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
     assert first.data == b"first"
     found.replace("a.channel", b"second", first)
     for before in (None, first):
-        with pytest.raises(PreflightError, match="was changed by another publisher meanwhile"):
+        with pytest.raises(PreflightError, match="was changed by another publisher at the same time"):
             found.replace("a.channel", b"third", before)
     second = found.read("a.channel", 3)
     assert second is not None

@@ -150,7 +150,7 @@ def test_it_is_installed_used_and_removed_and_leaves_nothing_but_sites_and_state
     system.run("rm", "/opt/venv-releaser/venv/bin/python")
     refused = by_deploy("releaser", "--version", check=3)
     assert "Run `sudo /opt/venv-releaser/build`, then the same command again." in refused.stderr
-    assert "its environment was built again" in system.run("releaser", "--version").stderr
+    assert "its environment was rebuilt" in system.run("releaser", "--version").stderr
 
     kept = snapshots.tree(site.outer)
     removed = system.run(*apt, "remove", "venv-releaser").stdout
@@ -226,7 +226,7 @@ def test_releaser_and_site_survive_an_exchange_of_python(
     system.upgrade(new)
 
     done = releaser("status", "--json")
-    assert done.stderr == f"releaser: its environment was built again, for Python {new.version}.\n"
+    assert done.stderr == f"releaser: its environment was rebuilt for Python {new.version}.\n"
     assert any("interpreter" in one for one in json.loads(done.stdout)["problems"]), done.stdout
     releaser("rollback", check=9)
     releaser("update")

@@ -183,7 +183,7 @@ DATABASE_ROUTERS = ["shop.settings.Router"]
     assert "broken: unable to open database file" in detail
     assert not (django.site.outer / "gone.sqlite3").exists()
     (problem,) = report["problems"]
-    assert "with `--database` for each that is named" in problem
+    assert "with `--database` for each database named" in problem
     with_releaser = {**django.site.env, "PATH": f"{console_script().parent}{os.pathsep}{django.site.env['PATH']}"}
     run(["sh", "-c", problem.split("`")[1]], cwd=django.site.path, env=with_releaser, check=0)
     assert django.manage("migrate", "--check", check=None).returncode == 0

@@ -133,7 +133,7 @@ def test_whatever_fails_in_releaser_the_program_starts(make_site: SiteFactory) -
     (site.state_dir / LOOKED).mkdir()
     finished = start(site)
     assert finished.stdout == "1.0.0\n"
-    assert finished.stderr.startswith("releaser: could not look for updates: ")
+    assert finished.stderr.startswith("releaser: could not check for updates: ")
     assert len(finished.stderr.splitlines()) == 1
     (site.state_dir / LOOKED).rmdir()
     (site.state_dir / LOOKED).write_text("what no releaser has written", encoding="ascii")

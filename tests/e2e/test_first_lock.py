@@ -173,7 +173,7 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
 
     refused = site.releaser(*words, "--without", "nothing", check=3)
     for expected in (
-        f"theme 1.0.0 was installed from git+{theme.as_uri()}@{commit}, so no lock can hold it",
+        f"theme 1.0.0 was installed from git+{theme.as_uri()}@{commit}, so it cannot be locked",
         f"--with 'theme @ git+{theme.as_uri()}@{commit}'",
         f"tools 1.0.0 is an editable install of {tools}",
         f"epsilon 1.0.0 was installed from {wheel.as_uri()}",
@@ -334,7 +334,7 @@ def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> No
     site.env["RELEASER_GIT"] = "false"
     site.edit("uv.lock", "version = 1\n")  # as a crash between the two files leaves it
     refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
-    assert f"Move uv.lock away: {site.path / 'pyproject.toml'} requires none of its packages" in refused
+    assert f"Move uv.lock elsewhere: {site.path / 'pyproject.toml'} requires none of its packages" in refused
     (site.path / "uv.lock").unlink()
 
     # What somebody edits meanwhile is not overwritten, as there is no git that would bring it back.

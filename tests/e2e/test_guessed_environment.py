@@ -27,7 +27,7 @@ TESTS_OF_DEV = variables(test_groups=["dev"])
         ({}, "test command: python manage.py test --noinput (manage.py exists)"),
         ({"settings": SET}, "test command: python -m site_tests ({site}/pyproject.toml: tool.releaser.test_command)"),
         ({}, "default groups that go live: none (pyproject.toml has no group dev)"),
-        ({"groups": DEV}, "default groups that go live: dev (uv installs it by default; name it in `test_groups`"),
+        ({"groups": DEV}, "default groups that go live: dev (uv installs it by default; list it in `test_groups`"),
         ({"groups": DEV, "dotenv": TESTS_OF_DEV}, "default groups that go live: none (`test_groups` names dev)"),
         ({}, "groups only for tests: none (the default)"),
         ({"dotenv": TESTS_OF_DEV}, "groups only for tests: dev ({outer}/.env: RELEASER_TEST_GROUPS)"),

@@ -64,9 +64,9 @@ def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_onc
     report = site.json("update")
     assert [one["step"] for one in report["steps"] if one["step"].startswith("test")] == ["test"]
     assert report["problems"] == []
-    assert "The tests write outside of the staging tree (" in report["noted"]
+    assert "The tests write outside the staging tree (" in report["noted"]
     assert "../logs/site.log" in report["noted"]
-    assert "The tests write outside of the staging tree" in body(site)
+    assert "The tests write outside the staging tree" in body(site)
     assert log.read_text(encoding="utf-8") == "live\n"
     after = tree(site.path, skip=(".git",))
     assert {name for name in before if after.get(name) != before[name]} == {".venv", "site_tests.py"}
@@ -82,8 +82,8 @@ def test_what_tests_write_outside_is_thrown_away_unless_it_is_named_and_told_onc
     assert (site.outer / "written").read_text(encoding="utf-8") == "x", "which is named, and so kept"
     silent(site.releaser("update"))
     answer = site.json("check", "--tests")
-    assert any("write outside of the staging tree" in one for one in answer["warnings"])
-    assert answer["sandbox"] == "bubblewrap (files that it writes outside of the staging tree are discarded)"
+    assert any("write outside the staging tree" in one for one in answer["warnings"])
+    assert answer["sandbox"] == "bubblewrap (files that it writes outside the staging tree are discarded)"
     assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 

@@ -239,7 +239,7 @@ def test_an_adoption_that_is_cut_off_between_its_steps_loses_nothing(
     place = "releaser.pipelines.adopt:replace_symlink" if behind_link else "pathlib:Path.rename"
     interrupted(site, "init", at=Point(place=place), exchange=False)
     assert site.link.exists() is behind_link
-    assert "was adopting the project; this is finished or undone now" in site.json("init")["recovered"]
+    assert "was adopting the project; this is now finished or undone" in site.json("init")["recovered"]
     assert site.link.stat().st_ino == inode
     whole(site)
     (adopted,) = site.json("list")

@@ -76,7 +76,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     site.publish("beta", "1.1.0")
     refused = site.releaser("rollback", check=9).stderr
     assert "its interpreter is gone" in refused
-    assert f"To repair {report['release']}, install Python {new.version} again at its former path" in refused
+    assert f"To repair {report['release']}, reinstall Python {new.version} at its former path" in refused
     assert "Run `releaser update`: it rebuilds the release" in refused
     assert f"{dead} would be rebuilt, because its interpreter is gone" in site.json("update", "--dry-run")["would"][0]
     report = site.json("update")
@@ -95,7 +95,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     site.releaser("update", check=0)
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
     said = site.releaser("rollback", dead, check=9).stderr
-    assert f"To repair {dead}, install Python {new.version} again at its former path" in said
+    assert f"To repair {dead}, reinstall Python {new.version} at its former path" in said
     assert f"To go to {rebuilt}, run `releaser rollback {rebuilt}`" in said
     site.releaser("rollback", check=0)
     assert (site.live_id(), site.python(RUNS_ON)) == (rebuilt, other.version)

@@ -106,7 +106,7 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
     for kind in ("plain", "html"):
         text = " ".join(re.sub(r"</?(?:a|span)\b[^>]*>", "", body(site, kind=kind)).split())
         assert "Output" not in text  # it is the page
-        held, _, told = text.partition("Updates skip from now on")[2].partition("Answers of the site")
+        held, _, told = text.partition("Updates will skip")[2].partition("Answers of the site")
         first, _, second = told.partition(f"Release {earlier}, which is live again: passed")
         assert f"Release {report['release']}, the new release: failed" in first
         assert "answered 500 Internal Server Error" in first

@@ -95,7 +95,7 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     last.push_from_elsewhere({"notes.txt": "news"})  # code alone
     before = (two.live_id(), last.live_id())
     found = answers(one, "update", "--sites", file, check=5)
-    reason = f"the update of {one.path}, which goes first, did not succeed: its update ended with exit code 5"
+    reason = f"the update of {one.path} (listed in `first`) did not succeed: its update ended with exit code 5"
     (ready,) = (row["id"] for row in two.json("list") if row["state"] == "candidate")
     waits = f"{ready} is ready and waits: {reason}"
     refused = two.releaser("unhold", ready, check=2).stderr

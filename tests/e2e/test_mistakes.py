@@ -144,10 +144,10 @@ def test_a_venv_in_the_place_of_the_symlink(make_site: SiteFactory) -> None:
     site.make_venv()
     for command in ("update", "rollback", "check"):
         said = site.releaser(command, check=3).stderr
-        assert f"{site.link} is no symlink now, but releaser made {live} live last" in said
+        assert f"{site.link} is not a symlink now, but releaser last made {live} live" in said
         assert f"To go back to {live}, run `releaser rollback {live}`: the directory becomes a release, too." in said
         assert "To keep the directory live, run `releaser init`." in said
-    assert "no symlink now" in site.releaser("audit", check=9).stderr
+    assert "not a symlink now" in site.releaser("audit", check=9).stderr
     site.releaser(f"rollback {live}", check=0)
     assert site.live_id() == live
     assert len(site.releases()) == 3, "that of the directory"

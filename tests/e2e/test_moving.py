@@ -120,7 +120,7 @@ def test_a_package_that_is_not_installed_is_refused_and_adopted_with_force(make_
     site = make_site(venv=True)
     for entry in site.link.glob("lib/python*/site-packages/alpha*"):
         shutil.rmtree(entry)
-    missing = "alpha: it is not installed, and the lock says 1.0.0"
+    missing = "alpha: it is not installed, but the lock says 1.0.0"
     refusal = refused(site, command="init")
     refusal.says_only(f"{site.link} does not match uv.lock", missing)
     refusal.says_only("`uv sync --frozen --group local`", "`releaser init --force`")

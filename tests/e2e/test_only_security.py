@@ -93,7 +93,7 @@ def test_without_an_answer_it_is_not_said_that_there_is_no_fix(
     service.mood = "fails"
     for words in (ONLY, (*ONLY, "--dry-run")):
         failed = site.releaser(*words, check=4).stderr
-        assert "no fixes could be looked for, as the query for known vulnerabilities failed" in failed
+        assert "no fixes could be looked up, because the query for known vulnerabilities failed" in failed
     site.releaser("pause", "--except-security", check=0)
     assert site.json("update", check=4)["exit_code"] == 4
     site.releaser("resume", check=0)
@@ -129,7 +129,7 @@ def test_a_fix_that_may_not_go_live_brings_no_commit_with_it(
 
 def test_where_no_fixes_can_be_chosen(make_site: SiteFactory) -> None:
     site = make_site.adopted()  # without a service
-    without_service, without_choice = "as `vulnerability_service` is `none`", "chooses no security fixes"
+    without_service, without_choice = "because `vulnerability_service` is `none`", "chooses no security fixes"
     for settings, command, code, said in (
         ({}, ONLY, 3, without_service),
         ({}, ("pause", "--except-security"), 3, without_service),

@@ -35,7 +35,7 @@ def test_own_packages_go_live_at_once_and_others_in_the_window(make_site: SiteFa
         [("beta", "window")],
     )
     assert "* beta 1.1.0: the maintenance window opens" in body(site)
-    assert "to let it in: `releaser update --now beta`" in " ".join(body(site).split())
+    assert "to allow it: `releaser update --now beta`" in " ".join(body(site).split())
     silent(site.releaser("update"))
     assert "no newer version of beta is permitted; beta 1.1.0: the maint" in site.json("update", "beta")["headline"]
     # New commits stay where they are, and with them whatever would go live on top of them.

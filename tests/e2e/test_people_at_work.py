@@ -186,7 +186,7 @@ def test_commits_of_a_person_are_told_and_stay_theirs(make_site: SiteFactory) ->
     mine, remote = site.commit("Mine", {"mine.txt": ""}), site.remote_head()
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=7)
-    assert "1 commit of yours is not pushed" in finished.stderr
+    assert "1 of your commits is not pushed" in finished.stderr
     assert "so releaser does not push uv.lock either" in finished.stderr
     assert (site.remote_head(), site.git("rev-parse", "HEAD^")) == (remote, mine)
     site.push()

@@ -66,7 +66,7 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: Sam
     assert site.json("status")["interrupted"] is True
     assert (site.snapshot(), (site.state_dir / "journal.json").exists()) == (found, True)
     report = site.json("update")
-    assert "the remaining steps are done now" in report["recovered"]
+    assert "the remaining steps are now done" in report["recovered"]
     assert (report["result"], report["problems"], report["noted"]) == ("no-changes", [], "")
     assert (site.live_id(), before != new) == (new, True)
     assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")

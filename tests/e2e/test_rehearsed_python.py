@@ -82,7 +82,7 @@ def test_failed_tests_on_the_next_python_put_nothing_on_hold(make_site: SiteFact
     before = untouched(site)
     said = site.releaser(*REHEARSE, check=5).stderr
     assert f"with Python {new} and passed on the live release" in said
-    assert f"the site stays on Python {old}, nothing is on hold, and updates go on as before." in said
+    assert f"the site stays on Python {old}, nothing is on hold, and updates continue as before." in said
     assert "live: unchanged" in said
     status = site.json("status")
     assert (status["failed_candidates"], status["on_hold"], status["tested"]) == ([], [], "")

@@ -68,7 +68,7 @@ def test_each_request_is_carried_out_once_and_says_who_made_it(make_site: SiteFa
     request(site, "rollback", live=status["live"])
     (late,) = site.json("run-requests", check=3)
     assert (late["result"], site.live_id()) == ("refused", first)
-    assert f"{first} is live now, no longer {status['live']}" in late["headline"]
+    assert f"{first} is live now, not {status['live']}" in late["headline"]
     (hold,) = (one for one in site.json("status")["on_hold"] if one["by"] == "person")
     assert (hold["name"], "the sale (requested by bob)" in hold["reason"]) == ("alpha", True)
     request(site, "resume")
@@ -107,7 +107,7 @@ def test_a_request_that_was_cut_off_is_not_repeated_and_an_open_directory_is_ign
     request(site, "rollback")
     (site.outer / "requests").chmod(0o777)
     silent(site.releaser("update"))
-    ignored = f"request_dir {site.outer / 'requests'} can be written by all users"
+    ignored = f"request_dir {site.outer / 'requests'} is writable by all users"
     assert ignored in site.releaser("check", check=0).stderr
     assert ignored in site.releaser("run-requests", check=3).stderr
     assert ignored in site.releaser("status").stdout

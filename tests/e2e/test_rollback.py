@@ -196,7 +196,7 @@ def test_no_rollback_goes_to_a_release_whose_programs_start_at_the_path_before_a
     site.write_dotenv(variables(health_check="false"))
     failed = site.releaser("update", check=6).stderr  # the live health check is no reason to refuse the repair
     assert site.live_id() == earlier[1], "it was live, and its processes may still run"
-    assert f"The site went back to {earlier[1]} all the same. The next update rebuilds it. To let" in failed
+    assert f"The rollback to {earlier[1]} was completed anyway. The next update rebuilds it. To let" in failed
     assert failed.count(link) == 2, failed
     site.write_dotenv()
     before.outer.symlink_to(site.outer)

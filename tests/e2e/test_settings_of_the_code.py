@@ -36,5 +36,5 @@ def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: S
     asking_for_the_lock = Point(place="releaser.site.run_lock:acquire", when="before")
     with stopped(site, "rollback", "--keep-code", at=asking_for_the_lock) as rollback:
         site.releaser("update", check=0)
-        assert f"{first} was built for other dependencies" in go_on(rollback, 3)
+        assert f"{first} was built for different dependencies" in go_on(rollback, 3)
     assert site.live_version("gamma") == "1.0.0"

@@ -104,4 +104,4 @@ def test_a_commit_made_on_a_host_is_tested_by_a_rebuild_or_with_what_is_newer(ma
     site.publish("alpha", "1.2.0")
     said = site.releaser("update", check=7).stderr
     assert len(site.passed_tests()) == passed + 2
-    assert "1 commit of yours is not pushed" in said
+    assert "1 of your commits is not pushed" in said

@@ -77,7 +77,7 @@ def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -
         steps = site.json("update", "--force")["steps"]
         (told,) = [one["detail"] for one in steps if one["step"] == "sources"]
         assert "InternalError" in told
-        assert "its mirror of " in told
+        assert "its mirror from " in told
 
         s3.mood = "is well"
         offer("1.1.0", "HARMLESS = False\n")

@@ -36,7 +36,7 @@ def test_what_is_built_at_noon_goes_live_at_three_without_a_second_test(make_sit
     noon = site.json("update", "--tests-only")
     assert (noon["result"], noon["exit_code"], noon["tests_only"], untouched(site)) == ("no-changes", 0, True, before)
     (ready,) = (one for one, state in states(site).items() if state == "candidate")
-    assert noon["headline"].startswith(f"{ready} is ready and waits: its tests passed, and it goes live on ")
+    assert noon["headline"].startswith(f"{ready} is ready and waits: its tests passed; it goes live on ")
     assert noon["headline"].endswith(f" {later.partition('-')[0]}")
     assert noon["headline"] in site.releaser("status").stdout
     site.publish("alpha", "1.2.0")  # for the next night
@@ -91,7 +91,7 @@ def test_sites_that_go_first_hold_up_no_test_of_the_others(make_site: SiteFactor
     file = sites_file(sites, first=[first])
     noon = answers(first, "update", "--sites", file, "--tests-only", check=0)
     for site in sites:
-        expected = f"{candidate(site)} is ready and waits: its tests passed, and it goes live with the next update"
+        expected = f"{candidate(site)} is ready and waits: its tests passed; it goes live with the next update"
         assert noon[site.path.name]["answer"]["headline"] == expected
     ready = [candidate(site) for site in sites]
     night = answers(first, "update", "--sites", file, check=0)

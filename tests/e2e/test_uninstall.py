@@ -221,7 +221,7 @@ def test_a_symlink_that_somebody_changes_meanwhile_stays(
     link.symlink_to("somewhere" if changed else "release")
     new.mkdir()
     if changed:
-        with pytest.raises(OSError, match="it was changed meanwhile"):
+        with pytest.raises(OSError, match="it was changed at the same time"):
             leave_directory(link, new, "release")
         assert (os.readlink(link), new.is_dir()) == ("somewhere", True)
     else:
@@ -253,7 +253,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_and_the_schedule_i
     report = uninstall.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
     theirs, said = site.state_dir / LIVE_COPY, " ".join(map(str, report.problems))
     assert report.exit_code != 0
-    assert f"it was changed meanwhile; the new entry could not be moved back, and is now {theirs}" in said
+    assert f"it was changed at the same time; the new entry could not be moved back, and is now {theirs}" in said
     assert "the schedule was removed, so no updates start now" in said
     assert len(calls) == 2
     assert (os.readlink(theirs), crontab.read_text()) == ("theirs", "# mine\n")

@@ -150,4 +150,4 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
     assert "Read-only file system" in finished.stderr
     said = sandbox.run([*releaser, "check", "--project", site.path], env, *beside)
     assert "without a sandbox" not in said.stdout + said.stderr, said
-    assert "files that it writes outside of the staging tree are discarded" in said.stdout + said.stderr
+    assert "files that it writes outside the staging tree are discarded" in said.stdout + said.stderr

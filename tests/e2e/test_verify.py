@@ -48,7 +48,7 @@ def test_harm_is_named_no_rollback_goes_there_and_the_live_release_is_healed(sit
     assert found == {"changed": {"alpha/__init__.py"}, "missing": {"beta/__init__.py"}}
     told = site.releaser("verify", kept["id"], check=10)
     assert told.stdout.splitlines()[0] == f"{kept['id']}: 2 problems"
-    assert "    alpha/__init__.py: it has other contents than RECORD says" in told.stdout.splitlines()
+    assert "    alpha/__init__.py: its contents differ from RECORD" in told.stdout.splitlines()
     assert f"{kept['id']} does not verify: 2 problems" in told.stderr
     shown = site.json("show", kept["id"])
     assert (shown["broken"], "beta/__init__.py is missing" in shown["damage"]) == (True, True)

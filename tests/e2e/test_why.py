@@ -31,15 +31,15 @@ def test_each_newer_version_has_its_reasons_and_the_command_that_lets_it_in(make
     both = ["constraint", "constraint"]
     assert kinds == {"3.0.0": both, "2.2.0": ["constraint"], "2.0.0": []}
     assert text_of(site, "alpha")[-7:-1] == [
-        "    to let it in: change it in pyproject.toml, line 5, run `uv lock`, and commit both",
+        "    to allow it: change it in pyproject.toml, line 5, run `uv lock`, and commit both",
         "    boss 1.0.0 requires alpha<2.1",
-        "    to let it in: a newer boss: `releaser why boss`",
+        "    to allow it: a newer boss: `releaser why boss`",
         "2.2.0: constraint",
         "    boss 1.0.0 requires alpha<2.1",
-        "    to let it in: a newer boss: `releaser why boss`",
+        "    to allow it: a newer boss: `releaser why boss`",
     ]
     assert text_of(site, "alpha")[-1] == "2.0.0: nothing; the next update installs it"
-    assert '    to let it in: set `upgrade_packages = {boss = "all"}`' in text_of(site, "boss")
+    assert '    to allow it: set `upgrade_packages = {boss = "all"}`' in text_of(site, "boss")
 
     site.releaser("update")  # 2.0.0 breaks the tests, and 1.1.0 goes live
     (blocked,) = site.json("why", "alpha")["newer"][-1]["blocked_by"]

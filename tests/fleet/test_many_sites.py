@@ -185,5 +185,5 @@ def test_the_other_sites_get_to_know_which_first_site_is_not_well(
     assert len([*many.update(["update", "--if-due"])]) == 3
     assert sorted(asked) == ([] if last_code is None else ["0", "1"])
     assert (told["0"], told["1"]) == (None, None)
-    assert (told["2"] or "").endswith(f"which goes first, did not succeed: {why}" if why else "")
+    assert (told["2"] or "").endswith(f"(listed in `first`) did not succeed: {why}" if why else "")
     assert bool(told["2"]) is bool(why)

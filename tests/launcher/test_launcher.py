@@ -156,7 +156,7 @@ def test_releaser_survives_the_loss_of_its_python(
     assert callable(lose)
     lose(place, pythons[1])
     done = place.start("update")
-    said = f"releaser: its environment was built again, for Python {pythons[1].version}.\n"
+    said = f"releaser: its environment was rebuilt for Python {pythons[1].version}.\n"
     assert (done.stdout, done.stderr) == (shown(place, "1.0", "3.13", "update"), said)
     assert place.start("update").stderr == ""
     by_crontab = run([place.home / "venv" / "bin" / "releaser"], cwd=place.top, env=place.env, check=0)
@@ -232,11 +232,11 @@ def test_another_user_gets_the_command_for_root(open_place: Place, pythons: tupl
     become = ("setpriv", "--reuid=65534", "--clear-groups")
     done = run([*become, place.home / "bin" / "releaser"], cwd=place.top, env=place.env, check=3)
     assert done.stderr.splitlines() == [
-        "releaser: its Python is gone, so its environment must be built again, but nobody may not"
-        f" write {place.home}. Nothing was changed.",
+        "releaser: its Python is gone, so its environment must be rebuilt, but nobody may not"
+        f" write to {place.home}. Nothing was changed.",
         f"Run `sudo '{place.home}/build'`, then the same command again.",
     ]
-    assert "built again" in run([place.home / "build"], cwd=place.top, env=place.env, check=0).stderr
+    assert "rebuilt" in run([place.home / "build"], cwd=place.top, env=place.env, check=0).stderr
     assert place.start().stdout == shown(place, "1.0", "3.13")
 
 
@@ -273,7 +273,7 @@ def test_two_starts_at_once_build_one_environment(place: Place, pythons: tuple[R
     with ThreadPoolExecutor(3) as pool:
         ended = list(pool.map(lambda _: place.start("update"), range(3)))
     assert {one.stdout for one in ended} == {shown(place, "1.0", "3.13", "update")}
-    assert "".join(one.stderr for one in ended).count("built again") == 1
+    assert "".join(one.stderr for one in ended).count("rebuilt") == 1
 
 
 # An installation that is killed before it renames a file for the so-many-th time.
@@ -349,10 +349,10 @@ VENV = {"pyvenv.cfg": "", "bin/releaser": "", "bin/python3": "", "bin/activate.f
         ({"manage.py": ""}, "has other files"),
         ({"build.py": '"""Builds our wheels."""', "wheels/shop-1-py3-none-any.whl": ""}, "has other files"),
         ({"bin/backup": "", "wheels/shop-1-py3-none-any.whl": ""}, "has other files"),
-        ({**VENV, "bin/backup": ""}, "is a venv with other things, such as bin/backup"),
+        ({**VENV, "bin/backup": ""}, "is a venv with other packages, such as bin/backup"),
         (
             {**VENV, f"{PACKAGES}/django-1.dist-info/METADATA": "Name: Django\nVersion: 1\n"},
-            "is a venv with other things, such as django",
+            "is a venv with other packages, such as django",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_release_waits_for_approval_or_its_time_unless_the_site_needs_it(
     assert (verdict.keeps, verdict.always, verdict.error) == (True, True, None)
     assert verdict.until == section.goes_live_at == until
     assert section.needs_approval == ready.id
-    alone = f"it goes live by itself on {show_time(until)}" if until else "it does not go live by itself"
+    alone = f"it goes live anyway on {show_time(until)}" if until else "it does not go live without approval"
     assert verdict.reason == f"it needs approval (`releaser approve {ready.id}`); {alone}"
     note_approval(site.state_dir, ready.id, Given(by="ada", at=NOON))
     assert Approval().judge(case(site, ready, **facts)) is None
@@ -233,7 +233,7 @@ def older(site: Site) -> str:
     ("name", "error", "said"),
     [
         (lambda _: "20200101T000000Z", NoSuchReleaseError, "there is no release"),
-        (lambda _: "live", UsageError, "is live already"),
+        (lambda _: "live", UsageError, "is already live"),
         (older, UsageError, "does not wait to go live: its state in `releaser list` is candidate"),
     ],
 )
@@ -280,7 +280,7 @@ def test_people_are_asked_once_for_each_release_and_again_if_a_run_was_killed_be
     asks = report_of(site, ready.id)
     since = show_time(datetime.fromisoformat(store_of(site).snapshot().lifecycles[ready.id].since))
     assert asks.noted == (
-        f"Approval needed for new code: {ready.id} has been ready since {since}, and does not go live by itself."
+        f"Approval needed for new code: {ready.id} has been ready since {since}, and does not go live without approval."
     )
     assert asks.advice.startswith(f"Read the changes, then run `releaser approve {ready.id}`.")
     entry = journal_of(site).read()

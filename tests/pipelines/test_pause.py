@@ -55,15 +55,15 @@ def test_the_end_of_a_pause(length: str | None, day: str | None, end: str) -> No
 @pytest.mark.parametrize(
     ("length", "day", "said"),
     [
-        ("0", None, "--for '0' is over already"),
-        ("", None, "--for '' is not a length of time such as 48h or 7d"),
-        ("monday", None, "--for 'monday' is not a length of time"),
-        ("99999d", None, "--for '99999d' is not a length of time"),
+        ("0", None, "--for '0' is in the past"),
+        ("", None, "--for '' is not a duration such as 48h or 7d"),
+        ("monday", None, "--for 'monday' is not a duration"),
+        ("99999d", None, "--for '99999d' is not a duration"),
         (None, "", "--until '' is not a day such as monday"),
         (None, "never", "--until 'never' is not a day"),
         (None, "2026-02-30", "--until '2026-02-30' is not a day"),
-        (None, "2026-11-26", "--until '2026-11-26' is over already"),
-        (None, "2020-01-01", "--until '2020-01-01' is over already"),
+        (None, "2026-11-26", "--until '2026-11-26' is in the past"),
+        (None, "2020-01-01", "--until '2020-01-01' is in the past"),
     ],
 )
 def test_no_end_in_the_past_and_no_nonsense(length: str | None, day: str | None, said: str) -> None:

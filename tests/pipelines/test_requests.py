@@ -191,7 +191,7 @@ def test_a_pause_that_began_after_a_request_overrules_it(site: Site, action: str
     found, runs = carried_out(site)
     assert (runs, found[0].request.result) == ([], "refused")
     assert (
-        "a later decision of a person overrules the request: updates are paused until `releaser resume`: incident"
+        "a later decision by a person overrules the request: updates are paused until `releaser resume`: incident"
         in (found[0].request.headline)
     )
     ask(site, "rollback", live=LIVE)

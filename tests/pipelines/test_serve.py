@@ -190,7 +190,7 @@ def test_only_sites_of_this_host_that_take_requests_have_buttons(directory: Path
     browser, _ = inside(own)
     assert "<form" not in browser.get("/").text
     directory.chmod(0o777)
-    assert "can be written by all users" in inside(server(directory))[0].get("/").text
+    assert "is writable by all users" in inside(server(directory))[0].get("/").text
 
 
 def test_a_site_that_answers_with_the_path_of_another_has_no_buttons(directory: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_full_directory_takes_no_more(directory: Path) -> None:
         browser.post("/requests", data={**hidden, "action": "hold", "name": f"alpha{number}"})
     answer = browser.post("/requests", data={**hidden, "action": "update"})
     assert (answer.status_code, len(sent(directory))) == (503, MOST_WAITING)
-    assert "20 requests wait already" in answer.text
+    assert "20 requests are already waiting" in answer.text
 
 
 def test_a_name_that_is_html_stays_text(directory: Path) -> None:

@@ -235,7 +235,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "a manifest of several megabytes": (lambda it: it.write({MANIFEST: b" " * (17 << 20)}), "more than"),
     "a manifest that is no JSON": (lambda it: it.signed(b"{"), "is not valid"),
     "a manifest written otherwise": (
-        lambda it: it.signed(json.dumps(json.loads(it.data)).encode()), "releaser did not write it in this form"
+        lambda it: it.signed(json.dumps(json.loads(it.data)).encode()), "it is not in the form that releaser writes"
     ),
     "the hash of a file": (of_wheel(sha256="0" * 64), "does not match its manifest"),
     "a hash that is none": (of_wheel(sha256="../x"), "hash or size"),
@@ -273,13 +273,13 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "another size before a file than in the list": (in_local_header(22, b"\1\0\0\0"), "differs from the list"),
     "more fields before a file than in the list": (in_local_header(28, b"\1\0"), "differs from the list"),
     "another name before a file than in the list": (in_local_header(30, b"wheelz"), "differs from the list"),
-    "a list of entries of gigabytes": (sparse, "has no bundle's end"),
-    "a list of entries of another kind": (lambda it: it.with_bytes(with_end_of_another_kind), "has no bundle's end"),
+    "a list of entries of gigabytes": (sparse, "its end is missing"),
+    "a list of entries of another kind": (lambda it: it.with_bytes(with_end_of_another_kind), "its end is missing"),
     "a list of entries elsewhere": (lambda it: it.with_bytes(with_list_elsewhere), "is not a bundle"),
-    "something before it": (lambda it: it.with_bytes(lambda data: b"#!/bin/sh\n" + data), "has no bundle's end"),
-    "something behind it": (lambda it: it.with_bytes(lambda data: data + b"x"), "has no bundle's end"),
-    "its end cut off": (lambda it: it.with_bytes(lambda data: data[:-30]), "has no bundle's end"),
-    "its beginning cut off": (lambda it: it.with_bytes(lambda data: data[100:]), "has no bundle's end"),
+    "something before it": (lambda it: it.with_bytes(lambda data: b"#!/bin/sh\n" + data), "its end is missing"),
+    "something behind it": (lambda it: it.with_bytes(lambda data: data + b"x"), "its end is missing"),
+    "its end cut off": (lambda it: it.with_bytes(lambda data: data[:-30]), "its end is missing"),
+    "its beginning cut off": (lambda it: it.with_bytes(lambda data: data[100:]), "its end is missing"),
     "nothing": (lambda it: it.with_bytes(lambda _: b""), "is not a bundle"),
     "a text": (lambda it: it.with_bytes(lambda _: b"hello\n" * 99), "is not a bundle"),
     "another archive": (

@@ -154,8 +154,11 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a format to come": (of(format=2), "it has format 2"),
     "without the project": (without("project"), "is not valid"),
     "without moves": (without("moves"), "is not valid"),
-    "an unknown field": (of(command="rm -rf /"), "releaser did not write it in this form"),
-    "written otherwise": (lambda it: it.signed(json.dumps(json.loads(it.text))), "did not write it in this form"),
+    "an unknown field": (of(command="rm -rf /"), "it is not in the form that releaser writes"),
+    "written otherwise": (
+        lambda it: it.signed(json.dumps(json.loads(it.text))),
+        "not in the form that releaser writes",
+    ),
     "something else that is signed": (lambda it: it.signed("[]"), "is not valid"),
     "a bundle that lies above": (bundle(path="../other.bundle"), "is not the name of a bundle"),
     "a bundle at an absolute path": (bundle(path="/etc/passwd"), "is not the name of a bundle"),

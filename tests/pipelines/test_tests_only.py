@@ -49,7 +49,7 @@ def test_it_goes_live_in_the_next_window_or_with_the_next_update(
     log.add(TestsOnlySection(tests_only=True))
     until = (NOON + timedelta(hours=hours)).astimezone(UTC) if hours else None
     when = f"on {show_time(until)}" if until else "with the next update"
-    expected = Wait(reason=f"its tests passed, and it goes live {when}", until=until, keeps=True, always=True)
+    expected = Wait(reason=f"its tests passed; it goes live {when}", until=until, keeps=True, always=True)
     assert (TestsOnly().judge(case), TestsOnlyKeepsCheckout().judge(case)) == (expected, expected)
 
 

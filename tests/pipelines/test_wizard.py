@@ -76,7 +76,7 @@ def test_what_is_right_becomes_settings(root: Path, dead_port: int) -> None:
     url = f"http://127.0.0.1:{dead_port}/"
     said = check_answer(site, "health_check", url)
     assert (said.settings, said.may_stay) == ({"health_check": url}, True)
-    assert said.problem.startswith(f"The site does not answer well: {url} ")
+    assert said.problem.startswith(f"The site does not pass: {url} ")
     assert check_schedule(site, "none") == Answer()
     said = check_schedule(site, "corn")
     assert (said.problem, said.suggestion) == (f"corn is not one of cron, systemd, none. {YES}cron?", "cron")

@@ -364,11 +364,11 @@ SOUND = {"alpha": "1.0", "beta": "2", "site": "0"}
     ("found", "sealed", "expected"),
     [
         (SOUND, SOUND, {}),
-        (SOUND, {}, {"of-linux": "it is not installed, and the lock says 3"}),
-        ({**SOUND, "alpha": "1.1"}, SOUND, {"alpha": "it is 1.1, and the lock says 1.0"}),
-        ({**SOUND, "alpha": "x"}, SOUND, {"alpha": "it is x, and the lock says 1.0"}),
-        ({"alpha": "1.0"}, SOUND, {"beta": "it is not installed, and the lock says 2.0.0"}),
-        ({**SOUND, "gamma": "1"}, SOUND, {"gamma": "1 is installed, and it is not in the lock"}),
+        (SOUND, {}, {"of-linux": "it is not installed, but the lock says 3"}),
+        ({**SOUND, "alpha": "1.1"}, SOUND, {"alpha": "it is 1.1, but the lock says 1.0"}),
+        ({**SOUND, "alpha": "x"}, SOUND, {"alpha": "it is x, but the lock says 1.0"}),
+        ({"alpha": "1.0"}, SOUND, {"beta": "it is not installed, but the lock says 2.0.0"}),
+        ({**SOUND, "gamma": "1"}, SOUND, {"gamma": "1 is installed, but not in the lock"}),
         ({**SOUND, "pip": "1"}, {**SOUND, "pip": "1"}, {}),
     ],
     ids=[
@@ -385,7 +385,7 @@ def test_one_of_several_locked_versions_will_do() -> None:
     pins = (Pin("Alpha_x", "1"), Pin("alpha-x", "2"))
     assert list(compare_with_lock(pins, {"alpha-x": "2"}, {}, locked=["Alpha_x"])) == []
     (one,) = compare_with_lock(pins, {"alpha-x": "3"}, {}, locked=["Alpha_x"])
-    assert one.message == "it is 3, and the lock says 1 or 2"
+    assert one.message == "it is 3, but the lock says 1 or 2"
 
 
 def test_releases_may_share_a_file_under_one_path_and_read_only(release: Release, tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_group_and_mode_are_compared(tmp_path: Path) -> None:
         "program": "its mode is 755, and should be 775",
     }
     said = {one.path: one.message for one in compare_permissions(there, group=group + 1, others=True)}
-    assert said["link"] == f"it belongs to group {group}, and not to {group + 1}"
+    assert said["link"] == f"it belongs to group {group}, not to {group + 1}"
 
 
 @pytest.mark.parametrize("start", ["#!{}/bin/python3\n", "#!/bin/sh\n'''exec' '{}/bin/python' \"$0\" \"$@\"\n"])

@@ -391,4 +391,4 @@ def test_a_python_that_does_not_run_in_its_venv_is_named(tmp_path: Path, prefix:
     with pytest.raises(ToolError) as caught:
         start_through(Runner(environ={}), tmp_path / "live", tmp_path / "release", cwd=tmp_path)
     assert said in caught.value.message
-    assert f"See where {tmp_path}/release/bin/python leads" in caught.value.advice
+    assert f"Start {tmp_path}/release/bin/python" in caught.value.advice

@@ -207,7 +207,7 @@ WAY_BACK = "releaser rollback"
             "releaser update --force", "Release (not live)"], ["unchanged", WAY_BACK]),
         (replace(ROLLED_BACK, release=None, previous=None), ["the previous release is live again."], []),
         (replace(ROLLED_BACK, answers=ILL_BEFORE),
-            ["r1 is live again. The previous release fails its health check, too: look at the site."], []),
+            ["r1 is live again. The previous release also fails its health check: look at the site."], []),
         (replace(ROLLED_BACK, command="rollback", release="r1", previous="r2"),
             ["The site was switched to r1 and back to r2, which is live again.", "releaser list"], ["rolled back"]),
         *(
@@ -252,7 +252,7 @@ AGAIN = "The site runs on the previous release again"
         (QUIET, SAME),
         (BROKEN, SAME),
         (ROLLED_BACK, f"{AGAIN}."),
-        (replace(ROLLED_BACK, answers=ILL_BEFORE), f"{AGAIN}, which fails its health check, too. Act now."),
+        (replace(ROLLED_BACK, answers=ILL_BEFORE), f"{AGAIN}, which also fails its health check. Act now."),
         (STILL_LIVE, "The site runs on a release that failed. Act now."),
         (replace(BROKEN, live_differs=True),
             "The live release or the checkout was changed, but not by releaser; see the problems."),
@@ -357,7 +357,7 @@ def test_the_failure_of_the_tests_is_told_once() -> None:
 def skipped(**holds: Any) -> tuple[str, str]:
     """Return what a mail about an automatic rollback says that updates skip now, and the rest."""
     report = replace(ROLLED_BACK, commit="0123456789abcdef").with_section(HoldsSection(**holds))
-    rest, on_hold = text_of(report).partition("Updates skip from now on")[2].partition("\nOn hold\n")[::2]
+    rest, on_hold = text_of(report).partition("Updates will skip")[2].partition("\nOn hold\n")[::2]
     return rest, on_hold
 
 

@@ -18,7 +18,7 @@ from releaser.system.files import encode_state
 from tests.reporting.makers import BRIEF, WELL, a_sendmail
 
 FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "refused", "headline": "the tests fail with alpha 2"})
-WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not succeed: its tests failed"
+WAITS = "20261120T061200Z is ready and waits: /srv/b (listed in `first`) did not succeed: its tests failed"
 WAITING = SiteAnswer(site="/srv/c", exit_code=0, waits=WAITS, answer={"result": "no-changes", "headline": WAITS})
 UPDATED = SiteAnswer(site="/srv/a", exit_code=0, answer={"result": "updated", "headline": "updated to X"})
 QUIET = SiteAnswer(site="/srv/d", exit_code=0, answer={"result": "no-changes", "headline": "everything is up to date"})

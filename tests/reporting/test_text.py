@@ -132,7 +132,7 @@ def test_of_a_long_output_the_end_is_shown() -> None:
 
 
 LATE = "2026-11-19T03:00:00+00:00"
-UNHOLD = "; to let it in: `releaser unhold alpha`"
+UNHOLD = "; to allow it: `releaser unhold alpha`"
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ CASES = {
         CAPPED,
         held=("alpha",),
         refused=(
-            f"alpha would go from 1.0.0 to 2.0.0 {CAP}, and alpha is on hold by you: wait",
+            f"alpha would go from 1.0.0 to 2.0.0 {CAP}, but alpha is on hold by you: wait",
             "releaser unhold alpha",
         ),
     ),
@@ -129,7 +129,7 @@ CASES = {
         now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
         held=("beta",),
         refused=(
-            "beta would go from 1.0.0 to 1.1.0 (the lock or another package requires it), and beta is on hold by you",
+            "beta would go from 1.0.0 to 1.1.0 (the lock or another package requires it), but beta is on hold by you",
         ),
     ),
     "`ignore` refuses": Case(CAPPED, settings={"ignore": "alph*"}, refused=("`ignore` names it", "from `ignore`")),

@@ -49,7 +49,7 @@ def test_what_is_no_constraint_is_refused_by_its_line(site: Site, line: str) -> 
 
 
 def test_a_file_that_is_elsewhere_gone_or_everybodys_is_refused(site: Site) -> None:
-    for name, message in (("../limits.txt", "outside of the project"), ("gone.txt", "cannot be read")):
+    for name, message in (("../limits.txt", "outside the project"), ("gone.txt", "cannot be read")):
         with pytest.raises(PreflightError, match=message):
             read_limits(with_file(site, "a<2", name))
     open_to_all = with_file(site, "a<2")

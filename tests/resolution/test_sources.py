@@ -117,7 +117,7 @@ def test_what_is_replaced_withdrawn_or_damaged_follows(site: Site, s3: S3) -> No
         ("fails", 30, "An error occurred (InternalError)"),
         ("alters", 30, f"1 file could not be downloaded ({WHEEL}: its MD5 is not the ETag in S3"),
         ("cuts a file", 30, f"1 file could not be downloaded ({WHEEL}: "),
-        ("trickles a file", 4, f"1 file could not be downloaded ({WHEEL}: there was no time left for it)"),
+        ("trickles a file", 4, f"1 file could not be downloaded ({WHEEL}: no time was left for it)"),
     ],
 )
 def test_what_was_mirrored_is_used_while_s3_is_away(
@@ -132,7 +132,7 @@ def test_what_was_mirrored_is_used_while_s3_is_away(
     assert time.monotonic() - began < seconds + 10
     status, detail = said(log)
     assert (status, detail[: len(reason)]) == ("warning", reason)
-    assert "its mirror of " in detail
+    assert "its mirror from " in detail
     assert log.findings == []
     assert files(site, s3) == {WHEEL: WHEEL, SOURCE: SOURCE}
 

@@ -197,7 +197,7 @@ CASES: dict[str, tuple[dict[str, Any], list[tuple[str, str, str, str]]]] = {
                 "policy",
                 "this site takes the committed lock",
                 "",
-                "`uv lock --upgrade-package alpha` where you develop, then commit and push uv.lock",
+                "`uv lock --upgrade-package alpha` on your own machine, then commit and push uv.lock",
             )
         ],
     ),

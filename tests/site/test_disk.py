@@ -69,7 +69,7 @@ def test_a_state_directory_in_the_wrong_place_is_unfit(root: Path, state_dir: st
 def test_a_state_directory_on_another_file_system_is_unfit(root: Path) -> None:
     place = other_file_system(root) / f"releaser-state-{os.getpid()}"
     (message,) = messages(disk.state_findings(project(root, str(place))))
-    assert message == f"state_dir {place} is on another file system than the project"
+    assert message == f"state_dir {place} is not on the project's file system"
 
 
 def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_a_new_file_is_for_its_owner_alone_and_one_that_is_there_keeps_its_mode(
 def test_what_somebody_changes_meanwhile_is_left_alone(tmp_path: Path) -> None:
     edit = set_variables(tmp_path / ".env", {"A": "1"})
     (tmp_path / ".env").write_text("B=1\n")
-    with pytest.raises(PreflightError, match="was changed meanwhile"):
+    with pytest.raises(PreflightError, match="was changed at the same time"):
         edit.write()
     assert (tmp_path / ".env").read_text() == "B=1\n"
 

@@ -207,7 +207,7 @@ def test_libraries_that_do_not_fit_are_told_and_not_taken_for_what_an_index_says
     text = asked.request(None, tmp_path)
     done = subprocess.run(words, input=text, capture_output=True, text=True, env=env, check=False)
     assert done.returncode != 0
-    assert "what verifies attestations cannot be used: cannot import name" in done.stderr
+    assert "the verification of attestations cannot be used: cannot import name" in done.stderr
 
 
 def test_what_takes_too_long_in_all_or_to_fetch_the_trust_root_is_unknown(asked: Probe, tmp_path: Path) -> None:

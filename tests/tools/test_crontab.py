@@ -81,7 +81,7 @@ def test_a_crontab_that_somebody_changes_meanwhile_or_that_is_not_utf_8_is_left_
     program.chmod(0o755)
     crontab = Crontab(runner=Runner(environ={"PATH": f"{tmp_path}:/usr/bin:/bin"}))
     before = crontab.read()
-    with pytest.raises(PreflightError, match="the crontab was changed meanwhile"):
+    with pytest.raises(PreflightError, match="the crontab was changed at the same time"):
         crontab.replace(before, f"{before}{LINE}\n")
     assert LINE not in file.read_text()
     file.write_bytes(b"# \xe4\n")

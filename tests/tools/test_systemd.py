@@ -76,7 +76,7 @@ def test_a_unit_that_somebody_has_edited_stays(tmp_path: Path) -> None:
     systemd, file = systemd_of(tmp_path), tmp_path / "config/systemd/user" / JOB.timer
     systemd.install(JOB)
     file.write_text(edited := file.read_text().replace("03:07", "05:00"))
-    with pytest.raises(PreflightError, match="changed by hand"):
+    with pytest.raises(PreflightError, match="was edited"):
         systemd.install(JOB)
     assert file.read_text() == edited
 

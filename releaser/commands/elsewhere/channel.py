@@ -20,7 +20,10 @@ def _run(ctx: CommandContext, value: str, **how: Any) -> NoReturn:
 OPTION = Elsewhere(
     option="--from",
     parameter="channel",
-    look={"metavar": "CHANNEL", "help": "Install the bundle that this channel (PLACE/NAME) points to; ask no index."},
+    look={
+        "metavar": "CHANNEL",
+        "help": "Install the bundle that this channel (PLACE/NAME) points to, without an index.",
+    },
     goes_with=("--force", "--if-due", "--now"),
     run=_run,
 )

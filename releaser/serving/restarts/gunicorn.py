@@ -44,7 +44,7 @@ _SUPERVISORS = (
 )  # fmt: skip
 _TITLE = "gunicorn: master"  # of the first process, if the package `setproctitle` is installed
 _NOTIFIED = ("main", "exec", "all")  # the values of NotifyAccess with which systemd hears of another main process
-_BY_HAND = "Restart gunicorn once by hand, or set `restart` to a command that restarts it."
+_BY_HAND = "Restart gunicorn once yourself, or set `restart` to a command that restarts it."
 # Options that a second instance on a socket must not have, and how many words each takes.
 _OPTIONS = {"-b": 2, "--bind": 2, "-w": 2, "--workers": 2, "-p": 2, "--pid": 2, "-D": 1, "--daemon": 1}
 _ON_SOCKET = ("--bind", "unix:{socket}", "--workers", "1", "--pid", "{socket}.pid")
@@ -81,7 +81,7 @@ class Gunicorn(Restart):
             step.skip("no gunicorn of this site runs")
             return
         if unpinned := [master for master in masters if release_of(master.pid) is None]:
-            step.skip(f"{unpinned[0]} is not pinned to a release: restart it once by hand, with `pin_processes` on")
+            step.skip(f"{unpinned[0]} is not pinned to a release: restart it once yourself, with `pin_processes` on")
             return
         for problem in (one for master in masters for one in _master_findings(site, master)):
             raise ToolError(problem.message, problem.advice)
@@ -97,10 +97,12 @@ class Gunicorn(Restart):
 def _after_end(masters: tuple[Server, ...], venv: str, limit: float) -> str:
     """Go on after a gunicorn was ended during its exchange, as by a person who restarts it. Raises ToolError."""
     answers = [
-        f"{master} was started meanwhile" if release_of(master.pid) == venv else exchange(master.pid, venv, limit)
+        f"{master} was started during the restart"
+        if release_of(master.pid) == venv
+        else exchange(master.pid, venv, limit)
         for master in masters
     ]
-    return "; ".join(answers) or "gunicorn was stopped meanwhile"
+    return "; ".join(answers) or "gunicorn was stopped during the restart"
 
 
 def find_masters(site: Site) -> tuple[Server, ...]:
@@ -171,26 +173,26 @@ def _master_findings(site: Site, master: Server) -> Iterator[Finding]:
     except ProcessLookupError:  # it has just ended
         return
     except OSError:
-        message = f"{master} runs as another user, so that releaser cannot signal it"
+        message = f"{master} runs as another user, so releaser cannot signal it"
         yield Finding("gunicorn-denied", message, "Run releaser and gunicorn as the same user.")
         return
     if (second := find_second(master.pid)) and _has_handed_over(master.pid, second):
         return  # it only answers its last requests
     if named := _named_in_pid_file(master, {master.pid, second}):
-        message = f"{master} cannot start a second gunicorn while the pid file of that one names {named}"
+        message = f"{master} cannot start a second gunicorn while the second one's pid file names {named}"
         yield Finding("gunicorn-pid-file", message, "Delete that file: a second gunicorn that was killed left it.")
     # One that has set a title can only be known by it.
     needed = _TITLE if master.unit and not _environ_of(master.pid) else "GUNICORN_PID"
     if (venv := release_of(master.pid)) is None or needed not in _pin_of(venv):
-        message = f"{master} runs on no release that can start a second gunicorn"
+        message = f"{master} does not run on a release that can start a second gunicorn"
         advice = f"{_BY_HAND} If that does not help, run `releaser rebuild` with such a command first."
         yield Finding("gunicorn-old", message, advice)
     if not _has_sockets(master.pid):
-        message = f"{master} has no socket to give to a second one, as each worker makes its own with `reuse_port`"
+        message = f"{master} has no socket to share with a second one: with `reuse_port`, each worker has its own"
         yield Finding("gunicorn-reuse-port", message, "Start gunicorn without `reuse_port`.")
     keeper = _find_supervisor(master.pid)
     if keeper or master.pid == 1:
-        message = f"{keeper or 'the container'} would take the replacement of {master} for a crash"
+        message = f"{keeper or 'the container'} would mistake the replacement of {master} for a crash"
         yield Finding("gunicorn-supervised", message, "Let systemd start gunicorn, or set `restart` to a command.")
     elif master.unit and not _notifies(site, master):
         message = f"{master.unit} is not of `Type=notify`, so systemd would stop it when gunicorn is replaced"
@@ -293,7 +295,9 @@ def _go_on_with(second: int, first: int, venv: str, limit: float) -> str:
         return f"process {second} has taken over from {first}"
     _wait_for_end(first, time.monotonic() + limit)
     if is_alive(first):
-        message = f"gunicorn (process {first}) still answers its last requests, and no other can start until it ends"
+        message = (
+            f"gunicorn (process {first}) still answers its last requests, and no other gunicorn can start until it ends"
+        )
         raise ToolError(message, f"Run `kill -QUIT {first}`, then this command again.", timed_out=True)
     return exchange(second, venv, limit)
 

@@ -139,7 +139,7 @@ class Pair(Frozen):
         sockets = " or ".join(self.socket(name).name for name in INSTANCES)
         message = f"restart_socket {self.link} is not a symlink to {sockets}: {found}"
         advice = f"If instance `a` serves the site, run `ln -sfn {self.socket('a').name} {self.link}`."
-        raise ToolError(message, f"{advice} For `b`, lead it to {self.socket('b').name}.")
+        raise ToolError(message, f"{advice} For `b`, point it to {self.socket('b').name}.")
 
     def start(self, name: str) -> None:
         """Start an instance. Raises ToolError, with its output.
@@ -162,7 +162,7 @@ class Pair(Frozen):
                 self._control("stop", name)
             except ToolError as error:
                 message = f"{self.unit(name)} did not stop: {error.reason}"
-                advice = error.advice or "Let `restart_timeout` be longer than `TimeoutStopSec` of the unit."
+                advice = error.advice or "Make `restart_timeout` longer than `TimeoutStopSec` of the unit."
                 raise ToolError(message, advice, output=error.output) from error
 
     def ask(self, name: str) -> str:
@@ -225,8 +225,8 @@ class Pair(Frozen):
         except ToolError as error:
             yield Finding("restart-socket-link", error.message, error.advice)
         if not os.access(self.link.parent, os.W_OK | os.X_OK):
-            message = f"restart_socket {self.link}: this user cannot make files in {self.link.parent}"
-            advice = "Make the directory for this user; below /run, by tmpfiles.d."
+            message = f"restart_socket {self.link}: this user cannot create files in {self.link.parent}"
+            advice = "Create the directory for this user; below /run, use tmpfiles.d."
             yield Finding("restart-socket-directory", message, advice)
 
     def unit_findings(self) -> Iterator[Finding]:
