@@ -251,8 +251,8 @@ def _remove_state(site: Site, *, patient: bool) -> str:
                 raise error
             left = _remove_files(site)
         if left:
-            names = first_few(left, 5)
-            return f"{state_dir} is kept, because it has mails, or files that releaser did not make: {names}."
+            kept = first_few(left, 5)
+            return f"{state_dir} is kept, because it has mails, or files that releaser did not make: {kept}."
         (state_dir / OWNER).unlink(missing_ok=True)
         state_dir.rmdir()
         if state_dir.parent.name == ".releaser" and not os.listdir(state_dir.parent):
