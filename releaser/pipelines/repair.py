@@ -16,7 +16,7 @@ from releaser.capabilities import state_file, state_names
 from releaser.core.change import all_steps, do_actions, down_since
 from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
-from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
+from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks, read_blocks
 from releaser.releases.integrity import advise, explain_need_to_rebuild, find_live_damage, find_rollback_damage
 from releaser.releases.journal import (
     JOURNAL,
@@ -38,6 +38,7 @@ from releaser.releases.release import (
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
+from releaser.system.frozen import replace
 from releaser.system.state_files import StateFile
 from releaser.system.uptime import uptime
 
@@ -163,8 +164,16 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         yield Finding("steps-failed", message=message, advice="The next `releaser update` tries again.")
     damage = find_live_damage(live)
     if reason := explain_need_to_rebuild(live, damage):
-        advice = f"{_REBUILDS} {advise(live, damage)}".strip()
+        advice = f"{_advise_rebuild(store, live)} {advise(live, damage)}".strip()
         yield Finding("release-damaged", message=f"the live release {live.id} is damaged: {reason}", advice=advice)
+
+
+def _advise_rebuild(store: ReleaseStore, live: Release) -> str:
+    """Say what rebuilds a damaged live release: no update, if the same has failed before, perhaps on another Python."""
+    for failed in read_blocks(store.state_dir).candidates:
+        if failed.key is not None and replace(failed.key, python=live.key.python) == live.key:
+            return f"No update rebuilds it, as {failed.name} is the same, and failed before: run `releaser rebuild`."
+    return _REBUILDS
 
 
 def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:

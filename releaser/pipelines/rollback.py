@@ -285,7 +285,7 @@ def describe_other_python(target: Release) -> list[Finding]:
     if found is None or found.fatal:
         return []
     message = f"{target.id} was tested with another Python: {found}"
-    advice = "Check the site. The next `releaser update` rebuilds the release and tests it."
+    advice = "Check the site. The next `releaser update` rebuilds and tests the release, unless the same failed before."
     return [Finding("python-other", message, advice)]
 
 

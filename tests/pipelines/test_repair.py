@@ -15,7 +15,7 @@ from releaser.core.follow_up import Pending
 from releaser.pipelines.recovery import KEPT_LOGS, _delete_old_logs
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable, restore_blocks
 from releaser.releases.approvals import APPROVALS, Approvals, read_approvals
-from releaser.releases.blocks import read_blocks
+from releaser.releases.blocks import Blocks, block_candidate, change_blocks, read_blocks
 from releaser.releases.journal import JOURNAL
 from releaser.releases.pause import PAUSE, read_pause
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
@@ -25,6 +25,7 @@ from releaser.site.project import Project
 from releaser.site.site import Site
 from releaser.system import files
 from releaser.system.files import load_state, put_aside, write_state
+from releaser.system.frozen import replace
 from releaser.system.state_files import StateFile
 from tests.releases.makers import a_manifest, live, tell
 from tests.support.logs import a_log
@@ -111,6 +112,25 @@ def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore, site: Site) ->
     replace_unreadable(site, log)
     assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER) == before
     assert [one.message for one in log.findings] == ["ledger.json was lost; it was rebuilt from the releases"]
+
+
+@pytest.mark.parametrize("python", ["3.11.7", "3.11.9"])
+def test_no_update_is_said_to_rebuild_a_damaged_release_if_the_same_has_failed(
+    store: ReleaseStore, python: str
+) -> None:
+    damaged = store.live()
+    assert damaged is not None
+    (damaged.venv / "bin" / "python").unlink()
+
+    def advice() -> list[str]:
+        return [one.advice for one in diagnose(store) if "the live release" in one.message]
+
+    assert advice() == ["The next `releaser update` rebuilds it."]
+    failed = block_candidate(replace(damaged.key, python=python), "20261127T201846Z", "rolled back")
+    change_blocks(store.state_dir, lambda blocks: blocks.with_new(failed))
+    assert "`releaser rebuild`" in advice()[0]
+    change_blocks(store.state_dir, lambda _: Blocks(entries=(replace(failed, key=replace(damaged.key, code_key="x")),)))
+    assert advice() == ["The next `releaser update` rebuilds it."]
 
 
 @pytest.mark.parametrize("is_cut_off", [False, True])
