@@ -19,6 +19,7 @@ def failing(error: BaseException) -> Callable[[Path], NoReturn]:
     return part
 
 
+@pytest.mark.slow
 @pytest.mark.spawns
 def test_parts_that_fail_in_whatever_way_lose_nothing_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.scenes import body, silent
 from tests.support.lockless import UV_TABLE, fill, make_lockless
 from tests.support.pythons import Installation, give_pythons, need_python
@@ -49,7 +47,6 @@ def changes(report: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     return [(one["name"], one["old"], one["new"], one["bump"]) for one in report["changes"]]
 
 
-@pytest.mark.story
 def test_what_has_a_build_stays_on_request_and_if_python_is_gone(make_site: SiteFactory, tmp_path: Path) -> None:
     new = need_python("3.13")
     site, old = forked_site(make_site, tmp_path)

@@ -59,7 +59,6 @@ def assets(make_site: SiteFactory, tmp_path: Path) -> Assets:
     return Assets(make_site, tmp_path)
 
 
-@pytest.mark.story
 def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets) -> None:
     site = assets.site
     first = site.live_id()

@@ -53,7 +53,6 @@ def test_a_program_updates_itself_once_a_day_as_it_starts(make_site: SiteFactory
     assert start(site).stdout == "1.1.0\n"  # ... and stays away
 
 
-@pytest.mark.story
 def test_a_refused_update_starts_the_program_on_what_is_live(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0", broken=True)
@@ -192,7 +191,6 @@ print(alpha.__version__)
 """
 
 
-@pytest.mark.story
 def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> None:
     site = make_site.adopted(due="1.1.0")
     words: list[str | Path] = [sys.executable, "-c", ASKED, site.path]
@@ -203,7 +201,6 @@ def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> Non
     ]  # fmt: skip
 
 
-@pytest.mark.story
 def test_a_program_that_requires_more_updates_and_restarts_itself_once(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     start(site)

@@ -43,7 +43,6 @@ def see_that_it_is_rolled_back(site: SampleSite) -> Any:
     return report
 
 
-@pytest.mark.story
 def test_a_url_that_answers_well(make_site: SiteFactory) -> None:
     with web_site(answers(302)) as web:
         site = adopted(make_site, {"health_check": web.url})

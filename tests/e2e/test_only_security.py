@@ -33,7 +33,6 @@ def live(site: SampleSite) -> list[str]:
     return [site.live_version(name) for name in ("alpha", "beta")]
 
 
-@pytest.mark.story
 def test_a_pause_over_three_nights_with_a_security_fix_and_the_first_night_after_it(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:

@@ -2,8 +2,6 @@
 
 from datetime import datetime, timedelta
 
-import pytest
-
 from tests.e2e.scenes import body, silent
 from tests.support.sites import SampleSite, SiteFactory, variables
 
@@ -19,7 +17,6 @@ def live(site: SampleSite) -> list[str]:
     return [site.live_version(name) for name in ("alpha", "beta")]
 
 
-@pytest.mark.story
 def test_own_packages_go_live_at_once_and_others_in_the_window(make_site: SiteFactory) -> None:
     site = make_site.adopted(dotenv=variables(window=_in_hours(2, 4), packages=OWN_AT_ONCE))
     site.publish("alpha", "1.1.0")

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.scenes import body, silent, states, steps
 from tests.e2e.test_rebuild import NEEDS_OLD, RUNS_ON, site_on
 from tests.e2e.test_tests_only import candidate, untouched
@@ -14,7 +12,6 @@ REHEARSE = ("rebuild", "--python", "3.13", "--tests-only")
 GO_LIVE = ("rebuild", "--python", "3.13")
 
 
-@pytest.mark.story
 def test_the_next_python_is_ready_until_a_person_makes_it_live(make_site: SiteFactory) -> None:
     new, old = need_python("3.13").version, need_python("3.12").version
     site = site_on(make_site, "3.12", "3.13", dotenv=variables(keep_at_least=0))

@@ -28,7 +28,6 @@ def in_venv(site: SampleSite) -> dict[str, bytes]:
     return files
 
 
-@pytest.mark.story
 def test_uv_refuses_a_guarded_release_and_releaser_works_on(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
     site.write_dotenv({"RELEASER_UV_GUARD": "true"})

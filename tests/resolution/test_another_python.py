@@ -228,6 +228,7 @@ class Shop:
         change_blocks(self.site.state_dir, lambda known: known.with_new(*holds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_stays_and_what_changes(tmp_path: Path, name: str) -> None:
     case = CASES[name]

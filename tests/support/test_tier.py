@@ -109,6 +109,7 @@ def test_a_green_tier_is_run_once(tier: Tier) -> None:
     assert "1 passed in " in ended.stdout.splitlines()[-1]  # pytest's closing line
 
 
+@pytest.mark.slow
 def test_what_passes_alone_is_flaky_and_fails_nothing(tier: Tier) -> None:
     ended = tier(FLAKY + SETUP, TEARDOWN)
     assert ended.returncode == 0, ended
