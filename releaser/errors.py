@@ -52,6 +52,11 @@ def error_line(output: str) -> str:
     return lines[-1] if lines else ""
 
 
+def is_out_of_space(output: str) -> bool:
+    """True if the output of a program says that a disk is full, or that a quota is used up."""
+    return any(text in output for text in ("No space left", "Disk quota exceeded", "Out of diskspace"))
+
+
 def os_reason(error: OSError) -> str:
     """Return the reason of the system, and the file, in words."""
     reason = error.strerror or str(error)

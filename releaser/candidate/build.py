@@ -12,7 +12,7 @@ from releaser.capabilities import gather
 from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
 from releaser.core.reuse import NOTHING, Taken, reuse
-from releaser.errors import BuildError, Finding, ToolError
+from releaser.errors import BuildError, Finding, ToolError, is_out_of_space
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
 from releaser.locks.origins import OriginFacts, without_wheels_now
@@ -138,7 +138,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             reuse().protect(site, candidate.venv)
             candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)
         except ToolError as error:
-            remedy = "Make room" if "No space left" in error.output else "See uv's message"
+            remedy = "Make room" if is_out_of_space(error.output) else "See uv's message"
             advice = error.advice or f"{remedy}; releaser tries again at the next run."
             message = f"the candidate could not be built: {error.message}"
             step.status, step.detail = "failed", message

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import tomli
 
-from releaser.errors import ToolError
+from releaser.errors import ToolError, is_out_of_space
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.system.environment import add_git_settings
 from releaser.system.expression import expression
@@ -129,7 +129,7 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
         except ToolError as error:
             message = f"{plain}, from which a package comes, cannot be fetched: {error.message}"
             advice = "Check the network, and this user's access: `git ls-remote` with that URL shows it."
-            if "No space left" in error.output:
+            if is_out_of_space(error.output):
                 advice = "Free some space in TMPDIR; then run releaser again."
             elif asks_for_credentials(error):
                 advice = "Give this user access, with an ssh key or a git login; then run releaser again."

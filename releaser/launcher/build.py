@@ -213,7 +213,7 @@ def _run(uv: str, *words: str, cwd: str) -> None:
         raise BuildError(f"{FAILED}: uv took more than {_LIMIT} s", "Run the same command again.") from None
     if done.returncode:
         last = " ".join(done.stdout.split())[-600:]
-        if os.strerror(errno.ENOSPC) in last:
+        if any(os.strerror(number) in last for number in (errno.ENOSPC, errno.EDQUOT)):
             raise BuildError(f"{FAILED}: uv reports: {last}", "Free some space, then run the same command again.")
         raise BuildError(f"{FAILED}: uv reports: {last or done.returncode}", _REINSTALL)
 

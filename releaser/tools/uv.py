@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ToolError, how_to_set
+from releaser.errors import ToolError, how_to_set, is_out_of_space
 from releaser.system import common
 from releaser.system.environment import find_program, of_uv
 from releaser.system.expression import expression
@@ -332,7 +332,6 @@ _NOTHING_TO_INSTALL = expression(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` ca
 _TO_BUILD = expression(r"Distribution `([^`=\s]+)[^`]*` can't be installed because it is marked as `--no-build`")
 # uv's message if the package's own build fails, and not the network; a full disk may cause it, too.
 _OWN_FAULT = "The build backend returned an error"
-_NO_ROOM = "No space left"
 
 
 def _unwrapped(output: str) -> str:
@@ -351,7 +350,7 @@ def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
 
 def backend_failed(output: str) -> bool:
     """True if the code that builds a package failed."""
-    return _OWN_FAULT in _unwrapped(output) and _NO_ROOM not in _unwrapped(output)
+    return _OWN_FAULT in _unwrapped(output) and not is_out_of_space(_unwrapped(output))
 
 
 def uninstallable_packages(output: str) -> tuple[str, ...]:

@@ -283,6 +283,7 @@ BACKEND = "  x Failed to build `alpha==2.0`\n  |-> The build backend returned an
         (BACKEND, (("alpha", "2.0"),), (("alpha", "2.0"),)),
         (BACKEND.replace("build `", "download and build `"), (("alpha", "2.0"),), (("alpha", "2.0"),)),
         (BACKEND + "OSError: No space left on device\n", (("alpha", "2.0"),), ()),
+        (BACKEND + "OSError: [Errno 122] Disk quota exceeded\n", (("alpha", "2.0"),), ()),
         # As uv 0.12.0 wraps lines.
         (
             BACKEND.replace("build `", "build\n  │ `").replace("backend ", "backend\n  │   "),
