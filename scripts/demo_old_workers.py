@@ -57,7 +57,7 @@ def again_and_again(place: Path, programs: Path, *, pin: bool, times: int) -> No
         stage.ask("releaser", "update")
         publish(stage.wheels, "1.1")
         for number in range(1, times + 1):
-            see_that_it_is_taken_back(stage, number)
+            check_that_it_rolls_back(stage, number)
 
 
 def first_update(place: Path, programs: Path, number: int) -> None:
@@ -67,7 +67,7 @@ def first_update(place: Path, programs: Path, number: int) -> None:
     with server.running():
         stage.ask("releaser", "init")
         publish(stage.wheels, "1.1")
-        see_that_it_is_taken_back(stage, number)
+        check_that_it_rolls_back(stage, number)
     shutil.rmtree(place)
 
 
@@ -86,7 +86,7 @@ def site_on(stage: Stage, *, pin: bool) -> Gunicorn:
     return server
 
 
-def see_that_it_is_taken_back(stage: Stage, number: int) -> None:
+def check_that_it_rolls_back(stage: Stage, number: int) -> None:
     """Update to pricetag 1.1, and see that the site is on 1.0 again and well."""
     before = stage.link.resolve()
     ended = subprocess.run(

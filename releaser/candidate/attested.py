@@ -137,12 +137,12 @@ def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[I
 def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
     from packaging.utils import canonicalize_name
 
-    from releaser.candidate.build_limits import only_built
+    from releaser.candidate.build_limits import packages_built_from_source
     from releaser.locks.installed import index_files
 
     site, facts, others = work.site, work.facts, default_groups(work.site)
     groups = others if others is None else (*others, *site.settings.test_groups)
-    built = {canonicalize_name(name) for name in only_built(site, lock)}
+    built = {canonicalize_name(name) for name in packages_built_from_source(site, lock)}
     return index_files(lock, group=facts.group, default_groups=groups, python=facts.choice.version, built=built)
 
 

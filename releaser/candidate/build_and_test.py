@@ -105,7 +105,7 @@ class Builder(Mutable):
         printed = "\n".join(line.strip() for line in built.output.splitlines())  # uv indents what the build has printed
         fault = Fault(words=f"it cannot be built{complaint(printed)}", output=built.output)
         put_on_hold(self.work, resolution.lock, dict.fromkeys(sorted(failed), fault))
-        if self.would_be_live(lower):
+        if self.equals_live(lower):
             return None
         write_new_file(self.work.site.project.lock, lower.data)
         diff = diff_to(self.work.live, lower, python=self.work.facts.choice.version)
@@ -119,14 +119,14 @@ class Builder(Mutable):
         except ResolutionError:
             return None
 
-    def would_be_live(self, lock: LockFile) -> bool:
+    def equals_live(self, lock: LockFile) -> bool:
         """True if a release from this lock would be the same as the live release."""
         site, live = self.work.site, self.work.live
         return live is not None and site.pulled is None and is_as_live(site, lock, live)
 
-    def unless_live(self, candidate: Candidate | None) -> Candidate | None:
+    def discard_if_live(self, candidate: Candidate | None) -> Candidate | None:
         """Return a candidate; if it is the same as the live release, delete it and return None."""
-        if candidate is None or not self.would_be_live(candidate.resolution.lock):
+        if candidate is None or not self.equals_live(candidate.resolution.lock):
             return candidate
         self.discard(candidate)
         return None
@@ -221,7 +221,7 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
     """
     work, base = builder.work, builder.live_lock if passing is None else passing.resolution.lock
     resolution = builder.resolve_again("out") if builder.budget.in_time else None
-    if resolution is None or builder.would_be_live(resolution.lock) or not _list_newer(base, resolution.lock):
+    if resolution is None or builder.equals_live(resolution.lock) or not _list_newer(base, resolution.lock):
         return passing
     try:
         candidate = builder.build(resolution)

@@ -46,7 +46,7 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
             return
 
 
-def only_built(site: Site, lock: LockFile) -> set[str]:
+def packages_built_from_source(site: Site, lock: LockFile) -> set[str]:
     """Return the packages of a lock for which uv's settings forbid wheels; uv builds them in spite of `--no-build`."""
     found = set[str]()
     for settings in all_settings_of_uv(site.project.root, site.runner.environ):

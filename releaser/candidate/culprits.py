@@ -99,7 +99,7 @@ class CulpritSearch(Mutable):
             result = replace(result, passing=())
         is_whole = bool(base_passes) and result.kind != "cut_off"
         self._hold(result, pairs=find_pairs(self, result) if is_whole else {})
-        found = self.builder.unless_live(found)
+        found = self.builder.discard_if_live(found)
         if result.kind == "cut_off":
             advances = self.builder.ships and (found is not None or bool(result.culprits))
             self._report_cut_off(result, advances=advances)

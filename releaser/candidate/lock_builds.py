@@ -29,7 +29,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     """
     # Most locks need no build.
     from releaser.candidate.git_sources import fetch_sources
-    from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, put_all_back, with_variables
+    from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, restore_watched_files, with_variables
     from releaser.checkout.leftovers import mark_tried
     from releaser.sandbox.choice import bubblewrap_of
 
@@ -46,7 +46,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
             with bubblewrap.sandbox(bounds_of(site, python, writable, kept)) as sandbox:
                 yield with_variables(sandbox, fetched)
     finally:
-        if flaws := [*put_all_back(before)]:
+        if flaws := [*restore_watched_files(before)]:
             raise ToolError(flaws[0], returncode=1)
 
 

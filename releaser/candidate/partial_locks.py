@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.install import install
 from releaser.candidate.output import complaint
 from releaser.candidate.results import Fault
-from releaser.candidate.trials import list_trials, run_trial, safe_link_mode, unless_touched
+from releaser.candidate.trials import fail_if_touched, list_trials, run_trial, safe_link_mode
 from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.errors import ResolutionError, ToolError, how_to_set
 from releaser.locks.bisect import find_culprits
@@ -59,7 +59,7 @@ class TrialInstall(Frozen):
         try:
             find_touched = self._install(lock).find_touched
             for trial in list_trials(self.site, self.facts):
-                result = unless_touched(run_trial(self.site, trial, venv, self.site.project.lock), find_touched)
+                result = fail_if_touched(run_trial(self.site, trial, venv, self.site.project.lock), find_touched)
                 if not result.passed:
                     return Fault.of(result)
         except ToolError as error:  # a lock that cannot be installed cannot go live

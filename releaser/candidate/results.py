@@ -201,10 +201,10 @@ def try_live_release(work: Workspace) -> FailingLiveTests | None:
         return None
     if (live := usable(work.live)) is None:
         return None
-    from releaser.candidate.testing import failure_of_live, tree_of_live  # slow to import
+    from releaser.candidate.testing import failure_of_live, stage_live_code  # slow to import
     from releaser.candidate.trials import list_trials
 
-    with tree_of_live(work) as tree:
+    with stage_live_code(work) as tree:
         before = failing_live_tests(site.state_dir, live)
         failed = failure_of_live(tree, work.log, live, *list_trials(tree, work.before))
     if failed is None:

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build_limits import only_built
+from releaser.candidate.build_limits import packages_built_from_source
 from releaser.core.reuse import NOTHING, Reuse, Taken
 from releaser.locks.installed import FromWheel, list_wheels
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -133,7 +133,7 @@ class FromLive(Reuse):
                 sharing = Sharing(live=live, venv=venv, rows=rows, taken=taken, reusable=reusable, links=links)
                 known |= sharing.share()
         lock = LockFile.read(directory / "uv.lock")
-        built = frozenset(only_built(site, lock))
+        built = frozenset(packages_built_from_source(site, lock))
         byte_code = dict(hash_byte_code(str(venv), rows, known))
         if links:
             protect(venv, [*list_sharable(rows), *byte_code])
@@ -186,7 +186,7 @@ def find_packages(
     before = list_wheels(live.locked, python=python, group=facts.group, default_groups=groups)
     files = hash_files(lock, root, known)
     others = {key.partition(" ")[0] for key, one in files.items() if known.get(key, "").split()[:1] != one.split()[:1]}
-    others |= {*reusable.built, *only_built(site, lock)}
+    others |= {*reusable.built, *packages_built_from_source(site, lock)}
     infos: dict[str, list[str]] = {}
     for info in installed.sealed.files:
         if info:

@@ -124,12 +124,12 @@ def sandbox_of(
     before = {path: look_at(path) for path in steering}
     links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
-        with bubblewrap.sandbox(bounds, partial(_hear, site) if what == "tests" else list) as sandbox:
+        with bubblewrap.sandbox(bounds, partial(_note_discarded_files, site) if what == "tests" else list) as sandbox:
             yield with_variables(sandbox, fetched)
     finally:
         flaws = [
             *_open_ways(_ways(venv, project.root, tree), links),  # first: files must not be restored through symlinks
-            *put_all_back(before),
+            *restore_watched_files(before),
         ]
         if flaws:
             raise ToolError(flaws[0], returncode=1)
@@ -176,7 +176,7 @@ def _copied_paths(site: Site) -> Iterator[Path]:
                     yield path
 
 
-def _hear(site: Site, paths: list[str]) -> None:
+def _note_discarded_files(site: Site, paths: list[str]) -> None:
     """Remember the discarded files of the tests for the report."""
     project, top = site.outside.project, site.git.layout.top
     own = (str(project.state_dir), str(top))
@@ -260,7 +260,7 @@ def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]
             yield f"{place} cannot be examined: {error.strerror}"
 
 
-def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
+def restore_watched_files(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
     """Restore changed files; yield a message for each that cannot be restored."""
     for path, seen in before.items():
         if seen == ("", b"") or look_at(path, most=len(seen[1]) + 1 if seen else 1) == seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build_limits import only_built
+from releaser.candidate.build_limits import packages_built_from_source
 from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.sandbox import sandbox_of
 from releaser.errors import ToolError
@@ -32,7 +32,7 @@ def sync_in_sandbox(
     """
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
     lock = LockFile.read(site.project.lock)
-    missing = _sync_wheels(run, others, {*lock.without_wheels, *only_built(site, lock)})
+    missing = _sync_wheels(run, others, {*lock.without_wheels, *packages_built_from_source(site, lock)})
 
     def build(fetched: Fetched) -> None:
         with sandbox_of(site, venv, what="builds", fetched=fetched) as sandbox:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADD_TESTS, ADVICE, NONE_RUN, TEST, failing_tests
-from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
+from releaser.candidate.trials import Trial, copy_of, fail_if_touched, list_trials, run_trial
 from releaser.capabilities import gather
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, staging_tree
@@ -106,7 +106,7 @@ def _try(work: Workspace, candidate: Candidate, trial: Trial) -> TrialResult:
 
 
 def _run(site: Site, trial: Trial, candidate: Candidate) -> TrialResult:
-    return unless_touched(run_trial(site, trial, candidate.venv, candidate.lock), candidate.find_touched)
+    return fail_if_touched(run_trial(site, trial, candidate.venv, candidate.lock), candidate.find_touched)
 
 
 def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
@@ -166,7 +166,7 @@ def _blame(work: Workspace, *attempted: Trial) -> Blame:
     if (live := usable(work.live)) is None:
         return "unknown"
     try:
-        with tree_of_live(work) as tree:
+        with stage_live_code(work) as tree:
             return "before" if failure_of_live(tree, work.log, live, *attempted) else "update"
     except BuildError as error:
         work.log.note_failure(error, follow_up=False)
@@ -191,7 +191,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
             with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
                 # The update is not blamed for tests that always write into their venv.
                 find_touched = note_installed(venv).find_touched
-                result = unless_touched(run_trial(site, trial, venv, live.lock), find_touched)
+                result = fail_if_touched(run_trial(site, trial, venv, live.lock), find_touched)
         except (ToolError, OSError) as error:
             message = f"the live release cannot be copied for testing: {error}"
             raise BuildError(message, "Check free space below state_dir.") from error
@@ -201,7 +201,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
 
 
 @contextlib.contextmanager
-def tree_of_live(work: Workspace) -> Iterator[Site]:
+def stage_live_code(work: Workspace) -> Iterator[Site]:
     """Yield the site in a clean staging tree of the live code. Raises BuildError."""
     site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.tree.commit == head:

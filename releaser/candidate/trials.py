@@ -135,7 +135,7 @@ def _run_confined(site: Site, venv: Path, trial: Trial, extra_venv: Path | None)
         return finished, end.is_missing
 
 
-def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -> TrialResult:
+def fail_if_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -> TrialResult:
     """Return the result of a trial, or a failure if the trial changed installed files. Raises OSError."""
     if not result.passed or not (touched := find_touched()):
         return result
@@ -225,13 +225,13 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
         cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
         words: list[str | Path] = [cp, "-a", "--reflink=auto", source, venv]
         site.runner.run(words, cwd=place, timeout=site.settings.uv_timeout, in_background=True)
-        _lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
+        _repoint_scripts(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
         yield venv
     finally:
         clear_name(place, of_directory=True)
 
 
-def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
+def _repoint_scripts(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
     """Replace the paths `names` of a venv by `venv` in the scripts of `directory`. Raises OSError."""
     longest_first = sorted(map(os.fsencode, names), key=len, reverse=True)
     named = re.compile(rb"(?:%b)(?![\w.-])" % b"|".join(map(re.escape, longest_first)))
@@ -290,7 +290,7 @@ def _sync_test_packages(site: Site, venv: Path, extra_venv: Path, text: bytes) -
             link_mode=site.settings.link_mode or safe_link_mode(extra_venv.parent),
         )
         sync(site, extra_venv, words, python=Path(executable_of(venv / "bin" / "python")))
-    _lead_scripts_into(venv, extra_venv / "bin", (str(extra_venv), os.path.realpath(extra_venv)))
+    _repoint_scripts(venv, extra_venv / "bin", (str(extra_venv), os.path.realpath(extra_venv)))
     return extra_venv
 
 

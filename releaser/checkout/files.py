@@ -65,10 +65,10 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
     for path, file in files.items():
         target, wanted = root / path, hash_of_file(file)
         found = hash_of_file(target)
-        if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
+        if not nearest_existing(target.parent).is_dir() or not is_free_of_symlinks(root, path):
             message = f"{target} was not written, because a symlink or a file is in the way"
             findings.append(Finding("included-in-the-way", message, "Move it elsewhere, and install the bundle again."))
-        elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
+        elif not os.path.lexists(target) or (found != wanted and _is_bundle_file(site, path, found)):
             due.append(path)
         elif found != wanted:
             advice = "To get the bundle's file, move yours elsewhere, and install the bundle again."
@@ -98,18 +98,20 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
     for later in store_of(site).all():
         added = later.provenance.brought
         for path in added if later.manifest.sequence > release.manifest.sequence else ():
-            is_ours = _came_along(site, path, hash_of_file(root / path))  # of any release: it may be a newer version
-            if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
+            is_ours = _is_bundle_file(
+                site, path, hash_of_file(root / path)
+            )  # of any release: it may be a newer version
+            if is_ours and not os.path.lexists(directory / path) and is_free_of_symlinks(root, path):
                 (root / path).unlink()
                 sync_directory((root / path).parent)
 
 
-def leads_straight(root: Path, path: str) -> bool:
+def is_free_of_symlinks(root: Path, path: str) -> bool:
     """True if no directory between `root` and a file is a symlink, which could lead out of `root`."""
     return os.path.realpath((root / path).parent) == str((Path(os.path.realpath(root)) / path).parent)
 
 
-def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = None) -> Finding | None:
+def find_escaping_path(site: Site, setting: str, path: str, *, root: Path | None = None) -> Finding | None:
     """Return a finding if the path of a setting leads through a symlink out of the project; None if it does not.
 
     The project is at `root`, by default that of `site`.
@@ -117,7 +119,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
     root = root or site.project.root
     key, real = site.sources.get(setting, setting), os.path.realpath((root / path).parent)
     inside = os.path.relpath(real, os.path.realpath(root)).split("/")
-    if leads_straight(root, path) or not {"..", ".git"} & {*inside}:
+    if is_free_of_symlinks(root, path) or not {"..", ".git"} & {*inside}:
         return None
     message = f"{key} names {path}, but a symlink leads from its directory to {real}"
     return Finding("path-through-symlink", message, f"Name a path in the project, or remove `{setting}`.")
@@ -126,7 +128,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
 def export_findings(site: Site) -> Iterator[Finding]:
     """Yield the problems with the path of the export."""
     if (export := ExportSettings.of(site).requirements_export) and (
-        found := led_elsewhere(site, "requirements_export", export)
+        found := find_escaping_path(site, "requirements_export", export)
     ):
         yield found
 
@@ -135,7 +137,7 @@ def _list_files(directory: Path) -> dict[str, Path]:
     return {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
-def _came_along(site: Site, path: str, found: str | None) -> bool:
+def _is_bundle_file(site: Site, path: str, found: str | None) -> bool:
     """True if a file, by its hash, is a bundle's file of any release."""
     return found is not None and any(
         found == hash_of_file(included_of(release.directory) / path) for release in store_of(site).all()
@@ -162,7 +164,7 @@ def export_lock(site: Site, step: Step) -> None:
     root, settings = site.project.root, ExportSettings.of(site)
     export = str(settings.requirements_export)
     path = root / export
-    if found := led_elsewhere(site, "requirements_export", export):
+    if found := find_escaping_path(site, "requirements_export", export):
         raise FollowUpError(found.message, found.advice)
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes

@@ -73,7 +73,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
     with log.step("move checkout") as step:
         own_files_as_committed(site, log)
         write_out(site.project.root)  # now, so that the moved checkout need not wait for writes of other programs
-        _see_where_head_is(site, target)  # as late as possible, as a person may commit at any moment
+        _refuse_moved_head(site, target)  # as late as possible, as a person may commit at any moment
         log.moved_checkout = True
         if target.forward:
             site.git.fast_forward(target.commit)
@@ -82,7 +82,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
         step.says(f"{target.head[:12]} → {target.commit[:12]}")
 
 
-def _see_where_head_is(site: Site, target: Target) -> None:
+def _refuse_moved_head(site: Site, target: Target) -> None:
     """Raise ToolError if the checkout is no longer at the commit, or on the branch, from which it moves."""
     state, wanted = site.git.state(), site.branch
     if state.branch != wanted:

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.checkout.files import leads_straight, led_elsewhere
+from releaser.checkout.files import find_escaping_path, is_free_of_symlinks
 from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse_any
 from releaser.releases.contents import BUILT
 from releaser.releases.store import store_of
@@ -77,7 +77,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
                     f"{key} names {path}, but git tracks {found}",
                     f"Run `{command}`, then `git commit`.",
                 )
-    yield from filter(None, (led_elsewhere(site, "build_output", path) for path in paths))
+    yield from filter(None, (find_escaping_path(site, "build_output", path) for path in paths))
     for path in paths:
         place = project.checkout / path
         if project.venv.is_relative_to(place) or place.is_relative_to(project.venv):
@@ -128,7 +128,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
     try:
         now, before_files = look_at_made(site), before[0]
         names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
-        undeclared = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
+        undeclared = _collapse(site, sorted(name for name in names if not _is_expected_output(site, name)))
     except ToolError as error:
         message = f"releaser cannot list the files that before_build made: {error.message}"
         raise BuildError(message, error.advice or "See git's message.", output=error.output) from error
@@ -152,7 +152,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
         _check_output(site, path)
 
 
-def _goes_away(site: Site, name: str) -> bool:
+def _is_expected_output(site: Site, name: str) -> bool:
     """True if a file that `before_build` made is declared, or a cache."""
     parts = name.split("/")
     above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
@@ -175,7 +175,7 @@ def _collapse(site: Site, names: list[str]) -> list[str]:
 
 def _check_output(site: Site, path: str) -> None:
     """Raise BuildError if a declared path was not made, or has symlinks that lead out of it."""
-    if found := led_elsewhere(site, "build_output", path):  # `before_build` may have made such a symlink
+    if found := find_escaping_path(site, "build_output", path):  # `before_build` may have made such a symlink
         raise BuildError(found.message, found.advice)
     place = site.project.root / path
     if place.is_symlink() or not place.exists():
@@ -221,7 +221,9 @@ def lend_output(site: Site, venv: Path) -> None:
     if not site.tree.is_staged:
         return
     for path in list_output(venv):
-        if not leads_straight(site.project.root, path):  # a symlink of this commit: delete nothing outside of the tree
+        if not is_free_of_symlinks(
+            site.project.root, path
+        ):  # a symlink of this commit: delete nothing outside of the tree
             continue
         place = site.project.root / path
         clear_name(place, of_directory=True)
@@ -242,26 +244,26 @@ def place_links(site: Site, log: RunLog, release: Release) -> None:
         link, text = site.project.checkout / path, _text_of(site, path)
         if link_text(link) == text:
             continue
-        refuse_any(led_elsewhere(site, "build_output", path, root=site.project.checkout))
+        refuse_any(find_escaping_path(site, "build_output", path, root=site.project.checkout))
         if link.is_symlink():
             raise PreflightError(_in_the_way(site, path, f"a symlink to {os.readlink(link)}"))
         site.git.exclude(link)
         if os.path.lexists(link):
-            _keep_what_was_there(site, log, path)
+            _keep_existing(site, log, path)
         else:
             link.parent.mkdir(parents=True, exist_ok=True)
             replace_symlink(link, text, staging=site.state_dir)
 
 
-def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
+def _keep_existing(site: Site, log: RunLog, path: str) -> None:
     link, text = site.project.checkout / path, _text_of(site, path)
     kept, number = site.state_dir / KEPT / path, 1
     while os.path.lexists(kept) and link_text(kept) != text:  # such a symlink is of a run that was killed
         number += 1
         kept = site.state_dir / KEPT / f"{path}-{number}"
-    _make_passage(site, kept.parent)
+    _make_directories(site, kept.parent)
     for earlier in store_of(site).all():
-        _lead_to_kept(earlier.venv, path, kept)
+        _link_to_kept(earlier.venv, path, kept)
     if not os.path.lexists(kept):
         kept.symlink_to(text)
     try:
@@ -280,15 +282,15 @@ def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
     log.say(f"{link} is now a symlink to the files of the live release; the earlier files are in {kept}.")
 
 
-def _make_passage(site: Site, directory: Path) -> None:
-    """Make directories in the state directory with the mode of the directory of releases."""
+def _make_directories(site: Site, directory: Path) -> None:
+    """Make directories in the state directory, with the mode of the releases directory."""
     for place in [parent for parent in (*directory.parents, directory) if parent.is_relative_to(site.state_dir / KEPT)]:
         if not place.exists():
             place.mkdir()
             shutil.copymode(site.project.releases, place)
 
 
-def _lead_to_kept(venv: Path, path: str, kept: Path) -> None:
+def _link_to_kept(venv: Path, path: str, kept: Path) -> None:
     place = venv / BUILT / path
     if not os.path.lexists(place):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,7 @@ def publish_lock(  # noqa: PLR0913 - the options of commit and push
     if not site.supply.publishes and command != "init":
         note_due(site, commit=False, push=False)
         return None
-    rollback = {"left": store_of(site).snapshot().just_left or ""} if command == "rollback" else {}
+    rollback = {"left": store_of(site).snapshot().live_before_flip or ""} if command == "rollback" else {}
     note_due(site, commit=True, **rollback)
     if not _may_commit(site, log) or not _is_ours(site, log, release) or _differs(site, log, release):
         return None
@@ -156,7 +156,7 @@ def _export_without_git(site: Site, log: RunLog, release: Release) -> None:
 
 def _left_bundle(site: Site) -> bool:
     """True if the rollback left the release of a bundle."""
-    left = store_of(site).get(store_of(site).snapshot().just_left)
+    left = store_of(site).get(store_of(site).snapshot().live_before_flip)
     return left is not None and bool(left.provenance.release)
 
 

@@ -18,7 +18,7 @@ from releaser.commands.command import FILE, cli, command
 from releaser.commands.context import CommandContext
 from releaser.commands.output import write_named
 from releaser.errors import ExitCode, ReleaserError, ToolError, os_reason, refuse
-from releaser.pipelines.doctor import facts_of, open_anyhow, redactor_of
+from releaser.pipelines.doctor import diagnostic_parts, open_incomplete_site, redactor_of
 from releaser.system.frozen import Frozen
 
 # Each knows a part of the facts, and reports what keeps it from the rest.
@@ -51,10 +51,10 @@ def doctor(ctx: CommandContext, file: Path | None) -> None:
 
     It also works on a broken site: errors become part of the file.
     """
-    site = open_anyhow(ctx.project, os.environ)
+    site = open_incomplete_site(ctx.project, os.environ)
     redactor = redactor_of(site, os.environ)
     ctx.output.redactor.learn(redactor.secrets)
-    parts = dict(facts_of(site, os.environ))
+    parts = dict(diagnostic_parts(site, os.environ))
     parts |= {one: lambda one=one: _ask(one, ctx.project) for one in _COMMANDS}  # type: ignore[misc]
     text, failed = _INTRODUCTION.format(at=datetime.now(UTC).isoformat(timespec="seconds")), []
     for title, find in parts.items():

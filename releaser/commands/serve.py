@@ -98,12 +98,12 @@ def serve(
 def run_requests(ctx: CommandContext) -> None:
     """Carry out the requests that people made on the page of `releaser serve`."""
     from releaser.fleet.many_sites import badness
-    from releaser.pipelines.requests import plan_requests, take_up
+    from releaser.pipelines.requests import carry_out_requests, plan_requests
 
     if ctx.dry_run:
         ctx.print_plan(plan_requests(ctx.site()))
         return
-    found = take_up(ctx.request())
+    found = carry_out_requests(ctx.request())
     if ctx.output.json:
         ctx.output.print_json([one.request for one in found])
     for one in found:

@@ -104,11 +104,11 @@ def setup(
             sys.stdout.flush()  # else a pipe would get it last
         if asks and not confirm(f"Next: {'; '.join(plan.others)}.\nContinue?", default=True):
             ctx.output.note("nothing was changed")
-            questions.say_how_to_continue()
+            questions.print_continuation()
             return
         done, failures = pipeline.set_up(ctx.project, os.environ, plan)
     except (ReleaserError, KeyboardInterrupt):
-        questions.say_how_to_continue()
+        questions.print_continuation()
         raise
     _check(ctx, done, failures)
 
@@ -375,7 +375,7 @@ class _Questions:
             may_repeat = found.may_stay and text != usual
             usual, doubted = found.suggestion or (text if may_repeat else current), text
 
-    def say_how_to_continue(self) -> None:
+    def print_continuation(self) -> None:
         """Print the command that repeats the answers so far, without secrets."""
         from releaser.pipelines.setup import spell_command
 

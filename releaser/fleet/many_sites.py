@@ -91,13 +91,13 @@ class ManySites:
 
         for answer in self._run_each(first, run):
             yield _with_waits(answer)
-            note_failure(answer.site, why_not_well(answer))
+            note_failure(answer.site, explain_failure(answer))
             if part(answer.answer, "due_at", str):
                 idle.add(answer.site)
         # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
         asked = [first_site for first_site in first if str(first_site.path) in idle]
         for answer in self._run_each(asked, partial(self._run, ("status",), as_json=True), disk=0):
-            note_failure(answer.site, why_not_well_before(answer))
+            note_failure(answer.site, explain_earlier_failure(answer))
         yield from map(_with_waits, self._run_each(others, partial(run, more=variables)))
 
     def _run_each(
@@ -223,7 +223,7 @@ def _with_waits(answer: SiteAnswer) -> SiteAnswer:
     return replace(answer, waits=part(answer.answer, "waits", str))
 
 
-def why_not_well(answer: SiteAnswer) -> str:
+def explain_failure(answer: SiteAnswer) -> str:
     """Say why the update of a site that goes first did not end well; empty if it did.
 
     These are words of this program alone: other sites get to read them. One that was not due says nothing here.
@@ -234,7 +234,7 @@ def why_not_well(answer: SiteAnswer) -> str:
     return next((why for name, why in kinds.items() if answer.answer.get(name)), "")
 
 
-def why_not_well_before(answer: SiteAnswer) -> str:
+def explain_earlier_failure(answer: SiteAnswer) -> str:
     """Say why the last update of a site did not end well, by its `status`; empty if it did.
 
     These are words of this program alone, too.

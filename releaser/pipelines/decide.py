@@ -174,7 +174,7 @@ def explain_no_retry(failed: StoredBlock) -> str:
     return f"nothing newer than {failed.release}, which failed before"
 
 
-def say_what_blocks(failed: StoredBlock) -> str:
+def describe_failed_candidate(failed: StoredBlock) -> str:
     """Say which candidate cannot go live, why, and since when."""
     return f"{failed.release} failed on {failed.since[:10]}: {failed.reason}"
 

@@ -13,7 +13,7 @@ from releaser.core.change import Deployment, make_live
 from releaser.core.follow_up import attempt
 from releaser.core.run import close_journal
 from releaser.errors import BuildError, PreflightError, ToolError
-from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
+from releaser.pipelines.recovery import conclude, published_by, record_rollback_on_failure, undo_unfinished
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
@@ -36,7 +36,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         if snapshot is not None:
             refuse_changes(site, snapshot)
             deployment = replace(deployment, link=snapshot.link, look_again=partial(refuse_changes, site, snapshot))
-        with note_return_on_failure(site, log):
+        with record_rollback_on_failure(site, log):
             change = make_live(site, log, deployment)
     except (BuildError, PreflightError) as error:
         undo_unfinished(site, log, error)

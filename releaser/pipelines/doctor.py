@@ -46,7 +46,7 @@ _NO_SECRETS = ("PWD", "OLDPWD")  # a name that ends with PWD is mostly that of a
 _SETTINGS_OF_HOST = ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME")
 
 
-def open_anyhow(path: Path, environ: Mapping[str, str]) -> Site | None:
+def open_incomplete_site(path: Path, environ: Mapping[str, str]) -> Site | None:
     """Return the site at a path, also if pyproject.toml or the lock is missing; None if it may not be opened."""
     for opening in (find_site, open_site):
         with contextlib.suppress(ReleaserError, OSError):
@@ -62,7 +62,7 @@ def redactor_of(site: Site | None, environ: Mapping[str, str]) -> Redactor:
     return Redactor(known | (site.redactor.secrets if site else frozenset()))
 
 
-def facts_of(site: Site | None, environ: Mapping[str, str]) -> Mapping[str, Callable[[], Iterator[str]]]:
+def diagnostic_parts(site: Site | None, environ: Mapping[str, str]) -> Mapping[str, Callable[[], Iterator[str]]]:
     """Return functions that yield lines, by the title of their part; each may raise any error."""
     parts: dict[str, Callable[[], Iterator[str]]] = {
         "releaser": _describe_releaser,

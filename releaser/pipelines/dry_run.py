@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
+from releaser.checkout.reverts import correct_blocks
 from releaser.checkout.staging import complete_tree, see_aside
-from releaser.checkout.taken_back import blocks_after
 from releaser.core.adoption import adopter
 from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
@@ -83,7 +83,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         )
         work = workspace_aside(seen, log, facts, target)
         live = work.live or adopter().plan(site, log, facts, base)
-        yield replace(work, live=live, blocks=blocks_after(seen, target, read_blocks(site.state_dir))), target
+        yield replace(work, live=live, blocks=correct_blocks(seen, target, read_blocks(site.state_dir))), target
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:

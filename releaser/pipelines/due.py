@@ -311,7 +311,7 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
                 "Update the host that upgrades packages, or run `uv lock --upgrade-package NAME` where you "
                 "develop; then push."
             )
-            raise UsageError(_say_why_no_upgrade(site), advice)
+            raise UsageError(_explain_no_upgrade(site), advice)
         lock = LockFile.read(site.project.lock)
         return frozenset(find_locked(lock, name) for name in spelled if name in lock.names or not if_locked)
     return frozenset(spelled)
@@ -321,19 +321,19 @@ def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
     """Report that the site has none of these packages, or upgrades no package."""
     site, log = find_site(request.path, request.environ), new_log(request.command, request.listener)
     log.learn(only=tuple(names), not_installed=tuple(names) if site.supply.upgrades else ())
-    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=_say_why_unaffected(site, names))
+    return Run(site=site, log=log).report(result="no-changes", exit_code=0, headline=_explain_unaffected(site, names))
 
 
 def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
     """Return the same as a plan, for `--dry-run`."""
-    return Plan(would=(_say_why_unaffected(site, names),))
+    return Plan(would=(_explain_unaffected(site, names),))
 
 
-def _say_why_unaffected(site: Site, names: Sequence[str]) -> str:
+def _explain_unaffected(site: Site, names: Sequence[str]) -> str:
     if not site.supply.upgrades:
-        return f"no change, because {_say_why_no_upgrade(site)}"
+        return f"no change, because {_explain_no_upgrade(site)}"
     return f"not installed: {', '.join(names)}"
 
 
-def _say_why_no_upgrade(site: Site) -> str:
+def _explain_no_upgrade(site: Site) -> str:
     return f"this site takes {site.supply.takes}, and upgrades no packages"

@@ -97,7 +97,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
             others = _compare(work.site, facts, wanted, found, lock)
             if others and not force:
                 raise ResolutionError(_describe(others), _ADVICE)
-            headline = _describe(others) if others else _say_same(found)
+            headline = _describe(others) if others else _describe_match(found)
             step.says(headline)
         _place(site, work.site, log, snapshot)
     log.note(*([Finding("first-lock", headline, "The next update installs the locked versions.")] if others else ()))
@@ -119,7 +119,7 @@ def _describe(others: Sequence[str]) -> str:
     return f"the lock differs from the installed packages: {', '.join(others)}"
 
 
-def _say_same(found: Survey) -> str:
+def _describe_match(found: Survey) -> str:
     total = len(found.versions)
     if not total:
         return "the first lock was made"

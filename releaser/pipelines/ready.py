@@ -46,8 +46,8 @@ def take_ready(work: Workspace, ready: Release) -> Release:
     return ready
 
 
-def let_wait(run: Run, release: Release, wait: Wait, rebuild: RebuildReason | None = None) -> PipelineResult:
-    """Keep a release that is ready and may go live later: a run with the same lock and code takes it up.
+def keep_ready(run: Run, release: Release, wait: Wait, rebuild: RebuildReason | None = None) -> PipelineResult:
+    """Keep a ready release that may go live later: a run with the same lock and code makes it live.
 
     `rebuild` says why the live release has to be rebuilt. Raises the error of the wait, once.
     """

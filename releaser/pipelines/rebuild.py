@@ -14,7 +14,7 @@ from releaser.locks.origins import OriginFacts
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import may_go_live
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
-from releaser.pipelines.ready import find_requested, let_wait
+from releaser.pipelines.ready import find_requested, keep_ready
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.workspaces import (
     ask_before,
@@ -64,7 +64,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     release = built.deployment.release
     if built.wait is not None:
         run.log.say(f"{built.wait.reason}.")
-        waiting = let_wait(run, release, built.wait)
+        waiting = keep_ready(run, release, built.wait)
         how = f"To make it live, run `{built.wait.request}`." if built.wait.request else ""
         return replace(waiting, headline=f"{release.id} is ready", advice=how)
     why = _explain(run.site, live, release)

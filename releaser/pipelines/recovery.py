@@ -142,7 +142,7 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
 
 def _roll_forward(change: Change) -> str:
     log, live_before = change.log, change.log.learned.live_changed
-    with note_return_on_failure(change.site, log):
+    with record_rollback_on_failure(change.site, log):
         change.finish()
     log.learn(live_changed=live_before)
     introduced = conclude(change)
@@ -162,7 +162,7 @@ def conclude(change: Change) -> str:
     """
     release, origin = change.release, change.previous
     if origin is not None and change.flip.goes_back and release.manifest.sequence < origin.manifest.sequence:
-        _mark_left(change, origin, release)
+        _hold_left_versions(change, origin, release)
     mark_good(change.site, release)
     changes = changes_between(read_versions(origin), read_versions(release)) if origin is not None else ()
     introduced = ", ".join(
@@ -172,7 +172,7 @@ def conclude(change: Change) -> str:
     return f": {introduced}" if introduced else ""
 
 
-def _mark_left(change: Change, left: Release, target: Release) -> None:
+def _hold_left_versions(change: Change, left: Release, target: Release) -> None:
     """Put the versions that a rollback left on hold, and the commit too if the code went back.
 
     After the rollback of a channel nothing is on hold, as the channel decides about the next release.
@@ -190,7 +190,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
 
 
 @contextlib.contextmanager
-def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
+def record_rollback_on_failure(site: Site, log: RunLog) -> Iterator[None]:
     """Record the automatic rollback of a release, if the activation inside raises ActivationError."""
     try:
         yield
@@ -269,7 +269,7 @@ def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> 
 
 
 @contextlib.contextmanager
-def never_left_stopped(run: Run, by: type[BaseException] = Exception) -> Iterator[None]:
+def restart_service_on_failure(run: Run, by: type[BaseException] = Exception) -> Iterator[None]:
     """Start a service that a change has stopped, if the block ends with an error of type `by` before that."""
     try:
         yield
@@ -311,7 +311,7 @@ def sweep(site: Site, log: RunLog) -> None:
         except OSError as error:
             _note_undeleted(log, {place.name: error})
         deleted += [] if os.path.lexists(place) else [place.name]
-    for temporary in left_temporaries(site):
+    for temporary in find_left_temporaries(site):
         with contextlib.suppress(OSError):
             is_own = is_marked(temporary) or temporary.is_symlink() or not temporary.is_dir()  # else it is put aside
             clear_name(temporary, of_directory=is_marked(temporary))
@@ -336,7 +336,7 @@ def _sweep_shared() -> str:
     return ""
 
 
-def left_temporaries(site: Site) -> list[Path]:
+def find_left_temporaries(site: Site) -> list[Path]:
     """Return the temporary files of runs that were cut off in the state directory, whose names end with `.new`.
 
     A directory of tests or a copy needs the mark of releaser, or is a link to a release. Another link or file needs the

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def take_up_before(request: Request) -> None:
-    """Carry out waiting requests before an update, whatever becomes of them. Raises Interrupted."""
+def carry_out_before_update(request: Request) -> None:
+    """Carry out waiting requests before an update; their failures do not stop it. Raises Interrupted."""
     try:
         if request_directory(find_site(request.path, request.environ)) is None:
             return
-        from releaser.pipelines.requests import take_up
+        from releaser.pipelines.requests import carry_out_requests
 
-        found = take_up(request)
+        found = carry_out_requests(request)
     except (ReleaserError, OSError) as error:  # the status and `check` say why
         logger.info("no requests are carried out: %s", error)
         return

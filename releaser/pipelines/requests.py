@@ -54,7 +54,7 @@ class Taken(Frozen):
     report: RunReport | None = None
 
 
-def take_up(request: Request) -> tuple[Taken, ...]:
+def carry_out_requests(request: Request) -> tuple[Taken, ...]:
     """Carry out the requests that wait for a site, oldest first, and return them with their reports.
 
     Takes none while another run is in progress, whose end it awaits as long as `request` says. Raises PreflightError if
@@ -111,7 +111,7 @@ def _each(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Wai
 
 
 def plan_requests(site: Site) -> Plan:
-    """Say what `take_up` would do. Raises PreflightError and OSError."""
+    """Say what `carry_out_requests` would do. Raises PreflightError and OSError."""
     directory = request_directory(site)
     if directory is None:
         return Plan(would=("request_dir is not set, so this site accepts no requests",))

@@ -92,7 +92,7 @@ def roll_back(
         checked = {name for restore in gather("restorers") for name in restore(run.site, run.log, to)}
         target = choose(run.store, to, checked)
     except NoSuchReleaseError:
-        _say_what_brings_it_back(run.site, run.log, live)
+        _report_remedy(run.site, run.log, live)
         raise
     run.log.set_releases(target, live)
     run.log.note(*[] if to else describe_passed_over(run.store, target))
@@ -213,7 +213,7 @@ def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[s
     return done
 
 
-def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> None:
+def _report_remedy(site: Site, log: RunLog, live: Release | None) -> None:
     """Report the command that helps if nothing can run on the live release, and no other can go live."""
     found = find_damage(live) if live is not None else None
     if found is None or not found.fatal:

@@ -29,7 +29,7 @@ from releaser.errors import (
     refuse_any,
 )
 from releaser.listener import Listener, Silence
-from releaser.pipelines.recovery import never_left_stopped, recover
+from releaser.pipelines.recovery import recover, restart_service_on_failure
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, add_to_history
 from releaser.report import Result, RunLog, RunReport
@@ -289,7 +289,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
                 run.log.sentences += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             announcer().began(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
-            with never_left_stopped(run):
+            with restart_service_on_failure(run):
                 recover(run)
                 if run.log.recovered:  # it may have moved the checkout, and with it the settings
                     run.site = run.site.reread()
@@ -360,7 +360,7 @@ def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     if isinstance(error, Interrupted) and error.is_orphan:
         headline += " after the process that had started it ended"
     try:
-        with never_left_stopped(run, BaseException):
+        with restart_service_on_failure(run, BaseException):
             recover(run)
     except ReleaserError as failure:
         run.log.note(failure.finding)

@@ -285,7 +285,7 @@ def find_values(site: Site, *, by: str = "") -> list[SettingValue]:
     """Return the project and every setting; `by` is click's name for the source of the project."""
     origin, source = _GIVEN.get(by, ("detected", "the current directory"))
     root = str(site.project.root)
-    found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_find_out(site)}
+    found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_detect_values(site)}
     found = [SettingValue(name=PROJECT, value=root, origin=origin, source=source)]  # type: ignore[arg-type]
     return found + [_find_value(site, name, found_out) for name in SPECS]
 
@@ -324,7 +324,7 @@ def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) ->
     return SettingValue(name=name, value=shown, origin=origin, source=source)  # type: ignore[arg-type]
 
 
-def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
+def _detect_values(site: Site) -> dict[str, tuple[Any, str]]:
     """Return the detected values of settings that are not set, with their sources."""
     settings, project = site.settings, site.project
     conventions = {one.what: (one.value, one.source) for one in find_conventions(site)}

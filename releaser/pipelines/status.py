@@ -210,7 +210,7 @@ def status(site: Site) -> Status:
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         asked=read_blocks(project.state_dir).asked,
         failing_live_tests=failing_live_tests(project.state_dir, live),
-        blocked=_why_blocked(runs),
+        blocked=_explain_block(runs),
         problems=tuple(problems),
         lock_differences=read_notes(project.state_dir).lock_differences,
     )
@@ -237,7 +237,7 @@ def _is_whole_update(run: Mapping[str, Any]) -> bool:
     return _is_deployment(run) and run.get("command") in ("update", "bundle install") and not run.get("only")
 
 
-def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
+def _explain_block(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return why updates cannot go live, from the newest update of all packages that got the project lock."""
     for run in runs:
         if _is_whole_update(run) and run.get("exit_code") != ExitCode.LOCKED:

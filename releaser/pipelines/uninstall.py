@@ -26,7 +26,7 @@ from releaser.errors import (
     refuse,
 )
 from releaser.fleet.schedule import find_schedulers
-from releaser.pipelines.recovery import left_temporaries
+from releaser.pipelines.recovery import find_left_temporaries
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
@@ -266,7 +266,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
 
 def _remove_files(site: Site) -> list[str]:
     """Delete all files of releaser except the releases; return the names of the files that stay."""
-    for path in left_temporaries(site):
+    for path in find_left_temporaries(site):
         clear_name(path, of_directory=is_marked(path))
     for file in state_files():
         file.uninstall(site.state_dir)

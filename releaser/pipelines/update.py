@@ -10,8 +10,8 @@ from releaser.capabilities import gather
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import choose_target, fetch
+from releaser.checkout.reverts import note_reverted_versions
 from releaser.checkout.staging import complete_tree
-from releaser.checkout.taken_back import note_reverted_versions
 from releaser.core.adoption import venv_kind
 from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
 from releaser.core.follow_up import read_pending
@@ -24,14 +24,14 @@ from releaser.pipelines.decide import (
     changes_of,
     choose_following,
     decide,
+    describe_failed_candidate,
     explain_no_retry,
     explain_unused,
     find_rebuild_reason,
     refuse_unusable_live,
-    say_what_blocks,
 )
 from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.ready import find_ready, let_wait, report_unusable_live, take_ready
+from releaser.pipelines.ready import find_ready, keep_ready, report_unusable_live, take_ready
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
 from releaser.pipelines.workspaces import describe_python, open_workspace, starting_lock
@@ -97,7 +97,7 @@ def update_site(
         goal = choose_goal(work, target, force=force, source=source)
         if reason := reason_not_to_build(goal):
             unused = explain_unused(goal, run.store.snapshot())
-            unchanged = look_after_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
+            unchanged = report_on_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
         else:
             from releaser.pipelines.deploy import deploy  # before releaser's own files may be replaced during the build
 
@@ -106,7 +106,7 @@ def update_site(
 
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
-                return let_wait(run, release, wait, goal.rebuild)
+                return keep_ready(run, release, wait, goal.rebuild)
             has_time = target.moves or takes_down(work.site)  # otherwise the stopped site would wait for that
             done_ahead = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
@@ -192,7 +192,7 @@ def reason_not_to_build(goal: Goal) -> str:
     return "" if goal.failed.sick and live_passes_again(goal.work) else explain_no_retry(goal.failed)
 
 
-def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
+def report_on_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
     """Report on a live release that stays: skipped fixes, old processes, failing tests, or that nothing can run on it.
 
     If only the move to another Python failed, fixes are still reported. Raises TestsFailedError.
@@ -200,7 +200,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     work, failed = goal.work, goal.failed
     if failed is not None:
         undo_unfinished(work.site, work.log)
-        work.log.learn(blocked=say_what_blocks(failed))
+        work.log.learn(blocked=describe_failed_candidate(failed))
     work.log.set_releases(work.live, None)
     case = replace(case_of(goal), asks_others=failed is None or (goal.rebuild is not None and not goal.is_repair))
     for look_after in gather("watchers"):

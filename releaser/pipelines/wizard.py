@@ -276,7 +276,7 @@ def _check_restart(site: Site, text: str) -> Answer:
         close = _closest(text, restart_words())
         return Answer(problem=f"{found[0]}{_did_you_mean(close)}", suggestion=close, may_stay=True)
     command = [word for word in words[1:] if word not in _SUDO_OPTIONS] if words[0] == "sudo" else words
-    if doubt := (words[0] == "sudo" and _doubt_sudo(site, command)) or _doubt_units(site, command):
+    if doubt := (words[0] == "sudo" and _find_sudo_problem(site, command)) or _find_unit_problem(site, command):
         return Answer(problem=doubt, may_stay=True)
     servers = find_servers(site.project.checkout, site.project.venv)
     file, watching = restart_of(site).restart_file(site), [one for one in servers if one.watches_file]
@@ -289,8 +289,8 @@ def _check_restart(site: Site, text: str) -> Answer:
     return Answer()
 
 
-def _doubt_sudo(site: Site, command: list[str]) -> str:
-    """Say what to write into which file so that sudo asks for no password; empty if it asks for none."""
+def _find_sudo_problem(site: Site, command: list[str]) -> str:
+    """Return the line for sudoers that lets sudo ask for no password; empty if sudo asks for none."""
     try:
         ask_program(site, ["sudo", "-n", "-l", *command])
     except ToolError:
@@ -303,8 +303,8 @@ def _doubt_sudo(site: Site, command: list[str]) -> str:
     return ""
 
 
-def _doubt_units(site: Site, command: list[str]) -> str:
-    """Say that systemd does not know a unit, or does not work for this user; empty if it knows all units."""
+def _find_unit_problem(site: Site, command: list[str]) -> str:
+    """Report a unit that systemd does not know, or that systemd does not work for this user; empty if all exist."""
     if "restart" not in command or os.path.basename(command[0]) != "systemctl":
         return ""
     at = command.index("restart")

@@ -279,7 +279,7 @@ def find_interpreter_damage(
             return None
         return None if sealed.minor == now.minor else Damage(kind="interpreter", reason=change(sealed, now), fatal=True)
     reason = change(sealed, now)
-    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(sealed)) if reason else None
+    return Damage(kind="interpreter", reason=reason, fatal=not now.is_compatible_with(sealed)) if reason else None
 
 
 def _distrust(release: Release, executable: str, *, is_same: bool) -> str:

@@ -108,7 +108,7 @@ def _ties(release: Release, snapshot: StoreSnapshot, present: Present) -> Iterat
         yield "pinned"
     if release.id == present.rollback_target:
         yield "the release that a rollback goes to"
-    if release.id == snapshot.just_left:
+    if release.id == snapshot.live_before_flip:
         yield "was live until the last flip"
     if release.id in present.in_use:
         yield present.in_use[release.id]

@@ -76,7 +76,7 @@ class StoreSnapshot(Frozen):
         return self.get(self.live_id)
 
     @property
-    def just_left(self) -> str | None:
+    def live_before_flip(self) -> str | None:
         """The release that was live until the last flip: processes that were not restarted still run on it."""
         activations = self.ledger.activations
         return activations[-2] if len(activations) > 1 and activations[-1] == self.live_id else None
@@ -514,7 +514,7 @@ class ReleaseStore(Frozen):
                 with contextlib.suppress(OSError):  # an adopted release may have no mark: its rest is reported
                     (self.path(name) / MADE).touch()
                 with contextlib.suppress(FileNotFoundError):  # an interrupted run has renamed it
-                    self._doom(name)
+                    self._mark_for_deletion(name)
             except OSError as error:
                 failures[name] = error
             else:
@@ -523,8 +523,8 @@ class ReleaseStore(Frozen):
             sync_directory(self.directory)  # else a power cut could leave a partly deleted release under its name
         return failures | self.finish_removal(*renamed)
 
-    def _doom(self, name: str) -> None:
-        """Rename a release that is being deleted, or delete its manifest, which makes it one. Raises OSError.
+    def _mark_for_deletion(self, name: str) -> None:
+        """Mark a release as being deleted: rename it, or delete its manifest. Raises OSError.
 
         overlayfs renames no directory of a lower layer, as of the image of a container.
         """

@@ -76,7 +76,7 @@ class Interpreter(Frozen):
         """The version without its patch, such as `3.11`."""
         return ".".join(self.version.split(".")[:2])
 
-    def runs_what_is_for(self, other: Interpreter) -> bool:
+    def is_compatible_with(self, other: Interpreter) -> bool:
         """True if packages for the other interpreter work with this one; another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
 
@@ -144,10 +144,10 @@ def ask_if_possible(runner: Runner, venv: Path, known: Interpreter | None = None
 
 def change(sealed: Interpreter, now: Interpreter) -> str:
     """Describe the change from one interpreter to another; empty if version and build are equal, wherever they are."""
-    if now.runs_what_is_for(sealed) and (now.version, now.build) == (sealed.version, sealed.build):
+    if now.is_compatible_with(sealed) and (now.version, now.build) == (sealed.version, sealed.build):
         return ""
     before, after = str(sealed), str(now)
-    if not now.runs_what_is_for(sealed):
+    if not now.is_compatible_with(sealed):
         before, after = (f"{name} ({abi})" if abi else name for name, abi in ((before, sealed.abi), (after, now.abi)))
     elif before == after:
         before, after = f"{before} {sealed.build}", f"{after} {now.build}"

@@ -277,14 +277,14 @@ def _find_shared(release: Release, existing: Mapping[str, os.stat_result]) -> It
     """
     found = _count_other_names(release, existing)
     if found:  # a release may have been deleted since the files were listed
-        found = _count_other_names(release, _look_again(release, found))
+        found = _count_other_names(release, _stat_again(release, found))
     for path, outside in sorted(found.items()):
         names = "another name" if outside == 1 else f"{outside} other names"
         message = f"it has {names} outside of the releases: a change there changes this file, too"
         yield Defect(kind="shared", path=path, message=message)
 
 
-def _look_again(release: Release, paths: Iterable[str]) -> dict[str, os.stat_result]:
+def _stat_again(release: Release, paths: Iterable[str]) -> dict[str, os.stat_result]:
     found = {}
     for path in paths:
         with contextlib.suppress(OSError):

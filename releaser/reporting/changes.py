@@ -198,7 +198,7 @@ def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
         reason = one_line(found.audit_reason, limit=150)
         lists.append(("Known vulnerabilities", [f"Not known: {reason}."]))
     if found.vulnerabilities:
-        left = (_line(one, f"({_why_left(one, report)})") for one in found.vulnerabilities)
+        left = (_line(one, f"({_explain_open_vulnerability(one, report)})") for one in found.vulnerabilities)
         lists.append(("Known vulnerabilities of the live release", _cap(left)))
     return lists
 
@@ -235,7 +235,7 @@ def _line(one: Vulnerability, remark: str = "") -> str:
     return " ".join(filter(None, [one_line(head), one_line(remark, limit=500), web_link(one.link)]))
 
 
-def _why_left(one: Vulnerability, report: RunReport) -> str:
+def _explain_open_vulnerability(one: Vulnerability, report: RunReport) -> str:
     if one.fix is None:
         return "not fixed in any version yet"
     fixed = f"fixed in {one.fix}"

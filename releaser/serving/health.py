@@ -10,7 +10,7 @@ from releaser.releases import leases, startup
 from releaser.serving.processes import own_processes
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
-from releaser.tools.web import until_good
+from releaser.tools.web import ask_until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,18 +28,18 @@ def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: Rest
     """
     patience = settings.patience()
     if watches:
-        answer = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
+        answer = ask_until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
         if answer.taken_over and check.sees_all and check.look().proves_it:
             return answer.answer
     else:
-        answer = until_good(ask, patience)
+        answer = ask_until_good(ask, patience)
     for left in range(patience.tries if check.goes_back else 1, 0, -1):
         try:
-            return f"{answer.answer}{settings.stay_good(ask)}"
+            return f"{answer.answer}{settings.check_stays_good(ask)}"
         except ToolError:
             if left == 1:
                 raise
-            until_good(ask, patience)
+            ask_until_good(ask, patience)
     return answer.answer
 
 

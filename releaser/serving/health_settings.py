@@ -78,12 +78,12 @@ class HealthSettings(Part):
         )
         return lambda: ask_url(wanted, timeout=self.health_timeout)
 
-    def stay_good(self, ask: Callable[[], str]) -> str:
+    def check_stays_good(self, ask: Callable[[], str]) -> str:
         """Ask again for `health_seconds`, and return that in words. Raises ToolError at the first bad answer."""
-        from releaser.tools.web import stay_good
+        from releaser.tools.web import check_stays_good
 
         seconds = self.health_seconds
-        stay_good(ask, seconds=seconds, pause=self.health_pause)
+        check_stays_good(ask, seconds=seconds, pause=self.health_pause)
         return f", and kept answering well for {seconds:g} s" if seconds else ""
 
 

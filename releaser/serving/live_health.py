@@ -12,7 +12,7 @@ from releaser.serving.health_settings import HealthSettings, guess_url
 from releaser.system.frozen import replace
 from releaser.system.venv_environment import inside
 from releaser.system.words import is_url
-from releaser.tools.web import until_good
+from releaser.tools.web import ask_until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def ask_live_site(site: Site, health_check: str) -> str:
     """Run the health check on the live site, with a few tries at most. Raises ToolError if it fails."""
     patience = HealthSettings.of(site).patience()
     ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
-    return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
+    return ask_until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
 def unhealthy_finding(error: ToolError, health_check: str, command: str) -> Finding:

@@ -19,7 +19,7 @@ from releaser.system.expression import expression
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.system.venv_environment import inside
-from releaser.tools.web import listens, until_good
+from releaser.tools.web import ask_until_good, listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def _ask(site: Site, server: Server, path: Path, name: str) -> str:
         time.sleep(seconds)
 
     try:
-        return until_good(ask, settings.patience(), sleep=pause).answer.replace(f" through {path}", "")
+        return ask_until_good(ask, settings.patience(), sleep=pause).answer.replace(f" through {path}", "")
     except ToolError as error:
         _refuse_ended(server, name)
         raise ToolError(error.message.replace(f" through {path}", ""), error.advice, output=error.output) from error

@@ -48,7 +48,7 @@ class LastAnswer(Frozen):
     taken_over: bool
 
 
-def until_good(
+def ask_until_good(
     ask: Callable[[], str],
     patience: Patience,
     *,
@@ -79,7 +79,7 @@ def until_good(
     raise ToolError(message, "Set `health_retries` to 0 or more.")
 
 
-def stay_good(
+def check_stays_good(
     ask: Callable[[], str], *, seconds: float, pause: float, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Ask a site that gave a good answer again for some seconds. Raises the ToolError of the first bad answer."""

@@ -13,7 +13,7 @@ import pytest
 
 from releaser.core.request import Wanted, find_flaw
 from releaser.pipelines import requests
-from releaser.pipelines.request_prelude import take_up_before
+from releaser.pipelines.request_prelude import carry_out_before_update
 from releaser.pipelines.session import Request
 from releaser.releases.requests import OLDEST, Requests, Waiting, find_unsafe, leave, read_taken
 from releaser.site.site import Site
@@ -204,7 +204,7 @@ def test_a_directory_that_others_could_use_is_ignored(
         pytest.skip("only root can give a directory away")
     trick(directory)
     assert find_unsafe(directory, os.geteuid()) is not None
-    take_up_before(
+    carry_out_before_update(
         Request(path=site.project.checkout, environ={"RELEASER_REQUEST_DIR": str(directory)}, command="update")
     )
     assert len(list(directory.iterdir())) == 1

@@ -11,7 +11,7 @@ from releaser.core.change import Change, Deployment, advice_for, do_actions, fai
 from releaser.core.run import Run
 from releaser.core.target import Target
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, PreflightError, ToolError, refuse
-from releaser.pipelines.recovery import never_left_stopped, recover
+from releaser.pipelines.recovery import recover, restart_service_on_failure
 from releaser.releases.journal import Entry, Record, journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.report import Step
@@ -231,7 +231,7 @@ def test_a_run_that_fails_undoes_what_keeps_the_site_down_and_nothing_else(scene
     run = Run(site=scene.site, log=a_log())
     records = {"one": {"name": "one"}, "two": {"is down": True}}
     journal_of(scene.site).write(make_entry(run.log, "committing", release=scene.other.id, actions=records))
-    with pytest.raises(RuntimeError), never_left_stopped(run):
+    with pytest.raises(RuntimeError), restart_service_on_failure(run):
         raise RuntimeError
     assert scene.calls == ["undo two"]
 

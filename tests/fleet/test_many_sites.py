@@ -13,7 +13,7 @@ import pytest
 from releaser.commands.many import DEFAULT
 from releaser.commands.queries import verify
 from releaser.fleet import many_sites
-from releaser.fleet.many_sites import ManySites, is_secret, why_not_well, why_not_well_before
+from releaser.fleet.many_sites import ManySites, explain_earlier_failure, explain_failure, is_secret
 from releaser.fleet.sites_file import ListedSite
 from releaser.reporting.hold_status import OnHold
 from releaser.reporting.many_sites import SiteAnswer
@@ -114,7 +114,7 @@ def test_all_sites_are_verified_by_the_usual_file_where_none_is_named(words: lis
     ],
 )
 def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answer: object, why: str) -> None:
-    assert why_not_well(SiteAnswer(site="/srv/first", exit_code=code, answer=answer)) == why
+    assert explain_failure(SiteAnswer(site="/srv/first", exit_code=code, answer=answer)) == why
 
 
 RAN = replace(BRIEF, result="updated", headline="evil")
@@ -140,12 +140,12 @@ def test_a_first_site_that_was_not_due_is_judged_by_what_its_status_says(
 ) -> None:
     status = replace(STATUS, **{**SAID, "last_deployment": replace(RAN, **last), **known})
     answer = json.loads(encode_state(status))
-    assert why_not_well_before(SiteAnswer(site="/srv/first", exit_code=0, answer=answer)) == why
+    assert explain_earlier_failure(SiteAnswer(site="/srv/first", exit_code=0, answer=answer)) == why
 
 
 @pytest.mark.parametrize("answer", [None, [], {}, {"blocked": ""}, {**plain(STATUS), "last_deployment": "well"}])
 def test_a_first_site_whose_status_cannot_be_read_is_not_well(answer: object) -> None:
-    found = why_not_well_before(SiteAnswer(site="/srv/first", exit_code=0, answer=answer))
+    found = explain_earlier_failure(SiteAnswer(site="/srv/first", exit_code=0, answer=answer))
     assert found == "its status is not known"
 
 

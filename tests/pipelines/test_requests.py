@@ -16,9 +16,9 @@ from releaser.core.request import RequestedSection, RequestKind, Wanted
 from releaser.errors import Interrupted, PreflightError, UsageError
 from releaser.pipelines import requests
 from releaser.pipelines.holds import decide_unhold
-from releaser.pipelines.request_prelude import take_up_before
+from releaser.pipelines.request_prelude import carry_out_before_update
 from releaser.pipelines.request_status import RequestStatus
-from releaser.pipelines.requests import Taken, take_up
+from releaser.pipelines.requests import Taken, carry_out_requests
 from releaser.pipelines.session import Request
 from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.pause import PAUSE, Pause
@@ -66,7 +66,7 @@ def carried_out(site: Site, exit_code: int = 0) -> tuple[tuple[Taken, ...], list
     real: Mapping[str, RequestKind] = kinds.request_kinds()
     fakes = {name: RequestKind(**{**vars(kind), "perform": perform}) for name, kind in real.items()}
     with mock.patch.object(requests, "request_kinds", return_value=fakes):
-        found = take_up(Request(path=site.project.checkout, environ={}, command="run-requests"))
+        found = carry_out_requests(Request(path=site.project.checkout, environ={}, command="run-requests"))
     return found, runs
 
 
@@ -129,8 +129,8 @@ def test_an_interrupt_leaves_the_others_waiting_and_starts_no_update(site: Site)
     ask(site, "rollback", live=LIVE)
     found, runs = carried_out(site, exit_code=130)
     assert (len(found), len(runs)) == (1, 1)
-    with mock.patch.object(requests, "take_up", return_value=found), pytest.raises(Interrupted):
-        take_up_before(Request(path=site.project.checkout, environ={}, command="update"))
+    with mock.patch.object(requests, "carry_out_requests", return_value=found), pytest.raises(Interrupted):
+        carry_out_before_update(Request(path=site.project.checkout, environ={}, command="update"))
 
 
 def test_no_request_is_taken_while_another_run_is_in_progress_or_takes_requests(site: Site) -> None:

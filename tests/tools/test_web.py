@@ -21,9 +21,9 @@ from releaser.tools.web import (
     SEARCHED_BODY,
     Check,
     Patience,
+    ask_until_good,
     ask_url,
-    stay_good,
-    until_good,
+    check_stays_good,
 )
 from tests.support.serving import served
 
@@ -295,12 +295,12 @@ class Answers:
         return answer
 
     def become(self, patience: Patience, **options: Any) -> str:
-        return until_good(self.ask, patience, sleep=self.pauses.append, **options).answer
+        return ask_until_good(self.ask, patience, sleep=self.pauses.append, **options).answer
 
     def stay(self, seconds: float, *, pause: float = 1.0) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("releaser.tools.web.time.monotonic", lambda: sum(self.pauses))
-            stay_good(self.ask, seconds=seconds, pause=pause, sleep=self.pauses.append)
+            check_stays_good(self.ask, seconds=seconds, pause=pause, sleep=self.pauses.append)
 
 
 @pytest.mark.parametrize(

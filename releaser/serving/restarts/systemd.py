@@ -20,7 +20,7 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.expression import expression
 from releaser.system.files import link_text, replace_symlink
 from releaser.system.frozen import Frozen
-from releaser.tools.web import Check, ask_url, listens, until_good
+from releaser.tools.web import Check, ask_until_good, ask_url, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,7 +183,7 @@ class Pair(Frozen):
 
         socket = str(self.socket(name))
         try:
-            answer = until_good(_question(settings, socket), settings.patience(), sleep=pause).answer
+            answer = ask_until_good(_question(settings, socket), settings.patience(), sleep=pause).answer
             self._refuse_ended(name, started)
         except ToolError as error:
             self._refuse_ended(name, started)

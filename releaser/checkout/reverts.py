@@ -20,10 +20,10 @@ _ROLLBACK = "Roll back to release "  # the beginning of the message of a rollbac
 
 def note_reverted_versions(site: Site, target: Target) -> None:
     """Record the versions that the new commits lower, or lock again. Raises OSError and ToolError."""
-    change_blocks(site.state_dir, lambda blocks: blocks_after(site, target, blocks))
+    change_blocks(site.state_dir, lambda blocks: correct_blocks(site, target, blocks))
 
 
-def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
+def correct_blocks(site: Site, target: Target, blocks: Blocks) -> Blocks:
     """Return the blocks, corrected for the new commits. Raises ToolError.
 
     A commit that lowers a package, such as a revert or the rollback of another host, blocks its higher version: else
