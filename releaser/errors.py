@@ -20,6 +20,9 @@ _CAUSE = r"(?i)^\s*cause(?:d by)?: (.+)"
 _LONGEST_REASON = 600  # characters
 
 
+PROBLEMS_FOUND = "problems found"  # after a number, the headline of a report with several problems
+
+
 class ExitCode(IntEnum):
     """The exit codes; docs/reference/exit-codes-and-json.md says what each means for the live release."""
 
@@ -154,7 +157,7 @@ class PreflightError(ReleaserError):
 
     def __init__(self, *findings: Finding) -> None:
         """Take all findings."""
-        only = findings[0] if len(findings) == 1 else Finding(self.code, f"{len(findings)} problems found")
+        only = findings[0] if len(findings) == 1 else Finding(self.code, f"{len(findings)} {PROBLEMS_FOUND}")
         super().__init__(only.message, advice=only.advice, output=only.output)
         self._finding = only
         self.findings = findings

@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from releaser.errors import ExitCode, Finding, ReleaserError
+from releaser.errors import PROBLEMS_FOUND, ExitCode, Finding, ReleaserError
 from releaser.locks.blocks import Block
 from releaser.locks.changes import Change
 from releaser.site.site import Pulled
@@ -126,6 +126,11 @@ class RunFacts(Learned, Ending):
     unpushed: tuple[str, ...] = ()
 
     @property
+    def problem_count(self) -> int:
+        """The number of different problems."""
+        return len({*self.problems})
+
+    @property
     def request(self) -> str:
         """The command, with the packages that it names."""
         return " ".join([self.command, *self.only])
@@ -185,6 +190,12 @@ class RunReport(RunFacts):
 
     #: The facts from capabilities, see `Section`.
     sections: Mapping[type[Section], Section] = field(default_factory=dict)
+
+    def with_problems(self, *new: Finding) -> Self:
+        """Add problems. A headline that counts the problems counts all of them."""
+        found = replace(self, problems=(*self.problems, *new))
+        counts = found.headline.endswith(f" {PROBLEMS_FOUND}")
+        return replace(found, headline=f"{found.problem_count} {PROBLEMS_FOUND}") if counts else found
 
     def with_section(self, section: Section) -> Self:
         """Add a section, or replace it."""

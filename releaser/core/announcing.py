@@ -73,9 +73,8 @@ def add_sections(site: Site, report: RunReport) -> RunReport:
 
 def add_problem(report: RunReport, problem: Finding) -> RunReport:
     """Add a problem of the end of a run, which its mail does not have, so that the report is printed in any case."""
-    problems, exit_code = (*report.problems, problem), report.exit_code or ExitCode.FOLLOW_UP
-    mail = replace(MailSection.of(report), mailed=False)
-    return replace(report, problems=problems, exit_code=exit_code).with_section(mail)
+    exit_code, mail = report.exit_code or ExitCode.FOLLOW_UP, replace(MailSection.of(report), mailed=False)
+    return replace(report, exit_code=exit_code).with_problems(problem).with_section(mail)
 
 
 def drop_journal(site: Site, log: RunLog) -> None:

@@ -102,7 +102,7 @@ class Run(Mutable):
             recovered=clean(" ".join(log.recovered)),
             noted=clean(" ".join(log.sentences)),
             sections={type(section): section for section in sections},
-        )
+        ).with_problems()
 
 
 class Workspace(Frozen):

@@ -261,7 +261,7 @@ def report_unopened(request: Request, error: ReleaserError, *, log: RunLog | Non
         headline=redactor.line(error.message),
         problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
         advice=error.advice,
-    )
+    ).with_problems()
     if not request.mails:
         return report
     runner = Runner(environ=request.environ, redactor=redactor)

@@ -124,7 +124,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     try:
         return replace(report, noted=_remove_state(site, patient=restarted), log_file="")
     except FollowUpError as error:
-        return replace(report, exit_code=ExitCode.FOLLOW_UP, problems=(*report.problems, error.finding))
+        return replace(report, exit_code=ExitCode.FOLLOW_UP).with_problems(error.finding)
 
 
 def _refuse_unfinished(site: Site) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
 from releaser.releases.integrity import advise, find_damage
-from releaser.system.frozen import replace
 
 if TYPE_CHECKING:
     from releaser.core.run import Run
@@ -26,4 +25,4 @@ def add_unrepaired(run: Run, report: RunReport) -> RunReport:
         return report
     message = f"the live release {live.id} is damaged too: {found}"
     advice = f"The next update that can run rebuilds it. {advise(live, found)}".strip()
-    return replace(report, problems=(*report.problems, Finding("release-damaged", message, advice)))
+    return report.with_problems(Finding("release-damaged", message, advice))

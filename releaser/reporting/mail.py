@@ -43,7 +43,7 @@ from releaser.reporting.subject import (
     headline,
     subject,
 )
-from releaser.reporting.text import on_hold_passages, outage_sentence, summarize
+from releaser.reporting.text import NOTHING_RESTARTS, on_hold_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.restart_settings import OutageSection
@@ -64,7 +64,6 @@ _POLICY = SMTP.clone(refold_source="none")
 _CHANGELOG = expression(r"(?i)//[^/]+/.*(?:chang|release|news|histor|whats-?new)")
 _MOST_SKIPPED = 20
 _CHANGED_BY_OTHERS = "The live release or the checkout was changed, but not by releaser; see the problems."
-_NOTHING_RESTARTS = "restart-nothing"  # the code of a finding
 _TAIL, _FEW = 15, 25  # lines of output below the folded part, and lines that are not folded at all
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
 
@@ -253,7 +252,7 @@ def _preheader(report: RunReport) -> str:
 
 def _warning(report: RunReport, summary: Summary) -> tuple[str, tuple[Finding, ...]]:
     """Return the warning that nothing restarted the site after a flip, and the other problems; empty if all is well."""
-    others = tuple(one for one in summary.others if one.code != _NOTHING_RESTARTS)
+    others = tuple(one for one in summary.others if one.code != NOTHING_RESTARTS)
     if len(others) < len(summary.others):
         found = next(str(one) for one in summary.others if one not in others)
         now = " Restart it now." if report.live_changed else ""

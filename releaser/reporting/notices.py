@@ -68,7 +68,7 @@ def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | 
     if not new:
         return report
     mail = replace(MailSection.of(report), mailed=False)
-    return replace(report, problems=(*report.problems, *new)).with_section(mail)
+    return report.with_problems(*new).with_section(mail)
 
 
 def _message(receiver: Receiver, content: bytes, *, name: str) -> EmailMessage:

@@ -11,8 +11,8 @@ from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.blocks import FailedTestsSection
 from releaser.releases.journal import MailSection
 from releaser.reporting.changes import name_changes
-from releaser.reporting.text import summarize
-from releaser.system.frozen import Frozen
+from releaser.reporting.text import NOTHING_RESTARTS, summarize
+from releaser.system.frozen import Frozen, replace
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _result(report: RunReport) -> str:
         case _ if report.exit_code == ExitCode.TESTS:
             return _refused_after_the_build(report)
         case _:  # refused by preflight: the headline if it is about one problem, or the number of problems
-            is_one = len(report.problems) <= 1 or summarize(report).is_about_a_problem
+            is_one = report.problem_count <= 1 or summarize(report).is_about_a_problem
             why = _shorten(report, report.headline) if is_one else _problem_count(report)
             return f"{_of(report, 'refused')}, {why}"
 
@@ -218,7 +218,8 @@ def _updated(report: RunReport) -> str:
     """Return the subject of a run that did its work; the mail has the parts that are cut off."""
     problems = [_problem_count(report)] if report.problems or report.exit_code else []
     if report.result == "updated-not-restarted":
-        problems = ["not restarted", *(problems if len(report.problems) > 1 else ())]
+        others = replace(report, problems=tuple(one for one in report.problems if one.code != NOTHING_RESTARTS))
+        problems = ["not restarted", *([_problem_count(others)] if others.problems else ())]
     if report.is_rollback:  # a rollback to a named release may go forward
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""
@@ -315,11 +316,11 @@ def _because(report: RunReport) -> str:
 
 
 def _problem_count(report: RunReport) -> str:
-    return plural(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
+    return plural(report.problem_count, "problem") if report.problem_count > 1 else "problem"
 
 
 def _only_problem(report: RunReport) -> str:
-    if len(report.problems) == 1:
+    if report.problem_count == 1:
         return _shorten(report, report.problems[0].message)
     return _problem_count(report)
 

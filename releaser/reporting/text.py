@@ -34,6 +34,7 @@ _ADVICE: dict[int, str] = {
     ),
     ExitCode.FOLLOW_UP: "The release is live and works; the next run retries the failed steps.",
 }
+NOTHING_RESTARTS = "restart-nothing"  # the code of a finding
 _ROLLBACK_FAILED = "Read the output and the log. `releaser list` shows the other releases."
 _SEE_STATUS = "Read the output and the log. `releaser status` shows the state of the site."
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from releaser.errors import Finding
 from releaser.locks.blocks import CulpritsSection
 from releaser.locks.changes import Change
 from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
@@ -67,6 +68,9 @@ def breaking(*tests: str) -> RunReport:
         (NEW_DJANGO, "✓ mysite: updated django 5.1.2 → 5.2"),
         (replace(NEW_DJANGO, result="updated-not-restarted", exit_code=7),
             "! mysite: updated, not restarted, django 5.1.2 → 5.2"),
+        (replace(NEW_DJANGO, result="updated-not-restarted", exit_code=7,
+            problems=(Finding("restart-nothing", "x"), *findings("a", "b"))),
+            "! mysite: updated, not restarted, 2 problems, django 5.1.2 …"),
         (solved(replace(UPDATED, changes=()), "tests"), "✓ mysite: updated, solved"),
         (without(UPDATED, "a 2"), "! mysite: updated, a 2 on hold, django 5.1.2 → 5.2 and 2 mo…"),
         (without(NEW_DJANGO, "a 2", "b 3"), "! mysite: updated, 2 on hold, django 5.1.2 → 5.2"),
@@ -109,6 +113,8 @@ def breaking(*tests: str) -> RunReport:
         (replace(REFUSED, headline="/srv/mysite/uv.lock is bad"), "✗ mysite: refused, uv.lock is bad"),
         (replace(REFUSED, problems=(*REFUSED.problems, *findings("a"))), "✗ mysite: refused, the tree is not clean: x"),
         (replace(REFUSED, headline="2 problems found", problems=findings("a", "b")), "✗ mysite: refused, 2 problems"),
+        (replace(REFUSED, headline="2 problems found", problems=findings("a", "b", "b")),
+            "✗ mysite: refused, 2 problems"),
     ],
 )  # fmt: skip
 def test_it_begins_with_the_outcome(report: RunReport, said: str) -> None:

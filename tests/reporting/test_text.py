@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from releaser.answers import Blocker, OutdatedPackage
+from releaser.core.announcing import add_problem
 from releaser.errors import Finding
 from releaser.locks.blocks import Block
 from releaser.releases.journal import MailSection
@@ -168,3 +169,11 @@ def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_late
         "gamma 1.0 2.0 constraint",
         "the project requires beta<2",
     ]
+
+
+def test_a_headline_counts_all_problems_that_the_report_lists() -> None:
+    """Some are added at the end of a run, such as a release that cannot be deleted, or an unsent mail."""
+    report = replace(ILL, headline="2 problems found", problems=TWO)
+    assert add_problem(report, Finding("mail-failed", "no server")).headline == "3 problems found"
+    assert report.with_problems(*TWO).headline == "2 problems found"
+    assert ILL.with_problems(*TWO).headline == ILL.headline
