@@ -1,4 +1,4 @@
-"""The functions of releaser for programs in Python. Importing this module costs next to nothing.
+"""The functions of releaser for Python programs. This module is quick to import.
 
 Each function runs releaser in a separate process, for the project in `project` or above it; the default is
 RELEASER_PROJECT, else the current directory. All raise errors of `releaser.errors`: LockedError while another run has

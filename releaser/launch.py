@@ -60,7 +60,7 @@ class Place:
         return release if is_one else None
 
     def distrust(self, release: str) -> str:
-        """Say why no program of a release is started; empty if nothing is wrong."""
+        """Explain why no program of a release is started; empty if nothing is wrong."""
         return distrust(f"{self.state_dir}/releases", f"{release}/venv")
 
 
@@ -189,7 +189,7 @@ def _fill_standard() -> None:
 
 
 def look(place: Place, every: float, wait: float, *, say: bool = True, anyway: bool = False) -> str:
-    """Look for updates, if the last look is at least `every` seconds ago, and wait at most `wait` seconds for it.
+    """Check for updates, if the last check is at least `every` seconds ago, and wait at most `wait` seconds for it.
 
     Any error is only a line on stderr, as the program has to start. Returns that line. Without `say`, nothing is
     printed, and a look by another program is waited for. With `anyway`, only a look that ends during this call counts.

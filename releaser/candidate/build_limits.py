@@ -1,4 +1,4 @@
-"""Which packages uv has to build, and with how old build requirements."""
+"""The packages that uv has to build, and the permitted age of their build requirements."""
 
 from __future__ import annotations
 

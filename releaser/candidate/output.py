@@ -75,7 +75,7 @@ def names_runner(command: Sequence[str]) -> bool:
 
 
 def flaw_of(command: Sequence[str], output: str) -> str:
-    """Say why tests that ended with exit status 0 prove nothing; empty if they ran to the end."""
+    """Explain why tests that ended with exit status 0 prove nothing; empty if they ran to the end."""
     count = count_tests(output)
     if count == 0:
         return NONE_RUN

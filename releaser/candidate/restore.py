@@ -1,4 +1,4 @@
-"""Restores files of releases that were changed in place through another release, with which they share them.
+"""Restores shared files that were changed in place through another release.
 
 An automatic rollback copies them from other releases alone, as the site may be down: uv is not asked.
 """

@@ -200,7 +200,7 @@ def list_discarded_files(site: Site) -> dict[str, str]:
 
 
 def describe_discarded_files(paths: Iterable[str]) -> str:
-    """Say that the tests write to these paths, and that the sandbox discards the files."""
+    """Report that the tests write to these paths, and that the sandbox discards the files."""
     return (
         f"The tests write outside the staging tree ({first_few(sorted(paths))}). The sandbox discards these files:"
         " the site's own files are safe. To keep a file, name it in `test_writable`."
@@ -316,7 +316,7 @@ def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
 
 
 def advice_on(site: Site, output: str) -> str:
-    """Say that failed tests ran in a sandbox, if their output has an error about permissions; else empty."""
+    """Report that failed tests ran in a sandbox, if their output has an error about permissions; else empty."""
     if not re.search(_REFUSED, output) or (bubblewrap := bubblewrap_of(site)) is None:
         return ""
     elsewhere = how_to_set("test_writable", "PATH")

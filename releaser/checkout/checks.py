@@ -204,7 +204,7 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
 
 
 def unreachable(remote: str, error: ToolError) -> Finding:
-    """Say why a remote does not answer: it asks for credentials, or cannot be reached."""
+    """Explain why a remote does not answer: it asks for credentials, or cannot be reached."""
     if asked := asks_for_credentials(error):
         return Finding(
             "git-remote-asks",
@@ -223,7 +223,7 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 
 
 def no_such_branch(remote: str, branch: str) -> Finding:
-    """Say that the remote lacks the branch."""
+    """Report that the remote lacks the branch."""
     message = f"git remote {remote} has no branch {branch}"
     advice = (  # a push first would bring back the earlier name, whose branch gets no commits
         f"If it was renamed there, run `git branch --move {branch} NAME`, and {how_to_set('branch', 'NAME')}."
@@ -235,7 +235,7 @@ def no_such_branch(remote: str, branch: str) -> Finding:
 def describe_rewrite(
     remote: str, branch: str, remote_head: str, lost: Sequence[Commit], *, moved_back: bool
 ) -> Finding:
-    """Say that the remote branch lacks commits that it had before."""
+    """Report that the remote branch lacks commits that it had before."""
     event = "was moved back" if moved_back else "was rewritten"
     count, is_are = plural(len(lost), "commit"), "is" if len(lost) == 1 else "are"
     newest = f"{lost[0].id[:12]} ({lost[0].subject})"
@@ -250,7 +250,7 @@ def describe_rewrite(
 
 
 def describe_divergence(remote: str, branch: str) -> Finding:
-    """Say that a pull would need a merge."""
+    """Report that a pull would need a merge."""
     return Finding(
         "git-diverged",
         f"{branch} here and on {remote} have diverged, so releaser cannot fast-forward the checkout",

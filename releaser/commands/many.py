@@ -79,7 +79,7 @@ def many_options(function: F, *, has_all: bool) -> F:
 
 
 def run_for_selected(options: dict[str, Any], output: Output) -> None:
-    """Take the options for many sites out, and run the command for these sites, if any. Raises UsageError."""
+    """Remove the options for many sites, and run the command for these sites, if any. Raises UsageError."""
     wanted = Selection.of(**{name: options.pop(name, None) for name in SELECTION})
     if wanted is not None:
         _run_for_all(wanted, output)

@@ -38,11 +38,11 @@ class Adopter:
         return ()
 
     def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
-        """Make a venv that is no release yet the first release; true if there was one. Raises BuildError."""
+        """Turn a venv that is not a release into the first release; true if there was one. Raises BuildError."""
         return False
 
     def put_away(self, site: Site, log: RunLog) -> None:
-        """Make a directory in the place of the symlink a release, so that a symlink can take its place again."""
+        """Turn a directory in place of the symlink into a release, so that a symlink can replace it."""
 
     def plan(self, site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
         """Return the release that `adopt` would make, with its files below `base`; None without one."""

@@ -398,7 +398,7 @@ def _unwritable(error: OSError) -> ActivationError:
 
 
 def failure_of(name: str, error: ToolError) -> ActivationError:
-    """Say that an action failed, and why."""
+    """Report that an action failed, and why."""
     reason = error_line(error.output)
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
     return ActivationError(

@@ -87,7 +87,7 @@ class Confinement:
         return ()
 
     def describe_writes(self, site: Site) -> str:
-        """Say where the tests of this run wrote outside of the staging tree; empty if they did not."""
+        """Report where the tests of this run wrote outside of the staging tree; empty if they did not."""
         return ""
 
     def probe(self, site: Site) -> tuple[Attempt, ...]:

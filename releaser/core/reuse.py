@@ -42,7 +42,7 @@ class Reuse:
         return NOTHING
 
     def protect(self, site: Site, venv: Path) -> None:
-        """Make the files read-only that releases will share, as tests must find them as the live release has them.
+        """Make the files that releases will share read-only, so that tests find them as in the live release.
 
         Raises OSError.
         """

@@ -88,7 +88,7 @@ def _known(answer: common.Answer | None) -> Learned:
 
 
 def note() -> None:
-    """Let the crew get all that this run has used ready before it forks again."""
+    """Let the crew prepare everything that this run has used, before it forks again."""
     own = Learned.here()
     if all(map(frozenset.issuperset, _ready, own)):  # as most runs of a night
         return
@@ -99,7 +99,7 @@ def note() -> None:
 
 
 def get_ready() -> None:
-    """Get all that earlier runs have used ready, unless releaser was replaced meanwhile: its new code would not fit."""
+    """Prepare everything that earlier runs have used, unless releaser was replaced: its new code would not fit."""
     global _ready
     with common.asking(_QUESTION) as answer:
         known = _known(answer)

@@ -224,7 +224,7 @@ def _with_waits(answer: SiteAnswer) -> SiteAnswer:
 
 
 def explain_failure(answer: SiteAnswer) -> str:
-    """Say why the update of a site that goes first did not end well; empty if it did.
+    """Explain why the update of a site in `first` did not succeed; empty if it did.
 
     These are words of this program alone: other sites get to read them. One that was not due says nothing here.
     """
@@ -235,7 +235,7 @@ def explain_failure(answer: SiteAnswer) -> str:
 
 
 def explain_earlier_failure(answer: SiteAnswer) -> str:
-    """Say why the last update of a site did not end well, by its `status`; empty if it did.
+    """Explain why the last update of a site did not succeed, by its `status`; empty if it did.
 
     These are words of this program alone, too.
     """

@@ -49,16 +49,16 @@ class Scheduler(Protocol):
         """Return the installed schedule, or the schedule that `install` would add."""
 
     def changes(self) -> tuple[str, ...]:
-        """Say what `install` would change; nothing if all is so already."""
+        """Describe what `install` would change; nothing if all is so already."""
 
     def leftovers(self) -> tuple[str, ...]:
-        """Say what `remove` would take away."""
+        """Describe what `remove` would take away."""
 
     def install(self) -> None:
-        """Let updates be started."""
+        """Install the schedule of updates."""
 
     def remove(self) -> None:
-        """Let no update be started from now on."""
+        """Remove the schedule of updates."""
 
 
 class _Cron(Frozen):

@@ -117,7 +117,7 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str], 
 
 
 def _describe_foreign_parent(path: str) -> str:
-    """Say that a directory above a site belongs neither to root nor to the owner of the site."""
+    """Report that a directory above a site belongs neither to root nor to the owner of the site."""
     try:
         owner = os.stat(path).st_uid
         for place in way_to(path):

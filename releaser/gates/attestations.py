@@ -1,4 +1,4 @@
-"""The publishers of packages must be those from before, as far as that is attested, before their code runs."""
+"""Before their code runs, packages must come from the same publishers as before, as far as that is attested."""
 
 from __future__ import annotations
 

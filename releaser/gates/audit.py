@@ -1,4 +1,4 @@
-"""The known vulnerabilities of the live release and of the new release: they are reported, and refuse nothing."""
+"""Reports the known vulnerabilities of the live and the new release. This gate refuses nothing."""
 
 from __future__ import annotations
 

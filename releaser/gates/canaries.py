@@ -1,4 +1,4 @@
-"""Sites that go first (canaries): if one did not end well, the other sites change no package this night."""
+"""Sites that go first (canaries): if one did not succeed, the other sites change no package this night."""
 
 from __future__ import annotations
 

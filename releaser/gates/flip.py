@@ -1,4 +1,4 @@
-"""Everything that the flip needs must be there, before anything is flipped."""
+"""Everything that the flip needs must exist before the flip."""
 
 from __future__ import annotations
 

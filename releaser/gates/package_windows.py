@@ -1,4 +1,4 @@
-"""A release that moves packages whose window is closed waits; and outside the window of the site, commits stay."""
+"""A release waits if it changes packages whose window is closed; outside the site's window, commits wait too."""
 
 from __future__ import annotations
 

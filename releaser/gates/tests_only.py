@@ -22,7 +22,7 @@ class TestsOnly(Gate):
     is_foreseeable = True
 
     def judge(self, case: Case) -> Verdict:
-        """Say when the release may go live: in the next maintenance window, or with the next update.
+        """Report when the release may go live: in the next maintenance window, or with the next update.
 
         The release of a rebuild goes live only on request: no update moves a site to another Python.
         """

@@ -69,6 +69,6 @@ class CulpritsSection(Section):
     culprits: tuple[str, ...] = ()
 
     def in_headline(self) -> str:
-        """Say how many upgrades are on hold, and which."""
+        """Describe how many upgrades are on hold, and which."""
         named = ", ".join(self.culprits)
         return named and f", {len(self.culprits)} on hold because the tests fail with {named}"

@@ -34,7 +34,7 @@ class Deviation(Frozen):
     since: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Describe it for people."""
         if self.what == "index":
             return f"{self.name} {self.version} now comes from {self.new} (before: {self.old})"
         if self.what == "publisher":
@@ -170,7 +170,7 @@ class Publisher(Frozen):
     workflow: str
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Describe it for people."""
         return f"{self.repository} ({', '.join(filter(None, (self.kind, self.workflow)))})"
 
     def is_same(self, other: Publisher) -> bool:

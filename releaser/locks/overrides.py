@@ -38,7 +38,7 @@ class Override(Frozen):
     specifier: str = ""
 
     def __str__(self) -> str:
-        """Say it for people, without a password or token that is part of the URL."""
+        """Describe it for people, without a password or token that is part of the URL."""
         return Redactor().clean(self.requirement)
 
     @property

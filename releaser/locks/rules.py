@@ -124,7 +124,7 @@ class Rules(Frozen):
         return None if base is not None and self.beyond(name, base) else base
 
     def beyond(self, name: str, version: str) -> str:
-        """Say which constraint excludes a version; empty if none does."""
+        """Name which constraint excludes a version; empty if none does."""
         from packaging.specifiers import SpecifierSet
 
         limit = self.policy.limits.get(name) if name not in self.packages.local else None
@@ -479,7 +479,7 @@ def _block_like(hold: Block, version: str, reason: str) -> Block:
 
 
 def _explain_older(rules: Rules, hold: Block, version: str) -> str:
-    """Say why a version that has not failed is no substitute for one that has; empty if it may be one."""
+    """Explain why a version that has not failed is no substitute for one that has; empty if it may be one."""
     new, bad = parse_version(version), parse_version(hold.version)
     if new is None or bad is None:
         return "" if is_newer(version, hold.version) else f"{hold.version} failed ({hold.reason})"

@@ -278,7 +278,7 @@ class Age(Frozen):
         return self.now - timedelta(seconds=self.of(name))
 
     def objection(self, name: str, version: str, uploads: Uploads) -> str:
-        """Say why a version is too young; empty if it is not, or does not come from an index."""
+        """Explain why a version is too young; empty if it is not, or does not come from an index."""
         required, times = self.of(name), uploads.times_of(name, version)
         if not required or not times:
             return ""

@@ -134,7 +134,7 @@ class Venvs(Adopter):
             )
 
     def adopt(self, site: Site, log: RunLog, facts: SiteFacts) -> bool:
-        """Make a venv, or the target of a person's symlink, the first release; true if there was one.
+        """Turn a venv, or the target of a person's symlink, into the first release; true if there was one.
 
         The release gets the lock of the checkout. The venv only gets the start-up module, and other users can no longer
         write it. Raises BuildError.
@@ -199,7 +199,7 @@ class Venvs(Adopter):
 
 
 def _advise_copy(site: Site) -> str:
-    """Say how a venv can be moved that overlayfs has in a lower layer, such as the image of a container."""
+    """Describe how a venv can be moved that overlayfs has in a lower layer, such as the image of a container."""
     venv = shlex.quote(str(site.project.venv))
     words = f"`cp -a {venv} {venv}.new && rm -r {venv} && mv {venv}.new {venv}`"
     return f"overlayfs does not move a directory of a lower layer. Stop the site, run {words}, and try again."
@@ -233,7 +233,7 @@ def _describe_open(site: Site, found: Mapping[str, str]) -> str:
 
 
 def adopt_as_release(site: Site, log: RunLog, group: str | None, what: Found) -> Release:
-    """Make the venv at the place of the symlink a release. Raises OSError."""
+    """Turn the venv in place of the symlink into a release. Raises OSError."""
     link = site.project.venv
     live = store_of(site).live_id()
     if what == "unsealed" and live is not None:

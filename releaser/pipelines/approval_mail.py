@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ask_for_approval(run: Run, report: RunReport) -> RunReport:
-    """Make the report of the first run whose release needs approval one that people get. Once for each release."""
+    """Have the report of the first run whose release needs approval mailed, once for each release."""
     section, state_dir, now = ApprovalSection.of(report), run.site.state_dir, datetime.now(UTC)
     release = section.needs_approval
     snapshot = run.store.snapshot() if release else None

@@ -371,7 +371,7 @@ def verify_bundle(site: Site, wanted: InstallRequest) -> BundleDetails:
 
 
 def compare_bundles(before: Path, after: Path) -> BundleDifference:
-    """Say what changes from one bundle to another. Raises PreflightError."""
+    """Describe what changes from one bundle to another. Raises PreflightError."""
     with open_archive(before) as old, open_archive(after) as new:
         old_manifest, new_manifest = old.manifest(), new.manifest()
         locks = [

@@ -158,7 +158,7 @@ def explain_unfit(work: Workspace, resolution: Resolution, release: Release, sna
 
 
 def _explain_another_lock(work: Workspace, resolution: Resolution, release: Release) -> str:
-    """Say which packages of a release the resolution has in other versions, and which of these are on hold."""
+    """Name which packages of a release the resolution has in other versions, and which of these are on hold."""
     from releaser.locks.installed import versions_for
 
     python = work.facts.choice.version
@@ -170,12 +170,12 @@ def _explain_another_lock(work: Workspace, resolution: Resolution, release: Rele
 
 
 def explain_no_retry(failed: StoredBlock) -> str:
-    """Say why a candidate that failed before is not built again."""
+    """Explain why a candidate that failed before is not built again."""
     return f"nothing newer than {failed.release}, which failed before"
 
 
 def describe_failed_candidate(failed: StoredBlock) -> str:
-    """Say which candidate cannot go live, why, and since when."""
+    """Name which candidate cannot go live, why, and since when."""
     return f"{failed.release} failed on {failed.since[:10]}: {failed.reason}"
 
 

@@ -115,7 +115,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
 
 
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
-    """Say for each commit whether the checkout would move to it, and why not."""
+    """Report for each commit whether the checkout would move to it, and why not."""
     quietly = "" if builds or target.brings_code else ", without a new release: it changes neither code nor packages"
     fate = f"would go live{quietly}" if builds or following != "stays" else "would not go live yet"
     yield from (f"commit {new_commit.id[:12]} ({new_commit.subject}) {fate}" for new_commit in commits)
@@ -129,7 +129,7 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 
 
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
-    """Say how many packages would change, which versions would be skipped, and why nothing would be built."""
+    """Describe how many packages would change, which versions would be skipped, and why nothing would be built."""
     if (failed := goal.failed) is not None:
         retry = (
             f"{failed.release} and the live release both failed their tests before; an update would first "

@@ -73,7 +73,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
 
 
 def adopt(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that is no release yet the first release; true if there was one. Hides releaser's files from git.
+    """Turn a venv that is not a release into the first release; true if there was one. Hides releaser's files from git.
 
     Raises PreflightError and BuildError.
     """
@@ -127,7 +127,7 @@ def _is_known_to_git(site: Site, path: Path) -> bool:
 
 
 def plan_init(site: Site, *, force: bool = False) -> Plan:
-    """Say what adopting the project would do; `force` accepts any venv. Raises PreflightError."""
+    """Describe what adopting the project would do; `force` accepts any venv. Raises PreflightError."""
     differences = tuple(adopter().find_unsynced(site))
     beside = (*adopter().find_open(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))

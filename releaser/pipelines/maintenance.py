@@ -101,7 +101,7 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
 
 
 def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
-    """Say what `make_change` would do."""
+    """Describe what `make_change` would do."""
     change = decide(site, *words)
     if change.apply is None:
         return Plan(would=(f"{change.name} {change.state} already",))

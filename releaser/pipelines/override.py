@@ -68,7 +68,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
 
 
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
-    """Say what would be tried, without uv, which would have to write. Raises PreflightError."""
+    """Describe what would be tried, without uv, which would have to write. Raises PreflightError."""
     facts = check_unmoved(site, Scope())
     live, locked = _require_live(store_of(site).live()), facts.lock.versions
     lines = [

@@ -58,7 +58,7 @@ def _read_day(text: str, now: datetime) -> datetime:
 
 
 def pause(request: Request, wanted: Pause) -> RunReport:
-    """Let no update start by itself, in place of an earlier pause."""
+    """Pause updates; this replaces an earlier pause."""
 
     def pipeline(run: Run) -> PipelineResult:
         _refuse_without_fixes(run.site, wanted)
@@ -69,7 +69,7 @@ def pause(request: Request, wanted: Pause) -> RunReport:
 
 
 def plan_pause(site: Site, wanted: Pause) -> Plan:
-    """Say what `pause` would do. Raises PreflightError."""
+    """Describe what `pause` would do. Raises PreflightError."""
     _refuse_without_fixes(site, wanted)
     return Plan(would=(wanted.summary.replace(" are ", " would be ", 1),))
 
@@ -103,7 +103,7 @@ def resume(request: Request) -> RunReport:
 
 
 def plan_resume(site: Site) -> Plan:
-    """Say what `resume` would do."""
+    """Describe what `resume` would do."""
     found = current_pause(site.state_dir)
     return Plan(would=("updates are not paused",) if found is None else ("the pause would end",))
 

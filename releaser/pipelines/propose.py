@@ -180,7 +180,7 @@ def _note_stuck(base: Base) -> None:
 
 
 def plan_propose(site: Site, *, force: bool = False) -> Plan:
-    """Say what would be proposed. Raises PreflightError and ResolutionError."""
+    """Describe what would be proposed. Raises PreflightError and ResolutionError."""
     _find_live(site)
     try:
         with plan_workspace(site, "propose", force=force, follow=False) as (work, target):

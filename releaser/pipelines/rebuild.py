@@ -86,7 +86,7 @@ def refuse_unadopted(store: ReleaseStore) -> None:
 
 
 def _explain(site: Site, live: Release | None, release: Release) -> str:
-    """Say why the live release is rebuilt."""
+    """Explain why the live release is rebuilt."""
     if live is None:
         return "no release was live"
     if reason := explain_rebuild(site, live, find_live_damage(live)):
@@ -99,7 +99,7 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
 
 
 def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False, asked: Sequence[Section] = ()) -> Plan:
-    """Say what would be rebuilt, and with which Python. `asked` are the facts with which such a run begins.
+    """Describe what would be rebuilt, and with which Python. `asked` are the facts with which such a run begins.
 
     Raises PreflightError, ResolutionError and BuildError.
     """

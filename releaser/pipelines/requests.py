@@ -1,4 +1,4 @@
-"""Takes up the requests of the page of `releaser serve`: each is one run, as if its person had typed the command."""
+"""Carries out the requests from the page of `releaser serve`: each is a run, as if the person had typed the command."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _each(place: Requests, site: Site, found: list[Taken]) -> Iterator[tuple[Wai
 
 
 def plan_requests(site: Site) -> Plan:
-    """Say what `carry_out_requests` would do. Raises PreflightError and OSError."""
+    """Describe what `carry_out_requests` would do. Raises PreflightError and OSError."""
     directory = request_directory(site)
     if directory is None:
         return Plan(would=("request_dir is not set, so this site accepts no requests",))

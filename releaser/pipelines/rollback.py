@@ -262,7 +262,7 @@ def choose(store: ReleaseStore, to: str | None, usable: Collection[str] = ()) ->
 
 
 def _repair_advice(release: Release, found: Damage) -> str:
-    """Say how to make a damaged release usable again; empty if that is impossible."""
+    """Describe how to make a damaged release usable again; empty if that is impossible."""
     if not has_lost_python(release, found):
         return f"{found.remedy} ".lstrip()
     return f"To repair {release.id}, reinstall Python {release.manifest.python} at its former path. "
@@ -336,7 +336,7 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
 
 
 def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
-    """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
+    """Report where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
     store = store_of(site)
     if to is None:
         refuse_moved(store)

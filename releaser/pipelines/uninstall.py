@@ -62,7 +62,7 @@ _RESTART = "Restart all other processes of the site, such as workers: until then
 
 
 def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
-    """Say what `uninstall` would do. Raises PreflightError."""
+    """Describe what `uninstall` would do. Raises PreflightError."""
     _refuse_unfinished(site)
     link, live = site.project.venv, store_of(site).live_id()
     would = [leftover for scheduler in find_schedulers(site) for leftover in scheduler.leftovers()]

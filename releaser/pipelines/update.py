@@ -132,7 +132,7 @@ def case_of(goal: Goal) -> Case:
 
 
 def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that is no release yet the first release; return if there was one."""
+    """Turn a venv that is not a release into the first release; return if there was one."""
     if venv_kind(site) == "adopted":
         return False
     from releaser.pipelines.init import adopt  # slow to import, for a night without news

@@ -52,7 +52,7 @@ def update_from(request: Request, timing: Timing, channel: Channel, *, force: bo
 
 
 def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: bool = False) -> Plan:
-    """Say what `update_from` would do. Raises PreflightError and ResolutionError."""
+    """Describe what `update_from` would do. Raises PreflightError and ResolutionError."""
     return plan_when_due(site, timing, lambda site, _: _plan(site, channel=channel, force=force))
 
 

@@ -141,7 +141,7 @@ def _restart_by(words: tuple[str, ...], reason: str) -> Proposal:
 
 
 def _passenger(site: Site, servers: tuple[Server, ...]) -> str:
-    """Say why Passenger seems to run the site; empty if it does not, or its command does not work."""
+    """Explain why Passenger seems to run the site; empty if it does not, or its command does not work."""
     if any(restart_findings(with_answers(site, {"restart": "passenger"}))):
         return ""
     if servers:

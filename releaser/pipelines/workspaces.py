@@ -239,7 +239,7 @@ def describe_python(choice: Choice) -> list[Finding]:
 
 
 def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
-    """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
+    """Explain why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
     if reason := explain_need_to_rebuild(live, found):
         return reason
     # Only the setting counts: releaser's own choice may change with the disk.

@@ -25,7 +25,7 @@ class DeviationError(ResolutionError):
     """A package comes from another index or publisher than before, or a file has changed or is badly attested."""
 
     def __init__(self, found: tuple[Deviation, ...]) -> None:
-        """Say what differs, and what to do."""
+        """Describe what differs, and what to do."""
         names = list(dict.fromkeys(deviation.name for deviation in found))
         commands = " and ".join(f"`releaser accept {name}`" for name in names[:3])
         all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"

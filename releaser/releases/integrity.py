@@ -202,7 +202,7 @@ def usable(release: Release | None) -> Release | None:
 
 
 def explain_need_to_rebuild(live: Release, found: Damage | None) -> str:
-    """Say why a live release with the damage `found` must be rebuilt; empty if it need not."""
+    """Explain why a live release with the damage `found` must be rebuilt; empty if it need not."""
     if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
         return "its manifest was lost, and no tests have passed on it"
     return str(found or "")
@@ -354,7 +354,7 @@ def _find_lost_programs(release: Release) -> Damage | None:
 
 
 def _advise_moved(release: Release, before: str) -> str:
-    """Say how the programs of a moved venv start again: by a symlink at its earlier path.
+    """Describe how the programs of a moved venv start again: by a symlink at its earlier path.
 
     Empty if another file has that path, such as the site from which this one was copied.
     """

@@ -62,11 +62,11 @@ def _read_patterns(name: str, patterns: Any) -> tuple[str, ...]:
 class ProposalSettings(Part):
     """Proposals for review."""
 
-    #: One proposal for all upgrades (`all`), or one for each group, and for each other package (`package`).
+    #: One proposal for all upgrades (`all`), or one for each group and each other package (`package`).
     propose: Literal["all", "package"] = "all"
     #: Groups of packages that are proposed together, with `propose = "package"`. The first group that fits counts.
     propose_groups: Annotated[Groups, groups] = ()
-    #: How many proposals may be open, and how many a run builds and tests at most; 0: no limit.
+    #: The most proposals that may be open, and that a run builds and tests; 0 is no limit.
     propose_limit: int = 5
 
     def group_of(self, package: str) -> str:

@@ -127,7 +127,7 @@ def _youth(release: Release, settings: RetentionSettings, now: datetime) -> Iter
 
 
 def _explain_removal(kind: str, among: str, settings: RetentionSettings, *, is_full: bool = False) -> str:
-    """Say why no reason applies; `among` describes the places of its kind, empty without any."""
+    """Explain why no reason applies; `among` describes the places of its kind, empty without any."""
     if is_full:
         return "never live, and the disk is full"
     if kind == "candidate":

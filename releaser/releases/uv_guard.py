@@ -32,7 +32,7 @@ _ADVICE = "`releaser setup --set uv_guard=true` makes uv refuse that, from the n
 class GuardSettings(Part):
     """How releases are protected from uv."""
 
-    #: Makes `uv sync`, `uv run`, `uv add` and `uv pip` refuse new releases. uv's message says what to do instead.
+    #: Make `uv sync`, `uv run`, `uv add` and `uv pip` refuse new releases; uv's message says what to do instead.
     uv_guard: bool = False
 
 
@@ -61,7 +61,7 @@ def advise(release: "Release", damage: "Damage") -> str:
 
 
 def remark(site: "Site") -> str:
-    """Say what uv does in the checkout, for `check` and `setup`; empty as long as no release is live."""
+    """Describe what uv does in the checkout, for `check` and `setup`; empty as long as no release is live."""
     venv = site.project.venv
     if not venv.is_symlink():
         return ""

@@ -6,7 +6,7 @@ from releaser.site.declaring import Part
 class ChangelogSettings(Part):
     """Changelogs in mails."""
 
-    #: Show in mails what changed in the packages that the project requires, from their changelogs.
+    #: Show in mails the changelogs of the packages that the project requires.
     mail_changelogs: bool = True
 
     @property

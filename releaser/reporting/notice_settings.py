@@ -7,7 +7,7 @@ from releaser.site.values import Line, Services, UrlOrNone
 class WebhookSettings(Part):
     """The webhook."""
 
-    #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
+    #: A URL to which releaser POSTs the report, as `update --json` prints it, whenever a mail is due.
     webhook: UrlOrNone | None = secret(default=None)
     #: The secret with which releaser signs reports to the webhook.
     webhook_secret: Line | None = secret(default=None)

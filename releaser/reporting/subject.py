@@ -263,7 +263,7 @@ def _is_refused_by_tests(report: RunReport) -> bool:
 
 
 def _what_breaks(report: RunReport, *, whole: bool = False) -> str:
-    """Say which new package, or commit, breaks which test; `whole` gives the full name of the test."""
+    """Name which new package, or commit, breaks which test; `whole` gives the full name of the test."""
     if len(report.changes) == 1:
         (only,) = report.changes
         what, breaks = f"{only.name} {only.new}" if only.new else f"the removal of {only.name}", "breaks"

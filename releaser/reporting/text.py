@@ -108,7 +108,7 @@ def closing_lines(report: RunReport) -> list[str]:
 
 
 def outage_sentence(report: RunReport) -> str:
-    """Say how long the service was stopped; empty if it was not."""
+    """Describe how long the service was stopped; empty if it was not."""
     seconds = OutageSection.of(report).outage_seconds
     return f"The service was stopped for {elapsed(seconds)}." if seconds is not None else ""
 
@@ -312,7 +312,7 @@ def verified_text(verified: Verified, *, whole: bool) -> list[str]:
 
 
 def sound_text(verified: Verified) -> str:
-    """Say that nothing is wrong with a release."""
+    """Report that nothing is wrong with a release."""
     read = f"{plural(verified.files, 'file')} read in {elapsed(verified.seconds)}"
     more = "" if verified.started else "; it was not started, because it failed its tests"
     return f"{verified.release} is unchanged since it was sealed: {read}{more}"

@@ -154,7 +154,7 @@ class _Move(Mutable):
         return list_unbuildable(lock, group=group, default_groups=default_groups(site), python=self.python)
 
     def _explain_unfit(self, name: str, version: str) -> str:
-        """Say why an installed version does not fit this Python; empty if it does.
+        """Explain why an installed version does not fit this Python; empty if it does.
 
         uv ignores the upper bound in a package's `requires-python` (seen with uv 0.13).
         """

@@ -354,7 +354,7 @@ class KnownVersions(Frozen):
         return against.items() or [(together, conflict)]
 
     def _find_remedy(self, demand: Demand) -> str:
-        """Say where a requirement can be changed, or which package has to be upgraded first."""
+        """Report where a requirement can be changed, or which package has to be upgraded first."""
         if demand.is_own:
             line = find_line(read_text(self.project, errors="replace"), demand)
             return f"change it in pyproject.toml{f', line {line}' if line else ''}, run `uv lock`, and commit both"
@@ -365,7 +365,7 @@ class KnownVersions(Frozen):
         return f"no newer {asker} exists; `override-dependencies` of [tool.uv] overrules it"
 
     def _own_limit(self, name: str, version: str) -> str:
-        """Say that a time limit in uv's settings blocks a version; empty if none does."""
+        """Report that a time limit in uv's settings blocks a version; empty if none does."""
         limit, times = self.uploads.own_limit(name), self.uploads.times_of(name, version)
         if limit is None or not any(time is None or time >= limit for time in times):
             return ""

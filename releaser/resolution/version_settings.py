@@ -12,7 +12,7 @@ from releaser.site.values import Duration, FilePath, Limit, Packages, S3Prefixes
 class VersionSettings(Part):
     """Which versions may be installed."""
 
-    #: The largest upgrade of single packages, as in `upgrade`.
+    #: The largest upgrade of single packages, like `upgrade`.
     upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.pairs(values.one_of(*LEVELS))] = ()
     #: The packages that updates keep at the locked version.
     ignore: Packages = ()

@@ -1,4 +1,4 @@
-"""Forbids a program to make symlinks or to reach abstract sockets, with the kernel's Landlock.
+"""Uses the kernel's Landlock to stop a program from making symlinks or reaching abstract sockets.
 
 The child sets up the rules before it becomes the program.
 """

@@ -21,7 +21,7 @@ class SandboxSettings(Part):
 
     #: The sandbox for tests and builds: `auto` uses bubblewrap where it works, `bwrap` requires it.
     sandbox: Literal["auto", "bwrap", "off"] = field(default="auto", metadata={"in_force": _choose_stricter})
-    #: Files and directories in which changes by tests and builds stay; they must exist.
+    #: Existing files and directories in which changes by tests and builds are kept.
     test_writable: FilePaths = field(default=(), metadata={"in_force": intersect})
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
     test_sockets: FilePaths = field(default=(), metadata={"in_force": intersect})

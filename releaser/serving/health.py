@@ -127,7 +127,7 @@ class RestartCheck(Frozen):
         )
 
     def problem(self, seen: Seen) -> Finding | None:
-        """Say what the restart failed to do; None if all processes run on the new release."""
+        """Describe what the restart failed to do; None if all processes run on the new release."""
         if seen.has_taken_over:
             return None
         if seen.has_left:

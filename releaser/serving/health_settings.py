@@ -32,7 +32,7 @@ class HealthSettings(Part):
     health_check: UrlOrCommand | None = None
     #: The HTTP statuses that pass: `200`, a class such as `2xx`, a range such as `200-204`.
     health_status: Statuses = (range(200, 300), range(300, 400))
-    #: A text that the source of the page must contain, within its first 1,000,000 bytes.
+    #: A text that the page's source must contain in its first 1,000,000 bytes.
     health_text: Visible | None = None
     #: The absolute path of a unix socket through which releaser asks the URL.
     health_socket: SocketPath | None = None
@@ -40,7 +40,7 @@ class HealthSettings(Part):
     health_host: Host | None = None
     #: The time limit of one try of the health check.
     health_timeout: Limit = 10.0
-    #: How often the health check is repeated, at most, until it passes.
+    #: How many times at most to repeat the health check until it passes.
     health_retries: int = 7
     #: The pause between two tries of the health check.
     health_pause: Duration = 2.0

@@ -1,4 +1,4 @@
-"""The Django of a site, asked by its `manage.py`."""
+"""Questions to the Django of a site, through its `manage.py`."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def can_collect(place: Path) -> bool:
 
 
 def _why_unwritable(place: Path) -> str:
-    """Say why a directory, which may not exist yet, cannot be written to; empty if it can."""
+    """Explain why a directory, which may not exist yet, cannot be written to; empty if it can."""
     if os.path.isdir(place):
         return "" if os.access(place, os.W_OK | os.X_OK) else "this user cannot write there"
     if os.path.islink(place):

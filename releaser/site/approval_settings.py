@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class ApprovalSettings(Part):
     """The approval of releases by a person."""
 
-    #: Let a ready release wait for `releaser approve`, and go live without it after this time; `never` always waits.
+    #: Make a ready release wait for `releaser approve`; it goes live without approval after this time, or `never`.
     approve_after: IntervalOrNever | None = None
 
 

@@ -34,14 +34,14 @@ class CheckSettings(Part):
 
     #: `deploy` requires that `manage.py check --deploy` passes with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = "off"
-    #: The lowest level of messages at which `check --deploy` fails.
+    #: The lowest message level at which `check --deploy` fails.
     django_check_level: Literal["error", "warning"] = "error"
 
 
 class MigrationSettings(Part):
     """Migrations."""
 
-    #: `report` names migrations that are not applied; with `refuse`, the candidate waits for them; `off` does not ask.
+    #: `report` names unapplied migrations; `refuse` makes the candidate wait for them; `off` does not check.
     #: releaser never applies migrations.
     migrations: Literal["report", "refuse", "off"] = "report"
 

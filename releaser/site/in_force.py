@@ -51,7 +51,7 @@ class InForce(Frozen):
         return cls(settings=replace(own, **counts), own=own, waiting=waiting)
 
     def describe(self, commit: str) -> str:
-        """Say which settings of a commit wait, what counts instead, and how to apply them now; empty without any."""
+        """Name which settings of a commit wait, what counts instead, and how to apply them now; empty without any."""
         if not self.waiting:
             return ""
         wanted = " and ".join(f"{setting.name} = {setting.wanted or 'nothing'}" for setting in self.waiting)

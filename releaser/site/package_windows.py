@@ -106,8 +106,8 @@ PackageTables = Annotated[tuple[tuple[str, PackageSetting], ...], tables_by_pack
 class PackageSettings(Part):
     """When updates may take single packages."""
 
-    #: When updates may take single packages: their `window`, in place of that of the site, and `publish`, which is
-    #: `branch` for packages that go live only after a review.
+    #: The rules for single packages: `window` replaces the site's maintenance window; with `publish` set to
+    #: `branch`, they go live only after a review.
     packages: PackageTables = ()
 
 

@@ -193,7 +193,7 @@ def declared_dependencies(content: Table) -> Iterator[str]:
 
 
 def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
-    """Say which command creates the first uv.lock of a project."""
+    """Name which command creates the first uv.lock of a project."""
     if (root / venv / "pyvenv.cfg").is_file():
         return f"For a site that pip installed, run `releaser init --from-venv {venv}`."
     if (root / "requirements.txt").is_file():

@@ -333,7 +333,7 @@ def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
 
 
 def _how_to_raise(version: str, request: PythonRequest | None) -> str:
-    """Say how to move a site to a Python that requires-python does not admit."""
+    """Describe how to move a site to a Python that requires-python does not admit."""
     also = f", and {request.source} to {minor(version)!r}" if request is not None else ""
     return (
         f'move the site to Python {version}: set requires-python to "{range_of(version)}"{also}, run `uv lock`, commit'

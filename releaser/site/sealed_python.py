@@ -151,7 +151,7 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
 
 
 def distrust(releases: Path | str, venv: str) -> str:
-    """Say why no program of a venv may start: its release failed, or its Python has changed; empty if it may."""
+    """Explain why no program of a venv may start: its release failed, or its Python has changed; empty if it may."""
     import json  # slow to import
 
     place = os.path.realpath(venv)

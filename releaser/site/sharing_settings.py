@@ -8,7 +8,7 @@ from releaser.site.declaring import Part, once_live
 class SharingSettings(Part):
     """Packages that a new release takes from the live release."""
 
-    #: Copy packages that stay from the live release, and store equal files of releases once, as read-only hard links.
+    #: Copy packages that do not change from the live release, and store equal files once, as read-only hard links.
     #: `auto` links nothing with `group_writable` or for root, whom read-only does not stop; `always` links for root
     #: too; `never` copies and links nothing.
     share_files: Literal["auto", "always", "never"] = once_live(default="auto")

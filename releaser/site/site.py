@@ -270,7 +270,7 @@ class Site(Frozen):
         return self.in_force is not None and any(waiting.name == setting for waiting in self.in_force.waiting)
 
     def describe_waiting(self) -> str:
-        """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
+        """Name which settings of the commit in the staging tree do not count yet; empty if all do."""
         return self.in_force.describe(self.tree.commit) if self.in_force is not None else ""
 
 

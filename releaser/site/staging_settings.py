@@ -12,9 +12,9 @@ class StagingSettings(Part):
 
     #: Untracked paths that releaser copies into the staging tree, so that tests may write to them.
     staging_copy: Patterns = ()
-    #: Untracked paths that the staging tree links to those of the checkout; refused without a sandbox.
+    #: Untracked paths that the staging tree links to the checkout; refused without a sandbox.
     staging_link: Patterns = ()
-    #: Untracked paths that releaser does not bring into the staging tree.
+    #: Untracked paths that releaser omits from the staging tree.
     staging_omit: Patterns = ()
 
     def omits_by_name(self, *names: str) -> bool:

@@ -1,4 +1,4 @@
-"""The lock of the live release once more, if that has to be rebuilt."""
+"""The lock of the live release, if that has to be rebuilt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the memory of a run small."""
+"""Limits the memory of a run."""
 
 from __future__ import annotations
 

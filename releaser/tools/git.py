@@ -465,7 +465,7 @@ class Git(GitReader):
 
     @contextlib.contextmanager
     def _signing(self) -> Iterator[None]:
-        """Say what to do if a commit cannot be signed."""
+        """Describe what to do if a commit cannot be signed."""
         try:
             yield
         except ToolError as error:

@@ -73,7 +73,7 @@ def are_related(path: str, other: str) -> bool:
 
 
 def describe_in_the_way(paths: Sequence[str], commit: str) -> str:
-    """Say which paths are in the way of a move to a commit."""
+    """Name which paths are in the way of a move to a commit."""
     verb, pronoun = ("is", "it") if len(paths) == 1 else ("are", "them")
     return f"{first_few(paths)} {verb} not tracked by git, and commit {commit[:12]} would overwrite or remove {pronoun}"
 
