@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ERROR = r"(?i)^\s*(?:error|fatal): (.+)"
-_CAUSE = r"(?i)^\s*cause(?:d by)?: (.+)"
+_ERROR = r"(?i)^\s*(?:(?:error|fatal): |× )(.+)"
+_CAUSE = r"(?i)^\s*(?:cause(?:d by)?:|[├╰]─▶) (.+)"  # as uv 0.13 and uv 0.12.0 mark causes
 _LONGEST_REASON = 600  # characters
 
 

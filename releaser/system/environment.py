@@ -81,8 +81,9 @@ def of_uv(
     else:
         env = neutral(without(environ, "own", "agent", "token", passes=passes))
     env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that compiles for it
-    # Build backends that ask git for a version must not refresh the index of the checkout.
-    return {**env, "GIT_OPTIONAL_LOCKS": "0"}
+    # Build backends that ask git for a version must not refresh the index of the checkout. uv 0.12.0 wraps its messages
+    # after 80 columns, between words that releaser looks for.
+    return {**env, "GIT_OPTIONAL_LOCKS": "0", "UV_NO_WRAP": "1"}
 
 
 def of_git(environ: Mapping[str, str]) -> dict[str, str]:
