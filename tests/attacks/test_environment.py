@@ -114,5 +114,5 @@ def test_uv_gets_the_passwords_of_indexes_and_what_git_needs_where_it_starts_git
     (tmp_path / "uv.lock").write_text(line, encoding="utf-8")
     environ = {**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED}
     expected = {**INDEX, **NEEDED, **({**AGENT, **TOKENS} if starts_git else {})}
-    assert of_uv(environ, tmp_path) == {**expected, "GIT_OPTIONAL_LOCKS": "0"}
+    assert of_uv(environ, tmp_path) == {**expected, "GIT_OPTIONAL_LOCKS": "0", "UV_NO_WRAP": "1"}
     assert of_git(environ) == {**AGENT, **TOKENS, **NEEDED}
