@@ -12,7 +12,7 @@ from tests.support.guards import require
 
 @pytest.mark.attack
 @pytest.mark.spawns
-def test_it_exposes_little() -> None:
+def test_the_unit_exposes_little() -> None:
     require(shutil.which("systemd-analyze"), "systemd-analyze judges it")
     words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
     finished = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -84,7 +84,7 @@ def test_a_file_that_is_exchanged_for_a_symlink_is_opened_to_no_user(tmp_path: P
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
-def test_an_access_control_list_counts_as_others(tmp_path: Path) -> None:
+def test_access_by_a_control_list_counts_as_access_by_others(tmp_path: Path) -> None:
     require(shutil.which("setfacl"), "setfacl is needed")
     path = tmp_path / "x.pth"
     path.touch(mode=0o644)
@@ -120,7 +120,7 @@ def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> None
         ("lib/python3.11/a.pth", False),
     ],
 )
-def test_what_runs_whenever_a_python_starts_is_seen(tmp_path: Path, name: str, is_seen: bool) -> None:
+def test_start_up_files_are_found(tmp_path: Path, name: str, is_seen: bool) -> None:
     (tmp_path / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
     sealed = look_at_start_files(str(tmp_path))
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def test_what_runs_whenever_a_python_starts_is_seen(tmp_path: Path, name: str, i
     assert (new_start_files(str(tmp_path), sealed) == [name]) == is_seen
 
 
-def test_a_directory_that_hides_its_files_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "lib" / "python3.11" / "site-packages"
     place.mkdir(parents=True)
     sealed = look_at_start_files(str(tmp_path))
@@ -152,7 +152,7 @@ def test_a_directory_that_hides_its_files_is_seen(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "way"), [("evil.pth", "user"), ("sitecustomize.py", "group"), ("sitecustomize/__init__.py", "everybody")]
 )
-def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
+def test_files_that_others_added_after_the_adoption_are_not_started(
     make_site: SiteFactory, tmp_path: Path, name: str, way: str
 ) -> None:
     require(os.geteuid() == 0, "root gives files to others")
@@ -175,7 +175,9 @@ def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
     site.releaser("verify", check=0)
 
 
-def test_what_the_owner_added_is_reported_and_healed(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_files_that_the_owner_added_are_reported_and_removed_by_a_rebuild(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
     """The site runs it; so `run`, which starts programs as the site does, does not stand in its way."""
     site, mark = make_site(venv=True), tmp_path / "mark"
     site.releaser("init", check=0)

@@ -118,7 +118,7 @@ def test_attestations_that_do_not_verify_are_refused(served: Served) -> None:
     assert served.attested() == ("1 of 1 package attested", [])
 
 
-def test_what_cannot_be_determined_holds_up_nothing_but_what_must_be_attested(served: Served) -> None:
+def test_an_unknown_publisher_blocks_only_packages_that_must_be_attested(served: Served) -> None:
     wheel = served.publish("1.1.0")
     served.index.provenance[wheel.name] = Sigstore().provenance(wheel, OWN)  # which somebody else has signed
     served.require()

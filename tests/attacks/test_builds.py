@@ -1,4 +1,4 @@
-"""The build backend of a refused source release never runs, whichever command asks for versions."""
+"""The build backend of a refused source release never runs, whichever command looks for versions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -122,7 +122,7 @@ def test_a_refused_package_is_not_built_and_a_permitted_one_is(scene: Scene) -> 
 
 
 @pytest.mark.parametrize("names", [["evilsource"]])
-def test_what_fails_in_the_sandbox_is_not_built_without_it(scene: Scene) -> None:
+def test_a_build_that_fails_in_the_sandbox_is_not_repeated_without_it(scene: Scene) -> None:
     """It can tell that it is in one, and fails there, whichever command builds it."""
     refuses = "if b'bwrap' in open('/proc/1/cmdline', 'rb').read():\n    raise SystemExit('not in a sandbox')\n"
     scene.offer("evilsource", "2.0", 90, first=refuses)

@@ -6,7 +6,7 @@ from tests.support.commands import run, uv_executable
 from tests.support.sites import SiteFactory
 
 
-def test_verify_names_what_the_cache_has_altered(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_verify_names_files_that_came_changed_from_the_cache(make_site: SiteFactory, tmp_path: Path) -> None:
     site, cache = make_site.adopted(), tmp_path / "cache"
     site.publish("alpha", "1.1.0")
     words: list[str | Path] = ["--no-index", "--find-links", site.index.path, "--target", cache / "target"]

@@ -1,4 +1,4 @@
-"""What a candidate's code starts ends with its tests, wherever it goes."""
+"""Processes that a candidate's code starts end with its tests, wherever they go."""
 
 import os
 import shutil

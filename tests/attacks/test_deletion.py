@@ -1,4 +1,4 @@
-"""releaser deletes nothing but what it has made."""
+"""releaser deletes only files that it created."""
 
 import os
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def seen(place: Path) -> dict[str, tuple[int, str]]:
 @pytest.mark.parametrize(
     ("lay_out", "by_symlink"), [(of_capistrano, False), (of_documents, True), (of_nx, False), (of_nx, True)]
 )
-def test_a_directory_of_another_user_is_no_state_directory(
+def test_a_directory_of_another_user_is_not_used_as_state_directory(
     make_site: SiteFactory, tmp_path: Path, lay_out: Callable[[Path], None], *, by_symlink: bool
 ) -> None:
     place = tmp_path / "theirs"
@@ -113,7 +113,7 @@ def test_a_symlink_in_the_place_of_a_directory_is_not_followed(
     assert seen(theirs) == before
 
 
-def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
+def test_a_log_and_a_directory_of_a_person_are_kept(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     state, own = site.state_dir, site.state_dir / "logs" / "cron.log"
     own.write_text("theirs", encoding="utf-8")
@@ -182,7 +182,7 @@ def test_files_at_the_place_of_a_staging_tree_are_kept_and_reported(
     silent(site.releaser("update"))
 
 
-def test_what_a_run_deletes_is_named(make_site: SiteFactory) -> None:
+def test_a_run_names_the_files_it_deletes(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
     first = site.releases()[0]
     cut_off = site.state_dir / "releases" / ID

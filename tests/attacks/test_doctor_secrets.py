@@ -1,4 +1,4 @@
-"""No secret gets into the file of `releaser doctor`, wherever it lies, also if the site is broken."""
+"""No secret gets into the file of `releaser doctor`, from any place, even on a broken site."""
 
 from collections.abc import Callable
 from pathlib import Path

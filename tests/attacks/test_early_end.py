@@ -1,4 +1,4 @@
-"""A package that ends the tests early, with the status of success, does not pass them."""
+"""A package that ends the tests early, with exit status 0, does not pass them."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, sandb
 COMMANDS = ("sh -c true", "python -S -c pass", "sh -c \"python -c 'import alpha'\"")
 
 
-def test_a_runner_that_ends_by_itself_or_is_no_python_of_the_venv_passes(make_site: SiteFactory) -> None:
+def test_a_runner_that_ends_normally_or_is_not_a_python_of_the_venv_passes(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"test_command": ["python", "run_tests.py"]})
     for way, runner in RUNNERS.items():
         site.push_commit(way, {"run_tests.py": runner})

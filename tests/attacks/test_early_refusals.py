@@ -122,7 +122,9 @@ def test_it_is_mailed_again_for_another_reason_and_once_solved(
     assert "solved" in smtp_server.messages[-1].message["Subject"]
 
 
-def test_what_another_user_wrote_sends_no_mail(people: People, mailing: SampleSite, smtp_server: MailServer) -> None:
+def test_text_that_another_user_wrote_sends_no_mail(
+    people: People, mailing: SampleSite, smtp_server: MailServer
+) -> None:
     """Neither are recipients, servers and programs of others believed, nor is the state directory."""
     trap, mark = mailing.outer / "trap", people.base / "trapped"
     trap.write_text(f"#!/bin/sh\necho > {mark}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Code that is only tried finds no secrets in its environment."""
+"""Code of a candidate finds no secrets in its environment."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def spied_on(site: SampleSite, place: Path, version: str = "1.1.0") -> None:
     site.write_dotenv({f"RELEASER_{name}": f"{python} {script} {name}" for name in ("RESTART", "HEALTH_CHECK")})
 
 
-def test_a_candidate_finds_no_secret_and_a_restart_none_of_releaser(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_neither_a_candidate_nor_a_restart_finds_secrets_of_releaser(make_site: SiteFactory, tmp_path: Path) -> None:
     site, place = make_site.adopted("1.1.0"), tmp_path / "seen"  # it has static files, so that with a commit
     manage = (site.path / "manage.py").read_text(encoding="utf-8")  # they could be collected before that is live
     spy = _SPY.format(place=str(place), link=str(site.link))
@@ -89,12 +89,12 @@ def test_tests_get_the_secrets_that_are_named_and_say_what_they_lack(make_site: 
 @pytest.mark.parametrize(
     "name", ["RELEASER_KEEP", "UV_CACHE_DIR", "PATH", "GIT_CONFIG_GLOBAL", "CSRF_TOKENS", "PIP_INDEX_URL"]
 )
-def test_a_variable_that_is_no_secret_is_not_taken_for_one(name: str) -> None:
+def test_an_ordinary_variable_is_not_treated_as_a_secret(name: str) -> None:
     assert kind_of(name, "https://index.example.org/simple") is None
 
 
 @pytest.mark.parametrize("name", ["RELEASER_VULNERABILITY_SERVICE", "PIP_INDEX_URL", "UV_WHATEVER"])
-def test_a_password_in_a_url_is_one(name: str) -> None:
+def test_a_password_in_a_url_is_treated_as_a_secret(name: str) -> None:
     assert kind_of(name, "https://me:letmein@example.org/") is not None
 
 

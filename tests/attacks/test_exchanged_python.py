@@ -76,7 +76,7 @@ WAYS = (a_program, a_link, the_next_link, no_venv, a_pipe, another_home, a_large
     ("way", "command"),
     [*((way, "update") for way in WAYS), *itertools.product((a_program, another_home), ("rebuild", "rollback"))],
 )
-def test_neither_questions_nor_what_brings_the_site_back_start_it(
+def test_neither_queries_nor_a_rollback_start_it(
     make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object], command: str
 ) -> None:
     site, mark = make_site.adopted("1.1.0"), tmp_path / "mark"

@@ -17,7 +17,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def test_no_command_starts_it_which_is_said(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_no_command_starts_it_and_each_says_so(make_site: SiteFactory, tmp_path: Path) -> None:
     site, mark = make_site.adopted(), tmp_path / "mark"
     hook = HOOK.format(mark=str(mark))
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "raise ImportError", "planted.pth": hook})
@@ -52,7 +52,7 @@ def test_no_command_starts_it_which_is_said(make_site: SiteFactory, tmp_path: Pa
         said(*(word.format(failed=name) for word in words))
 
 
-def test_a_python_that_its_tests_have_left_is_not_asked(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_python_that_its_tests_planted_is_not_started(make_site: SiteFactory, tmp_path: Path) -> None:
     site, mark = make_site.adopted(), tmp_path / "mark"
     program = f'#!/bin/sh\ntest -e {mark} && echo "$0 $@" >> {mark}\nexec {shutil.which("python3")} "$@"\n'
     code = (

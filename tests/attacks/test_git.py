@@ -1,4 +1,4 @@
-"""Neither a commit nor code that ran as the owner gets git to start something."""
+"""Neither a commit nor code that ran as the owner makes git start a program."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.mark.parametrize("hooks", [".git/hooks", ".git/more"])
-def test_nothing_of_the_configuration_runs(make_site: SiteFactory, tmp_path: Path, hooks: str) -> None:
+def test_no_program_of_the_configuration_runs(make_site: SiteFactory, tmp_path: Path, hooks: str) -> None:
     """Neither hooks, those of git 2.54 and later included, nor monitors, nor what lists references."""
     site = make_site.adopted(due="1.1.0")
     script, marker = tmp_path / "script", tmp_path / "started"

@@ -91,7 +91,7 @@ def repositories(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def test_packages_are_built_without_what_they_were_fetched_with(
+def test_packages_are_built_without_the_credentials_that_fetched_them(
     people: People, templates: Templates, everybodys: Path, repositories: Path
 ) -> None:
     """By ssh, by a stored password, by one in the URL; so is one from an index, which the same run of uv builds."""

@@ -1,4 +1,4 @@
-"""The passwords of package indexes are for uv: what it builds finds none, wherever they are kept."""
+"""The passwords of package indexes are only for uv: its builds find none, wherever they are stored."""
 
 import json
 import os

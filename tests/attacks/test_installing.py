@@ -14,9 +14,7 @@ _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/install.md"])
-def test_the_pages_install_by_hashes_and_from_wheels_alone(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pages_install_only_wheels_with_hashes(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert [line for block in blocks for line in _COMMAND.findall(block)] == []
     assert any("python3 -m releaser.launcher" in block for block in blocks)

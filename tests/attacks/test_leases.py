@@ -31,7 +31,7 @@ def started(people: People, name: str, *words: str | Path) -> Iterator[subproces
             process.kill()
 
 
-def test_a_stranger_who_holds_the_lock_holds_up_no_start(people: People, owned: SampleSite) -> None:
+def test_a_stranger_who_holds_the_lock_delays_no_start(people: People, owned: SampleSite) -> None:
     directory = owned.link.resolve().parent
     lease, python = directory / "venv" / "releaser.lease", owned.link / "bin" / "python"
 
@@ -48,7 +48,7 @@ def test_a_stranger_who_holds_the_lock_holds_up_no_start(people: People, owned: 
         assert quickest() - free < NOTHING
 
 
-def test_what_started_meanwhile_is_counted_and_named_once_the_stranger_is_gone(
+def test_processes_that_started_meanwhile_are_counted_once_the_stranger_is_gone(
     people: People, owned: SampleSite
 ) -> None:
     directory = owned.link.resolve().parent
@@ -74,7 +74,7 @@ def test_what_started_meanwhile_is_counted_and_named_once_the_stranger_is_gone(
         os.close(claimed)
 
 
-def test_who_keeps_a_release_from_being_deleted_is_named(people: People, owned: SampleSite) -> None:
+def test_a_user_who_keeps_a_release_from_deletion_is_named(people: People, owned: SampleSite) -> None:
     lease = owned.link.resolve() / "releaser.lease"
     for kind in ("SH", "EX"):
         with started(people, STRANGER, base_python(), "-c", HOLD.format(kind), lease) as stranger:

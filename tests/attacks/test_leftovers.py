@@ -1,4 +1,4 @@
-"""What a candidate's code leaves behind is neither believed nor run afterwards, while the candidate is only tried."""
+"""Files that a candidate's code leaves behind are neither trusted nor run until the candidate is live."""
 
 import ast
 import contextlib
@@ -42,7 +42,7 @@ def break_out(site: SampleSite, code: str) -> None:
 @pytest.mark.spread(1)
 @PLAIN
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
-def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, sandbox: str) -> None:
+def test_start_up_code_reaches_nothing_before_it_is_live(scene: Scene, sandbox: str) -> None:
     """A `.pth` runs in whatever starts the venv's Python: uv, Django's check, the tests."""
     note = "Path(sys.prefix, 'starts.txt').open('a').write(f'{sys.orig_argv[1:4]}| {reached(TARGETS)}\\n')\n"
     module = f"{scene.aim()}import sys\n{note}"
@@ -98,7 +98,7 @@ def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene) -> None:
 
 
 @PLAIN
-def test_what_tests_have_changed_of_the_project_is_neither_built_nor_imported(scene: Scene) -> None:
+def test_project_files_that_tests_changed_are_neither_built_nor_imported(scene: Scene) -> None:
     """Else uv would build what they ask for, and programs would import what they left, where nothing keeps it in."""
     scene.commit(
         "from pathlib import Path\ndef test_settings(packages):\n"
@@ -127,7 +127,7 @@ def test_what_tests_have_changed_of_the_project_is_neither_built_nor_imported(sc
 
 
 @pytest.mark.parametrize("command", ["update", "rebuild"])
-def test_before_live_runs_in_nothing_that_tests_have_left(make_site: SiteFactory, command: str) -> None:
+def test_before_live_never_runs_in_files_that_tests_left(make_site: SiteFactory, command: str) -> None:
     """`before_live` gets the tokens of the site, and has no sandbox."""
     site = make_site.adopted(dotenv={"RELEASER_BEFORE_LIVE": "test ! -e left.py"})
     site.push_commit(
@@ -182,7 +182,7 @@ EVIL = (
 
 
 @pytest.mark.parametrize("what", ["tests", "own builds"])
-def test_nothing_is_left_of_what_a_candidate_has_done(tmp_path: Path, what: Literal["tests", "own builds"]) -> None:
+def test_no_trace_of_a_candidate_is_left(tmp_path: Path, what: Literal["tests", "own builds"]) -> None:
     with stage(tmp_path) as tree:
         top = tree.git.layout.top
         before, around = look(top), look(tmp_path / "other") | look(tmp_path / "site")
@@ -213,7 +213,7 @@ def without_rights() -> Iterator[None]:
         assert capabilities.capset(header, sets) == 0
 
 
-def test_a_mount_in_a_directory_of_another_user_keeps_no_sandbox_from_its_start(tmp_path: Path) -> None:
+def test_a_mount_in_a_directory_of_another_user_does_not_stop_the_sandbox(tmp_path: Path) -> None:
     """As in a container whose root must obey permissions; each update ended there."""
     require(os.geteuid() == 0 and shutil.which("unshare"), "root, to mount")
     home, scratch = tmp_path / "home", tmp_path / "scratch"
@@ -247,7 +247,7 @@ def blow_up(top: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize(("attack", "flaw"), [(stay_out, ""), (exchange, "web/"), (blow_up, "")])
-def test_who_keeps_releaser_from_restoring_has_failed(
+def test_a_candidate_that_prevents_the_restore_fails(
     tmp_path: Path, attack: Callable[[Path, Path], None], flaw: str
 ) -> None:
     """Else it ends each night before anybody is blamed."""

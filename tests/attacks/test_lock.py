@@ -1,4 +1,4 @@
-"""Others can neither hold up runs nor change what they believe; who holds the lock for long is named."""
+"""Other users can neither delay runs nor mislead them; a long holder of the lock is named."""
 
 import fcntl
 import subprocess
@@ -69,7 +69,7 @@ def alerts(site: SampleSite) -> list[str]:
     return [str(mail.get_content()) for mail in found]
 
 
-def test_who_holds_the_lock_for_long_is_mailed_once(
+def test_a_long_holder_of_the_lock_is_mailed_once(
     people: People, served: SampleSite, held: subprocess.Popen[bytes]
 ) -> None:
     people.by(OWNER, served, "update", check=8, env={"RELEASER_LOCK_ALERT": "0"})

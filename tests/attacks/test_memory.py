@@ -47,7 +47,7 @@ def peak_of(code: str, *words: str | Path) -> tuple[int, str]:
 # An owner's programs
 
 
-def test_an_answer_without_an_end_costs_its_site_the_answer_and_root_no_memory(tmp_path: Path) -> None:
+def test_an_endless_answer_counts_as_no_answer_and_uses_no_memory_of_root(tmp_path: Path) -> None:
     """The process of a site prints 300 MB of JSON, as `--all` reads it."""
     code = """
         import json, sys
@@ -66,7 +66,7 @@ def test_an_answer_without_an_end_costs_its_site_the_answer_and_root_no_memory(t
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_files_that_are_read_whole_have_a_limit(tmp_path: Path, stream: str) -> None:
+def test_whole_files_are_read_up_to_a_limit(tmp_path: Path, stream: str) -> None:
     runner, words = Runner(environ=dict(os.environ)), [sys.executable, "-c"]
     exact = [*words, f"import sys; sys.{stream}.write('x' * {MIB})"]
     found = runner.run(exact, cwd=tmp_path, timeout=60, whole=True, most=MIB)
@@ -80,7 +80,7 @@ def test_files_that_are_read_whole_have_a_limit(tmp_path: Path, stream: str) -> 
 # Files
 
 
-def test_a_file_is_read_up_to_the_limit_and_a_larger_one_is_not_taken_for_missing(tmp_path: Path) -> None:
+def test_a_file_above_the_limit_is_an_error_and_not_missing(tmp_path: Path) -> None:
     assert len(read_file(sparse(tmp_path / "fits", LARGEST))) == LARGEST
     large = sparse(tmp_path / "large", LARGEST + 1)
     for read in (read_file, read_if_there):

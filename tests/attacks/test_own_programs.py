@@ -73,7 +73,7 @@ def plant(tmp_path: Path, way: Callable[[Path], Mapping[str, str]]) -> tuple[dic
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_program_of_a_venv_is_one_of_releasers_own_nor_started(
+def test_releaser_starts_none_of_its_tools_from_a_venv(
     tmp_path: Path, way: Callable[[Path], Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -89,7 +89,7 @@ def test_no_program_of_a_venv_is_one_of_releasers_own_nor_started(
     assert not marker.exists()
 
 
-def test_a_bwrap_of_the_project_is_not_taken(tmp_path: Path) -> None:
+def test_a_bwrap_of_the_project_is_not_used(tmp_path: Path) -> None:
     program = tmp_path / "outer" / "bin" / "bwrap"
     program.parent.mkdir(parents=True)
     program.symlink_to("/bin/true")
@@ -97,7 +97,7 @@ def test_a_bwrap_of_the_project_is_not_taken(tmp_path: Path) -> None:
     assert not isinstance(found, Bubblewrap) or found.program != str(program)
 
 
-def test_git_starts_no_ssh_of_a_venv(tmp_path: Path) -> None:
+def test_git_does_not_start_an_ssh_from_a_venv(tmp_path: Path) -> None:
     require(bool(shutil.which("ssh", path="/usr/bin:/bin")), "ssh must be installed")
     env, marker = plant(tmp_path, activated)
     run([git_executable(), "init", "-q", tmp_path / "site"], cwd=tmp_path, env=env, check=0)
@@ -108,7 +108,7 @@ def test_git_starts_no_ssh_of_a_venv(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_an_update_takes_no_program_of_the_live_release(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_an_update_uses_no_program_of_the_live_release(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.adopted(due="1.1.0")
     marker = put_programs(site.link / "bin", tmp_path)
     site.releaser("update", env={"PATH": f"{site.link.resolve()}/bin:{site.env['PATH']}"})

@@ -137,7 +137,7 @@ def test_secrets_of_root_reach_no_owner_of_many_sites(
     assert seen.keys() & secrets.keys() == set()
 
 
-def test_what_root_has_open_is_not_handed_on_and_its_terminal_is_its_own(people: People, owned: SampleSite) -> None:
+def test_open_files_and_the_terminal_of_root_are_not_passed_on(people: People, owned: SampleSite) -> None:
     secret = people.base / "secret"
     secret.write_text("", encoding="utf-8")
     secret.chmod(0o600)
@@ -167,7 +167,7 @@ def test_signals_and_standard_input_get_through(people: People, owned: SampleSit
         assert process.wait(timeout=20) == 5
 
 
-def test_a_releaser_that_the_owner_cannot_start_is_said(people: People, owned: SampleSite) -> None:
+def test_a_releaser_that_the_owner_cannot_start_is_reported(people: People, owned: SampleSite) -> None:
     finished = owned.releaser("status", env={"PYTHONPATH": None})
     is_open = Path("/root").stat().st_mode & stat.S_IXOTH or finished.returncode == 0
     require(not is_open, "the releaser of these tests is open to everybody")
@@ -177,7 +177,7 @@ def test_a_releaser_that_the_owner_cannot_start_is_said(people: People, owned: S
 
 
 @pytest.mark.parametrize("name", [".env", "state", "journal.json", "manifest.json", "mail", "environment_file"])
-def test_a_file_of_another_user_is_not_believed(people: People, owned: SampleSite, mark: Path, name: str) -> None:
+def test_a_file_of_another_user_is_not_trusted(people: People, owned: SampleSite, mark: Path, name: str) -> None:
     places = {
         ".env": owned.outer / ".env",
         "state": owned.state_dir,
@@ -241,7 +241,7 @@ def test_members_of_the_group_that_the_owner_permits_work_on_a_site_and_no_other
     assert f"{site.state_dir} is not open to the group" in finished.stderr
 
 
-def test_an_owner_whom_a_user_namespace_does_not_know_is_said(people: People, owned: SampleSite) -> None:
+def test_an_owner_unknown_to_the_user_namespace_is_reported(people: People, owned: SampleSite) -> None:
     words: list[str | Path] = [base_python(), script_of(owned), "status", "--project", owned.path]
     env = people.environment("root", owned)
     finished = people.run_as("root", "unshare", "--user", "--map-root-user", *words, env=env)
@@ -250,7 +250,7 @@ def test_an_owner_whom_a_user_namespace_does_not_know_is_said(people: People, ow
     assert "belongs to a user who is unknown in this container (user namespace)" in finished.stderr
 
 
-def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
+def test_root_updates_as_an_owner_without_an_entry_in_the_user_database(
     people: People, templates: Templates, everybodys: Path
 ) -> None:
     site = a_site(people, templates, everybodys, "mounted")

@@ -1,4 +1,4 @@
-"""A named pipe or a device in the place of a file: an error at once, where a reader would wait for ever."""
+"""A named pipe or a device in place of a file is an immediate error, where a reader would wait for ever."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ REFUSED = {
 @pytest.mark.parametrize(
     "name", [*REFUSED, ".python-version", "manifest.json", "lock of the release", "test output", "mail", *STATE]
 )
-def test_no_command_waits_for_it(site: SampleSite, name: str) -> None:
+def test_no_command_waits_for_a_pipe_of_the_site(site: SampleSite, name: str) -> None:
     path, questions = place_of(site, name), [["list"], ["history"], ["show", site.live_id()]]
     for kind in ("a pipe", *(["a device"] if name in REFUSED else [])):  # which programs read, too
         for place in [path, *(path.parent.rglob("alpha-*/RECORD") if name == "test output" else ())]:
@@ -65,7 +65,7 @@ def test_no_command_waits_for_it(site: SampleSite, name: str) -> None:
         assert site.link.is_symlink()
 
 
-def test_nor_for_what_git_reads_before_it_does_anything(site: SampleSite) -> None:
+def test_no_command_waits_for_a_pipe_that_git_reads_first(site: SampleSite) -> None:
     tree, git = site.outer / "linked", site.path / ".git"
     site.git("worktree", "add", "--quiet", "-b", "other", tree)
     of_all = (
@@ -86,7 +86,7 @@ def test_nor_for_what_git_reads_before_it_does_anything(site: SampleSite) -> Non
                 place.write_bytes(content)
 
 
-def test_nor_for_what_the_user_has_set_for_uv(site: SampleSite) -> None:
+def test_no_command_waits_for_a_pipe_in_the_settings_of_uv(site: SampleSite) -> None:
     place = site.outer / "home" / "uv" / "uv.toml"
     place.parent.mkdir(parents=True)
     os.mkfifo(place)
@@ -117,7 +117,7 @@ if "test" in sys.argv:
         ("direct_url.json", 4, "the candidate could not be sealed"),
     ],
 )
-def test_nor_for_what_the_tests_of_a_candidate_put_there(site: SampleSite, name: str, code: int, why: str) -> None:
+def test_no_command_waits_for_a_pipe_that_tests_made(site: SampleSite, name: str, code: int, why: str) -> None:
     site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": MODULE.format(name=name)})
     finished = site.releaser("update", timeout=2 * SECONDS, check=code)
     assert "Traceback" not in finished.stderr

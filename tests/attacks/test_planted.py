@@ -1,4 +1,4 @@
-"""What others plant on the way to a project of root, or in it, is not run by root."""
+"""Root does not run files that others plant in a project of root, or above it."""
 
 import os
 from pathlib import Path

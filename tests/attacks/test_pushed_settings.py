@@ -1,4 +1,4 @@
-"""A pushed commit cannot weaken the sandbox of its own tests, or start a program outside of it.
+"""A pushed commit cannot weaken the sandbox of its own tests, or start a program outside it.
 
 Settings that would do that count once the commit is live, or from `.env` and the environment.
 """

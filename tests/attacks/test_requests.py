@@ -1,4 +1,4 @@
-"""The directory for requests in the hands of an attacker, who has the page: only known requests, each once."""
+"""An attacker who controls the page and its directory can only make known requests, each once."""
 
 import fcntl
 import json
@@ -114,7 +114,7 @@ def test_other_files_and_directories_are_left_alone(site: Site, tmp_path: Path) 
     assert sorted(directory.iterdir()) == before
 
 
-def test_a_full_directory_is_worked_off_in_bounded_time(site: Site, tmp_path: Path) -> None:
+def test_a_full_directory_is_read_in_bounded_time(site: Site, tmp_path: Path) -> None:
     directory = tmp_path / "requests"
     for _ in range(1500):
         plant(directory, "{}")
@@ -145,7 +145,7 @@ def test_a_request_is_carried_out_once_by_its_id(site: Site, tmp_path: Path) -> 
     assert (runs, found[0].request.headline) == ([], "it was already carried out")
 
 
-def test_files_that_arrive_without_an_end_do_not_keep_a_run_busy(site: Site, tmp_path: Path) -> None:
+def test_endless_new_files_do_not_keep_a_run_busy(site: Site, tmp_path: Path) -> None:
     directory, real, looks = tmp_path / "requests", Requests.waiting, list[int]()
 
     def look(place: Requests) -> list[Waiting]:

@@ -1,4 +1,4 @@
-"""The reach of a candidate's tests and builds: no file stays that they write outside of their own trees."""
+"""A candidate's tests and builds reach only permitted places; their writes outside their own trees are discarded."""
 
 import contextlib
 import json
@@ -258,14 +258,14 @@ def test_builds_reach_only_their_own_files(scene: Scene, sandbox: str) -> None:
 
 
 @pytest.mark.parametrize("scene", ["plain"], indirect=True)
-def test_what_asks_for_newer_versions_builds_in_the_sandbox(scene: Scene) -> None:
+def test_queries_for_newer_versions_build_in_the_sandbox(scene: Scene) -> None:
     publish_source(scene, scene.aim(builds=True), metadata="2.1")
     found = scene.releaser("outdated", sandbox="bwrap").stdout
     assert "1.1.0" in found
     assert scene.harm() == []
 
 
-def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene) -> None:
+def test_usual_tests_work_in_the_sandbox(scene: Scene) -> None:
     with socket.socket(socket.AF_UNIX) as database:
         database.bind(str(scene.site.outer / "db.socket"))
         database.listen()
@@ -340,7 +340,7 @@ def test_a_candidate_cannot_have_its_own_code_run_without_a_sandbox(make_site: S
 
 
 @pytest.mark.parametrize("scene", ["plain"], indirect=True)
-def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> None:
+def test_files_that_tests_change_to_mislead_releaser_are_restored(scene: Scene) -> None:
     """The venv's Python, and the repository of the staging tree, are what releaser goes by after the tests."""
     scene.commit(
         "import os, sys\nfrom pathlib import Path\ndef test_it(packages):\n"
@@ -396,7 +396,7 @@ OUTSIDE = (
 DATABASES = ["/run/postgresql/.s.PGSQL.5432", "/run/mysqld/mysqld.sock", "/tmp/.s.PGSQL.54329"]
 
 
-def test_what_runs_programs_outside_is_out_of_reach_and_databases_are_not(tmp_path: Path) -> None:
+def test_services_that_run_programs_are_out_of_reach_and_databases_are_not(tmp_path: Path) -> None:
     """Stand-ins for the sockets of container engines, of agents, and of terminals that somebody has left open.
 
     They have a /run of their own: what is in that of all while another test looks at it would be gone for that one.
@@ -434,7 +434,7 @@ def test_without_the_network_a_program_reaches_only_its_own_loopback() -> None:
 
 
 @pytest.mark.parametrize("sandbox", ["bwrap", "off"])
-def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, sandbox: str) -> None:
+def test_the_probe_lists_attempts_and_results(make_site: SiteFactory, sandbox: str) -> None:
     require(shutil.which("bwrap"), "bubblewrap is needed")
     site = make_site.adopted()
     home = Path(site.env["HOME"])

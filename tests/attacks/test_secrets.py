@@ -1,4 +1,4 @@
-"""No secret of the site gets into a report, a mail, a log, JSON or the output that is kept of its tests."""
+"""No secret of the site gets into a report, a mail, a log, JSON or the stored output of its tests."""
 
 import grp
 import os

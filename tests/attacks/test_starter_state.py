@@ -65,7 +65,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("way", "part"), WAYS)
-def test_what_others_could_exchange_is_not_started(
+def test_files_that_others_could_replace_are_not_started(
     people: People, way: Callable[[People, Path], None], part: str
 ) -> None:
     place = Place(people, f"{way.__name__}-{part.replace('/', '-')}")
@@ -95,7 +95,7 @@ def test_a_state_behind_a_symlink_that_others_could_exchange_is_not_used(people:
     see_that_nothing_is_started(place)
 
 
-def test_a_member_of_the_team_who_exchanges_the_state_gets_nothing_started(people: People) -> None:
+def test_a_team_member_who_replaces_the_state_starts_nothing(people: People) -> None:
     place = Place(people, "exchanged")
     open_to_the_team(people, place.shared)
     theirs = place.shared / "theirs"
@@ -104,7 +104,7 @@ def test_a_member_of_the_team_who_exchanges_the_state_gets_nothing_started(peopl
     assert place.start()[:2] == (1, "")
 
 
-def test_what_only_the_group_of_the_user_may_write_is_started(people: People) -> None:
+def test_files_that_only_the_group_of_the_user_may_write_are_started(people: People) -> None:
     place = Place(people, "umask-002")
     run(["chmod", "-R", "g+w", place.shared], cwd=place.top, env=os.environ, check=0)
     assert place.start()[:2] == (0, "started")

@@ -1,4 +1,4 @@
-"""What others put in the way steers releaser nowhere."""
+"""Files that others plant do not misdirect releaser."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What packages, tests, commits, remotes and processes say cannot do anything to a terminal, a log or a mail."""
+"""Text from packages, tests, commits, remotes and processes cannot affect a terminal, a log or a mail."""
 
 import re
 import subprocess
@@ -64,7 +64,7 @@ def test_settings_and_commands_of_the_site_cannot(site: SampleSite) -> None:
 
 
 @pytest.mark.parametrize("leaves", [True, False])
-def test_what_a_restart_command_leaves_running_cannot(site: SampleSite, *, leaves: bool) -> None:
+def test_processes_that_a_restart_command_leaves_cannot(site: SampleSite, *, leaves: bool) -> None:
     left = f"import time; time.sleep(10)  # {EVIL}"
     script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"
     (site.outer / "serve.py").write_text(script, encoding="utf-8")
@@ -74,7 +74,7 @@ def test_what_a_restart_command_leaves_running_cannot(site: SampleSite, *, leave
     assert "import time; time.sleep(10)" in body(site)
 
 
-def test_whatever_a_command_prints_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_command_cannot(capsys: pytest.CaptureFixture[str]) -> None:
     """Each text that it shows is made harmless where it comes from as well."""
     Output().print_lines([EVIL, "the end"])
     Output().note(EVIL)

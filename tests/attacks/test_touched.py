@@ -1,4 +1,4 @@
-"""A release goes live as it was installed, even if its tests have changed its venv."""
+"""A release goes live as it was installed, even if its tests changed its venv."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ if pathlib.Path("site_tests.py").exists() and "releaser-" in os.getcwd():
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
-def test_what_tests_change_of_what_was_installed_does_not_go_live(make_site: SiteFactory, sandbox: str) -> None:
+def test_installed_files_that_tests_change_do_not_go_live(make_site: SiteFactory, sandbox: str) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": ALPHA})
     live = site.live_id()
@@ -70,9 +70,7 @@ HARM: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", HARM)
-def test_each_change_of_what_was_installed_is_found_but_no_data_and_byte_code_is_deleted(
-    tmp_path: Path, what: str
-) -> None:
+def test_each_change_of_installed_code_is_found_and_byte_code_is_deleted(tmp_path: Path, what: str) -> None:
     harm, path = HARM[what]
     packages = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
     names = (MODULE, "beta/other.py", "beta-1.dist-info/WHEEL")

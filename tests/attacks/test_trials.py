@@ -1,4 +1,4 @@
-"""Live is called unchanged only where nothing of it has changed."""
+"""A run reports the live release as unchanged only if none of it has changed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A file of signers or of sites is believed only if no other user could have written or replaced it.
+"""A file of signers or of sites is trusted only if no other user could have written or replaced it.
 
 The allowed signers of bundles, the revoked keys and the list of sites are looked at in one way: the file, and each
 directory and symlink that leads there.

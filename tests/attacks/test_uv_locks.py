@@ -18,7 +18,7 @@ LOCK = 'version = 1\nrequires-python = ">=3.8"\n[[package]]\nname = "site"\nvers
 SECONDS = 60.0  # that a call may take, where uv would wait for five minutes
 
 
-def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_does_not_wait_for_a_lock_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree, venv, shared = tmp_path / "tree", tmp_path / "venv", tmp_path / "shared"
     for place in (tree, shared):
         place.mkdir()
@@ -42,7 +42,7 @@ def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, monkeypatch: pytest.
     assert {path.name for path in shared.iterdir() if not path.name.startswith("uv-")} == set()
 
 
-def test_an_update_waits_for_none_either(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_an_update_does_not_wait_for_a_lock_of_a_stranger(make_site: SiteFactory, tmp_path: Path) -> None:
     """Where no sandbox works, which has a temporary directory of its own."""
     site, shared = make_site.adopted(), tmp_path / "shared"
     shared.mkdir()

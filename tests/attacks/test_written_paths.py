@@ -1,4 +1,4 @@
-"""No pushed setting or symlink makes releaser write outside of the project.
+"""No pushed setting or symlink makes releaser write outside the project.
 
 Neither the export, nor the output of a build, nor the lock is written there. The update is refused.
 """
@@ -24,7 +24,7 @@ BUILD = 'before_build = "true"\nbuild_output = ["web/dist"]'
     ],
     ids=["export", "export where all is followed", "output of a build", "lock"],
 )
-def test_what_a_symlink_leads_to_outside_of_the_project_is_neither_written_nor_taken(
+def test_the_target_of_a_symlink_outside_of_the_project_is_neither_written_nor_used(
     make_site: SiteFactory, tmp_path: Path, name: str, leads_to: str, settings: str, words: str
 ) -> None:
     site, theirs = make_site.adopted(due="1.1.0"), tmp_path / "theirs"
