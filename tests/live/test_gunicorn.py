@@ -21,6 +21,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.releases.leases import release_of
 from releaser.serving.restarts import gunicorn
+from releaser.serving.restarts.control_sockets import listener_of
 from releaser.serving.restarts.gunicorn import (
     Gunicorn,
     _has_sockets,
@@ -273,6 +274,28 @@ def test_a_release_whose_workers_do_not_start_gets_no_request(pair: Pair) -> Non
             served.exchange()  # nothing of the failure is left that would keep it from that
         assert served.failures == []
         assert "b" in (pair.site / "answered.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "place"), [([], "../home/.gunicorn/gunicorn.ctl"), (["--control-socket", "own.ctl"], "own.ctl")]
+)
+def test_the_second_gunicorn_keeps_its_control_socket_whose_path_the_first_one_deletes(
+    pair: Pair, options: list[str], place: str
+) -> None:
+    with serving(pair, [*WAYS["module"], *options]) as served:
+        control = os.path.normpath(pair.site / place)
+        eventually(lambda: listener_of(control) == served.first, "the control socket of the first gunicorn")
+        for name in "ba":
+            pair.flip(name)
+            assert "took over" in served.exchange()
+            served.first = served.master()
+            assert listener_of(control) == served.first
+        served.fate(b="dies")
+        pair.flip("b")
+        with pytest.raises(ToolError, match="did not start"):
+            served.exchange()
+        assert listener_of(control) == served.first
+        assert not [*Path(control).parent.glob("*.releaser-*")]
 
 
 def test_a_cut_off_exchange_goes_on_or_is_undone(pair: Pair) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.report import Step
+from releaser.serving.restarts.control_sockets import listener_of
 from releaser.serving.restarts.systemd import Systemd
 from releaser.site.site import Site, open_site
 from tests.e2e.scenes import eventually
@@ -201,12 +202,17 @@ def test_a_release_that_answers_badly_gets_no_visitor(tmp_path: Path, systemd: R
     stand = Stand(tmp_path, systemd, "gunicorn")
     check = {"health_check": "https://shop.example.org/", "health_retries": 1, "health_pause": 0.1}
     stand.restart("a", health_text='"release": "a"', **check)
+    control = str(tmp_path / ".gunicorn" / "gunicorn.ctl")  # of both instances
+    eventually(lambda: listener_of(control), "the socket for the control of gunicorn")
     with Visitors(stand.link) as visitors:
         with pytest.raises(ToolError, match="is not in the page"):
             stand.restart("b", health_text='"release": "a"', **check)
         visitors.wait()
     assert set(visitors.answers) == {"a"}
     assert stand.states["b"] == "inactive"
+    assert listener_of(control) == listener_of(str(stand.run / "a.sock"))
+    stand.restart("b")
+    assert listener_of(control) == listener_of(str(stand.run / "b.sock"))
 
 
 @pytest.mark.parametrize("change", ["another network", "a relative path"])

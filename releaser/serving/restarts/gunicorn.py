@@ -254,26 +254,31 @@ def exchange(first: int, venv: str, limit: float) -> str:
     within `limit` seconds: then the first one goes on.
     """
     ends_at = time.monotonic() + limit
+    from releaser.serving.restarts.control_sockets import hold_sockets, list_sockets  # slow to import
+
     second = find_second(first)
     if second and _has_handed_over(first, second):
         return _go_on_with(second, first, venv, limit)
     if second and not _comes_to(venv, second, ends_at):
         _end(second, first, ends_at)
         second = 0
-    try:
-        second = second or _start_second(first, ends_at)
-        _wait_until(lambda: release_of(second) is not None, second, ends_at)
-        if (found := release_of(second)) != venv:
-            message = f"the second gunicorn runs on {found}, not on the live release"
-            raise ToolError(message, _BY_HAND)
-        workers = _wait_for_workers(first, second, ends_at)
-    except ToolError:
-        if second := find_second(first):
-            _end(second, first, time.monotonic() + limit)
-        raise
-    if find_second(first) == second:  # else the first one has ended, and its number may be that of another process
-        os.kill(first, signal.SIGTERM)
-    _wait_for_end(first, ends_at)
+    with contextlib.ExitStack() as stack:
+        try:
+            second = second or _start_second(first, ends_at)
+            _wait_until(lambda: release_of(second) is not None, second, ends_at)
+            stack.enter_context(hold_sockets(first))  # before the second one makes its own
+            if (found := release_of(second)) != venv:
+                message = f"the second gunicorn runs on {found}, not on the live release"
+                raise ToolError(message, _BY_HAND)
+            workers = _wait_for_workers(first, second, ends_at)
+        except ToolError:
+            if second := find_second(first):
+                _end(second, first, time.monotonic() + limit)
+            raise
+        restore = stack.enter_context(hold_sockets(second, list_sockets(first)))
+        if find_second(first) == second:  # else the first one has ended, and its number may be that of another process
+            os.kill(first, signal.SIGTERM)
+        _wait_for_end(first, ends_at, restore)
     still = f"; process {first} still answers its last requests" if is_alive(first) else ""
     return f"process {second} with {plural(workers, 'worker')} took over from {first}{still}"
 
@@ -302,8 +307,9 @@ def _go_on_with(second: int, first: int, venv: str, limit: float) -> str:
     return exchange(second, venv, limit)
 
 
-def _wait_for_end(pid: int, ends_at: float) -> None:
+def _wait_for_end(pid: int, ends_at: float, meanwhile: Callable[[], object] = int) -> None:
     while is_alive(pid) and time.monotonic() < ends_at:
+        meanwhile()
         time.sleep(_POLL)
 
 

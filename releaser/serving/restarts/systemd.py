@@ -62,22 +62,27 @@ class Systemd(Restart):
         for missing in _setting_findings(site):
             raise ToolError(missing.message, missing.advice)
         pair = Pair.of(site)
+        from releaser.serving.restarts.control_sockets import hold_sockets, list_sockets, listener_of  # slow to import
+
         serving = pair.serving()
         begun = next(name for name in INSTANCES if name != serving)
         pair.stop(begun)
-        try:
-            pair.start(begun)
-            answer = pair.ask(begun)
-            pair.lead_to(begun)
-        except (ToolError, OSError):
-            if pair.serving() != begun:
-                pair.stop(begun)
-            raise
+        with hold_sockets(listener_of(str(pair.socket(serving)))):  # the other one may delete their paths at its end
+            try:
+                pair.start(begun)
+                answer = pair.ask(begun)
+                pair.lead_to(begun)
+            except (ToolError, OSError):
+                if pair.serving() != begun:
+                    pair.stop(begun)
+                raise
         step.says(f"{answer}; {pair.unit(begun)} serves the site")
         for name in INSTANCES:
             if name != begun:
                 pair.drain(name)
-                self._end(pair, name, step)
+                own, earlier = (str(pair.socket(one)) for one in (begun, name))
+                with hold_sockets(listener_of(own), list_sockets(listener_of(earlier)) - {earlier}):
+                    self._end(pair, name, step)
 
     @staticmethod
     def _end(pair: Pair, name: str, step: Step) -> None:
