@@ -291,10 +291,9 @@ class _Round:
             return one.before
         try:
             commit = self.git.fetch(self.remote, one.branch, into=_SEEN)
-            is_own = is_signed(self.git.message(commit), self.git.tree_and_parents(commit)[0])
         except ToolError:
             return one.before
-        return commit if is_own and commit == self.heads[one.branch] else one.before
+        return commit if _is_own(self.site, commit) and commit == self.heads[one.branch] else one.before
 
     def _report_others(self, known: Proposal) -> None:
         """Report once that the branch has commits of other people, as long as these stay."""
@@ -323,7 +322,7 @@ class _Round:
     def _delete(self, stale: Proposal, head: str) -> bool:
         with self.log.step("stale branch") as step:
             try:
-                self.git.delete_branch(self.remote, stale.branch, head)
+                self.git.delete_branch(self.remote, stale.branch, head, is_own=partial(_is_own, self.site))
             except ToolError as error:
                 step.warns(f"{stale.place} is not deleted: {error.message}")
                 return False
@@ -519,7 +518,8 @@ def _push(work: Workspace, known: Proposal) -> None:
     site = work.site
     with work.log.step("push") as step:
         try:
-            site.git.push_over(known.remote, known.branch, known.commit, known.before)
+            is_own = partial(_is_own, site)
+            site.git.push_over(known.remote, known.branch, known.commit, known.before, is_own=is_own)
         except ToolError as error:
             message = f"{known.branch} could not be pushed to {known.remote}: {error.message}"
             advice = error.advice or _advise_on_rejection(error.output, known)
@@ -528,13 +528,20 @@ def _push(work: Workspace, known: Proposal) -> None:
         step.says(f"{known.remote}/{known.branch}")
 
 
+def _is_own(site: Site, commit: str) -> bool:
+    """True if releaser made this commit of a proposal, on any host."""
+    try:
+        return is_signed(site.git.message(commit), site.git.tree_and_parents(commit)[0])
+    except ToolError:
+        return False
+
+
 def _advise_on_rejection(output: str, known: Proposal) -> str:
-    """Return the advice for a remote that refuses a proposal, by what git says about the branch: hooks say anything."""
-    output = "\n".join(line for line in output.splitlines() if line.startswith("!"))
+    """Return the advice for a remote that refuses a proposal, by the output of git."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
         return f"Rename the branch `{name}` on the remote: git cannot create {known.branch} while it exists."
-    if "non-fast-forward" in output:
+    if any(line.startswith("!") and "non-fast-forward" in line for line in output.splitlines()):  # hooks say anything
         delete = f"`git push {known.remote} --delete {known.branch}`"
         return f"The remote refuses to replace branches: allow it for {known.branch}, or run {delete} each time."
     return "The next run tries again."

@@ -46,6 +46,7 @@ _READS_MORE = expression(r"(?i)\[include|insteadof|partialclone|promisor|worktre
 _OVERTAKEN = expression(r"(?m)^!\s[^\s]*\s\[(?:rejected\]|remote rejected\] \((?:failed to update|cannot lock) ref)")
 _REFUSAL = expression(r"(?m)^!\s[^\s]*\s\[remote rejected\] \((.*)\)$")
 _REMARK = expression(r"(?m)^remote: ?(.*)$")
+_MIRROR = "releaser-mirror"  # the name of one address of a remote that has several
 _CLOCK_TICK = 0.1  # seconds; file times are those of the kernel's last tick
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
@@ -490,33 +491,61 @@ class Git(GitReader):
         finally:
             self._forget_head(remote, branch)
 
-    def _push(self, *words: str) -> None:
+    def _push(self, *words: str, settings: Mapping[str, str] | None = None) -> None:
         """Run `git push`. Raises RefusedPushError if the remote has other commits, and ToolError.
 
         Only the lines of git itself count, which begin with `!`: a hook of the remote may print anything.
         """
         try:
-            self._change("push", "--quiet", "--porcelain", *words)
+            self._change("push", "--quiet", "--porcelain", *words, settings=settings)
         except ToolError as error:
             if _OVERTAKEN.search(error.output):
                 raise RefusedPushError(error.message, returncode=error.returncode, output=error.output) from error
             raise _explain_push(error) from error
 
-    def push_over(self, remote: str, branch: str, commit: str, before: str) -> None:
-        """Push `commit` in place of `before`, empty for none; ToolError if the remote has another commit there."""
+    def push_over(
+        self, remote: str, branch: str, commit: str, before: str, *, is_own: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """Push `commit` in place of `before`, empty for none; ToolError if the remote has another commit there.
+
+        An empty `commit` deletes the branch. A mirror of the remote may be behind: whatever it has there is replaced if
+        `is_own` accepts it.
+        """
         place = f"refs/heads/{branch}"
         try:
-            self._push(f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
+            for address, settings, old in self._find_targets(remote, place, before, is_own):
+                if old != commit or not settings:
+                    self._push(f"--force-with-lease={place}:{old}", address, f"{commit}:{place}", settings=settings)
         finally:
             self._forget_head(remote, branch)
 
-    def delete_branch(self, remote: str, branch: str, commit: str) -> None:
+    def _find_targets(
+        self, remote: str, place: str, before: str, is_own: Callable[[str], bool]
+    ) -> Iterator[tuple[str, Mapping[str, str], str]]:
+        """Yield each address of a push, with the settings that it needs, and the commit that may be replaced there."""
+        if not self.has_mirrors(remote):
+            yield remote, {}, before
+            return
+        for address in self._list_push_addresses(remote):
+            settings = {f"remote.{_MIRROR}.url": address}
+            old = self._run("ls-remote", _MIRROR, place, settings=settings).stdout.partition("\t")[0]
+            if old and old != before:
+                if not self.has_commit(old):
+                    words = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+                    self._change(*words, _MIRROR, place, settings=settings)
+                if not is_own(old):
+                    branch = place.removeprefix("refs/heads/")
+                    message = f"{address} has commit {old[:12]} there, which this site did not make"
+                    raise ToolError(
+                        message, f"Merge that branch, or delete it: `git push {address} --delete {branch}`."
+                    )
+            yield _MIRROR, settings, old
+
+    def delete_branch(
+        self, remote: str, branch: str, commit: str, *, is_own: Callable[[str], bool] = lambda _: False
+    ) -> None:
         """Delete a branch of the remote that has exactly this commit; ToolError if it has another one."""
-        place = f"refs/heads/{branch}"
-        try:
-            self._push(f"--force-with-lease={place}:{commit}", remote, f":{place}")
-        finally:
-            self._forget_head(remote, branch)
+        self.push_over(remote, branch, "", commit, is_own=is_own)
 
     def forget_work_tree(self, place: Path) -> None:
         """Delete the repository's record of a work tree that was at `place`, and no other record. Raises OSError.

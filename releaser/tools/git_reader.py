@@ -140,8 +140,12 @@ class GitReader(Frozen):
 
     def has_mirrors(self, remote: str) -> bool:
         """True if a push to a remote goes to several addresses (`git remote set-url --add`)."""
-        names = [name for name, _ in self._list_config()]
-        return (names.count(f"remote.{remote}.pushurl") or names.count(f"remote.{remote}.url")) > 1
+        return len(self._list_push_addresses(remote)) > 1
+
+    def _list_push_addresses(self, remote: str) -> list[str]:
+        settings = self._list_config()
+        kinds = ([value for key, value in settings if key == f"remote.{remote}.{name}"] for name in ("pushurl", "url"))
+        return next(filter(None, kinds), [])
 
     def _read_config(self) -> dict[str, str]:
         """Return the settings about remotes, the author, and programs that git would start; the last of equal names."""
@@ -498,7 +502,7 @@ class GitReader(Frozen):
             env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
         if words[0] in ("fetch", "push", "ls-remote"):
             kept = keep_stored_passwords(self._list_config())
-            env = add_git_settings(env, [*unseen_passwords(self._read_config().values()).items(), *kept])
+            env = add_git_settings(env, [*unseen_passwords(value for _, value in self._list_config()).items(), *kept])
         if settings:
             env = add_git_settings(env, settings.items())
         return self.runner.run(

@@ -449,6 +449,42 @@ def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, else
     assert repository.git.remote_commit("origin", "main") == head
 
 
+def test_a_proposal_reaches_a_mirror_that_is_behind_and_replaces_no_commit_of_others_there(
+    repository: Repository, elsewhere: Repository
+) -> None:
+    """After a night without the mirror, each later night was refused: its branch was not as on the first address."""
+    first, place = repository.call("rev-parse", "HEAD"), "refs/heads/releaser/update"
+    repository.call("clone", "--quiet", "--bare", "../remote.git", "../mirror.git")
+    for name in ("remote", "mirror"):
+        repository.call("remote", "set-url", "--push", "--add", "origin", f"../{name}.git")
+    names = ("../remote.git", "../mirror.git")
+
+    def heads() -> list[str]:
+        return [repository.call("ls-remote", name, place).partition("\t")[0] for name in names]
+
+    older, newer = (repository.commit({"uv.lock": text}) for text in ("two", "three"))
+    repository.call("push", "--quiet", "../remote.git", f"{older}:{place}")
+    repository.git.push_over("origin", "releaser/update", newer, older)
+    assert heads() == [newer, newer]
+    repository.call("push", "--quiet", "--force", "../mirror.git", f"{older}:{place}")
+    repository.git.push_over("origin", "releaser/update", newer, newer, is_own=lambda commit: commit == older)
+    assert heads() == [newer, newer]
+    theirs = elsewhere.commit({"code.py": "theirs"})
+    elsewhere.call("push", "--quiet", "--force", "../mirror.git", f"{theirs}:{place}")
+    with pytest.raises(
+        ToolError, match=rf"mirror.git has commit {theirs[:12]} there, which this site did not"
+    ) as caught:
+        repository.git.push_over("origin", "releaser/update", first, newer)
+    assert "git push ../mirror.git --delete releaser/update" in caught.value.advice
+    assert heads() == [first, theirs]
+    with pytest.raises(ToolError):
+        repository.git.delete_branch("origin", "releaser/update", first)
+    repository.call("push", "--quiet", "../mirror.git", "--delete", place)
+    repository.call("push", "--quiet", "../remote.git", f"{first}:{place}")
+    repository.git.delete_branch("origin", "releaser/update", first)
+    assert heads() == ["", ""]
+
+
 # What is committed
 
 
