@@ -200,9 +200,9 @@ def _fetch(
 
 
 def _replace(release: Release, path: str, source: Path, sealed: str) -> None:
-    """Put a copy of `source` into a release under `path`, with its `sealed` mtime and mode; keep the changed file.
+    """Put a copy of `source` into a release under `path`, and keep the changed file. Raises OSError.
 
-    Raises OSError.
+    The copy has the `sealed` mtime and mode, and the group of the venv.
     """
     from releaser.system.files import read_file, replace_file
 
@@ -214,6 +214,8 @@ def _replace(release: Release, path: str, source: Path, sealed: str) -> None:
         kept = kept.with_name(f"{target.name}.{earlier}")
     with contextlib.suppress(FileExistsError):
         os.link(target, kept)
-    mtime, mode = (int(number, base) for number, base in zip(sealed.split(" ")[1:], (10, 8), strict=True))
+    mtime, mode = (int(number, base) for number, base in zip(sealed.split(" ")[1:3], (10, 8), strict=True))
     replace_file(target, read_file(source, most=None), mode=mode | stat.S_IWUSR)
     os.utime(target, ns=(mtime, mtime))
+    with contextlib.suppress(PermissionError):  # this user may not be in that group
+        os.chown(target, -1, os.stat(release.venv).st_gid)

@@ -228,13 +228,17 @@ def observe(venv: str) -> dict[str, str]:
 
 
 def look(venv: str, names: Iterable[str]) -> dict[str, str]:
-    """Return the state of each file: size, mtime and mode, or the target of a symlink; empty if it does not exist."""
+    """Return the state of each file: size, mtime and mode, or the target of a symlink; empty if it does not exist.
+
+    A file that has not the owner and group of the venv has its own ones, too: releases may share it.
+    """
     try:
         place = os.open(venv, os.O_PATH | os.O_DIRECTORY)  # faster than the whole path of each file
+        whole = os.fstat(place)
     except OSError:
         return dict.fromkeys(names, "")
     lstat, is_file = partial(os.stat, dir_fd=place, follow_symlinks=False), stat.S_ISREG
-    found, modes = dict[str, str](), dict[int, str]()
+    found, modes, own = dict[str, str](), dict[int, str](), (whole.st_uid, whole.st_gid)
     try:
         for name in names:
             try:
@@ -244,6 +248,8 @@ def look(venv: str, names: Iterable[str]) -> dict[str, str]:
                     modes[mode] = f"{mode & _READABLE:o}" if is_file(mode) else ""
                 if modes[mode]:
                     found[name] = f"{status.st_size} {status.st_mtime_ns} {modes[mode]}"
+                    if (status.st_uid, status.st_gid) != own:
+                        found[name] += f" {status.st_uid}:{status.st_gid}"
                 elif stat.S_ISLNK(mode):
                     found[name] = f"-> {os.readlink(name, dir_fd=place)}"
                 else:

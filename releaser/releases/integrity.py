@@ -438,13 +438,16 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
     elif reads or (is_file and is_checkable(hashed) and before and before.split(" ")[0] == now.split(" ")[0]):
         try:
             if matches(f"{venv}/{path}", hashed):
-                mode_before, mode = (
-                    seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now)
+                (mode_before, *owner_before), (mode, *owner) = (
+                    seen.split(" ")[2:] if seen[:1].isdigit() else [""] for seen in (before or "", now)
                 )
                 message = f"its read and execute permissions were {mode_before} and are {mode} now"
+                if mode == mode_before:
+                    was, is_now = (first_few(one) or "those of the venv" for one in (owner_before, owner))
+                    message = f"its owner and group were {was}, and are {is_now} now"
                 return (
                     Defect(path=path, kind="permissions", message=message)
-                    if mode_before and mode and mode_before != mode
+                    if mode_before and mode and (mode_before, owner_before) != (mode, owner)
                     else None
                 )
         except OSError as error:

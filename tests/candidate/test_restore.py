@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,11 @@ from releaser.candidate.restore import _list, _replace, _restore
 from releaser.errors import Finding
 from releaser.pipelines import rollback
 from releaser.releases.contents import KEPT, hash_of, seal_files
-from releaser.releases.integrity import Damage, Defect, Drift, compare, read_sealed
+from releaser.releases.integrity import Damage, Defect, Drift, compare, find_damage, read_sealed
 from releaser.releases.release import Release
 from releaser.releases.store import ReleaseStore
 from tests.releases.makers import a_manifest, live, on_paper
+from tests.support.guards import require
 from tests.support.logs import a_log
 
 SITE = "lib/python3.11/site-packages"
@@ -64,7 +66,19 @@ def test_a_rollback_compares_a_whole_release_with_its_seal_once(
     assert compared == [older, older]
 
 
-def test_a_mode_that_was_changed_through_another_release_is_restored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (lambda file: file.chmod(0o400), "its read and execute permissions were 444 and are 400 now"),
+        (lambda file: os.chown(file, -1, 54321), "its owner and group were those of the venv, and are 0:54321 now"),
+        (lambda file: os.chown(file, 54321, -1), "its owner and group were those of the venv, and are 54321:0 now"),
+    ],
+    ids=["chmod", "chgrp", "chown"],
+)
+def test_a_mode_or_owner_that_was_changed_through_another_release_is_restored(
+    tmp_path: Path, act: Callable[[Path], object], says: str
+) -> None:
+    require("permissions" in says or os.geteuid() == 0, "root is needed")
     directory = tmp_path / a_manifest().id
     module = directory / "venv" / MODULE
     (directory / "venv" / RECORD).parent.mkdir(parents=True)
@@ -73,15 +87,18 @@ def test_a_mode_that_was_changed_through_another_release_is_restored(tmp_path: P
     module.chmod(0o444)
     release = on_paper(tmp_path, a_manifest(fingerprint=seal_files(str(directory))))
     (tmp_path / "shared.py").hardlink_to(module)
-    (tmp_path / "shared.py").chmod(0o400)
+    act(tmp_path / "shared.py")
+    changed = module.stat()
+    assert find_damage(release) is not None
     drift = compare(release, sealed := read_sealed(release))
-    assert [file.kind for file in drift.files] == ["permissions"]
+    assert [(file.kind, file.message) for file in drift.files] == [("permissions", says)]
     wanted = _list(release, Damage(kind="files", reason="", drift=drift))
     assert wanted == {MODULE: hash_of(str(module))}
     _replace(release, MODULE, module, sealed.seen[MODULE])
     assert not compare(release, sealed)
     assert stat.S_IMODE(module.stat().st_mode) == 0o644
-    assert stat.S_IMODE((tmp_path / "shared.py").stat().st_mode) == 0o400
+    kept = (tmp_path / "shared.py").stat()
+    assert (kept.st_mode, kept.st_uid, kept.st_gid) == (changed.st_mode, changed.st_uid, changed.st_gid)
 
 
 def test_each_change_of_a_file_is_kept(tmp_path: Path) -> None:
