@@ -35,7 +35,10 @@ def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
 
 
 def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
-    """Return the space that an update needs, estimated from the live release before the packages are known."""
+    """Return the space that an update needs, estimated from the live release before the packages are known.
+
+    Files that releases share count, too: while code of the candidate may run, they are copies.
+    """
     project = site.project
     used = DiskUsage.of(live and live.manifest)
     release = release_need(site, size_bytes=int(_GROWTH * used.size_bytes), inodes=int(_GROWTH * used.inodes))
