@@ -522,7 +522,7 @@ def _push(work: Workspace, known: Proposal) -> None:
             site.git.push_over(known.remote, known.branch, known.commit, known.before, is_own=is_own)
         except ToolError as error:
             message = f"{known.branch} could not be pushed to {known.remote}: {error.message}"
-            advice = error.advice or _advise_on_rejection(error.output, known)
+            advice = _advise_on_rejection(error.output, known) or error.advice or "The next run tries again."
             raise BuildError(message, advice, output=error.output) from error
         note_proposal(site.state_dir, replace(known, pushed=True))
         step.says(f"{known.remote}/{known.branch}")
@@ -537,7 +537,7 @@ def _is_own(site: Site, commit: str) -> bool:
 
 
 def _advise_on_rejection(output: str, known: Proposal) -> str:
-    """Return the advice for a remote that refuses a proposal, by the output of git."""
+    """Return the advice for a remote that refuses a proposal, by the output of git; empty without any."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
         return f"Rename the branch `{name}` on the remote: git cannot create {known.branch} while it exists."
