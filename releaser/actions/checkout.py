@@ -74,13 +74,13 @@ class Checkout(Action):
             else:
                 restore_commit(change.site, change.log, move)
         finally:
-            _reread(change, move)
+            _reread_settings(change, move)
 
     def do(self, change: Change, step: Step) -> None:
         """Place the files of the release."""
         move = move_of(change)
         place_files(change.site, change.log, change.release, move)
-        _reread(change, move)
+        _reread_settings(change, move)
 
     def do_for_previous(self, change: Change) -> bool:
         """Restore the previous commit and lock."""
@@ -121,6 +121,6 @@ def move_of(change: Change) -> Move:
     )
 
 
-def _reread(change: Change, move: Move) -> None:
+def _reread_settings(change: Change, move: Move) -> None:
     if move.moves_code:  # the settings are those of the code
         change.site = change.site.reread()

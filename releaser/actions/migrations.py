@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import (
+    find_still_unapplied,
     migrations_of_live,
     report_applied_migrations,
     report_migrations,
     report_migrations_of,
-    still_unapplied,
 )
 from releaser.core.action import Action
 
@@ -40,4 +40,4 @@ class Migrations(Action):
         elif change.entry.run_id != log.run_id:  # the report of that run is lost
             report_migrations_of(site, log, release)
         else:
-            report_migrations(site, log, still_unapplied(site, log, release))
+            report_migrations(site, log, find_still_unapplied(site, log, release))

@@ -98,7 +98,7 @@ class Restart(Action):
         change.log.add(replace(OutageSection.of(change.log), restart_skipped=skipped))
         can_be_old = change.replaced is not None  # else nothing of the site can run on another release
         if can_be_old and not (began and restart_of(site).yields_to_start):
-            _note_if_not_restarted(site, change.log, step)
+            _report_if_not_restarted(site, change.log, step)
 
     def leave(self, change: Change) -> None:
         """Stop the service again, as the new release may have started it."""
@@ -232,7 +232,7 @@ def restart_site(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     reload_site(site, venv, step, began=restart_fully(site, log, venv))
 
 
-def _note_if_not_restarted(site: Site, log: RunLog, step: Step) -> None:
+def _report_if_not_restarted(site: Site, log: RunLog, step: Step) -> None:
     """Report that nothing was restarted, and what to set for the server that runs; a script needs no restart."""
     if restart_of(site).restarts_processes(site):
         return

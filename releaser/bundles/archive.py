@@ -232,7 +232,7 @@ def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
             yield f"{name} is in the wrong place, or its header differs from the list of entries"
         offset += _LOCAL + len(name) + one.file_size
     if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(entry.filename) for entry in entries) + _END:
-        yield "it has data outside of its entries"
+        yield "it has data outside its entries"
 
 
 def _flaws_of(entry: zipfile.ZipInfo) -> Iterator[str]:

@@ -213,7 +213,7 @@ class CulpritSearch(Mutable):
         self.budget.spent += 1
         renew_tree(self.site)
         write_new_file(self.site.project.lock, lock.data)
-        diff = self.locks.note_draggers(diff_to(self.work.live, lock, python=self.full.key.python), part)
+        diff = self.locks.record_dependents(diff_to(self.work.live, lock, python=self.full.key.python), part)
         built = try_to_build(self.work, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):
             raise built.error()

@@ -48,7 +48,7 @@ def install(  # noqa: PLR0913 - the origin of the packages, and how to install t
     group, without = facts.group, find_excluded_groups(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, without=without)
     words += refresh_arguments(LockFile.read(site.project.lock), site.project.root, store_of(site).live())
-    keep_from_live_data(site)
+    unlink_live_data(site)
     taken = reuse().take(site, facts, live, venv) if live is not None else NOTHING
     sync(site, venv, words, python=facts.python, compiled=taken.compiled if compiled else None)
     _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
@@ -103,7 +103,7 @@ def sync(
         confinement().sync(site, venv, run, words, finish)
 
 
-def keep_from_live_data(site: Site) -> None:
+def unlink_live_data(site: Site) -> None:
     """Make a new staging tree without links to the live checkout, if the sandbox that the links need does not work.
 
     Raises BuildError.
@@ -130,7 +130,7 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
         homes = [os.path.normpath(site.project.root / place) for place in places]  # of local packages but the project
         is_other = any((top / path).is_relative_to(home) for path in created for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
-        by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."
+        by_hand = f"{wheel if is_other else 'Build'} it once in the checkout yourself."
         raise ToolError(message, site.supply.advice or by_hand)
 
 

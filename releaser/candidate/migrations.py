@@ -133,7 +133,7 @@ def report_migrations_of(site: Site, log: RunLog, release: Release) -> None:
     report_migrations(site, log, names)
 
 
-def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
+def find_still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     """Return the new migrations of a release that are not applied now; a hook may have applied some."""
     names = MigrationFacts.of(release.manifest).migrations
     if names and (HookSettings.of(site).before_live or HookSettings.of(site).after_live):
@@ -215,7 +215,7 @@ def report_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
         log.note(Finding("migrations-pending", message=message, advice=advice))
 
 
-def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
+def describe_migrate_commands(site: Site, venv: Path, names: Collection[str]) -> str:
     """Return the commands that apply the migrations: in the checkout, or with new commits in a separate work tree.
 
     In the checkout, the new commits would be live before their release.

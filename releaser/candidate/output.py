@@ -74,7 +74,7 @@ def names_runner(command: Sequence[str]) -> bool:
     return any(arguments[arguments.index(name) + 1 :][:1] == ["test"] for name in found)
 
 
-def flaw_of(command: Sequence[str], output: str) -> str:
+def find_output_flaw(command: Sequence[str], output: str) -> str:
     """Explain why tests that ended with exit status 0 prove nothing; empty if they ran to the end."""
     count = count_tests(output)
     if count == 0:

@@ -177,7 +177,7 @@ class PartialLocks(Mutable):
                 found[culprit] = (*found.get(culprit, ()), f"{change.name} {change.new}")
         return found
 
-    def note_draggers(self, changes: tuple[Change, ...], part: Part) -> tuple[Change, ...]:
+    def record_dependents(self, changes: tuple[Change, ...], part: Part) -> tuple[Change, ...]:
         """Record in each change outside of a part which upgrades of the part need it."""
         needs = Graph.of(self.full).needs
         return tuple(

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.install import keep_from_live_data, sync
-from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
+from releaser.candidate.install import sync, unlink_live_data
+from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, find_output_flaw
 from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
 from releaser.core.confinement import confinement
@@ -103,7 +103,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     The packages of `test_groups` are installed meanwhile, in the versions of `lock`, from which the venv was built,
     below `scratch` or the state directory. Raises BuildError if that fails, or if the sandbox cannot be made.
     """
-    keep_from_live_data(site)
+    unlink_live_data(site)
     mark_tried(site)
     if site.tree.is_staged:
         link_venv(site, venv)
@@ -117,7 +117,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
             return _not_passed(site, trial, error)
     if trial.step == TEST and is_cut_off:
         return TrialResult(trial=trial, reason=_CUT_OFF, output=truncate(finished.output))
-    flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
+    flaw = find_output_flaw(trial.command, finished.output) if trial.step == TEST else ""
     return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from releaser.checkout.staging import keep_uv_files, make_again
+from releaser.checkout.staging import keep_uv_files, remake_tree
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import prepare_again
 from releaser.system.files import read_file, write_new_file
@@ -34,7 +34,7 @@ def renew_tree(site: Site) -> None:
         return
     try:
         with keep_uv_files(site):
-            make_again(site, site.tree)
+            remake_tree(site, site.tree)
     except (ToolError, OSError) as error:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
         advice = "Free some disk space. If that directory still exists, delete it; the next run makes a new one."

@@ -149,7 +149,9 @@ def restore_commit(site: Site, log: RunLog, move: Move) -> None:
             has_moved = head != before
         other = f", so the site runs the code of {head[:12]} with the packages of another commit" if has_moved else ""
         message = f"the checkout could not be moved back to {before[:12]}{other}: {error.message}"
-        advice = f"{error.advice} Move the files in the way aside, then run `git reset --keep {before[:12]}`."
+        advice = (
+            f"{error.advice} Move the files that are in the way elsewhere, then run `git reset --keep {before[:12]}`."
+        )
         log.note_failure(ActivationError(message, advice.strip(), output=error.output))
 
 
@@ -160,7 +162,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
         is_forward = git.is_ancestor(before, after)
         if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
             return  # a person committed before the move, so the move did not happen
-        message = f"HEAD is at {head[:12]}, and neither at {before[:12]} nor at {after[:12]}"
+        message = f"HEAD is at {head[:12]}, neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, "New commits were made during the run. See `git log`, and decide which to keep.")
     with _reporting_obstacles(log):
         own_files_as_committed(site, log)

@@ -110,7 +110,7 @@ def _is_ours(site: Site, path: str) -> bool:
 # The files that `before_build` made in a staging tree
 
 
-def look_at_made(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[str]]:
+def list_build_output(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[str]]:
     """Return the mode, size, time and inode of each untracked file of a staging tree, and the edited tracked files.
 
     Raises ToolError.
@@ -126,7 +126,7 @@ def look_at_made(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[s
 def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], frozenset[str]]) -> None:
     """Raise BuildError if `before_build` made or edited files in a staging tree that would not go live."""
     try:
-        now, before_files = look_at_made(site), before[0]
+        now, before_files = list_build_output(site), before[0]
         names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
         undeclared = _collapse(site, sorted(name for name in names if not _is_expected_output(site, name)))
     except ToolError as error:

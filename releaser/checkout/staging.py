@@ -209,7 +209,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             head = site.git.commit("HEAD")
             staged = _fill(tree, head=head)
         except (ToolError, OSError) as error:
-            raise _unmade(place, error) from error
+            raise _tree_error(place, error) from error
         step.says(", ".join(filter(None, [(site.git.name_of(commit) or "")[:12], staged.carried.describe()])))
     # State directory and symlink stay those of the checkout.
     staged_site = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
@@ -223,14 +223,14 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(staged_site, runner=runner, tree=replace(staged, is_staged=True, checkout=site))
 
 
-def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
+def _tree_error(place: Path, error: ToolError | OSError) -> BuildError:
     message = f"the staging tree {place} could not be made: {reason_of(error)}"
     if isinstance(error, ToolError):
         return BuildError(message, error.advice or "See git's message.", output=error.output)
     return BuildError(message, f"Give this user write access to {place.parent}, and check its free space.")
 
 
-def make_again(site: Site, staged: Tree) -> None:
+def remake_tree(site: Site, staged: Tree) -> None:
     """Delete the staging tree of a site, and make it again. Raises ToolError and OSError."""
     outside, place, carried = site.outside, site.git.layout.top, staged.carried
     untracked, whole = carried.untracked, carried.is_whole
@@ -278,12 +278,12 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     complete_tree(site, log)
     if not is_due(site):
         return
-    from releaser.checkout.output import look_at_made, refuse_undeclared
+    from releaser.checkout.output import list_build_output, refuse_undeclared
 
     try:
-        before = look_at_made(site) if goes_live else None
+        before = list_build_output(site) if goes_live else None
     except ToolError as error:
-        raise _unmade(site.git.layout.top, error) from error
+        raise _tree_error(site.git.layout.top, error) from error
     with log.step("before_build") as step:
         try:
             step.says(run_before_build(site, log))
@@ -423,7 +423,7 @@ def complete_tree(site: Site, log: RunLog) -> None:
             _bring_rest(site.outside, place, site.tree, staged_site=site)
             step.says(carried.describe())
     except (ToolError, OSError) as error:
-        raise _unmade(place, error) from error
+        raise _tree_error(place, error) from error
 
 
 @contextlib.contextmanager

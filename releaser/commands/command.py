@@ -115,7 +115,7 @@ _GROUPS = {
 
 
 @contextlib.contextmanager
-def _own_words() -> Iterator[None]:
+def _rephrased_errors() -> Iterator[None]:
     """Print errors of click like all other errors, and exit."""
     try:
         yield
@@ -124,10 +124,10 @@ def _own_words() -> Iterator[None]:
     except click.UsageError as error:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click shows the help
             raise
-        sys.exit(Output().print_error(_in_own_words(error)))
+        sys.exit(Output().print_error(_rephrase(error)))
 
 
-def _in_own_words(error: click.UsageError) -> UsageError:
+def _rephrase(error: click.UsageError) -> UsageError:
     """Return an error of click with the word that the person may have meant."""
     message, meant = error.format_message().strip(), ""
     path, given = (error.ctx.command_path, error.ctx.command) if error.ctx else ("releaser", cli)
@@ -167,11 +167,11 @@ class Commands(Group):
     """The group of all commands; its help lists them in sections, each with its full first sentence."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _own_words():
+        with _rephrased_errors():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with complete_installation(), _own_words():
+        with complete_installation(), _rephrased_errors():
             return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

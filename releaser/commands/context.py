@@ -122,7 +122,7 @@ class CommandContext(Frozen):
             self.output.note(f"warning: {sentence}")
         return found
 
-    def say_chosen(self, chosen: Iterable[Convention]) -> None:
+    def print_chosen(self, chosen: Iterable[Convention]) -> None:
         """Print the detected settings of the site, with their sources; with --json, the answer has them."""
         for one in chosen if not self.output.json else ():
             self.output.note(str(one))

@@ -88,7 +88,7 @@ def init(
         raise UsageError(message, "Run `releaser init`: a project with a uv.lock is adopted with that lock.")
     else:
         report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
-    ctx.say_chosen(ConventionsSection.of(report).chosen)
+    ctx.print_chosen(ConventionsSection.of(report).chosen)
     ctx.end(report)
 
 

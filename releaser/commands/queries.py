@@ -32,7 +32,7 @@ def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
     run_check(ctx, tests=tests, tries=sandbox)
 
 
-def _say_remarks(ctx: CommandContext, site: Site) -> None:
+def _print_remarks(ctx: CommandContext, site: Site) -> None:
     from releaser.capabilities import gather
 
     for line in filter(None, (say(site) for say in gather("check_remarks"))):
@@ -58,7 +58,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     site = find_site(ctx.project, os.environ)
     ctx.output.redactor.learn(site.redactor.secrets)
     found = find_conventions(site)
-    ctx.say_chosen(found)
+    ctx.print_chosen(found)
     found_wanting = (
         *list_unfinished(site),
         *site.exposed,
@@ -77,7 +77,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
     if not ctx.output.json:
-        _say_remarks(ctx, site)
+        _print_remarks(ctx, site)
         ctx.output.note(f"settings that a new commit changes only once it is live: {', '.join(COUNTED_ONCE_LIVE)}")
     known: dict[str, Any] = {
         "damage": damage,

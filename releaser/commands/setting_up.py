@@ -141,7 +141,7 @@ def _check(ctx: CommandContext, done: SetUp, failures: list[ReleaserError]) -> N
         ctx.output.note(f"sent to {', '.join(done.mail.to)} by {done.mail.by}; check that it arrives")
     for advice in done.schedule.advice if done.schedule else ():
         ctx.output.note(advice)
-    ctx.output.note(f"the same by hand: {'; '.join(done.by_hand)}")
+    ctx.output.note(f"to do the same yourself: {'; '.join(done.by_hand)}")
     try:
         run_check(replace(ctx, output=replace(ctx.output, json=False, quiet=ctx.output.quiet or ctx.output.json)))
     except PreflightError as error:

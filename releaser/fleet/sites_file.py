@@ -122,7 +122,7 @@ def _describe_foreign_parent(path: str) -> str:
         owner = os.stat(path).st_uid
         for place in way_to(path):
             if os.lstat(place).st_uid not in (0, owner, os.geteuid()):
-                return f"{path} is ignored: {place} belongs to another user than the site"
+                return f"{path} is ignored: {place} does not belong to the owner of the site"
     except OSError:
         pass  # which is said by the run for that site
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from releaser.candidate.migrations import find_missing, find_new, how_to_apply
+from releaser.candidate.migrations import describe_migrate_commands, find_missing, find_new
 from releaser.core.gate import Case, Found, Gate, Verdict, Wait
 from releaser.errors import MigrationsError
 from releaser.releases.store import store_of
@@ -33,4 +33,6 @@ class AppliedMigrations(Gate):
             return None
         reason = f"migrations are not applied: {first_few(names)}"
         message = f"{reason}; {release.id} does not go live, because `migrations` is `refuse`"
-        return Wait(reason=reason, error=MigrationsError(message, how_to_apply(case.site, case.built, names)))
+        return Wait(
+            reason=reason, error=MigrationsError(message, describe_migrate_commands(case.site, case.built, names))
+        )

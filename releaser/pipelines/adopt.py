@@ -143,7 +143,7 @@ class Venvs(Adopter):
         if what not in ("directory", "symlink", "unsealed"):
             return False
         if what != "unsealed":
-            _keep_others_out(site, log)
+            _close_to_others(site, log)
             log.note(*(replace(one, advice=_UNSYNCED) for one in self.find_unsynced(site)))
             log.note(*self.find_dropped_packages(site))
         with log.step("adopt") as step:
@@ -205,7 +205,7 @@ def _advise_copy(site: Site) -> str:
     return f"overlayfs does not move a directory of a lower layer. Stop the site, run {words}, and try again."
 
 
-def _keep_others_out(site: Site, log: RunLog) -> None:
+def _close_to_others(site: Site, log: RunLog) -> None:
     """Remove other users' write access to a venv to adopt."""
     found = _find_open_files(site)
     for path in found:

@@ -89,7 +89,7 @@ def decide(work: Workspace, rebuild: RebuildReason | None, *, force: bool, sourc
     source = source or choose_source(work, rebuilds=rebuild is not None)
     wanted = Wanted(work=work, force=force)
     resolution = source.resolve(wanted)
-    is_new = rebuild is not None or is_another(work, resolution) or _waits(work, resolution)
+    is_new = rebuild is not None or is_another(work, resolution) or _is_waiting(work, resolution)
     # While the site is down, the cause of an earlier failure is unknown.
     is_open = force or (rebuild is not None and rebuild.is_down)
     failed = _find_failure(work, resolution) if is_new and not is_open else None
@@ -121,7 +121,7 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
     )
 
 
-def _waits(work: Workspace, resolution: Resolution) -> bool:
+def _is_waiting(work: Workspace, resolution: Resolution) -> bool:
     """True if this release is ready and waits; a person may have pulled its commits meanwhile."""
     ready = store_of(work.site).snapshot().find_waiting()
     return ready is not None and ready.key == candidate_key(work.site, work.facts, resolution.lock)

@@ -100,8 +100,8 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
             if rebuild and (builds or goal.is_unsure)
             else ()
         ),
-        *_about_commits(commits, target, following, builds=builds),
-        *_about_packages(site, goal, len(diff)),
+        *_plan_commits(commits, target, following, builds=builds),
+        *_plan_packages(site, goal, len(diff)),
     ]
     if builds and (waiting := work.site.describe_waiting()):
         lines.append(waiting)
@@ -114,7 +114,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     return Plan(would=tuple(lines), changes=diff if builds or goal.is_unsure else ())
 
 
-def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
+def _plan_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
     """Report for each commit whether the checkout would move to it, and why not."""
     quietly = "" if builds or target.brings_code else ", without a new release: it changes neither code nor packages"
     fate = f"would go live{quietly}" if builds or following != "stays" else "would not go live yet"
@@ -128,7 +128,7 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
         yield "uv.lock would be restored from the live release, and committed"
 
 
-def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
+def _plan_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Describe how many packages would change, which versions would be skipped, and why nothing would be built."""
     if (failed := goal.failed) is not None:
         retry = (

@@ -76,7 +76,7 @@ def decide_unhold(site: Site, name: str, *, asked_at: datetime | None = None) ->
     asked = asked_at.isoformat(timespec="seconds") if asked_at is not None else ""
     if asked and any(block.by == "person" and block.since > asked for block in named):
         message = f"{name} was put on hold after this was requested"
-        raise UsageError(message, f"To lift the hold nevertheless, run `releaser unhold {name}`.")
+        raise UsageError(message, f"To lift the hold anyway, run `releaser unhold {name}`.")
     # Otherwise the candidate that failed would stay blocked, without a message.
     releases = {hold.release for hold in named if hold.release}
     codes = {hold.code_key for hold in named if hold.what == "commit"}

@@ -122,11 +122,11 @@ def plan_requests(site: Site) -> Plan:
             wanted = decode(one.content, Wanted) if one.content is not None else None
             if wanted is None or wanted.project == str(site.project.checkout):
                 flaw = _find_flaw(site, one, wanted)
-                would.append(f"would refuse the request {one.id}: {flaw}" if flaw else _would(one, wanted))
+                would.append(f"would refuse the request {one.id}: {flaw}" if flaw else _describe_planned(one, wanted))
     return Plan(would=tuple(would) or ("no request waits",))
 
 
-def _would(one: Waiting, wanted: Wanted | None) -> str:
+def _describe_planned(one: Waiting, wanted: Wanted | None) -> str:
     return f"would carry out: {_describe(wanted)}, for {_name_person(one, wanted)}"
 
 

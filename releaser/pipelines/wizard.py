@@ -256,7 +256,7 @@ def _check_group(site: Site, text: str) -> Answer:
 def _check_tests(site: Site, text: str) -> Answer:
     words = site.settings.test_command
     program = words[0] if words else "python"
-    if program not in ("python", "python3") and _which(site, program) is None:
+    if program not in ("python", "python3") and _find_program(site, program) is None:
         return Answer(problem=f"The program {program!r} does not exist.", may_stay=True)
     script = next(iter(words[1:2]), "") if words else ""
     if script.endswith(".py") and not (site.project.checkout / script).is_file():
@@ -264,7 +264,7 @@ def _check_tests(site: Site, text: str) -> Answer:
     return Answer() if text else Answer(problem="Without tests, releaser cannot check an update.", may_stay=True)
 
 
-def _which(site: Site, program: str) -> str | None:
+def _find_program(site: Site, program: str) -> str | None:
     path = inside(site.project.venv, site.runner.site_environ)["PATH"]
     return shutil.which(os.path.join(site.project.root, program) if "/" in program else program, path=path)
 

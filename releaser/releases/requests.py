@@ -87,7 +87,7 @@ def find_unsafe(directory: Path, owner: int) -> Finding | None:
         return Finding("request-dir-unusable", message, advice)
     flaws = {
         "is not a directory": not stat.S_ISDIR(found.st_mode),
-        "belongs to another user than the site": found.st_uid != owner,
+        "does not belong to the owner of the site": found.st_uid != owner,
         "is writable by all users": found.st_mode & stat.S_IWOTH,
         "lets each member of its group replace other members' requests": (found.st_mode & stat.S_IWGRP)
         and not found.st_mode & stat.S_ISVTX,

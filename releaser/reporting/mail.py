@@ -171,7 +171,7 @@ def _context(report: RunReport, lists: Sequence[tuple[str, Sequence[Item]]]) -> 
     ]
     below = [
         *((title, [*map(_clean_item, items)]) for title, items in lists),
-        (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
+        (_commits_title(report), [Item(text=one) for one in first_commits(report) or _describe_code_move(report)]),
         ("On hold", on_hold),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
     ]
@@ -400,7 +400,7 @@ def _answers(report: RunReport) -> Iterator[Item]:
         yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
 
 
-def _way_of_code(report: RunReport) -> list[str]:
+def _describe_code_move(report: RunReport) -> list[str]:
     """Return a line for a target without new commits: the branch was moved back."""
     return ["none: an earlier commit of the branch"] if report.pulled is not None else []
 

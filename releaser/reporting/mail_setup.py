@@ -42,7 +42,7 @@ def explain_recipients(settings: MailSettings, sources: Mapping[str, str], root:
     place = f"`{key}` in {'the environment' if file == 'environment' else file}" if file else f"the setting `{key}`"
     option = "--admin ADDRESS" if name == "admins" else "--set updater_admins=ADDRESS"
     return (
-        f"You get this mail because {place} names you. To change the recipients, edit that, or run"
+        f"You get this mail because {place} names you. To change the recipients, edit that setting, or run"
         f" `releaser setup {option}` in {root}.",
         "You get a mail if a run changed something or failed. To get one each week even without changes, run"
         " `releaser setup --set heartbeat=7d` there.",

@@ -150,7 +150,7 @@ def on_hold_lines(on_hold: Iterable[Block], *, commands: bool = True) -> list[st
         lifted_by = held.by if commands and find_command(held.by, held.name) else ""
         groups[held.why + see, lifted_by].append(held)
     return [
-        f"{_versions([*map(_with_together, held)])}: {one_line(reason)}{_way_in(by, held)}"
+        f"{_versions([*map(_with_together, held)])}: {one_line(reason)}{_describe_remedy(by, held)}"
         for (reason, by), held in groups.items()
     ]
 
@@ -160,7 +160,7 @@ def _with_together(held: Block) -> str:
     return one_line(f"{held.name} {held.version}".strip() + together, limit=100)
 
 
-def _way_in(by: str, held: Iterable[Block]) -> str:
+def _describe_remedy(by: str, held: Iterable[Block]) -> str:
     remedy = find_command(by, " ".join(dict.fromkeys(one_line(one.name) for one in held)))
     return f"; to allow it: {remedy}" if remedy else ""
 

@@ -290,7 +290,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     for hold in against:
         old, new = changes[hold.name]
         why = move.why.get(hold.name, _BY_OTHERS)
-        lines.append(f"{hold.name} would go from {old} to {new} ({why}), {_say_rule(hold)}")
+        lines.append(f"{hold.name} would go from {old} to {new} ({why}), {_describe_rule(hold)}")
     message = f"on Python {move.python}, {'; '.join(lines)}"
     levels = " and ".join(f'`{block.name} = "all"`' for block in against if block.by == "policy")
     wide = f"To permit it, add {levels} to the table `upgrade_packages`." if levels else ""
@@ -299,7 +299,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     raise ResolutionError(message, advice)
 
 
-def _say_rule(block: Block) -> str:
+def _describe_rule(block: Block) -> str:
     if block.by == "person":
         return f"but {block.name} is on hold by you" + (f": {block.reason}" if block.reason else "")
     if block.by in ("policy", "age", "ignore", "constraint"):

@@ -33,7 +33,7 @@ def check_static_files(site: Site, findings: Findings) -> str:
     except ToolError as error:
         return f"the directory of static files is not known yet: {error.message}"
     findings.extend(_static_findings(site, found))
-    if StaticSettings.of(site).collectstatic == "auto" and found.installed and not found.has_a_place:
+    if StaticSettings.of(site).collectstatic == "auto" and found.installed and not found.has_place:
         return f"static files are not collected, because STATIC_ROOT is not set: {found.reason}"
     return ""
 
@@ -65,7 +65,7 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
             message,
             f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
         )
-    if found.place is None or not (is_on or found.has_a_place):
+    if found.place is None or not (is_on or found.has_place):
         return
     name, place = "STATIC_ROOT" if found.setting else "the storage of the static files", _in_checkout(site, found.place)
     checkout = site.project.checkout

@@ -122,7 +122,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     """
     from releaser.reporting.hooks import run_hook
     from releaser.serving.manage import manage
-    from releaser.tools.django import outdate_since
+    from releaser.tools.django import mark_stale_since
 
     settings, root = StaticSettings.of(site), site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
@@ -139,7 +139,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
         if error.returncode is None:  # Django hangs, or cannot be started
             raise
         step.warns(f"static files are not collected: {error.message}")
-    if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
+    if settings.collectstatic == "auto" and (found is None or not found.has_place):
         if found is not None:
             step.skip("staticfiles is not installed, or STATIC_ROOT is not set")
         return
@@ -150,7 +150,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     place = found.place if found is not None else None
     since = log.finishing
     if since is not None and place is not None and not root.is_relative_to(place):
-        outdate_since(place, since=since.timestamp())
+        mark_stale_since(place, since=since.timestamp())
     lines = django.collectstatic(place).stdout.strip().splitlines()[-1:]
     step.says("; ".join(filter(None, [*lines, run_hook(site, log, "after_static", venv)])))
     if found is not None:

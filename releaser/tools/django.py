@@ -53,7 +53,7 @@ class StaticFiles(Frozen):
     plain: bool = False
 
     @property
-    def has_a_place(self) -> bool:
+    def has_place(self) -> bool:
         """True if a place for the files is configured, which shows that they should be collected."""
         return self.installed and (self.place is not None or bool(self.setting))
 
@@ -99,7 +99,7 @@ def digest_of_made(found: StaticFiles) -> str | None:
     return digest.hexdigest()
 
 
-def outdate_since(static_root: Path, *, since: float) -> None:
+def mark_stale_since(static_root: Path, *, since: float) -> None:
     """Make collectstatic copy the files again that were written after `since`, in seconds since 1970.
 
     A power cut may have emptied or damaged them, and collectstatic skips files that are newer than their source.

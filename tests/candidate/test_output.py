@@ -14,7 +14,7 @@ from releaser.candidate.output import (
     count_tests,
     failing_tests,
     fewer_tests,
-    flaw_of,
+    find_output_flaw,
     names_runner,
 )
 from tests.releases.makers import a_manifest
@@ -67,10 +67,10 @@ def test_a_runner_is_known_by_the_command() -> None:
 
 
 def test_a_line_that_is_missing_counts_only_where_the_runner_is_known() -> None:
-    assert flaw_of(["python", "manage.py", "test"], "Found 3 test(s).\n") == CUT_SHORT
-    assert flaw_of(["python", "run_tests.py"], "all is well\n") == ""
-    assert flaw_of(["python", "run_tests.py"], "Ran 0 tests in 0.000s\n\nOK\n") == NONE_RUN
-    assert flaw_of(["python", "manage.py", "test"], "1 passed in 0.01s\n") == ""  # TEST_RUNNER may be any
+    assert find_output_flaw(["python", "manage.py", "test"], "Found 3 test(s).\n") == CUT_SHORT
+    assert find_output_flaw(["python", "run_tests.py"], "all is well\n") == ""
+    assert find_output_flaw(["python", "run_tests.py"], "Ran 0 tests in 0.000s\n\nOK\n") == NONE_RUN
+    assert find_output_flaw(["python", "manage.py", "test"], "1 passed in 0.01s\n") == ""  # TEST_RUNNER may be any
 
 
 @pytest.mark.parametrize(("now", "before", "told"), [(2, 3, True), (3, 3, False), (4, 3, False), (None, 3, False)])

@@ -115,7 +115,7 @@ def test_what_comes_only_together_with_a_culprit_is_named_with_it(tmp_path: Path
 def test_what_nobody_asked_for_is_said_to_come_with_what_needs_it(tmp_path: Path) -> None:
     locks = make_locks(tmp_path, A_NEEDS_EXTRA)
     diff = changes_between(locks.base.versions, locks.with_upgrades(("a",), without=()).versions)
-    assert {one.name: one.dragged_by for one in locks.note_draggers(diff, ("a",))} == {"a": (), "extra": ("a",)}
+    assert {one.name: one.dragged_by for one in locks.record_dependents(diff, ("a",))} == {"a": (), "extra": ("a",)}
 
 
 def test_what_failed_before_does_not_come_in_by_a_lock_that_somebody_commits(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_sandbox_is_made_once_more_and_one_that_cannot_be_made_proves_nothing(
             raise SandboxError(message, "Run it again.")
         return nullcontext(Sandbox())
 
-    for name in ("keep_from_live_data", "mark_tried"):
+    for name in ("unlink_live_data", "mark_tried"):
         monkeypatch.setattr(trials, name, lambda *_: None)
     monkeypatch.setattr(trials, "install_test_packages", lambda *_, **__: nullcontext(None))
     monkeypatch.setattr(trials, "confinement", lambda: SimpleNamespace(inside=inside))
@@ -97,5 +97,5 @@ def test_only_of_other_packages_than_the_project_a_wheel_is_advised(tmp_path: Pa
     site: Any = SimpleNamespace(git=git, project=project, supply=Supply())
     with pytest.raises(ToolError) as caught:
         _refuse_built_files(site, set())
-    assert "once in the checkout, by hand." in caught.value.advice
+    assert "once in the checkout yourself." in caught.value.advice
     assert ("editable = false" in caught.value.advice) is advised

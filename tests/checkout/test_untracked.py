@@ -100,7 +100,7 @@ def test_small_uploads_cost_a_quiet_night_nothing_and_an_update_little(
         complete_tree(there, a_log())
         assert contents(there) == expected
         complete_tree(there, a_log())  # once is enough
-        staging.make_again(there, there.tree)
+        staging.remake_tree(there, there.tree)
         assert contents(there) == expected
     with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
         assert contents(there) == expected

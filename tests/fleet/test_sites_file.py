@@ -87,7 +87,7 @@ def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp
     listed = "".join(f"[[site]]\npath = '{path}'\n" for path in (theirs, own, tmp_path / "own" / "link" / "a"))
     found = read_sites(write(tmp_path, listed))
     assert [one.path for one in found.sites] == [own]
-    assert found.warnings[0] == f"{theirs} is ignored: {theirs.parent} belongs to another user than the site"
+    assert found.warnings[0] == f"{theirs} is ignored: {theirs.parent} does not belong to the owner of the site"
     assert [*found.refused.values()] == [*found.warnings]
     assert len(found.warnings) == 2
     # Of an update by cron no person reads warnings: it fails, and the summary names these sites.

@@ -9,7 +9,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.site.django_settings import is_django
 from releaser.system.process import Runner
-from releaser.tools.django import Manage, outdate_since
+from releaser.tools.django import Manage, mark_stale_since
 from releaser.tools.django_probe import obstacle, outdate
 
 ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}
@@ -80,7 +80,7 @@ def test_it_is_asked_what_there_is_to_collect(venv: Path, settings: str, place: 
     asked = manage(venv, settings)
     found = asked.static_files()
     assert found.place == (asked.project / place if place else None)
-    assert found.has_a_place is meant
+    assert found.has_place is meant
     if "REASON" in settings:
         assert (found.local, found.reason) == (True, "it is not set")
 
@@ -122,7 +122,7 @@ def test_static_files_of_a_run_that_was_cut_off_are_collected_again(tmp_path: Pa
     empty.touch()
     link.symlink_to("old.css")
     os.utime(old, (1000, 1000))
-    outdate_since(tmp_path, since=2000)
+    mark_stale_since(tmp_path, since=2000)
     assert [file.lstat().st_mtime for file in (old, fresh, empty, link)] == [1000, 0, 0, 0]
 
 
