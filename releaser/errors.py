@@ -61,7 +61,7 @@ def is_out_of_space(output: str) -> bool:
 
 
 def os_reason(error: OSError) -> str:
-    """Return the reason of the system, and the file, in words."""
+    """Return the system's reason, and the file, as text."""
     reason = error.strerror or str(error)
     return (
         f"{reason} ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else reason

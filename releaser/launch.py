@@ -1,4 +1,4 @@
-"""Starts programs in the live release, after a look for updates if one is due. It imports little: many starts wait."""
+"""Starts programs in the live release, after a check for updates if one is due. It imports little: many starts wait."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Gauge(Frozen):
 
 
 class Listener(Protocol):
-    """Hears of steps while they run; with `shows_progress`, also of their progress."""
+    """Receives steps while they run; with `shows_progress`, also their progress."""
 
     @property
     def shows_progress(self) -> bool: ...

@@ -100,7 +100,7 @@ class Web(Frozen):
         self._write(name, _LONGEST, put)
 
     def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
-        """As a place does; for servers without conditional requests, compare with `before` once more first."""
+        """As a place does; for servers without conditional requests, first compare with `before` again."""
         if self.read(name, len(data) + len(before.data if before else b"")) != before:
             refuse_moved_meanwhile(f"{self.url}/{name}")
         only = {"If-None-Match": "*"} if before is None else {"If-Match": before.version} if before.version else {}
@@ -191,7 +191,7 @@ class S3(Frozen):
         self._do(name, _LONGEST, put)
 
     def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
-        """As a place does; if boto3 or the server lacks conditional requests, compare with `before` once more first."""
+        """As a place does; if boto3 or the server lacks conditional requests, first compare with `before` again."""
 
         def replace(client: Any) -> bool:
             from botocore.exceptions import ClientError, ParamValidationError

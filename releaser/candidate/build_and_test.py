@@ -112,7 +112,7 @@ class Builder(Mutable):
         return replace(resolution, lock=lower, diff=diff)
 
     def resolve_again(self, failed: FailedVersions) -> Resolution | None:
-        """Resolve once more, with the present holds; None without a solution, or if the lock is given."""
+        """Resolve again, with the present holds; None without a solution, or if the lock is given."""
         try:
             renew_tree(self.work.site)
             return self.again(failed) if self.again is not None else None
@@ -144,7 +144,7 @@ class Builder(Mutable):
 def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain | None) -> Candidate:
     """Return a candidate that passes its tests, without the upgrades that break them or cannot be built.
 
-    `again` resolves once more, with the holds of that moment. Raises TestsFailedError or BuildError if nothing newer
+    `again` resolves again with the holds of that moment. Raises TestsFailedError or BuildError if nothing newer
     than the live release passes.
     """
     site, log, held_before = work.site, work.log, read_blocks(work.site.state_dir).by("tests")
@@ -208,7 +208,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
 
 
 def _report_on(work: Workspace, candidate: Candidate) -> None:
-    """Make a candidate the subject of the report."""
+    """Record a candidate as the subject of the report."""
     work.log.set_releases(candidate, work.live)
     work.log.learn(changes=candidate.resolution.diff)
 

@@ -159,7 +159,7 @@ class CulpritSearch(Mutable):
         return self._build(part, lock) is not None if self.budget.allows() else None
 
     def passes_again(self, part: Part, *, without: Part) -> bool | None:
-        """Try a part once more in a temporary venv; `culprit_runs` does not limit these runs."""
+        """Try a part again in a temporary venv; `culprit_runs` does not limit these runs."""
         try:
             lock = self.locks.with_upgrades(part, without=without)
             if lock.versions == self.versions:
@@ -350,7 +350,7 @@ class CulpritSearch(Mutable):
 
     @property
     def _change_in_words(self) -> str:
-        """The change that is not a package, in words."""
+        """Describe the change that is not a package."""
         if self.site.pulled is not None:
             return "the new commits"
         return "the edited checkout" if self._surroundings_are_live else "another Python or group"

@@ -69,7 +69,7 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
 
 
 def make_candidate(work: Workspace, resolution: Resolution, again: ResolveAgain | None) -> Candidate:
-    """Return a candidate that passes its tests; `again` resolves once more, with the holds of that moment.
+    """Return a candidate that passes its tests; `again` resolves again with the holds of that moment.
 
     A capability may search for upgrades that break the tests, and build without them. Raises BuildError and
     TestsFailedError.

@@ -67,7 +67,7 @@ def files_to_lock(site: Site, commit: str) -> Mapping[str, bytes] | None:
 
 
 def _is_static(site: Site) -> bool:
-    """True if uv learns the dependencies of the project, which is no workspace, without building anything there."""
+    """True if uv learns the dependencies of the project, which is not a workspace, without building anything there."""
     project = site.pyproject.table("project")
     is_static = bool(project.get("name") and project.get("version")) and not project.get("dynamic")
     is_known = "dependencies" in project or "poetry" not in site.pyproject.table("tool")

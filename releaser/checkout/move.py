@@ -283,7 +283,7 @@ def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
 
 
 class _KnownContents(Frozen):
-    """The files and commits with contents of a file that are no edits of a person."""
+    """The files and commits with contents of a file that are not a person's edits."""
 
     places: Sequence[Path]
     commits: Sequence[str] = ("HEAD",)

@@ -136,7 +136,7 @@ def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
 
 
 def _refuse_divergence(site: Site, facts: SiteFacts, remote_head: str, seen: str | None, *, follow: bool) -> None:
-    """Refuse a remote head that is no fast-forward, unless the checkout is only ahead by releaser's own commits.
+    """Refuse a remote head that is not a fast-forward, unless the checkout is only ahead by releaser's own commits.
 
     `seen` is the last accepted remote head.
     """

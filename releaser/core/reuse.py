@@ -48,7 +48,7 @@ class Reuse:
         """
 
     def share(self, site: Site, live: Release | None, directory: Path, taken: Taken) -> None:
-        """Let the candidate in `directory`, of which no code runs any more, share files with the live release.
+        """Let the candidate in `directory` share files with the live release; its code no longer runs.
 
         Raises OSError.
         """

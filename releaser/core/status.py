@@ -61,7 +61,7 @@ class Line(NamedTuple):
 
 
 class Remark(Line):
-    """A sentence for the text and the page that is no alarm."""
+    """A sentence for the text and the page that is not an alarm."""
 
 
 class Pending(Line):
@@ -116,7 +116,7 @@ class StatusSection(Frozen):
 
     @classmethod
     def look(cls, at: Look) -> StatusSection:
-        """Look at a site. Whatever takes long to import is imported here."""
+        """Look at a site. Slow imports belong here."""
         return cls()
 
     def show(self) -> Shows:

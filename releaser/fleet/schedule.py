@@ -49,7 +49,7 @@ class Scheduler(Protocol):
         """Return the installed schedule, or the schedule that `install` would add."""
 
     def changes(self) -> tuple[str, ...]:
-        """Describe what `install` would change; nothing if all is so already."""
+        """Describe what `install` would change; nothing if it is already in place."""
 
     def leftovers(self) -> tuple[str, ...]:
         """Describe what `remove` would take away."""

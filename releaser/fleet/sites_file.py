@@ -57,7 +57,7 @@ class SitesFile(Frozen):
 
 
 def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFile:
-    """Read the file. Raises PreflightError with all that is wrong with it.
+    """Read the file. Raises PreflightError with all its mistakes.
 
     The summary is sent as the mails of the sites are: by `[mail]`, then `[settings]`, then `environ`.
     """

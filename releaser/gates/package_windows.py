@@ -18,7 +18,7 @@ class PackageWindows(Gate):
     is_foreseeable = True
 
     def judge(self, case: Case) -> Verdict:
-        """Look at each package that the release moves."""
+        """Check each package that the release changes."""
         known = PackageWaits.of(case.log).package_waits
         found = {change.name: find_wait(known, change.name) for change in case.changes if change.moves}
         waits = {name: wait.until for name, wait in found.items() if wait is not None and wait.until is not None}

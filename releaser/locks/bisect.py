@@ -28,7 +28,7 @@ class Trials(Protocol):
         """Try all items but the culprits in full, as the release would go live."""
 
     def passes_again(self, part: Part, *, without: Part) -> bool | None:
-        """Try a part once more, whatever its verdict was."""
+        """Try a part again, whatever its verdict was."""
 
 
 class Budget(Mutable):
@@ -182,7 +182,7 @@ def _find_partner(trials: Trials, part: Part, *, without: Part) -> str | None:
 
 
 def _confirm_rest(trials: Trials, result: SearchResult) -> SearchResult:
-    """Try the passing items once more without the culprits; if no trial is possible, name no culprit."""
+    """Try the passing items again without the culprits; if no trial is possible, name no culprit."""
     if not result.culprits or result.kind == "flaky":
         return result
     verdict = trials.passes_again(result.passing, without=result.culprits)

@@ -215,7 +215,7 @@ def _plan_part(goal: Goal, part: Part) -> Plan:
 
 
 def _is_same(goal: Goal, known: Proposal) -> bool:
-    """True if the upgrade was proposed before; with --force, it is built and proposed once more."""
+    """True if the upgrade was proposed before; with --force, it is built and proposed again."""
     if goal.wanted.force:
         return False
     key = candidate_key(goal.work.site, goal.work.facts, goal.resolution.lock)

@@ -51,7 +51,7 @@ KEPT_LOGS = 30  # one for each run
 
 
 def recover(run: Run) -> None:
-    """Bring the site into a state that a run may start from. Changes nothing if no run was cut off.
+    """Bring the site into a state from which a run may start. Changes nothing if no run was interrupted.
 
     Raises ActivationError after an automatic rollback of a release that an earlier run had made live.
     """

@@ -56,7 +56,7 @@ _REBUILDS = "The next `releaser update` rebuilds it."
 
 
 def diagnose(store: ReleaseStore) -> Iterator[Finding]:
-    """Yield a finding for everything that is not as releaser left it."""
+    """Yield a finding for everything that has changed since releaser left it."""
     yield from filter(None, [find_moved_link(store)])
     if store.live_by_record() and is_missing_or_dangling(store.link):
         yield Finding("link-lost", message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
@@ -203,7 +203,7 @@ def _describe_gone(names: list[str], directory: Path) -> str:
 
 
 def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
-    """Yield half-deleted releases, entries that are no releases, and unreadable manifests."""
+    """Yield half-deleted releases, entries that are not releases, and unreadable manifests."""
     for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
         advice = "The next run tries again. To see the reason, run `releaser prune`."
         yield Finding("release-partly-deleted", message=f"release {name} is only partly deleted", advice=advice)

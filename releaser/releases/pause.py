@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pause(Frozen):
-    """A time in which no update starts by itself."""
+    """A time in which no update starts."""
 
     #: The user who ordered it; empty if unknown.
     by: str = ""

@@ -120,7 +120,7 @@ class Proposal(Frozen):
 
     @property
     def state(self) -> State | None:
-        """The state in a word; None if it is no proposal any more."""
+        """The state in a word; None if it is no longer a proposal."""
         if self.others:
             return "taken over"
         if self.is_open:

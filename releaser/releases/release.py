@@ -253,7 +253,7 @@ LEDGER = StateFile(name="ledger.json", type=Ledger)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Complete a release: until the manifest is in its directory, that directory is no release."""
+    """Complete a release: until the manifest is in its directory, that directory is not a release."""
     write_state(directory / MANIFEST, manifest)
 
 

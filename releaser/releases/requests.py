@@ -170,7 +170,7 @@ def _with_flaw(made: Waiting, flaw: str) -> Waiting:
 
 
 def decode(content: bytes, kind: type[T]) -> T | None:
-    """Return a request of this type from the content of its file; None if it is none."""
+    """Return a request of this type from the content of its file; None if it is not one."""
     import msgspec
 
     try:

@@ -214,7 +214,7 @@ def decide_retention(
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
-    """Return the users of each release that is in use, in words."""
+    """Describe the users of each release in use."""
     locks = functools.cache(leases.read_file_locks)
     used = {}
     for name in names:

@@ -75,7 +75,7 @@ class Table(Frozen):
 
     @classmethod
     def of(cls, title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
-        """Make a table of cells of any text."""
+        """Make a table from cells with any text."""
         return cls(title=title, header=header, rows=tuple(Row(cells=one_lines(row)) for row in rows))
 
     def __bool__(self) -> bool:

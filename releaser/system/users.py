@@ -1,4 +1,4 @@
-"""Continuing as another user: root starts releaser again as the owner of a site, and does no work in the site."""
+"""Continues as another user: root starts releaser again as the owner of a site, and does no work in the site."""
 
 from __future__ import annotations
 
