@@ -267,7 +267,7 @@ def outdated(ctx: CommandContext) -> None:
 @command(section="Look closer", example="releaser why django")
 @click.argument("package", shell_complete=completion.packages)
 def why(ctx: CommandContext, package: str) -> None:
-    """Show which packages require PACKAGE, what blocks each newer version, and how to allow it."""
+    """Show what requires PACKAGE, what blocks newer versions, and how to allow them."""
     from releaser.pipelines.status import why as ask
     from releaser.reporting.text import package_text
 
@@ -288,8 +288,8 @@ plain_command(status.COMMAND, section="Daily use", example="releaser status --na
 def report(ctx: CommandContext, html: Path | None, publish: Path | None, offline: bool) -> None:
     """Write a page about the site: releases, runs, and packages.
 
-    With --all, the page covers all sites, the worst first, as with --offline. `[servers]` in the file of sites adds the
-    sites of other servers.
+    With --all, the page covers all sites, the worst first, and works as with --offline. `[servers]` in the file of
+    sites adds the sites of other servers.
     """
     from releaser.pipelines.status import overview
     from releaser.reporting.many_sites import SiteAnswer
