@@ -88,6 +88,8 @@ class Skeleton(Frozen):
     place: str
     directory: str
     fixed: tuple[str, ...]
+    #: When it was made, in ns; newer files were written in it.
+    made: int = 0
 
 
 # Where layers can be
@@ -231,7 +233,8 @@ def make_skeletons(
                 fixed.append(entry.path)
         _copy_mode(place, str(directory))  # last: root of a container may not write in what belongs to others
         if len(fixed) <= _MOST_FIXED:
-            found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
+            made = directory.stat().st_ctime_ns
+            found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed), made=made))
     return tuple(found)
 
 
@@ -452,10 +455,9 @@ def written_next_to(skeletons: Iterable[Skeleton]) -> Iterator[str]:
         with contextlib.suppress(OSError), os.scandir(skeleton.directory) as entries:
             for entry in entries:
                 path = f"{skeleton.place}/{entry.name}"
-                if path not in skeleton.fixed and entry.is_file(follow_symlinks=False) and entry.stat().st_size:
-                    before = os.stat(path).st_mtime_ns if os.path.exists(path) else None
-                    if entry.stat().st_mtime_ns != before:
-                        yield path
+                has_text = entry.is_file(follow_symlinks=False) and entry.stat().st_size
+                if path not in skeleton.fixed and has_text and _is_written(entry.stat(), path, skeleton.made):
+                    yield path
 
 
 def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
@@ -471,6 +473,19 @@ def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         left.append(f"{place}/{entry.name}")
-                    elif most > 0 and entry.stat(follow_symlinks=False).st_ctime_ns > layer.made:
-                        most -= 1
-                        yield f"{layer.place.rstrip('/')}{place}/{entry.name}"
+                    elif most > 0:
+                        path = f"{layer.place.rstrip('/')}{place}/{entry.name}"
+                        if _is_written(entry.stat(follow_symlinks=False), path, layer.made):
+                            most -= 1
+                            yield path
+
+
+def _is_written(status: os.stat_result, path: str, made: int) -> bool:
+    """True if a file of a layer or skeleton was written, deleted or created since that was `made`.
+
+    `path` is that of the real file. overlayfs copies a file, with its time, if a program only opens it to write, or
+    changes its mode. The time of the real file does not count: a person, or the live site, may write that meanwhile.
+    """
+    if status.st_ctime_ns <= made:
+        return False
+    return status.st_mtime_ns > made or not stat.S_ISREG(status.st_mode) or not os.path.lexists(path)

@@ -388,6 +388,30 @@ def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user:
 
 @at_home
 @USERS
+@pytest.mark.parametrize("is_mounted", [False, True], ids=["layers", "a file system below"])
+def test_a_file_that_is_only_opened_or_that_a_person_writes_meanwhile_is_not_written_by_tests(
+    everybodys: Path, base: Path, user: int, is_mounted: bool
+) -> None:
+    """Such as a database that is locked but only read, or a log of the live site."""
+    host = Host(base, everybodys, user)
+    media, made, log = host.outer / "site" / "media", host.outer / "made", host.outer / ".env"
+    if is_mounted:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={user},gid={user},mode=755", MOUNTED, media], check=True)
+    (host.outer / "waits").touch()
+    host.give(user)
+    script = f'until [ -e "{made}" ]; do sleep 0.01; done; echo more >> "{log}"; rm "{made}"'
+    with subprocess.Popen(["sh", "-c", script]) as person:
+        try:
+            opens = "open(site / 'manage.py', 'r+').close(); (outer / 'logs/site.log').chmod(0o600)"
+            found = host.run(f"{opens}; seen = (outer / '.env').stat().st_size")
+        finally:
+            person.kill()
+    assert log.read_text() == "livemore\n"
+    assert (found["way"], found["heard"]) == ("layers", []), found
+
+
+@at_home
+@USERS
 def test_a_place_of_which_no_layer_can_be_made_after_all_is_read_only(everybodys: Path, base: Path, user: int) -> None:
     """Such as overlays above each other, of which the kernel lets nobody have three; the tests run all the same."""
     host = Host(base, everybodys, user)
