@@ -68,6 +68,14 @@ def os_reason(error: OSError) -> str:
     )
 
 
+def explain_unreadable(path: object, error: OSError | ValueError) -> tuple[str, str]:
+    """Say why a text file cannot be read, and what to do about it."""
+    if isinstance(error, PermissionError):
+        return f"{path} cannot be read by this user (uid {os.geteuid()})", f"Run `sudo chown {os.geteuid()} {path}`."
+    why = os_reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
+    return f"{path} cannot be read: {why}", "Restore the file, as UTF-8 text."
+
+
 def how_to_set(setting: str, value: str = "...") -> str:
     """Return the end of an advice: how to set a setting, by hand and by a command."""
     line = f"RELEASER_{setting.upper()}={value}"
@@ -76,7 +84,7 @@ def how_to_set(setting: str, value: str = "...") -> str:
 
 def reason_of(error: ReleaserError | OSError) -> str:
     """Return the message of an error."""
-    return error.message if isinstance(error, ReleaserError) else str(error)
+    return error.message if isinstance(error, ReleaserError) else os_reason(error)
 
 
 class Finding(Frozen):

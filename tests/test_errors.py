@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from releaser.commands.output import Output
-from releaser.errors import BuildError, ExitCode, Finding, PreflightError, UsageError, error_line
+from releaser.errors import (
+    BuildError,
+    ExitCode,
+    Finding,
+    PreflightError,
+    UsageError,
+    error_line,
+    explain_unreadable,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +42,22 @@ def test_a_finding_is_explained_by_what_the_program_said() -> None:
     assert Finding("a", "denied by the hook", output="denied").explain().message == "denied by the hook"
 
 
+@pytest.mark.parametrize(
+    ("error", "message", "advice"),
+    [
+        (PermissionError(13, "Permission denied", "/a"), "/a cannot be read by this user", "Run `sudo chown "),
+        (IsADirectoryError(21, "Is a directory", "/a"), "/a cannot be read: Is a directory (/a)", "Restore the file"),
+        (UnicodeDecodeError("utf-8", b"s3cret", 0, 1, "no"), "/a cannot be read: it is not UTF-8", "Restore the file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_explained_without_its_contents(
+    error: OSError | UnicodeError, message: str, advice: str
+) -> None:
+    found = explain_unreadable("/a", error)
+    assert (found[0].startswith(message), found[1].startswith(advice)) == (True, True)
+    assert "s3cret" not in str(found)
+
+
 def test_a_long_explanation_keeps_both_ends() -> None:
     message = Finding("a", "it failed", output="a" * 5000 + "b" * 5000).explain().message
     assert message.startswith("it failed: aaa")
@@ -47,6 +71,7 @@ def test_a_long_explanation_keeps_both_ends() -> None:
         ("", ""),
         ("Traceback\nValueError: no\n", "ValueError: no"),
         ("error: A\n  Caused by: B\n  Caused by: C\nhint: D", "A: B: C"),
+        ("  × A\n  ├─▶ B\n  ╰─▶ C\n  hint: D", "A: B: C"),  # uv 0.12.0
     ],
 )
 def test_the_line_that_tells_why(output: str, line: str) -> None:

@@ -55,6 +55,8 @@ def check_checkout(
     # Without its filter, git takes a file for edited.
     dirty = [path for path in state.dirty if path not in pending and not filters]
     untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
+    # git takes a file that it cannot read for edited: another finding says what to do about it.
+    dirty = [path for path in dirty if not (place := layout.top / path).is_file() or os.access(place, os.R_OK)]
     if found := dirty + untracked:
         message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
         advice = "Commit, ignore or remove these files: releaser runs committed code only. `git status` lists them."

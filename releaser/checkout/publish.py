@@ -183,7 +183,8 @@ def _may_commit(site: Site, log: RunLog) -> bool:
     try:
         waiting, branch = git.layout.in_progress(), git.branch()
     except ToolError as error:
-        log.note_failure(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
+        message, advice = f"uv.lock is not committed: {error.message}", error.advice or _AGAIN
+        log.note_failure(FollowUpError(message, advice, output=error.output))
         return False
     if waiting is None and branch == wanted:
         return True

@@ -117,4 +117,5 @@ class Action:
 
     def failure_for_previous(self, change: Change, reason: str) -> ActivationError:
         """Describe a failure of `do_for_previous`."""
-        return ActivationError(f"{self.name} on the earlier release failed: {reason}")
+        message = f"{self.name} on the previous release failed: {reason}"
+        return ActivationError(message, "The previous release is live without that step. Check the site now.")

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal
 from releaser.capabilities import gather
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, how_to_set, refuse
+from releaser.errors import (
+    Finding,
+    Findings,
+    PreflightError,
+    ToolError,
+    error_line,
+    explain_unreadable,
+    how_to_set,
+    refuse,
+)
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older, is_range
 from releaser.releases.contents import look_at
@@ -182,6 +191,8 @@ def _lock(site: Site) -> LockFile:
         own = "Create it with `releaser init --from-pyproject`, or with `uv lock`, and commit it."
         advice = own if is_of_uv else first_lock(site.project.root, venv)
         refuse("lock-missing", message, advice)
+    except PermissionError as error:
+        refuse("lock-unreadable", *explain_unreadable(path, error))
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a valid lock: {error}"
         refuse("lock-unreadable", message, "Restore it with `git checkout uv.lock`, or make a new lock with `uv lock`.")

@@ -26,6 +26,7 @@ from releaser.errors import (
     TestsFailedError,
     ToolError,
     how_to_set,
+    os_reason,
     refuse_any,
 )
 from releaser.listener import Listener, Silence
@@ -160,7 +161,7 @@ def _check(site: Site) -> None:
 
 def _unusable(site: Site, error: OSError) -> PreflightError:
     """Return the error for an unusable state directory, with all other problems, which may be the cause."""
-    message = f"state_dir {site.state_dir} cannot be used: {error}"
+    message = f"state_dir {site.state_dir} cannot be used: {os_reason(error)}"
     finding = Finding(
         "state-dir-unusable",
         message,
@@ -213,7 +214,8 @@ def _announce(run: Run, report: RunReport, *, mails: bool) -> RunReport:
 
     The history has every run, even if an interrupt arrives while the announcer returns.
     """
-    interrupted = Finding("interrupted", "interrupted at the end of the run", "")
+    advice = "The result of the run stays. The next run sends its mail, unless it was sent."
+    interrupted = Finding("interrupted", "interrupted at the end of the run", advice)
     try:
         report = announcer().announce(run.site, run.log, report, mails=mails)
     except (KeyboardInterrupt, Interrupted):
@@ -222,8 +224,9 @@ def _announce(run: Run, report: RunReport, *, mails: bool) -> RunReport:
         with signals.defer_interrupts():
             add_to_history(run.site.state_dir, report)
     except OSError as error:
-        message = f"the history cannot be written: {error}"
-        return add_problem(report, Finding("history-unwritable", message, "Check state_dir."))
+        message = f"the history cannot be written: {os_reason(error)}"
+        advice = f"Check free space and permissions in {run.site.state_dir}. `releaser history` lacks this run."
+        return add_problem(report, Finding("history-unwritable", message, advice))
     except (KeyboardInterrupt, Interrupted):
         return add_problem(report, interrupted)
     return report
@@ -300,7 +303,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             return _report_interrupt(run, error)
         except OSError as error:
             logger.error("system error\n%s", traceback.format_exc())
-            message = f"{run.log.command} could not continue: {error}"
+            message = f"{run.log.command} could not continue: {os_reason(error)}"
             advice = "Check free space and permissions. The next run first finishes or undoes this one."
             failure = FollowUpError if run.log.learned.live_changed else BuildError
             return _report_failure(run, failure(message, advice=advice))
@@ -365,7 +368,9 @@ def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     except ReleaserError as failure:
         run.log.note(failure.finding)
     except OSError as failure:
-        run.log.note(Finding("clean-up-failed", message=str(failure), advice="The next run tries to clean up again."))
+        message = f"the interrupted run could not clean up: {os_reason(failure)}"
+        advice = "Check free space and permissions. The next run tries again."
+        run.log.note(Finding("clean-up-failed", message=message, advice=advice))
     if run.log.learned.release is not None and run.store.get(run.log.learned.release) is None:
         run.log.learn(release=run.store.live_id())  # the candidate is gone
     run.log.findings.insert(

@@ -28,9 +28,9 @@ def find_misplaced_state(project: Project) -> Finding | None:
     place = nearest_existing(project.state_dir)
     if place.is_dir():
         return None
-    return Finding(
-        "state-dir-invalid", f"state_dir {project.state_dir}: {place} is not a directory", "Correct `state_dir`."
-    )
+    message = f"state_dir {project.state_dir}: {place} is not a directory"
+    advice = f"Run `mv {place} {place}.before`, or {how_to_set('state_dir', 'PATH')}."
+    return Finding("state-dir-invalid", message, advice)
 
 
 #: Directories that no site should own.

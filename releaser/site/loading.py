@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from releaser.errors import Finding
+from releaser.errors import Finding, explain_unreadable
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
 from releaser.site.settings import (
@@ -59,8 +59,8 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
         missing = Finding("file-missing", f"{place} does not exist", f"Create the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())
     except (OSError, UnicodeDecodeError) as error:
-        advice = "Make it UTF-8 text that this user can read."
-        return Variables(values={}, findings=(Finding("file-unreadable", f"{place} cannot be read: {error}", advice),))
+        message, advice = explain_unreadable(path, error)
+        return Variables(values={}, findings=(Finding("file-unreadable", f"{setting} {message}".lstrip(), advice),))
     if (plain := read_plain(text)) is not None:
         return Variables(values=plain)
     from dotenv import dotenv_values  # slow to import: a tenth of a `releaser list`

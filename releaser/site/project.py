@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from releaser.errors import refuse
+from releaser.errors import explain_unreadable, refuse
 from releaser.site.location import DEFAULT_VENV, PYPROJECT, default_state_dir
 from releaser.system.digests import hex_digest
 from releaser.system.files import read_text
@@ -82,7 +82,7 @@ def read_pyproject(path: Path) -> Pyproject:
             f"Name the directory of a uv project with --project. {first_lock(path.parent)}",
         )
     except (OSError, UnicodeDecodeError) as error:
-        refuse("pyproject-unreadable", f"{path} cannot be read: {error}", "Make it UTF-8 text that this user can read.")
+        refuse("pyproject-unreadable", *explain_unreadable(path, error))
     except (ValueError, RecursionError) as error:  # not only invalid TOML: also too long numbers, too deep nesting
         refuse(
             "pyproject-invalid",

@@ -383,7 +383,7 @@ def need_base(python: Path) -> Path:
     base = find_base(python)
     if base is None:
         message = f"{python} is the interpreter of a venv, but the Python below that venv is gone"
-        raise ToolError(message)
+        raise ToolError(message, "Install that Python again, or run `releaser rebuild`, which builds on another one.")
     return base
 
 

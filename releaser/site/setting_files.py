@@ -11,7 +11,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import refuse, refuse_any
+from releaser.errors import explain_unreadable, refuse, refuse_any
 from releaser.site.loading import SECRETS, read_variables
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.expression import expression
@@ -63,7 +63,7 @@ def read_text_if_there(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        refuse("env-unreadable", f"{path} cannot be read: {error}", "Make it UTF-8 text that this user can read.")
+        refuse("env-unreadable", *explain_unreadable(path, error))
 
 
 def set_variables(path: Path, values: Mapping[str, str]) -> Edit:

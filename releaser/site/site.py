@@ -386,7 +386,8 @@ def existing_directory(path: Path) -> Path:
         )
     except (OSError, RuntimeError) as error:  # forbidden, too long a name, a loop of symlinks, an unknown ~user
         message = f"{path} cannot be accessed: {getattr(error, 'strerror', None) or error}"
-    return refuse("path-unfit", f"project {message}", "Correct --project or RELEASER_PROJECT.")
+    advice = "Correct --project or RELEASER_PROJECT. After a move of the site, correct its crontab line or timer."
+    return refuse("path-unfit", f"project {message}", advice)
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:

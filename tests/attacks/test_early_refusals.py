@@ -43,6 +43,11 @@ def close_variables(site: SampleSite) -> None:
     (site.outer / ".env").chmod(0o600)
 
 
+def close_lock(site: SampleSite) -> None:
+    chown("root:root", site.path / "uv.lock")
+    (site.path / "uv.lock").chmod(0o600)
+
+
 def lose_recipients(site: SampleSite) -> None:
     lines = (site.outer / ".env").read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.startswith(("ADMINS_JSON", "RELEASER_ENVIRONMENT"))]
@@ -66,6 +71,7 @@ CAUSES: Mapping[Callable[[SampleSite], None], tuple[str, int]] = {
     open_to_all: ("users can write to", 1),
     open_variables: (f"group {TEAM} can write to", 1),
     close_variables: (".env cannot be read", 2),
+    close_lock: ("uv.lock cannot be read by this user (uid ", 2),
     lose_recipients: ("recipient is set for mails about this project", 2),
     give_away_state: (f"belongs to {STRANGER}", 2),
     move: ("does not exist", 1),
@@ -105,6 +111,7 @@ def test_it_is_mailed(
         assert (said in finished.stderr and "live: unchanged" in finished.stderr) or not finished.stderr
     assert [mail.recipients for mail in smtp_server.messages] == [("ada@example.org",)] * count
     assert said in text_of(smtp_server.messages[0])
+    assert "not clean" not in text_of(smtp_server.messages[0]), "git takes a file that it cannot read for edited"
 
 
 def test_it_is_mailed_again_for_another_reason_and_once_solved(

@@ -156,7 +156,7 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
         report = site.json("update", check=6)
         assert "start has its reasons" in report["headline"]
         assert service.calls() == ["stop", "start", "stop", "start"]
-        (stopped,) = (one for one in report["problems"] if "restart on the earlier release failed" in one)
+        (stopped,) = (one for one in report["problems"] if "restart on the previous release failed" in one)
         assert "the service is stopped" in stopped
         assert "by hand" in stopped
         assert any("the service is stopped since" in one for one in site.json("status")["problems"])
