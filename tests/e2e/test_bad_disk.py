@@ -41,8 +41,8 @@ def test_a_state_directory_on_another_mount_of_the_same_file_system(make_site: S
     require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount")
     subprocess.run(["mount", "--bind", site.path, site.path], check=True)
     try:
-        unfit(site).says_only("state_dir", site.state_dir, "another file system", "renames")
-        assert "on another file system" in site.releaser("rollback", "--dry-run", check=3).stderr
+        unfit(site).says_only("state_dir", site.state_dir, "not on the project's file system", "renames")
+        assert "not on the project's file system" in site.releaser("rollback", "--dry-run", check=3).stderr
     finally:
         subprocess.run(["umount", "--lazy", site.path], check=True)
 

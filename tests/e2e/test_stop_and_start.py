@@ -158,7 +158,7 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
         assert service.calls() == ["stop", "start", "stop", "start"]
         (stopped,) = (one for one in report["problems"] if "restart on the previous release failed" in one)
         assert "the service is stopped" in stopped
-        assert "by hand" in stopped
+        assert "Start it yourself" in stopped
         assert any("the service is stopped since" in one for one in site.json("status")["problems"])
         assert site.live_version("alpha") == "1.0.0"
     site.releaser("update")  # which starts it first of all
