@@ -1,4 +1,4 @@
-"""Settings: Who has published a package."""
+"""Settings: the publishers of packages."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from releaser.site.values import FilePath
 
 
 class AttestationSettings(Part):
-    """Who has published a package."""
+    """The publishers of packages."""
 
     #: Verify who published each package, by its attestations (PEP 740).
     attestations: Literal["off", "warn", "require"] = "warn"

@@ -39,7 +39,7 @@ Transfer = Literal["copy", "link", "lend", "same", "make", "omit"]
 
 
 class Way(Frozen):
-    """How untracked paths get into a staging tree."""
+    """A way to bring untracked paths into a staging tree."""
 
     #: True if paths of the checkout may be linked, because code in the tree cannot change them.
     links: bool

@@ -199,7 +199,7 @@ def _in_words(error: ReleaserError | OSError) -> ReleaserError:
 
 
 class Beginning(Frozen):
-    """How a command begins: its name, and the common options that it has."""
+    """The start of a command: its name and its common options."""
 
     name: str
     has_dry_run: bool = False

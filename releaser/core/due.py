@@ -1,4 +1,4 @@
-"""When an update may start: the answer of a capability that keeps updates from starting."""
+"""The interface of a delay: a capability's answer to the question of when an update may start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOES_LIVE = frozenset({"only_security"})
 
 
 class Due(Frozen):
-    """When an update may start, and the reason to wait; an empty reason means that it may start now."""
+    """The time at which an update may start, and the reason to wait; an empty reason means that it may start now."""
 
     #: None if that is unknown.
     at: datetime | None

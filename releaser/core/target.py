@@ -41,7 +41,7 @@ class Target(Frozen):
 
 
 class RebuildReason(Frozen):
-    """Why the live release has to be rebuilt."""
+    """The reason to rebuild the live release."""
 
     release: Release
     reason: str

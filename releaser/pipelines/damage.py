@@ -1,4 +1,4 @@
-"""Why the live release has to be rebuilt: it is damaged, or its Python or a setting has changed."""
+"""The reasons to rebuild the live release: it is damaged, or its Python or a setting has changed."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from releaser.core.status import Look, Remark, Shows, StatusSection
 
 
 class DueStatus(StatusSection):
-    """When the next update may start."""
+    """The next start of an update."""
 
     #: The time from which `update` may start, as ISO 8601; None if neither `every` nor `window` is set, and for a pause
     #: without an end.

@@ -49,7 +49,7 @@ Question = Literal["remote", "django", "site"]
 
 
 class Scope(Frozen):
-    """How far a check goes, and the facts that are known already."""
+    """The extent of a check, and the facts that are already known."""
 
     #: The slow checks: the remote and the installed programs, the static files of the site's Django, and the health of
     #: the live site. The first two run anyway if anything is wrong, so that the report is complete.

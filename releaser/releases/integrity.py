@@ -78,7 +78,7 @@ class Defect(Frozen):
 
     @property
     def verb(self) -> str:
-        """How a file differs, in one word."""
+        """The kind of difference, in one word."""
         return {"missing": "missing", "unexpected": "added"}.get(self.kind, "changed")
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ NO_DRIFT = Drift()
 
 
 class Damage(Frozen):
-    """Why a release differs from its seal."""
+    """A difference of a release from its seal."""
 
     #: `gone`: the venv or the interpreter is missing, or does not start; `interpreter`: the interpreter has changed;
     #: `replaced`: the venv was pointed at another interpreter, which releaser does not start; `moved`: its programs

@@ -53,12 +53,12 @@ class Process(Frozen):
 
     @property
     def started_at(self) -> float:
-        """When it started, in seconds since 1970."""
+        """The start time, in seconds since 1970."""
         return time.time() - uptime() + self.began
 
     @property
     def since(self) -> str:
-        """When it started, as ISO 8601 in UTC, to the second."""
+        """The start time, as ISO 8601 in UTC, to the second."""
         return datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="seconds")
 
     def __str__(self) -> str:

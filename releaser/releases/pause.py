@@ -31,7 +31,7 @@ class Pause(Frozen):
 
     @property
     def end(self) -> datetime | None:
-        """When it ends or has ended; None if that is open."""
+        """The end, which may have passed; None if it is open."""
         end = self.resumed or self.until
         return end.astimezone() if end else None
 

@@ -202,7 +202,7 @@ class Proposals(Frozen):
 
     @property
     def blocked(self) -> str:
-        """Why nothing is proposed, in a sentence; empty if something can be."""
+        """The reason nothing is proposed, in a sentence; empty if something can be."""
         return f"nothing is proposed on {self.branch}: {self.stuck}" if self.stuck else ""
 
     @property

@@ -52,7 +52,7 @@ class RetentionDecision(Frozen):
 
     @property
     def reason(self) -> str:
-        """Why the release is kept or removed, and why it could not be deleted, in one line."""
+        """The reason the release is kept or removed, or could not be deleted, in one line."""
         return "; ".join([*self.reasons, *([f"could not be deleted: {self.error}"] if self.error else [])])
 
 

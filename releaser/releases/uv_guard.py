@@ -30,7 +30,7 @@ _ADVICE = "`releaser setup --set uv_guard=true` makes uv refuse that, from the n
 
 
 class GuardSettings(Part):
-    """How releases are protected from uv."""
+    """The protection of releases from uv."""
 
     #: Make `uv sync`, `uv run`, `uv add` and `uv pip` refuse new releases; uv's message says what to do instead.
     uv_guard: bool = False

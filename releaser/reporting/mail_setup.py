@@ -1,4 +1,4 @@
-"""How mails are sent, whether they get through, and whether they have recipients."""
+"""The delivery of mails: how they are sent, if they arrive, and if they have recipients."""
 
 from __future__ import annotations
 

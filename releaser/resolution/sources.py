@@ -47,7 +47,7 @@ class Mirrored(Frozen):
 
     @property
     def problem(self) -> str:
-        """Why the mirror may differ from S3, in a line; empty if it is complete."""
+        """The reason the mirror may differ from S3, in a line; empty if it is complete."""
         files = plural(len(self.failed), "file") + " could not be downloaded"
         reasons = first_few((f"{name}: {reason}" for name, reason in self.failed.items()), most=2)
         return self.error or (f"{files} ({reasons})" if self.failed else "")

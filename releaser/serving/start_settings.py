@@ -17,7 +17,7 @@ SOCKET = "{socket}"
 
 
 class StartSettings(Part):
-    """How the server of the site is started once more, on a private socket."""
+    """The test start of the site's server, on a private socket."""
 
     #: A command that starts the site's server on the unix socket `{socket}`, for a check of the release before the
     #: restart.

@@ -147,12 +147,12 @@ class MailSettings(Part):
 
     @property
     def recipients(self) -> tuple[Address, ...]:
-        """Who gets mail about the project."""
+        """The recipients of mail about the project."""
         return self.admins or self.updater_admins
 
     @property
     def own_recipients(self) -> tuple[Address, ...]:
-        """Who gets mail about releaser itself."""
+        """The recipients of mail about releaser itself."""
         return self.updater_admins or self.admins
 
     @property

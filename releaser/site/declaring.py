@@ -1,4 +1,4 @@
-"""How settings are declared: the type of a field selects the parser, and the comment above it is its documentation.
+"""The declaration of settings: a field's type selects the parser, and the comment above it is its documentation.
 
 The types with their parsers are at the end of values.py. A module that declares settings must not postpone the
 evaluation of annotations.

@@ -104,7 +104,7 @@ PackageTables = Annotated[tuple[tuple[str, PackageSetting], ...], tables_by_pack
 
 
 class PackageSettings(Part):
-    """When updates may take single packages."""
+    """The rules for single packages."""
 
     #: The rules for single packages: `window` replaces the site's maintenance window; with `publish` set to
     #: `branch`, they go live only after a review.

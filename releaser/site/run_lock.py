@@ -33,7 +33,7 @@ INTRODUCTION = 2.0  # seconds in which a run with the lock has written its note,
 
 
 class Holder(Frozen):
-    """Who holds the lock: its process id, its command, and since when (ISO time)."""
+    """The holder of the lock: its process id, its command, and the time at which it began (ISO)."""
 
     pid: int
     command: str

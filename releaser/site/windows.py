@@ -24,7 +24,7 @@ _WINDOW = r"(?ai)([a-z,\s-]*?)(?:(?:^|\s+)(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d))?"
 
 
 class DueSection(Section):
-    """When updates are due."""
+    """The time at which updates are due."""
 
     limits_update: ClassVar[bool] = True
     #: From when on an update may begin, if this one did not, as it was not due, waits for its window, or is paused; the

@@ -1,4 +1,4 @@
-"""How long the system has been running, by a clock that cannot be set."""
+"""The uptime of the system, by a clock that cannot be set."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Spent(Mutable):
 
 
 class LockBuilds(Frozen):
-    """How uv builds packages whose dependencies are unknown until they are built.
+    """The way uv builds packages whose dependencies are unknown until they are built.
 
     `nothing` makes uv build none; None if that is impossible. `sandbox` returns, for a tree and an interpreter, the
     sandbox for builds, which keeps the lock that uv writes.

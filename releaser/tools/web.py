@@ -34,7 +34,7 @@ _LONGEST_PAUSE = 1.0  # seconds; with several processes, each answer may come fr
 
 
 class Patience(Frozen):
-    """How often to ask: `tries` times, each of at most `timeout` seconds, `pause` seconds apart."""
+    """The patience of a check: `tries` times, each of at most `timeout` seconds, `pause` seconds apart."""
 
     timeout: float
     tries: int
