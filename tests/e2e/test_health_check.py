@@ -67,7 +67,7 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
     assert "rolled back, PREVIOUS RELEASE FAILS TOO" in site.outbox_mails()[-1]["subject"]
     text = body(site)
     assert "answered 503" in text
-    assert "previous release fails its health check, too" in " ".join(text.split())
+    assert "previous release also fails its health check" in " ".join(text.split())
     assert "Package changes that are not live" in text
     assert "update rolled back (exit code 6): " in site.releaser("status", check=0).stdout
     assert site.json("status")["on_hold"] == []
