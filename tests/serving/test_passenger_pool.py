@@ -293,9 +293,12 @@ def test_the_application_of_a_site_inside_this_one_keeps_its_processes(
     runner = FakeRunner(environ={}, answers={"passenger-config list-instances": listing(place)})
     site = with_settings(open_site(tmp_path, {}), restart=("passenger",), passenger_app_root="/srv/shop")
     object.__setattr__(site, "runner", runner)
+    step = Step()
     with pool.serving(place):
-        assert passenger.exchange_processes(site, tmp_path / ".venv") == ""
+        passenger.Passenger().restart(site, tmp_path / ".venv", step)
+    assert step.detail == "Passenger runs no process of /srv/shop now"
     assert pool.detached == []
+    assert [words[1] for words in runner.asked] == ["list-instances"], "restart-app would restart that application"
 
 
 @pytest.mark.parametrize("fault", ["", "error", "no application", "of another user"])

@@ -37,8 +37,8 @@ PASSENGER_ADVICE = (
 class Passenger(Restart):
     """Starts a new process for each old one, and then lets that end.
 
-    If Passenger does not show its processes to this user, or has none yet, runs `passenger-config restart-app`, and
-    checks that it restarted the application.
+    If Passenger does not show its processes to this user, runs `passenger-config restart-app`, and checks that it
+    restarted the application. It takes a prefix of paths, so applications of sites inside this one are restarted, too.
     """
 
     word = "passenger"
@@ -76,7 +76,7 @@ class Passenger(Restart):
 
 
 def exchange_processes(site: Site, venv: Path) -> str:
-    """Exchange the processes of the application, and return a line on it; empty if Passenger has to restart it at once.
+    """Exchange the processes of the application, and return a line on it; empty if Passenger does not show them.
 
     Raises ToolError if the application does not load, or a new process does not start; then processes that ran before
     still answer visitors.
@@ -88,10 +88,12 @@ def exchange_processes(site: Site, venv: Path) -> str:
         listed = run_restart(site, ["passenger-config", "list-instances", "--json"], venv)
     except ToolError:
         return ""  # `restart-app` finds the reason
+    if not (pools := [*pools_in(listed)]):
+        return ""
     root, ask, limit = app_root(site), _page_of(site), RestartSettings.of(site).restart_timeout
     count, has_waited = 0, False
     try:
-        for pool in pools_in(listed):
+        for pool in pools:
             for application in pool.applications(root):
                 if any(is_of_another(worker.pid, site.project.venv) for worker in application.workers):
                     continue
@@ -101,7 +103,7 @@ def exchange_processes(site: Site, venv: Path) -> str:
     except PoolError:
         return ""
     if not count:
-        return ""
+        return f"Passenger runs no process of {root} now"
     replaced = f"Passenger replaced {count} {'process' if count == 1 else 'processes'}"
     return f"{replaced}; visitors waited for a new one" if has_waited else f"{replaced} without a gap"
 
