@@ -232,6 +232,13 @@ def test_an_application_below_another_path_is_left_alone(place: Path) -> None:
         assert [one.name for one in served.applications(Path("/srv/shop"))] == [NAME]
 
 
+def test_an_application_is_found_whose_path_is_not_ascii(place: Path) -> None:
+    pool = Passenger(1)
+    pool.root = "/srv/sit&#195;&#169;"  # Passenger writes each byte as a character
+    with pool.serving(place) as served:
+        assert [one.root for one in served.applications(Path("/srv/sité"))] == ["/srv/sité"]
+
+
 @pytest.mark.parametrize("fault", ["refused", "not XML", "gone"])
 def test_a_socket_that_does_not_answer_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     pool = Passenger(1)

@@ -22,6 +22,7 @@ from releaser.tools.web import connect_unix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from xml.etree.ElementTree import Element
 
 SOCKET = "agents.s/core_api"
 _TIMEOUT = 10.0  # seconds for an answer of the socket
@@ -68,9 +69,9 @@ class Pool(Frozen):
             has_room = int(pool.findtext("capacity_used", "")) < int(pool.findtext("max", ""))
             return tuple(
                 Application(
-                    name=group.findtext("name", ""),
-                    root=group.findtext("app_root", ""),
-                    startup_file=group.findtext("options/startup_file", ""),
+                    name=_text_of(group, "name"),
+                    root=_text_of(group, "app_root"),
+                    startup_file=_text_of(group, "options/startup_file"),
                     workers=tuple(
                         Worker(id=process.findtext("gupid", ""), pid=int(process.findtext("pid", "")))
                         for process in group.iterfind("processes/process")
@@ -80,7 +81,7 @@ class Pool(Frozen):
                     has_room=has_room,
                 )
                 for group in pool.iter("group")
-                if root in Path(group.findtext("app_root", ""), "_").parents
+                if root in Path(_text_of(group, "app_root"), "_").parents
             )
         except (ParseError, ValueError) as error:
             raise PoolError(error) from error
@@ -112,6 +113,11 @@ class Pool(Frozen):
         if answer.status != 200:
             raise PoolError(answer.status)
         return text
+
+
+def _text_of(group: Element, name: str) -> str:
+    """Return the text of an element, in which Passenger writes each byte as a character. Raises ValueError."""
+    return os.fsdecode(group.findtext(name, "").encode("latin-1"))
 
 
 def pools_in(listed: str) -> Iterator[Pool]:
