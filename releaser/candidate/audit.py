@@ -22,7 +22,7 @@ from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv, settings_of_uv_in_force
 from releaser.system.frozen import replace
-from releaser.system.temporary import NETRC, temporary_directory
+from releaser.system.temporary import NETRC, temporary_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -81,7 +81,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         if not pins:
             return Audit(known=True)
-        with temporary_directory() as tree:
+        with temporary_tree() as tree:
             write_stand_in(tree, pins, site.pyproject.table("tool", "uv"))
             with _hidden_credentials(service, site.state_dir, tree) as url:
                 finished = run_audit(site.runner, uv, tree, service=url, timeout=limit)

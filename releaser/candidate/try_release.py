@@ -18,7 +18,7 @@ from releaser.releases.venv import repoint_editables
 from releaser.site.conventions import choose_test_command
 from releaser.site.django_settings import is_django
 from releaser.system.frozen import replace
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,7 +55,7 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
     if not trials:
         yield lambda _: ()
         return
-    with temporary_directory() as base:
+    with temporary_tree() as base:
         seen = see_aside(site, base / "tree")
         tree, head = seen.git.layout.git_directory.parent, seen.git.commit("HEAD")
         staged = stage_aside(seen, new_log("verify"), Target(head=head, commit=head))

@@ -24,7 +24,7 @@ from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.site import disk
 from releaser.system.frozen import replace
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
     refuse_moved(store)
     refuse_unusable_live(store.live())
     facts = preflight(site, log, Scope(asks=()))
-    with temporary_directory() as base:
+    with temporary_tree() as base:
         known = site.git.reference(SEEN)
         if known is None and facts.checkout.remote is not None:
             known = site.git.tracked(facts.checkout.remote, site.branch)

@@ -23,7 +23,7 @@ from releaser.resolution.newest import ask_newest
 from releaser.site.conventions import default_groups, keep_locked
 from releaser.site.pythons import choose
 from releaser.system.expression import expression
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 from releaser.tools.uv_arguments import requirements_arguments
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export_release(site: Site, release: str | None, form: Format) -> Exported:
         )
     defaults = default_groups(site)
     groups = sorted(groups_in(lock)) if defaults is None else [*keep_locked(defaults, lock)]
-    with temporary_directory() as tree:
+    with temporary_tree() as tree:
         _write_stand_in(tree, lock, groups, site.project.root)
         words = requirements_arguments(group=group, hashes=form != "constraints", pylock=form == "pylock")
         try:

@@ -30,7 +30,7 @@ from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, minor
 from releaser.site.supply import FailureWords
 from releaser.system.frozen import Frozen, replace
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _examine_lock(work: Workspace, lock: LockFile) -> Mapping[str, object]:
 @contextlib.contextmanager
 def open_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[Workspace]:
     """Yield a workspace with the code that is checked out, in a temporary directory."""
-    with temporary_directory() as base:
+    with temporary_tree() as base:
         target = as_checked_out(take_snapshot(site, records=False))
         yield workspace_aside(see_aside(site, base), log, facts, target)
 

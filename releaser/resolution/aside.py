@@ -10,7 +10,7 @@ from releaser.errors import ResolutionError, reason_of
 from releaser.system.expression import expression
 from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import replace
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def project_aside(site: Site) -> Iterator[Site]:
     Raises ResolutionError.
     """
     root = site.project.root
-    with temporary_directory() as base:
+    with temporary_tree() as base:
         place = base.joinpath(*root.parts[1:])
         try:
             place.mkdir(parents=True)

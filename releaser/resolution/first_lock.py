@@ -24,7 +24,7 @@ from releaser.site.project import declared_dependencies
 from releaser.site.pythons import range_of
 from releaser.system.files import read_text, write_new_file
 from releaser.system.frozen import Frozen, replace
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 from releaser.system.words import Redactor, secrets_in_urls
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
@@ -308,7 +308,7 @@ def _project_table(site: Site, facts: SiteFacts, found: Survey) -> dict[str, Any
     """
     name = canonicalize_name(re.sub(r"[^A-Za-z0-9]+", "-", site.project.name).strip("-")) or "site"
     name = f"{name}-site" if name in found.versions else name
-    with temporary_directory() as place:
+    with temporary_tree() as place:
         words = ["init", "--bare", "--no-workspace", "--name", name, "--python", str(facts.python)]
         facts.uv.run(words, tree=place)
         table: dict[str, Any] = tomlkit.parse(read_text(place / "pyproject.toml"))["project"].unwrap()

@@ -29,7 +29,7 @@ from releaser.system.environment import nearest_settings_of_uv, settings_of_uv_i
 from releaser.system.expression import expression
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import temporary_tree
 from releaser.tools.uv import NoSolution, Uv
 from releaser.tools.uv_arguments import newest_arguments
 
@@ -234,7 +234,7 @@ def ask_newest(  # noqa: PLR0913 - the parts of a question
     are too new. Raises PreflightError and ResolutionError.
     """
     settings_of_uv(site)  # reports unreadable settings
-    with temporary_directory() as tree:
+    with temporary_tree() as tree:
         answer = tree / _ANSWER
 
         def ask(wanted: Mapping[str, str]) -> object:

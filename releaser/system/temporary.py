@@ -54,6 +54,21 @@ def temporary_directory(remove: Callable[[Path], object] = _remove, *, next_to: 
         yield place
 
 
+@contextlib.contextmanager
+def temporary_tree() -> Iterator[Path]:
+    """Make a temporary directory in which uv can run. Raises OSError.
+
+    uv looks for its settings, and for the root of a workspace, in all directories above. Any user can put such files
+    into `/tmp`: the search ends at those that are made here.
+    """
+    with temporary_directory() as place:
+        (place / "uv.toml").touch()
+        (place / "pyproject.toml").write_text('[project]\nname = "none"\nversion = "0"\n', encoding="utf-8")
+        tree = place / "tree"
+        tree.mkdir()
+        yield tree
+
+
 def write_atomically(place: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file next to `place`, and rename it to `place`. Leftovers of killed runs are deleted.
 

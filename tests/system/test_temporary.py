@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from releaser.resolution.aside import project_aside
+from releaser.site.site import open_site
 from releaser.system import temporary
-from releaser.system.temporary import PREFIX, sweep_temporary, temporary_directory
+from releaser.system.environment import nearest_settings_of_uv, settings_of_uv_in_force
+from releaser.system.temporary import PREFIX, sweep_temporary, temporary_directory, temporary_tree
+from tests.support.commands import clean_environment, uv_executable
 
 _HOLD = """
 import sys, time
@@ -55,3 +59,32 @@ def test_what_a_killed_run_has_left_is_deleted_and_nothing_else(
         assert own.is_dir()
     assert not own.exists()
     assert (others / "a").exists()
+
+
+def test_uv_takes_neither_settings_nor_a_workspace_of_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user can put files into the directory of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\nindex-url = "https://stranger.example"\n[tool.uv.workspace]\n')
+    env = clean_environment(tmp_path / "home", tmp_path / "cache")
+    with temporary_tree() as tree:
+        place = tree / "srv" / "site"
+        place.mkdir(parents=True)
+        members = f'members = ["{place.relative_to(tmp_path)}"]\n'
+        (tmp_path / "pyproject.toml").write_text(f"{(tmp_path / 'pyproject.toml').read_text()}{members}")
+        (place / "pyproject.toml").write_text('[project]\nname = "site"\nversion = "1"\nrequires-python = ">=3.11"\n')
+        assert settings_of_uv_in_force(place, env)[0] == {}
+        words = [str(uv_executable()), "lock", "--offline", "--python", sys.executable]
+        subprocess.run(words, cwd=place, env=env, check=True)
+        assert (place / "uv.lock").is_file()
+
+
+def test_a_project_aside_has_no_settings_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "pyproject.toml").write_text('[project]\nname = "site"\nversion = "1"\n')
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "uv.toml").write_text('index-url = "https://stranger.example"\n')
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "shared"))
+    with project_aside(open_site(tmp_path / "site", {"RELEASER_GIT": "false"})) as aside:
+        assert nearest_settings_of_uv(aside.project.root)[1] == {}
