@@ -72,8 +72,8 @@ def explain_unreadable(path: object, error: OSError | ValueError) -> tuple[str, 
     """Say why a text file cannot be read, and what to do about it."""
     if isinstance(error, PermissionError):
         user = os.geteuid()
-        is_mine = os.access(str(path), os.F_OK) and os.stat(str(path)).st_uid == user
-        command = f"chmod u+r {path}" if is_mine else f"sudo chown {user} {path}"
+        has_file = os.access(str(path), os.F_OK) and os.stat(str(path)).st_uid == user
+        command = f"chmod u+r {path}" if has_file else f"sudo chown {user} {path}"
         return f"{path} cannot be read by this user (uid {user}): {error.strerror}", f"Run `{command}`."
     why = os_reason(error) if isinstance(error, OSError) else "it is not UTF-8 text"
     return f"{path} cannot be read: {why}", "Restore the file, as UTF-8 text."

@@ -22,7 +22,7 @@ _LOGIN = ("smtp_user", "smtp_password_file")  # the password itself is kept nowh
 def describe_route(site: Site) -> dict[str, str]:
     """Return the settings that bring mails to people, without the password, as a variable has them."""
     settings = MailSettings.of(site)
-    names = (*_ROUTE, *(_LOGIN if settings.smtp_password_file else ()))
+    names = (*_ROUTE, *(_LOGIN if _LOGIN[-1] in site.sources else ()))
     return {name: SPECS[name].kind.spell_in_line(getattr(settings, name)) for name in names if name in site.sources}
 
 
