@@ -56,13 +56,14 @@ def temporary_directory(remove: Callable[[Path], object] = _remove, *, next_to: 
 
 @contextlib.contextmanager
 def temporary_tree() -> Iterator[Path]:
-    """Make a temporary directory in which uv can run. Raises OSError.
+    """Make a temporary directory in which uv and pytest can run. Raises OSError.
 
-    uv looks for its settings, and for the root of a workspace, in all directories above. Any user can put such files
-    into `/tmp`: the search ends at those that are made here.
+    They look for their settings, and uv for the root of a workspace, in all directories above. Any user can put such
+    files into `/tmp`, also with code that pytest imports: the search ends at those that are made here.
     """
     with temporary_directory() as place:
-        (place / "uv.toml").touch()
+        for name in ("uv.toml", "pytest.ini"):
+            (place / name).touch()
         (place / "pyproject.toml").write_text('[project]\nname = "none"\nversion = "0"\n', encoding="utf-8")
         tree = place / "tree"
         tree.mkdir()

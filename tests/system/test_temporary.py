@@ -88,3 +88,17 @@ def test_a_project_aside_has_no_settings_of_a_stranger(tmp_path: Path, monkeypat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "shared"))
     with project_aside(open_site(tmp_path / "site", {"RELEASER_GIT": "false"})) as aside:
         assert nearest_settings_of_uv(aside.project.root)[1] == {}
+
+
+@pytest.mark.parametrize("name", ["pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml", "setup.py"])
+def test_pytest_loads_nothing_of_a_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    settings = {"pyproject.toml": "[tool.pytest.ini_options]\n", "setup.cfg": "[tool:pytest]\n", "setup.py": ""}
+    addopts = "addopts = '-p strange'\n" if name == "pyproject.toml" else "addopts = -p strange\n"
+    (tmp_path / name).write_text(settings.get(name, "[pytest]\n") + ("" if name == "setup.py" else addopts))
+    (tmp_path / "conftest.py").write_text("raise SystemExit('strange')\n")
+    with temporary_tree() as tree:
+        (tree / "test_one.py").write_text("def test_one():\n    pass\n")
+        words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(words, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
