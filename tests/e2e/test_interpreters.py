@@ -180,7 +180,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert len(site.manage_runs("check")) == checked + 1  # what comes behind the restart is done
     assert states(site)[site.live_id()] == "live"
     problem = site.json("status")["problems"][0]
-    assert f"after {site.live_id()} went live these steps failed" in problem
+    assert f"after {site.live_id()} went live, these steps failed" in problem
     assert "no earlier release existed to roll back to: restart" in problem
 
     again = site.json("update", env=env, check=7)  # its processes may still be dead
