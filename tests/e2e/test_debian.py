@@ -241,4 +241,4 @@ def test_releaser_and_site_survive_an_exchange_of_python(
 def test_the_guide_names_the_pythons_that_it_has_wheels_for() -> None:
     oldest, *_, newest = PYTHONS
     guide = (REPOSITORY / "docs" / "guides" / "install.md").read_text(encoding="utf-8")
-    assert f"It needs Python {oldest} to {newest} of the system" in guide
+    assert f"The system's Python must be {oldest} to {newest}" in guide
