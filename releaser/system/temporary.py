@@ -62,8 +62,8 @@ def temporary_tree() -> Iterator[Path]:
     files into `/tmp`, also with code that pytest imports: the search ends at those that are made here.
     """
     with temporary_directory() as place:
-        for name in ("uv.toml", "pytest.ini"):
-            (place / name).touch()
+        (place / "uv.toml").touch()
+        (place / "pytest.ini").touch()
         (place / "pyproject.toml").write_text('[project]\nname = "none"\nversion = "0"\n', encoding="utf-8")
         tree = place / "tree"
         tree.mkdir()
