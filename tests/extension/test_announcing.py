@@ -7,6 +7,7 @@ from tests.support.sites import SiteFactory
 
 
 @pytest.mark.spawns
+@pytest.mark.slow
 def test_a_reporter(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     printed = site.outer / "printed"

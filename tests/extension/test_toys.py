@@ -70,6 +70,7 @@ def test_an_action(make_site: SiteFactory) -> None:
     assert (site.live_id(), taken_back["live_changed"]) == (report["release"], False)
 
 
+@pytest.mark.slow
 def test_a_gate(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.releaser("update", check=0)
@@ -134,6 +135,7 @@ def test_a_source(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.2.0"
 
 
+@pytest.mark.slow
 def test_a_rule(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     for version in ("1.1.0", "1.2.0", "1.3.0"):

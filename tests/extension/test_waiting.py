@@ -7,6 +7,7 @@ from tests.support.sites import SiteFactory
 
 
 @pytest.mark.spawns
+@pytest.mark.slow
 def test_a_release_that_keeps_its_place_goes_live_although_there_is_something_newer(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")
