@@ -1,4 +1,4 @@
-"""A pushed commit cannot weaken the sandbox of its own tests, or start a program outside it.
+"""A pushed commit can neither weaken the sandbox of its tests nor start a program outside the sandbox.
 
 Settings that would do that count once the commit is live, or from `.env` and the environment.
 """

@@ -1,6 +1,7 @@
 """A run as a whole: what it looks at when it has failed, and what it leaves when it is interrupted at its end."""
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:
     def refused() -> None:
         raise PermissionError(13, "Permission denied", "site.py")
 
-    log = RunLog(Silence(), command="update", run_id="1", started_at=SimpleNamespace())  # type: ignore[arg-type]
+    log = RunLog(Silence(), command="update", run_id="1", started_at=datetime.now(UTC))
     log.has_tried_code = True
     run: Any = SimpleNamespace(log=log, store=SimpleNamespace(live=lambda: None), find_changes=refused)
     session._note_if_live_differs(run)
@@ -35,7 +36,7 @@ def test_an_interrupt_is_not_blamed_on_its_signal_alone_if_the_process_was_orpha
     monkeypatch: pytest.MonkeyPatch, is_orphan: bool, end: str
 ) -> None:
     monkeypatch.setattr(session, "recover", lambda _: None)
-    log: Any = RunLog(Silence(), command="update", run_id="1", started_at=SimpleNamespace())  # type: ignore[arg-type]
+    log: Any = RunLog(Silence(), command="update", run_id="1", started_at=datetime.now(UTC))
     run: Any = SimpleNamespace(log=log, site=None, report=lambda **facts: facts)
     report: Any = session._report_interrupt(run, Interrupted(signal.SIGTERM, is_orphan=is_orphan))
     assert report["headline"] == f"update was interrupted by SIGTERM{end}"

@@ -1,4 +1,4 @@
-"""What releaser reads in the messages of a real uv, as it prints them, and as an old one wraps them."""
+"""The messages of a real uv that releaser parses, as it prints them and as an old version wraps them."""
 
 import subprocess
 import sys
