@@ -1,0 +1,1 @@
+"""The candidate: its shadow, its build and its tests."""

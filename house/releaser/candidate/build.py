@@ -1,0 +1,147 @@
+"""Builds the venv of a candidate: a clone of the live one, or from nothing; and seals it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import stat
+from pathlib import Path
+
+from releaser.candidate.shadow import Shadow
+from releaser.candidate.space import explain_full_disk, require_space
+from releaser.errors import BuildError, ToolError
+from releaser.packages.resolve import Plan, group_arguments
+from releaser.releases.release import Release
+from releaser.releases.verify import find_damage, find_site_packages
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.files import FULL, remove_path
+
+_COPY_TIMEOUT = 1800.0  # seconds
+_RELOCATED = ("*.pth", "__editable__*.py", "*.dist-info/direct_url.json")
+
+
+def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Release | None, mark: str) -> None:
+    """Build a venv from the lock in a shadow; `base` is the live release, whose files a clone shares.
+
+    Raises BuildError.
+    """
+    try:
+        if base is not None and may_clone(base, plan):
+            require_space(venv.parent, base.venv, clones=os.geteuid() != 0)
+            clone_venv(site, base.venv, venv, mark=mark)
+        else:
+            require_space(venv.parent, base.venv if base else None, clones=False)
+            words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
+            site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
+        sync_venv(site, shadow, plan, venv, mark=mark)
+    except ToolError as error:
+        raise explain_full_disk(venv.parent, error) or BuildError(
+            f"The candidate could not be built: {error.message}", "The next run tries again.", output=error.output
+        ) from error
+    except OSError as error:
+        if error.errno in FULL and (full := explain_full_disk(venv.parent, error)):
+            raise full from error
+        raise
+
+
+def may_clone(base: Release, plan: Plan) -> bool:
+    """Return True if a clone of this release is a base for the plan.
+
+    An adopted venv has absolute paths; another Python needs its own venv; damage must not be carried on.
+    """
+    is_same_python = Path(plan.python).is_relative_to(base.venv)
+    return base.manifest.origin == "built" and is_same_python and not find_damage(base.venv, most=1)
+
+
+def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
+    """Copy a venv: as hard links, since its sealed files are read-only; as copies for root, whom that does not stop.
+
+    Raises ToolError.
+    """
+    env = site.tool_environment(mark=mark)
+    modes = (["-a"],) if os.geteuid() == 0 else (["-al"], ["-a"])
+    for number, mode in enumerate(modes, 1):
+        try:
+            process.run(["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT)
+        except ToolError:
+            remove_path(venv)
+            if number == len(modes):
+                raise
+        else:
+            break
+    (venv / ".lock").unlink(missing_ok=True)  # uv writes to it, and an empty one in each release costs nothing
+
+
+def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
+    """Install the lock of the shadow into a venv. Raises ToolError.
+
+    uv does not notice changed sources of a local package whose pyproject.toml is older, so it installs those again.
+    """
+    words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
+    for name in sorted(plan.lock.local):
+        words += ["--reinstall-package", name]
+    variables = {"UV_PROJECT_ENVIRONMENT": str(venv)} | ({"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {})
+    site.run_uv(*words, cwd=shadow.project, mark=mark, variables=variables)
+
+
+def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
+    """Make the files of a venv read-only and of the site's group, with the site's paths in place of the shadow's.
+
+    Raises BuildError if the path of the shadow is left in a file, and OSError.
+    """
+    replace_shadow_paths(shadow, venv)
+    group = site.unix_group
+    for place, directories, files in os.walk(venv):
+        for name in (*directories, *files):
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            if status.st_gid != group:
+                with contextlib.suppress(PermissionError):
+                    os.chown(path, -1, group, follow_symlinks=False)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISREG(status.st_mode) and mode & 0o222 and not (place == os.fspath(venv) and name == ".lock"):
+                os.chmod(path, mode & ~0o222 | 0o444)
+
+
+def replace_shadow_paths(shadow: Shadow, venv: Path) -> None:
+    """Correct the paths in the few text files that name the shadow, and the hashes of those files.
+
+    Raises BuildError if any other file names it.
+    """
+    site_packages = find_site_packages(venv)
+    old, new = os.fsencode(shadow.root), os.fsencode(shadow.original)
+    for record in _list_local_records(site_packages, old):
+        for line in csv.reader(record.read_text(encoding="utf-8").splitlines()):
+            path = site_packages / line[0]
+            if path.suffix == ".pyc" or not path.is_file() or old not in (data := path.read_bytes()):
+                continue
+            if not any(path.match(pattern) for pattern in _RELOCATED):
+                message = f"`{path.relative_to(venv)}` names the directory of the build, which will not exist any more."
+                raise BuildError(message, "Install that package from an index or as a wheel.")
+            remove_path(path)  # never in place: other releases may share the file
+            path.write_bytes(data.replace(old, new))
+            _forget_bytecode(path)
+            _correct_record(record, line[0])
+
+
+def _list_local_records(site_packages: Path, root: bytes) -> list[Path]:
+    """Return the RECORD of each package that was installed from a directory of the shadow."""
+    urls = (url for url in sorted(site_packages.glob("*.dist-info/direct_url.json")) if root in url.read_bytes())
+    return [url.with_name("RECORD") for url in urls]
+
+
+def _forget_bytecode(path: Path) -> None:
+    for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        cached.unlink()
+
+
+def _correct_record(record: Path, name: str) -> None:
+    """Leave out the hash of a corrected file from its RECORD, as PEP 376 allows."""
+    lines = record.read_text(encoding="utf-8").splitlines()
+    kept = [f"{name},," if line.startswith(f"{name},") else line for line in lines]
+    remove_path(record)
+    record.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+

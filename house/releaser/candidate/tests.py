@@ -1,0 +1,85 @@
+"""The project's own tests: which command, with which environment, and what its end means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from releaser.candidate.shadow import Shadow
+from releaser.errors import Problem
+from releaser.packages.lock import Lock
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.text import find_error_line, format_seconds
+
+_RAN_NONE = re.compile(r"^(Ran 0 tests in |=+ no tests ran|collected 0 items\s*$|no tests ran in )", re.MULTILINE)
+_RAN_SOME = re.compile(r"^Ran [1-9]\d* tests? in |\b[1-9]\d* passed\b", re.MULTILINE)
+PYTEST_NONE = 5  # exit status of pytest and of unittest (Python 3.12) if no test ran
+
+
+class TestResult(msgspec.Struct, frozen=True):
+    """The end of a test run; `reason` says in a line why it is no pass."""
+
+    __test__ = False
+
+    passed: bool
+    reason: str
+    output: str
+    seconds: float
+
+
+def choose_command(site: Site, project: Path, lock: Lock) -> tuple[str, ...]:
+    """Return the test command of a project: `python` is that of the release. Empty if there is none."""
+    if site.settings.tests.test_command:
+        return site.settings.tests.test_command
+    for script, arguments in (("run_tests.py", ()), ("manage.py", ("test", "--noinput"))):
+        if (project / script).is_file():
+            return ("python", script, *arguments)
+    return ("python", "-m", "pytest") if "pytest" in lock.versions else ()
+
+
+def find_problems(site: Site, lock: Lock) -> list[Problem]:
+    """Return a problem if the project has no tests: nothing untested goes live."""
+    if choose_command(site, site.paths.project, lock):
+        return []
+    message = "The project has no tests: no run_tests.py, no manage.py, and pytest is not in its lock."
+    return [Problem("no-tests", message, "Set `test_command` in `[tool.releaser]`.")]
+
+
+def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, writes_bytecode: bool) -> TestResult:
+    """Run the project's tests in a shadow with the packages of a venv.
+
+    A run that was killed, timed out or ran no test is no pass. Raises ToolError if the command cannot be started.
+    """
+    command = choose_command(site, shadow.project, lock)
+    env = site.tool_environment(venv, mark) | site.settings.tests.test_environment
+    if not writes_bytecode:
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
+    if not command:
+        return TestResult(False, "the project has no tests", "", 0)
+    program = venv / "bin" / command[0]
+    words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
+    timeout = site.settings.tests.test_timeout
+    try:
+        finished = process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=False)
+    finally:
+        process.end_marked(env[process.MARK])  # daemons of the tests, too
+    reason = explain_ending(finished)
+    return TestResult(not reason, reason, finished.output, finished.seconds)
+
+
+def explain_ending(finished: process.Finished) -> str:
+    """Return why the end of a test run is no pass; empty if it is one."""
+    if finished.timed_out:
+        return f"the tests were still running after {format_seconds(finished.seconds)}; see `test_timeout`"
+    if finished.status < 0:
+        return f"the tests were {finished.ending}"
+    ran_none = _RAN_NONE.search(finished.output) and not _RAN_SOME.search(finished.output)
+    if ran_none or (finished.status == PYTEST_NONE and not _RAN_SOME.search(finished.output)):
+        return "no tests ran"
+    if finished.status:
+        line = find_error_line(finished.output)
+        return f"the tests failed ({finished.ending})" + (f": {line}" if line else "")
+    return ""

@@ -1,0 +1,82 @@
+"""The action *checkout*: moves the checkout to a commit and puts the lock in its place, in both directions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from releaser.checkout.repository import Repository, find_untracked_in_the_way
+from releaser.errors import PreflightError, Problem, ToolError, refuse
+from releaser.releases.journal import Entry
+from releaser.site.site import Site
+from releaser.system.files import replace_file, sync_file_system
+from releaser.system.text import join_few
+
+
+def find_obstacles(repository: Repository, before: str, after: str) -> list[Problem]:
+    """Return a problem that names the untracked files that a move would overwrite."""
+    if before == after:
+        return []
+    paths = find_untracked_in_the_way(repository, before, after)
+    if not paths:
+        return []
+    names = join_few([f"`{path}`" for path in paths])
+    message = f"Untracked files are in the way of commit {after[:12]}: {names}."
+    return [Problem("untracked-files", message, "Move them away, then run releaser again. Nothing was changed.")]
+
+
+def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: bool) -> None:
+    """Move the checkout to the commit of a change, or `back`; its uv.lock follows. May be repeated.
+
+    Work of a person stays: a changed uv.lock, a commit made meanwhile, another branch, and untracked files in the way
+    are refused with PreflightError. Raises ToolError and OSError.
+    """
+    commit = entry.head if back else entry.commit
+    head = repository.head()
+    if repository.head_ref() != f"refs/heads/{site.settings.site.branch}" or head not in (entry.head, entry.commit):
+        message = f"The checkout was moved to {repository.head_ref() or 'no branch'} at {head[:12]} during this run."
+        raise refuse("moved-checkout", message, f"Look at `git -C {site.paths.top} log`, then run releaser again.")
+    _restore_committed_lock(site, repository, entry)
+    if head != commit:
+        if problems := find_obstacles(repository, head, commit):
+            raise PreflightError(*problems)
+        try:
+            repository.run("checkout", "--quiet", "--no-overwrite-ignore", "-B", site.settings.site.branch, commit, "--")
+        except ToolError as error:
+            advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
+            raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
+    if lock := _choose_lock(site, entry, back=back):
+        write_lock(site, lock.read_bytes())
+    sync_file_system(site.paths.top)
+
+
+def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:
+    """Return the lock that belongs into the checkout; None if that is the committed one."""
+    release = entry.origin if back else entry.target
+    belongs = entry.had_lock if back else entry.commits_lock
+    return site.paths.releases / release / "uv.lock" if belongs and release else None
+
+
+def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) -> None:
+    """Put HEAD's uv.lock back if the one in the checkout is what releaser wrote."""
+    path = site.paths.lockfile_in_tree
+    if path not in repository.changed_tracked_files():
+        return
+    locks = [site.paths.releases / release / "uv.lock" for release in (entry.origin, entry.target) if release]
+    content = site.paths.lockfile.read_bytes() if site.paths.lockfile.is_file() else None
+    if content is None or content not in [lock.read_bytes() for lock in locks if lock.exists()]:
+        message = f"`{site.paths.lockfile}` was changed during this run."
+        raise refuse("changed-lock", message, "Commit it, or run `git checkout -- uv.lock`; then run releaser again.")
+    repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){path}")
+
+
+def write_lock(site: Site, data: bytes) -> None:
+    """Put a lock into the checkout, unless it is there. Raises OSError."""
+    path = site.paths.lockfile
+    if not path.is_file() or path.read_bytes() != data:
+        before = path.stat() if path.is_file() else path.parent.stat()
+        replace_file(path, data, mode=stat.S_IMODE(before.st_mode) & 0o666)
+        with contextlib.suppress(PermissionError):
+            os.chown(path, -1, before.st_gid)

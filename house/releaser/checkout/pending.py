@@ -1,0 +1,37 @@
+"""What a run could not push, and the head of the remote that was followed last."""
+
+from __future__ import annotations
+
+import msgspec
+
+from releaser.site.paths import Paths
+from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
+from releaser.system.run import Run
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """`commits` are those of releaser that no push has accepted, oldest first; `reason` is why."""
+
+    commits: tuple[str, ...] = ()
+    reason: str = ""
+    #: The head of the upstream when the checkout was last on it.
+    remote_head: str = ""
+
+
+def read_pending(paths: Paths, run: Run | None = None) -> Pending:
+    """Return what is pending; a file that cannot be read is set aside if `run` may report it."""
+    try:
+        return read_json(paths.pending, Pending) or Pending()
+    except BrokenFileError as error:
+        if run is not None:
+            aside = set_aside(paths.pending)
+            run.note(f"{error}. It is now `{aside}`; see `git status` for commits of releaser that are not pushed.")
+        return Pending()
+
+
+def write_pending(paths: Paths, before: Pending, **changes: object) -> Pending:
+    """Change what is pending, durably. Raises OSError."""
+    after = msgspec.structs.replace(before, **changes)
+    if after != before:
+        write_json(paths.pending, after)
+    return after

@@ -1,0 +1,100 @@
+"""Repairs what a git that was killed has left: its lock files, and a checkout that stopped half-way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from releaser.checkout.repository import Repository
+from releaser.errors import Problem
+from releaser.site.paths import Paths
+from releaser.system.files import name_temporary, remove_path
+from releaser.system.text import join_few
+
+_LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shallow.lock", "next-index-*.lock")
+
+
+def remove_dead_git_locks(repository: Repository, since: float) -> None:
+    """Delete lock files of git that were made after `since`, in seconds, unless a git works in the checkout now."""
+    directory = repository.top / repository.read("rev-parse", "--git-common-dir")
+    own = repository.top / repository.read("rev-parse", "--git-dir")
+    locks = [path for place in {directory, own} for pattern in _LOCKS for path in place.glob(pattern)]
+    locks += (directory / "refs").glob("**/*.lock")
+    if locks and not _is_git_working(repository.top):
+        for lock in locks:
+            with contextlib.suppress(OSError):
+                if lock.stat().st_mtime >= since - 1:
+                    lock.unlink()
+
+
+def _is_git_working(top: Path) -> bool:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                name = Path(entry.path, "comm").read_text(encoding="utf-8", errors="replace")
+                if name.startswith("git") and Path(os.readlink(f"{entry.path}/cwd")).is_relative_to(top):
+                    return True
+    return False
+
+
+def remove_temporaries(paths: Paths) -> None:
+    """Delete the files under which uv.lock and the link are made before their rename. Raises OSError."""
+    for target in (paths.lockfile, paths.link):
+        remove_path(name_temporary(target))
+
+
+def repair_checkout(repository: Repository, head: str, commit: str) -> list[Problem]:
+    """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
+
+    Only files that differ between the commits are touched, and of those only the ones whose content is that of one of
+    the commits, a beginning of it, or missing: no person has written that. Others are reported.
+    """
+    current = repository.head()
+    if head == commit or current not in (head, commit):
+        return []
+    output = repository.run("diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", head, commit).stdout
+    paths = [path for path in output.split("\0") if path]
+    changed = set(repository.changed_tracked_files())
+    foreign = []
+    for path in paths:
+        contents = [_read_blob(repository, each, path) for each in (head, commit)]
+        expected = contents[0 if current == head else 1]
+        disk = _read_disk(repository.top / path)
+        if disk == expected and path not in changed:
+            continue
+        if disk is not None and not any(content is not None and content.startswith(disk) for content in contents):
+            foreign.append(path)
+        elif expected is None:
+            repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}", check=False)
+            remove_path(repository.top / path)
+            _remove_empty_parents(repository.top, Path(path).parent)
+        else:
+            repository.run("checkout", "--quiet", "--force", "HEAD", "--", f":(top,literal){path}")
+    if not foreign:
+        return []
+    message = f"Files of the checkout are neither as before nor as after an interrupted change: {join_few(foreign)}."
+    return [Problem("half-checkout", message, f"Look at `git -C {repository.top} status`.")]
+
+
+def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:
+    text = repository.file_at(commit, path)
+    return None if text is None else text.encode(errors="surrogateescape")
+
+
+def _read_disk(path: Path) -> bytes | None:
+    """Return the content of a file, the target of a link, or None if neither is there."""
+    try:
+        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+
+
+def _remove_empty_parents(top: Path, directory: Path) -> None:
+    for parent in (directory, *list(directory.parents)):
+        if parent == Path("."):
+            return
+        try:
+            (top / parent).rmdir()
+        except OSError:
+            return

@@ -1,0 +1,254 @@
+"""One function for each question to git. People's hooks, signatures and settings do not change the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from releaser.errors import Problem, ToolError
+from releaser.releases.link import read_link
+from releaser.site.site import Site
+from releaser.system import process
+
+QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
+LOWEST_GIT = (2, 31)
+#: Given to each call. `core.fsync` keeps a power cut from corrupting the repository (git 2.36; seen before that).
+_SETTINGS = {
+    "core.fsync": "all",
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.quotePath": "false",
+    "commit.gpgSign": "false",
+    "push.gpgSign": "false",
+    "push.followTags": "false",
+    "push.recurseSubmodules": "no",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "no",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "safe.directory": "*",
+    "advice.detachedHead": "false",
+}
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
+               "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES")  # fmt: skip
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """Where a branch is pulled from and pushed to: the name of the remote, and the full name of the branch there."""
+
+    remote: str
+    branch: str
+
+    @property
+    def name(self) -> str:
+        """The short name, such as `origin/main`."""
+        return f"{self.remote}/{self.branch.removeprefix('refs/heads/')}"
+
+
+class Repository:
+    """git in one work tree: that of the site, or the shadow of a run. `mark` is that of the run's children."""
+
+    def __init__(self, site: Site, top: Path, *, mark: str) -> None:
+        self.top = top
+        self._site = site
+        env = site.tool_environment(mark=mark)
+        for name in _MISLEADING:
+            env.pop(name, None)
+        env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "GIT_CONFIG_COUNT": str(len(_SETTINGS))}
+        for number, (name, value) in enumerate(_SETTINGS.items()):
+            env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = name, value
+        self._env = env
+
+    def run(
+        self, *arguments: str | Path, check: bool = True, timeout: float = QUICK, variables: Mapping[str, str] = {}
+    ) -> process.Finished:
+        """Run git in the work tree. Raises ToolError."""
+        words = ["git", "--no-pager", *arguments]
+        return process.run(words, cwd=self.top, env=self._env | dict(variables), timeout=timeout, check=check)
+
+    def read(self, *arguments: str) -> str:
+        """Return what git prints, stripped. Raises ToolError."""
+        return self.run(*arguments).stdout.strip()
+
+    def ask(self, *arguments: str) -> str:
+        """Return what git prints, stripped; empty if it fails."""
+        finished = self.run(*arguments, check=False)
+        return finished.stdout.strip() if finished.status == 0 else ""
+
+    # Questions
+
+    def head(self) -> str:
+        """Return the commit of HEAD; empty in a repository without commits."""
+        return self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+    def head_ref(self) -> str:
+        """Return the full name of the branch of HEAD; empty if HEAD is detached."""
+        return self.ask("symbolic-ref", "--quiet", "HEAD")
+
+    def resolve(self, name: str) -> str:
+        """Return the commit of a name; empty if it does not exist."""
+        return self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+    def upstream(self, branch: str) -> Upstream | None:
+        """Return the upstream of a branch, by `branch.NAME.remote` and `.merge`."""
+        remote, merge = (self.ask("config", f"branch.{branch}.{key}") for key in ("remote", "merge"))
+        return Upstream(remote, merge) if remote and merge else None
+
+    def changed_tracked_files(self) -> list[str]:
+        """Return the tracked files that differ from HEAD, in the index or the work tree."""
+        output = self.run("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames").stdout
+        return [entry[3:] for entry in output.split("\0") if len(entry) > 3]
+
+    def is_tracked(self, path: str) -> bool:
+        """Return True if git tracks the path."""
+        return self.run("ls-files", "--error-unmatch", "--", path, check=False).status == 0
+
+    def is_ancestor(self, first: str, second: str) -> bool:
+        """Return True if `second` has `first` in its history, or is `first`."""
+        return self.run("merge-base", "--is-ancestor", first, second, check=False).status == 0
+
+    def commits_between(self, first: str, second: str) -> list[str]:
+        """Return the commits that `second` has and `first` has not, newest first."""
+        return self.read("rev-list", f"{first}..{second}").split()
+
+    def is_on_a_remote(self, commit: str) -> bool:
+        """Return True if a branch of a remote, as last fetched, has the commit."""
+        return bool(self.ask("for-each-ref", "--count=1", "--format=%(refname)", "--contains", commit, "refs/remotes"))
+
+    def parent(self, commit: str) -> str:
+        """Return the first parent of a commit."""
+        return self.resolve(f"{commit}^")
+
+    def file_at(self, commit: str, path: str) -> str | None:
+        """Return the text of a file in a commit; None if it does not have it."""
+        finished = self.run("cat-file", "blob", f"{commit}:{path}", check=False)
+        return finished.stdout if finished.status == 0 else None
+
+    def added_files(self, first: str, second: str) -> list[str]:
+        """Return the paths that `second` has and `first` has not."""
+        output = self.run("diff", "--no-ext-diff", "--no-renames", "--diff-filter=A", "--name-only", "-z", first, second)
+        return [path for path in output.stdout.split("\0") if path]
+
+    def code_key(self, commit: str, *without: str) -> str:
+        """Return a hash of all files of a commit but the named ones: the same code has the same key."""
+        listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
+        kept = [entry for entry in listing.split("\0") if entry and entry.partition("\t")[2] not in without]
+        return hash_text("\0".join(kept))
+
+    def untracked_entries(self) -> list[str]:
+        """Return the untracked entries, ignored or not; a wholly untracked directory is one entry, with a slash."""
+        output = self.run("ls-files", "--others", "--directory", "--no-empty-directory", "-z").stdout
+        return [entry for entry in output.split("\0") if entry]
+
+    # Changes
+
+    def fetch(self, remote: str) -> None:
+        """Fetch a remote, with the tags of what is fetched. Raises ToolError."""
+        self.run("fetch", "--quiet", "--no-auto-maintenance", remote, timeout=NETWORK)
+
+    def upstream_head(self, branch: str) -> str:
+        """Return the head of the upstream as last fetched; empty if it has none."""
+        tracking = self.ask("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}")
+        return self.resolve(tracking) if tracking else ""
+
+    def exclude(self, *patterns: str) -> None:
+        """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""
+        path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        missing = [pattern for pattern in patterns if pattern not in text.splitlines()]
+        if missing:
+            path.parent.mkdir(exist_ok=True)
+            separator = "" if not text or text.endswith("\n") else "\n"
+            path.write_text(text + separator + "".join(f"{pattern}\n" for pattern in missing), encoding="utf-8")
+
+
+def hash_text(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def open_repository(site: Site, mark: str = "") -> Repository:
+    """Return the repository of the site."""
+    return Repository(site, site.paths.top, mark=mark)
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return why the checkout is not fit for an update: its git, branch, upstream or changed files."""
+    repository, branch = open_repository(site), site.settings.site.branch
+    try:
+        version = repository.read("version").split()[2]
+        if tuple(int(part) for part in version.split(".")[:2]) < LOWEST_GIT:
+            lowest = ".".join(map(str, LOWEST_GIT))
+            return [Problem("old-git", f"git is {version}.", f"Install git {lowest} or newer.")]
+        ref, head = repository.head_ref(), repository.head()
+    except ToolError as error:
+        return [Problem("git", error.message, error.advice)]
+    if not head:
+        return [Problem("no-commit", "The checkout has no commit.", "Commit the project with its uv.lock.")]
+    switch = f"Run `git switch {branch}`, then run releaser again."
+    if not ref:
+        return [Problem("detached-head", f"HEAD is detached, not on the branch `{branch}`.", switch)]
+    if ref != f"refs/heads/{branch}":
+        name = ref.removeprefix("refs/heads/")
+        return [Problem("other-branch", f"The checkout is on `{name}`, not on `{branch}`.", switch)]
+    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository)]
+
+
+def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
+    branch, upstream = site.settings.site.branch, repository.upstream(site.settings.site.branch)
+    if upstream is None:
+        if not (site.settings.git.git_pull or site.settings.git.git_push):
+            return []
+        message = f"The branch `{branch}` has no upstream."
+        advice = f"Run `git branch -u REMOTE/{branch}`, or set `git_pull` and `git_push` to `false`."
+        return [Problem("no-upstream", message, advice)]
+    if upstream.branch != f"refs/heads/{branch}" or upstream.remote == ".":
+        message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
+        advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."
+        return [Problem("other-upstream", message, advice)]
+    return []
+
+
+def find_dirty_files(site: Site, repository: Repository, own: tuple[str, ...] = ()) -> list[Problem]:
+    """Return a problem that names the changed tracked files; those in `own` are releaser's."""
+    changed = [path for path in repository.changed_tracked_files() if path not in own]
+    if site.paths.lockfile_in_tree in changed and has_live_lock(site):
+        changed.remove(site.paths.lockfile_in_tree)
+    if not changed:
+        return []
+    names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
+    message = f"Tracked files of the checkout are changed: {names}."
+    return [Problem("changed-files", message, f"Commit or stash them: `git -C {site.paths.top} status`.")]
+
+
+def has_live_lock(site: Site) -> bool:
+    """Return True if uv.lock in the checkout is the lock of the live release."""
+    live = read_link(site.paths).release
+    try:
+        return live is not None and site.paths.lockfile.read_bytes() == (
+            site.paths.releases / live / "uv.lock"
+        ).read_bytes()
+    except OSError:
+        return False
+
+
+def find_untracked_in_the_way(repository: Repository, before: str, after: str) -> list[str]:
+    """Return the untracked paths that a move from one commit to another would overwrite, ignored ones included."""
+    suspects = set()
+    for path in repository.added_files(before, after):
+        places = [path, *(parent.as_posix() for parent in list(Path(path).parents)[:-1])]
+        suspects |= {
+            place for place in places if os.path.lexists(repository.top / place) and (place == path or not _is_directory(repository.top / place))
+        }  # fmt: skip
+    if not suspects:
+        return []
+    output = repository.run("ls-files", "--others", "-z", "--", *(f":(top,literal){path}" for path in sorted(suspects)))
+    return [path for path in output.stdout.split("\0") if path]
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

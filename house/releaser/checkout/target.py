@@ -1,0 +1,71 @@
+"""The commit that goes live: the head of the upstream, or HEAD where that cannot be followed, and why."""
+
+from __future__ import annotations
+
+import msgspec
+
+from releaser.checkout.pending import Pending
+from releaser.checkout.repository import Repository
+from releaser.errors import Problem, refuse
+from releaser.site.site import Site
+
+
+class Target(msgspec.Struct, frozen=True):
+    """The commit to go live. `head` is HEAD of the checkout; `code` the key of the commit's code.
+
+    `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
+    that this is no wish of a person.
+    """
+
+    head: str
+    commit: str
+    code: str
+    publishes: bool
+    reason: str = ""
+    advice: str = ""
+    is_problem: bool = False
+
+    @property
+    def problem(self) -> Problem | None:
+        """The problem to report when something goes live without its lock being committed."""
+        return Problem("not-published", self.reason, self.advice) if self.is_problem else None
+
+
+def choose_target(site: Site, repository: Repository, pending: Pending, held_code: frozenset[str]) -> Target:
+    """Return the commit to go live, from what was fetched last. `held_code` are the keys of commits on hold.
+
+    Raises PreflightError if people's commits and the upstream have diverged.
+    """
+    branch, head = site.settings.site.branch, repository.head()
+    lock = site.paths.lockfile_in_tree
+
+    def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
+        key = repository.code_key(commit, lock)
+        return Target(head, commit, key, publishes, reason, advice, is_problem and bool(reason))
+
+    upstream = repository.upstream(branch)
+    if upstream is None or not site.settings.git.git_pull:
+        return target(head, publishes=upstream is not None, reason="", is_problem=False)
+    remote = repository.upstream_head(branch)
+    if not remote:
+        message = f"The upstream `{upstream.name}` does not exist."
+        return target(head, publishes=False, reason=message, advice=f"Run `git push -u {upstream.remote} {branch}`.")
+    base = head
+    while base in pending.commits and not repository.is_ancestor(base, remote):
+        base = repository.parent(base)  # a commit of releaser that is not pushed is made again on the remote's head
+    if repository.is_ancestor(base, remote):
+        commit = head if base == remote else remote
+        if commit != head and repository.code_key(commit, lock) in held_code:
+            message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
+            return target(head, publishes=False, reason=message, is_problem=False)
+        return target(commit, publishes=True)
+    if pending.remote_head and repository.is_ancestor(base, pending.remote_head):
+        message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
+        advice = f"If that is right, run `git -C {site.paths.top} reset --keep {upstream.name}`."
+        return target(head, publishes=False, reason=message, advice=advice)
+    ahead = repository.commits_between(remote, base)
+    if repository.is_ancestor(remote, base):
+        message = f"{len(ahead)} commits of the checkout are not pushed; the lock is not committed on them."
+        return target(head, publishes=False, reason=message, advice=f"Run `git -C {site.paths.top} push`.")
+    message = f"`{branch}` and `{upstream.name}` have diverged: {len(ahead)} commits are only here."
+    raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")

@@ -1,0 +1,97 @@
+"""Prints answers: data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from releaser.errors import Problem
+from releaser.packages.changes import describe_changes
+from releaser.report.outcome import Outcome
+from releaser.report.status import ReleaseRow, Status
+from releaser.system.text import clean_terminal, format_bytes, format_time
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`."""
+    if as_json:
+        fields = msgspec.to_builtins(outcome)
+        for name in ("headline", "notes", "is_quiet"):
+            del fields[name]
+        print_json(fields)
+    is_failure = outcome.exit_code != 0
+    if not verbose and ((quiet and not is_failure) or (outcome.is_quiet and not sys.stderr.isatty())):
+        return
+    for note in outcome.notes:
+        _say(note)
+    _say(outcome.headline)
+    if outcome.output and outcome.output not in outcome.headline:
+        _say("\n".join(f"  | {line}" for line in outcome.output.splitlines()))
+    print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
+    for problem in outcome.problems:
+        if problem.message == outcome.headline:
+            _hint(problem)
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """Print problems with their advice."""
+    for problem in problems:
+        _say(f"- {problem.message}")
+        _hint(problem)
+
+
+def _hint(problem: Problem) -> None:
+    if problem.advice:
+        _say(f"  hint: {problem.advice}")
+
+
+def _say(text: str) -> None:
+    click.echo(clean_terminal(text), err=True)
+
+
+def print_list(rows: Sequence[ReleaseRow]) -> None:
+    """Print the releases as a table of 80 columns."""
+    if not rows:
+        click.echo("No releases yet. Run `releaser init`.", err=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("release", "state", "python", "size"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "size" else "left")
+    table.add_column("changes", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        state = row.state + (", pinned" if row.pinned else "")
+        changes = clean_terminal(describe_changes(row.changes, 3))
+        table.add_row(row.id, state, row.python, format_bytes(row.own_bytes), changes)
+    Console(width=None if sys.stdout.isatty() else 80, highlight=False, markup=False).print(table)
+
+
+def print_status(status: Status) -> None:
+    """Print the state of a site on one screen."""
+    lines = [f"live       {status.live or 'none'}"]
+    if status.previous:
+        lines.append(f"previous   {status.previous}")
+    if status.last_updated:
+        lines.append(f"updated    {format_time(status.last_updated)}")
+    if status.last_run:
+        lines.append(f"last run   {status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
+    for hold in status.on_hold:
+        lines.append(f"on hold    {hold.name} {hold.version}: {hold.reason}. Undo: `releaser unhold {hold.name}`")
+    for commit in status.pending:
+        lines.append(f"pending    commit {commit[:12]} is not pushed")
+    lines.append("well" if status.well else "needs attention:")
+    for problem in status.attention:
+        lines.append(f"- {problem.message}")
+        if problem.advice:
+            lines.append(f"  hint: {problem.advice}")
+    click.echo(clean_terminal("\n".join(lines)))

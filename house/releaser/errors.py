@@ -1,0 +1,141 @@
+"""Every error that ends a command, with its exit code, and the problems that a command reports."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A sentence about what is wrong, and the advice that goes with it; `code` is for programs."""
+
+    code: str
+    message: str
+    advice: str = ""
+
+
+class ReleaserError(Exception):
+    """The base of every error that releaser raises on purpose.
+
+    `message` says what happened, `advice` what to do, as a command that can be pasted where there is one. `output` is
+    the end of what a program printed.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "bug"
+
+    def __init__(self, message: str, advice: str = "", *, output: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.output = output
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The error as problems; most errors are a single one."""
+        return (Problem(self.code, self.message, self.advice),)
+
+
+class UsageError(ReleaserError):
+    """The command line is wrong."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class PreflightError(ReleaserError):
+    """The project or its configuration is not fit; nothing was changed."""
+
+    exit_code = 3
+    code = "preflight"
+
+    def __init__(self, *problems: Problem) -> None:
+        count = len(problems)
+        super().__init__(
+            problems[0].message if count == 1 else f"{count} problems were found.",
+            problems[0].advice if count == 1 else "",
+        )
+        self._problems = problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All problems that were found."""
+        return self._problems
+
+
+def refuse(code: str, message: str, advice: str = "") -> PreflightError:
+    """Return the error for a single problem of preflight."""
+    return PreflightError(Problem(code, message, advice))
+
+
+def require(problems: Sequence[Problem]) -> None:
+    """Raise PreflightError with all problems, if there are any."""
+    if problems:
+        raise PreflightError(*problems)
+
+
+class BuildError(ReleaserError):
+    """The candidate could not be resolved or built."""
+
+    exit_code = 4
+    code = "build"
+
+
+class GateError(ReleaserError):
+    """The candidate was built, and failed: its tests, for example."""
+
+    exit_code = 5
+    code = "tests"
+
+
+class ChangeError(ReleaserError):
+    """A step after the flip failed: static files, restart or health."""
+
+    exit_code = 6
+    code = "change"
+
+
+class LockedError(ReleaserError):
+    """Another run holds the lock of the project."""
+
+    exit_code = 8
+    code = "locked"
+
+
+class NoSuchReleaseError(ReleaserError):
+    """No such release exists, or no release to roll back to."""
+
+    exit_code = 9
+    code = "no-such-release"
+
+
+class ToolError(ReleaserError):
+    """A program that releaser started failed; the caller turns this into the error of its step."""
+
+    exit_code = 4
+    code = "program"
+
+    def __init__(self, message: str, advice: str = "", *, output: str = "", returncode: int = -1) -> None:
+        super().__init__(message, advice, output=output)
+        self.returncode = returncode
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end; like KeyboardInterrupt, it passes every `except Exception`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.exit_code = 128 + number
+        super().__init__(f"ended by {signal.Signals(number).name}")
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return what the system refused, and for which path, in words."""
+    reason = error.strerror or str(error)
+    if isinstance(error.filename, str | bytes | os.PathLike):
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    return reason

@@ -1,0 +1,1 @@
+"""The change of what is live: checkout, flip, restart and health check, and the way back."""

@@ -1,0 +1,83 @@
+"""The actions of a change, in their order: what each does, and what undoes it or repeats it.
+
+The flip is the commit point. An action before it can be undone; the flip and each one after it can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from releaser.checkout.move import move_checkout
+from releaser.checkout.repository import Repository
+from releaser.errors import ChangeError
+from releaser.live.health import check_health
+from releaser.live.restart import restart
+from releaser.releases.journal import Entry
+from releaser.releases.link import flip, make_link_text, read_link
+from releaser.releases.verify import ask_python_version
+from releaser.site.site import Site
+
+
+class Direction(msgspec.Struct, frozen=True):
+    """A change in one direction: towards the target of its entry, or `back` to the release that it left."""
+
+    entry: Entry
+    back: bool = False
+
+    @property
+    def release(self) -> str | None:
+        """The release that is live at the end."""
+        return self.entry.origin if self.back else self.entry.target
+
+
+class Action(msgspec.Struct, frozen=True):
+    """A step of a change. `do` returns words about its result and may be repeated; `undo` is for those before the flip.
+
+    `do` raises PreflightError, ToolError and OSError before the flip, ChangeError after it.
+    """
+
+    name: str
+    do: Callable[[Site, Repository, Direction], str]
+    undo: Callable[[Site, Repository, Direction], str] | None = None
+
+
+def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
+    move_checkout(site, repository, direction.entry, back=direction.back)
+    commit = direction.entry.head if direction.back else direction.entry.commit
+    return commit[:12]
+
+
+def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> str:
+    return _checkout(site, repository, Direction(direction.entry, back=not direction.back))
+
+
+def _flip(site: Site, repository: Repository, direction: Direction) -> str:
+    entry, release = direction.entry, direction.release
+    assert release is not None
+    text = make_link_text(site.paths, release)
+    if read_link(site.paths).text != text:
+        before = make_link_text(site.paths, entry.target) if direction.back and entry.target else entry.link
+        flip(site.paths, release, before=before)
+    if not ask_python_version(site, site.paths.link):
+        raise ChangeError(f"The Python of release {release} does not start through `{site.paths.link}`.")
+    return release
+
+
+def _restart(site: Site, repository: Repository, direction: Direction) -> str:
+    return restart(site)
+
+
+def _check_health(site: Site, repository: Repository, direction: Direction) -> str:
+    return check_health(site)
+
+
+ACTIONS = (
+    Action("checkout", _checkout, undo=_undo_checkout),
+    Action("flip", _flip),
+    Action("restart", _restart),
+    Action("health", _check_health),
+)
+BEFORE_FLIP = ACTIONS[:1]
+FROM_FLIP = ACTIONS[1:]

@@ -1,0 +1,127 @@
+"""The protocol by which a release goes live: journal, actions, and one automatic rollback.
+
+The link decides. While it points to the earlier release, the change can be undone; once it points to the new one, the
+change is finished, or goes back as a whole. Recovery calls the same functions.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from releaser.checkout.repository import Repository
+from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, ToolError, explain_os_error
+from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
+from releaser.live.health import is_healthy_now
+from releaser.releases.journal import Entry, drop_entry, write_entry
+from releaser.releases.link import read_link
+from releaser.releases.reserve import release_reserve
+from releaser.site.site import Site
+from releaser.system.run import Run
+from releaser.system.signals import check_signals, defer_signals
+
+
+class ChangeResult(msgspec.Struct, frozen=True):
+    """How a change ended. `reason` is why it went back, empty if the new release is live.
+
+    `problem` is what failed on the way back, `restarted` what the restart did.
+    """
+
+    entry: Entry
+    reason: str = ""
+    problem: Problem | None = None
+
+    @property
+    def rolled_back(self) -> bool:
+        """True if the earlier release is live again."""
+        return bool(self.reason)
+
+
+def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
+    """Take the target of an entry live: *checkout*, *flip*, *restart*, *health*.
+
+    A failure before the flip is undone and raised: PreflightError, ToolError or OSError. A failure after it goes back,
+    once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
+    `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
+    """
+    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=is_healthy_now(site))
+    with defer_signals():
+        write_entry(site.paths, entry)
+        try:
+            for action in BEFORE_FLIP:
+                _do(site, run, repository, action, Direction(entry))
+                check_signals()
+            _do(site, run, repository, FROM_FLIP[0], Direction(entry))
+        except ChangeError as error:
+            return _go_back(site, run, repository, entry, error)
+        except BaseException:
+            if read_link(site.paths).release == entry.target:
+                return finish_change(site, run, repository, entry)
+            undo_change(site, run, repository, entry)
+            raise
+        return _finish(site, run, repository, entry, FROM_FLIP[1:])
+
+
+def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
+    """Finish a change whose flip is done; go back if that fails."""
+    return _finish(site, run, repository, entry, FROM_FLIP)
+
+
+def _finish(
+    site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]
+) -> ChangeResult:
+    try:
+        for action in actions:
+            _do(site, run, repository, action, Direction(entry))
+    except (ChangeError, OSError) as error:
+        return _go_back(site, run, repository, entry, error)
+    return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")))
+
+
+def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:
+    """Undo a change whose flip is not done, and drop its journal; a person's work that is in the way is reported."""
+    try:
+        for action in reversed(BEFORE_FLIP):
+            if action.undo is not None:
+                action.undo(site, repository, Direction(entry))
+    except (PreflightError, ToolError) as error:
+        for problem in error.problems:
+            run.report(problem.code, f"The checkout was not put back: {problem.message}", problem.advice)
+    drop_entry(site.paths)
+
+
+def _go_back(
+    site: Site, run: Run, repository: Repository, entry: Entry, error: ReleaserError | OSError
+) -> ChangeResult:
+    """Take the earlier release live again, if the change has one and may; else the new one stays."""
+    reason = error.message if isinstance(error, ReleaserError) else f"{explain_os_error(error)}."
+    if entry.origin is None or not may_go_back(entry):
+        advice = getattr(error, "advice", "")
+        problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
+        return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")), "", problem)
+    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))
+    return go_back(site, run, repository, entry)
+
+
+def may_go_back(entry: Entry) -> bool:
+    """Return True if a failure goes back: always for an update; for a rollback, if the release it left was healthy."""
+    return entry.command != "rollback" or entry.was_healthy is True
+
+
+def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
+    """Take the earlier release of a change live again, with its checkout; each action is tried."""
+    release_reserve(site.paths.reserve)
+    problem = None
+    direction = Direction(entry, back=True)
+    for action in ACTIONS:
+        try:
+            _do(site, run, repository, action, direction)
+        except (ReleaserError, OSError) as error:
+            message = error.message if isinstance(error, ReleaserError) else explain_os_error(error)
+            problem = problem or Problem("automatic-rollback", f"The automatic rollback: {action.name}: {message}",
+                                         getattr(error, "advice", "") or "Run `releaser status`.")  # fmt: skip
+    return ChangeResult(entry, entry.reason, problem)
+
+
+def _do(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
+    with run.step(action.name) as detail:
+        detail.extend(filter(None, [action.do(site, repository, direction)]))

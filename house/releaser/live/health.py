@@ -1,0 +1,78 @@
+"""Asks whether the site is healthy: a URL, or a command."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+
+from releaser.errors import ChangeError, Problem, ToolError
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.text import format_seconds
+
+_PAUSE = 0.5  # seconds between two attempts
+_SCHEMES = ("http://", "https://")
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return a problem if the health check is neither a URL nor a command."""
+    command = site.settings.live.health_check
+    if len(command) == 1 and "://" in command[0] and not command[0].startswith(_SCHEMES):
+        message = f"The setting `health_check` is `{command[0]}`, but only http and https are known."
+        return [Problem("wrong-health-check", message, "Set a URL such as `https://example.org/`, or a command.")]
+    return []
+
+
+def has_health_check(site: Site) -> bool:
+    """Return True if a health check is set."""
+    return bool(site.settings.live.health_check)
+
+
+def check_health(site: Site, *, timeout: float | None = None) -> str:
+    """Ask until the site is healthy, and return the answer in words; empty without a health check.
+
+    `timeout` is in seconds, by default that of the setting. Raises ChangeError with the last answer.
+    """
+    if not has_health_check(site):
+        return ""
+    limit = site.settings.live.health_timeout if timeout is None else timeout
+    deadline = time.monotonic() + limit
+    while True:
+        is_healthy, answer = _ask(site, max(1.0, deadline - time.monotonic()))
+        if is_healthy:
+            return answer
+        if time.monotonic() + _PAUSE >= deadline:
+            raise ChangeError(f"The health check failed for {format_seconds(limit)}: {answer}.")
+        time.sleep(_PAUSE)
+
+
+def is_healthy_now(site: Site) -> bool | None:
+    """Return True if the site passes its health check, asked once; None if it has none."""
+    if not has_health_check(site):
+        return None
+    try:
+        check_health(site, timeout=0)
+    except ChangeError:
+        return False
+    return True
+
+
+def _ask(site: Site, timeout: float) -> tuple[bool, str]:
+    command = site.settings.live.health_check
+    if command[0].startswith(_SCHEMES):
+        return _ask_url(command[0], timeout)
+    try:
+        env = site.tool_environment(site.paths.link)
+        process.run(command, cwd=site.paths.project, env=env, timeout=timeout)
+    except ToolError as error:
+        return False, error.message.rstrip(".")
+    return True, f"`{command[0]}` ended with 0"
+
+
+def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
+    try:
+        response = httpx.get(url, timeout=timeout, follow_redirects=True)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return False, f"{url} does not answer ({error or type(error).__name__})"
+    return response.is_success, f"{url} answered {response.status_code}"

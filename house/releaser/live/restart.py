@@ -1,0 +1,60 @@
+"""Restarts the site: one function for each way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from releaser.errors import ChangeError, Problem, ToolError, explain_os_error
+from releaser.site.site import Site
+from releaser.system import process
+
+_FILES = ("config/tmp/restart.txt", "tmp/restart.txt")
+
+
+def find_restart_file(site: Site) -> Path | None:
+    """Return the file that a restart touches: that of the setting, else the first whose directory exists."""
+    if site.settings.live.restart_file:
+        return site.paths.project / Path(site.settings.live.restart_file).expanduser()
+    return next((path for name in _FILES if (path := site.paths.project / name).parent.is_dir()), None)
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return a problem if no way to restart the site is set or found."""
+    if site.settings.live.restart != ("auto",) or find_restart_file(site) is not None:
+        return []
+    message = "No way to restart the site: `restart` is `auto`, and neither config/tmp nor tmp exists."
+    advice = "Set `restart` to a command or `none`, `restart_file` to a file to touch, or run `mkdir tmp`."
+    return [Problem("no-restart", message, advice)]
+
+
+def restart(site: Site) -> str:
+    """Restart the site and return how, in words. May be repeated. Raises ChangeError."""
+    command = site.settings.live.restart
+    if not command or command == ("none",):
+        return "none"
+    return _touch(site) if command == ("auto",) else _run_command(site)
+
+
+def _touch(site: Site) -> str:
+    path = find_restart_file(site)
+    if path is None:
+        raise ChangeError("The restart file has no directory any more.", "Set `restart` or `restart_file`.")
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o664), "wb"):
+            os.utime(path)
+    except OSError as error:
+        raise ChangeError(f"The restart file could not be touched: {explain_os_error(error)}.") from error
+    return f"touched {path.name}"
+
+
+def _run_command(site: Site) -> str:
+    settings = site.settings.live
+    env = site.tool_environment(site.paths.link)
+    try:
+        process.run(
+            settings.restart, cwd=site.paths.project, env=env, timeout=settings.restart_timeout, may_leave_service=True
+        )
+    except ToolError as error:
+        raise ChangeError(f"The restart failed: {error.message}", error.advice, output=error.output) from error
+    return f"ran {settings.restart[0]}"

@@ -1,0 +1,1 @@
+"""Packages: the lock, what it would change, what is on hold, and how uv resolves."""

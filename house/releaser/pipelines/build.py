@@ -1,0 +1,95 @@
+"""Builds and tests a candidate, and seals it as ready or failed."""
+
+from __future__ import annotations
+
+from releaser.candidate.build import build_venv, seal_venv
+from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
+from releaser.candidate.tests import TestResult, run_tests
+from releaser.checkout.repository import Repository
+from releaser.checkout.target import Target
+from releaser.errors import BuildError, GateError
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import Plan, group_arguments
+from releaser.pipelines.conclude import compare_releases
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.release import Key, Manifest, Release, State
+from releaser.releases.store import Store, begin_release, seal_release
+from releaser.site.site import Site
+from releaser.system.files import replace_file
+from releaser.system.run import Run, now
+from releaser.system.text import clip_end, count, join_few
+
+_LOGGED = 256 * 1024  # characters of the output of tests that are kept
+
+
+def make_key(site: Site, plan: Plan, code: str) -> Key:
+    """Return what identifies the candidate of a plan."""
+    return Key(code, plan.lock.sha256, plan.python_version, " ".join(group_arguments(site)))
+
+
+def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: Plan) -> Release:
+    """Return a tested release, ready to go live.
+
+    Raises BuildError, or GateError after a failed one was sealed: it is kept, and not tried again.
+    """
+    directory = begin_release(site.paths)
+    write_entry(site.paths, Entry(phase="building", command=run.command, run=run.id, target=directory.name))
+    live = Store(site.paths).live
+    venv, began = directory / "venv", now()
+    with run.step("build") as detail:
+        left_out = fill_shadow(site, shadow, venv)
+        build_venv(site, shadow, plan, venv, base=live, mark=run.id)
+        _refuse_edited_files(site, shadow, run)
+        replace_file(directory / "uv.lock", plan.lock_text.encode())
+        if left_out:
+            detail.append(f"tests do not see {join_few([path.name for path in left_out])}, too large to copy")
+    with run.step("test") as detail:
+        result = run_tests(site, shadow, venv, plan.lock, mark=run.id, writes_bytecode=True)
+        detail.append(result.reason or "passed")
+    replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
+    was_failing = not result.passed and live is not None and _is_live_failing(site, run, live)
+    seal_venv(site, shadow, venv)
+    key = make_key(site, plan, target.code)
+    draft = Release(directory, Manifest(directory.name, began, "built", key, target.commit), State("failed"))
+    manifest = Manifest(
+        id=directory.name, created_at=began, origin="built", key=key, commit=target.commit,
+        changes=compare_releases(live, draft), failed_gate="" if result.passed else "tests", failure=result.reason,
+        was_failing=was_failing,
+    )  # fmt: skip
+    release = seal_release(directory, manifest, State("ready" if result.passed else "failed"))
+    if not result.passed:
+        raise explain_failed_tests(release, result)
+    return release
+
+
+def _refuse_edited_files(site: Site, shadow: Shadow, run: Run) -> None:
+    repository = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
+    edited = [path for path in repository.changed_tracked_files() if path != site.paths.lockfile_in_tree]
+    if edited:
+        names = join_few([f"`{path}`" for path in edited])
+        message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
+        raise BuildError(message, "Let the build write to files that git ignores.")
+
+
+def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
+    """Return True if the live release fails its tests, too: then the candidate is not to blame."""
+    repository = Repository(site, site.paths.top, mark=run.id)
+    directory = site.paths.shadow(f"{run.id}-live")
+    with run.step("test") as detail, make_shadow(site, directory, repository.head(), mark=run.id) as shadow:
+        fill_shadow(site, shadow, live.venv)
+        result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, writes_bytecode=False)
+        detail.append(f"the live release: {result.reason or 'passed'}")
+    return not result.passed
+
+
+def explain_failed_tests(release: Release, result: TestResult) -> GateError:
+    """Return the error for a candidate whose tests failed, with true blame."""
+    manifest = release.manifest
+    if manifest.was_failing:
+        blame = "The live release fails its tests, too: the site was already failing."
+        advice = f"Correct the site or its tests; see {release.tests_log}."
+    else:
+        blame = "The live release is unchanged."
+        advice = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
+    message = f"Release {release.id} failed its tests: {manifest.failure}. {blame}"
+    return GateError(message, advice, output=clip_end(result.output))

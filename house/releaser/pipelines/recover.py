@@ -1,0 +1,120 @@
+"""Recovery: finishes or undoes what an earlier run left, before anything else. Twice changes nothing the second time.
+
+The link decides: while it points to the earlier release, the change is undone; once it points to the new one, the change
+is finished. A crash in recovery is one more case of the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from releaser.checkout.pending import read_pending
+from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries, repair_checkout
+from releaser.checkout.repository import Repository, open_repository
+from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
+from releaser.live.health import is_healthy_now
+from releaser.packages.holds import read_holds
+from releaser.pipelines.conclude import conclude
+from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
+from releaser.releases.link import flip, read_link
+from releaser.releases.store import Store, sweep_releases
+from releaser.report.history import set_aside_broken_history
+from releaser.site.site import Site
+from releaser.system.files import remove_path
+from releaser.system.process import end_marked
+from releaser.system.run import Run
+from releaser.system.text import count
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What recovery did: a sentence, empty if nothing was left; `went_back` if it ended in the earlier release."""
+
+    sentence: str = ""
+    went_back: bool = False
+
+
+def recover(site: Site, run: Run) -> Recovery:
+    """Bring the site into a state from which a run may start. Raises ReleaserError and OSError."""
+    ended = end_marked(f"{site.paths.state}/")
+    if ended:
+        run.note(f"{count(len(ended), 'process', 'processes')} of an earlier run were still running, and were ended.")
+    began = _journal_time(site)
+    entry = read_entry(site.paths, run)
+    repository = open_repository(site, run.id)
+    if entry is not None:
+        remove_dead_git_locks(repository, began)
+    recovery = _continue(site, run, repository, entry) if entry is not None else Recovery()
+    if recovery.sentence:
+        run.note(recovery.sentence)
+    _repair_link(site, run, repository)
+    sweep(site, run)
+    return recovery
+
+
+def _journal_time(site: Site) -> float:
+    with contextlib.suppress(OSError):
+        return site.paths.journal.lstat().st_mtime
+    return 0.0
+
+
+def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Recovery:
+    name = f"`releaser {entry.command}` of {entry.run}"
+    if entry.phase == "building":
+        drop_entry(site.paths)
+        return Recovery()
+    if entry.phase != "publishing":
+        for problem in repair_checkout(repository, entry.head, entry.commit):
+            run.report(problem.code, problem.message, problem.advice)
+    if entry.phase == "publishing":
+        conclude(site, run, repository, ChangeResult(entry))
+        return Recovery(f"{name} had made {entry.target} live. What was left to do is done.")
+    link = read_link(site.paths)
+    if entry.phase == "going-back":
+        return _finish_change(site, run, repository, go_back(site, run, repository, entry), name)
+    if link.release == entry.target and entry.target is not None and entry.link != link.text:
+        return _finish_change(site, run, repository, finish_change(site, run, repository, entry), name)
+    undo_change(site, run, repository, entry)
+    return Recovery(f"{name} was interrupted before it changed the live release. Its work was undone.")
+
+
+def _finish_change(site: Site, run: Run, repository: Repository, result: ChangeResult, name: str) -> Recovery:
+    conclude(site, run, repository, result)
+    entry = result.entry
+    if result.rolled_back:
+        sentence = f"{name} had made {entry.target} live, which failed. {entry.origin} is live again: {result.reason}"
+        return Recovery(sentence, went_back=True)
+    return Recovery(f"{name} had made {entry.target} live. What was left to do is done.")
+
+
+def _repair_link(site: Site, run: Run, repository: Repository) -> None:
+    """Point a link that leads to no release, or is missing, to the newest good release, with restart and health check."""
+    store = Store(site.paths)
+    link, good = store.link, store.newest_good
+    python = site.paths.link / "bin" / "python"
+    if link.kind == "foreign" or good is None or (link.kind == "release" and python.exists()):
+        return
+    if link.kind == "release" and (site.paths.releases / str(link.release) / "venv").is_dir():
+        return  # only its Python is gone: the next update builds on another one
+    entry = Entry(
+        phase="changing", command="repair", run=run.id, target=good.id, link=link.text, head=repository.head(),
+        commit=repository.head(), was_healthy=is_healthy_now(site),
+    )  # fmt: skip
+    flip(site.paths, good.id, before=link.text)
+    run.report("link-repaired", f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
+               "Run `releaser status`.")  # fmt: skip
+    conclude(site, run, repository, finish_change(site, run, repository, write_entry(site.paths, entry)))
+
+
+def sweep(site: Site, run: Run) -> None:
+    """Delete what no run uses: shadows, unsealed and half-deleted releases, temporary files. Raises OSError."""
+    for path in site.paths.state.glob("shadow-*"):
+        remove_path(path)
+    for path in site.paths.state.glob(".*.new"):
+        remove_path(path)
+    remove_temporaries(site.paths)
+    sweep_releases(site.paths, run)
+    read_pending(site.paths, run)
+    read_holds(site.paths, run)
+    set_aside_broken_history(site.paths, run)

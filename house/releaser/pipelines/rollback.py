@@ -1,0 +1,165 @@
+"""The command `rollback`: an earlier good release goes live, with its lock and its commit."""
+
+from __future__ import annotations
+
+import msgspec
+
+from releaser.checkout.move import find_obstacles
+from releaser.checkout.pending import read_pending
+from releaser.checkout.publish import has_news
+from releaser.checkout.repository import Repository, find_dirty_files, has_live_lock, open_repository
+from releaser.checkout.target import choose_target
+from releaser.errors import NoSuchReleaseError, PreflightError, Problem, refuse, require
+from releaser.live.change import make_live
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import read_holds
+from releaser.packages.lock import read_lock
+from releaser.pipelines.conclude import compare_releases, conclude
+from releaser.pipelines.recover import Recovery
+from releaser.releases.journal import Entry
+from releaser.releases.link import exchange_for_link, read_link
+from releaser.releases.release import Release
+from releaser.releases.reserve import release_reserve
+from releaser.releases.store import Store
+from releaser.releases.verify import find_faults
+from releaser.report.outcome import Outcome
+from releaser.site.options import RollbackOptions
+from releaser.site.site import Site
+from releaser.system.files import make_private_directory
+from releaser.system.run import Run
+from releaser.system.text import join_few
+
+
+def rollback(site: Site, run: Run, options: RollbackOptions, recovery: Recovery) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done."""
+    release_reserve(site.paths.reserve)
+    require(site.problems)
+    if options.release is None and recovery.went_back:
+        return Outcome("no-changes", 0, recovery.sentence)
+    store = Store(site.paths)
+    release = choose_release(site, store, options)
+    if release is store.live:
+        return Outcome("no-changes", 0, f"Release {release.id} is live already.", release.id)
+    repository = open_repository(site, run.id)
+    entry = plan_rollback(site, run, repository, store, release, options)
+    if store.link.kind == "foreign":
+        entry = _replace_foreign(site, run, entry, release)
+    result = make_live(site, run, repository, entry)
+    published = conclude(site, run, repository, result)
+    if result.rolled_back:
+        headline = f"The rollback to {release.id} failed: {result.reason} {entry.origin} is live again."
+        problem = Problem("rolled-back", result.reason, "Run `releaser status`.")
+        return Outcome("rolled-back", 6, headline, entry.origin, problems=(problem,))
+    changes = compare_releases(store.live, release) if store.live else ()
+    code = 7 if result.problem or run.problems else 0
+    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    commits = (published.commit,) if published.commit else ()
+    return Outcome("updated", code, headline, release.id, changes=changes, commits=commits)
+
+
+def choose_release(site: Site, store: Store, options: RollbackOptions) -> Release:
+    """Return the release to go to. Raises NoSuchReleaseError if it does not exist, or may not go live."""
+    if options.release is None:
+        if store.live is None:
+            raise NoSuchReleaseError("No release of releaser is live.", "Name one: `releaser rollback ID`; see `releaser list`.")
+        if store.previous is None:
+            raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
+    release = store.find(options.release or "previous")
+    if release is store.live:
+        return release
+    if not release.may_return:
+        state = release.state.state if release.state.left_by != "automatic" else "left by an automatic rollback"
+        raise NoSuchReleaseError(f"Release {release.id} is {state}: it does not go live by a rollback.", "Run `releaser list`.")
+    if faults := find_faults(site, release):
+        raise NoSuchReleaseError(f"Release {release.id} is damaged: {join_few(faults, 2)}.", "Choose another: `releaser list`.")
+    return release
+
+
+def plan_rollback(
+    site: Site, run: Run, repository: Repository, store: Store, release: Release, options: RollbackOptions
+) -> Entry:
+    """Return the journal's entry. Raises PreflightError if people's work would be lost."""
+    head, path = repository.head(), site.paths.lockfile_in_tree
+    ref = f"refs/heads/{site.settings.site.branch}"
+    if repository.head_ref() != ref:
+        message = f"The checkout is on `{repository.head_ref() or 'a detached HEAD'}`, not on `{site.settings.site.branch}`."
+        raise refuse("other-branch", message, f"Run `git switch {site.settings.site.branch}`, or see `git status`.")
+    key = repository.code_key(head, path)
+    commit = head if options.keep_code or key == release.manifest.key.code else choose_commit(repository, release)
+    if commit != head:
+        require(find_dirty_files(site, repository))
+        require(find_obstacles(repository, head, commit))
+        _refuse_losing_commits(site, repository, head, commit)
+    elif path in repository.changed_tracked_files() and not has_live_lock(site):
+        message = f"`{site.paths.lockfile}` is changed."
+        raise refuse("changed-lock", message, f"Commit it, or run `git -C {site.paths.project} checkout -- uv.lock`.")
+    commits_lock = (
+        commit == head
+        and key == release.manifest.key.code
+        and _may_commit(site, repository)
+        and has_news(repository, head, path, read_lock(release.lock), may_lower=True)
+    )
+    return Entry(
+        phase="changing", command="rollback", run=run.id, origin=store.live.id if store.live else None,
+        target=release.id, link=store.link.text, head=head, commit=commit,
+        had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=commits_lock,
+    )  # fmt: skip
+
+
+def choose_commit(repository: Repository, release: Release) -> str:
+    """Return the commit of a release: the one with its lock if a remote has it, else the tested one.
+
+    Raises PreflightError if the repository does not have it any more.
+    """
+    lived = release.state.commit
+    if lived and repository.resolve(lived) and repository.is_on_a_remote(lived):
+        return lived
+    if not repository.resolve(release.manifest.commit):
+        message = f"The commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
+        raise refuse("no-commit", message, f"Run `releaser rollback {release.id} --keep-code` to leave the code as it is.")
+    return release.manifest.commit
+
+
+def _refuse_losing_commits(site: Site, repository: Repository, head: str, commit: str) -> None:
+    own = read_pending(site.paths).commits
+    only_here = repository.read("rev-list", head, f"^{commit}", "--not", "--remotes").split()
+    lost = [name for name in only_here if name not in own]
+    if lost:
+        message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
+        raise refuse("unpushed-commits", message, "Push them, or leave the code as it is: `releaser rollback --keep-code`.")
+
+
+def _may_commit(site: Site, repository: Repository) -> bool:
+    """Return True if HEAD is the head of the upstream, as last fetched, so that the older lock can be pushed."""
+    try:
+        target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+    except PreflightError:
+        return False
+    return target.publishes and target.commit == target.head
+
+
+def _replace_foreign(site: Site, run: Run, entry: Entry, release: Release) -> Entry:
+    """Make way for the link where a person put something else; a directory is kept in the state directory."""
+    link = read_link(site.paths)
+    if link.is_symlink:
+        return entry
+    kept = site.paths.replaced / run.id
+    make_private_directory(kept.parent)
+    exchange_for_link(site.paths, release.id, kept)
+    run.note(f"The directory `{site.paths.link}` is now `{kept}`.")
+    return msgspec.structs.replace(entry, link=read_link(site.paths).text)
+
+
+def preview_rollback(site: Site, options: RollbackOptions) -> Outcome:
+    """Say what a rollback would do. Writes nothing."""
+    require(site.problems)
+    store, repository = Store(site.paths), open_repository(site)
+    release = choose_release(site, store, options)
+    entry = plan_rollback(site, Run("preview", "rollback"), repository, store, release, options)
+    changes = compare_releases(store.live, release) if store.live else ()
+    words = [describe_changes(changes) or "the same packages"]
+    if entry.commit != entry.head:
+        words.append(f"the checkout moves to {entry.commit[:12]}")
+    if site.paths.journal.exists():
+        words.append("first of all, an interrupted run is finished or undone")
+    return Outcome("no-changes", 0, f"Would make {release.id} live: {'; '.join(words)}.", release.id, changes=changes)

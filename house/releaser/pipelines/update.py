@@ -1,0 +1,243 @@
+"""The command `update`: the newest versions and commits go live, if the project's tests pass."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from releaser.candidate.shadow import make_shadow
+from releaser.checkout.move import find_obstacles, move_checkout
+from releaser.checkout.pending import read_pending
+from releaser.checkout.publish import has_news, publish, push_pending, remember_remote
+from releaser.checkout.repository import Repository, has_live_lock, open_repository
+from releaser.checkout.target import Target, choose_target
+from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
+from releaser.live.change import ChangeResult, make_live
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import read_holds
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import Plan, resolve
+from releaser.pipelines import checks
+from releaser.pipelines.build import build_and_test, make_key
+from releaser.pipelines.conclude import conclude
+from releaser.pipelines.prune import prune_releases
+from releaser.pipelines.snapshot import require_unchanged, take_snapshot
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.release import Key, Release
+from releaser.releases.store import Store
+from releaser.releases.verify import ask_python_version, find_damage, find_faults
+from releaser.report.outcome import Outcome
+from releaser.site.options import UpdateOptions
+from releaser.site.site import Site, site_at
+from releaser.system.run import Run
+from releaser.system.text import clip_end, join_few
+
+
+def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done."""
+    checks.require_ready(site)
+    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
+    repository = open_repository(site, run.id)
+    snapshot = take_snapshot(site, repository)
+    fetch(site, run, repository)
+    target = choose_commit(site, run, repository)
+    site = site_for_commit(site, repository, target)
+    live = require_live(site)
+    with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
+        with run.step("resolve") as detail:
+            plan = resolve_candidate(site, run, shadow.project, live)
+            detail.append(describe_changes(plan.changes or ()) or "no changes")
+        if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
+            return publish_live_lock(site, run, repository, target, live)
+        key = make_key(site, plan, target.code)
+        failed = find_failed(site, key)
+        if failed is not None and not failed.manifest.was_failing and not options.force:
+            return still_failing(failed)
+        try:
+            release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan)
+        except GateError as error:
+            prune_releases(site, run, key)
+            return failed_again(error, failed)
+    require_unchanged(site, repository, snapshot)
+    require(find_obstacles(repository, target.head, target.commit))
+    result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
+    published = conclude(site, run, repository, result)
+    if result.rolled_back:
+        return rolled_back(release, result)
+    if target.problem is not None:
+        run.report(target.problem.code, target.problem.message, target.problem.advice)
+    return updated(release, published.commit)
+
+
+def fetch(site: Site, run: Run, repository: Repository) -> None:
+    """Fetch the upstream, and push what an earlier night could not. Raises BuildError if the remote does not answer."""
+    upstream = repository.upstream(site.settings.site.branch)
+    if upstream is None or not site.settings.git.git_pull:
+        return
+    with run.step("fetch"):
+        try:
+            repository.fetch(upstream.remote)
+        except ToolError as error:
+            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
+            raise BuildError(message, f"Run `git -C {site.paths.top} fetch` to see why.", output=error.output) from error
+
+
+def choose_commit(site: Site, run: Run, repository: Repository) -> Target:
+    """Return the commit to go live, after releaser's own commits that are not pushed yet were pushed."""
+    pending = read_pending(site.paths)
+    if pending.commits and (problem := push_pending(site, repository, pending)):
+        run.report(problem.code, problem.message, problem.advice)
+    target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+    if target.publishes:
+        remember_remote(site, repository)
+    return target
+
+
+def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
+    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
+    if target.commit == target.head:
+        return site
+    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
+    text = repository.file_at(target.commit, path)
+    if text is None:
+        message = f"Commit {target.commit[:12]} has no {path}."
+        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
+    return site_at(site, text, target.commit)
+
+
+def require_live(site: Site) -> Release:
+    """Return the live release. Raises PreflightError."""
+    live = Store(site.paths).live
+    if live is None:
+        require(checks.find_problems(site))
+    assert live is not None
+    return live
+
+
+def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
+    """Return the plan for tonight. Raises BuildError."""
+    venv = live.venv if ask_python_version(site, live.venv) else None
+    return resolve(site, project, live=venv, held=read_holds(site.paths).packages, mark=run.id)
+
+
+def is_sound(run: Run, live: Release) -> bool:
+    """Return True if the live release is as it was built; an adopted one may be as a person left it."""
+    damage = find_damage(live.venv) if live.manifest.origin == "built" else []
+    if damage:
+        run.note(f"The live release is damaged, and is built again: {join_few(damage)}.")
+    return not damage
+
+
+def find_failed(site: Site, key: Key) -> Release | None:
+    """Return the newest release that failed as this candidate would."""
+    releases = Store(site.paths).releases
+    return next((release for release in releases if release.manifest.failed_gate and release.manifest.key == key), None)
+
+
+def find_ready(site: Site, key: Key, target: Target) -> Release | None:
+    """Return a ready release that was tested as this candidate would be, and is still whole."""
+    for release in Store(site.paths).releases:
+        is_same = release.manifest.key == key and release.manifest.commit == target.commit
+        if release.state.state == "ready" and is_same and not find_faults(site, release):
+            return release
+    return None
+
+
+def make_entry(site: Site, run: Run, repository: Repository, release: Release, target: Target) -> Entry:
+    """Return the journal's entry for taking a release live."""
+    store = Store(site.paths)
+    path = site.paths.lockfile_in_tree
+    news = target.publishes and has_news(repository, target.commit, path, read_lock(release.lock), may_lower=False)
+    return Entry(
+        phase="changing", command=run.command, run=run.id, origin=store.live.id if store.live else None,
+        target=release.id, link=store.link.text, head=target.head, commit=target.commit,
+        had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=news,
+    )  # fmt: skip
+
+
+def publish_live_lock(site: Site, run: Run, repository: Repository, target: Target, live: Release) -> Outcome:
+    """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
+    entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
+    if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
+        return no_changes(run, "")
+    require(find_obstacles(repository, target.head, target.commit))
+    write_entry(site.paths, msgspec.structs.replace(entry, phase="changing"))
+    move_checkout(site, repository, entry, back=False)
+    write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    published = publish(site, run, repository, command="update")
+    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
+    if published.problem is not None:
+        run.report(published.problem.code, published.problem.message, published.problem.advice)
+    remember_remote(site, repository)
+    return no_changes(run, published.commit)
+
+
+def no_changes(run: Run, commit: str) -> Outcome:
+    """Return the outcome of a night without changes; it is quiet unless something could not be published."""
+    code = 7 if run.problems else 0
+    commits = (commit,) if commit else ()
+    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=not run.problems and not run.notes)
+
+
+def still_failing(failed: Release) -> Outcome:
+    """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
+    headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
+    advice = f"See {failed.tests_log}. `releaser update --force` tries again."
+    error = GateError(headline, advice)
+    return Outcome("failed", 5, headline, problems=error.problems, is_quiet=True)
+
+
+def failed_again(error: GateError, failed: Release | None) -> Outcome:
+    """Return the outcome for failed tests; quiet if the same candidate failed in the same way before."""
+    return Outcome(
+        "failed", error.exit_code, error.message, problems=error.problems, output=clip_end(error.output, 20, 2000),
+        is_quiet=failed is not None,
+    )  # fmt: skip
+
+
+def rolled_back(release: Release, result: ChangeResult) -> Outcome:
+    """Return the outcome of an automatic rollback."""
+    entry = result.entry
+    headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.origin} is live."
+    if entry.was_healthy is False:
+        headline += " The site was already failing its health check."
+    problem = Problem("rolled-back", result.reason, f"See `releaser status`, and {release.tests_log.parent}.")
+    return Outcome("rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,))
+
+
+def updated(release: Release, commit: str) -> Outcome:
+    """Return the outcome of an update that is live."""
+    changes = release.manifest.changes
+    headline = f"Release {release.id} is live: {describe_changes(changes) or 'new code'}."
+    return Outcome("updated", 0, headline, release.id, changes=changes, commits=(commit,) if commit else ())
+
+
+def preview_update(site: Site) -> Outcome:
+    """Resolve away from the site and say what an update would change. Writes nothing there."""
+    checks.require_ready(site)
+    live = require_live(site)
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        site = msgspec.structs.replace(site, uv_cache=Path(place) / "cache")
+        run = Run("preview", "update")
+        head = open_repository(site).head()
+        with make_shadow(site, Path(place) / "shadow", head, mark="preview") as shadow:
+            repository = Repository(site, shadow.map_path(site.paths.top), mark="preview")
+            fetch(site, run, repository)
+            target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+            repository.run("checkout", "--quiet", "--force", "--detach", target.commit, "--")
+            site = site_for_commit(site, repository, target)
+            plan = resolve_candidate(site, run, shadow.project, live)
+    words = []
+    if target.code != live.manifest.key.code:
+        words.append(f"commit {target.commit[:12]}")
+    if plan.changes:
+        words.append(describe_changes(plan.changes))
+    if site.paths.journal.exists():
+        words.append("first of all, an interrupted run is finished or undone")
+    failed = find_failed(site, make_key(site, plan, target.code))
+    if failed is not None:
+        words.append(f"it failed before, as {failed.id}, and is not tried again")
+    headline = f"Would update: {'; '.join(words)}." if words else "Everything is up to date."
+    return Outcome("no-changes", 0, headline, live.id, changes=plan.changes or ())

@@ -1,0 +1,79 @@
+"""The symlink to the live release. Nothing else writes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from releaser.errors import refuse
+from releaser.releases.release import ID
+from releaser.site.paths import Paths
+from releaser.system.files import exchange, replace_symlink
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What stands at the path of the link. `release` is the id of the release that a link points to, existing or not.
+
+    `foreign` is a directory, a file, or a link that leads elsewhere: a person put it there.
+    """
+
+    kind: Literal["missing", "release", "foreign"]
+    text: str | None = None
+    release: str | None = None
+
+    @property
+    def is_symlink(self) -> bool:
+        """True for any symlink."""
+        return self.text is not None
+
+
+def read_link(paths: Paths) -> Link:
+    """Return what stands at the path of the link."""
+    try:
+        text = os.readlink(paths.link)
+    except FileNotFoundError:
+        return Link("missing")
+    except OSError:
+        return Link("foreign")
+    venv = Path(os.path.normpath(os.path.join(os.path.realpath(paths.link.parent), text)))
+    directory = venv.parent
+    is_ours = venv.name == "venv" and ID.fullmatch(directory.name) and _is_same(directory.parent, paths.releases)
+    return Link("release", text, directory.name) if is_ours else Link("foreign", text)
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    return first == second or os.path.realpath(first) == os.path.realpath(second)
+
+
+def make_link_text(paths: Paths, release: str) -> str:
+    """Return the relative path from the link to the venv of a release."""
+    return os.path.relpath(paths.releases / release / "venv", os.path.realpath(paths.link.parent))
+
+
+def flip(paths: Paths, release: str, *, before: str | None) -> None:
+    """Let the link point to a release: the commit point of a change.
+
+    `before` is the text that the link must still have, None if it must not exist. Raises PreflightError if a person
+    changed the link meanwhile, and OSError.
+    """
+    current = read_link(paths)
+    if current.kind == "foreign" and not current.is_symlink or current.text != before:
+        message = f"`{paths.link}` was changed during this run. Nothing went live."
+        raise refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
+    replace_symlink(paths.link, make_link_text(paths, release))
+
+
+def exchange_for_link(paths: Paths, release: str, directory: Path) -> None:
+    """Swap a directory in the link's place with a link to a release, at `directory`, which must not exist.
+
+    Afterwards the directory is at `directory`. Both must be on the same file system. Raises OSError.
+    """
+    os.symlink(make_link_text(paths, release), directory)
+    try:
+        exchange(directory, paths.link)
+    except OSError:
+        os.unlink(directory)
+        raise

@@ -1,0 +1,98 @@
+"""A release: one venv, its lock, its manifest and its state, in one directory."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+
+StateName = Literal["ready", "good", "failed", "rolled-back"]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A package that differs between two releases."""
+
+    name: str
+    old: str | None
+    new: str | None
+    bump: Literal["major", "minor", "patch", "other", "added", "removed"]
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What makes two candidates the same: the code without its lock, the lock, the Python, and what is installed of it.
+
+    `selection` are the group, extras and members, as arguments of uv.
+    """
+
+    code: str
+    lock_sha256: str
+    python: str
+    selection: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The facts about a release, written once, when testing ends. `commit` is the one that it was tested with."""
+
+    id: str
+    created_at: datetime
+    origin: Literal["built", "adopted"]
+    key: Key
+    commit: str
+    changes: tuple[Change, ...] = ()
+    #: The gate that the release failed; empty if it passed.
+    failed_gate: str = ""
+    #: Why the gate failed, in a line.
+    failure: str = ""
+    #: True if the live release failed its tests, too.
+    was_failing: bool = False
+
+
+class State(msgspec.Struct, frozen=True):
+    """The part of a release that changes: `order` numbers the releases as they went live, 0 before that."""
+
+    state: StateName
+    order: int = 0
+    live_at: tuple[datetime, ...] = ()
+    pinned: bool = False
+    #: Who left a rolled back release: a person's `rollback`, or an `automatic` rollback.
+    left_by: Literal["", "rollback", "automatic"] = ""
+    #: HEAD of the checkout while the release was live, with its lock committed if it was.
+    commit: str = ""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A sealed release. `directory` holds venv, uv.lock, manifest.json, state.json and tests.log."""
+
+    directory: Path
+    manifest: Manifest
+    state: State
+
+    @property
+    def id(self) -> str:
+        """The UTC time at which it was begun."""
+        return self.manifest.id
+
+    @property
+    def venv(self) -> Path:
+        """The environment."""
+        return self.directory / "venv"
+
+    @property
+    def lock(self) -> Path:
+        """The lock it was built from."""
+        return self.directory / "uv.lock"
+
+    @property
+    def tests_log(self) -> Path:
+        """The output of its tests."""
+        return self.directory / "tests.log"
+
+    @property
+    def may_return(self) -> bool:
+        """True if a person may name it for a rollback: it was live, and no automatic rollback left it."""
+        return self.state.state == "good" or self.state.left_by == "rollback"

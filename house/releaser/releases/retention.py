@@ -1,0 +1,46 @@
+"""Which releases stay: decided by the record alone, never by the times of files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from releaser.releases.release import Key, Release
+
+
+def choose_releases_to_delete(
+    releases: Sequence[Release],
+    *,
+    live: str | None,
+    previous: str | None,
+    keep: int,
+    keep_within: float,
+    at: datetime,
+    key: Key | None = None,
+    in_use: Collection[str] = (),
+) -> list[Release]:
+    """Return the releases that may go, oldest first.
+
+    Never: the live one, its previous one, pinned, ready and used ones. Good ones stay while they are among the `keep`
+    that went live last beside the live one, or were live in the last `keep_within` seconds. Of failed ones the newest
+    stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back ones stay as
+    good ones do, but take no place of those.
+    """
+    safe = {live, previous, *in_use}
+    ordered = sorted(releases, key=lambda release: (release.state.order, release.id), reverse=True)
+    good = [release for release in ordered if release.state.state == "good" and release.id != live]
+    kept = {release.id for release in good[:keep]}
+    failed = [release for release in ordered if release.state.state == "failed"]
+    kept |= {release.id for release in failed if release.manifest.key == key}
+    newest_failed = max((release.id for release in failed), default=None)
+    recently = at - timedelta(seconds=keep_within)
+
+    def stays(release: Release) -> bool:
+        state = release.state
+        if release.id in safe or release.id in kept or state.pinned or state.state == "ready":
+            return True
+        if state.state == "failed":
+            return release.id == newest_failed
+        return max(state.live_at, default=release.manifest.created_at) >= recently
+
+    return sorted((release for release in releases if not stays(release)), key=lambda release: release.id)

@@ -1,0 +1,242 @@
+"""The releases on disk: listed, begun, sealed, marked and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from releaser.errors import NoSuchReleaseError
+from releaser.releases.link import read_link
+from releaser.releases.release import ID, Manifest, Release, State
+from releaser.site.paths import Paths
+from releaser.system.files import (
+    BrokenFileError,
+    read_json,
+    remove_path,
+    replace_file,
+    set_aside,
+    sync_directory,
+    sync_file_system,
+    write_json,
+)
+from releaser.system.run import Run, make_id, now
+from releaser.system.text import join_few
+
+MANIFEST, STATE, MARKER = "manifest.json", "state.json", ".releaser"
+DOOMED = ".doomed-"
+
+
+class Store:
+    """The releases of a site, newest first. Read once: a change makes a new store."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.link = read_link(paths)
+        self.releases = _read_releases(paths.releases)
+        self._by_id = {release.id: release for release in self.releases}
+
+    def get(self, release: str | None) -> Release | None:
+        """Return a release by its id, None if it does not exist."""
+        return self._by_id.get(release) if release else None
+
+    @property
+    def live(self) -> Release | None:
+        """The release that the link points to."""
+        return self.get(self.link.release)
+
+    @property
+    def previous(self) -> Release | None:
+        """The good release that was live last, beside the live one."""
+        return max(
+            (
+                release
+                for release in self.releases
+                if release.state.state == "good" and release.state.order and release is not self.live
+            ),
+            key=lambda release: release.state.order,
+            default=None,
+        )
+
+    @property
+    def newest_good(self) -> Release | None:
+        """The good release that went live last and still has its Python."""
+        return max(
+            (
+                release
+                for release in self.releases
+                if release.state.state == "good" and (release.venv / "bin" / "python").exists()
+            ),
+            key=lambda release: release.state.order,
+            default=None,
+        )
+
+    def find(self, name: str) -> Release:
+        """Return the release that a person means: `live`, `previous`, `@1`, an id or a unique prefix of an id.
+
+        Raises NoSuchReleaseError.
+        """
+        advice = "Run `releaser list`."
+        if name in ("live", "previous"):
+            release = self.live if name == "live" else self.previous
+            if release is None:
+                raise NoSuchReleaseError(f"No release is {name}.", advice)
+            return release
+        if name.startswith("@") and name[1:].isdecimal():
+            if int(name[1:]) >= len(self.releases):
+                raise NoSuchReleaseError(f"`{name}` does not exist: {len(self.releases)} releases are here.", advice)
+            return self.releases[int(name[1:])]
+        matches = [release for release in self.releases if release.id == name] or [
+            release for release in self.releases if name and release.id.startswith(name)
+        ]
+        if len(matches) != 1:
+            found = join_few([release.id for release in matches])
+            raise NoSuchReleaseError(
+                f"`{name}` could be {found}." if matches else f"No release `{name}` exists.", advice
+            )
+        return matches[0]
+
+    def name_state(self, release: Release) -> str:
+        """Return the state of a release for people: live and previous follow from the link and the record."""
+        if release is self.live:
+            return "live"
+        return "previous" if release is self.previous else release.state.state
+
+
+def _read_releases(directory: Path) -> list[Release]:
+    releases = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(directory):
+            if ID.fullmatch(name) and (release := _read_release(directory / name)) is not None:
+                releases.append(release)
+    return sorted(releases, key=lambda release: _order_of_id(release.id), reverse=True)
+
+
+def _read_release(directory: Path) -> Release | None:
+    """Return the release of a directory; None if it is not sealed, or its manifest cannot be read."""
+    try:
+        manifest = read_json(directory / MANIFEST, Manifest)
+    except BrokenFileError:
+        return None
+    if manifest is None or manifest.id != directory.name:
+        return None
+    try:
+        state = read_json(directory / STATE, State)
+    except BrokenFileError:
+        state = None
+    if state is None:  # lost: a person may still name the release, but no run chooses it
+        state = State("failed" if manifest.failed_gate else "good")
+    return Release(directory, manifest, state)
+
+
+def manifest_is_readable(directory: Path) -> bool:
+    """Return True if the manifest is what releaser wrote."""
+    try:
+        return read_json(directory / MANIFEST, Manifest) is not None
+    except BrokenFileError:
+        return False
+
+
+def _order_of_id(release: str) -> tuple[str, int]:
+    stamp, _, number = release.partition("-")
+    return stamp, int(number or 1)
+
+
+def begin_release(paths: Paths) -> Path:
+    """Make the directory of a new release; its id is later than every other, also if the clock went back."""
+    names = [name for name in os.listdir(paths.releases) if ID.fullmatch(name)]
+    stamp = make_id(now())
+    if names and _order_of_id(max(names, key=_order_of_id)) >= (stamp, 1):
+        newest, number = _order_of_id(max(names, key=_order_of_id))
+        stamp = f"{newest}-{number + 1}"
+    directory = paths.releases / stamp
+    directory.mkdir()
+    directory.chmod(stat.S_IMODE(paths.releases.stat().st_mode))
+    replace_file(directory / MARKER, b"")
+    return directory
+
+
+def seal_release(directory: Path, manifest: Manifest, state: State) -> Release:
+    """Write state and manifest, durably; with the manifest the release exists. Raises OSError."""
+    sync_file_system(directory)
+    write_json(directory / STATE, state)
+    write_json(directory / MANIFEST, manifest)
+    sync_directory(directory.parent)
+    return Release(directory, manifest, state)
+
+
+def write_state(release: Release, **changes: object) -> Release:
+    """Change the state of a release, durably. Raises OSError."""
+    state = msgspec.structs.replace(release.state, **changes)
+    if state != release.state:
+        write_json(release.directory / STATE, state)
+    return msgspec.structs.replace(release, state=state)
+
+
+def mark_good(paths: Paths, release: Release, moment: datetime) -> None:
+    """Record that a release is live and good; ready releases that it overtook are failed. Raises OSError."""
+    store = Store(paths)
+    order = 1 + max((other.state.order for other in store.releases), default=0)
+    if not (release.state.state == "good" and release.state.order == order - 1):
+        live_at = (*release.state.live_at, moment)
+        write_state(release, state="good", order=order, live_at=live_at, left_by="")
+    for other in store.releases:
+        if other.state.state == "ready" and other.id != release.id:
+            write_state(other, state="failed")
+
+
+def mark_left(release: Release, left_by: str) -> None:
+    """Record that a release was left by a rollback. Raises OSError."""
+    write_state(release, state="rolled-back", left_by=left_by)
+
+
+def delete_release(directory: Path) -> None:
+    """Delete a release: renamed first, so that a half-deleted one is never taken for one. Raises OSError."""
+    doomed = directory.with_name(DOOMED + directory.name)
+    remove_path(doomed)
+    os.rename(directory, doomed)
+    sync_directory(directory.parent)
+    remove_path(doomed)
+
+
+def sweep_releases(paths: Paths, run: Run, is_used: Callable[[Path], bool] = lambda path: False) -> None:
+    """Delete what a dead run left: half-deleted and unsealed releases. Reports what it cannot read or delete.
+
+    Never deleted: the target of the link, and a directory without the marker of releaser.
+    """
+    live = read_link(paths).release
+    for name in sorted(os.listdir(paths.releases)):
+        path = paths.releases / name
+        try:
+            if name.startswith(DOOMED):
+                remove_path(path)
+            elif ID.fullmatch(name) and name != live and not manifest_is_readable(path):
+                _sweep_unsealed(path, run)
+            elif ID.fullmatch(name):
+                _sweep_state(path / STATE, run)
+        except OSError as error:
+            run.report("not-deleted", f"`{path}` cannot be deleted: {error.strerror}.", f"Run `sudo rm -r {path}`.")
+
+
+def _sweep_unsealed(path: Path, run: Run) -> None:
+    if os.path.lexists(path / MANIFEST):
+        aside = set_aside(path)
+        run.note(f"The manifest of release {path.name} cannot be read. The release is now `{aside}`.")
+    elif not path.is_dir() or path.is_symlink() or not (path / MARKER).is_file():
+        aside = set_aside(path)
+        run.note(f"`{path}` was not made by releaser. It is now `{aside}`.")
+    else:
+        delete_release(path)
+
+
+def _sweep_state(path: Path, run: Run) -> None:
+    try:
+        read_json(path, State)
+    except BrokenFileError as error:
+        aside = set_aside(path)
+        run.note(f"The state of release {path.parent.name} could not be read: {error.reason}. It is now `{aside}`.")

@@ -1,0 +1,72 @@
+"""The history: one line of JSON for each run, the newest last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from datetime import datetime
+
+import msgspec
+
+from releaser.errors import Problem
+from releaser.report.outcome import Outcome, Result
+from releaser.site.paths import Paths
+from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file, set_aside
+from releaser.system.run import Run
+
+_LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A run in the history."""
+
+    run: str
+    command: str
+    ended_at: datetime
+    result: Result
+    exit_code: int
+    headline: str
+    release: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) -> None:
+    """Add a run to the history, durably. Raises OSError."""
+    record = Record(
+        run.id, run.command, ended_at, outcome.result, outcome.exit_code, outcome.headline, outcome.release,
+        outcome.problems,
+    )  # fmt: skip
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(paths.history, flags, private_mode(paths.state))
+    try:
+        size = os.fstat(descriptor).st_size
+        cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (b"\n" if cut_off else b"") + msgspec.json.encode(record) + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if size > _LARGEST:
+        lines = paths.history.read_bytes().splitlines()[-_KEPT:]
+        replace_file(paths.history, b"\n".join([*lines, b""]))
+
+
+def read_history(paths: Paths) -> list[Record]:
+    """Return the readable runs, newest first."""
+    try:
+        data = read_regular_file(paths.history) or b""
+    except BrokenFileError:
+        return []
+    records = []
+    for line in data.splitlines():
+        with contextlib.suppress(msgspec.MsgspecError):
+            records.append(msgspec.json.decode(line, type=Record))
+    return records[::-1]
+
+
+def set_aside_broken_history(paths: Paths, run: Run) -> None:
+    """Rename a history that is no file, and report it. Raises OSError."""
+    try:
+        read_regular_file(paths.history)
+    except BrokenFileError as error:
+        aside = set_aside(paths.history)
+        run.note(f"{error}. It is now `{aside}`; earlier runs are only in the logs.")

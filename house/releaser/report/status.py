@@ -1,0 +1,86 @@
+"""One screen on the state of a site, and what needs attention."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from releaser.checkout.pending import read_pending
+from releaser.errors import Problem
+from releaser.packages.holds import Hold, read_holds
+from releaser.releases.release import Change
+from releaser.releases.store import Store
+from releaser.report.history import Record, read_history
+from releaser.site.site import Site
+
+
+class LastRun(msgspec.Struct, frozen=True):
+    """The last run that could change the site."""
+
+    run: str
+    command: str
+    result: str
+    exit_code: int
+    headline: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of a site. `well` is False if anything is in `attention`; `pending` are commits that are not pushed."""
+
+    live: str | None
+    previous: str | None
+    last_run: LastRun | None
+    last_updated: datetime | None
+    well: bool
+    attention: tuple[Problem, ...]
+    on_hold: tuple[Hold, ...]
+    pending: tuple[str, ...]
+
+
+class ReleaseRow(msgspec.Struct, frozen=True):
+    """A release, as `releaser list --json` prints it."""
+
+    id: str
+    state: str
+    live: bool
+    pinned: bool
+    created_at: datetime
+    python: str
+    lock_sha256: str
+    changes: tuple[Change, ...]
+    size_bytes: int
+    own_bytes: int
+    commit: str
+    path: str
+
+
+def make_status(site: Site, problems: list[Problem]) -> Status:
+    """Return the status of a site; `problems` are those that would refuse an update."""
+    store, history, pending = Store(site.paths), read_history(site.paths), read_pending(site.paths)
+    updates = [record for record in history if record.command in ("update", "init", "rollback")]
+    last = updates[0] if updates else None
+    attention = list(problems)
+    if site.paths.journal.exists():
+        message = "A run was interrupted; the next command that changes something finishes or undoes it."
+        attention.append(Problem("unfinished", message, "Run `releaser update`."))
+    if last is not None and last.exit_code not in (0, 2, 8, 9):
+        attention.extend(last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")])
+    if pending.commits and site.settings.git.git_push and not any(p.code == "not-pushed" for p in attention):
+        message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
+        attention.append(Problem("not-pushed", message, "The next update tries again."))
+    unique = tuple({problem.message: problem for problem in attention}.values())
+    return Status(
+        live=store.live.id if store.live else None,
+        previous=store.previous.id if store.previous else None,
+        last_run=_describe_run(last) if last else None,
+        last_updated=max(store.live.state.live_at, default=None) if store.live else None,
+        well=not unique,
+        attention=unique,
+        on_hold=read_holds(site.paths).holds,
+        pending=pending.commits if site.settings.git.git_push else (),
+    )
+
+
+def _describe_run(record: Record) -> LastRun:
+    return LastRun(record.run, record.command, record.result, record.exit_code, record.headline)

@@ -1,0 +1,37 @@
+"""The steps of a run on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from releaser.system.run import Step
+from releaser.system.text import clean_terminal, format_seconds
+
+_WIDTH = 12  # the longest name of a step, `static files`
+
+
+class StepPrinter:
+    """Prints a line for each step that ends, and shows the one that runs; without a terminal, only if `verbose`."""
+
+    def __init__(self, *, verbose: bool, quiet: bool) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._is_shown = not quiet and (verbose or sys.stderr.isatty())
+        self._status = self._console.status("") if self._is_shown and sys.stderr.isatty() else None
+
+    def __call__(self, name: str, step: Step | None) -> None:
+        """Show that a step begins (`step` is None) or how it ended."""
+        if not self._is_shown:
+            return
+        if step is None:
+            if self._status is not None:
+                self._status.update(f"{name} …")
+                self._status.start()
+            return
+        if self._status is not None:
+            self._status.stop()
+        mark, style = ("✓", "green") if step.status == "done" else ("✗", "red")
+        line = Text(f"{mark} ", style=style) + Text(f"{name:{_WIDTH}} {format_seconds(step.seconds):>9}  ", style="")
+        self._console.print(line + Text(clean_terminal(step.detail), style="dim"), overflow="ellipsis", no_wrap=True)

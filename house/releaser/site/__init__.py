@@ -1,0 +1,1 @@
+"""The site: its project, its settings, and every path."""

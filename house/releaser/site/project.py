@@ -1,0 +1,104 @@
+"""The project: found from any directory below it, with what pyproject.toml says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from releaser.errors import Problem, explain_os_error, refuse
+
+_GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
+_SAMPLE = 2000  # files that are asked for their group
+
+
+def find_project(start: Path) -> tuple[Path, Path]:
+    """Return the directory with pyproject.toml at or above `start`, and the top of its repository.
+
+    Raises PreflightError outside of a project, or without git.
+    """
+    try:
+        path = start.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise refuse("no-project", f"`{start}` does not exist.", "Name the project: `--project PATH`.") from error
+    project = next((place for place in (path, *path.parents) if (place / "pyproject.toml").is_file()), None)
+    if project is None:
+        message = f"`{path}` is not in a project: no pyproject.toml here or above."
+        raise refuse("no-project", message, "Run it in the project, or name the project: `--project PATH`.")
+    top = next((place for place in (project, *project.parents) if os.path.lexists(place / ".git")), None)
+    if top is None:
+        message = f"`{project}` is not in a git repository."
+        raise refuse("no-git", message, f"Run `git -C {project} init`, and commit the project with its uv.lock.")
+    return project, top
+
+
+def read_pyproject(text: str, source: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the content of a pyproject.toml, and what is wrong with it."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return {}, [Problem("wrong-pyproject", f"{source}: {error}.", f"Correct {source}.")]
+    problems = []
+    project = content.get("project")
+    if not isinstance(project, dict):
+        problems.append(Problem("wrong-pyproject", f"{source} has no `[project]`.", "Add it, as `uv init` does."))
+    elif "requires-python" not in project:
+        message = f"{source} has no `requires-python` in `[project]`."
+        problems.append(Problem("wrong-pyproject", message, 'Add a line such as `requires-python = ">=3.11"`.'))
+    if not isinstance(get_table(content, "tool", "releaser"), dict):
+        problems.append(Problem("wrong-pyproject", f"{source}: `tool.releaser` is no table.", f"Correct {source}."))
+    return content, problems
+
+
+def get_table(content: Mapping[str, Any], *keys: str) -> Any:
+    """Return a table in a parsed TOML file; empty if it does not exist."""
+    table: Any = content
+    for key in keys:
+        if not isinstance(table, dict):
+            return {}
+        table = table.get(key, {})
+    return table
+
+
+def read_text(path: Path) -> tuple[str, list[Problem]]:
+    """Return the text of a file of the project; empty, with a problem, if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8"), []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = explain_os_error(error) if isinstance(error, OSError) else f"{path}: {error}"
+        return "", [Problem("unreadable-file", f"{reason}.", f"Check `ls -l {path}`.")]
+
+
+def guess_environment(host: str | None = None) -> str:
+    """Return the kind of this host by its name: d or q is staging, p is production, all else is local."""
+    first = (host or socket.gethostname())[:1].lower()
+    return {"d": "staging", "q": "staging", "p": "production"}.get(first, "local")
+
+
+def choose_group(content: Mapping[str, Any], environment: str, group: str) -> tuple[str, list[Problem]]:
+    """Return the dependency group to install, empty for none, and a problem if the chosen one does not exist."""
+    groups = get_table(content, "dependency-groups")
+    names = {name.lower().replace("_", "-") for name in groups} if isinstance(groups, dict) else set()
+    if group:
+        if group.lower().replace("_", "-") in names:
+            return group, []
+        message = f"The setting `group` is `{group}`, but pyproject.toml has no such dependency group."
+        advice = f"It has: {', '.join(sorted(names))}." if names else "Add it to `[dependency-groups]`."
+        return "", [Problem("no-group", message, advice)]
+    return next((name for name in _GROUPS[environment or guess_environment()] if name in names), ""), []
+
+
+def guess_unix_group(project: Path) -> int:
+    """Return the id of the commonest group of the project's files."""
+    counts = Counter(os.lstat(path).st_gid for path, _ in zip(_walk(project), range(_SAMPLE), strict=False))
+    return counts.most_common(1)[0][0] if counts else os.getgid()
+
+
+def _walk(project: Path) -> Iterator[str]:
+    for place, directories, files in os.walk(project):
+        directories[:] = [name for name in directories if name not in (".git", ".venv", "node_modules")]
+        yield from (os.path.join(place, name) for name in files)

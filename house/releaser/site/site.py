@@ -1,0 +1,232 @@
+"""One site: its project, paths, settings and environment, as a run sees them."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+import stat
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import dotenv
+import msgspec
+from uv import find_uv_bin
+
+from releaser.errors import PreflightError, Problem, ToolError, explain_os_error, refuse
+from releaser.site.paths import Paths
+from releaser.site.project import (
+    choose_group,
+    find_project,
+    get_table,
+    guess_environment,
+    guess_unix_group,
+    read_pyproject,
+    read_text,
+)
+from releaser.site.settings import FIXED, PREFIX, Settings, load_settings
+from releaser.system import process
+from releaser.system.files import make_private_directory
+
+LOWEST_UV = (0, 13)
+UV_TIMEOUT = 1800.0  # seconds, for each call
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+# Variables that say where packages come from. All others that begin with UV_ could change what is installed.
+_KEPT_UV = re.compile(
+    r"UV_(INDEX|DEFAULT_INDEX|EXTRA_INDEX_URL|FIND_LINKS|KEYRING_PROVIDER|HTTP_|OFFLINE|NATIVE_TLS|SYSTEM_CERTS|"
+    r"INSECURE_HOST|PYTHON_DOWNLOADS|PYTHON_INSTALL|PYTHON_PREFERENCE|PYTHON$|CONFIG_FILE|NO_CONFIG|CONCURRENT|"
+    r"REQUEST_TIMEOUT|SSL)"
+)
+_MISLEADING = (
+    "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__",
+)  # fmt: skip
+
+
+class Site(msgspec.Struct, frozen=True):
+    """A site as a run sees it. `group` and `unix_group` are chosen; `problems` are those of settings and project."""
+
+    paths: Paths
+    settings: Settings
+    environ: Mapping[str, str]
+    dotenv: Mapping[str, str]
+    group: str
+    unix_group: int
+    uv: Path
+    problems: tuple[Problem, ...] = ()
+    #: Where uv keeps its cache; by default in the state directory.
+    uv_cache: Path | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """True if a group shares the project: its directory is writable for the group."""
+        return bool(self.paths.project.stat().st_mode & 0o020)
+
+    @property
+    def name(self) -> str:
+        """The name of the project's directory."""
+        return self.paths.project.name
+
+    def tool_environment(self, venv: Path | None = None, mark: str = "") -> dict[str, str]:
+        """Return the environment for programs: no settings of releaser, nothing that misleads Python or uv.
+
+        With `venv`, the program works in that release. `mark` is the variable that a later run ends children by.
+        """
+        env = {
+            name: value
+            for name, value in self.environ.items()
+            if not name.startswith(PREFIX)
+            and name not in _MISLEADING
+            and (not name.startswith("UV_") or _KEPT_UV.match(name))
+        }
+        env.setdefault("PATH", _DEFAULT_PATH)
+        env["UV_CACHE_DIR"] = str(self.uv_cache or self.paths.cache)
+        env["UV_NO_SYNC"] = "1"
+        env["UV_NO_PROGRESS"] = "1"
+        env["GIT_OPTIONAL_LOCKS"] = "0"
+        if venv is not None:
+            env |= {"VIRTUAL_ENV": str(venv), "UV_PROJECT_ENVIRONMENT": str(venv)}
+            env["PATH"] = f"{venv / 'bin'}:{env['PATH']}"
+        if mark:
+            env[process.MARK] = f"{self.paths.state}/{mark}"
+        return env
+
+    def run_uv(
+        self, *arguments: str | Path, cwd: Path, mark: str, check: bool = True, variables: Mapping[str, str] = {}
+    ) -> process.Finished:
+        """Run uv with these arguments and variables. Raises ToolError."""
+        env = self.tool_environment(mark=mark) | dict(variables)
+        env.pop("UV_NO_SYNC")
+        return process.run([self.uv, "--color", "never", *arguments], cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check)
+
+
+def open_site(start: Path, environ: Mapping[str, str]) -> Site:
+    """Return the site of the project at or above `start`, with all problems of its settings in it.
+
+    Raises PreflightError outside of a project.
+    """
+    project, top = find_project(start)
+    text, problems = read_text(project / "pyproject.toml")
+    dotenv_values, more = _read_dotenv(project.parent / ".env")
+    site = _make_site(project, top, text, environ, dotenv_values)
+    return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems))
+
+
+def site_at(site: Site, pyproject: str, commit: str) -> Site:
+    """Return the site with the settings of a commit, by its pyproject.toml.
+
+    Raises PreflightError if they are wrong, or if the commit changes where the site is.
+    """
+    changed = _make_site(site.paths.project, site.paths.top, pyproject, site.environ, site.dotenv)
+    problems = list(changed.problems)
+    for name in FIXED:
+        before, after = site.settings.get(name), changed.settings.get(name)
+        if before != after:
+            message = f"Commit {commit[:12]} changes the setting `{name}` from {before!r} to {after!r}."
+            advice = f"Set `{PREFIX}{name.upper()}` in {site.paths.dotenv}, or revert the change."
+            problems.append(Problem("fixed-setting", message, advice))
+    if problems:
+        raise PreflightError(*problems)
+    return changed
+
+
+def _make_site(project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]) -> Site:
+    content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
+    table: Any = get_table(content, "tool", "releaser")
+    settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
+    group, missing = choose_group(content, settings.site.environment or guess_environment(), settings.site.group)
+    unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
+    uv, no_uv = _find_uv(settings.site.uv, project, environ)
+    return Site(
+        paths=_make_paths(project, top, settings),
+        settings=settings,
+        environ=environ,
+        dotenv=dotenv_values,
+        group=group,
+        unix_group=unix_group,
+        uv=uv,
+        problems=(*problems, *wrong, *missing, *unknown, *no_uv),
+    )
+
+
+def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
+    state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
+    return Paths(
+        project=project,
+        top=top,
+        link=Path(os.path.normpath(project / settings.site.venv)),
+        state=Path(os.path.normpath(project / Path(state).expanduser())),
+    )
+
+
+def _read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
+    if not os.path.lexists(path):
+        return {}, []
+    text, problems = read_text(path)
+    values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}, problems
+
+
+def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:
+    if not name:
+        return guess_unix_group(project), []
+    try:
+        return grp.getgrnam(name).gr_gid, []
+    except KeyError:
+        message = f"The setting `unix_group` is `{name}`, but this host has no such group."
+        return os.getgid(), [Problem("no-unix-group", message, "Run `getent group` to list the groups.")]
+
+
+def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[Path, list[Problem]]:
+    """Return the uv of the setting, else that on PATH if it is new enough, else the one that releaser brings."""
+    path = environ.get("PATH", _DEFAULT_PATH)
+    if setting:
+        named = shutil.which(setting if "/" not in setting else project / Path(setting).expanduser(), path=path)
+        if named is None:
+            return Path(setting), [Problem("no-uv", f"The setting `uv` is `{setting}`, but no program is there.")]
+        version = _uv_version(Path(named))
+        if version < LOWEST_UV:
+            message = f"The setting `uv` is `{setting}`, which is not uv {'.'.join(map(str, LOWEST_UV))} or newer."
+            return Path(named), [Problem("old-uv", message, "Remove the setting: releaser brings its own uv.")]
+        return Path(os.path.abspath(named)), []
+    on_path = shutil.which("uv", path=path)
+    if on_path is not None and _uv_version(Path(on_path)) >= LOWEST_UV:
+        return Path(os.path.abspath(on_path)), []
+    try:
+        return Path(find_uv_bin()), []
+    except FileNotFoundError:
+        message = "uv was not found: not on PATH, not with releaser."
+        return Path("uv"), [Problem("no-uv", message, "Install it: `pip install uv`.")]
+
+
+def _uv_version(uv: Path) -> tuple[int, ...]:
+    try:
+        finished = process.run([uv, "--version"], cwd=Path("/"), env={"PATH": _DEFAULT_PATH}, timeout=20)
+    except ToolError:
+        return ()
+    match = re.match(r"uv (\d+)\.(\d+)", finished.stdout)
+    return (int(match[1]), int(match[2])) if match else ()
+
+
+def prepare_state(site: Site) -> None:
+    """Make the state directory with the mode of the project's directory, without write for others.
+
+    Raises PreflightError.
+    """
+    paths = site.paths
+    mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
+    try:
+        for directory in (paths.state.parent, paths.state, paths.releases):
+            if not directory.is_dir():
+                directory.mkdir(parents=directory == paths.state.parent)
+                os.chown(directory, -1, site.unix_group)
+                directory.chmod(mode)
+        make_private_directory(paths.cache)
+    except OSError as error:
+        message = f"The state directory cannot be made: {explain_os_error(error)}."
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(site.unix_group).gr_name
+        advice = f"Run `sudo install -d -o {user} -g {group} -m 2770 {paths.state}`."
+        raise refuse("no-state-directory", message, advice) from error

@@ -1,0 +1,1 @@
+"""Programs, files, text, and the record of a run."""

@@ -1,0 +1,202 @@
+"""Durable writes: after a crash at any moment a file has its old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # renameat2(2)
+LARGEST_STATE = 16 << 20  # bytes; a state file that is larger is not ours
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class BrokenFileError(Exception):
+    """A state file exists, and releaser cannot have written it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and deletions in a directory survive a power cut. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """Flush the file system that holds `path`: far cheaper than an fsync of each file of a venv. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def name_temporary(target: Path) -> Path:
+    """Return the path under which a file or link is made before a rename puts it in its place."""
+    return target.with_name(f".{target.name}.new")
+
+
+def private_mode(directory: Path) -> int:
+    """Return the mode of a new file of the state: for the owner, or the group that shares the directory."""
+    return 0o660 if directory.stat().st_mode & 0o020 else 0o600
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory of the state, if it does not exist, with the mode that `private_mode` gives. Raises OSError."""
+    if not path.is_dir():
+        path.mkdir()
+        path.chmod(0o2770 if private_mode(path.parent) == 0o660 else 0o700)
+
+
+def replace_file(target: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Put `data` at `target` by a rename, with a mode, by default that of the state. Raises OSError."""
+    temporary = name_temporary(target)
+    mode = private_mode(target.parent) if mode is None else mode
+    remove_path(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(target.parent)
+
+
+def replace_symlink(link: Path, text: str) -> None:
+    """Let `link` point to `text` by one rename. Raises OSError."""
+    temporary = name_temporary(link)
+    remove_path(temporary)
+    os.symlink(text, temporary)
+    try:
+        os.rename(temporary, link)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(link.parent)
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Swap two directory entries atomically (renameat2 with RENAME_EXCHANGE). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(first), None, str(second))
+    sync_directory(first.parent)
+    sync_directory(second.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a state file. Raises OSError."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """Return the content of a state file; None without one.
+
+    Raises BrokenFileError for anything that `write_json` cannot have written: a directory, a pipe, a symlink, a huge or
+    unreadable file, other JSON.
+    """
+    data = read_regular_file(path)
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BrokenFileError(path, f"not a state file of releaser ({error})") from error
+
+
+def read_regular_file(path: Path) -> bytes | None:
+    """Return the bytes of a file, None without one. Raises BrokenFileError for anything else at that path."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BrokenFileError(path, error.strerror or str(error)) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_STATE:
+        os.close(descriptor)
+        raise BrokenFileError(path, "not a regular file, or larger than 16 MiB")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename something that releaser cannot read to `NAME.broken`, for a person to look at. Raises OSError."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.broken" + (f"-{number}" if number > 1 else ""))):
+        number += 1
+    os.rename(path, aside)
+    sync_directory(path.parent)
+    return aside
+
+
+def remove_path(path: Path) -> None:
+    """Delete a file, a link or a whole directory, read-only directories included. Raises OSError."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        if path.is_symlink() or not path.is_dir():
+            raise
+        shutil.rmtree(path, onerror=_make_writable)
+
+
+def _make_writable(function: Any, path: str, error: Any) -> None:
+    if isinstance(error[1], FileNotFoundError):
+        return
+    if not isinstance(error[1], PermissionError):
+        raise error[1]
+    os.chmod(os.path.dirname(path), 0o700)
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.chmod(path, 0o700)
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def measure(directory: Path, seen: set[tuple[int, int]] | None = None) -> int:
+    """Return the allocated bytes of a tree; a file with several links counts once for one `seen`."""
+    seen = set() if seen is None else seen
+    total = 0
+    stack = [os.fspath(directory)]
+    while stack:
+        try:
+            with os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if (status.st_dev, status.st_ino) not in seen:
+                        seen.add((status.st_dev, status.st_ino))
+                        total += status.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append(entry.path)
+        except OSError:
+            continue
+    return total

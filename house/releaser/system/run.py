@@ -1,0 +1,119 @@
+"""The record of a run: its id, its steps with their times, its log, and what it has to say."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from releaser.errors import Problem
+from releaser.system.files import make_private_directory, private_mode
+from releaser.system.text import redact
+
+logger = logging.getLogger(__name__)
+
+KEPT_LOGS = 50  # one for each run
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step of a run; `seconds` is its duration."""
+
+    step: str
+    status: Literal["done", "failed"]
+    seconds: float
+    detail: str = ""
+
+
+class Run:
+    """One run of a command. `on_step` is told of each step that begins (None as its value) and ends."""
+
+    def __init__(self, id: str, command: str, on_step: Callable[[str, Step | None], None] | None = None) -> None:
+        self.id = id
+        self.command = command
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.problems: list[Problem] = []
+        self._on_step = on_step or (lambda name, step: None)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Record what happens inside as a step. The list takes words about its result."""
+        began, detail = time.monotonic(), list[str]()
+        logger.info("step %s", name)
+        self._on_step(name, None)
+        status: Literal["done", "failed"] = "failed"
+        try:
+            yield detail
+            status = "done"
+        finally:
+            step = Step(name, status, round(time.monotonic() - began, 3), redact("; ".join(detail)))
+            self.steps.append(step)
+            logger.info("%s %s (%.2f s) %s", name, status, step.seconds, step.detail)
+            self._on_step(name, step)
+
+    def note(self, sentence: str) -> None:
+        """Say something that is news, but no problem."""
+        logger.info("%s", sentence)
+        self.notes.append(redact(sentence))
+
+    def report(self, code: str, message: str, advice: str = "") -> None:
+        """Report a problem that does not end the run."""
+        logger.warning("%s: %s %s", code, message, advice)
+        self.problems.append(Problem(code, redact(message), redact(advice)))
+
+
+def now() -> datetime:
+    """Return the time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def make_id(moment: datetime) -> str:
+    """Return the id of a run or release that begins at this moment."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def format_time_id(id: str) -> str:
+    """Return the time of an id for people: `2026-11-20 06:12:00 UTC`."""
+    return datetime.strptime(id[:16], "%Y%m%dT%H%M%SZ").strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@contextlib.contextmanager
+def write_log(directory: Path, run: Run) -> Iterator[None]:
+    """Write the log of the package `releaser` to `logs/<run id>.log`; a disk that takes no log does not end a run."""
+    handler: logging.Handler = logging.NullHandler()
+    with contextlib.suppress(OSError):
+        make_private_directory(directory)
+        path, flags = directory / f"{run.id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, private_mode(directory))
+        handler = _QuietHandler(os.fdopen(descriptor, "a", encoding="utf-8", errors="replace"))
+        for old in sorted(directory.glob("*.log"))[:-KEPT_LOGS]:
+            old.unlink()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("releaser")
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
+class _QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to a file, without a word about a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging calls
+        """Say nothing."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        super().close()

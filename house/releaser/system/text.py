@@ -1,0 +1,72 @@
+"""Small pieces of text: plurals, durations, sizes, and the line that says why a program failed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+_MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 package`, `2 packages`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def join_few(names: Sequence[str], most: int = 5) -> str:
+    """Return the names in one line; the number of the rest stands for more than `most`."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def format_seconds(seconds: float) -> str:
+    """Return `0.3 s`, `12 s`, `3 min 5 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def format_bytes(size: float) -> str:
+    """Return a size with a unit of 1024 bytes."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def format_time(moment: datetime) -> str:
+    """Return an ISO 8601 time in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def find_error_line(output: str) -> str:
+    """Return why a program failed, in one line of its output.
+
+    git and uv mark that line; for other programs, a Python traceback included, it is the last one.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marked = [match.group(1) for line in lines if (match := _MARKED.match(line)) and not line.startswith("hint")]
+    return marked[0] if marked else lines[-1] if lines else ""
+
+
+def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
+    """Return the end of an output, for people."""
+    kept = "\n".join(output.strip().splitlines()[-lines:])
+    return kept if len(kept) <= characters else "…" + kept[-characters:]
+
+
+def redact(text: str) -> str:
+    """Return the text without the user names and passwords of URLs."""
+    return _CREDENTIALS.sub("***", text)
+
+
+def clean_terminal(text: str) -> str:
+    """Return the text without characters that could control a terminal."""
+    return "".join(
+        character for character in text if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
+    )

@@ -1,0 +1,73 @@
+"""Print which tests hold each law; exit 1 if a law has none. With --quiet, print only such laws.
+
+The name of a test says which: `test_law_07_…`; `test_law_08_10_…` holds two.
+"""
+
+import ast
+import re
+import sys
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+TITLES = {
+    1: "Only the flip changes the live release",
+    3: "What goes live was tested, and what a person changed meanwhile stops the run",
+    4: "A failure after the flip goes back by itself, once",
+    5: "Rollback is quick, needs nothing, and goes only to a release that was good",
+    6: "After a rollback, updates skip what it removed",
+    7: "Prune never removes a release that is needed; order is by the record",
+    8: "After a kill, a power cut or a full disk, the next command finishes or undoes",
+    9: "Nothing that a person or a crash leaves wedges a site",
+    10: "The second of two runs ends with 8, and no child outlives its run",
+    12: "A full disk is named, with what is missing",
+    13: "A move of the checkout overwrites and deletes nothing untracked",
+    14: "Uncommitted work, other branches, hooks and a detached HEAD stay",
+    15: "Pull and push go to the branch's upstream; commits of people stay",
+    16: "A remote that was rewritten is not followed",
+    17: "Two hosts on one remote live in peace",
+    19: "An edited or replaced .venv is reported, never overruled",
+    22: "A failure is not blamed on the update if the live release fails, too",
+    24: "Tests that did not run are not a pass",
+    33: "git never asks, and a person's configuration changes no answer",
+}
+#: Words that the names of a law's tests must have, besides its number.
+REQUIRED = {24: ("without_tests", "killed", "timed_out")}
+
+
+def tests_by_law() -> dict[int, list[str]]:
+    """Return the tests of each law, as `path::name` without the law's prefix."""
+    laws: dict[int, list[str]] = defaultdict(list)
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and (match := re.match(r"test_law_((?:\d\d_)+)(.*)", node.name)):
+                for number in match[1].rstrip("_").split("_"):
+                    laws[int(number)].append(f"{file.relative_to(TESTS)}::{match[2]}")
+    return laws
+
+
+def missing(number: int, tests: list[str]) -> list[str]:
+    """Return what a law lacks, in words."""
+    if not tests:
+        return ["no test"]
+    words = REQUIRED.get(number, ())
+    return [f"no test with {word!r} in its name" for word in words if not any(word in test for test in tests)]
+
+
+def main() -> int:
+    """Print the table."""
+    laws, is_quiet, gaps = tests_by_law(), "--quiet" in sys.argv[1:], 0
+    for number in sorted({*TITLES, *laws}):
+        lacks = missing(number, laws[number])
+        gaps += bool(lacks)
+        if lacks or not is_quiet:
+            print(f"{number:2}  {TITLES.get(number, '(a law of a later part)')}  [{len(laws[number])}]")
+            for text in [*(f"MISSING: {lack}" for lack in lacks), *([] if is_quiet else laws[number])]:
+                print(textwrap.indent(textwrap.fill(text, 116, subsequent_indent="  "), "    "))
+    print(f"{len(TITLES)} laws, {sum(map(len, laws.values()))} tests, {gaps} laws without all that they need")
+    return 1 if gaps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Helpers of the end-to-end tests: people at work during a run, hooks, and questions about answers."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import Finished
+from tests.support.servers import meeting
+from tests.support.sites import SampleSite
+
+#: The words of INTERFACE for the steps of a run that exist so far.
+STEPS = ("fetch", "resolve", "build", "test", "checkout", "flip", "restart", "health", "publish", "prune")
+_BUG = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"')
+CODE = {"shop.py": "EDITION = 2\nBROKEN = False\n"}
+BROKEN_CODE = {"shop.py": "EDITION = 2\nBROKEN = True\n"}
+
+
+def silent(finished: Finished) -> None:
+    """Assert that a command succeeded without a word."""
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", ""), str(finished)
+
+
+def says(finished: Finished, *words: str | Path) -> None:
+    """Assert that a refusal names all of these on stderr, and shows no traceback."""
+    missing = [str(word) for word in words if str(word) not in finished.stderr]
+    assert not missing, f"{missing} should be on stderr\n{finished}"
+    assert not _BUG.search(finished.stderr + finished.stdout), str(finished)
+
+
+def refused(site: SampleSite, command: str, *args: str, code: int = 3, **options: Any) -> Finished:
+    """Run a command that must end with `code`, say so, and change nothing that people or the web server see."""
+    earlier = site.snapshot()
+    finished = site.releaser(command, *args, check=code, **options)
+    later = site.snapshot()
+    assert later == earlier, {key for key in {*earlier, *later} if earlier.get(key) != later.get(key)}
+    says(finished)
+    assert finished.stderr.strip(), "a refusal always prints"
+    return finished
+
+
+@dataclass
+class Background:
+    """A run in the background; `finished` is set at its end."""
+
+    process: subprocess.Popen[str]
+    finished: Finished | None = None
+
+    def end(self) -> Finished:
+        """Wait for the end of the run."""
+        if self.finished is None:
+            stdout, stderr = self.process.communicate(timeout=60)
+            self.finished = Finished(returncode=self.process.returncode, stdout=stdout, stderr=stderr)
+        return self.finished
+
+
+@contextlib.contextmanager
+def during_tests(site: SampleSite, command: str = "update", *args: str, code: int = 0) -> Iterator[Background]:
+    """Hold a run at the tests of its candidate for the block; the run must end with `code` afterwards.
+
+    The site needs `WAITING_TESTS`, or another program that comes to the meeting.
+    """
+    with meeting() as met, site.starting(command, *args, env=met.env) as process:
+        run = Background(process)
+        with met.kept_waiting():
+            yield run
+        finished = run.end()
+    assert finished.returncode == code, str(finished)
+
+
+def end_by(signal_number: signal.Signals) -> Callable[[Background], None]:
+    """Return a function that sends a signal to a run and, for SIGKILL, waits for its end."""
+
+    def end(run: Background) -> None:
+        run.process.send_signal(signal_number)
+        if signal_number == signal.SIGKILL:
+            run.process.wait(timeout=30)
+
+    return end
+
+
+def eventually(happened: Callable[[], object], event: str, seconds: float = 20) -> None:
+    """Wait for something that another process does; fail the test if it does not happen."""
+    ends_at = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > ends_at:
+            pytest.fail(f"{event} did not happen within {seconds:g} s")
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Return True if a process exists and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+
+
+def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
+    """Put a hook into a repository; by default it refuses."""
+    path = repository / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def changes(answer: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
+    """Return the old and the new version of each package that a run changed."""
+    return {change["name"]: (change["old"], change["new"]) for change in answer["changes"]}
+
+
+def step_names(answer: Mapping[str, Any]) -> list[str]:
+    """Return the names of the steps of a run, in order."""
+    return [step["step"] for step in answer["steps"]]
+
+
+def changed_files(site: SampleSite, commit: str = "HEAD") -> set[str]:
+    """Return the paths that a commit changes."""
+    return set(site.git("show", "--name-only", "--format=", commit).splitlines())
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def times_of_tree(directory: Path) -> dict[str, int]:
+    """Return the time of change of everything below a directory: any write changes one."""
+    times = {}
+    for place, directories, files in os.walk(directory):
+        for name in [".", *directories, *files]:
+            path = Path(place, name)
+            times[str(path)] = path.lstat().st_mtime_ns
+    return times

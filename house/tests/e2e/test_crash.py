@@ -1,0 +1,306 @@
+"""Kills, signals, broken state and two runs at once: the next command finishes or undoes what was begun."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import CODE, during_tests, end_by, eventually, is_running, refused, says, silent
+from tests.support.servers import WAITING_TESTS, meeting
+from tests.support.sites import SampleSite, SiteFactory, no_change
+
+NEVER_BREAKS = {0, 7}
+
+
+@pytest.fixture
+def waiting(make_site: SiteFactory) -> SampleSite:
+    """A site whose tests wait for ours, with a newer package and a newer commit."""
+    site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
+    site.push_from_elsewhere(CODE)
+    return site
+
+
+def leftovers(site: SampleSite) -> list[str]:
+    """Return what no run leaves behind in the state directory."""
+    names = [path.name for path in site.state.iterdir()]
+    return [name for name in names if name.startswith("shadow-") or name == "journal.json"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
+def test_law_08_a_run_that_is_ended_during_the_tests_changes_nothing(waiting: SampleSite, name: str) -> None:
+    site, number = waiting, signal.Signals[name]
+    code = -number if name == "SIGKILL" else 128 + number
+    with no_change(site), during_tests(site, code=code) as run:
+        end_by(number)(run)
+        if name != "SIGKILL":
+            run.process.wait(timeout=30)
+            assert not leftovers(site), "a signal cleans up at once"
+    site.releaser("prune", check=0)
+    assert (leftovers(site), site.version("alpha"), len(site.releases())) == ([], "1.0.0", 1)
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), site.remote_head(), site.status()) == ("1.1.0", site.head(), "")
+
+
+@pytest.mark.parametrize("command", ["update", "prune", "rollback"])
+def test_law_08_a_run_that_is_killed_after_the_flip_is_finished_by_the_next_command(
+    make_site: SiteFactory, command: str
+) -> None:
+    site = make_site.live(due="1.1.0")
+    site.push_from_elsewhere(CODE)
+    program = site.base / "meet.py"
+    program.write_text(WAITING_TESTS + "\nunittest.main()\n", encoding="utf-8")
+    site.write_dotenv(restart=f"{sys.executable} {program}")
+    first = site.live()
+    with meeting() as met, site.starting("update", env=met.env) as process, met.kept_waiting():
+        assert site.version("alpha") == "1.1.0"
+        process.kill()
+        process.wait(timeout=30)
+    second = site.live()
+    assert site.json("status", check=10)["attention"]
+    finished = site.releaser(command)
+    assert finished.returncode == 0, str(finished)
+    assert leftovers(site) == []
+    assert site.states()[second] in {"live", "rolled-back"}
+    assert site.live() == (first if command == "rollback" else second)
+    if command == "update":
+        assert (site.remote_head(), site.status()) == (site.head(), "")
+    assert site.git("fsck", "--no-progress", "--no-dangling") == ""
+
+
+def test_law_08_a_killed_init_leaves_nothing_live_and_is_made_again(make_site: SiteFactory) -> None:
+    site = make_site(files={"site_tests.py": WAITING_TESTS})
+    with during_tests(site, "init", code=-signal.SIGKILL) as run:
+        end_by(signal.SIGKILL)(run)
+    assert not site.link.exists()
+    site.releaser("init", check=0)
+    assert (site.version("alpha"), leftovers(site), len(site.releases())) == ("1.0.0", [], 1)
+
+
+def empty(path: Path) -> None:
+    path.write_text("", encoding="utf-8")
+
+
+def broken_json(path: Path) -> None:
+    path.write_text('{"phase": "chan', encoding="utf-8")
+
+
+def other_json(path: Path) -> None:
+    path.write_text('["a list", 5]', encoding="utf-8")
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(b"\xff\x00" * 4096)
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+    (path / "mine").touch()
+
+
+def dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+FILES = ("journal.json", "holds.json", "pending.json", "history.jsonl")
+DAMAGE = (empty, broken_json, other_json, binary, directory, os.mkfifo, dangling_link)
+QUICK = {
+    ("journal.json", broken_json),
+    ("holds.json", directory),
+    ("pending.json", os.mkfifo),
+    ("history.jsonl", binary),
+}
+
+
+def damaged_points() -> list[object]:
+    """Return every file with every damage, most of them marked as slow."""
+    points = [(file, damage) for file in FILES for damage in DAMAGE]
+    slow = pytest.mark.slow
+    return [
+        pytest.param(*point, marks=() if point in QUICK else slow, id=f"{point[0]}-{point[1].__name__}")
+        for point in points
+    ]
+
+
+@pytest.mark.parametrize(("file", "damage"), damaged_points())
+def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
+    make_site: SiteFactory, file: str, damage: Callable[[Path], object]
+) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    path = site.state / file
+    path.unlink(missing_ok=True)
+    damage(path)
+    for command in ("status", "list", "check"):
+        assert site.releaser(command).returncode in {0, 3, 10}, command
+    finished = site.releaser("update")
+    assert finished.returncode in NEVER_BREAKS, str(finished)
+    assert site.version("alpha") == "1.2.0"
+    if file != "history.jsonl" and damage is not empty:  # a history without a line says nothing that is missed
+        says(finished, f"{file}.broken")
+        assert os.path.lexists(site.state / f"{file}.broken")
+    assert path.is_file() or not os.path.lexists(path)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.parametrize("file", ["state.json", "manifest.json"])
+@pytest.mark.parametrize("which", ["live", "previous"])
+@pytest.mark.parametrize("damage", [broken_json, directory], ids=lambda damage: damage.__name__)
+def test_law_09_a_release_with_a_broken_record_stops_nothing(
+    make_site: SiteFactory, file: str, which: str, damage: Callable[[Path], object]
+) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    live, previous = site.states()
+    path = site.release({"live": live, "previous": previous}[which]) / file
+    path.unlink()
+    damage(path)
+    go_on(site)
+    assert site.version("alpha") == "1.2.0"
+    finished = site.releaser("rollback")
+    assert finished.returncode in {0, 7, 9}, str(finished)
+    says(finished)
+    assert site.python("import alpha; print(alpha.__version__)") == site.version("alpha")
+
+
+def go_on(site: SampleSite) -> None:
+    """Update; if that is refused, do first as the refusal says: it names a command that goes on."""
+    finished = site.releaser("update")
+    says(finished)
+    if finished.returncode not in NEVER_BREAKS:
+        assert finished.returncode == 3, str(finished)
+        advice = re.search(r"`releaser ([^`]+)`", finished.stderr)
+        assert advice is not None, f"no command is named: {finished}"
+        assert site.releaser(*advice[1].split()).returncode in NEVER_BREAKS, advice[1]
+        site.releaser("update", check=0)
+
+
+@pytest.mark.parametrize("name", ["lock", "logs", "cache", "reserve", "releases"])
+@pytest.mark.parametrize("damage", [binary, os.mkfifo, dangling_link], ids=lambda damage: damage.__name__)
+@pytest.mark.slow
+def test_law_09_another_kind_of_entry_in_the_state_directory_is_named_or_moved(
+    make_site: SiteFactory, name: str, damage: Callable[[Path], object]
+) -> None:
+    site = make_site.live(due="1.1.0")
+    path = site.state / name
+    if path.is_dir():
+        path.rename(site.base / "taken")
+    else:
+        path.unlink()
+    damage(path)
+    finished = site.releaser("update")
+    says(finished)
+    if finished.returncode not in NEVER_BREAKS:
+        assert finished.returncode in {3, 9}, str(finished)
+        says(finished, str(path))
+        path.unlink()
+        if name == "releases":
+            (site.base / "taken").rename(path)
+        site.releaser("update", check=0)
+    assert site.version("alpha") == "1.1.0"
+
+
+def test_law_09_a_deleted_state_directory_is_made_again(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    shutil.rmtree(site.outer / ".releaser")
+    finished = site.releaser("status", check=10)
+    assert "releaser init" in finished.stdout + finished.stderr
+    go_on(site)
+    assert (site.version("alpha"), site.status()) == ("1.1.0", "")
+    site.update_to("1.2.0")
+
+
+def test_law_09_a_moved_outer_directory_goes_on(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    site.outer.rename(site.base / "moved")
+    moved = SampleSite(site.base, uv_cache=Path(site.env["UV_CACHE_DIR"]), outer="moved")
+    moved.remote = site.remote
+    assert moved.python("import alpha; print(alpha.__version__)") == "1.1.0"
+    assert moved.json("status")["well"] is True
+    moved.update_to("1.2.0")
+    for version in ("1.1.0", "1.0.0"):
+        moved.releaser("rollback", check=0)
+        assert moved.python("import alpha; print(alpha.__version__)") == version
+
+
+def test_law_09_an_unreadable_journal_is_named(user_site: SampleSite) -> None:
+    """Of root, everything can be read; so an ordinary user runs this."""
+    site = user_site
+    journal = site.state / "journal.json"
+    journal.write_text("{}", encoding="utf-8")
+    if site.user:
+        site.user.own(journal)
+    journal.chmod(0)
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update")
+    assert finished.returncode in NEVER_BREAKS, str(finished)
+    says(finished, "journal.json.broken")
+    assert site.version("alpha") == "1.1.0"
+
+
+def test_law_10_a_second_run_ends_and_names_the_first(waiting: SampleSite) -> None:
+    site = waiting
+    with during_tests(site) as run:
+        for command in ("update", "rollback", "prune", "init"):
+            finished = refused(site, command, code=8)
+            says(finished, str(run.process.pid), "update")
+        assert site.json("update", check=8)["result"] == "refused"
+        assert site.json("update", "--wait", "1", check=8)["exit_code"] == 8
+        assert site.releaser("list").returncode == 0  # questions wait for nobody
+        assert site.releaser("status").returncode in {0, 10}
+    assert site.version("alpha") == "1.1.0"
+
+
+def test_law_10_a_run_waits_for_the_lock_if_asked(waiting: SampleSite) -> None:
+    site = waiting
+    with during_tests(site):
+        second = site.starting("prune", "--wait", "60")
+        process = second.__enter__()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+    try:
+        assert process.wait(timeout=60) == 0
+    finally:
+        second.__exit__(None, None, None)
+
+
+#: Tests that leave a child in their process group, and a daemon.
+LEAVING_TESTS = """\
+import os, subprocess, sys, unittest
+
+class Leaving(unittest.TestCase):
+    def test_leaves(self):
+        sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        children = [subprocess.Popen(sleep, **quiet), subprocess.Popen(sleep, start_new_session=True, **quiet)]
+        if "SITE_RECORD" in os.environ:
+            with open(os.environ["SITE_RECORD"] + ".pids", "a") as file:
+                file.writelines(f"{child.pid}\\n" for child in children)
+"""
+
+
+def children(site: SampleSite) -> list[int]:
+    """Return the processes that the tests of the site have left."""
+    record = Path(f"{site.record}.pids")
+    return [int(line) for line in record.read_text(encoding="utf-8").split()] if record.exists() else []
+
+
+def test_law_10_children_do_not_outlive_a_run(make_site: SiteFactory) -> None:
+    site = make_site(files={"site_tests.py": LEAVING_TESTS})
+    site.releaser("init", check=0)
+    assert len(children(site)) == 2
+    eventually(lambda: not any(map(is_running, children(site))), "the end of the children", seconds=5)
+
+
+def test_law_10_children_of_a_killed_run_are_ended_by_the_next(make_site: SiteFactory) -> None:
+    text = LEAVING_TESTS + WAITING_TESTS
+    site = make_site.live(files={"site_tests.py": text}, due="1.1.0")
+    Path(f"{site.record}.pids").unlink(missing_ok=True)
+    with during_tests(site, code=-signal.SIGKILL) as run:
+        eventually(lambda: len(children(site)) == 2, "the start of the children")
+        end_by(signal.SIGKILL)(run)
+    site.releaser("prune", check=0)
+    eventually(lambda: not any(map(is_running, children(site))), "the end of the children", seconds=5)

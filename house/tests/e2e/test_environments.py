@@ -1,0 +1,206 @@
+"""The places where sites live: odd names, links, subdirectories, cron, shared groups; and the modes of state."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import CODE, changed_files, silent
+from tests.support.commands import Identity, releaser_command, require, run
+from tests.support.sites import SampleSite, SiteFactory, user_directory
+
+NAMES = [
+    ("srv with spaces", "my site"),
+    ("Grüße-日本", "söte"),
+    ("-dash", "-n"),
+    ("it's", '$HOME "x"'),
+    ("a\\b", "s%d{}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("outer", "name"), [NAMES[0], NAMES[1], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in NAMES[2:])]
+)
+def test_law_35_a_whole_life_under_odd_names(make_site: SiteFactory, outer: str, name: str) -> None:
+    site = make_site(outer=outer, name=name)
+    site.releaser("init", check=0)
+    site.push_from_elsewhere({**CODE, "photos/a cät.txt": "a cat\n"})
+    site.update_to("1.1.0")
+    assert site.python("import alpha; print(alpha.__version__)") == "1.1.0"
+    assert (site.remote_head(), site.status()) == (site.head(), "")
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=0)
+    assert (site.version("alpha"), site.status()) == ("1.0.0", "")
+    assert len(site.json("list")) == 2
+    site.releaser("prune", check=0)
+
+
+def test_law_35_cron_s_bare_environment(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    words = [*releaser_command(), "update", "--project", str(site.path)]
+    finished = run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"})
+    assert finished.returncode == 0, str(finished)
+    assert site.version("alpha") == "1.1.0"
+    finished = run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"})
+    silent(finished)
+
+
+def test_law_35_a_project_behind_a_symlink(make_site: SiteFactory) -> None:
+    site = make_site()
+    real = site.base / "data" / "real"
+    real.parent.mkdir()
+    site.path.rename(real)
+    shutil.copytree(site.index, real.parent / "index")
+    shutil.copy(site.outer / ".env", real.parent / ".env")
+    site.path.symlink_to(real)
+    site.releaser("init", check=0)
+    assert site.python("import alpha; print(alpha.__version__)") == "1.0.0"
+    site.publish("alpha", "1.1.0")
+    shutil.copytree(site.index, real.parent / "index", dirs_exist_ok=True)
+    site.releaser("update", check=0)
+    assert site.python("import alpha; print(alpha.__version__)") == "1.1.0"
+    site.releaser("rollback", project=real, check=0)
+    assert (site.python("import alpha; print(alpha.__version__)"), site.status()) == ("1.0.0", "")
+
+
+def test_law_35_a_project_in_a_subdirectory_of_its_repository(make_site: SiteFactory) -> None:
+    site = make_site()
+    top = site.outer
+    site.git("rm", "-r", "--quiet", "--cached", ".")
+    (site.path / ".git").rename(top / ".git")
+    (top / ".gitignore").write_text("/index\n/.env\n", encoding="utf-8")
+    (top / "README").write_text("Two things.\n", encoding="utf-8")
+    site.git("add", "--all", cwd=top)
+    site.git("commit", "--quiet", "--message", "Move the site into a directory", cwd=top)
+    site.git("push", "--quiet", cwd=top)
+    site.releaser("init", check=0)
+    assert (site.status(), site.version("alpha")) == ("", "1.0.0")
+    site.update_to("1.1.0")
+    assert (site.version("alpha"), changed_files(site), site.status()) == ("1.1.0", {"site/uv.lock"}, "")
+    assert site.remote_head() == site.head()
+
+    clone = site.base / "clone"
+    site.git("clone", "--quiet", site.remote, clone, cwd=site.base)
+    (clone / "README").write_text("Three things.\n", encoding="utf-8")
+    (clone / "site" / "shop.py").write_text(CODE["shop.py"], encoding="utf-8")
+    site.git("commit", "--quiet", "--all", "--message", "Count", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+    site.releaser("update", check=0)
+    assert (top / "README").read_text(encoding="utf-8") == "Three things.\n"
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=0)
+    assert ((top / "README").read_text(encoding="utf-8"), site.status()) == ("Two things.\n", "")
+
+
+def modes(site: SampleSite) -> Iterator[tuple[Path, str, int, int]]:
+    """Give path, kind, mode and group of everything in the state directory but venvs, uv's cache and symlinks."""
+    for place, directories, files in os.walk(site.state):
+        directories[:] = [name for name in directories if name not in ("venv", "cache")]
+        for name in (".", *files):
+            path = Path(place, name)
+            status = path.lstat()
+            if not stat.S_ISLNK(status.st_mode):
+                kind = "directory" if name == "." else "file"
+                yield path.relative_to(site.state), kind, stat.S_IMODE(status.st_mode), status.st_gid
+
+
+def test_law_30_state_is_for_the_owner(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.path.chmod(0o755)
+    os.umask(0o002)  # a umask that gives more away changes nothing
+    try:
+        site.releaser("init", check=0)
+        site.update_to("1.1.0")
+        site.releaser("rollback", check=0)
+    finally:
+        os.umask(0o022)
+    for path, _, mode, _ in modes(site):
+        if path in (Path(), Path("releases")) or path.parent == Path("releases"):
+            assert (mode & 0o022, mode & 0o5) == (0, 0o5), f"{path}: {mode:o}"  # the web server reads the venv
+        elif path.name == "lease":
+            assert mode == 0o444, f"{path}: {mode:o}"
+        else:
+            assert mode & 0o077 == 0, f"{path}: {mode:o}"
+    venv = site.link.resolve()
+    for file in (venv / "pyvenv.cfg", next(venv.glob("lib/python*/site-packages/alpha/__init__.py"))):
+        assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044
+
+
+def test_law_30_a_site_that_a_group_shares_keeps_its_state_for_the_group(
+    make_site: SiteFactory, ordinary_user: Identity | None
+) -> None:
+    require(ordinary_user, "only root can make files of another group")
+    assert ordinary_user is not None
+    group = ordinary_user.group + 1
+    site = make_site()
+    for place, directories, files in os.walk(site.path):
+        for name in (".", *directories, *files):
+            path = Path(place, name)
+            os.chown(path, -1, group)
+            path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
+    os.umask(0o077)  # a umask that gives less away changes nothing
+    try:
+        site.releaser("init", check=0)
+        site.update_to("1.1.0")
+    finally:
+        os.umask(0o022)
+    for path, kind, mode, gid in modes(site):
+        assert gid == group, f"{path} is of group {gid}"
+        if path.name == "lease":
+            assert mode == 0o444, f"{path}: {mode:o}"
+        elif kind == "directory":
+            assert mode & 0o2770 == 0o2770, f"{path}: {mode:o}"
+        else:
+            assert mode == 0o660 or "releases" in path.parts, f"{path}: {mode:o}"
+    venv = site.link.resolve()
+    module = next(venv.glob("lib/python*/site-packages/alpha/__init__.py"))
+    assert (module.stat().st_gid, module.stat().st_mode & 0o040) == (group, 0o040)
+    assert (site.path / "uv.lock").stat().st_gid == group
+    assert (site.path / "uv.lock").stat().st_mode & 0o060 == 0o060
+
+
+@pytest.mark.slow
+def test_law_35_two_users_of_a_group_update_one_site_in_turn(
+    make_site: SiteFactory, ordinary_user: Identity | None
+) -> None:
+    require(ordinary_user, "only root can become other users")
+    assert ordinary_user is not None
+    group = ordinary_user.group
+    with user_directory() as base:
+        site = make_site.of_user(ordinary_user, base, init=False)
+        for path in (base, *base.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
+        site.releaser("init", check=0)
+        other = SampleSite(
+            base,
+            uv_cache=base / "cache-of-the-other",
+            user=Identity(user=ordinary_user.user + 1, group=group, programs=ordinary_user.programs),
+        )
+        other.env |= {
+            "HOME": str(base / "home-of-the-other"), "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
+        }  # fmt: skip
+        for version, turn in (("1.1.0", other), ("1.2.0", site), ("1.3.0", other)):
+            site.publish("alpha", version)
+            turn.releaser("update", check=0)
+            assert site.version("alpha") == version
+        site.releaser("rollback", check=0)
+        other.releaser("rollback", check=0)
+        assert site.version("alpha") == "1.1.0"
+
+
+def test_an_ordinary_user_lives_with_a_site(user_site: SampleSite) -> None:
+    site = user_site
+    site.push_from_elsewhere(CODE)
+    site.update_to("1.1.0")
+    assert site.python("import alpha; print(alpha.__version__)") == "1.1.0"
+    assert (site.remote_head(), site.status()) == (site.head(), "")
+    site.update_to("1.2.0")
+    site.releaser("rollback", check=0)
+    site.write_dotenv(keep="0", keep_within="0s")
+    site.releaser("prune", check=0)
+    assert site.version("alpha") == "1.1.0"

@@ -1,0 +1,160 @@
+"""Restart and health check of a new release, and the automatic rollback."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.scenes import CODE, changes, refused, says, silent, step_names
+from tests.support.servers import WebSite, web_site
+from tests.support.sites import SampleSite, SiteFactory
+
+NOTE = "import os, sys, pathlib; pathlib.Path(os.environ['SITE_RECORD'] + '.restarts').open('a').write("
+RESTART = [sys.executable, "-c", NOTE + "os.getcwd() + ' ' + os.readlink('.venv') + '\\n')"]
+
+
+def restarts(site: SampleSite) -> list[str]:
+    """Return a line for each restart: the directory, and where the symlink led."""
+    record = site.record.with_name(f"{site.record.name}.restarts")
+    return record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+
+
+def test_the_restart_command_runs_in_the_checkout_on_the_new_release(make_site: SiteFactory) -> None:
+    site = make_site.live(settings={"restart": RESTART})
+    touched = site.restarted_at()
+    earlier = len(restarts(site))
+    site.update_to("1.1.0")
+    assert restarts(site)[earlier:] == [f"{site.path} ../.releaser/site/releases/{site.live()}/venv"]
+    assert site.restarted_at() == touched
+    site.releaser("rollback", check=0)
+    assert len(restarts(site)) == earlier + 2
+    silent(site.releaser("update"))
+    assert len(restarts(site)) == earlier + 2
+
+
+@pytest.mark.parametrize("restart", ["none", "auto"])
+def test_a_site_without_a_restart_file_says_how_it_restarts(make_site: SiteFactory, restart: str) -> None:
+    site = make_site(restart_file=False, dotenv={"RELEASER_RESTART": restart})
+    if restart == "auto":
+        says(refused(site, "init"), "restart", "none", "restart_file")
+        return
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    answer = site.json("update")
+    assert (answer["result"], site.version("alpha")) == ("updated", "1.1.0")
+
+
+@pytest.mark.parametrize("place", ["tmp/restart.txt", "public/again.txt"])
+def test_the_restart_file_is_found_or_set(make_site: SiteFactory, place: str) -> None:
+    site = make_site(restart_file=False, files={f"{place.partition('/')[0]}/.gitignore": "*\n!.gitignore\n"})
+    if not place.startswith("tmp"):
+        site.write_dotenv(restart_file=place)
+    site.releaser("init", check=0)
+    file = site.path / place
+    touched = file.stat().st_mtime_ns
+    site.update_to("1.1.0")
+    assert file.stat().st_mtime_ns > touched
+
+
+@contextmanager
+def healthy_with(site: SampleSite, *versions: str) -> Iterator[WebSite]:
+    """Serve the site's health: 200 while one of these versions of alpha is live, else 500."""
+    with web_site(lambda: 200 if site.version("alpha") in versions else 500) as web:
+        site.write_dotenv(health_check=web.url, health_timeout="1s")
+        yield web
+
+
+def test_a_healthy_release_stays(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    with healthy_with(site, "1.0.0", "1.1.0") as web:
+        answer = site.json("update")
+    assert answer["result"] == "updated"
+    assert "/health" in web.asked
+    assert "health" in step_names(answer)
+
+
+def test_law_04_an_unhealthy_release_goes_back_by_itself_once_with_its_code(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", settings={"restart": RESTART}, due="1.2.0")
+    site.push_from_elsewhere(CODE)
+    earlier, live, started = site.snapshot(), site.live(), len(restarts(site))
+    with healthy_with(site, "1.0.0", "1.1.0") as web:
+        finished = site.releaser("update", "--json", check=6)
+        says(finished, "health", web.url, "500")
+        assert site.snapshot() == earlier | {"(remote)": site.snapshot()["(remote)"]}
+        assert (site.version("alpha"), site.live()) == ("1.1.0", live)
+        assert len(restarts(site)) == started + 2, "the earlier release is restarted, too, and once"
+        assert list(site.states().values()) == ["rolled-back", "live", "previous"]
+
+
+FAILURES = {
+    "health": ({"health_check": "{ echo the till is stuck; exit 3; }"}, "the till is stuck"),
+    "hanging health": ({"health_check": "exec sleep 60"}, "health check"),
+    "restart": ({"restart": "{ echo no such unit >&2; exit 4; }"}, "no such unit"),
+    "hanging restart": ({"restart": "exec sleep 60", "restart_timeout": "1s"}, "restart"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_law_04_whatever_fails_after_the_flip_goes_back_and_stays_away(make_site: SiteFactory, name: str) -> None:
+    site = make_site.live(due="1.1.0")
+    settings, word = FAILURES[name]
+    head, live = site.head(), site.live()
+    variables = {f"RELEASER_{key.upper()}": value for key, value in settings.items()}
+    key, command = next(iter(variables.items()))
+    variables[key] = f"sh -c 'readlink .venv | grep -q {live} || {command}'"  # the live release is well
+    site.write_dotenv({"RELEASER_HEALTH_TIMEOUT": "1s", **variables})
+    answer = site.json("update", check=6)
+    assert (answer["result"], answer["exit_code"]) == ("rolled-back", 6)
+    assert any(word in str(problem) for problem in answer["problems"]), answer["problems"]
+    assert (site.live(), site.version("alpha"), site.head(), site.status()) == (live, "1.0.0", head, "")
+    assert site.remote_head() == head
+    assert [entry["name"] for entry in site.json("status", check=10)["on_hold"]] == ["alpha"]
+    assert site.json("update")["result"] == "no-changes"  # law 6: the version is on hold
+
+
+def test_law_22_a_site_that_was_unhealthy_before_is_not_blamed_on_the_update(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    live = site.live()
+    site.write_dotenv(health_check="http://127.0.0.1:1/", health_timeout="1s")
+    says(site.releaser("update", check=6), "already failing", "127.0.0.1:1")
+    assert (site.live(), site.version("alpha")) == (live, "1.0.0")
+
+
+def test_an_unhealthy_rollback_returns_to_the_release_that_was_healthy(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    earlier = site.snapshot()
+    with healthy_with(site, "1.1.0"):
+        assert site.json("rollback", check=6)["result"] == "rolled-back"
+    assert site.version("alpha") == "1.1.0"
+    assert site.snapshot()["(commit)"] == earlier["(commit)"]
+
+
+def test_a_rollback_of_a_sick_site_stays_and_says_so(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    with healthy_with(site):
+        says(site.releaser("rollback", check=7), "health")
+    assert site.version("alpha") == "1.0.0"
+
+
+def test_a_first_release_that_is_unhealthy_stays_and_says_so(make_site: SiteFactory) -> None:
+    """Nothing is there to go back to."""
+    site = make_site(dotenv={"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_TIMEOUT": "1s"})
+    says(site.releaser("init", check=7), "health")
+    assert site.version("alpha") == "1.0.0"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFactory, name: str) -> None:
+    """The restart command signals releaser, its parent."""
+    number = signal.Signals[name]
+    site = make_site.live(due="1.1.0")
+    ready = site.base / "signalled"
+    script = f"test -e {ready} || {{ touch {ready}; kill -{number.value} $PPID; sleep 0.5; }}"
+    site.write_dotenv(restart=f'sh -c "{script}"')
+    site.releaser("update", check=128 + number)
+    assert site.version("alpha") == "1.1.0"
+    site.releaser("update", check=0)
+    assert (site.remote_head(), site.status(), changes(site.json("update"))) == (site.head(), "", {})
+    assert list(site.states().values()) == ["live", "previous"]

@@ -1,0 +1,101 @@
+"""`prune`, `pin` and `unpin`: the releases that stay."""
+
+import os
+
+import pytest
+
+from tests.e2e.scenes import refused, says, times_of_tree
+from tests.support.sites import SampleSite, SiteFactory
+
+NOTHING_OLD = {"RELEASER_KEEP_WITHIN": "0s"}
+
+
+@pytest.fixture
+def four(make_site: SiteFactory) -> SampleSite:
+    """A site with four releases, of alpha 1.0.0 to 1.3.0."""
+    return make_site.live("1.1.0", "1.2.0", "1.3.0", dotenv=NOTHING_OLD)
+
+
+def alphas(site: SampleSite) -> dict[str, str]:
+    """Return the version of alpha and the state of each release, newest first."""
+    return {site.versions(site.release(release) / "venv")["alpha"]: state for release, state in site.states().items()}
+
+
+@pytest.mark.parametrize(("keep", "left"), [("5", 4), ("2", 3), ("1", 2), ("0", 2)])
+def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_ones(
+    four: SampleSite, keep: str, left: int
+) -> None:
+    four.write_dotenv(NOTHING_OLD, keep=keep)
+    four.releaser("prune", check=0)
+    assert [*alphas(four)] == ["1.3.0", "1.2.0", "1.1.0", "1.0.0"][:left]
+    four.releaser("rollback", check=0)
+    assert four.version("alpha") == "1.2.0"
+
+
+def test_keep_within_keeps_good_releases_of_that_time_in_addition(four: SampleSite) -> None:
+    four.write_dotenv(keep="0", keep_within="30d")
+    four.releaser("prune", check=0)
+    assert len(four.releases()) == 4
+
+
+def test_law_07_a_pinned_release_stays_until_it_is_unpinned(four: SampleSite) -> None:
+    oldest = four.releases()[0]
+    four.write_dotenv(NOTHING_OLD, keep="0")
+    four.releaser("pin", oldest, check=0)
+    assert [row["pinned"] for row in four.json("list")] == [False, False, False, True]
+    four.releaser("prune", check=0)
+    assert [*alphas(four)] == ["1.3.0", "1.2.0", "1.0.0"]
+    four.releaser("unpin", oldest[:-1] if len({entry[:-1] for entry in four.releases()}) == 3 else oldest, check=0)
+    four.releaser("prune", check=0)
+    assert [*alphas(four)] == ["1.3.0", "1.2.0"]
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+def test_pin_names_a_release_that_exists(four: SampleSite, command: str) -> None:
+    says(refused(four, command, "19990101T000000Z", code=9), "19990101T000000Z")
+
+
+def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", dotenv={**NOTHING_OLD, "RELEASER_KEEP": "1"})
+    for version in ("1.2.0", "1.3.0", "1.4.0"):
+        site.publish("alpha", version, broken=True)
+        site.releaser("update", check=5)
+    site.releaser("prune", check=0)
+    assert {"1.1.0": "live", "1.0.0": "previous"}.items() <= alphas(site).items()
+    assert list(site.states().values()).count("failed") <= 1
+    site.releaser("update", check=5)  # the failure is still remembered
+    assert len([run for run in site.test_runs() if run["versions"]["alpha"] == "1.4.0"]) == 2 - 1
+
+
+def test_law_07_order_is_by_the_record_and_never_by_times_of_files(four: SampleSite) -> None:
+    for age, release in enumerate(four.releases()):
+        directory = four.release(release)
+        for path in (directory / "manifest.json", directory / "state.json", directory / "venv", directory):
+            os.utime(path, (1_000_000_000 - age * 86400,) * 2)
+    four.write_dotenv(NOTHING_OLD, keep="1")
+    four.releaser("prune", check=0)
+    assert alphas(four) == {"1.3.0": "live", "1.2.0": "previous"}
+
+
+def test_law_07_after_a_rollback_the_live_release_and_its_previous_one_stay(four: SampleSite) -> None:
+    four.releaser("rollback", check=0)
+    four.releaser("rollback", check=0)
+    four.write_dotenv(NOTHING_OLD, keep="0")
+    four.releaser("prune", check=0)
+    assert {"1.1.0": "live", "1.0.0": "previous"}.items() <= alphas(four).items()
+    four.releaser("rollback", check=0)
+    assert four.version("alpha") == "1.0.0"
+
+
+def test_an_update_prunes_by_itself(four: SampleSite) -> None:
+    four.write_dotenv(NOTHING_OLD, keep="1")
+    four.update_to("1.4.0")
+    assert [*alphas(four)] == ["1.4.0", "1.3.0"]
+
+
+def test_a_dry_run_names_what_prune_would_delete_and_deletes_nothing(four: SampleSite) -> None:
+    four.write_dotenv(NOTHING_OLD, keep="1")
+    earlier, oldest = times_of_tree(four.outer), four.releases()[:2]
+    finished = four.releaser("prune", "--dry-run", check=0)
+    assert all(release in finished.stdout + finished.stderr for release in oldest)
+    assert times_of_tree(four.outer) == earlier

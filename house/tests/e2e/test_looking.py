@@ -1,0 +1,148 @@
+"""`list`, `status`, `check` and `run`: answers for people and for scripts."""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import refused, says
+from tests.support.sites import SampleSite, SiteFactory, no_change
+
+FIELDS_OF_LIST = {
+    "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
+    "commit", "path",
+}  # fmt: skip
+FIELDS_OF_STATUS = {
+    "live", "previous", "last_run", "last_updated", "well", "attention", "on_hold", "pending",
+    }  # fmt: skip
+FIELDS_OF_A_RUN = {
+    "result", "exit_code", "release", "previous", "changes", "on_hold", "commits", "steps", "problems",
+}  # fmt: skip
+
+
+@pytest.fixture
+def updated(make_site: SiteFactory) -> SampleSite:
+    """A site that was updated from alpha 1.0.0 to 1.1.0."""
+    return make_site.live("1.1.0")
+
+
+def is_recent(text: str) -> bool:
+    """Return True if a time, ISO 8601 in UTC, was in the last hours."""
+    time = datetime.fromisoformat(text)
+    return time.utcoffset() == timedelta(0) and abs(datetime.now(time.tzinfo) - time) < timedelta(hours=3)
+
+
+def test_list_as_json(updated: SampleSite) -> None:
+    newest, oldest = updated.json("list")
+    assert {*newest} >= FIELDS_OF_LIST
+    assert (newest["id"], newest["state"], newest["live"], newest["pinned"]) == (updated.live(), "live", True, False)
+    assert (oldest["state"], oldest["live"]) == ("previous", False)
+    assert newest["changes"] == [{"name": "alpha", "old": "1.0.0", "new": "1.1.0", "bump": "minor"}]
+    assert is_recent(newest["created_at"])
+    assert re.fullmatch(r"3\.\d+\.\d+", newest["python"])
+    assert newest["path"] == str(updated.link.resolve())
+    assert re.fullmatch("[0-9a-f]{64}", newest["lock_sha256"])
+    assert re.fullmatch("[0-9a-f]{40}", newest["commit"])
+    assert newest["size_bytes"] > 0
+    assert newest["size_bytes"] >= newest["own_bytes"] >= 0
+    assert re.fullmatch(r"\d{8}T\d{6}Z(-\d+)?", newest["id"])
+
+
+def test_every_answer_has_the_fields_of_the_interface(updated: SampleSite) -> None:
+    status = updated.json("status")
+    assert {*status} >= FIELDS_OF_STATUS
+    assert (status["live"], status["previous"]) == (updated.live(), updated.releases()[0])
+    assert (status["well"], status["attention"], status["on_hold"]) == (True, [], [])
+    assert is_recent(status["last_updated"])
+    updated.publish("beta", "2.0.0")
+    for command in ("update", "rollback"):
+        answer = updated.json(command)
+        assert {*answer} >= FIELDS_OF_A_RUN
+        assert all({"step", "status", "seconds", "detail"} <= {*step} for step in answer["steps"])
+    (hold,) = updated.json("status")["on_hold"]
+    assert {"name", "version", "reason", "by"} <= {*hold}
+    updated.edit("shop.py", "")
+    refusal = updated.json("update", check=3)
+    assert (refusal["result"], refusal["exit_code"]) == ("refused", 3)
+    assert all({"code", "message", "advice"} <= {*problem} for problem in refusal["problems"])
+    assert refusal["problems"]
+
+
+def test_tables_fit_eighty_columns_and_questions_change_nothing(updated: SampleSite) -> None:
+    with no_change(updated):
+        for command in ("list", "status"):
+            finished = updated.releaser(command, check=0, env={"COLUMNS": "80"})
+            assert all(len(line) <= 80 for line in finished.stdout.splitlines()), str(finished)
+            assert (updated.live() in finished.stdout, "\x1b" in finished.stdout) == (True, False)
+            assert finished.stderr == ""
+
+
+def test_status_of_a_site_that_needs_attention(updated: SampleSite) -> None:
+    assert updated.releaser("status").returncode == 0
+    updated.publish("alpha", "1.2.0", broken=True)
+    updated.releaser("update", check=5)
+    finished = updated.releaser("status", check=10)
+    assert "alpha" in finished.stdout
+    status = updated.json("status", check=10)
+    assert (status["well"], bool(status["attention"])) == (False, True)
+    updated.update_to("1.3.0")
+    assert updated.json("status")["well"] is True
+
+
+def test_check_reports_every_problem_at_once(updated: SampleSite) -> None:
+    assert updated.releaser("check").returncode == 0
+    updated.edit("shop.py", "# mine\n")
+    updated.git("branch", "--quiet", "--unset-upstream")
+    updated.write_dotenv({"RELEASER_KEEEP": "3", "RELEASER_RESTART_FILE": "nowhere/restart.txt"})
+    finished = updated.releaser("check", check=3)
+    for word in ("shop.py", "upstream", "RELEASER_KEEEP", "RELEASER_KEEP", "nowhere"):
+        assert word in finished.stdout + finished.stderr, word
+    assert len(updated.json("check", check=3)["problems"]) >= 4
+    answer = updated.json("update", check=3)
+    assert len(answer["problems"]) >= 4
+
+
+def test_a_command_runs_in_the_live_release(updated: SampleSite) -> None:
+    code = "import alpha, os, sys; print(alpha.__version__, sys.argv[1:], os.environ['VIRTUAL_ENV'])"
+    finished = updated.releaser("run", "--", "python", "-c", code, "--json", "a word", check=0)
+    assert finished.stdout.strip() == f"1.1.0 ['--json', 'a word'] {updated.link.resolve()}"
+    assert updated.releaser("run", "--", "sh", "-c", "exit 42").returncode == 42
+    assert updated.releaser("run", "--", "no-such-program").returncode not in {0, 1}
+    finished = updated.releaser("run", "--", "sh", "-c", "kill -TERM $$")
+    assert finished.returncode in {143, -15}
+
+
+def test_run_works_while_a_change_is_due_and_in_the_directory_of_the_person(updated: SampleSite) -> None:
+    below = updated.path / "config"
+    finished = updated.releaser("run", "--", "pwd", cwd=below, project=None, check=0)
+    assert Path(finished.stdout.strip()) == below
+
+
+def test_the_version_is_that_of_the_distribution(updated: SampleSite) -> None:
+    finished = updated.releaser("--version", project=None, check=0)
+    assert re.search(r"\d+\.\d+", finished.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["updat"],
+        ["update", "--frce"],
+        ["pin"],
+        ["unhold"],
+        ["run"],
+        ["update", "extra", "words"],
+        ["update", "--wait", "x"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(updated: SampleSite, words: list[str]) -> None:
+    command, *args = words
+    says(refused(updated, command, *args, code=2))
+
+
+def test_help_names_every_command(updated: SampleSite) -> None:
+    text = updated.releaser("--help", project=None, check=0).stdout
+    commands = ["init", "update", "rollback", "list", "status", "check", "prune", "pin", "unpin", "unhold", "run"]
+    assert [name for name in commands if not re.search(rf"^ +{name}\b", text, re.MULTILINE)] == []

@@ -1,0 +1,265 @@
+"""The work of people: before, during and after a run it stays theirs, and nothing untested goes live beside it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import CODE, during_tests, refused, says, silent
+from tests.support.servers import WAITING_TESTS
+from tests.support.sites import SampleSite, SiteFactory
+
+Act = Callable[[SampleSite], object]
+
+
+def move_the_link(site: SampleSite) -> None:
+    site.run("cp", "-a", site.link.resolve(), site.outer / "mine")
+    site.link.unlink()
+    site.link.symlink_to("../mine")
+
+
+def edit(name: str, line: str = "# mine\n") -> Act:
+    """Return an act that adds a line to a file of the checkout."""
+
+    def act(site: SampleSite) -> None:
+        with (site.path / name).open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    return act
+
+
+#: What a person does during the tests of a candidate; which word names it.
+ACTS: dict[str, tuple[Act, str]] = {
+    "edits code": (edit("shop.py"), "shop.py"),
+    "edits uv.lock": (edit("uv.lock"), "uv.lock"),
+    "stages a change": (lambda site: (edit("shop.py")(site), site.git("add", "shop.py")), "shop.py"),
+    "commits": (lambda site: site.commit("Mine", {"mine.txt": "mine"}), "HEAD"),
+    "switches the branch": (lambda site: site.git("switch", "--quiet", "--create", "mine"), "mine"),
+    "edits settings": (edit("pyproject.toml", "\n[tool.releaser]\nkeep = 9\n"), "pyproject.toml"),
+    "edits .env": (edit("../.env", "RELEASER_KEEP='9'\n"), ".env"),
+    "moves the link": (move_the_link, ".venv"),
+}
+QUICK = ("edits code", "commits", "moves the link")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ACTS]
+)
+def test_law_03_what_a_person_changes_during_the_tests_stops_the_run_and_stays(
+    make_site: SiteFactory, name: str
+) -> None:
+    site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
+    site.push_from_elsewhere(CODE)
+    act, word = ACTS[name]
+    restarted = site.restarted_at()
+    with during_tests(site, code=3) as run:
+        act(site)
+        after = site.snapshot()
+    says(run.end(), word)
+    assert site.snapshot() == after, "the work of the person has changed"
+    assert site.version("alpha") == "1.0.0"
+    assert site.restarted_at() == restarted
+
+
+def test_an_untracked_file_that_appears_during_the_tests_is_no_reason(make_site: SiteFactory) -> None:
+    site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
+    with during_tests(site):
+        site.edit("upload.txt", "from a visitor")
+    assert site.version("alpha") == "1.1.0"
+    assert (site.path / "upload.txt").read_text(encoding="utf-8") == "from a visitor"
+
+
+def file_at(place: str) -> Act:
+    """Return an act that writes a file."""
+    return lambda site: site.edit(place, "mine")
+
+
+def link_at(place: str, target: str) -> Act:
+    """Return an act that makes a symlink."""
+    return lambda site: (site.path / place).symlink_to(target)
+
+
+#: What lies in the way of `photos/cat.txt` or `cache.ignored`, which a commit adds.
+IN_THE_WAY: dict[str, tuple[str, Act]] = {
+    "a file": ("photos/cat.txt", file_at("photos/cat.txt")),
+    "an ignored file": ("cache.ignored", file_at("cache.ignored")),
+    "a file above": ("photos/cat.txt", file_at("photos")),
+    "a directory": ("photos/cat.txt", file_at("photos/cat.txt/mine")),
+    "an ignored directory": ("cache.ignored", file_at("cache.ignored/mine")),
+    "a link above": ("photos/cat.txt", link_at("photos", "../index")),
+    "a dangling link": ("cache.ignored", link_at("cache.ignored", "nowhere")),
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+def test_law_13_nothing_untracked_is_overwritten_by_an_update(site: SampleSite, name: str) -> None:
+    place, act = IN_THE_WAY[name]
+    act(site)
+    site.push_from_elsewhere({place: "theirs"})
+    says(refused(site, "update"), place.partition("/")[0])
+    assert site.test_runs() == [], "the refusal comes before the tests"
+    assert site.releaser("check").returncode in {0, 3}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_law_13_nothing_untracked_is_overwritten_by_a_rollback(make_site: SiteFactory, kind: str) -> None:
+    site = make_site.live(files={"notes.txt": "a note of the first edition\n"})
+    site.push_from_elsewhere(CODE, remove="notes.txt")
+    site.releaser("update", check=0)
+    acts = {"file": file_at("notes.txt"), "directory": file_at("notes.txt/mine"), "link": link_at("notes.txt", ".env")}
+    acts[kind](site)
+    restarted = site.restarted_at()
+    says(refused(site, "rollback"), "notes.txt")
+    assert site.restarted_at() == restarted
+
+
+def test_law_13_a_deleted_directory_keeps_what_is_untracked_in_it(make_site: SiteFactory) -> None:
+    site = make_site.live(files={"photos/cat.txt": "a cat\n"})
+    site.edit("photos/upload.txt", "from a visitor")
+    site.edit("photos/thumb.ignored", "small")
+    site.push_from_elsewhere({}, remove="photos/cat.txt")
+    site.releaser("update", check=0)
+    assert sorted(path.name for path in (site.path / "photos").iterdir()) == ["thumb.ignored", "upload.txt"]
+    site.releaser("rollback", check=0)
+    assert len(list((site.path / "photos").iterdir())) == 3
+
+
+def begin_merge(site: SampleSite) -> None:
+    site.git("switch", "--quiet", "--create", "mine")
+    site.commit("Mine", {"mine.txt": "mine"})
+    site.git("switch", "--quiet", "main")
+    site.git("merge", "--quiet", "--no-ff", "--no-commit", "mine")
+
+
+#: What a person has left in the checkout; which words name it.
+DIRTY: dict[str, tuple[Act, tuple[str, ...]]] = {
+    "an edit": (edit("shop.py"), ("shop.py",)),
+    "a staged edit": (lambda site: (edit("shop.py")(site), site.git("add", "shop.py")), ("shop.py",)),
+    "a staged new file": (lambda site: (file_at("new.txt")(site), site.git("add", "new.txt")), ("new.txt",)),
+    "a deleted file": (lambda site: (site.path / "shop.py").unlink(), ("shop.py",)),
+    "an edited lock": (edit("uv.lock"), ("uv.lock",)),
+    "a detached HEAD": (lambda site: site.git("switch", "--quiet", "--detach"), ("git switch main",)),
+    "another branch": (lambda site: site.git("switch", "--quiet", "--create", "mine"), ("mine", "git switch main")),
+    "a merge under way": (begin_merge, ("mine.txt",)),
+}
+
+
+@pytest.mark.parametrize("name", DIRTY)
+def test_law_14_a_changed_tree_is_refused_by_name(make_site: SiteFactory, name: str) -> None:
+    site = make_site.live(due="1.1.0")
+    act, words = DIRTY[name]
+    act(site)
+    says(refused(site, "update"), *words)
+    says(site.releaser("check", check=3), *words)
+
+
+def test_law_14_other_work_is_no_reason_and_stays(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.git("branch", "idea")
+    edit("shop.py")(site)
+    site.git("stash")
+    site.edit("untracked.txt", "mine")
+    (site.path / ".git" / "hooks").mkdir(exist_ok=True)
+    refuse = site.path / ".git" / "hooks" / "pre-commit"
+    refuse.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    refuse.chmod(0o755)
+    refs = site.git("for-each-ref", "refs/heads/idea", "refs/stash")
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert site.git("for-each-ref", "refs/heads/idea", "refs/stash") == refs
+    assert site.git("stash", "show", "--name-only") == "shop.py"
+    assert site.status() == "?? untracked.txt"
+    assert refuse.read_text(encoding="utf-8") == "#!/bin/sh\nexit 1\n"
+
+
+def test_law_14_a_rollback_of_packages_alone_refuses_only_for_a_changed_lock(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", "1.2.0")
+    edit("shop.py")(site)
+    edited = (site.path / "shop.py").read_text(encoding="utf-8")
+    site.releaser("rollback", check=0)
+    site.releaser("rollback", "--keep-code", check=0)
+    assert (site.version("alpha"), site.status()) == ("1.0.0", "M shop.py")
+    assert (site.path / "shop.py").read_text(encoding="utf-8") == edited
+    site.publish("beta", "1.1.0")
+    site.git("checkout", "--quiet", "shop.py")
+    site.releaser("update", check=0)
+    edit("uv.lock")(site)
+    says(refused(site, "rollback", "--keep-code"), "uv.lock")
+
+
+def test_law_14_a_rollback_with_code_refuses_a_changed_file_by_name(site: SampleSite) -> None:
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    edit("run_tests.py")(site)
+    says(refused(site, "rollback"), "run_tests.py")
+
+
+def replaced_by_a_directory(site: SampleSite) -> None:
+    venv = site.link.resolve()
+    site.link.unlink()
+    shutil.copytree(venv, site.link, symlinks=True)
+
+
+@pytest.mark.parametrize("act", [move_the_link, replaced_by_a_directory], ids=["another link", "a directory"])
+def test_law_19_a_replaced_venv_is_reported_and_never_overruled(make_site: SiteFactory, act: Act) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    second, first = site.states()
+    act(site)
+    for command, code in (("update", 3), ("rollback", 9)):
+        says(refused(site, command, code=code), ".venv", "releaser init", f"releaser rollback {second}")
+    finished = site.releaser("status", check=10)
+    assert ".venv" in finished.stdout + finished.stderr
+    mine = site.snapshot()["(link)"]
+    assert site.releaser("prune").returncode in {0, 3}
+    assert site.snapshot()["(link)"] == mine
+    assert {first, second} <= {*site.releases()}
+
+    site.releaser("rollback", second, check=0)  # makes the release live again
+    assert (site.live(), site.version("alpha")) == (second, "1.1.0")
+    silent(site.releaser("rollback", "live", "-q"))
+
+
+def test_law_19_init_adopts_a_directory_in_the_place_of_the_link(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    earlier = site.releases()
+    replaced_by_a_directory(site)
+    inode = site.link.stat().st_ino
+    site.releaser("init", check=0)
+    assert (site.link.is_symlink(), site.link.stat().st_ino) == (True, inode)
+    assert site.live() not in earlier
+    site.update_to("1.2.0")
+
+
+def test_law_19_an_edited_live_venv_is_named(make_site: SiteFactory) -> None:
+    """A person has installed another version by hand."""
+    site = make_site.live("1.1.0")
+    wheel = site.index / "alpha-1.0.0-py3-none-any.whl"
+    for file in (*site.link.resolve().rglob("*"), site.link.resolve()):
+        if not file.is_symlink():
+            file.chmod(file.stat().st_mode | 0o200)
+    site.uv("pip", "install", "--quiet", "--no-deps", "--python", site.link / "bin" / "python", wheel)
+    finished = site.releaser("status", check=10)
+    assert "alpha" in finished.stdout + finished.stderr
+
+
+def test_a_missing_link_is_repaired_by_the_next_command(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    live = site.live()
+    site.link.unlink()
+    finished = site.releaser("status", check=10)
+    assert ".venv" in finished.stdout + finished.stderr
+    site.releaser("update", check=None)
+    if not site.link.is_symlink():
+        site.releaser("rollback", live, check=0)
+    assert site.live() == live
+
+
+def test_a_directory_that_a_person_made_among_the_releases_stays(site: SampleSite) -> None:
+    mine = site.state / "releases" / "mine"
+    mine.mkdir()
+    Path(mine, "file").write_text("mine", encoding="utf-8")
+    site.update_to("1.1.0")
+    site.releaser("prune")
+    assert Path(mine, "file").exists()

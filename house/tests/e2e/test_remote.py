@@ -1,0 +1,290 @@
+"""The remote: upstreams, refused pushes, commits of people, a rewritten remote, and two hosts."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.scenes import CODE, changed_files, changes, during_tests, hook, refused, says, silent
+from tests.support.servers import WAITING_TESTS, web_site
+from tests.support.sites import SampleSite, SiteFactory
+
+
+def second_remote(site: SampleSite) -> str:
+    """Make a second remote, `company`, with the same main; return its path."""
+    path = site.base / "company.git"
+    site.git("clone", "--quiet", "--bare", site.remote, path)
+    site.git("remote", "add", "company", path)
+    site.git("fetch", "--quiet", "company")
+    return str(path)
+
+
+def head_of(site: SampleSite, remote: str, branch: str = "main") -> str:
+    """Return the commit of a branch in any repository."""
+    return site.git("--git-dir", remote, "rev-parse", branch)
+
+
+def test_law_15_the_upstream_of_the_branch_is_pulled_from_and_pushed_to(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    company, origin = second_remote(site), site.remote_head()
+    site.git("branch", "--quiet", "--set-upstream-to", "company/main", "main")
+    site.releaser("update", check=0)
+    assert (head_of(site, company), site.remote_head()) == (site.head(), origin)
+    site.push_from_elsewhere(CODE)  # to origin
+    silent(site.releaser("update"))
+
+
+def test_law_15_an_upstream_with_another_name_is_refused(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.git("push", "--quiet", "origin", "main:develop")
+    site.git("branch", "--quiet", "--set-upstream-to", "origin/develop", "main")
+    says(refused(site, "update"), "develop", "main", "git branch")
+    site.git("branch", "--quiet", "--set-upstream-to", "origin/main", "main")
+    site.releaser("update", check=0)
+
+
+@pytest.mark.parametrize("push", ["on", "off"])
+def test_a_branch_without_upstream_is_refused_unless_nothing_is_pulled_or_pushed(
+    make_site: SiteFactory, push: str
+) -> None:
+    site = make_site.live(due="1.1.0")
+    remote = site.remote_head()
+    site.git("branch", "--quiet", "--unset-upstream")
+    if push == "on":
+        says(refused(site, "update"), "upstream", "git branch")
+        return
+    site.write_dotenv(git_pull="off", git_push="off")
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), changed_files(site), site.remote_head()) == ("1.1.0", {"uv.lock"}, remote)
+
+
+def test_git_pull_off_leaves_commits_of_the_remote_alone(make_site: SiteFactory) -> None:
+    site = make_site.live(dotenv={"RELEASER_GIT_PULL": "off", "RELEASER_GIT_PUSH": "off"}, due="1.1.0")
+    head, remote = site.head(), site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    assert (site.git("rev-parse", "HEAD^"), site.remote_head(), site.version("alpha")) == (head, remote, "1.1.0")
+
+
+def test_law_15_a_refused_push_is_reported_and_made_again_the_next_night(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    remote = site.remote_head()
+    refusal = hook(site.remote, "pre-receive", "echo the vault is closed >&2; exit 1")
+    answer = site.json("update", check=7)
+    assert (answer["result"], site.version("alpha"), site.remote_head()) == ("updated", "1.1.0", remote)
+    assert "the vault is closed" in str(answer["problems"])
+    says(site.releaser("update", check=7), "the vault is closed")  # each night until it can be published
+    assert site.json("status", check=10)["pending"]
+    refusal.unlink()
+    site.releaser("update", check=0)
+    assert (site.remote_head(), changed_files(site), site.status()) == (site.head(), {"uv.lock"}, "")
+    assert site.git("rev-parse", "HEAD^") == remote
+    silent(site.releaser("update"))
+    assert not site.json("status")["pending"]
+
+
+def test_law_15_a_commit_that_could_not_be_pushed_is_made_again_on_top_of_the_remote(make_site: SiteFactory) -> None:
+    site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
+    with during_tests(site, code=7):
+        theirs = site.push_from_elsewhere(CODE)
+    ours = site.head()
+    assert (site.version("alpha"), changed_files(site), site.remote_head()) == ("1.1.0", {"uv.lock"}, theirs)
+    site.releaser("update", check=0)
+    assert (site.git("rev-parse", "HEAD^"), site.remote_head()) == (theirs, site.head())
+    assert ours not in site.git("log", "--format=%H").splitlines()
+    assert (site.path / "shop.py").read_text(encoding="utf-8") == CODE["shop.py"]
+    assert (site.status(), site.git("log", "--merges", "--format=%H")) == ("", "")
+    silent(site.releaser("update"))
+
+
+def test_law_15_commits_of_people_are_not_pushed_or_rewritten(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    mine, remote = site.commit("Mine", {"mine.txt": "mine"}), site.remote_head()
+    finished = site.releaser("update", check=7)
+    says(finished, "not pushed")
+    assert (site.version("alpha"), site.head(), site.remote_head(), site.status()) == ("1.1.0", mine, remote, "")
+    site.push()
+    site.releaser("update", check=0)
+    assert (site.git("rev-parse", "HEAD^"), changed_files(site)) == (mine, {"uv.lock"})
+    assert site.remote_head() == site.head()
+    silent(site.releaser("update"))
+
+
+def test_law_15_a_diverged_branch_is_refused(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.commit("Mine", {"mine.txt": "mine"})
+    site.push_from_elsewhere(CODE)
+    says(refused(site, "update"), "diverged")
+
+
+@pytest.mark.parametrize("hooks", ["pre-commit", "commit-msg", "pre-push", "post-checkout", "reference-transaction"])
+def test_law_33_hooks_of_the_checkout_do_not_stop_releaser(make_site: SiteFactory, hooks: str) -> None:
+    site = make_site.live(due="1.1.0")
+    site.push_from_elsewhere(CODE)
+    hook(site.path / ".git", hooks)
+    site.releaser("update", check=0)
+    (site.path / ".git" / "hooks" / hooks).unlink()
+    assert (site.version("alpha"), site.remote_head(), site.status()) == ("1.1.0", site.head(), "")
+
+
+def test_law_15_a_commit_has_the_identity_of_git_or_of_releaser(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.releaser("update", check=0)
+    assert site.git("log", "-1", "--format=%an <%ae>") == "Grace <grace@example.org>"
+    config = site.base / "no-identity"
+    config.write_text("[init]\n\tdefaultBranch = main\n", encoding="utf-8")
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0, env={"GIT_CONFIG_GLOBAL": str(config)})
+    assert "releaser" in site.git("log", "-1", "--format=%an")
+
+
+def test_law_15_a_quiet_week_makes_no_commit(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    head = site.head()
+    for _ in range(3):
+        silent(site.releaser("update"))
+    assert (site.head(), site.remote_head()) == (head, head)
+
+
+REWRITTEN: dict[str, Callable[[SampleSite], object]] = {
+    "moved back": lambda site: site.git("update-ref", "refs/heads/main", "main~1", cwd=site.remote),
+    "rewritten": lambda site: (
+        site.git("commit", "-q", "--amend", "-m", "Rewritten", cwd=site.elsewhere()),
+        site.git("push", "-q", "--force", cwd=site.base / "elsewhere" / site.outer.name / site.path.name),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: SampleSite, name: str) -> None:
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    REWRITTEN[name](site)
+    head, remote = site.head(), site.remote_head()
+    assert head != remote
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=7)
+    says(finished, "remote")
+    assert (site.version("alpha"), site.head(), site.remote_head()) == ("1.1.0", head, remote)
+    assert (site.path / "shop.py").read_text(encoding="utf-8") == CODE["shop.py"]
+    site.json("status", check=10)
+
+
+def lock_versions(site: SampleSite, commit: str) -> dict[str, str]:
+    """Return the versions in the uv.lock of a commit in the remote."""
+    text = site.git("show", f"{commit}:uv.lock", cwd=site.remote)
+    return dict(re.findall(r'name = "(\w+)"\nversion = "([\d.]+)"', text))
+
+
+@pytest.fixture
+def hosts(make_site: SiteFactory) -> tuple[SampleSite, SampleSite]:
+    """Two hosts of one remote, with alpha 1.1.0 live on both."""
+    first = make_site.live("1.1.0")
+    second = first.second_host()
+    second.releaser("init", check=0)
+    return first, second
+
+
+def nights(*hosts: SampleSite, count: int = 1) -> None:
+    """Update each host that many times."""
+    for _ in range(count):
+        for host in hosts:
+            finished = host.releaser("update")
+            assert finished.returncode in {0, 7}, str(finished)
+
+
+def test_law_17_a_second_host_follows_the_commit_of_the_first(hosts: tuple[SampleSite, SampleSite]) -> None:
+    first, second = hosts
+    first.update_to("1.2.0")
+    assert changes(second.json("update")) == {"alpha": ("1.1.0", "1.2.0")}
+    assert first.head() == second.head() == first.remote_head()
+    for host in hosts:
+        silent(host.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_17_a_host_that_holds_a_version_never_lowers_the_lock_of_the_others(
+    hosts: tuple[SampleSite, SampleSite],
+) -> None:
+    first, second = hosts
+    first.update_to("1.2.0")
+    second.releaser("update", check=0)
+    second.releaser("rollback", check=0)
+    begin = second.remote_head()
+    nights(first, second)
+    after_first_night = first.remote_head()
+    nights(first, second, count=4)
+    assert first.remote_head() == after_first_night, "nights bring commits without news"
+    assert second.version("alpha") == "1.1.0"
+    commits = first.git("log", "--reverse", "--format=%H", f"{begin}..main", cwd=first.remote).split()
+    alpha = [lock_versions(first, commit)["alpha"] for commit in [begin, *commits]]
+    assert alpha == sorted(alpha), "a night has lowered the lock"
+    for host in hosts:
+        assert host.status() == ""
+
+    first.publish("beta", "1.1.0")
+    nights(first, second)
+    assert (second.version("beta"), second.version("alpha")) == ("1.1.0", "1.1.0")
+    assert lock_versions(first, "main")["alpha"] == first.version("alpha")
+    second.releaser("unhold", "alpha", check=0)
+    nights(second, first)
+    assert second.version("alpha") == first.version("alpha") == "1.2.0"
+
+
+GIT_CONFIGURATIONS = {
+    "core.autocrlf": "true",
+    "core.fileMode": "false",
+    "core.quotePath": "false",
+    "core.pager": "false",
+    "color.ui": "always",
+    "commit.gpgSign": "true",
+    "push.default": "nothing",
+    "push.gpgSign": "true",
+    "status.showUntrackedFiles": "all",
+    "status.relativePaths": "false",
+    "diff.external": "false",
+    "diff.noprefix": "true",
+    "merge.ff": "false",
+    "fetch.prune": "true",
+    "remote.origin.tagOpt": "--tags",
+    "core.hooksPath": "/nowhere",
+    "log.showSignature": "true",
+    "log.decorate": "full",
+    "core.fsmonitor": "false",
+    "checkout.defaultRemote": "company",
+    "index.skipHash": "true",
+    "core.untrackedCache": "true",
+}
+QUICK = ("core.autocrlf", "commit.gpgSign")
+
+
+@pytest.mark.parametrize(
+    "name", [key if key in QUICK else pytest.param(key, marks=pytest.mark.slow) for key in GIT_CONFIGURATIONS]
+)
+def test_law_33_the_git_configuration_of_a_person_changes_no_answer(make_site: SiteFactory, name: str) -> None:
+    site = make_site.live(due="1.1.0")
+    site.git("config", name, GIT_CONFIGURATIONS[name])
+    site.push_from_elsewhere({**CODE, "photos/kätzchen.txt": "a cat\n"})
+    answer = site.json("update")
+    assert (answer["result"], answer["problems"], site.version("alpha")) == ("updated", [], "1.1.0")
+    assert (site.status(), site.remote_head(), changed_files(site)) == ("", site.head(), {"uv.lock"})
+    silent(site.releaser("update"))
+    assert site.json("rollback")["problems"] == []
+    assert (site.version("alpha"), site.status()) == ("1.0.0", "")
+    assert not (site.path / "photos").exists()
+
+
+def test_law_33_git_never_asks(site: SampleSite) -> None:
+    """A remote that wants a password, and programs that would ask for it."""
+    asked = site.base / "asked"
+    helper = site.base / "ask"
+    helper.write_text(f"#!/bin/sh\ntouch {asked}\necho secret\n", encoding="utf-8")
+    helper.chmod(0o755)
+    head = site.head()
+    with web_site(lambda: 401) as web:
+        site.git("config", "remote.origin.url", web.url)
+        finished = site.releaser(
+            "update", env={"GIT_ASKPASS": str(helper), "SSH_ASKPASS": str(helper), "DISPLAY": ":0"}
+        )
+        assert web.asked
+    assert finished.returncode == 4, str(finished)
+    assert (asked.exists(), site.head()) == (False, head)

@@ -1,0 +1,130 @@
+"""Settings and the project: where they are found, and what is said about wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import refused, says, silent
+from tests.support.sites import SampleSite, SiteFactory
+
+
+def test_all_wrong_settings_are_reported_at_once_with_file_key_value_and_suggestion(site: SampleSite) -> None:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    wrong = '[tool.releaser]\nkeep = "many"\nupgrade = "al"\nhelth_check = "true"\ntest_command = 5\n'
+    site.push_commit("Wrong settings", {"pyproject.toml": f"{text}\n{wrong}"})
+    site.write_dotenv({"RELEASER_TEST_TIMEOUT": "soon", "RELEASER_GIT_PUSSH": "on"})
+    finished = refused(site, "update", env={"RELEASER_GIT_PULL": "perhaps"})
+    says(finished, "pyproject.toml", "keep", "many", "upgrade", "'al'", "all", "helth_check", "health_check")
+    says(finished, ".env", "RELEASER_TEST_TIMEOUT", "soon", "RELEASER_GIT_PUSSH", "RELEASER_GIT_PUSH")
+    says(finished, "RELEASER_GIT_PULL", "perhaps", "test_command")
+    answer = site.json("update", check=3, env={"RELEASER_GIT_PULL": "perhaps"})
+    assert len(answer["problems"]) == 7
+    assert site.releaser("list").returncode == 0  # questions still answer
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keep", "-1"), ("keep_within", "30 moons"), ("git_push", "perhaps"), ("upgrade", "some"),
+        ("environment", "prod"), ("test_command", "'open"), ("test_timeout", "-3s"), ("group", "nobody"),
+        ("python", "3.99"), ("uv", "/nowhere/uv"), ("restart_file", "nowhere/restart.txt"),
+        ("unix_group", "no-such-group"), ("test_environment", "A=B"), ("members", "nobody"), ("extras", "nobody"),
+        ("restart", "no-such-program --now"), ("test_command", "no-such-program"), ("venv", "../elsewhere/venv"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_by_name_before_anything_is_built(
+    make_site: SiteFactory, name: str, value: str
+) -> None:
+    site = make_site.live(due="1.1.0")
+    site.write_dotenv({f"RELEASER_{name.upper()}": value})
+    finished = site.releaser("update")
+    assert finished.returncode in {3, 4, 5}, str(finished)
+    says(finished, value.split(" ")[0].strip("'"))
+    assert site.version("alpha") == "1.0.0"
+
+
+def test_the_strongest_source_counts(make_site: SiteFactory) -> None:
+    """Process environment, then .env, then pyproject.toml."""
+    site = make_site.live(settings={"upgrade": "none"}, due="1.1.0")
+    silent(site.releaser("update"))
+    site.write_dotenv(upgrade="all")
+    silent(site.releaser("update", env={"RELEASER_UPGRADE": "none"}))
+    assert site.json("update")["result"] == "updated"
+
+
+@pytest.mark.parametrize("line", ["RELEASER_KEEP=3", "export RELEASER_KEEP='3'", 'RELEASER_KEEP="3" # a comment'])
+def test_dotenv_may_have_lines_of_others_and_several_spellings(site: SampleSite, line: str) -> None:
+    lines = f"SECRET_KEY='$x#y'\n\n# A comment\n{line}\nADMINS_JSON='[[\"Ada\",\"ada@example.org\"]]'\n"
+    (site.outer / ".env").write_text(f"RELEASER_ENVIRONMENT=local\n{lines}", encoding="utf-8")
+    silent(site.releaser("update"))
+
+
+def test_the_older_updater_s_path_of_uv_is_read(site: SampleSite) -> None:
+    site.write_dotenv({"AUTO_UPDTR__UV_PATH": "/nowhere/uv"})
+    says(refused(site, "update"), "/nowhere/uv")
+
+
+@pytest.mark.parametrize("how", ["here", "below", "variable", "link"])
+def test_the_project_is_found(make_site: SiteFactory, how: str) -> None:
+    site = make_site.live(due="1.1.0")
+    env, place = {}, site.path
+    if how == "below":
+        place = site.path / "config" / "tmp"
+    elif how == "variable":
+        env, place = {"RELEASER_PROJECT": str(site.path)}, Path("/")
+    elif how == "link":
+        place = site.base / "link"
+        place.symlink_to(site.path)
+    site.releaser("update", project=None, cwd=place, env=env, check=0)
+    assert site.version("alpha") == "1.1.0"
+    assert site.link.resolve().is_relative_to(site.state)
+
+
+@pytest.mark.parametrize("command", ["update", "init", "rollback", "list", "status", "check", "prune"])
+def test_outside_of_a_project_nothing_is_done(tmp_path: Path, fresh: SampleSite, command: str) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for finished in (
+        fresh.releaser(command, project=None, cwd=empty, check=3),
+        fresh.releaser(command, project=empty, check=3),
+        fresh.releaser(command, project=tmp_path / "nowhere", check=3),
+    ):
+        says(finished, "--project")
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("lack", ["git", "uv.lock", "requires-python", "valid TOML", "a commit"])
+def test_a_project_that_is_not_fit_is_named(fresh: SampleSite, lack: str) -> None:
+    site = fresh
+    if lack == "git":
+        (site.path / ".git").rename(site.base / "git")
+        finished = site.releaser("init", check=3)
+    elif lack == "a commit":
+        (site.path / ".git").rename(site.base / "git")
+        site.git("init", "--quiet", "--template=")
+        finished = site.releaser("init", check=3)
+    else:
+        text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+        if lack == "uv.lock":
+            site.git("rm", "--quiet", "uv.lock")
+        elif lack == "requires-python":
+            site.edit("pyproject.toml", text.replace('requires-python = ">=3.11"\n', ""))
+        else:
+            site.edit("pyproject.toml", text.replace("[project]", "[project"))
+        site.git("commit", "--quiet", "--all", "--message", "Lack something")
+        site.push()
+        finished = refused(site, "init")
+    words = {"valid TOML": "pyproject.toml", "a commit": "commit"}
+    says(finished, words.get(lack, lack))
+
+
+@pytest.mark.parametrize("place", [".env", "pyproject.toml", "uv.lock"])
+def test_a_file_that_is_no_text_is_named(site: SampleSite, place: str) -> None:
+    file = site.outer / ".env" if place == ".env" else site.path / place
+    file.write_bytes(b"\xff\xfe\x00")
+    if place != ".env":
+        site.git("commit", "--quiet", "--all", "--message", "Break a file")
+        site.push()
+    finished = site.releaser("update")
+    assert finished.returncode in {3, 4}, str(finished)
+    says(finished, place)

@@ -1,0 +1,344 @@
+"""The mutations: releaser with a step of its protocol left out. For each, the fault that shows what the step is for."""
+
+import compileall
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from tests.faults.invariants import unless
+from tests.faults.powercut import DiskStage
+from tests.faults.scenes import UPDATED, Eyewitness, Scenes
+from tests.faults.stage import Stage
+from tests.faults.test_actions import killing_action
+from tests.faults.test_full_disk import broken_by_rollback_on_full_disk, on_small_disk
+from tests.faults.test_interrupt import interrupt
+from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
+from tests.faults.test_power_cut import broken_after_end
+from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
+from tests.faults.tracing import Call
+from tests.support.commands import HOUSE
+from tests.support.servers import WAITING_TESTS, meeting
+from tests.support.sites import SampleSite
+
+S = TypeVar("S", bound=Stage)
+Find = Callable[[list[Call]], Call]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Scenes whose releaser is the mutated `package`, below `place`."""
+
+    scenes: Scenes
+    place: Path
+    package: Path
+
+    def stage(self, name: str) -> Stage:
+        """Return a scene at its place."""
+        return self._mutated(Stage(self.scenes, name, self.place))
+
+    def disk_stage(self, name: str) -> DiskStage:
+        """Return a scene on a disk of its own."""
+        return self._mutated(DiskStage(self.scenes, name, self.place))
+
+    def _mutated(self, stage: S) -> S:
+        use(stage.site, self.package)
+        return stage
+
+
+def use(site: SampleSite, package: Path) -> None:
+    """Let the site's programs be a copy of releaser."""
+    site.env["PYTHONPATH"] = str(package)
+    start = [sys.executable, "-m", "releaser"]
+    words = lambda command, args, project: [*start, *command.split(" "), "--project", project or site.path, *args]  # noqa: E731
+    site._words = words  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A step that is left out: `old` in the file becomes `new`; `trial` names what is broken then."""
+
+    sentence: str
+    file: str
+    old: str
+    new: str
+    trial: Callable[[Ground], list[str]] = field(repr=False)
+
+    def apply(self, place: Path) -> Path:
+        """Copy releaser without the step; return the directory of the copy, for PYTHONPATH."""
+        package = place / "package"
+        shutil.copytree(HOUSE / "releaser", package / "releaser", ignore=shutil.ignore_patterns("__pycache__"))
+        file = package / "releaser" / self.file
+        text = file.read_text(encoding="utf-8")
+        assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times: {self.old}"
+        file.write_text(text.replace(self.old, self.new), encoding="utf-8")
+        assert compileall.compile_dir(package, quiet=1)
+        return package
+
+
+# Trials
+
+
+def killed(name: str, find: Find, *, number: int = 2) -> Callable[[Ground], list[str]]:
+    """Kill at a call; by its number, the next command is `prune` or the next update."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        return kill(stage, number, find(stage.calls()))
+
+    return trial
+
+
+def cut(name: str, find: Find, *, number: int = 2) -> Callable[[Ground], list[str]]:
+    """Cut the power at a call, with changes of directories written."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.disk_stage(name)
+        call = find(stage.calls())
+        with stage.disk() as disk:
+            stage.cut_at(call, disk, entries_written=True)
+            return stage.eyewitness.aftermath(number)
+
+    return trial
+
+
+def ended(name: str) -> Callable[[Ground], list[str]]:
+    """Let the command come to its end."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        finished = stage.site.releaser(stage.command)
+        broken = unless(finished.returncode == stage.scene.code, f"it ended wrongly: {finished}")
+        return broken + stage.eyewitness.witness.after_command() + stage.eyewitness.aftermath()
+
+    return trial
+
+
+def pin_is_lost(ground: Ground) -> list[str]:
+    """Pin a release, and cut the power right behind the end."""
+    stage = ground.disk_stage("rollback")
+    with stage.disk() as disk:
+        stage.command = "pin live"
+        return broken_after_end(stage, disk)
+
+
+def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
+    """Send SIGTERM at a call before the flip; all is as before then."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        return interrupt(stage, 1, find(stage.calls()), signal.SIGTERM, is_before_flip=find is not AFTER_FLIP)
+
+    return trial
+
+
+def health_changes(ground: Ground, action: str, nth: int, *, is_ill: bool) -> Eyewitness:
+    """Kill releaser in an action of an update; `is_ill` tells how the health check ends from then on."""
+    stage = ground.stage("update, ill" if not is_ill else "update")
+    stage.site.releaser(stage.command, env=killing_action(stage.site.base, action, nth, "before"))
+    stage.site.write_dotenv(health_check="false" if is_ill else "true")
+    stage.site.releaser("prune")
+    return stage.eyewitness
+
+
+def goes_forward_again(ground: Ground) -> list[str]:
+    """Kill an automatic rollback; the release that failed is well by chance then, and must not stay."""
+    seen = health_changes(ground, "restart", 2, is_ill=False)
+    return unless(seen.site.version("alpha") == "1.1.0", "the automatic rollback was not finished")
+
+
+def goes_back_too_late(ground: Ground) -> list[str]:
+    """Kill a run that publishes; the site falls ill later, and a good release must stay."""
+    stage = ground.stage("update")
+    stage.strike(at_call("rename", "/.pending.json.new")(stage.calls()), "signal=KILL")
+    stage.site.write_dotenv(health_check="false")
+    stage.site.releaser("prune")
+    return unless(UPDATED.items() <= stage.site.versions().items(), "a good release was rolled back")
+
+
+def edited_during_tests(ground: Ground) -> list[str]:
+    """Let a person edit a file while the candidate is tested."""
+    site = ground.stage("rollback").site
+    site.push_commit("Wait", {"site_tests.py": WAITING_TESTS})
+    live = site.live()
+    with meeting() as place, site.starting("update", env=place.env) as update:
+        with place.kept_waiting():
+            site.edit("shop.py", "edited")
+        update.communicate(timeout=60)
+    return unless((update.returncode, site.live()) == (3, live), "a candidate went live over an edited file")
+
+
+def full_disk_stops_rollback(ground: Ground) -> list[str]:
+    """Roll back without a free inode."""
+    with on_small_disk(ground.scenes, "rollback", ground.place) as (site, disk):
+        use(site, ground.package)
+        return broken_by_rollback_on_full_disk(site, disk, "inodes")
+
+
+MUTATIONS = (
+    Mutation(
+        "A state file is synced before its rename",
+        "system/files.py",
+        "            os.fsync(file.fileno())\n        os.rename(temporary, target)",
+        "        os.rename(temporary, target)",
+        cut("update", at_call("fsync", "/.releaser/site", nth=3)),
+    ),
+    Mutation(
+        "The directory of a state file is synced after its rename",
+        "system/files.py",
+        "    sync_directory(target.parent)",
+        "    pass",
+        pin_is_lost,
+    ),
+    Mutation(
+        "The link is replaced by one rename",
+        "system/files.py",
+        "        os.rename(temporary, link)",
+        "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)",
+        killed("update", BEFORE_FLIP),
+    ),
+    Mutation(
+        "A release is written out before its manifest",
+        "releases/store.py",
+        "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
+        "    write_json(directory / STATE, state)",
+        cut("update", at_call("rename", "/manifest.json", after=True), number=1),
+    ),
+    Mutation(
+        "The manifest comes last",
+        "pipelines/build.py",
+        '    with run.step("build") as detail:',
+        '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
+        killed("update", at_call("write", "/.state.json.new")),
+    ),
+    Mutation(
+        "The journal says `changing` before anything changes",
+        "live/change.py",
+        "        write_entry(site.paths, entry)\n        try:",
+        "        try:",
+        killed("update", BEFORE_FLIP),
+    ),
+    Mutation(
+        "The journal says `going-back` before an automatic rollback",
+        "live/change.py",
+        'entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))',
+        'entry = msgspec.structs.replace(entry, phase="going-back", reason=reason)',
+        goes_forward_again,
+    ),
+    Mutation(
+        "The journal says `publishing` once a release is good",
+        "live/change.py",
+        'return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")))',
+        'return ChangeResult(msgspec.structs.replace(entry, phase="publishing"))',
+        goes_back_too_late,
+    ),
+    Mutation(
+        "The journal is dropped at the end",
+        "pipelines/conclude.py",
+        "    drop_entry(site.paths)\n    return published",
+        "    return published",
+        ended("rollback"),
+    ),
+    Mutation(
+        "The checkout is written out before the flip",
+        "checkout/move.py",
+        "    sync_file_system(site.paths.top)",
+        "    pass",
+        cut("update", AFTER_FLIP),
+    ),
+    Mutation(
+        "git syncs what it writes",
+        "checkout/repository.py",
+        '    "core.fsync": "all",\n    "core.fsyncObjectFiles": "true",',
+        '    "core.fsync": "none",',
+        cut("update", at_call("syncfs", "/outer/site", nth=2)),
+    ),
+    Mutation(
+        "The checkout is compared with the start of the run right before the flip",
+        "pipelines/update.py",
+        "    require_unchanged(site, repository, snapshot)",
+        "    pass",
+        edited_during_tests,
+    ),
+    Mutation(
+        "One run holds the lock",
+        "pipelines/session.py",
+        "        lock.acquire()",
+        "        pass",
+        lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune"),
+    ),
+    Mutation(
+        "A change that does not come to its flip is undone",
+        "live/change.py",
+        "            undo_change(site, run, repository, entry)\n            raise",
+        "            raise",
+        interrupted("update", at_call("rename", "/site/uv.lock")),
+    ),
+    Mutation(
+        "A signal waits until a change is whole",
+        "live/change.py",
+        "    with defer_signals():",
+        "    if True:",
+        interrupted("update", AFTER_FLIP),
+    ),
+    Mutation(
+        "Recovery undoes a change whose flip was not done",
+        "pipelines/recover.py",
+        "    undo_change(site, run, repository, entry)\n",
+        "    drop_entry(site.paths)\n",
+        killed("update", BEFORE_FLIP),
+    ),
+    Mutation(
+        "Recovery finishes a change whose flip was done",
+        "pipelines/recover.py",
+        "_finish_change(site, run, repository, finish_change(site, run, repository, entry), name)",
+        "_finish_change(site, run, repository, ChangeResult(entry), name)",
+        killed("update", AFTER_FLIP),
+    ),
+    Mutation(
+        "Recovery deletes what is half-built",
+        "pipelines/recover.py",
+        "    _repair_link(site, run, repository)\n    sweep(site, run)",
+        "    _repair_link(site, run, repository)",
+        killed("update", at_call("write", "/.manifest.json.new")),
+    ),
+    Mutation(
+        "The site is restarted after an automatic rollback, too",
+        "live/change.py",
+        "    for action in ACTIONS:",
+        "    for action in ACTIONS[:2]:",
+        ended("update, ill"),
+    ),
+    Mutation(
+        "An automatic rollback puts on hold what it removed",
+        "pipelines/conclude.py",
+        "        write_holds(site.paths, [*read_holds(site.paths).holds, *(code or holds)])",
+        "        pass",
+        ended("update, ill"),
+    ),
+    Mutation(
+        "A venv is adopted by one exchange",
+        "releases/link.py",
+        "        exchange(directory, paths.link)",
+        "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"
+        "        os.symlink(make_link_text(paths, release), paths.link)",
+        killed("init, adopt", at_call("symlink", "/site/.venv")),
+    ),
+    Mutation(
+        "A rollback deletes the reserve first",
+        "pipelines/rollback.py",
+        "    release_reserve(site.paths.reserve)\n    require(site.problems)",
+        "    require(site.problems)",
+        full_disk_stops_rollback,
+    ),
+    Mutation(
+        "The next run ends the children of a killed run",
+        "pipelines/recover.py",
+        '    ended = end_marked(f"{site.paths.state}/")',
+        "    ended = []",
+        lambda ground: broken_by_children_of_killed_run(ground.stage("rollback").site),
+    ),
+)

@@ -1,0 +1,55 @@
+"""SIGTERM and Ctrl-C at calls of releaser that change something."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.invariants import unless
+from tests.faults.scenes import Scenes
+from tests.faults.stage import Stage, chosen, evenly, from_phase
+from tests.faults.tally import Tallies, turn
+from tests.faults.tracing import Call
+
+pytestmark = pytest.mark.usefixtures("strace")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Points of a run of CI, by scene.
+OWN = {"update": 6, "update, ill": 3, "rollback": 4, "init, fresh": 2, "init, adopt": 2}
+
+
+def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_before_flip: bool) -> list[str]:
+    """Let a signal hit releaser at a call; name what does not hold, also before anything else has run."""
+    met = stage.strike(at, f"signal={by.name.removeprefix('SIG')}")
+    ended = met.finished.returncode in (128 + by, -by)  # -by: before it has begun, or after it has ended
+    broken = unless(ended, f"it did not end as an interrupted command: {met}")
+    broken += unless("Traceback" not in met.finished.stderr, f"it ended with a traceback: {met}")
+    if is_before_flip:
+        broken += stage.eyewitness.changed()
+    return broken + stage.eyewitness.aftermath(number, is_cleaned=True)
+
+
+def flips_at(calls: list[Call]) -> int:
+    """Return the position of the flip."""
+    return next(call.position for call in calls if call.name.startswith("rename") and call.concerns("/site/.venv"))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_law_08_an_interrupted_command_cleans_up_and_says_so(
+    name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    stage = Stage(scenes, name, place)
+    calls = stage.calls()
+    flip, start = flips_at(calls), from_phase(calls, "changing")
+    points = {by: tally(by.name) for by in SIGNALS}
+    wanted = chosen(calls, turn(), every_point=every_point)
+    if not every_point:  # half of them while the change is under way
+        shares = [[call for call in wanted if (call.position >= start) == is_late] for is_late in (False, True)]
+        wanted = [share[n - 1] for share in shares for n in evenly(len(share), OWN[name] // 2, turn())]
+    for number, call in enumerate(wanted):
+        by = SIGNALS[number // 2 % 2]  # with and without another command that comes first
+        points[by].add(name, str(call), interrupt(stage, number, call, by, is_before_flip=call.position < flip))
+    assert any(tally.tried for tally in points.values())
+    for tally_ in points.values():
+        if tally_.tried:
+            tally_.check()

@@ -1,0 +1,108 @@
+"""kill -9 at every call of releaser that changes something, and again while the next command recovers."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.invariants import unless
+from tests.faults.scenes import Scenes
+from tests.faults.stage import Stage, chosen, evenly, from_phase
+from tests.faults.tally import Tallies, turn
+from tests.faults.tracing import Call
+
+pytestmark = pytest.mark.usefixtures("strace")
+
+KILL = "signal=KILL"
+KILLED = -signal.SIGKILL
+SHARE_BEFORE = 10  # of the calls before the change, a run of CI tries one of so many
+SHARE_OF_SLOW = 5  # and of the calls of a change that every run of the scene has to build for
+PARTS = 2
+
+
+def kill(stage: Stage, number: int, at: Call) -> list[str]:
+    """Kill releaser at a call, go on, and name what does not hold."""
+    met = stage.strike(at, KILL)
+    return unless(met.finished.returncode == KILLED, f"nothing was killed: {met}") + stage.eyewitness.aftermath(number)
+
+
+@pytest.mark.parametrize("name", ["update", "update, adopted", "update, ill", "rollback", "init, fresh", "init, adopt"])
+def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
+    name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("kill -9, before the change")
+    calls = stage.calls()
+    calls = chosen(calls[: from_phase(calls, PHASES[name])], turn(), every_point=every_point)
+    calls = calls if every_point else calls[turn() % SHARE_BEFORE :: SHARE_BEFORE]
+    for number, call in enumerate(calls):
+        points.add(name, str(call), kill(stage, number, call))
+    points.check()
+
+
+# The phase of the journal from which every call is tried. What `update, ill` does before that, `update` does, too.
+PHASES = {"update": "changing", "update, adopted": "changing", "update, ill": "going-back", "rollback": "changing"}
+PHASES |= {"init, fresh": "changing", "init, adopt": "building"}
+READY = ("update", "update, ill")  # their runs find the candidate ready, and come to the change at once
+# Scenes, each in parts for several workers.
+ROWS = [(name, number) for name in ("update", "update, ill", "rollback", "init, adopt") for number in range(PARTS)]
+
+
+@pytest.mark.parametrize(("name", "number"), [*ROWS, ("init, fresh", 0), ("update, adopted", 0)])
+def test_law_08_a_kill_from_the_change_on_leaves_one_whole_release(
+    name: str, number: int, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("kill -9, from the change on")
+    if name in READY:
+        stage.make_ready()
+    calls = stage.calls()
+    calls = chosen(calls[from_phase(calls, PHASES[name]) :], turn(), every_point=every_point)
+    share = PARTS if (name, 1) in ROWS else 1 if every_point else SHARE_OF_SLOW
+    for nth, call in enumerate(calls[(number + turn()) % share :: share]):
+        points.add(name, str(call), kill(stage, nth + number, call))
+    points.check()
+
+
+def at_call(name: str, path: str, *, nth: int = 1, after: bool = False) -> Callable[[list[Call]], Call]:
+    """Find the `nth` call of that name that concerns a path, or the call after it."""
+
+    def find(calls: list[Call]) -> Call:
+        positions = [number for number, call in enumerate(calls) if call.name == name and call.concerns(path)]
+        return calls[positions[nth - 1] + after]
+
+    return find
+
+
+BEFORE_FLIP = at_call("rename", "/site/.venv")
+AFTER_FLIP = at_call("rename", "/site/.venv", after=True)
+# The state in which a first kill leaves a site: its scene, and the call at which the kill hits.
+STATES: dict[str, tuple[str, Callable[[list[Call]], Call]]] = {
+    "building": ("update", at_call("rename", "/manifest.json")),
+    "before the flip": ("update", BEFORE_FLIP),
+    "after the flip": ("update", AFTER_FLIP),
+    "publishing": ("update", at_call("unlink", "/journal.json")),
+    "going back": ("update, ill", at_call("rename", "/site/.venv", nth=2)),
+    "gone back": ("update, ill", at_call("rename", "/site/.venv", nth=2, after=True)),
+    "rolled back": ("rollback", AFTER_FLIP),
+    "adopting": ("init, adopt", at_call("renameat2", "/site/.venv")),
+    "adopted": ("init, adopt", at_call("renameat2", "/site/.venv", after=True)),
+    "first release": ("init, fresh", AFTER_FLIP),
+}
+SPREAD = 2  # calls of each recovery that a run of CI tries
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_law_08_a_kill_of_the_recovery_is_one_more_case_of_the_same(
+    state: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    name, find = STATES[state]
+    stage, points = Stage(scenes, name, place), tally("kill -9, again during recovery")
+    first = stage.strike(find(stage.calls()), KILL)
+    assert first.finished.returncode == KILLED, first
+    stage.keep("prune")  # a command that recovers meets the second kill
+    calls = chosen(stage.calls(), turn(), every_point=every_point)
+    if not every_point:
+        calls = [calls[number - 1] for number in evenly(len(calls), SPREAD, turn())]
+    for number, call in enumerate(calls):
+        points.add(state, str(call), kill(stage, number, call))
+    points.check()

@@ -1,0 +1,23 @@
+"""The faults can fail: with any step of the protocol left out, one of them shows what the step is for."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.mutations import MUTATIONS, Ground, Mutation
+from tests.faults.powercut import require_power_cuts
+from tests.faults.scenes import Scenes
+from tests.faults.tally import CAUGHT
+from tests.faults.tracing import require_strace
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.sentence)
+def test_law_08_a_step_that_is_left_out_is_missed(
+    mutation: Mutation, scenes: Scenes, place: Path, record_property: Callable[[str, object], None]
+) -> None:
+    require_strace()
+    require_power_cuts()
+    broken = mutation.trial(Ground(scenes, place, mutation.apply(place)))
+    assert broken, f"nothing shows that releaser lacks this: {mutation.sentence}"
+    record_property(CAUGHT, f"{mutation.sentence}: {broken[0].splitlines()[0][:160]}")

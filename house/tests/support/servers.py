@@ -1,0 +1,78 @@
+"""Servers of a test, on the loopback: a web site, and a place where a program waits for the test."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+#: A test module for a sample site: where a test of ours has opened a meeting, it waits until it may go on.
+WAITING_TESTS = """\
+import os, socket, unittest
+
+class Waiting(unittest.TestCase):
+    def test_waits(self):
+        if "MEETING_PORT" in os.environ:
+            with socket.create_connection(("127.0.0.1", int(os.environ["MEETING_PORT"]))) as meeting:
+                meeting.sendall(b"here")
+                self.assertEqual(meeting.recv(1), b"!")
+"""
+
+
+class Meeting:
+    """A place where a program that releaser runs waits for the test; see `WAITING_TESTS`."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.env = {"MEETING_PORT": str(listener.getsockname()[1])}
+
+    @contextlib.contextmanager
+    def kept_waiting(self) -> Iterator[None]:
+        """Wait until the program has come; let it go on at the end of the block."""
+        program, _ = self._listener.accept()
+        with program:
+            assert program.recv(16) == b"here"
+            yield
+            program.sendall(b"!")
+
+
+@contextlib.contextmanager
+def meeting(*, seconds: float = 60) -> Iterator[Meeting]:
+    """Open a meeting; a program that does not come within `seconds` fails the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(seconds)
+        yield Meeting(listener)
+
+
+@dataclass
+class WebSite:
+    """A web site that answers each request with a status; `asked` are the paths of the requests."""
+
+    url: str
+    asked: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
+    """Serve on the loopback; `answer` is called in another thread for the status of each answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked.append(self.path)
+            self.send_response(answer())
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        site = WebSite(url=f"http://127.0.0.1:{server.server_port}/health")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield site
+        finally:
+            server.shutdown()
+            thread.join()
