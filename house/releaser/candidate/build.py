@@ -143,5 +143,3 @@ def _correct_record(record: Path, name: str) -> None:
     kept = [f"{name},," if line.startswith(f"{name},") else line for line in lines]
     remove_path(record)
     record.write_text("\n".join(kept) + "\n", encoding="utf-8")
-
-

@@ -71,7 +71,8 @@ def _list_surroundings(site: Site) -> list[Path]:
         return []
     entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer else []
     own = {site.paths.top, site.paths.project}
-    return [path for path in entries if path not in own and not site.paths.state.is_relative_to(path) and path.name != ".git"]
+    own.update(path for path in entries if site.paths.state.is_relative_to(path) or path.name == ".git")
+    return [path for path in entries if path not in own]
 
 
 def fill_shadow(site: Site, shadow: Shadow, venv: Path) -> list[Path]:
@@ -122,7 +123,8 @@ def _copy_file(source: str, target: str) -> None:
 
 def _ignore_special(place: str, names: list[str]) -> list[str]:
     def is_plain(path: str) -> bool:
-        return os.path.islink(path) or os.path.isfile(path) or (os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK))
+        is_readable = os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
+        return os.path.islink(path) or os.path.isfile(path) or is_readable
 
     return [name for name in names if not is_plain(os.path.join(place, name))]
 

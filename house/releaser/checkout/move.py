@@ -43,7 +43,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         if problems := find_obstacles(repository, head, commit):
             raise PreflightError(*problems)
         try:
-            repository.run("checkout", "--quiet", "--no-overwrite-ignore", "-B", site.settings.site.branch, commit, "--")
+            branch = site.settings.site.branch
+            repository.run("checkout", "--quiet", "--no-overwrite-ignore", "-B", branch, commit, "--")
         except ToolError as error:
             advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 
 import msgspec
 
 from releaser.checkout.pending import Pending, read_pending, write_pending
 from releaser.checkout.repository import NETWORK, Repository, has_live_lock
 from releaser.errors import Problem, ToolError
-from releaser.packages.changes import compare_versions, find_older
-from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.releases.release import Change
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
 from releaser.system.text import count
 
+_REMOTE_LINE = re.compile(r"^remote: (.*\S)", re.MULTILINE)
 _IDENTITY = {"GIT_AUTHOR_NAME": "releaser", "GIT_AUTHOR_EMAIL": "releaser@localhost"}
 _COMMITTER = {"GIT_COMMITTER_NAME": "releaser", "GIT_COMMITTER_EMAIL": "releaser@localhost"}
 
@@ -28,23 +26,8 @@ class Published(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-def has_news(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
-    """Return True if a lock is worth a commit on top of `commit`.
-
-    It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
-    merely holds a version keeps its lock to itself.
-    """
-    text = repository.file_at(commit, path)
-    if text is None:
-        return True
-    committed = parse_lock(text, f"uv.lock of {commit[:12]}")
-    if committed.versions == lock.versions:
-        return False
-    return may_lower or not find_older(committed, lock)
-
-
-def publish(site: Site, run: Run, repository: Repository, *, command: str, timeout: float = NETWORK) -> Published:
-    """Commit uv.lock if it differs from HEAD's, and push what releaser has committed.
+def publish(site: Site, run: Run, repository: Repository, message: str, *, timeout: float = NETWORK) -> Published:
+    """Commit uv.lock with a message if it is that of the live release and not HEAD's; push releaser's commits.
 
     A failure is returned, and the next run tries again.
     """
@@ -52,12 +35,13 @@ def publish(site: Site, run: Run, repository: Repository, *, command: str, timeo
     commit = ""
     try:
         if site.paths.lockfile_in_tree in repository.changed_tracked_files() and has_live_lock(site):
-            commit = _commit_lock(site, repository, command)
+            commit = _commit_lock(site, repository, message)
             pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="not pushed yet")
     except (ToolError, OSError) as error:
         reason = error.message if isinstance(error, ToolError) else str(error)
-        return Published(problem=Problem("not-committed", f"uv.lock could not be committed: {reason}",
-                                         f"See `git -C {site.paths.top} status`. The next run tries again."))  # fmt: skip
+        message = f"uv.lock could not be committed: {reason}"
+        advice = f"See `git -C {site.paths.top} status`. The next run tries again."
+        return Published(problem=Problem("not-committed", message, advice))
     return Published(commit, push_pending(site, repository, pending, timeout=timeout))
 
 
@@ -74,49 +58,32 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
     remote = repository.upstream_head(branch)
     if remote and not repository.is_ancestor(remote, head):
         return None  # the next update makes the commit again, on the head of the remote
-    foreign = [commit for commit in repository.commits_between(remote, head) if commit not in pending.commits] if remote else []
+    unpushed = repository.commits_between(remote, head) if remote else []
+    foreign = [commit for commit in unpushed if commit not in pending.commits]
     if foreign:
         message = f"{count(len(foreign), 'commit')} below that of releaser are not pushed, so nothing was pushed."
         return Problem("not-pushed", message, f"Run `git -C {site.paths.top} push`.")
     try:
         repository.run("push", "--quiet", "--no-verify", upstream.remote, f"{head}:{upstream.branch}", timeout=timeout)
     except ToolError as error:
-        write_pending(site.paths, pending, reason=error.message)
-        message = f"Commit {head[:12]} could not be pushed: {error.message}"
+        reason = " ".join(_REMOTE_LINE.findall(error.output)[:3]) or error.message
+        write_pending(site.paths, pending, reason=reason)
+        message = f"Commit {head[:12]} could not be pushed: {reason}"
         return Problem("not-pushed", message, "The next run tries again.")
     write_pending(site.paths, pending, commits=(), reason="", remote_head=head)
     return None
 
 
-def _commit_lock(site: Site, repository: Repository, command: str) -> str:
+def _commit_lock(site: Site, repository: Repository, message: str) -> str:
     """Commit uv.lock alone; what a person has staged stays staged. Returns the commit."""
     path = site.paths.lockfile_in_tree
-    before = repository.file_at("HEAD", path)
-    changes = compare_locks(parse_lock(before) if before else None, read_lock(site.paths.lockfile))
     identity = {} if repository.ask("config", "user.email") else _IDENTITY | _COMMITTER
     repository.run(
-        "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", describe_commit(changes, command), "--only",
+        "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message, "--only",
         "--", f":(top,literal){path}", variables=identity,
     )  # fmt: skip
     sync_file_system(site.paths.top)
     return repository.head()
-
-
-def compare_locks(before: Lock | None, after: Lock) -> tuple[Change, ...]:
-    """Return the packages that differ between two locks; several versions of one are joined."""
-    old, new = (
-        {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
-        for lock in (before, after)
-    )
-    return compare_versions(old, new, after.local)
-
-
-def describe_commit(changes: Sequence[Change], command: str) -> str:
-    """Return the message of a commit: a headline, and a line for each package."""
-    verb = "Roll back" if command == "rollback" else "Update"
-    lines = [f"{verb} {count(len(changes), 'package')}", ""] if changes else ["Update uv.lock", ""]
-    lines += [f"{change.name} {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def remember_remote(site: Site, repository: Repository) -> None:
@@ -125,4 +92,3 @@ def remember_remote(site: Site, repository: Repository) -> None:
     remote = repository.upstream_head(branch)
     if remote and repository.is_ancestor(remote, repository.head()):
         write_pending(site.paths, read_pending(site.paths), remote_head=remote)
-

@@ -53,11 +53,9 @@ def repair_checkout(repository: Repository, head: str, commit: str) -> list[Prob
     current = repository.head()
     if head == commit or current not in (head, commit):
         return []
-    output = repository.run("diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", head, commit).stdout
-    paths = [path for path in output.split("\0") if path]
     changed = set(repository.changed_tracked_files())
     foreign = []
-    for path in paths:
+    for path in repository.changed_paths(head, commit):
         contents = [_read_blob(repository, each, path) for each in (head, commit)]
         expected = contents[0 if current == head else 1]
         disk = _read_disk(repository.top / path)

@@ -33,8 +33,10 @@ _SETTINGS = {
     "safe.directory": "*",
     "advice.detachedHead": "false",
 }
-_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
-               "GIT_ASKPASS", "SSH_ASKPASS", "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES")  # fmt: skip
+_MISLEADING = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_ASKPASS",
+    "SSH_ASKPASS", "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES",
+)  # fmt: skip
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -130,8 +132,12 @@ class Repository:
 
     def added_files(self, first: str, second: str) -> list[str]:
         """Return the paths that `second` has and `first` has not."""
-        output = self.run("diff", "--no-ext-diff", "--no-renames", "--diff-filter=A", "--name-only", "-z", first, second)
-        return [path for path in output.stdout.split("\0") if path]
+        return self.changed_paths(first, second, "--diff-filter=A")
+
+    def changed_paths(self, first: str, second: str, *options: str) -> list[str]:
+        """Return the paths that differ between two commits."""
+        words = ("diff", "--no-ext-diff", "--no-renames", "--name-only", "-z", *options, first, second)
+        return [path for path in self.run(*words).stdout.split("\0") if path]
 
     def code_key(self, commit: str, *without: str) -> str:
         """Return a hash of all files of a commit but the named ones: the same code has the same key."""
@@ -229,9 +235,10 @@ def has_live_lock(site: Site) -> bool:
     """Return True if uv.lock in the checkout is the lock of the live release."""
     live = read_link(site.paths).release
     try:
-        return live is not None and site.paths.lockfile.read_bytes() == (
-            site.paths.releases / live / "uv.lock"
-        ).read_bytes()
+        return (
+            live is not None
+            and site.paths.lockfile.read_bytes() == (site.paths.releases / live / "uv.lock").read_bytes()
+        )
     except OSError:
         return False
 
@@ -240,15 +247,13 @@ def find_untracked_in_the_way(repository: Repository, before: str, after: str) -
     """Return the untracked paths that a move from one commit to another would overwrite, ignored ones included."""
     suspects = set()
     for path in repository.added_files(before, after):
-        places = [path, *(parent.as_posix() for parent in list(Path(path).parents)[:-1])]
-        suspects |= {
-            place for place in places if os.path.lexists(repository.top / place) and (place == path or not _is_directory(repository.top / place))
-        }  # fmt: skip
+        if os.path.lexists(repository.top / path):
+            suspects.add(path)
+        for parent in list(Path(path).parents)[:-1]:
+            place = repository.top / parent
+            if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+                suspects.add(parent.as_posix())
     if not suspects:
         return []
     output = repository.run("ls-files", "--others", "-z", "--", *(f":(top,literal){path}" for path in sorted(suspects)))
     return [path for path in output.stdout.split("\0") if path]
-
-
-def _is_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()

@@ -45,7 +45,7 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
 
     upstream = repository.upstream(branch)
     if upstream is None or not site.settings.git.git_pull:
-        return target(head, publishes=upstream is not None, reason="", is_problem=False)
+        return target(head, publishes=True)
     remote = repository.upstream_head(branch)
     if not remote:
         message = f"The upstream `{upstream.name}` does not exist."

@@ -209,7 +209,7 @@ def run_command_in_release(common: Common, command: tuple[str, ...]) -> None:
     release = Store(site.paths).find("live")
     env = site.tool_environment(release.venv)
     try:
-        os.execvpe(command[0], command, env)
+        os.execvpe(command[0], command, env)  # noqa: S606 - this process becomes the command
     except OSError as error:
         raise click.UsageError(f"`{command[0]}` cannot be started: {error.strerror}.") from error
 

@@ -66,14 +66,23 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
         click.echo("No releases yet. Run `releaser init`.", err=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("release", "state", "python", "size"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "size" else "left")
+    for name, values in (
+        ("release", [row.id for row in rows]),
+        ("state", [_describe_state(row) for row in rows]),
+        ("python", [row.python for row in rows]),
+        ("size", [format_bytes(row.own_bytes) for row in rows]),
+    ):
+        width = max(len(name), *map(len, values))
+        table.add_column(name, no_wrap=True, min_width=width, justify="right" if name == "size" else "left")
     table.add_column("changes", overflow="ellipsis", no_wrap=True)
     for row in rows:
-        state = row.state + (", pinned" if row.pinned else "")
         changes = clean_terminal(describe_changes(row.changes, 3))
-        table.add_row(row.id, state, row.python, format_bytes(row.own_bytes), changes)
+        table.add_row(row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes)
     Console(width=None if sys.stdout.isatty() else 80, highlight=False, markup=False).print(table)
+
+
+def _describe_state(row: ReleaseRow) -> str:
+    return row.state + (", pinned" if row.pinned else "")
 
 
 def print_status(status: Status) -> None:

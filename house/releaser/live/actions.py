@@ -54,8 +54,7 @@ def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> 
 
 
 def _flip(site: Site, repository: Repository, direction: Direction) -> str:
-    entry, release = direction.entry, direction.release
-    assert release is not None
+    entry, release = direction.entry, str(direction.release)
     text = make_link_text(site.paths, release)
     if read_link(site.paths).text != text:
         before = make_link_text(site.paths, entry.target) if direction.back and entry.target else entry.link

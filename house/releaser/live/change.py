@@ -66,9 +66,7 @@ def finish_change(site: Site, run: Run, repository: Repository, entry: Entry) ->
     return _finish(site, run, repository, entry, FROM_FLIP)
 
 
-def _finish(
-    site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]
-) -> ChangeResult:
+def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions: tuple[Action, ...]) -> ChangeResult:
     try:
         for action in actions:
             _do(site, run, repository, action, Direction(entry))

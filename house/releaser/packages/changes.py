@@ -7,13 +7,16 @@ from typing import Literal
 
 from packaging.version import InvalidVersion, Version
 
-from releaser.packages.lock import Lock
-from releaser.releases.release import Change
+from releaser.packages.lock import Lock, read_lock
+from releaser.releases.release import Change, Release
+from releaser.releases.verify import list_installed
 
 Bump = Literal["major", "minor", "patch", "other", "added", "removed"]
 
 
-def compare_versions(before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str]) -> tuple[Change, ...]:
+def compare_versions(
+    before: Mapping[str, str], after: Mapping[str, str], without: frozenset[str]
+) -> tuple[Change, ...]:
     """Return the packages that differ, sorted by name; those in `without` do not count."""
     names = sorted((before.keys() | after.keys()) - without)
     return tuple(
@@ -56,6 +59,16 @@ def _newest(versions: frozenset[str]) -> Version:
         except InvalidVersion:
             parsed.append(Version("0"))
     return max(parsed)
+
+
+def find_edits(release: Release) -> list[str]:
+    """Return a sentence for each package in the venv of a release that its lock does not have in that version."""
+    lock = read_lock(release.lock)
+    return [
+        f"{name} {version} is installed, but is not in the lock"
+        for name, version in sorted(list_installed(release.venv).items())
+        if name not in lock.local and version not in lock.versions.get(name, ())
+    ]
 
 
 def describe_changes(changes: Sequence[Change], most: int = 8) -> str:

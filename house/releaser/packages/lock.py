@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import tomllib
@@ -34,6 +35,7 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.lru_cache(maxsize=8)
 def parse_lock(text: str, source: str = "uv.lock") -> Lock:
     """Return the packages of a lock. Raises PreflightError if it is no lock."""
     versions: dict[str, set[str]] = {}
@@ -45,7 +47,8 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
             if any(kind in package.get("source", {}) for kind in _LOCAL):
                 local.add(package["name"])
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise refuse("wrong-lock", f"{source} is not a lock of uv: {error}.", "Run `uv lock`, and commit it.") from error
+        message = f"{source} is not a lock of uv: {error}."
+        raise refuse("wrong-lock", message, "Run `uv lock`, and commit it.") from error
     frozen = {name: frozenset(values) for name, values in versions.items()}
     return Lock(frozen, frozenset(local), hashlib.sha256(text.encode()).hexdigest())
 

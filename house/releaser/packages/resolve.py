@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from releaser.errors import BuildError, ToolError
-from releaser.packages.changes import compare_versions
+from releaser.packages.changes import compare_versions, name_bump
 from releaser.packages.lock import Lock, read_lock
 from releaser.releases.release import Change
 from releaser.site.site import Site
@@ -34,6 +34,13 @@ class Plan(msgspec.Struct, frozen=True):
     def installs_what_is_live(self) -> bool:
         """True if the live venv has just these packages."""
         return self.changes == ()
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A package on hold: the versions to skip, and the live one, None if it has none."""
+
+    versions: tuple[str, ...]
+    live: str | None
 
 
 class _SyncChange(msgspec.Struct):
@@ -62,20 +69,17 @@ def group_arguments(site: Site) -> list[str]:
     return words
 
 
-def lock_arguments(names: Sequence[str], held: Mapping[str, Sequence[str]], *, upgrades: bool) -> list[str]:
-    """Return the arguments of `uv lock` that upgrade all packages but skip the versions on hold.
+def lock_arguments(names: Sequence[str], bounds: Mapping[str, str]) -> list[str]:
+    """Return the arguments of `uv lock` that upgrade all packages within bounds, such as `!=1.1`.
 
-    With skipped versions each package is named, since `--upgrade` forgets the bounds of `-P` (seen with uv 0.10).
-    Bounds leave no trace in the lock.
+    With bounds each package is named, since `--upgrade` forgets those of `-P` (seen with uv 0.10). Bounds leave no
+    trace in the lock.
     """
-    if not upgrades:
-        return ["lock"]
-    if not held:
+    if not bounds:
         return ["lock", "--upgrade"]
     words = ["lock"]
-    for name in sorted({*names, *held}):
-        bounds = ",".join(f"!={version}" for version in held.get(name, ()))
-        words += ["-P", f"{name}{bounds}"]
+    for name in sorted({*names, *bounds}):
+        words += ["-P", f"{name}{bounds.get(name, '')}"]
     return words
 
 
@@ -100,29 +104,53 @@ def find_python(site: Site, tree: Path, live: Path | None, *, mark: str) -> tupl
     return path, show.stdout.strip()
 
 
-def resolve(site: Site, tree: Path, *, live: Path | None, held: Mapping[str, Sequence[str]], mark: str) -> Plan:
-    """Upgrade uv.lock in a tree, but for versions on hold, and compare it with the live venv.
+def resolve(site: Site, tree: Path, *, live: Path | None, held: Mapping[str, Held], mark: str) -> Plan:
+    """Upgrade uv.lock in a tree, but for packages on hold, and compare it with the live venv.
 
     `live` is None where no live venv works. Raises BuildError if there is no solution, or the index cannot be reached.
     """
     python, version = find_python(site, tree, live, mark=mark)
-    names = read_lock(tree / "uv.lock").names if (tree / "uv.lock").exists() else []
-    words = lock_arguments(names, held, upgrades=site.settings.versions.upgrade == "all")
     if site.settings.versions.upgrade == "all":
-        finished = site.run_uv(*words, "--python", python, cwd=tree, mark=mark, check=False)
-        if finished.status != 0:
-            raise _explain_resolution(finished)
+        _upgrade(site, tree, python, held, mark=mark)
     lock = read_lock(tree / "uv.lock")
     is_same_python = live is not None and Path(python).is_relative_to(live)
     changes = compare_with_venv(site, tree, live, lock, mark=mark) if live is not None and is_same_python else None
     return Plan(lock, (tree / "uv.lock").read_text(encoding="utf-8"), python, version, changes)
 
 
+def _upgrade(site: Site, tree: Path, python: str, held: Mapping[str, Held], *, mark: str) -> None:
+    """Upgrade uv.lock in a tree; a package on hold stays as it is until a version newer than those on hold appears.
+
+    uv first skips those versions; a package for which it then chooses one between stays at the live version.
+    """
+    before = (tree / "uv.lock").read_bytes()
+    names = read_lock(tree / "uv.lock").names
+    bounds = {name: ",".join(f"!={version}" for version in package.versions) for name, package in held.items()}
+    for _ in range(1 + len(held)):
+        (tree / "uv.lock").write_bytes(before)
+        finished = site.run_uv(*lock_arguments(names, bounds), "--python", python, cwd=tree, mark=mark, check=False)
+        if finished.status != 0:
+            raise _explain_resolution(finished)
+        lock = read_lock(tree / "uv.lock")
+        between = [name for name, package in held.items() if package.live and _is_between(lock, name, package)]
+        if not between:
+            return
+        bounds |= {name: f"=={held[name].live}" for name in between}
+
+
+def _is_between(lock: Lock, name: str, held: Held) -> bool:
+    """Return True if a lock has a version of a package that is neither the live one nor newer than those on hold."""
+    versions = lock.versions.get(name, frozenset()) - {held.live or ""}
+    return any(name_bump(highest, version) == "other" for version in versions for highest in held.versions)
+
+
 def _explain_resolution(finished: Finished) -> BuildError:
     error = failure(finished)
     if finished.status == 1:
-        return BuildError(f"No versions fit together: {error.message}", f"Run `uv lock --upgrade`. {_RETRY}", output=error.output)
-    return BuildError(f"The lock could not be upgraded: {error.message}", f"Check the index. {_RETRY}", output=error.output)
+        message, advice = f"No versions fit together: {error.message}", "Run `uv lock --upgrade` to see why."
+    else:
+        message, advice = f"The lock could not be upgraded: {error.message}", f"Check the index. {_RETRY}"
+    return BuildError(message, advice, output=error.output)
 
 
 def compare_with_venv(site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str) -> tuple[Change, ...]:

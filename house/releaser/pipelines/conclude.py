@@ -9,6 +9,7 @@ from releaser.live.change import ChangeResult
 from releaser.packages.changes import compare_versions
 from releaser.packages.holds import CODE, Hold, holds_for, read_holds, write_holds
 from releaser.packages.lock import read_lock
+from releaser.packages.publishing import write_message
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, drop_entry
 from releaser.releases.link import read_link
@@ -103,7 +104,8 @@ def compare_releases(before: Release | None, after: Release) -> tuple[Change, ..
 def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Published:
     with run.step("publish") as detail:
         timeout = ROLLBACK_PUSH if entry.command == "rollback" else NETWORK
-        published = publish(site, run, repository, command=entry.command, timeout=timeout)
+        message = write_message(repository, site.paths.lockfile_in_tree, read_lock(site.paths.lockfile), entry.command)
+        published = publish(site, run, repository, message, timeout=timeout)
         detail.append(published.commit[:12] or "nothing to commit")
         if published.problem is not None:
             run.report(published.problem.code, published.problem.message, published.problem.advice)
@@ -125,4 +127,3 @@ def report_no_reserve(run: Run) -> None:
     """Report that the disk has no room for the reserve."""
     message = "The disk has no room for the reserve of 4 MiB that a rollback on a full disk needs."
     run.report("no-reserve", message, "Free space: `releaser prune`.")
-

@@ -79,7 +79,8 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     link = site.paths.link
     version = ask_python_version(site, link)
     if not version:
-        raise refuse("no-venv", f"`{link}` is no virtual environment whose Python starts.", f"Move it away: `mv {link} {link}.old`.")
+        message = f"`{link}` is no virtual environment whose Python starts."
+        raise refuse("no-venv", message, f"Move it away: `mv {link} {link}.old`.")
     if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
         message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
         raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
@@ -96,7 +97,8 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
         try:
             exchange_for_link(site.paths, release.id, directory / "venv")
         except OSError as error:
-            raise refuse("not-adopted", f"`{link}` cannot be moved: {explain_os_error(error)}.", f"See `ls -ld {link}`.") from error
+            message = f"`{link}` cannot be moved: {explain_os_error(error)}."
+            raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
         detail.append(release.id)
     fill_reserve(site.paths.reserve)
     headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
@@ -112,4 +114,3 @@ def preview_init(site: Site) -> Outcome:
     if link.kind == "foreign" and not link.is_symlink:
         return Outcome("no-changes", 0, f"Would adopt `{site.paths.link}` as the first release.")
     return Outcome("no-changes", 0, "Would build, test and take live a first release from uv.lock.")
-

@@ -16,7 +16,8 @@ def set_pinned(site: Site, name: str, *, pinned: bool) -> Outcome:
     """Keep a release from pruning, or let pruning delete it again."""
     release = Store(site.paths).find(name)
     write_state(release, pinned=pinned)
-    return Outcome("updated", 0, f"Release {release.id} is {'pinned' if pinned else 'not pinned any more'}.", release.id)
+    words = "pinned" if pinned else "not pinned any more"
+    return Outcome("updated", 0, f"Release {release.id} is {words}.", release.id)
 
 
 def unhold(site: Site, names: Sequence[str]) -> Outcome:

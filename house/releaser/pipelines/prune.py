@@ -36,8 +36,8 @@ def prune_releases(site: Site, run: Run, key: Key | None = None) -> str:
             delete_release(release.directory)
             deleted.append(release.id)
         except OSError as error:
-            path = release.directory
-            run.report("not-deleted", f"Release {release.id} cannot be deleted: {error.strerror}.", f"Run `sudo rm -r {path}`.")
+            message = f"Release {release.id} cannot be deleted: {error.strerror}."
+            run.report("not-deleted", message, f"Run `sudo rm -r {release.directory}`.")
     _clean_cache(site, run)
     return f"deleted {join_few(deleted)}" if deleted else "nothing to delete"
 
@@ -66,5 +66,6 @@ def preview_prune(site: Site) -> Outcome:
     releases = choose(site)
     size = format_bytes(sum(measure(release.directory) for release in releases))
     names = join_few([release.id for release in releases], 20)
-    headline = f"Would delete {count(len(releases), 'release')} ({size}): {names}." if releases else "Nothing to delete."
-    return Outcome("no-changes", 0, headline)
+    if not releases:
+        return Outcome("no-changes", 0, "Nothing to delete.")
+    return Outcome("no-changes", 0, f"Would delete {count(len(releases), 'release')} ({size}): {names}.")

@@ -1,7 +1,7 @@
 """Recovery: finishes or undoes what an earlier run left, before anything else. Twice changes nothing the second time.
 
-The link decides: while it points to the earlier release, the change is undone; once it points to the new one, the change
-is finished. A crash in recovery is one more case of the same.
+The link decides: while it points to the earlier release, the change is undone; once it points to the new one, it is
+finished. A crash in recovery is one more case of the same.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _finish_change(site: Site, run: Run, repository: Repository, result: ChangeR
 
 
 def _repair_link(site: Site, run: Run, repository: Repository) -> None:
-    """Point a link that leads to no release, or is missing, to the newest good release, with restart and health check."""
+    """Point a link that leads to no release, or is missing, to the newest good one, with restart and health check."""
     store = Store(site.paths)
     link, good = store.link, store.newest_good
     python = site.paths.link / "bin" / "python"

@@ -6,7 +6,6 @@ import msgspec
 
 from releaser.checkout.move import find_obstacles
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import has_news
 from releaser.checkout.repository import Repository, find_dirty_files, has_live_lock, open_repository
 from releaser.checkout.target import choose_target
 from releaser.errors import NoSuchReleaseError, PreflightError, Problem, refuse, require
@@ -14,6 +13,7 @@ from releaser.live.change import make_live
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import read_holds
 from releaser.packages.lock import read_lock
+from releaser.packages.publishing import has_news
 from releaser.pipelines.conclude import compare_releases, conclude
 from releaser.pipelines.recover import Recovery
 from releaser.releases.journal import Entry
@@ -61,7 +61,10 @@ def choose_release(site: Site, store: Store, options: RollbackOptions) -> Releas
     """Return the release to go to. Raises NoSuchReleaseError if it does not exist, or may not go live."""
     if options.release is None:
         if store.live is None:
-            raise NoSuchReleaseError("No release of releaser is live.", "Name one: `releaser rollback ID`; see `releaser list`.")
+            newest = store.newest_good
+            advice = f"Run `releaser rollback {newest.id}` to make that release live again, or" if newest else "Run"
+            message = f"`{site.paths.link}` does not point to a release of releaser."
+            raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
         if store.previous is None:
             raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
     release = store.find(options.release or "previous")
@@ -69,9 +72,11 @@ def choose_release(site: Site, store: Store, options: RollbackOptions) -> Releas
         return release
     if not release.may_return:
         state = release.state.state if release.state.left_by != "automatic" else "left by an automatic rollback"
-        raise NoSuchReleaseError(f"Release {release.id} is {state}: it does not go live by a rollback.", "Run `releaser list`.")
+        message = f"Release {release.id} is {state}: it does not go live by a rollback."
+        raise NoSuchReleaseError(message, "Run `releaser list`.")
     if faults := find_faults(site, release):
-        raise NoSuchReleaseError(f"Release {release.id} is damaged: {join_few(faults, 2)}.", "Choose another: `releaser list`.")
+        message = f"Release {release.id} is damaged: {join_few(faults, 2)}."
+        raise NoSuchReleaseError(message, "Choose another: `releaser list`.")
     return release
 
 
@@ -80,10 +85,10 @@ def plan_rollback(
 ) -> Entry:
     """Return the journal's entry. Raises PreflightError if people's work would be lost."""
     head, path = repository.head(), site.paths.lockfile_in_tree
-    ref = f"refs/heads/{site.settings.site.branch}"
-    if repository.head_ref() != ref:
-        message = f"The checkout is on `{repository.head_ref() or 'a detached HEAD'}`, not on `{site.settings.site.branch}`."
-        raise refuse("other-branch", message, f"Run `git switch {site.settings.site.branch}`, or see `git status`.")
+    branch, ref = site.settings.site.branch, repository.head_ref()
+    if ref != f"refs/heads/{branch}":
+        message = f"The checkout is on `{ref.removeprefix('refs/heads/') or 'a detached HEAD'}`, not on `{branch}`."
+        raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     key = repository.code_key(head, path)
     commit = head if options.keep_code or key == release.manifest.key.code else choose_commit(repository, release)
     if commit != head:
@@ -115,8 +120,9 @@ def choose_commit(repository: Repository, release: Release) -> str:
     if lived and repository.resolve(lived) and repository.is_on_a_remote(lived):
         return lived
     if not repository.resolve(release.manifest.commit):
-        message = f"The commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
-        raise refuse("no-commit", message, f"Run `releaser rollback {release.id} --keep-code` to leave the code as it is.")
+        message = f"Commit {release.manifest.commit[:12]} of release {release.id} is not in the repository any more."
+        advice = f"Run `releaser rollback {release.id} --keep-code` to leave the code as it is."
+        raise refuse("no-commit", message, advice)
     return release.manifest.commit
 
 
@@ -126,7 +132,8 @@ def _refuse_losing_commits(site: Site, repository: Repository, head: str, commit
     lost = [name for name in only_here if name not in own]
     if lost:
         message = f"The checkout has commits that are on no remote: {join_few([name[:12] for name in lost])}."
-        raise refuse("unpushed-commits", message, "Push them, or leave the code as it is: `releaser rollback --keep-code`.")
+        advice = "Push them, or leave the code as it is: `releaser rollback --keep-code`."
+        raise refuse("unpushed-commits", message, advice)
 
 
 def _may_commit(site: Site, repository: Repository) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from releaser.candidate.shadow import make_shadow
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.pending import read_pending
-from releaser.checkout.publish import has_news, publish, push_pending, remember_remote
+from releaser.checkout.publish import publish, push_pending, remember_remote
 from releaser.checkout.repository import Repository, has_live_lock, open_repository
 from releaser.checkout.target import Target, choose_target
 from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
@@ -18,7 +18,8 @@ from releaser.live.change import ChangeResult, make_live
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import read_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.resolve import Plan, resolve
+from releaser.packages.publishing import has_news, write_message
+from releaser.packages.resolve import Held, Plan, resolve
 from releaser.pipelines import checks
 from releaser.pipelines.build import build_and_test, make_key
 from releaser.pipelines.conclude import conclude
@@ -27,7 +28,7 @@ from releaser.pipelines.snapshot import require_unchanged, take_snapshot
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Key, Release
 from releaser.releases.store import Store
-from releaser.releases.verify import ask_python_version, find_damage, find_faults
+from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed
 from releaser.report.outcome import Outcome
 from releaser.site.options import UpdateOptions
 from releaser.site.site import Site, site_at
@@ -43,6 +44,7 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
     snapshot = take_snapshot(site, repository)
     fetch(site, run, repository)
     target = choose_commit(site, run, repository)
+    require(find_obstacles(repository, target.head, target.commit))
     site = site_for_commit(site, repository, target)
     live = require_live(site)
     with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
@@ -81,7 +83,8 @@ def fetch(site: Site, run: Run, repository: Repository) -> None:
             repository.fetch(upstream.remote)
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
-            raise BuildError(message, f"Run `git -C {site.paths.top} fetch` to see why.", output=error.output) from error
+            advice = f"Run `git -C {site.paths.top} fetch` to see why."
+            raise BuildError(message, advice, output=error.output) from error
 
 
 def choose_commit(site: Site, run: Run, repository: Repository) -> Target:
@@ -111,15 +114,17 @@ def require_live(site: Site) -> Release:
     """Return the live release. Raises PreflightError."""
     live = Store(site.paths).live
     if live is None:
-        require(checks.find_problems(site))
-    assert live is not None
+        raise refuse("no-release", f"`{site.paths.link}` leads to no release.", "Run `releaser init`.")
     return live
 
 
 def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
     """Return the plan for tonight. Raises BuildError."""
     venv = live.venv if ask_python_version(site, live.venv) else None
-    return resolve(site, project, live=venv, held=read_holds(site.paths).packages, mark=run.id)
+    installed = list_installed(live.venv)
+    packages = read_holds(site.paths).packages
+    held = {name: Held(tuple(versions), installed.get(name)) for name, versions in packages.items()}
+    return resolve(site, project, live=venv, held=held, mark=run.id)
 
 
 def is_sound(run: Run, live: Release) -> bool:
@@ -166,7 +171,8 @@ def publish_live_lock(site: Site, run: Run, repository: Repository, target: Targ
     write_entry(site.paths, msgspec.structs.replace(entry, phase="changing"))
     move_checkout(site, repository, entry, back=False)
     write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    published = publish(site, run, repository, command="update")
+    message = write_message(repository, site.paths.lockfile_in_tree, read_lock(live.lock), "update")
+    published = publish(site, run, repository, message)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     if published.problem is not None:
         run.report(published.problem.code, published.problem.message, published.problem.advice)
@@ -178,7 +184,8 @@ def no_changes(run: Run, commit: str) -> Outcome:
     """Return the outcome of a night without changes; it is quiet unless something could not be published."""
     code = 7 if run.problems else 0
     commits = (commit,) if commit else ()
-    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=not run.problems and not run.notes)
+    is_quiet = not run.problems and not run.notes
+    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=is_quiet)
 
 
 def still_failing(failed: Release) -> Outcome:

@@ -60,7 +60,7 @@ def flip(paths: Paths, release: str, *, before: str | None) -> None:
     changed the link meanwhile, and OSError.
     """
     current = read_link(paths)
-    if current.kind == "foreign" and not current.is_symlink or current.text != before:
+    if (current.kind == "foreign" and not current.is_symlink) or current.text != before:
         message = f"`{paths.link}` was changed during this run. Nothing went live."
         raise refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
     replace_symlink(paths.link, make_link_text(paths, release))

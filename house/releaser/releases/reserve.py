@@ -25,7 +25,8 @@ def fill_reserve(directory: Path) -> bool:
         for number in range(FILES):
             path = directory / str(number)
             if not path.exists():
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, private_mode(directory))
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                descriptor = os.open(path, flags, private_mode(directory))
                 try:
                     os.posix_fallocate(descriptor, 0, SIZE)
                 finally:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from releaser.releases.release import Key, Release
 
 
-def choose_releases_to_delete(
+def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pure
     releases: Sequence[Release],
     *,
     live: str | None,
@@ -23,8 +23,8 @@ def choose_releases_to_delete(
 
     Never: the live one, its previous one, pinned, ready and used ones. Good ones stay while they are among the `keep`
     that went live last beside the live one, or were live in the last `keep_within` seconds. Of failed ones the newest
-    stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back ones stay as
-    good ones do, but take no place of those.
+    stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back ones stay
+    for `keep_within`, and take no place of good ones.
     """
     safe = {live, previous, *in_use}
     ordered = sorted(releases, key=lambda release: (release.state.order, release.id), reverse=True)

@@ -75,7 +75,8 @@ def ask_python_version(site: Site, venv: Path) -> str:
     if not os.access(python, os.X_OK):
         return ""
     try:
-        finished = process.run([python, "-I", "-S", "-c", code], cwd=Path("/"), env=site.tool_environment(), timeout=PYTHON_TIMEOUT)
+        words, env = [python, "-I", "-S", "-c", code], site.tool_environment()
+        finished = process.run(words, cwd=Path("/"), env=env, timeout=PYTHON_TIMEOUT)
     except ToolError:
         return ""
     return finished.stdout.strip()

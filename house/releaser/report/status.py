@@ -7,12 +7,15 @@ from datetime import datetime
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.errors import Problem
+from releaser.errors import PreflightError, Problem
+from releaser.packages.changes import find_edits
 from releaser.packages.holds import Hold, read_holds
 from releaser.releases.release import Change
 from releaser.releases.store import Store
+from releaser.releases.verify import find_damage
 from releaser.report.history import Record, read_history
 from releaser.site.site import Site
+from releaser.system.text import join_few
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     store, history, pending = Store(site.paths), read_history(site.paths), read_pending(site.paths)
     updates = [record for record in history if record.command in ("update", "init", "rollback")]
     last = updates[0] if updates else None
-    attention = list(problems)
+    attention = [*problems, *_find_edited_venv(store)]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
@@ -80,6 +83,20 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         on_hold=read_holds(site.paths).holds,
         pending=pending.commits if site.settings.git.git_push else (),
     )
+
+
+def _find_edited_venv(store: Store) -> list[Problem]:
+    """Return a problem if the live venv is not as releaser built it."""
+    if store.live is None or store.live.manifest.origin != "built":
+        return []
+    try:
+        edits = [*find_edits(store.live), *find_damage(store.live.venv)]
+    except PreflightError as error:
+        return list(error.problems)
+    if not edits:
+        return []
+    message = f"The live release is not as it was built: {join_few(edits, 3)}."
+    return [Problem("edited-venv", message, "The next update builds it again. Add what you need to pyproject.toml.")]
 
 
 def _describe_run(record: Record) -> LastRun:

@@ -133,7 +133,9 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
     return changed
 
 
-def _make_site(project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]) -> Site:
+def _make_site(
+    project: Path, top: Path, text: str, environ: Mapping[str, str], dotenv_values: Mapping[str, str]
+) -> Site:
     content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})

@@ -76,7 +76,7 @@ def run(
     words = tuple(os.fspath(word) for word in arguments)
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
     began = time.monotonic()
-    # In memory: a rollback works on a full disk, and a service may keep its output open, which it could not with a pipe.
+    # In memory: a rollback works on a full disk, and a service may keep its output open, unlike a pipe.
     with os.fdopen(os.memfd_create("stdout"), "r+b") as out, os.fdopen(os.memfd_create("stderr"), "r+b") as err:
         try:
             process = subprocess.Popen(

@@ -81,7 +81,7 @@ def make_id(moment: datetime) -> str:
 
 def format_time_id(id: str) -> str:
     """Return the time of an id for people: `2026-11-20 06:12:00 UTC`."""
-    return datetime.strptime(id[:16], "%Y%m%dT%H%M%SZ").strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{id[:4]}-{id[4:6]}-{id[6:8]} {id[9:11]}:{id[11:13]}:{id[13:15]} UTC"
 
 
 @contextlib.contextmanager

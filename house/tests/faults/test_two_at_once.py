@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
@@ -14,14 +13,12 @@ import pytest
 
 from tests.faults.invariants import Witness, unless
 from tests.faults.scenes import Scenes
-from tests.faults.tally import Tallies, turn
+from tests.faults.tally import Tallies
 from tests.support.commands import Finished
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
 OTHERS = ("update", "rollback", "prune", "init", "pin {live}", "unhold alpha")
-ROUNDS = 24  # of two that are started together
-STAGGER = 0.6  # seconds by which the second one is started later, at most
 SECONDS = 60.0
 
 
@@ -64,65 +61,6 @@ def refusal(finished: Finished, command: str, pid: int) -> list[str]:
     )
 
 
-# Two that are started together
-
-
-@dataclass(frozen=True)
-class Racer:
-    """A run that was started beside another one."""
-
-    command: str
-    pid: int
-    finished: Finished
-
-
-def race(site: SampleSite, first: str, second: str, *args: str, apart: float) -> list[Racer]:
-    """Start two commands, so many seconds apart, and let both come to their end."""
-    with site.starting(first, *args) as one:
-        time.sleep(apart)
-        with site.starting(second, *args) as other:
-            return [Racer(first, one.pid, ended(one)), Racer(second, other.pid, ended(other))]
-
-
-def ended(process: Popen[str]) -> Finished:
-    """Wait for the end of a process."""
-    stdout, stderr = process.communicate(timeout=SECONDS)
-    return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
-
-
-def broken_by(racers: Sequence[Racer], *, waits: bool) -> list[str]:
-    """Name what two runs should not have said."""
-    codes = [racer.finished.returncode for racer in racers]
-    if waits:
-        return unless(codes == [0, 0], f"both should have done their work: {racers}")
-    if 0 not in codes or not {0, 8}.issuperset(codes):
-        return [f"one should have done its work, the other ended with 0 or 8: {racers}"]
-    pairs = [(loser, winner) for loser, winner in (racers, racers[::-1]) if loser.finished.returncode == 8]
-    return [line for loser, winner in pairs for line in refusal(loser.finished, winner.command, winner.pid)]
-
-
-@pytest.mark.parametrize("other", ["update", "rollback", "prune"])
-def test_law_10_two_that_are_started_together(
-    other: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
-) -> None:
-    points = tally("two at once, started together")
-    for number in range(ROUNDS) if every_point else [turn() % ROUNDS]:
-        site = scenes.copy("rollback", place / str(number))
-        site.publish("alpha", "1.1.9")
-        witness = Witness.of(site)
-        waits, order = number % 2 == 1, ("update", other) if number % 4 < 2 else (other, "update")
-        racers = race(site, *order, *(["--wait", "60"] if waits else []), apart=STAGGER * (number // 4 * 4) / ROUNDS)
-        broken = broken_by(racers, waits=waits) + witness.at_once()
-        finished = site.releaser("update")
-        went_back = any(racer.command == "rollback" and racer.finished.returncode == 0 for racer in racers)
-        # After a rollback, which versions are on hold depends on which of the two came first.
-        versions = {"beta": "1.0.0"} if went_back else {"alpha": "1.1.9"}
-        points.add(f"update, {other}", f"round {number}", broken + witness.after_update(finished, versions=versions))
-    points.check()
-
-
-# The children of a killed run
-
 LINGER = """\
 import os, subprocess, sys
 with open(os.environ["LINGER_PIDS"], "a") as file:
@@ -162,6 +100,12 @@ def broken_by_children_of_killed_run(site: SampleSite) -> list[str]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     return broken + witness.after_update(finished, versions={"alpha": "1.1.9"})
+
+
+def ended(process: Popen[str]) -> Finished:
+    """Wait for the end of a process."""
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 
 def alive(pids: Sequence[int]) -> set[int]:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.tally import require
@@ -75,10 +75,6 @@ class Call:
     def concerns(self, path: str) -> bool:
         """Tell if an argument of the call ends with this path."""
         return re.search(re.escape(path) + r'["<>]', self.text) is not None
-
-    def moved(self, place: str, elsewhere: str) -> "Call":
-        """Return the call as it is in a copy of the site."""
-        return replace(self, text=self.text.replace(place, elsewhere))
 
 
 @dataclass(frozen=True, kw_only=True)

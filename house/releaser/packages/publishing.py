@@ -1,0 +1,49 @@
+"""Which lock is worth a commit, and the message of that commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from releaser.checkout.repository import Repository
+from releaser.packages.changes import compare_versions, find_older
+from releaser.packages.lock import Lock, parse_lock
+from releaser.releases.release import Change
+from releaser.system.text import count
+
+
+def has_news(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
+    """Return True if a lock is worth a commit on top of `commit`.
+
+    It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that
+    merely holds a version keeps its lock to itself.
+    """
+    text = repository.file_at(commit, path)
+    if text is None:
+        return True
+    committed = parse_lock(text, f"uv.lock of {commit[:12]}")
+    if committed.versions == lock.versions:
+        return False
+    return may_lower or not find_older(committed, lock)
+
+
+def compare_locks(before: Lock | None, after: Lock) -> tuple[Change, ...]:
+    """Return the packages that differ between two locks; several versions of one are joined."""
+    old, new = (
+        {name: ", ".join(sorted(versions)) for name, versions in lock.versions.items()} if lock else {}
+        for lock in (before, after)
+    )
+    return compare_versions(old, new, after.local)
+
+
+def write_message(repository: Repository, path: str, lock: Lock, command: str) -> str:
+    """Return the message of the commit that puts a lock on HEAD: a headline, and a line for each package."""
+    before = repository.file_at("HEAD", path)
+    return describe_commit(compare_locks(parse_lock(before) if before else None, lock), command)
+
+
+def describe_commit(changes: Sequence[Change], command: str) -> str:
+    """Return a message for these changes."""
+    verb = "Roll back" if command == "rollback" else "Update"
+    lines = [f"{verb} {count(len(changes), 'package')}", ""] if changes else ["Update uv.lock", ""]
+    lines += [f"{change.name} {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
+    return "\n".join(lines).rstrip() + "\n"
