@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,21 +87,25 @@ def _describe_state(row: ReleaseRow) -> str:
 
 
 def print_status(status: Status) -> None:
-    """Print the state of a site on one screen."""
-    lines = [f"live       {status.live or 'none'}"]
-    if status.previous:
-        lines.append(f"previous   {status.previous}")
+    """Print the state of a site on one screen of 80 columns."""
+    _say_row("live", status.live or "none")
+    _say_row("previous", status.previous or "none")
     if status.last_updated:
-        lines.append(f"updated    {format_time(status.last_updated)}")
+        _say_row("updated", format_time(status.last_updated))
     if status.last_run:
-        lines.append(f"last run   {status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
+        _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
     for hold in status.on_hold:
-        lines.append(f"on hold    {hold.name} {hold.version}: {hold.reason}. Undo: `releaser unhold {hold.name}`")
+        _say_row("on hold", f"{hold.name} {hold.version}: {hold.reason}. Undo: `releaser unhold {hold.name}`")
     for commit in status.pending:
-        lines.append(f"pending    commit {commit[:12]} is not pushed")
-    lines.append("well" if status.well else "needs attention:")
+        _say_row("pending", f"commit {commit[:12]} is not pushed")
+    click.echo("well" if status.well else "needs attention:")
     for problem in status.attention:
-        lines.append(f"- {problem.message}")
+        _say_row("-", problem.message, 2)
         if problem.advice:
-            lines.append(f"  hint: {problem.advice}")
-    click.echo(clean_terminal("\n".join(lines)))
+            _say_row("  hint:", problem.advice, 8)
+
+
+def _say_row(name: str, text: str, indent: int = 11) -> None:
+    """Print a name and a text, wrapped; words that are longer than a line, such as paths, stay whole."""
+    lines = textwrap.wrap(clean_terminal(text), 80 - indent, break_long_words=False, break_on_hyphens=False)
+    click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines))

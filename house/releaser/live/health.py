@@ -7,6 +7,7 @@ import time
 import httpx
 
 from releaser.errors import ChangeError, Problem, ToolError
+from releaser.live.restart import find_missing_program
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import format_seconds
@@ -18,6 +19,8 @@ _SCHEMES = ("http://", "https://")
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem if the health check is neither a URL nor a command."""
     command = site.settings.live.health_check
+    if command and "://" not in command[0]:
+        return find_missing_program(site, "health_check", command)
     if len(command) == 1 and "://" in command[0] and not command[0].startswith(_SCHEMES):
         message = f"The setting `health_check` is `{command[0]}`, but only http and https are known."
         return [Problem("wrong-health-check", message, "Set a URL such as `https://example.org/`, or a command.")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 from pathlib import Path
 
 from releaser.errors import ChangeError, Problem, ToolError, explain_os_error
@@ -21,11 +23,27 @@ def find_restart_file(site: Site) -> Path | None:
 
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem if no way to restart the site is set or found."""
-    if site.settings.live.restart != ("auto",) or find_restart_file(site) is not None:
+    command = site.settings.live.restart
+    if command != ("auto",):
+        return [] if not command or command == ("none",) else find_missing_program(site, "restart", command)
+    path = find_restart_file(site)
+    if path is not None and path.parent.is_dir():
         return []
+    if path is not None:
+        message = f"The setting `restart_file` is `{path}`, but that directory does not exist."
+        return [Problem("no-restart", message, f"Run `mkdir {path.parent}`, or correct the setting.")]
     message = "No way to restart the site: `restart` is `auto`, and neither config/tmp nor tmp exists."
     advice = "Set `restart` to a command or `none`, `restart_file` to a file to touch, or run `mkdir tmp`."
     return [Problem("no-restart", message, advice)]
+
+
+def find_missing_program(site: Site, name: str, command: tuple[str, ...]) -> list[Problem]:
+    """Return a problem if the program of a setting does not exist."""
+    path = site.tool_environment(site.paths.link)["PATH"]
+    if shutil.which(site.paths.project / command[0] if "/" in command[0] else command[0], path=path):
+        return []
+    message = f"The setting `{name}` is `{shlex.join(command)}`, but the program `{command[0]}` does not exist."
+    return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
 
 
 def restart(site: Site) -> str:

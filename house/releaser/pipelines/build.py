@@ -8,6 +8,7 @@ from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
 from releaser.errors import BuildError, GateError
+from releaser.packages.changes import describe_changes
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.pipelines.conclude import compare_releases
@@ -91,5 +92,6 @@ def explain_failed_tests(release: Release, result: TestResult) -> GateError:
     else:
         blame = "The live release is unchanged."
         advice = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
-    message = f"Release {release.id} failed its tests: {manifest.failure}. {blame}"
+    changes = describe_changes(manifest.changes) or "new code"
+    message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}. {blame}"
     return GateError(message, advice, output=clip_end(result.output))

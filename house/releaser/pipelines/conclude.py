@@ -6,7 +6,7 @@ from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import NETWORK, ROLLBACK_PUSH, Repository
 from releaser.errors import ToolError, explain_os_error
 from releaser.live.change import ChangeResult
-from releaser.packages.changes import compare_versions
+from releaser.packages.changes import compare_versions, name_bump
 from releaser.packages.holds import CODE, Hold, holds_for, read_holds, write_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.publishing import write_message
@@ -19,6 +19,7 @@ from releaser.releases.store import Store, mark_good, mark_left, write_state
 from releaser.releases.verify import list_installed
 from releaser.site.site import Site
 from releaser.system.run import Run, now
+from releaser.system.text import join_few
 
 
 def conclude(site: Site, run: Run, repository: Repository, result: ChangeResult) -> Published:
@@ -33,45 +34,53 @@ def conclude(site: Site, run: Run, repository: Repository, result: ChangeResult)
     if result.rolled_back:
         if read_link(site.paths).release != entry.origin:
             return Published()  # the journal stays: the next run goes on
-        _record_rolled_back(site, entry)
+        _record_rolled_back(site, run, entry)
         published = Published()
     else:
-        _record_live(site, entry)
+        _record_live(site, run, entry)
         published = _follow_up(site, run, repository, entry)
     drop_entry(site.paths)
     return published
 
 
-def _record_live(site: Site, entry: Entry) -> None:
+def _record_live(site: Site, run: Run, entry: Entry) -> None:
     store = Store(site.paths)
     release, left = store.get(entry.target), store.get(entry.origin)
     if release is None:
         return
     mark_good(site.paths, release, now())
-    if left is not None and left.id != release.id and entry.command == "rollback":
-        _record_rollback(site, entry, left, release)
-
-
-def _record_rollback(site: Site, entry: Entry, left: Release, release: Release) -> None:
-    """Hold what a person's rollback removed; if it went forward, let updates take those versions again."""
-    reason = f"rolled back to {release.id}"
-    if release.id < left.id:
+    if left is not None and release.id < left.id and entry.command == "rollback":
         mark_left(left, "rollback")
-        holds = _holds_on(left, release, reason)
-        if entry.head == entry.commit:
-            holds = [hold for hold in holds if not hold.code]
-        write_holds(site.paths, [*read_holds(site.paths).holds, *holds])
-        return
+        holds = _holds_on(left, release, f"rolled back to {release.id}")
+        _add_holds(site, run, [hold for hold in holds if not hold.code or entry.head != entry.commit])
+    else:
+        _drop_overtaken_holds(site, entry, release)
+
+
+def _add_holds(site: Site, run: Run, holds: list[Hold]) -> None:
+    write_holds(site.paths, [*read_holds(site.paths).holds, *holds])
+    if holds:
+        words = join_few([f"{hold.name} {hold.version}" for hold in holds])
+        names = " ".join(dict.fromkeys(hold.name for hold in holds))
+        run.note(f"Updates will skip: {words}. Undo: `releaser unhold {names}`.")
+
+
+def _drop_overtaken_holds(site: Site, entry: Entry, release: Release) -> None:
+    """Drop the holds on versions that are not newer than the live ones, and on commits that the checkout has."""
     installed = list_installed(release.venv)
+    holds = read_holds(site.paths).holds
     kept = [
         hold
-        for hold in read_holds(site.paths).holds
-        if hold.code != release.manifest.key.code and installed.get(hold.name) != hold.version
-    ]
-    write_holds(site.paths, kept)
+        for hold in holds
+        if (hold.code and entry.head == entry.commit)
+        or (not hold.code and name_bump(hold.version, installed.get(hold.name, "0")) == "other"
+            and hold.version != installed.get(hold.name))
+    ]  # fmt: skip
+    if len(kept) < len(holds):
+        write_holds(site.paths, kept)
 
 
-def _record_rolled_back(site: Site, entry: Entry) -> None:
+def _record_rolled_back(site: Site, run: Run, entry: Entry) -> None:
     """Hold what an automatic rollback removed: the commit if it was new, else the versions.
 
     A release that was good before stays good, and a site that was ill before blames nothing.
@@ -84,7 +93,7 @@ def _record_rolled_back(site: Site, entry: Entry) -> None:
     if entry.was_healthy is not False:
         holds = _holds_on(left, release, entry.reason)
         code = [hold for hold in holds if hold.code]
-        write_holds(site.paths, [*read_holds(site.paths).holds, *(code or holds)])
+        _add_holds(site, run, code or holds)
 
 
 def _holds_on(left: Release, release: Release, reason: str) -> list[Hold]:

@@ -36,7 +36,6 @@ def init(site: Site, run: Run) -> Outcome:
     if store.live is not None:
         return Outcome("no-changes", 0, f"Release {store.live.id} is live already.", store.live.id)
     repository = open_repository(site, run.id)
-    _ignore_link(site, repository)
     if store.link.kind == "foreign" and not store.link.is_symlink:
         return adopt(site, run, repository)
     return build_first(site, run, repository)
@@ -63,6 +62,7 @@ def build_first(site: Site, run: Run, repository: Repository) -> Outcome:
         plan = Plan(lock, (shadow.project / "uv.lock").read_text(encoding="utf-8"), python, version, None)
         release = build_and_test(site, run, shadow, target, plan)
     require_unchanged(site, repository, snapshot)
+    _ignore_link(site, repository)
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
     conclude(site, run, repository, result)
     if result.rolled_back:
@@ -84,6 +84,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
         message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
         raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
+    _ignore_link(site, repository)
     directory = begin_release(site.paths)
     write_entry(site.paths, Entry(phase="building", command="init", run=run.id, target=directory.name))
     head = repository.head()

@@ -85,7 +85,7 @@ class Store:
         if name in ("live", "previous"):
             release = self.live if name == "live" else self.previous
             if release is None:
-                raise NoSuchReleaseError(f"No release is {name}.", advice)
+                raise NoSuchReleaseError(f"No release is {name}.", advice if self.releases else "Run `releaser init`.")
             return release
         if name.startswith("@") and name[1:].isdecimal():
             if int(name[1:]) >= len(self.releases):

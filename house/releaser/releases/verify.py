@@ -75,8 +75,8 @@ def ask_python_version(site: Site, venv: Path) -> str:
     if not os.access(python, os.X_OK):
         return ""
     try:
-        words, env = [python, "-I", "-S", "-c", code], site.tool_environment()
-        finished = process.run(words, cwd=Path("/"), env=env, timeout=PYTHON_TIMEOUT)
+        words: list[str | Path] = [python, "-I", "-S", "-c", code]
+        finished = process.run(words, cwd=Path("/"), env=site.tool_environment(), timeout=PYTHON_TIMEOUT)
     except ToolError:
         return ""
     return finished.stdout.strip()

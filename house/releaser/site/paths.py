@@ -8,91 +8,61 @@ import msgspec
 
 
 class Paths(msgspec.Struct, frozen=True):
-    """The paths of a site: `project` is the checkout's directory with pyproject.toml, `top` that of its repository.
+    """The paths of a site.
 
-    `link` is the symlink to the live release, `state` the state directory.
+    `project` is the directory of pyproject.toml, `outer` its parent, `top` the top of its repository, `link` the link
+    to the live release, and `state` the state directory, with everything that follows.
     """
 
     project: Path
+    outer: Path
     top: Path
+    dotenv: Path
+    pyproject: Path
+    lockfile: Path
     link: Path
     state: Path
-
-    @property
-    def outer(self) -> Path:
-        """The parent of the project."""
-        return self.project.parent
-
-    @property
-    def dotenv(self) -> Path:
-        """The settings of this host."""
-        return self.outer / ".env"
-
-    @property
-    def pyproject(self) -> Path:
-        """The project's metadata."""
-        return self.project / "pyproject.toml"
-
-    @property
-    def lockfile(self) -> Path:
-        """The committed uv.lock."""
-        return self.project / "uv.lock"
+    releases: Path
+    run_lock: Path
+    journal: Path
+    holds: Path
+    pending: Path
+    history: Path
+    logs: Path
+    cache: Path
+    reserve: Path
+    #: Directories that stood in the place of the link, kept for their owner.
+    replaced: Path
 
     @property
     def lockfile_in_tree(self) -> str:
         """The path of uv.lock as git has it."""
         return self.lockfile.relative_to(self.top).as_posix()
 
-    @property
-    def releases(self) -> Path:
-        """One directory for each release."""
-        return self.state / "releases"
-
-    @property
-    def run_lock(self) -> Path:
-        """The lock of the site; never deleted."""
-        return self.state / "lock"
-
-    @property
-    def journal(self) -> Path:
-        """The change in progress."""
-        return self.state / "journal.json"
-
-    @property
-    def holds(self) -> Path:
-        """Versions and commits that updates skip."""
-        return self.state / "holds.json"
-
-    @property
-    def pending(self) -> Path:
-        """Commits that are not pushed yet."""
-        return self.state / "pending.json"
-
-    @property
-    def history(self) -> Path:
-        """One line for each run."""
-        return self.state / "history.jsonl"
-
-    @property
-    def logs(self) -> Path:
-        """One file for each run."""
-        return self.state / "logs"
-
-    @property
-    def cache(self) -> Path:
-        """The cache of uv, for releases alone."""
-        return self.state / "cache"
-
-    @property
-    def reserve(self) -> Path:
-        """Files that are deleted to make room on a full disk."""
-        return self.state / "reserve"
-
-    @property
-    def replaced(self) -> Path:
-        """Directories that stood in the place of the link, kept for their owner."""
-        return self.state / "replaced"
-
     def shadow(self, run: str) -> Path:
         """Return the directory of the shadow of a run."""
         return self.state / f"shadow-{run}"
+
+
+def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
+    """Return the paths of a site."""
+    return Paths(
+        project=project,
+        outer=project.parent,
+        top=top,
+        dotenv=project.parent / ".env",
+        pyproject=project / "pyproject.toml",
+        lockfile=project / "uv.lock",
+        link=link,
+        state=state,
+        releases=state / "releases",
+        run_lock=state / "lock",
+        journal=state / "journal.json",
+        holds=state / "holds.json",
+        pending=state / "pending.json",
+        history=state / "history.jsonl",
+        logs=state / "logs",
+        cache=state / "cache",
+        reserve=state / "reserve",
+        replaced=state / "replaced",
+    )

@@ -18,7 +18,7 @@ import msgspec
 from uv import find_uv_bin
 
 from releaser.errors import PreflightError, Problem, ToolError, explain_os_error, refuse
-from releaser.site.paths import Paths
+from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
     find_project,
@@ -156,12 +156,8 @@ def _make_site(
 
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
     state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
-    return Paths(
-        project=project,
-        top=top,
-        link=Path(os.path.normpath(project / settings.site.venv)),
-        state=Path(os.path.normpath(project / Path(state).expanduser())),
-    )
+    link = os.path.normpath(project / settings.site.venv)
+    return make_paths(project, top, Path(link), Path(os.path.normpath(project / Path(state).expanduser())))
 
 
 def _read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ STEPS = ("fetch", "resolve", "build", "test", "checkout", "flip", "restart", "he
 _BUG = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"')
 CODE = {"shop.py": "EDITION = 2\nBROKEN = False\n"}
 BROKEN_CODE = {"shop.py": "EDITION = 2\nBROKEN = True\n"}
+
+
+def mostly_slow(values: Iterable[Any], *quick: Any) -> list[Any]:
+    """Return the values for a table of which only those in `quick` are tried by `make test`."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def silent(finished: Finished) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, during_tests, end_by, eventually, is_running, refused, says, silent
+from tests.e2e.scenes import CODE, during_tests, end_by, eventually, is_running, mostly_slow, refused, says, silent
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory, no_change
 
@@ -32,7 +32,7 @@ def leftovers(site: SampleSite) -> list[str]:
     return [name for name in names if name.startswith("shadow-") or name == "journal.json"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"])
+@pytest.mark.parametrize("name", mostly_slow(["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"], "SIGTERM"))
 def test_law_08_a_run_that_is_ended_during_the_tests_changes_nothing(waiting: SampleSite, name: str) -> None:
     site, number = waiting, signal.Signals[name]
     code = -number if name == "SIGKILL" else 128 + number
@@ -47,7 +47,7 @@ def test_law_08_a_run_that_is_ended_during_the_tests_changes_nothing(waiting: Sa
     assert (site.version("alpha"), site.remote_head(), site.status()) == ("1.1.0", site.head(), "")
 
 
-@pytest.mark.parametrize("command", ["update", "prune", "rollback"])
+@pytest.mark.parametrize("command", mostly_slow(["update", "prune", "rollback"], "prune"))
 def test_law_08_a_run_that_is_killed_after_the_flip_is_finished_by_the_next_command(
     make_site: SiteFactory, command: str
 ) -> None:
@@ -109,25 +109,10 @@ def dangling_link(path: Path) -> None:
 
 FILES = ("journal.json", "holds.json", "pending.json", "history.jsonl")
 DAMAGE = (empty, broken_json, other_json, binary, directory, os.mkfifo, dangling_link)
-QUICK = {
-    ("journal.json", broken_json),
-    ("holds.json", directory),
-    ("pending.json", os.mkfifo),
-    ("history.jsonl", binary),
-}
 
 
-def damaged_points() -> list[object]:
-    """Return every file with every damage, most of them marked as slow."""
-    points = [(file, damage) for file in FILES for damage in DAMAGE]
-    slow = pytest.mark.slow
-    return [
-        pytest.param(*point, marks=() if point in QUICK else slow, id=f"{point[0]}-{point[1].__name__}")
-        for point in points
-    ]
-
-
-@pytest.mark.parametrize(("file", "damage"), damaged_points())
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGE, broken_json))
 def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
     make_site: SiteFactory, file: str, damage: Callable[[Path], object]
 ) -> None:
@@ -148,8 +133,8 @@ def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
 
 
 @pytest.mark.parametrize("file", ["state.json", "manifest.json"])
-@pytest.mark.parametrize("which", ["live", "previous"])
-@pytest.mark.parametrize("damage", [broken_json, directory], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("which", mostly_slow(["live", "previous"], "live"))
+@pytest.mark.parametrize("damage", [broken_json, pytest.param(directory, marks=pytest.mark.slow)])
 def test_law_09_a_release_with_a_broken_record_stops_nothing(
     make_site: SiteFactory, file: str, which: str, damage: Callable[[Path], object]
 ) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.scenes import CODE, changes, refused, says, silent, step_names
+from tests.e2e.scenes import CODE, changes, mostly_slow, refused, says, silent, step_names
 from tests.support.servers import WebSite, web_site
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -46,7 +46,7 @@ def test_a_site_without_a_restart_file_says_how_it_restarts(make_site: SiteFacto
     assert (answer["result"], site.version("alpha")) == ("updated", "1.1.0")
 
 
-@pytest.mark.parametrize("place", ["tmp/restart.txt", "public/again.txt"])
+@pytest.mark.parametrize("place", mostly_slow(["tmp/restart.txt", "public/again.txt"], "public/again.txt"))
 def test_the_restart_file_is_found_or_set(make_site: SiteFactory, place: str) -> None:
     site = make_site(restart_file=False, files={f"{place.partition('/')[0]}/.gitignore": "*\n!.gitignore\n"})
     if not place.startswith("tmp"):
@@ -96,7 +96,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", mostly_slow(FAILURES, "health", "restart"))
 def test_law_04_whatever_fails_after_the_flip_goes_back_and_stays_away(make_site: SiteFactory, name: str) -> None:
     site = make_site.live(due="1.1.0")
     settings, word = FAILURES[name]
@@ -145,7 +145,7 @@ def test_a_first_release_that_is_unhealthy_stays_and_says_so(make_site: SiteFact
     assert site.version("alpha") == "1.0.0"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("name", mostly_slow(["SIGTERM", "SIGINT", "SIGHUP"], "SIGTERM"))
 def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFactory, name: str) -> None:
     """The restart command signals releaser, its parent."""
     number = signal.Signals[name]

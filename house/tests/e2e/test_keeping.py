@@ -21,13 +21,13 @@ def alphas(site: SampleSite) -> dict[str, str]:
     return {site.versions(site.release(release) / "venv")["alpha"]: state for release, state in site.states().items()}
 
 
-@pytest.mark.parametrize(("keep", "left"), [("5", 4), ("2", 3), ("1", 2), ("0", 2)])
 def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_ones(
-    four: SampleSite, keep: str, left: int
+    four: SampleSite,
 ) -> None:
-    four.write_dotenv(NOTHING_OLD, keep=keep)
-    four.releaser("prune", check=0)
-    assert [*alphas(four)] == ["1.3.0", "1.2.0", "1.1.0", "1.0.0"][:left]
+    for keep, left in (("5", 4), ("2", 3), ("0", 2)):
+        four.write_dotenv(NOTHING_OLD, keep=keep)
+        four.releaser("prune", check=0)
+        assert [*alphas(four)] == ["1.3.0", "1.2.0", "1.1.0", "1.0.0"][:left], keep
     four.releaser("rollback", check=0)
     assert four.version("alpha") == "1.2.0"
 
@@ -45,14 +45,10 @@ def test_law_07_a_pinned_release_stays_until_it_is_unpinned(four: SampleSite) ->
     assert [row["pinned"] for row in four.json("list")] == [False, False, False, True]
     four.releaser("prune", check=0)
     assert [*alphas(four)] == ["1.3.0", "1.2.0", "1.0.0"]
-    four.releaser("unpin", oldest[:-1] if len({entry[:-1] for entry in four.releases()}) == 3 else oldest, check=0)
+    says(refused(four, "pin", "19990101T000000Z", code=9), "19990101T000000Z")
+    four.releaser("unpin", oldest, check=0)
     four.releaser("prune", check=0)
     assert [*alphas(four)] == ["1.3.0", "1.2.0"]
-
-
-@pytest.mark.parametrize("command", ["pin", "unpin"])
-def test_pin_names_a_release_that_exists(four: SampleSite, command: str) -> None:
-    says(refused(four, command, "19990101T000000Z", code=9), "19990101T000000Z")
 
 
 def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactory) -> None:
@@ -64,7 +60,7 @@ def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactor
     assert {"1.1.0": "live", "1.0.0": "previous"}.items() <= alphas(site).items()
     assert list(site.states().values()).count("failed") <= 1
     site.releaser("update", check=5)  # the failure is still remembered
-    assert len([run for run in site.test_runs() if run["versions"]["alpha"] == "1.4.0"]) == 2 - 1
+    assert len([run for run in site.test_runs() if run["versions"]["alpha"] == "1.4.0"]) == 1
 
 
 def test_law_07_order_is_by_the_record_and_never_by_times_of_files(four: SampleSite) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, during_tests, refused, says, silent
+from tests.e2e.scenes import CODE, during_tests, mostly_slow, refused, says, silent
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -40,12 +40,9 @@ ACTS: dict[str, tuple[Act, str]] = {
     "edits .env": (edit("../.env", "RELEASER_KEEP='9'\n"), ".env"),
     "moves the link": (move_the_link, ".venv"),
 }
-QUICK = ("edits code", "commits", "moves the link")
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ACTS]
-)
+@pytest.mark.parametrize("name", mostly_slow(ACTS, "edits code", "commits", "moves the link"))
 def test_law_03_what_a_person_changes_during_the_tests_stops_the_run_and_stays(
     make_site: SiteFactory, name: str
 ) -> None:
@@ -92,7 +89,7 @@ IN_THE_WAY: dict[str, tuple[str, Act]] = {
 }
 
 
-@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("name", mostly_slow(IN_THE_WAY, "an ignored file", "a link above", "a directory"))
 def test_law_13_nothing_untracked_is_overwritten_by_an_update(site: SampleSite, name: str) -> None:
     place, act = IN_THE_WAY[name]
     act(site)
@@ -102,7 +99,7 @@ def test_law_13_nothing_untracked_is_overwritten_by_an_update(site: SampleSite, 
     assert site.releaser("check").returncode in {0, 3}
 
 
-@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+@pytest.mark.parametrize("kind", mostly_slow(["file", "directory", "link"], "file"))
 def test_law_13_nothing_untracked_is_overwritten_by_a_rollback(make_site: SiteFactory, kind: str) -> None:
     site = make_site.live(files={"notes.txt": "a note of the first edition\n"})
     site.push_from_elsewhere(CODE, remove="notes.txt")
@@ -145,7 +142,7 @@ DIRTY: dict[str, tuple[Act, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", DIRTY)
+@pytest.mark.parametrize("name", mostly_slow(DIRTY, "an edit", "an edited lock", "another branch", "a detached HEAD"))
 def test_law_14_a_changed_tree_is_refused_by_name(make_site: SiteFactory, name: str) -> None:
     site = make_site.live(due="1.1.0")
     act, words = DIRTY[name]

@@ -12,6 +12,7 @@ from tests.e2e.scenes import (
     changed_files,
     changes,
     during_tests,
+    mostly_slow,
     refused,
     says,
     silent,
@@ -188,7 +189,7 @@ NOT_A_PASS = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_A_PASS)
+@pytest.mark.parametrize("name", mostly_slow(NOT_A_PASS, "no tests", "killed"))
 def test_law_24_a_test_run_without_tests_killed_or_timed_out_is_not_a_pass(make_site: SiteFactory, name: str) -> None:
     text, word = NOT_A_PASS[name]
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_TEST_TIMEOUT": "2s"})
@@ -264,7 +265,7 @@ def test_extras_are_installed_and_stay(make_site: SiteFactory) -> None:
     assert {*site.versions()} == {"alpha", "beta", "localtools", "prodtools"}
 
 
-@pytest.mark.parametrize("setting", ["state_dir", "venv", "branch", "unix_group", "uv"])
+@pytest.mark.parametrize("setting", mostly_slow(["state_dir", "venv", "branch", "unix_group", "uv"], "venv"))
 def test_a_commit_that_changes_where_the_site_lies_is_refused(site: SampleSite, setting: str) -> None:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     site.push_from_elsewhere({"pyproject.toml": f'{text}\n[tool.releaser]\n{setting} = "elsewhere"\n'})

@@ -13,11 +13,9 @@ from tests.faults.invariants import unless
 from tests.faults.powercut import DiskStage
 from tests.faults.scenes import UPDATED, Scenes
 from tests.faults.stage import Stage
-from tests.faults.test_actions import killing_action
 from tests.faults.test_full_disk import broken_by_rollback_on_full_disk, on_small_disk
 from tests.faults.test_interrupt import interrupt
 from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
-from tests.faults.test_power_cut import broken_after_end
 from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
 from tests.faults.tracing import Call
 from tests.support.commands import HOUSE
@@ -117,12 +115,18 @@ def ended(name: str) -> Callable[[Ground], list[str]]:
     return trial
 
 
-def pin_is_lost(ground: Ground) -> list[str]:
-    """Pin a release, and cut the power right behind the end."""
-    stage = ground.disk_stage("rollback")
+def adopted_and_cut(ground: Ground) -> list[str]:
+    """Adopt a venv that was just made, and is not on the disk yet; cut the power right behind the end."""
+    stage = ground.disk_stage("init, adopt")
     with stage.disk() as disk:
-        stage.command = "pin live"
-        return broken_after_end(stage, disk)
+        fresh = stage.site.path / "fresh"
+        shutil.copytree(stage.site.link, fresh, symlinks=True)
+        shutil.rmtree(stage.site.link)
+        fresh.rename(stage.site.link)
+        stage.site.releaser("init", check=0)
+        disk.cut(entries_written=True)
+        stage.boot(disk)
+        return stage.eyewitness.aftermath()
 
 
 def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
@@ -138,7 +142,7 @@ def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
 def goes_forward_again(ground: Ground) -> list[str]:
     """Kill an automatic rollback; the release that failed passes the health check by chance then, and must not stay."""
     stage = ground.stage("update, ill")
-    stage.site.releaser(stage.command, env=killing_action(stage.site.base, "restart", 2, "before"))
+    stage.strike(at_call("rename", "/site/.venv", nth=2)(stage.calls()), "signal=KILL")
     stage.site.write_dotenv(health_check="true")
     stage.site.releaser("prune")
     return unless(stage.site.version("alpha") == "1.1.0", "the automatic rollback was not finished")
@@ -177,15 +181,12 @@ MUTATIONS = (
     Mutation("A state file is synced before its rename", "system/files.py",
              "            os.fsync(file.fileno())\n        os.rename(temporary, target)",
              "        os.rename(temporary, target)", cut("update", at_call("fsync", "/.releaser/site", nth=3))),
-    Mutation("The directory of a state file is synced after its rename", "system/files.py",
-             "    sync_directory(target.parent)", "    pass", pin_is_lost),
     Mutation("The link is replaced by one rename", "system/files.py",
              "        os.rename(temporary, link)",
              "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),
     Mutation("A release is written out before its manifest", "releases/store.py",
              "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
-             "    write_json(directory / STATE, state)",
-             cut("update", at_call("rename", "/manifest.json", after=True), number=1)),
+             "    write_json(directory / STATE, state)", adopted_and_cut),
     Mutation("The manifest comes last", "pipelines/build.py",
              '    with run.step("build") as detail:',
              '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
@@ -200,10 +201,11 @@ MUTATIONS = (
              'return ChangeResult(msgspec.structs.replace(entry, phase="publishing"))', goes_back_too_late),
     Mutation("The journal is dropped at the end", "pipelines/conclude.py",
              "    drop_entry(site.paths)\n    return published", "    return published", ended("rollback")),
-    Mutation("The checkout is written out before the flip", "checkout/move.py",
-             "    sync_file_system(site.paths.top)", "    pass", cut("update", AFTER_FLIP)),
+    Mutation("The checkout is written out with the change", "checkout/move.py",
+             "    sync_file_system(site.paths.top)", "    pass",
+             cut("update", at_call("write", "/.state.json.new", nth=2))),
     Mutation("git syncs what it writes", "checkout/repository.py",
-             '    "core.fsync": "all",\n    "core.fsyncObjectFiles": "true",', '    "core.fsync": "none",',
+             '"core.fsync": "all"', '"core.fsync": "none"',
              cut("update", at_call("syncfs", "/outer/site", nth=2))),
     Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
              "    require_unchanged(site, repository, snapshot)", "    pass", edited_during_tests),
@@ -221,8 +223,8 @@ MUTATIONS = (
     Mutation("Recovery finishes a change whose flip was done", "pipelines/recover.py",
              "_finish_change(site, run, repository, finish_change(site, run, repository, entry), name)",
              "_finish_change(site, run, repository, ChangeResult(entry), name)", killed("update", AFTER_FLIP)),
-    Mutation("Recovery deletes what is half-built", "pipelines/recover.py",
-             "    _repair_link(site, run, repository)\n    sweep(site, run)", "    _repair_link(site, run, repository)",
+    Mutation("What is half-built is deleted", "pipelines/recover.py",
+             "    sweep_releases(site.paths, run)\n", "    pass\n",
              killed("update", at_call("write", "/.manifest.json.new"))),
     Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
              "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
@@ -234,9 +236,8 @@ MUTATIONS = (
              "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"
              "        os.symlink(make_link_text(paths, release), paths.link)",
              killed("init, adopt", at_call("symlink", "/site/.venv"))),
-    Mutation("A rollback deletes the reserve first", "pipelines/rollback.py",
-             "    release_reserve(site.paths.reserve)\n    require(site.problems)", "    require(site.problems)",
-             full_disk_stops_rollback),
+    Mutation("On a full disk the reserve is deleted", "releases/reserve.py",
+             "            (directory / str(number)).unlink()", "            pass", full_disk_stops_rollback),
     Mutation("The next run ends the children of a killed run", "pipelines/recover.py",
              '    ended = end_marked(f"{site.paths.state}/")', "    ended = []",
              lambda ground: broken_by_children_of_killed_run(ground.stage("rollback").site)),

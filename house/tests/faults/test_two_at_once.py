@@ -2,12 +2,13 @@
 
 import os
 import re
+import shlex
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
 OTHERS = ("update", "rollback", "prune", "init", "pin {live}", "unhold alpha")
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -93,8 +94,11 @@ def broken_by_children_of_killed_run(site: SampleSite) -> list[str]:
             assert len(started) == 2, f"the tests did not start: {ended(update) if update.poll() is not None else ''}"
             os.kill(update.pid, signal.SIGKILL)
             update.wait()
-        finished = site.releaser("update")
+        check = f"for pid in $(cat '{pids}'); do [ -e /proc/$pid/exe ] && echo $pid >> '{pids}.beside'; done"
+        tests = {"RELEASER_TEST_COMMAND": shlex.join(["sh", "-c", f"{check}; exec python run_tests.py"])}
+        finished = site.releaser("update", env=tests)
         broken = unless(not alive(started), f"{alive(started)} of the killed run go on")
+        broken += unless(not Path(f"{pids}.beside").exists(), "children of the killed run went on beside the next one")
     finally:
         for pid in alive(started):
             with suppress(ProcessLookupError):
@@ -103,8 +107,12 @@ def broken_by_children_of_killed_run(site: SampleSite) -> list[str]:
 
 
 def ended(process: Popen[str]) -> Finished:
-    """Wait for the end of a process."""
-    stdout, stderr = process.communicate(timeout=SECONDS)
+    """Wait for the end of a process; kill it if it does not come."""
+    try:
+        stdout, stderr = process.communicate(timeout=SECONDS)
+    except TimeoutExpired:
+        process.kill()
+        stdout, stderr = process.communicate()
     return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
 
 

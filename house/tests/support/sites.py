@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -368,7 +369,9 @@ class SampleSite:
             if self.state.exists():
                 pytest.fail("a site with releases keeps its name")
         config = copied.path / ".git" / "config"
-        config.write_text(config.read_text("utf-8").replace(str(self.remote), str(copied.remote)), "utf-8")
+        remote = str(copied.remote).replace("\\", "\\\\").replace('"', '\\"')
+        text = re.sub(r"(?m)^\turl = .*$", lambda _: f'\turl = "{remote}"', config.read_text("utf-8"))
+        config.write_text(text, "utf-8")
         return copied
 
     def second_host(self) -> "SampleSite":
