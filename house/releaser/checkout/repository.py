@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -97,8 +98,9 @@ class Repository:
 
     def upstream(self, branch: str) -> Upstream | None:
         """Return the upstream of a branch, by `branch.NAME.remote` and `.merge`."""
-        remote, merge = (self.ask("config", f"branch.{branch}.{key}") for key in ("remote", "merge"))
-        return Upstream(remote, merge) if remote and merge else None
+        lines = self.ask("config", "--get-regexp", rf"^branch\.{re.escape(branch)}\.(remote|merge)$").splitlines()
+        values = dict(line.rpartition(".")[2].split(" ", 1) for line in lines)
+        return Upstream(values["remote"], values["merge"]) if len(values) == 2 else None
 
     def changed_tracked_files(self) -> list[str]:
         """Return the tracked files that differ from HEAD, in the index or the work tree."""
@@ -158,8 +160,7 @@ class Repository:
 
     def upstream_head(self, branch: str) -> str:
         """Return the head of the upstream as last fetched; empty if it has none."""
-        tracking = self.ask("for-each-ref", "--format=%(upstream)", f"refs/heads/{branch}")
-        return self.resolve(tracking) if tracking else ""
+        return self.resolve(f"{branch}@{{upstream}}")
 
     def exclude(self, *patterns: str) -> None:
         """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""

@@ -12,15 +12,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from releaser.errors import (
-    BuildError,
-    Interrupted,
-    LockedError,
-    Problem,
-    ReleaserError,
-    explain_os_error,
-    refuse,
-)
+from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
 from releaser.packages.holds import read_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.releases.journal import drop_entry, read_entry

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -86,21 +87,19 @@ def run(
         except OSError as error:
             message = f"`{words[0]}` could not be started: {error.strerror}."
             raise ToolError(message, "Check that it is installed and executable.", output=str(error)) from error
-        timed_out, ended = False, False
+        ended = False
         try:
-            process.wait(timeout)
-            ended = True
-        except subprocess.TimeoutExpired:
-            timed_out = True
+            ended = _wait(process, timeout)
         finally:
             if not (ended and may_leave_service):
                 _end_group(process)
+            process.wait()
         finished = Finished(
             words, process.returncode, _read_end(out.fileno()), _read_end(err.fileno()), time.monotonic() - began,
-            timed_out,
+            not ended,
         )  # fmt: skip
     logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), finished.output)
-    if check and (timed_out or finished.status != 0):
+    if check and (not ended or finished.status != 0):
         raise failure(finished)
     return finished
 
@@ -125,14 +124,20 @@ def _die_with_parent() -> Callable[[], None]:
     return prepare
 
 
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Wait until a program ends, without reaping it; False if it is still running after `timeout` seconds."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        return bool(select.select([descriptor], [], [], timeout)[0])
+    finally:
+        os.close(descriptor)
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    """End a program and its group; the group's number is still its own, since the program was not reaped."""
+    if not _wait(process, 0):
         _signal_group(process.pid, signal.SIGTERM)
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
+        _wait(process, GRACE)
     _signal_group(process.pid, signal.SIGKILL)
 
 

@@ -21,9 +21,7 @@ def alphas(site: SampleSite) -> dict[str, str]:
     return {site.versions(site.release(release) / "venv")["alpha"]: state for release, state in site.states().items()}
 
 
-def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_ones(
-    four: SampleSite,
-) -> None:
+def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_ones(four: SampleSite) -> None:
     for keep, left in (("5", 4), ("2", 3), ("0", 2)):
         four.write_dotenv(NOTHING_OLD, keep=keep)
         four.releaser("prune", check=0)

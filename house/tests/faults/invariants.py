@@ -26,6 +26,7 @@ from tests.support.sites import SampleSite
 
 Rows = list[dict[str, Any]]  # as `releaser list --json` prints them
 GOOD = frozenset({"live", "previous", "good"})
+RESERVE = 4 << 20  # bytes
 _DYING = 20.0  # seconds in which the children of a killed run may still be dying
 _STATE = frozenset({"lock", "releases", "reserve", "holds.json", "pending.json", "history.jsonl", "logs", "cache"})
 _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
@@ -63,6 +64,8 @@ class Witness:
         """Name what does not hold after the next update, which ended as `finished`; `versions` have to be live."""
         broken = unless(finished.returncode == 0, f"I6: the next update failed: {finished}")
         broken += self.after_command()
+        reserve = sum(file.stat().st_blocks * 512 for file in (self.site.state / "reserve").glob("*"))
+        broken += unless(reserve >= RESERVE, f"I4: the reserve of a rollback has only {reserve} bytes")
         if not broken:
             live = self.site.versions()
             broken = [f"I6: {name} is at {live.get(name)}" for name in versions if live.get(name) != versions[name]]
@@ -110,7 +113,7 @@ class Witness:
     def _left_over(self) -> list[str]:
         site = self.site
         strange = [site.outer / name for name in set(os.listdir(site.outer)) - self.beside - {".releaser", "served"}]
-        strange += [site.state / name for name in os.listdir(site.state) if name not in _STATE]
+        strange += [path for path in site.state.glob("*") if path.name not in _STATE]
         strange += [path for path in site.path.glob("**/.*.new") if ".venv" not in path.parts]
         strange += list((site.path / ".git").rglob("*.lock"))
         temporary = Path(site.env["TMPDIR"])

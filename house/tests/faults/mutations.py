@@ -23,6 +23,7 @@ from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
 S = TypeVar("S", bound=Stage)
+REPLACING = ("symlink", "renameat2")
 Find = Callable[[list[Call]], Call]
 
 
@@ -176,6 +177,7 @@ def full_disk_stops_rollback(ground: Ground) -> list[str]:
         return broken_by_rollback_on_full_disk(site, disk, "inodes")
 
 
+EXCHANGE: Find = lambda calls: next(call for call in calls if call.name in REPLACING and call.concerns("/site/.venv"))  # noqa: E731
 # fmt: off
 MUTATIONS = (
     Mutation("A state file is synced before its rename", "system/files.py",
@@ -229,13 +231,13 @@ MUTATIONS = (
     Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
              "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
     Mutation("An automatic rollback puts on hold what it removed", "pipelines/conclude.py",
-             "        write_holds(site.paths, [*read_holds(site.paths).holds, *(code or holds)])", "        pass",
+             "        _add_holds(site, run, code or holds)", "        pass",
              ended("update, ill")),
     Mutation("A venv is adopted by one exchange", "releases/link.py",
              "        exchange(directory, paths.link)",
              "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"
              "        os.symlink(make_link_text(paths, release), paths.link)",
-             killed("init, adopt", at_call("symlink", "/site/.venv"))),
+             killed("init, adopt", EXCHANGE)),
     Mutation("On a full disk the reserve is deleted", "releases/reserve.py",
              "            (directory / str(number)).unlink()", "            pass", full_disk_stops_rollback),
     Mutation("The next run ends the children of a killed run", "pipelines/recover.py",

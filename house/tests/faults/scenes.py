@@ -19,7 +19,7 @@ FILES = {
     "health.py": "import alpha, sys\n\nsys.exit(getattr(alpha, 'IS_ILL', False))\n",
     "restart.sh": "readlink .venv > ../served\n",
 }
-SETTINGS = {"health_check": [".venv/bin/python", "health.py"], "restart": ["sh", "restart.sh"], "health_timeout": "0s"}
+SETTINGS = {"health_check": ["python", "health.py"], "restart": ["sh", "restart.sh"], "health_timeout": "0s"}
 OPTIONS = SiteOptions(settings=SETTINGS, files=FILES)
 ILL = {"alpha/__init__.py": '__version__ = "1.2.0"\nIS_ILL = True\n'}
 

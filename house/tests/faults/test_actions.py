@@ -11,7 +11,7 @@ from tests.faults.stage import Stage, evenly
 from tests.faults.tally import Tallies, turn
 from tests.faults.test_kill import KILLED
 
-WORK = {"restart": "sh restart.sh", "health_check": ".venv/bin/python health.py"}
+WORK = {"restart": "sh restart.sh", "health_check": "python health.py"}
 # Scene, action, and its number in the run: in a change that goes back, the second restart and health check are those of
 # the way back; a rollback asks for the health before it begins.
 CASES = [

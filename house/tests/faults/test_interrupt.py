@@ -1,11 +1,12 @@
 """SIGTERM and Ctrl-C at calls of releaser that change something."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.faults.invariants import unless
+from tests.faults.invariants import served_release, unless
 from tests.faults.scenes import Scenes
 from tests.faults.stage import Stage, chosen, evenly, from_phase
 from tests.faults.tally import Tallies, turn
@@ -24,14 +25,18 @@ def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_bef
     ended = met.finished.returncode in (128 + by, -by)  # -by: before it has begun, or after it has ended
     broken = unless(ended, f"it did not end as an interrupted command: {met}")
     broken += unless("Traceback" not in met.finished.stderr, f"it ended with a traceback: {met}")
+    seen = stage.eyewitness
     if is_before_flip:
-        broken += stage.eyewitness.changed()
-    return broken + stage.eyewitness.aftermath(number, is_cleaned=True)
+        return broken + seen.changed() + seen.aftermath(number, is_cleaned=True)
+    served, link = served_release(stage.site), os.readlink(stage.site.link)
+    broken += unless(served in ("", link), f"{link} is live, but the site runs on {served}")
+    return broken + seen.aftermath(number)  # the next run publishes
 
 
 def flips_at(calls: list[Call]) -> int:
-    """Return the position of the flip."""
-    return next(call.position for call in calls if call.name.startswith("rename") and call.concerns("/site/.venv"))
+    """Return the position of the first call of the flip, during which a signal waits."""
+    flips = [call for call in calls if call.concerns("/site/..venv.new") or call.concerns("/site/.venv")]
+    return next(call.position for call in flips if call.name in ("symlink", "renameat2"))
 
 
 @pytest.mark.parametrize("name", OWN)
