@@ -40,13 +40,6 @@ class ReleaserError(Exception):
         return (Problem(self.code, self.message, self.advice),)
 
 
-class UsageError(ReleaserError):
-    """The command line is wrong."""
-
-    exit_code = 2
-    code = "usage"
-
-
 class PreflightError(ReleaserError):
     """The project or its configuration is not fit; nothing was changed."""
 

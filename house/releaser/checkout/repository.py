@@ -57,7 +57,6 @@ class Repository:
 
     def __init__(self, site: Site, top: Path, *, mark: str) -> None:
         self.top = top
-        self._site = site
         env = site.tool_environment(mark=mark)
         for name in _MISLEADING:
             env.pop(name, None)

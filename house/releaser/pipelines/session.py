@@ -16,6 +16,7 @@ from releaser.errors import BuildError, Interrupted, LockedError, Problem, Relea
 from releaser.packages.holds import read_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
 from releaser.releases.journal import drop_entry, read_entry
+from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import Store
 from releaser.report.history import append_record
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 Body = Callable[[Site, Run, Recovery], Outcome]
 UNCHANGED = "The live release is unchanged."
+UNFINISHED = "The new release is live; the next run does what is left."
 
 
 def run_command(
@@ -58,18 +60,19 @@ def run_command(
 
 
 def _run_body(site: Site, run: Run, body: Body) -> Outcome:
-    before = Store(site.paths).link.release
+    before = read_link(site.paths).release
     try:
         with raise_on_signals():
             try:
-                outcome = body(site, run, recover(site, run))
+                recovery = recover(site, run)
+                before = read_link(site.paths).release
+                outcome = body(site, run, recovery)
             finally:
                 _clean_up(site, run)
     except ReleaserError as error:
         outcome = make_failure(run, error)
     except Interrupted as error:
-        changed = Store(site.paths).link.release != before
-        state = "The new release is live; the next run does what is left." if changed else UNCHANGED
+        state = UNFINISHED if read_link(site.paths).release != before else UNCHANGED
         outcome = Outcome("refused", error.exit_code, f"`releaser {run.command}` was {error}. {state}")
     except OSError as error:
         logger.exception("the system refused something")
@@ -79,6 +82,10 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
         outcome = Outcome("failed", 1, message, problems=(Problem("bug", message, advice),))
+    if outcome.exit_code in (1, 3, 4, 5) and read_link(site.paths).release != before:
+        outcome = msgspec.structs.replace(
+            outcome, result="updated", exit_code=7, headline=f"{outcome.headline} {UNFINISHED}"
+        )
     return _record(site, run, _complete(outcome, run, site))
 
 

@@ -217,7 +217,7 @@ def rolled_back(release: Release, result: ChangeResult) -> Outcome:
 def updated(release: Release, commit: str) -> Outcome:
     """Return the outcome of an update that is live."""
     changes = release.manifest.changes
-    headline = f"Release {release.id} is live: {describe_changes(changes) or 'new code'}."
+    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
     return Outcome("updated", 0, headline, release.id, changes=changes, commits=(commit,) if commit else ())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -53,28 +52,19 @@ class Store:
     @property
     def previous(self) -> Release | None:
         """The good release that was live last, beside the live one."""
-        return max(
-            (
-                release
-                for release in self.releases
-                if release.state.state == "good" and release.state.order and release is not self.live
-            ),
-            key=lambda release: release.state.order,
-            default=None,
-        )
+        live = self.live
+        return next((release for release in self._good if release.state.order and release is not live), None)
 
     @property
     def newest_good(self) -> Release | None:
-        """The good release that went live last and still has its Python."""
-        return max(
-            (
-                release
-                for release in self.releases
-                if release.state.state == "good" and (release.venv / "bin" / "python").exists()
-            ),
-            key=lambda release: release.state.order,
-            default=None,
-        )
+        """The good release that was live last and still has its Python."""
+        return next((release for release in self._good if (release.venv / "bin" / "python").exists()), None)
+
+    @property
+    def _good(self) -> list[Release]:
+        """The good releases; the one that was live last is the first."""
+        good = [release for release in self.releases if release.state.state == "good"]
+        return sorted(good, key=lambda release: release.state.order, reverse=True)
 
     def find(self, name: str) -> Release:
         """Return the release that a person means: `live`, `previous`, `@1`, an id or a unique prefix of an id.
@@ -204,7 +194,7 @@ def delete_release(directory: Path) -> None:
     remove_path(doomed)
 
 
-def sweep_releases(paths: Paths, run: Run, is_used: Callable[[Path], bool] = lambda path: False) -> None:
+def sweep_releases(paths: Paths, run: Run) -> None:
     """Delete what a dead run left: half-deleted and unsealed releases. Reports what it cannot read or delete.
 
     Never deleted: the target of the link, and a directory without the marker of releaser.
@@ -217,10 +207,16 @@ def sweep_releases(paths: Paths, run: Run, is_used: Callable[[Path], bool] = lam
                 remove_path(path)
             elif ID.fullmatch(name) and name != live and not manifest_is_readable(path):
                 _sweep_unsealed(path, run)
+            elif ID.fullmatch(name) and name != live and not _has_venv(path):
+                delete_release(path)  # a venv that was about to be adopted
             elif ID.fullmatch(name):
                 _sweep_state(path / STATE, run)
         except OSError as error:
             run.report("not-deleted", f"`{path}` cannot be deleted: {error.strerror}.", f"Run `sudo rm -r {path}`.")
+
+
+def _has_venv(path: Path) -> bool:
+    return (path / "venv").is_dir() and not (path / "venv").is_symlink()
 
 
 def _sweep_unsealed(path: Path, run: Run) -> None:
