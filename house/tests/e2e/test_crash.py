@@ -73,6 +73,7 @@ def test_law_08_a_run_that_is_killed_after_the_flip_is_finished_by_the_next_comm
     assert site.git("fsck", "--no-progress", "--no-dangling") == ""
 
 
+@pytest.mark.slow
 def test_law_08_a_killed_init_leaves_nothing_live_and_is_made_again(make_site: SiteFactory) -> None:
     site = make_site(files={"site_tests.py": WAITING_TESTS})
     with during_tests(site, "init", code=-signal.SIGKILL) as run:
@@ -111,7 +112,7 @@ FILES = ("journal.json", "holds.json", "pending.json", "history.jsonl")
 DAMAGE = (empty, broken_json, other_json, binary, directory, os.mkfifo, dangling_link)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", mostly_slow(FILES, "journal.json"))
 @pytest.mark.parametrize("damage", mostly_slow(DAMAGE, broken_json))
 def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
     make_site: SiteFactory, file: str, damage: Callable[[Path], object]
@@ -132,7 +133,7 @@ def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
     silent(site.releaser("update"))
 
 
-@pytest.mark.parametrize("file", ["state.json", "manifest.json"])
+@pytest.mark.parametrize("file", mostly_slow(["state.json", "manifest.json"], "state.json"))
 @pytest.mark.parametrize("which", mostly_slow(["live", "previous"], "live"))
 @pytest.mark.parametrize("damage", [broken_json, pytest.param(directory, marks=pytest.mark.slow)])
 def test_law_09_a_release_with_a_broken_record_stops_nothing(
@@ -198,6 +199,7 @@ def test_law_09_a_deleted_state_directory_is_made_again(make_site: SiteFactory) 
     site.update_to("1.2.0")
 
 
+@pytest.mark.slow
 def test_law_09_a_moved_outer_directory_goes_on(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     site.outer.rename(site.base / "moved")
@@ -211,6 +213,7 @@ def test_law_09_a_moved_outer_directory_goes_on(make_site: SiteFactory) -> None:
         assert moved.python("import alpha; print(alpha.__version__)") == version
 
 
+@pytest.mark.slow
 def test_law_09_an_unreadable_journal_is_named(user_site: SampleSite) -> None:
     """Of root, everything can be read; so an ordinary user runs this."""
     site = user_site
@@ -239,6 +242,7 @@ def test_law_10_a_second_run_ends_and_names_the_first(waiting: SampleSite) -> No
     assert site.version("alpha") == "1.1.0"
 
 
+@pytest.mark.slow
 def test_law_10_a_run_waits_for_the_lock_if_asked(waiting: SampleSite) -> None:
     site = waiting
     with during_tests(site):
@@ -280,6 +284,7 @@ def test_law_10_children_do_not_outlive_a_run(make_site: SiteFactory) -> None:
     eventually(lambda: not any(map(is_running, children(site))), "the end of the children", seconds=5)
 
 
+@pytest.mark.slow
 def test_law_10_children_of_a_killed_run_are_ended_by_the_next(make_site: SiteFactory) -> None:
     text = LEAVING_TESTS + WAITING_TESTS
     site = make_site.live(files={"site_tests.py": text}, due="1.1.0")

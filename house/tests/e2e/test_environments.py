@@ -59,6 +59,7 @@ def test_law_35_a_project_behind_a_symlink(make_site: SiteFactory) -> None:
     assert (site.python("import alpha; print(alpha.__version__)"), site.status()) == ("1.0.0", "")
 
 
+@pytest.mark.slow
 def test_law_35_a_project_in_a_subdirectory_of_its_repository(make_site: SiteFactory) -> None:
     site = make_site()
     top = site.outer
@@ -122,6 +123,7 @@ def test_law_30_state_is_for_the_owner(make_site: SiteFactory) -> None:
         assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044
 
 
+@pytest.mark.slow
 def test_law_30_a_site_that_a_group_shares_keeps_its_state_for_the_group(
     make_site: SiteFactory, ordinary_user: Identity | None
 ) -> None:
@@ -186,6 +188,7 @@ def test_law_35_two_users_of_a_group_update_one_site_in_turn(
         assert site.version("alpha") == "1.1.0"
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_lives_with_a_site(user_site: SampleSite) -> None:
     site = user_site
     site.push_from_elsewhere(CODE)

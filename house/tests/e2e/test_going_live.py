@@ -34,7 +34,7 @@ def test_the_restart_command_runs_in_the_checkout_on_the_new_release(make_site: 
     assert len(restarts(site)) == earlier + 2
 
 
-@pytest.mark.parametrize("restart", ["none", "auto"])
+@pytest.mark.parametrize("restart", mostly_slow(["none", "auto"], "auto"))
 def test_a_site_without_a_restart_file_says_how_it_restarts(make_site: SiteFactory, restart: str) -> None:
     site = make_site(restart_file=False, dotenv={"RELEASER_RESTART": restart})
     if restart == "auto":
@@ -46,7 +46,8 @@ def test_a_site_without_a_restart_file_says_how_it_restarts(make_site: SiteFacto
     assert (answer["result"], site.version("alpha")) == ("updated", "1.1.0")
 
 
-@pytest.mark.parametrize("place", mostly_slow(["tmp/restart.txt", "public/again.txt"], "public/again.txt"))
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["tmp/restart.txt", "public/again.txt"])
 def test_the_restart_file_is_found_or_set(make_site: SiteFactory, place: str) -> None:
     site = make_site(restart_file=False, files={f"{place.partition('/')[0]}/.gitignore": "*\n!.gitignore\n"})
     if not place.startswith("tmp"):
@@ -66,6 +67,7 @@ def healthy_with(site: SampleSite, *versions: str) -> Iterator[WebSite]:
         yield web
 
 
+@pytest.mark.slow
 def test_a_healthy_release_stays(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     with healthy_with(site, "1.0.0", "1.1.0") as web:
@@ -114,6 +116,7 @@ def test_law_04_whatever_fails_after_the_flip_goes_back_and_stays_away(make_site
     assert site.json("update")["result"] == "no-changes"  # law 6: the version is on hold
 
 
+@pytest.mark.slow
 def test_law_22_a_site_that_was_unhealthy_before_is_not_blamed_on_the_update(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     live = site.live()
@@ -131,6 +134,7 @@ def test_an_unhealthy_rollback_returns_to_the_release_that_was_healthy(make_site
     assert site.snapshot()["(commit)"] == earlier["(commit)"]
 
 
+@pytest.mark.slow
 def test_a_rollback_of_a_sick_site_stays_and_says_so(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     with healthy_with(site):
@@ -138,6 +142,7 @@ def test_a_rollback_of_a_sick_site_stays_and_says_so(make_site: SiteFactory) -> 
     assert site.version("alpha") == "1.0.0"
 
 
+@pytest.mark.slow
 def test_a_first_release_that_is_unhealthy_stays_and_says_so(make_site: SiteFactory) -> None:
     """Nothing is there to go back to."""
     site = make_site(dotenv={"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_TIMEOUT": "1s"})
@@ -145,7 +150,8 @@ def test_a_first_release_that_is_unhealthy_stays_and_says_so(make_site: SiteFact
     assert site.version("alpha") == "1.0.0"
 
 
-@pytest.mark.parametrize("name", mostly_slow(["SIGTERM", "SIGINT", "SIGHUP"], "SIGTERM"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFactory, name: str) -> None:
     """The restart command signals releaser, its parent."""
     number = signal.Signals[name]

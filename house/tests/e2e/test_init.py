@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import BROKEN_CODE, refused, says
+from tests.e2e.scenes import BROKEN_CODE, mostly_slow, refused, says
 from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -74,7 +74,7 @@ def made_by_virtualenv(site: SampleSite) -> None:
 MAKERS = {"uv": made_by_uv, "virtualenv": made_by_virtualenv, "pip": made_by_pip}
 
 
-@pytest.mark.parametrize("maker", ["uv", "virtualenv", pytest.param("pip", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("maker", mostly_slow(MAKERS, "uv"))
 def test_a_venv_becomes_the_first_release_without_downtime_and_is_gone_back_to(fresh: SampleSite, maker: str) -> None:
     site = fresh
     MAKERS[maker](site)
@@ -96,6 +96,7 @@ def test_a_venv_becomes_the_first_release_without_downtime_and_is_gone_back_to(f
     assert (site.live(), site.link.stat().st_ino, site.versions()) == (adopted, inode, versions)
 
 
+@pytest.mark.slow
 def test_init_adopts_a_venv_whose_packages_are_older_than_the_lock(fresh: SampleSite) -> None:
     fresh.make_venv()
     fresh.publish("alpha", "1.1.0")

@@ -30,6 +30,7 @@ def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_o
     assert four.version("alpha") == "1.2.0"
 
 
+@pytest.mark.slow
 def test_keep_within_keeps_good_releases_of_that_time_in_addition(four: SampleSite) -> None:
     four.write_dotenv(keep="0", keep_within="30d")
     four.releaser("prune", check=0)
@@ -49,6 +50,7 @@ def test_law_07_a_pinned_release_stays_until_it_is_unpinned(four: SampleSite) ->
     assert [*alphas(four)] == ["1.3.0", "1.2.0"]
 
 
+@pytest.mark.slow
 def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", dotenv={**NOTHING_OLD, "RELEASER_KEEP": "1"})
     for version in ("1.2.0", "1.3.0", "1.4.0"):
@@ -61,6 +63,7 @@ def test_law_07_failed_releases_take_no_place_of_good_ones(make_site: SiteFactor
     assert len([run for run in site.test_runs() if run["versions"]["alpha"] == "1.4.0"]) == 1
 
 
+@pytest.mark.slow
 def test_law_07_order_is_by_the_record_and_never_by_times_of_files(four: SampleSite) -> None:
     for age, release in enumerate(four.releases()):
         directory = four.release(release)
@@ -71,6 +74,7 @@ def test_law_07_order_is_by_the_record_and_never_by_times_of_files(four: SampleS
     assert alphas(four) == {"1.3.0": "live", "1.2.0": "previous"}
 
 
+@pytest.mark.slow
 def test_law_07_after_a_rollback_the_live_release_and_its_previous_one_stay(four: SampleSite) -> None:
     four.releaser("rollback", check=0)
     four.releaser("rollback", check=0)

@@ -59,6 +59,7 @@ def test_law_03_what_a_person_changes_during_the_tests_stops_the_run_and_stays(
     assert site.restarted_at() == restarted
 
 
+@pytest.mark.slow
 def test_an_untracked_file_that_appears_during_the_tests_is_no_reason(make_site: SiteFactory) -> None:
     site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
     with during_tests(site):
@@ -111,6 +112,7 @@ def test_law_13_nothing_untracked_is_overwritten_by_a_rollback(make_site: SiteFa
     assert site.restarted_at() == restarted
 
 
+@pytest.mark.slow
 def test_law_13_a_deleted_directory_keeps_what_is_untracked_in_it(make_site: SiteFactory) -> None:
     site = make_site.live(files={"photos/cat.txt": "a cat\n"})
     site.edit("photos/upload.txt", "from a visitor")
@@ -171,6 +173,7 @@ def test_law_14_other_work_is_no_reason_and_stays(make_site: SiteFactory) -> Non
     assert refuse.read_text(encoding="utf-8") == "#!/bin/sh\nexit 1\n"
 
 
+@pytest.mark.slow
 def test_law_14_a_rollback_of_packages_alone_refuses_only_for_a_changed_lock(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", "1.2.0")
     edit("shop.py")(site)
@@ -186,6 +189,7 @@ def test_law_14_a_rollback_of_packages_alone_refuses_only_for_a_changed_lock(mak
     says(refused(site, "rollback", "--keep-code"), "uv.lock")
 
 
+@pytest.mark.slow
 def test_law_14_a_rollback_with_code_refuses_a_changed_file_by_name(site: SampleSite) -> None:
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)
@@ -199,11 +203,14 @@ def replaced_by_a_directory(site: SampleSite) -> None:
     shutil.copytree(venv, site.link, symlinks=True)
 
 
-@pytest.mark.parametrize("act", [move_the_link, replaced_by_a_directory], ids=["another link", "a directory"])
-def test_law_19_a_replaced_venv_is_reported_and_never_overruled(make_site: SiteFactory, act: Act) -> None:
+REPLACEMENTS = {"another link": move_the_link, "a directory": replaced_by_a_directory}
+
+
+@pytest.mark.parametrize("name", mostly_slow(REPLACEMENTS, "another link"))
+def test_law_19_a_replaced_venv_is_reported_and_never_overruled(make_site: SiteFactory, name: str) -> None:
     site = make_site.live("1.1.0", due="1.2.0")
     second, first = site.states()
-    act(site)
+    REPLACEMENTS[name](site)
     for command, code in (("update", 3), ("rollback", 9)):
         says(refused(site, command, code=code), ".venv", "releaser init", f"releaser rollback {second}")
     finished = site.releaser("status", check=10)
@@ -218,6 +225,7 @@ def test_law_19_a_replaced_venv_is_reported_and_never_overruled(make_site: SiteF
     silent(site.releaser("rollback", "live", "-q"))
 
 
+@pytest.mark.slow
 def test_law_19_init_adopts_a_directory_in_the_place_of_the_link(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     earlier = site.releases()
@@ -241,6 +249,7 @@ def test_law_19_an_edited_live_venv_is_named(make_site: SiteFactory) -> None:
     assert "alpha" in finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_link_is_repaired_by_the_next_command(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     live = site.live()
@@ -253,6 +262,7 @@ def test_a_missing_link_is_repaired_by_the_next_command(make_site: SiteFactory) 
     assert site.live() == live
 
 
+@pytest.mark.slow
 def test_a_directory_that_a_person_made_among_the_releases_stays(site: SampleSite) -> None:
     mine = site.state / "releases" / "mine"
     mine.mkdir()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.scenes import CODE, changed_files, changes, during_tests, hook, refused, says, silent
+from tests.e2e.scenes import CODE, changed_files, changes, during_tests, hook, mostly_slow, refused, says, silent
 from tests.support.servers import WAITING_TESTS, web_site
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -43,7 +43,7 @@ def test_law_15_an_upstream_with_another_name_is_refused(make_site: SiteFactory)
     site.releaser("update", check=0)
 
 
-@pytest.mark.parametrize("push", ["on", "off"])
+@pytest.mark.parametrize("push", mostly_slow(["on", "off"], "on"))
 def test_a_branch_without_upstream_is_refused_unless_nothing_is_pulled_or_pushed(
     make_site: SiteFactory, push: str
 ) -> None:
@@ -58,6 +58,7 @@ def test_a_branch_without_upstream_is_refused_unless_nothing_is_pulled_or_pushed
     assert (site.version("alpha"), changed_files(site), site.remote_head()) == ("1.1.0", {"uv.lock"}, remote)
 
 
+@pytest.mark.slow
 def test_git_pull_off_leaves_commits_of_the_remote_alone(make_site: SiteFactory) -> None:
     site = make_site.live(dotenv={"RELEASER_GIT_PULL": "off", "RELEASER_GIT_PUSH": "off"}, due="1.1.0")
     head, remote = site.head(), site.push_from_elsewhere(CODE)
@@ -116,6 +117,7 @@ def test_law_15_a_diverged_branch_is_refused(make_site: SiteFactory) -> None:
     says(refused(site, "update"), "diverged")
 
 
+@pytest.mark.slow
 def test_law_15_a_commit_has_the_identity_of_git_or_of_releaser(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.releaser("update", check=0)
@@ -127,14 +129,6 @@ def test_law_15_a_commit_has_the_identity_of_git_or_of_releaser(make_site: SiteF
     assert "releaser" in site.git("log", "-1", "--format=%an")
 
 
-def test_law_15_a_quiet_week_makes_no_commit(make_site: SiteFactory) -> None:
-    site = make_site.live("1.1.0")
-    head = site.head()
-    for _ in range(3):
-        silent(site.releaser("update"))
-    assert (site.head(), site.remote_head()) == (head, head)
-
-
 REWRITTEN: dict[str, Callable[[SampleSite], object]] = {
     "moved back": lambda site: site.git("update-ref", "refs/heads/main", "main~1", cwd=site.remote),
     "rewritten": lambda site: (
@@ -144,7 +138,7 @@ REWRITTEN: dict[str, Callable[[SampleSite], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", REWRITTEN)
+@pytest.mark.parametrize("name", mostly_slow(REWRITTEN, "moved back"))
 def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: SampleSite, name: str) -> None:
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)
@@ -232,7 +226,7 @@ GIT_CONFIGURATION = {
 HOOKS = ("pre-commit", "commit-msg", "prepare-commit-msg", "pre-push", "post-checkout", "reference-transaction")
 
 
-@pytest.mark.parametrize("kind", ["configuration", "hooks", "attributes"])
+@pytest.mark.parametrize("kind", mostly_slow(["configuration", "hooks", "attributes"], "configuration"))
 def test_law_33_git_settings_of_a_person_change_no_answer(make_site: SiteFactory, kind: str) -> None:
     site = make_site.live(due="1.1.0")
     site.push_from_elsewhere({**CODE, "photos/kätzchen.txt": "a cat\n"})

@@ -109,6 +109,7 @@ def test_tests_see_the_candidate_and_run_away_from_the_site(make_site: SiteFacto
     assert not Path(tested["cwd"]).exists(), "the shadow outlives its run"
 
 
+@pytest.mark.slow
 def test_packages_and_commits_go_live_as_one(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     commit = site.push_from_elsewhere(CODE)
@@ -129,6 +130,7 @@ def test_a_commit_alone_is_a_change(site: SampleSite) -> None:
     silent(site.releaser("update"))
 
 
+@pytest.mark.slow
 def test_a_commit_that_fails_the_tests_does_not_reach_the_checkout(site: SampleSite) -> None:
     earlier = site.snapshot()
     site.push_from_elsewhere(BROKEN_CODE)
@@ -164,6 +166,7 @@ def test_a_candidate_that_failed_is_not_tried_again_until_something_changes(make
     assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.1")}
 
 
+@pytest.mark.slow
 def test_law_22_tests_that_fail_on_the_live_release_too_are_not_blamed_on_the_update(make_site: SiteFactory) -> None:
     """The tests ask for something outside of the site, which was there at first."""
     text = "import os, unittest\nclass Shop(unittest.TestCase):\n    def test_till(self):\n"
@@ -207,7 +210,7 @@ def test_law_24_a_project_without_a_way_to_run_tests_is_refused(fresh: SampleSit
     assert not fresh.link.exists()
 
 
-@pytest.mark.parametrize("how", ["toml", "environment"])
+@pytest.mark.parametrize("how", mostly_slow(["toml", "environment"], "environment"))
 def test_the_test_command_is_a_list_in_toml_and_words_in_the_environment(make_site: SiteFactory, how: str) -> None:
     command = ["python", "run_tests.py", "a word", "$HOME"]
     site = make_site.live(settings={"test_command": command} if how == "toml" else {})
@@ -231,6 +234,7 @@ def test_a_dry_run_says_what_an_update_would_do_and_writes_nothing(make_site: Si
     assert site.test_runs() == []
 
 
+@pytest.mark.slow
 def test_upgrade_none_deploys_the_committed_lock(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"upgrade": "none"}, due="1.1.0")
     silent(site.releaser("update"))
@@ -247,6 +251,7 @@ def test_dependencies_without_a_solution_fail_the_build_alone(site: SampleSite) 
     says(finished, "beta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "group"), [("local", "localtools"), ("production", "prodtools")])
 def test_the_environment_chooses_the_dependency_group(make_site: SiteFactory, environment: str, group: str) -> None:
     site = make_site(dotenv={"RELEASER_ENVIRONMENT": environment})
@@ -254,6 +259,7 @@ def test_the_environment_chooses_the_dependency_group(make_site: SiteFactory, en
     assert {*site.versions()} == {"alpha", "beta", group}
 
 
+@pytest.mark.slow
 def test_extras_are_installed_and_stay(make_site: SiteFactory) -> None:
     settings = 'extras = ["tools"]'
     site = make_site(
@@ -272,6 +278,7 @@ def test_a_commit_that_changes_where_the_site_lies_is_refused(site: SampleSite, 
     says(refused(site, "update"), setting)
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_new_commit_hold_for_its_own_release(site: SampleSite) -> None:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     command = 'test_command = ["python", "run_tests.py", "new"]\nrestart_file = "restarted"'

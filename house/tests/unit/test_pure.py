@@ -1,0 +1,142 @@
+"""What is pure, or file logic alone: retention, the store, the journal, settings and discovery."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyfakefs.fake_filesystem import FakeFilesystem
+
+from releaser.errors import PreflightError
+from releaser.packages.changes import name_bump
+from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
+from releaser.releases.link import flip, make_link_text, read_link
+from releaser.releases.release import Key, Manifest, Release, State, StateName
+from releaser.releases.retention import choose_releases_to_delete
+from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
+from releaser.site.paths import Paths, make_paths
+from releaser.site.project import find_project, guess_environment
+from releaser.site.settings import load_settings
+from releaser.system.files import write_json
+from releaser.system.run import Run
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+KEY = Key("code", "lock", "3.11.7")
+
+
+def make_release(number: int, state: StateName, order: int = 0, days: int = 90, *, pinned: bool = False) -> Release:
+    """Return a release that was live `days` ago; the larger its number, the later it was begun."""
+    name = f"202611{number:02}T000000Z"
+    manifest = Manifest(name, NOW - timedelta(days=days), "built", KEY, "commit", failed_gate="tests" * (not order))
+    lived = (NOW - timedelta(days=days),) if order else ()
+    return Release(Path("/releases", name), manifest, State(state, order, lived, pinned))
+
+
+@pytest.mark.parametrize(
+    ("releases", "keep", "deleted"),
+    [
+        ([make_release(1, "good", 1), make_release(2, "good", 2), make_release(3, "good", 3)], 0, [1]),
+        ([make_release(1, "good", 1), make_release(2, "good", 2), make_release(3, "good", 3)], 2, []),
+        ([make_release(1, "good", 1, pinned=True), make_release(2, "good", 2), make_release(3, "good", 3)], 0, []),
+        ([make_release(1, "good", 1, days=3), make_release(2, "good", 2), make_release(3, "good", 3)], 0, []),
+        ([make_release(1, "good", 9), make_release(2, "good", 2), make_release(3, "good", 3)], 0, [2]),  # by the record
+        ([make_release(1, "failed"), make_release(2, "failed"), make_release(3, "good", 3)], 0, [1]),
+        ([make_release(1, "ready"), make_release(2, "rolled-back", 2), make_release(3, "good", 3)], 5, [2]),
+    ],
+)
+def test_law_07_retention_follows_the_record(releases: Sequence[Release], keep: int, deleted: Sequence[int]) -> None:
+    """The third release is live; the previous one is the good one that was live last before it."""
+    good = sorted((each.state.order, each.id) for each in releases[:2] if each.state.state == "good")
+    chosen = choose_releases_to_delete(
+        releases, live=releases[2].id, previous=good[-1][1] if good else None, keep=keep, keep_within=7 * 86400, at=NOW
+    )
+    assert [int(release.id[6:8]) for release in chosen] == deleted
+
+
+@pytest.fixture
+def paths(fs: FakeFilesystem) -> Paths:
+    """The paths of a site in a file system in memory."""
+    fs.create_dir("/srv/shop/.git")
+    fs.create_file("/srv/shop/pyproject.toml")
+    fs.create_dir("/srv/.releaser/shop/releases")
+    return make_paths(Path("/srv/shop"), Path("/srv/shop"), Path("/srv/shop/.venv"), Path("/srv/.releaser/shop"))
+
+
+def add_release(paths: Paths) -> Release:
+    directory = begin_release(paths)
+    manifest = Manifest(directory.name, NOW, "built", KEY, "commit")
+    (directory / "venv" / "bin").mkdir(parents=True)
+    (directory / "venv" / "bin" / "python").touch()
+    write_json(directory / "state.json", State("ready"))
+    write_json(directory / "manifest.json", manifest)
+    return Release(directory, manifest, State("ready"))
+
+
+def test_the_store_knows_live_and_previous_by_link_and_record(paths: Paths) -> None:
+    first, second, third = (add_release(paths) for _ in range(3))
+    assert first.id < second.id < third.id  # begun in the same second
+    for release, before in ((first, None), (second, first), (third, second)):
+        flip(paths, release.id, before=make_link_text(paths, before.id) if before else None)
+        mark_good(paths, release, NOW)
+    store = Store(paths)
+    assert (store.live, store.previous) == (store.get(third.id), store.get(second.id))
+    assert [store.name_state(release) for release in store.releases] == ["live", "previous", "good"]
+    assert store.find("@1").id == second.id == store.find("previous").id
+    with pytest.raises(PreflightError):
+        flip(paths, first.id, before="elsewhere")
+    assert read_link(paths).release == third.id
+
+
+def test_sweeping_deletes_what_was_not_sealed_and_nothing_else(paths: Paths) -> None:
+    sealed, unsealed = add_release(paths), begin_release(paths)
+    (paths.releases / "mine").mkdir()
+    write_state(sealed, state="good", order=1)
+    run = Run("now", "prune")
+    sweep_releases(paths, run)
+    assert (unsealed.exists(), (paths.releases / "mine").exists(), [*Store(paths).releases]) == (
+        False, True, [Store(paths).get(sealed.id)],
+    )  # fmt: skip
+
+
+def test_law_09_a_journal_is_read_as_written_or_set_aside(paths: Paths) -> None:
+    run, entry = Run("now", "update"), Entry("changing", "update", "now", "a", "b", head="h", commit="c")
+    write_entry(paths, entry)
+    assert read_entry(paths, run) == entry
+    drop_entry(paths)
+    assert read_entry(paths, run) is None
+    paths.journal.write_text("{", encoding="utf-8")
+    assert read_entry(paths, run) is None
+    assert (paths.journal.exists(), paths.state.joinpath("journal.json.broken").exists()) == (False, True)
+
+
+def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> None:
+    table = {"keep": 1, "test_timeout": "2m", "restart": ["a", "b"]}
+    dotenv = {"RELEASER_KEEP": "2", "RELEASER_GIT_PUSH": "off"}
+    settings, problems = load_settings({"RELEASER_KEEP": "3"}, dotenv, table)
+    assert (settings.keep.keep, settings.git.git_push, float(settings.tests.test_timeout)) == (3, False, 120.0)
+    assert (settings.live.restart, problems) == (("a", "b"), [])
+    _, problems = load_settings({"RELEASER_KEEEP": "3"}, {"RELEASER_KEEP": "-1"}, {"upgrade": "al"})
+    text = str(problems)
+    assert len(problems) == 3
+    assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml"))
+
+
+def test_the_project_is_found_from_below(paths: Paths) -> None:
+    (paths.project / "a" / "b").mkdir(parents=True)
+    assert find_project(paths.project / "a" / "b") == (paths.project, paths.project)
+    with pytest.raises(PreflightError):
+        find_project(paths.outer)
+
+
+def test_the_environment_follows_from_the_host() -> None:
+    kinds = {host: guess_environment(host) for host in ("dev1", "qa", "p7", "x")}
+    assert kinds == {"dev1": "staging", "qa": "staging", "p7": "production", "x": "local"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "bump"),
+    [("1.0", "2.0", "major"), ("1.0", "1.1", "minor"), ("1.0", "1.0.1", "patch"), ("1.1", "1.0", "other"),
+     (None, "1", "added"), ("1", None, "removed"), ("1!1", "2!1", "major"), ("old", "new", "other")],
+)  # fmt: skip
+def test_changes_have_a_size(old: str | None, new: str | None, bump: str) -> None:
+    assert name_bump(old, new) == bump
