@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
@@ -66,6 +64,9 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
     if not rows:
         click.echo("No releases yet. Run `releaser init`.", err=True)
         return
+    from rich.console import Console  # takes 100 ms
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, values in (
         ("release", [row.id for row in rows]),

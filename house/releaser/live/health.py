@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import httpx
-
 from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.restart import find_missing_program
 from releaser.site.site import Site
@@ -74,6 +72,8 @@ def _ask(site: Site, timeout: float) -> tuple[bool, str]:
 
 
 def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
+    import httpx  # takes 50 ms
+
     try:
         response = httpx.get(url, timeout=timeout, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

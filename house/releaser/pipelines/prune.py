@@ -11,7 +11,7 @@ from releaser.system.files import measure
 from releaser.system.run import Run, now
 from releaser.system.text import count, format_bytes, join_few
 
-_CACHE_TIMES = 1  # a cache that is larger than this many live releases is cleaned
+_CACHE_MARGIN = 64 << 20  # bytes by which uv's cache may be larger than the live release
 
 
 def choose(site: Site, key: Key | None = None) -> list[Release]:
@@ -46,9 +46,7 @@ def _clean_cache(site: Site, run: Run) -> None:
     live = Store(site.paths).live
     if live is None or not site.paths.cache.is_dir():
         return
-    seen: set[tuple[int, int]] = set()
-    size = measure(live.venv, seen)
-    if measure(site.paths.cache, seen) > _CACHE_TIMES * size + (64 << 20):
+    if measure(site.paths.cache, own=True) > measure(live.venv) + _CACHE_MARGIN:
         site.run_uv("cache", "clean", cwd=site.paths.project, mark=run.id, check=False)
 
 

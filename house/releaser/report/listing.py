@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.report.status import ReleaseRow
 from releaser.site.site import Site
+from releaser.system.files import measure
 
 
 def list_releases(site: Site) -> list[ReleaseRow]:
@@ -18,22 +16,10 @@ def list_releases(site: Site) -> list[ReleaseRow]:
 
 
 def _describe(store: Store, release: Release) -> ReleaseRow:
-    size, own = _measure(release.directory)
+    size, own = measure(release.directory), measure(release.directory, own=True)
     manifest = release.manifest
     return ReleaseRow(
         id=release.id, state=store.name_state(release), live=release is store.live, pinned=release.state.pinned,
         created_at=manifest.created_at, python=manifest.key.python, lock_sha256=manifest.key.lock_sha256,
         changes=manifest.changes, size_bytes=size, own_bytes=own, commit=manifest.commit, path=str(release.venv),
     )  # fmt: skip
-
-
-def _measure(directory: Path) -> tuple[int, int]:
-    """Return the allocated bytes of a release, and those of its files that no other release shares."""
-    size = own = 0
-    for place, directories, files in os.walk(directory):
-        for name in (*directories, *files):
-            status = os.lstat(os.path.join(place, name))
-            size += status.st_blocks * 512
-            if status.st_nlink == 1 or name in directories:
-                own += status.st_blocks * 512
-    return size, own

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
-from rich.text import Text
-
 from releaser.system.run import Step
 from releaser.system.text import clean_terminal, format_seconds
 
@@ -17,9 +14,13 @@ class StepPrinter:
     """Prints a line for each step that ends, and shows the one that runs; without a terminal, only if `verbose`."""
 
     def __init__(self, *, verbose: bool, quiet: bool) -> None:
-        self._console = Console(stderr=True, highlight=False)
         self._is_shown = not quiet and (verbose or sys.stderr.isatty())
-        self._status = self._console.status("") if self._is_shown and sys.stderr.isatty() else None
+        if not self._is_shown:
+            return
+        from rich.console import Console  # takes 100 ms
+
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("") if sys.stderr.isatty() else None
 
     def __call__(self, name: str, step: Step | None) -> None:
         """Show that a step begins (`step` is None) or how it ended."""
@@ -32,6 +33,8 @@ class StepPrinter:
             return
         if self._status is not None:
             self._status.stop()
+        from rich.text import Text
+
         mark, style = ("✓", "green") if step.status == "done" else ("✗", "red")
         line = Text(f"{mark} ", style=style) + Text(f"{name:{_WIDTH}} {format_seconds(step.seconds):>9}  ", style="")
         self._console.print(line + Text(clean_terminal(step.detail), style="dim"), overflow="ellipsis", no_wrap=True)

@@ -182,21 +182,14 @@ def _make_writable(function: Any, path: str, error: Any) -> None:
         os.unlink(path)
 
 
-def measure(directory: Path, seen: set[tuple[int, int]] | None = None) -> int:
-    """Return the allocated bytes of a tree; a file with several links counts once for one `seen`."""
-    seen = set() if seen is None else seen
-    total = 0
-    stack = [os.fspath(directory)]
-    while stack:
-        try:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if (status.st_dev, status.st_ino) not in seen:
-                        seen.add((status.st_dev, status.st_ino))
-                        total += status.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-        except OSError:
-            continue
+def measure(directory: Path, *, own: bool = False) -> int:
+    """Return the allocated bytes of a tree; with `own`, without the files that other trees share by hard links."""
+    total, seen = 0, set[int]()
+    for place, directories, files in os.walk(directory):
+        for name in (*directories, *files):
+            with contextlib.suppress(OSError):
+                status = os.lstat(os.path.join(place, name))
+                if status.st_ino not in seen and not (own and name in files and status.st_nlink > 1):
+                    seen.add(status.st_ino)
+                    total += status.st_blocks * 512
     return total

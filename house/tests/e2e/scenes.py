@@ -1,10 +1,8 @@
 """Helpers of the end-to-end tests: people at work during a run, hooks, and questions about answers."""
 
 import contextlib
-import json
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,12 +40,19 @@ def says(finished: Finished, *words: str | Path) -> None:
     assert not _BUG.search(finished.stderr + finished.stdout), str(finished)
 
 
-def refused(site: SampleSite, command: str, *args: str, code: int = 3, **options: Any) -> Finished:
-    """Run a command that must end with `code`, say so, and change nothing that people or the web server see."""
+@contextlib.contextmanager
+def no_change(site: SampleSite) -> Iterator[None]:
+    """Assert that the block changes nothing that people or the web server see."""
     earlier = site.snapshot()
-    finished = site.releaser(command, *args, check=code, **options)
+    yield
     later = site.snapshot()
     assert later == earlier, {key for key in {*earlier, *later} if earlier.get(key) != later.get(key)}
+
+
+def refused(site: SampleSite, command: str, *args: str, code: int = 3, **options: Any) -> Finished:
+    """Run a command that must end with `code`, say so, and change nothing."""
+    with no_change(site):
+        finished = site.releaser(command, *args, check=code, **options)
     says(finished)
     assert finished.stderr.strip(), "a refusal always prints"
     return finished
@@ -80,17 +85,6 @@ def during_tests(site: SampleSite, command: str = "update", *args: str, code: in
             yield run
         finished = run.end()
     assert finished.returncode == code, str(finished)
-
-
-def end_by(signal_number: signal.Signals) -> Callable[[Background], None]:
-    """Return a function that sends a signal to a run and, for SIGKILL, waits for its end."""
-
-    def end(run: Background) -> None:
-        run.process.send_signal(signal_number)
-        if signal_number == signal.SIGKILL:
-            run.process.wait(timeout=30)
-
-    return end
 
 
 def eventually(happened: Callable[[], object], event: str, seconds: float = 20) -> None:
@@ -132,11 +126,6 @@ def step_names(answer: Mapping[str, Any]) -> list[str]:
 def changed_files(site: SampleSite, commit: str = "HEAD") -> set[str]:
     """Return the paths that a commit changes."""
     return set(site.git("show", "--name-only", "--format=", commit).splitlines())
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def times_of_tree(directory: Path) -> dict[str, int]:

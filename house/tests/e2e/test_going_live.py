@@ -21,6 +21,7 @@ def restarts(site: SampleSite) -> list[str]:
     return record.read_text(encoding="utf-8").splitlines() if record.exists() else []
 
 
+@pytest.mark.slow
 def test_the_restart_command_runs_in_the_checkout_on_the_new_release(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"restart": RESTART})
     touched = site.restarted_at()
@@ -98,7 +99,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(FAILURES, "health", "restart"))
+@pytest.mark.parametrize("name", mostly_slow(FAILURES, "restart"))
 def test_law_04_whatever_fails_after_the_flip_goes_back_and_stays_away(make_site: SiteFactory, name: str) -> None:
     site = make_site.live(due="1.1.0")
     settings, word = FAILURES[name]

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.e2e.scenes import says
-from tests.support.sites import SampleSite, SiteFactory, no_change
+from tests.e2e.scenes import no_change, says
+from tests.support.sites import SampleSite, SiteFactory
 
 FIELDS_OF_LIST = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
@@ -77,6 +77,7 @@ def test_tables_fit_eighty_columns_and_questions_change_nothing(updated: SampleS
             assert finished.stderr == ""
 
 
+@pytest.mark.slow
 def test_status_of_a_site_that_needs_attention(updated: SampleSite) -> None:
     assert updated.releaser("status").returncode == 0
     updated.publish("alpha", "1.2.0", broken=True)
@@ -113,11 +114,6 @@ def test_a_command_runs_in_the_live_release(updated: SampleSite) -> None:
     assert updated.releaser("run", "--", "sh", "-c", "kill -TERM $$").returncode in {143, -15}
 
 
-def test_the_version_is_that_of_the_distribution(updated: SampleSite) -> None:
-    finished = updated.releaser("--version", project=None, check=0)
-    assert re.search(r"\d+\.\d+", finished.stdout)
-
-
 WRONG_USAGE = ["updat", "update --frce", "pin", "unhold", "run", "update extra words", "update --wait x"]
 
 
@@ -127,7 +123,8 @@ def test_wrong_usage_ends_with_2(site: SampleSite) -> None:
         says(site.releaser(command, *args, check=2), "Usage")
 
 
-def test_help_names_every_command(updated: SampleSite) -> None:
+def test_help_names_every_command_and_version_the_version(updated: SampleSite) -> None:
+    assert re.search(r"\d+\.\d+", updated.releaser("--version", project=None, check=0).stdout)
     text = updated.releaser("--help", project=None, check=0).stdout
     commands = ["init", "update", "rollback", "list", "status", "check", "prune", "pin", "unpin", "unhold", "run"]
     assert [name for name in commands if not re.search(rf"^ +{name}\b", text, re.MULTILINE)] == []

@@ -2,11 +2,10 @@
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, during_tests, mostly_slow, refused, says, silent
+from tests.e2e.scenes import CODE, during_tests, hook, mostly_slow, refused, says, silent
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -59,15 +58,6 @@ def test_law_03_what_a_person_changes_during_the_tests_stops_the_run_and_stays(
     assert site.restarted_at() == restarted
 
 
-@pytest.mark.slow
-def test_an_untracked_file_that_appears_during_the_tests_is_no_reason(make_site: SiteFactory) -> None:
-    site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
-    with during_tests(site):
-        site.edit("upload.txt", "from a visitor")
-    assert site.version("alpha") == "1.1.0"
-    assert (site.path / "upload.txt").read_text(encoding="utf-8") == "from a visitor"
-
-
 def file_at(place: str) -> Act:
     """Return an act that writes a file."""
     return lambda site: site.edit(place, "mine")
@@ -97,7 +87,6 @@ def test_law_13_nothing_untracked_is_overwritten_by_an_update(site: SampleSite, 
     site.push_from_elsewhere({place: "theirs"})
     says(refused(site, "update"), place.partition("/")[0])
     assert site.test_runs() == [], "the refusal comes before the tests"
-    assert site.releaser("check").returncode in {0, 3}
 
 
 @pytest.mark.parametrize("kind", mostly_slow(["file", "directory", "link"], "file"))
@@ -153,16 +142,14 @@ def test_law_14_a_changed_tree_is_refused_by_name(make_site: SiteFactory, name: 
     says(site.releaser("check", check=3), *words)
 
 
+@pytest.mark.slow
 def test_law_14_other_work_is_no_reason_and_stays(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.git("branch", "idea")
     edit("shop.py")(site)
     site.git("stash")
     site.edit("untracked.txt", "mine")
-    (site.path / ".git" / "hooks").mkdir(exist_ok=True)
-    refuse = site.path / ".git" / "hooks" / "pre-commit"
-    refuse.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-    refuse.chmod(0o755)
+    refuse = hook(site.path / ".git", "pre-commit")
     refs = site.git("for-each-ref", "refs/heads/idea", "refs/stash")
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)
@@ -170,7 +157,7 @@ def test_law_14_other_work_is_no_reason_and_stays(make_site: SiteFactory) -> Non
     assert site.git("for-each-ref", "refs/heads/idea", "refs/stash") == refs
     assert site.git("stash", "show", "--name-only") == "shop.py"
     assert site.status() == "?? untracked.txt"
-    assert refuse.read_text(encoding="utf-8") == "#!/bin/sh\nexit 1\n"
+    assert "exit 1" in refuse.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -256,17 +243,7 @@ def test_a_missing_link_is_repaired_by_the_next_command(make_site: SiteFactory) 
     site.link.unlink()
     finished = site.releaser("status", check=10)
     assert ".venv" in finished.stdout + finished.stderr
-    site.releaser("update", check=None)
+    site.releaser("update")
     if not site.link.is_symlink():
         site.releaser("rollback", live, check=0)
     assert site.live() == live
-
-
-@pytest.mark.slow
-def test_a_directory_that_a_person_made_among_the_releases_stays(site: SampleSite) -> None:
-    mine = site.state / "releases" / "mine"
-    mine.mkdir()
-    Path(mine, "file").write_text("mine", encoding="utf-8")
-    site.update_to("1.1.0")
-    site.releaser("prune")
-    assert Path(mine, "file").exists()

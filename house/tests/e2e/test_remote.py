@@ -10,26 +10,16 @@ from tests.support.servers import WAITING_TESTS, web_site
 from tests.support.sites import SampleSite, SiteFactory
 
 
-def second_remote(site: SampleSite) -> str:
-    """Make a second remote, `company`, with the same main; return its path."""
-    path = site.base / "company.git"
-    site.git("clone", "--quiet", "--bare", site.remote, path)
-    site.git("remote", "add", "company", path)
-    site.git("fetch", "--quiet", "company")
-    return str(path)
-
-
-def head_of(site: SampleSite, remote: str, branch: str = "main") -> str:
-    """Return the commit of a branch in any repository."""
-    return site.git("--git-dir", remote, "rev-parse", branch)
-
-
+@pytest.mark.slow
 def test_law_15_the_upstream_of_the_branch_is_pulled_from_and_pushed_to(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
-    company, origin = second_remote(site), site.remote_head()
+    company, origin = site.base / "company.git", site.remote_head()
+    site.git("clone", "--quiet", "--bare", site.remote, company)
+    site.git("remote", "add", "company", company)
+    site.git("fetch", "--quiet", "company")
     site.git("branch", "--quiet", "--set-upstream-to", "company/main", "main")
     site.releaser("update", check=0)
-    assert (head_of(site, company), site.remote_head()) == (site.head(), origin)
+    assert (site.git("rev-parse", "main", cwd=company), site.remote_head()) == (site.head(), origin)
     site.push_from_elsewhere(CODE)  # to origin
     silent(site.releaser("update"))
 
@@ -83,6 +73,7 @@ def test_law_15_a_refused_push_is_reported_and_made_again_the_next_night(make_si
     assert not site.json("status")["pending"]
 
 
+@pytest.mark.slow
 def test_law_15_a_commit_that_could_not_be_pushed_is_made_again_on_top_of_the_remote(make_site: SiteFactory) -> None:
     site = make_site.live(files={"site_tests.py": WAITING_TESTS}, due="1.1.0")
     with during_tests(site, code=7):
@@ -176,6 +167,7 @@ def nights(*hosts: SampleSite, count: int = 1) -> None:
             assert finished.returncode in {0, 7}, str(finished)
 
 
+@pytest.mark.slow
 def test_law_17_a_second_host_follows_the_commit_of_the_first(hosts: tuple[SampleSite, SampleSite]) -> None:
     first, second = hosts
     first.update_to("1.2.0")
@@ -226,7 +218,8 @@ GIT_CONFIGURATION = {
 HOOKS = ("pre-commit", "commit-msg", "prepare-commit-msg", "pre-push", "post-checkout", "reference-transaction")
 
 
-@pytest.mark.parametrize("kind", mostly_slow(["configuration", "hooks", "attributes"], "configuration"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["configuration", "hooks", "attributes"])
 def test_law_33_git_settings_of_a_person_change_no_answer(make_site: SiteFactory, kind: str) -> None:
     site = make_site.live(due="1.1.0")
     site.push_from_elsewhere({**CODE, "photos/kätzchen.txt": "a cat\n"})
@@ -258,9 +251,8 @@ def test_law_33_git_never_asks(site: SampleSite) -> None:
     head = site.head()
     with web_site(lambda: 401) as web:
         site.git("config", "remote.origin.url", web.url)
-        finished = site.releaser(
-            "update", env={"GIT_ASKPASS": str(helper), "SSH_ASKPASS": str(helper), "DISPLAY": ":0"}
-        )
+        env = {"GIT_ASKPASS": str(helper), "SSH_ASKPASS": str(helper), "DISPLAY": ":0"}
+        finished = site.releaser("update", env=env)
         assert web.asked
     assert finished.returncode == 4, str(finished)
     assert (asked.exists(), site.head()) == (False, head)

@@ -121,7 +121,7 @@ def with_code(make_site: SiteFactory) -> SampleSite:
     return site
 
 
-def test_packages_and_code_go_back_together_and_stay_back(with_code: SampleSite) -> None:
+def test_law_06_packages_and_code_go_back_together_and_stay_back(with_code: SampleSite) -> None:
     site = with_code
     remote, first = site.remote_head(), list(site.states())[1]
     site.releaser("rollback", check=0)
@@ -168,6 +168,7 @@ def test_commits_that_are_on_no_remote_do_not_go_back(with_code: SampleSite) -> 
     assert mine not in site.git("log", "--format=%H", "main", cwd=site.remote).splitlines()
 
 
+@pytest.mark.slow
 def test_a_release_is_named_in_several_ways(updated: SampleSite) -> None:
     second, first = updated.states()
     names = {"live": second, "@0": second, "previous": first, "@1": first, first: first}

@@ -62,6 +62,7 @@ def test_law_01_nothing_of_the_live_site_changes_before_the_tests_have_passed(ma
     earlier, releases = site.snapshot(), trees.digest(site.release() / "venv")
     with during_tests(site):
         assert site.snapshot() == earlier
+        site.edit("upload.txt", "from a visitor")  # an untracked file is no reason to stop
     assert trees.digest(site.release(site.json("list")[1]["id"]) / "venv") == releases
     assert (site.version("alpha"), (site.path / "shop.py").read_text(encoding="utf-8")) == ("1.1.0", CODE["shop.py"])
 
@@ -107,17 +108,6 @@ def test_tests_see_the_candidate_and_run_away_from_the_site(make_site: SiteFacto
     assert Path(tested["cwd"]).name == "site"
     assert Path(tested["cwd"]) != site.path
     assert not Path(tested["cwd"]).exists(), "the shadow outlives its run"
-
-
-@pytest.mark.slow
-def test_packages_and_commits_go_live_as_one(make_site: SiteFactory) -> None:
-    site = make_site.live(due="1.1.0")
-    commit = site.push_from_elsewhere(CODE)
-    answer = site.json("update")
-    assert (answer["result"], len(site.test_runs())) == ("updated", 1)
-    assert site.git("rev-parse", "HEAD^") == commit
-    assert (site.version("alpha"), (site.path / "shop.py").read_text(encoding="utf-8")) == ("1.1.0", CODE["shop.py"])
-    assert site.head() in answer["commits"]
 
 
 def test_a_commit_alone_is_a_change(site: SampleSite) -> None:
@@ -192,7 +182,7 @@ NOT_A_PASS = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(NOT_A_PASS, "no tests", "killed"))
+@pytest.mark.parametrize("name", mostly_slow(NOT_A_PASS, "no tests"))
 def test_law_24_a_test_run_without_tests_killed_or_timed_out_is_not_a_pass(make_site: SiteFactory, name: str) -> None:
     text, word = NOT_A_PASS[name]
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_TEST_TIMEOUT": "2s"})

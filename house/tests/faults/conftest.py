@@ -3,6 +3,7 @@
 import compileall
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +11,28 @@ import pytest
 
 import releaser
 from tests.faults.scenes import Scenes
-from tests.faults.tally import every_point, pytest_addoption, pytest_terminal_summary, tally  # noqa: F401
-from tests.faults.tracing import require_strace
+from tests.faults.tally import every_point, pytest_addoption, pytest_terminal_summary, tally, turn  # noqa: F401
 from tests.support.sites import Templates
 
 MEMORY = Path("/dev/shm")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of all that lies here."""
+    """Register the markers."""
     config.addinivalue_line("markers", "faults: makes faults; `make faults` and, a share of them, CI run it")
+    config.addinivalue_line("markers", "turns(number): CI runs such a part of these tests, another one for each commit")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.faults)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark all tests here, and leave out those of other turns."""
+    own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    numbers: Counter[str] = Counter()
+    for item in own:
+        item.add_marker(pytest.mark.faults)
+        marker, name = item.get_closest_marker("turns"), item.nodeid.partition("[")[0]
+        numbers[name] += 1
+        if marker and not config.getoption("--every-point", False) and (numbers[name] - turn()) % marker.args[0]:
+            items.remove(item)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,12 +45,6 @@ def compiled() -> None:
 def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Scenes:
     """The scenes of this session."""
     return Scenes(tmp_path_factory.mktemp("scenes"), templates)
-
-
-@pytest.fixture
-def strace() -> None:
-    """Skip the test where there is no strace."""
-    require_strace()
 
 
 @pytest.fixture

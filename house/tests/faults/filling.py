@@ -6,18 +6,13 @@ from pathlib import Path
 PAGE = 4096  # tmpfs gives its room in pages
 
 
-def free(place: str) -> tuple[int, int]:
-    """Return the free pages and inodes of a file system."""
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize // PAGE, found.f_favail
-
-
 def fill(place: str, ballast: str, kind: str, leave: int = 0) -> None:
     """Take all but `leave` of the pages ("bytes") or inodes of a file system; `ballast` is the name of what takes them.
 
     An inode alone takes no page.
     """
-    pages, inodes = free(place)
+    found = os.statvfs(place)
+    pages, inodes = found.f_bavail * found.f_frsize // PAGE, found.f_favail
     if kind == "bytes" and pages > leave:
         descriptor = os.open(os.path.join(place, ballast), os.O_WRONLY | os.O_CREAT)
         os.posix_fallocate(descriptor, 0, (pages - leave) * PAGE)

@@ -4,10 +4,9 @@ import compileall
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from tests.faults.invariants import unless
 from tests.faults.powercut import DiskStage
@@ -22,8 +21,6 @@ from tests.support.commands import HOUSE
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
-S = TypeVar("S", bound=Stage)
-REPLACING = ("symlink", "renameat2")
 Find = Callable[[list[Call]], Call]
 
 
@@ -37,13 +34,13 @@ class Ground:
 
     def stage(self, name: str) -> Stage:
         """Return a scene at its place."""
-        return self._mutated(Stage(self.scenes, name, self.place))
+        stage = Stage(self.scenes, name, self.place)
+        use(stage.site, self.package)
+        return stage
 
     def disk_stage(self, name: str) -> DiskStage:
         """Return a scene on a disk of its own."""
-        return self._mutated(DiskStage(self.scenes, name, self.place))
-
-    def _mutated(self, stage: S) -> S:
+        stage = DiskStage(self.scenes, name, self.place)
         use(stage.site, self.package)
         return stage
 
@@ -52,7 +49,10 @@ def use(site: SampleSite, package: Path) -> None:
     """Let the site's programs be a copy of releaser."""
     site.env["PYTHONPATH"] = str(package)
     start = [sys.executable, "-m", "releaser"]
-    words = lambda command, args, project: [*start, *command.split(" "), "--project", project or site.path, *args]  # noqa: E731
+
+    def words(command: str, args: Sequence[str | Path], project: Path | str | None) -> list[str | Path]:
+        return [*start, *command.split(), "--project", project or site.path, *args]
+
     site._words = words  # type: ignore[method-assign]
 
 
@@ -177,7 +177,11 @@ def full_disk_stops_rollback(ground: Ground) -> list[str]:
         return broken_by_rollback_on_full_disk(site, disk, "inodes")
 
 
-EXCHANGE: Find = lambda calls: next(call for call in calls if call.name in REPLACING and call.concerns("/site/.venv"))  # noqa: E731
+def exchange(calls: list[Call]) -> Call:
+    """Find the call that puts the link in the place of the directory."""
+    return next(call for call in calls if call.name in ("symlink", "renameat2") and call.concerns("/site/.venv"))
+
+
 # fmt: off
 MUTATIONS = (
     Mutation("A state file is synced before its rename", "system/files.py",
@@ -237,7 +241,7 @@ MUTATIONS = (
              "        exchange(directory, paths.link)",
              "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"
              "        os.symlink(make_link_text(paths, release), paths.link)",
-             killed("init, adopt", EXCHANGE)),
+             killed("init, adopt", exchange)),
     Mutation("On a full disk the reserve is deleted", "releases/reserve.py",
              "            (directory / str(number)).unlink()", "            pass", full_disk_stops_rollback),
     Mutation("The next run ends the children of a killed run", "pipelines/recover.py",

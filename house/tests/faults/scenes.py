@@ -10,7 +10,6 @@ from typing import Self
 import pytest
 
 from tests.faults.invariants import Witness
-from tests.support.commands import Finished
 from tests.support.sites import SampleSite, SiteOptions, Templates
 
 ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}
@@ -120,9 +119,9 @@ class Eyewitness:
     ) -> list[str]:
         """Name what does not hold right after a fault, after the next command, and after the next update.
 
-        By its number, every second point begins with `prune`, not with the update itself; every fourth ends with an
-        update without news. `is_cleaned` says that releaser has had the chance to clean up by itself. `versions`, by
-        default those of the scene, are live in the end.
+        By its number, the next command is an update or `prune`, with an update after that or, each third time, without.
+        `is_cleaned` says that releaser has had the chance to clean up by itself. `versions`, by default those of the
+        scene, are live in the end.
         """
         try:
             return self._aftermath(number, versions, is_cleaned=is_cleaned)
@@ -135,24 +134,22 @@ class Eyewitness:
         has_gone_back = self.scene.command != "rollback" or _link(self.site) != self.link
         if versions is None:
             versions = self.scene.versions if has_gone_back else UPDATED
-        if number % 2 == 0:
+        if number % 3 != 1:
             finished = self.site.releaser("prune")
             codes = {*DONE, NO_RELEASE} if self.scene.command == "init" else DONE
             broken += [f"I6: prune failed: {finished}"] if finished.returncode not in codes else []
             broken += witness.after_command()
+        if number % 3 == 0:
+            return broken
         if self.scene.command == "init":  # it may have been cut off before it began, and no other command is for that
             finished = self.site.releaser("init")
             broken += [f"I6: init failed: {finished}"] if finished.returncode != 0 else witness.after_command()
-        finished = self.update()
+        finished = self.site.releaser("update")
         for _ in range(2):  # the fault came before the verdict on the commit, or on the versions without it
             if self.scene.code and finished.returncode == self.scene.code:
-                finished = self.update()
+                finished = self.site.releaser("update")
         broken += witness.after_update(finished, versions=versions)
-        return broken + (witness.after_quiet_update() if number % 4 == 1 and not broken else [])
-
-    def update(self) -> Finished:
-        """Run the next update."""
-        return self.site.releaser("update")
+        return broken + (witness.after_quiet_update() if number % 6 in (1, 5) and not broken else [])
 
 
 def _link(site: SampleSite) -> str:

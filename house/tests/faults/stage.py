@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.scenes import DONE, SCENES, Eyewitness, Scenes
-from tests.faults.tracing import SYNCS, Call, Hit, hit, recorded
+from tests.faults.tracing import SYNCS, Call, Hit, hit, recorded, require_strace
 
 TRIES = 4  # a busy machine begins and ends processes all the time, which moves the calls of a run
 SHARE = 16  # of calls that are many and alike, a run of CI takes one of so many
@@ -16,7 +16,7 @@ class Stage:
     """A scene at one place, at which the site is the same before every fault."""
 
     def __init__(self, scenes: Scenes, name: str, place: Path) -> None:
-        self.name = name
+        require_strace()
         self.scene = SCENES[name]
         self.command = self.scene.command
         self._place, self._kept = place / "stage", place / "kept"
@@ -88,3 +88,10 @@ def chosen(calls: Sequence[Call], turn: int, *, every_point: bool) -> list[Call]
 def evenly(total: int, count: int, turn: int) -> list[int]:
     """Choose `count` numbers from 1 to `total`, evenly, others in each turn."""
     return sorted({1 + (turn + number * total // count) % total for number in range(min(count, total))})
+
+
+def spread(calls: Sequence[Call], count: int, turn: int) -> list[Call]:
+    """Choose `count` calls, others in each turn: half of them from the change on, if the run has a change."""
+    start = from_phase(calls, "changing")
+    parts = [[call for call in calls if (call.position >= start) == is_late] for is_late in (False, True)]
+    return [part[number - 1] for part in parts for number in evenly(len(part), count // 2, turn)]

@@ -40,6 +40,7 @@ def killing_action(site_base: Path, action: str, nth: int, when: str) -> dict[st
     return {f"RELEASER_{action.upper()}": f"sh '{script}'"}
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("name", "action", "nth"), CASES)
 def test_law_04_08_an_action_whose_run_is_killed_is_undone_or_repeated(
@@ -63,7 +64,7 @@ def test_law_08_a_kill_right_after_any_program_that_releaser_starts(
     stage, points, shims = Stage(scenes, name, place), tally("kill -9 after a program's end"), Shims(place / "shims")
     stage.site.releaser(stage.command, env=shims.install(stage.site), check=stage.scene.code)
     programs = shims.calls()
-    for at in range(1, len(programs) + 1) if every_point else evenly(len(programs), 4, turn()):
+    for at in range(1, len(programs) + 1) if every_point else evenly(len(programs), 2, turn()):
         stage.bring_back()
         env = shims.install(stage.site, at=at, action=KILL_PARENT)
         finished = stage.site.releaser(stage.command, env=env)

@@ -11,11 +11,10 @@ import pytest
 
 from tests.faults import filling
 from tests.faults.invariants import unless
-from tests.faults.scenes import ORIGINAL, Eyewitness, Scenes
+from tests.faults.scenes import ORIGINAL, SCENES, Eyewitness, Scenes
 from tests.faults.shims import Shims, python_action
 from tests.faults.stage import evenly
 from tests.faults.tally import Tallies, require, turn
-from tests.support.commands import Finished
 from tests.support.sites import SampleSite
 
 KINDS = ("bytes", "inodes")
@@ -98,30 +97,23 @@ def broken_by_rollback_on_full_disk(site: SampleSite, disk: Path, *kinds: str) -
 def test_law_08_a_disk_that_is_full_from_some_program_on(
     name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:
-    count = 0
+    shims = Shims(place / "shims")
+    with on_small_disk(scenes, name, place / "counting") as (site, _):
+        site.releaser(SCENES[name].command, env=shims.install(site), check=0)
+    count = len(shims.calls())
     for kind in KINDS:
         points = tally(f"no {kind} left during the run")
-        with on_small_disk(scenes, name, place / kind) as (site, _):
-            count = len(programs(site, Shims(place / "shims"), Eyewitness.of(site, name).scene.command)[1])
-        for at in range(1, count + 1) if every_point else evenly(count, 2, turn()):
+        for at in range(1, count + 1) if every_point else evenly(count, 1, turn()):
             with on_small_disk(scenes, name, place / f"{kind}-{at}") as (site, disk):
-                points.add(name, f"before program {at} of {count}", full_from(site, disk, name, kind, at, place))
+                points.add(name, f"before program {at} of {count}", full_from(site, disk, name, kind, at, shims))
         points.check()
 
 
-def programs(
-    site: SampleSite, shims: Shims, command: str, *, at: int = 0, action: str = ":"
-) -> tuple[Finished, list[str]]:
-    """Run a command with the shims; return its end, and the programs that it started."""
-    finished = site.releaser(command, env=shims.install(site, at=at, when="before", action=action))
-    return finished, shims.calls()
-
-
-def full_from(site: SampleSite, disk: Path, name: str, kind: str, at: int, place: Path) -> list[str]:
+def full_from(site: SampleSite, disk: Path, name: str, kind: str, at: int, shims: Shims) -> list[str]:
     """Run the command of a scene on a disk that gets full before program `at`; make room, and go on."""
     seen = Eyewitness.of(site, name)
     action = python_action("fill", str(disk), BALLAST, kind)
-    finished, _ = programs(site, Shims(place / "shims"), seen.scene.command, at=at, action=action)
+    finished = site.releaser(seen.scene.command, env=shims.install(site, at=at, when="before", action=action))
     broken = unless(finished.returncode in CODES, f"it should have said what is wrong: {finished}")
     broken += unless("Traceback" not in finished.stderr, f"a traceback: {finished}")
     broken += unless(finished.returncode == 0 or finished.stderr.strip(), f"it said nothing: {finished}")

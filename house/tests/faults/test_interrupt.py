@@ -8,11 +8,9 @@ import pytest
 
 from tests.faults.invariants import served_release, unless
 from tests.faults.scenes import Scenes
-from tests.faults.stage import Stage, chosen, evenly, from_phase
+from tests.faults.stage import Stage, chosen, spread
 from tests.faults.tally import Tallies, turn
 from tests.faults.tracing import Call
-
-pytestmark = pytest.mark.usefixtures("strace")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Points of a run of CI, by scene.
@@ -44,17 +42,10 @@ def test_law_08_an_interrupted_command_cleans_up_and_says_so(
     name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:
     stage = Stage(scenes, name, place)
-    calls = stage.calls()
-    flip, start = flips_at(calls), from_phase(calls, "changing")
-    points = {by: tally(by.name) for by in SIGNALS}
-    wanted = chosen(calls, turn(), every_point=every_point)
-    if not every_point:  # half of them while the change is under way
-        shares = [[call for call in wanted if (call.position >= start) == is_late] for is_late in (False, True)]
-        wanted = [share[n - 1] for share in shares for n in evenly(len(share), OWN[name] // 2, turn())]
-    for number, call in enumerate(wanted):
-        by = SIGNALS[number // 2 % 2]  # with and without another command that comes first
-        points[by].add(name, str(call), interrupt(stage, number, call, by, is_before_flip=call.position < flip))
-    assert any(tally.tried for tally in points.values())
-    for tally_ in points.values():
-        if tally_.tried:
-            tally_.check()
+    calls, points = stage.calls(), tally("SIGTERM, SIGINT")
+    flip = flips_at(calls)
+    calls = chosen(calls, turn(), every_point=every_point)
+    for number, call in enumerate(calls if every_point else spread(calls, OWN[name], turn())):
+        by = SIGNALS[number % 2]
+        points.add(name, str(call), interrupt(stage, number, call, by, is_before_flip=call.position < flip))
+    points.check()

@@ -9,15 +9,14 @@ from tests.faults.mutations import MUTATIONS, Ground, Mutation
 from tests.faults.powercut import require_power_cuts
 from tests.faults.scenes import Scenes
 from tests.faults.tally import CAUGHT
-from tests.faults.tracing import require_strace
 from tests.support.commands import HOUSE
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.sentence)
 def test_law_08_a_step_that_is_left_out_is_missed(
     mutation: Mutation, scenes: Scenes, place: Path, record_property: Callable[[str, object], None], every_point: bool
 ) -> None:
-    require_strace()
     require_power_cuts()
     for name in ("with", "without"):
         (place / name).mkdir()

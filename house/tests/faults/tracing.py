@@ -58,11 +58,6 @@ class Call:
         return f"{self.name}#{self.number} {self.text[:120]}"
 
     @property
-    def path(self) -> str:
-        """The path that the call names first, as an argument or as an open file."""
-        return _path(self.text)
-
-    @property
     def is_one_of_many(self) -> bool:
         """True for the log of a run, the reserve, and the deletion of a tree: their calls are many, and all alike."""
         return "/logs/" in self.text or "/reserve" in self.text or self.name == "unlinkat"
@@ -70,7 +65,7 @@ class Call:
     @property
     def is_counted_by_path(self) -> bool:
         """True if the call opens a file that has the same name in every run."""
-        return self.name in _OPENING and self.nth > 0 and _OF_A_RUN.search(self.path) is None
+        return self.name in _OPENING and self.nth > 0 and _OF_A_RUN.search(_path(self.text)) is None
 
     def concerns(self, path: str) -> bool:
         """Tell if an argument of the call ends with this path."""
@@ -111,7 +106,7 @@ def hit(site: SampleSite, command: str, *, at: Call, fault: str, env: dict[str, 
     number = at.nth if at.is_counted_by_path else at.number
     with _note() as note:
         words = ["strace", "-qq", "-y", "-o", str(note), "-e", f"trace={at.name}"]
-        words += ["-P", at.path] if at.is_counted_by_path else []
+        words += ["-P", _path(at.text)] if at.is_counted_by_path else []
         words += ["-e", f"inject={at.name}:{fault}:when={number}"]
         finished = run_under(site, words, command, env=env)
         calls = [line for line in _lines(note) if line.startswith(f"{at.name}(")]

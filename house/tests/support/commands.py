@@ -18,23 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 HOUSE = Path(__file__).parents[2]
-GIT_CONFIG = """\
-[init]
-	defaultBranch = main
-[user]
-	name = Grace
-	email = grace@example.org
-[commit]
-	gpgSign = false
-[gc]
-	auto = 0
-[maintenance]
-	auto = false
-[receive]
-	autogc = false
-[advice]
-	detachedHead = false
-"""
+GIT_CONFIG = (
+    "[init]\n\tdefaultBranch = main\n[user]\n\tname = Grace\n\temail = grace@example.org\n"
+    "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n[advice]\n\tdetachedHead = false\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +50,17 @@ def run(
     The program gets a session of its own, so it has no terminal. After `timeout` seconds its process group is killed
     and the test fails.
     """
+    shown = " ".join(str(word) for word in words if "\n" not in str(word))
     with started(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:
         try:
             stdout, stderr = process.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             stdout, stderr = process.communicate()
-            pytest.fail(f"{_shown(words)} was still running after {timeout:g} s\n{stdout}\n{stderr}")
+            pytest.fail(f"{shown} was still running after {timeout:g} s\n{stdout}\n{stderr}")
     finished = Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
     if check is not None and finished.returncode != check:
-        pytest.fail(f"{_shown(words)} should have ended with {check}\n{finished}")
+        pytest.fail(f"{shown} should have ended with {check}\n{finished}")
     return finished
 
 
@@ -105,10 +93,6 @@ def started(
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-
-
-def _shown(words: Sequence[str | Path]) -> str:
-    return " ".join(str(word) for word in words if "\n" not in str(word))
 
 
 @cache

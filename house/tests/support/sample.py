@@ -10,7 +10,6 @@ import unittest
 
 
 def installed():
-    """Return the version of each installed package."""
     versions = {}
     for place in sys.path:
         for entry in os.listdir(place) if os.path.isdir(place) else ():
@@ -21,7 +20,6 @@ def installed():
 
 
 def note(event):
-    """Append a line to the record."""
     record = os.environ.get("SITE_RECORD")
     if record:
         line = {"event": event, "argv": sys.argv, "cwd": os.getcwd(), "prefix": os.path.realpath(sys.prefix)}

@@ -27,7 +27,7 @@ from tests.support.commands import (
     started,
     uv_executable,
 )
-from tests.support.wheels import broken_module, build_wheel, module_name
+from tests.support.wheels import build_wheel, module_name
 
 _DOTENV = {"RELEASER_ENVIRONMENT": "local"}  # else the name of the host that runs the tests decides
 _GITIGNORE = "__pycache__/\n*.ignored\n"
@@ -37,12 +37,10 @@ _GITIGNORE = "__pycache__/\n*.ignored\n"
 class SiteOptions:
     """The content of a checkout: its packages, published on the index, its settings, and other files.
 
-    `toml` is appended to pyproject.toml; `requires` are the dependencies of packages; `name` is the project's
-    directory.
+    `toml` is appended to pyproject.toml.
     """
 
     packages: Mapping[str, str] = field(default_factory=lambda: {"alpha": "1.0.0", "beta": "1.0.0"})
-    requires: Mapping[str, Sequence[str]] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     toml: str = ""
@@ -93,8 +91,6 @@ class SampleSite:
         self._somewhere = base / "somewhere"
         self._somewhere.mkdir(exist_ok=True)
 
-    # --- programs
-
     def releaser(
         self,
         command: str,
@@ -103,7 +99,6 @@ class SampleSite:
         cwd: Path | None = None,
         project: Path | str | None = "",
         check: int | None = None,
-        timeout: float = 120,
     ) -> Finished:
         """Run `releaser COMMAND --project PATH ARGS…` from a directory that has nothing to do with the site.
 
@@ -111,7 +106,7 @@ class SampleSite:
         `check` is the exit code to expect.
         """
         words = self._words(command, args, project)
-        return run(words, cwd=cwd or self._somewhere, env=self.environment(env), check=check, timeout=timeout)
+        return run(words, cwd=cwd or self._somewhere, env=self.environment(env), check=check)
 
     def starting(
         self, command: str, *args: str | Path, env: Mapping[str, str | None] | None = None
@@ -154,8 +149,6 @@ class SampleSite:
         """Return the site's environment with `changes` laid over it (None removes)."""
         merged: dict[str, str | None] = {**self.env, **(changes or {})}
         return {name: value for name, value in merged.items() if value is not None}
-
-    # --- files and commits
 
     def write_dotenv(self, changes: Mapping[str, str | None] | None = None, **settings: str) -> None:
         """Write `.env` again: the defaults, with `changes` laid over them (None removes) and `settings` of releaser."""
@@ -233,21 +226,9 @@ class SampleSite:
         self.git("push", "--quiet", cwd=clone)
         return self.git("rev-parse", "HEAD", cwd=clone)
 
-    def publish(self, name: str, version: str, *, broken: bool | str = False, **options: Any) -> Path:
-        """Offer a version on the index.
-
-        A `broken` version fails the site's tests; `broken="import"` its own import, too. `options` are those of
-        `build_wheel`.
-        """
-        if broken:
-            options["modules"] = broken_module(name, version, at=broken if isinstance(broken, str) else "test")
-        wheel = build_wheel(self.index, name, version, **options)
-        self._give(wheel)
-        return wheel
-
-    def withdraw(self, name: str, version: str) -> None:
-        """Remove a version from the index."""
-        (self.index / f"{module_name(name)}-{version}-py3-none-any.whl").unlink()
+    def publish(self, name: str, version: str, *, broken: bool = False, **options: Any) -> None:
+        """Offer a version on the index; a `broken` one fails the site's tests."""
+        self._give(build_wheel(self.index, name, version, is_broken=broken, **options))
 
     def update_to(self, version: str, name: str = "alpha") -> str:
         """Publish a version and update; return the id of the release that is live."""
@@ -275,8 +256,6 @@ class SampleSite:
     def _give(self, path: Path) -> None:
         if self.user:
             os.chown(path, self.user.user, self.user.group, follow_symlinks=False)
-
-    # --- questions
 
     def live(self) -> str:
         """Return the id of the live release, to which the symlink leads."""
@@ -326,10 +305,7 @@ class SampleSite:
         return file.stat().st_mtime_ns if file.exists() else None
 
     def test_runs(self, event: str = "began") -> list[dict[str, Any]]:
-        """Return the runs of the site's tests that began, `passed` or `failed`, oldest first.
-
-        Each has `argv`, `cwd`, `prefix`, `versions` and `env`.
-        """
+        """Return the runs of the site's tests that began, `passed` or `failed`, with what each has seen."""
         if not self.record.exists():
             return []
         runs = map(json.loads, self.record.read_text(encoding="utf-8").splitlines())
@@ -347,8 +323,6 @@ class SampleSite:
             "(venv)": trees.digest(self.link.resolve()) if self.link.is_dir() else "absent",
         }
         return seen | {"(remote)": self.git("for-each-ref", cwd=self.remote) if self.remote.exists() else "absent"}
-
-    # --- copies
 
     def copy(self, base: Path, *, outer: str | None = None, name: str | None = None) -> "SampleSite":
         """Copy the site, its remote and its record below another directory."""
@@ -422,16 +396,14 @@ class SiteFactory:
             site.publish("alpha", due)
         return site
 
-    def of_user(self, user: Identity, base: Path, *, init: bool = True, **options: Any) -> SampleSite:
-        """Make a site of an ordinary user below `base`; with `init`, it has a first release."""
+    def of_user(self, user: Identity, base: Path) -> SampleSite:
+        """Make a site of an ordinary user, with a first release, below `base`."""
         base.chmod(0o755)
-        fresh = self._templates.fresh(SiteOptions(**options)).copy(base)
-        fresh.write_dotenv()
+        self._templates.fresh(SiteOptions()).copy(base).write_dotenv()
         site = SampleSite(base, uv_cache=base / "uv-cache", user=user)
         user.own(base)
-        if init:
-            site.releaser("init", check=0)
-            site.record.unlink()
+        site.releaser("init", check=0)
+        site.record.unlink()
         return site
 
 
@@ -468,7 +440,7 @@ class Templates:
         site = SampleSite(self._new_place(), uv_cache=self._uv_cache)
         site.index.mkdir(parents=True)
         for name, version in ({"localtools": "1.0.0", "prodtools": "1.0.0"} | dict(options.packages)).items():
-            site.publish(name, version, requires=options.requires.get(name, ()))
+            site.publish(name, version)
         for name, text in options.checkout().items():
             site.edit(name, text)
         site.write_dotenv()
@@ -490,16 +462,7 @@ class Templates:
 
 
 @contextmanager
-def user_directory(*, below: str | None = None) -> Iterator[Path]:
+def user_directory() -> Iterator[Path]:
     """Give a directory that every user may enter; pytest's own directories are for one user alone."""
-    with tempfile.TemporaryDirectory(prefix="site-", dir=below, ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(prefix="site-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
-
-
-@contextmanager
-def no_change(site: SampleSite) -> Iterator[None]:
-    """Assert that the site is at the end of the block byte for byte what it was at its begin."""
-    earlier = site.snapshot()
-    yield
-    later = site.snapshot()
-    assert later == earlier, {key for key in {*earlier, *later} if earlier.get(key) != later.get(key)}
