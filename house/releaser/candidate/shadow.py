@@ -102,21 +102,23 @@ def fill_shadow(site: Site, shadow: Shadow, venv: Path) -> list[Path]:
 
 
 def _copy_entry(source: Path, target: Path) -> bool:
-    """Copy a file, link or directory; False, without a copy, if it is too large or no plain file."""
-    if source.is_symlink() or source.is_file():
-        if not source.is_symlink() and source.lstat().st_size > MOST_BYTES:
+    """Copy a file, link or directory; False, without a copy, if it is too large or no plain file.
+
+    Files that a live site deletes meanwhile, or that this user may not read, are left out.
+    """
+    if source.is_dir() and not source.is_symlink():
+        if not _is_small(source):
             return False
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            shutil.copy2(source, target, follow_symlinks=False)
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(source, target, symlinks=True, ignore=_ignore_special, copy_function=_copy_file)
         return True
-    if not source.is_dir() or not _is_small(source):
+    if not source.is_symlink() and not (source.is_file() and source.stat().st_size <= MOST_BYTES):
         return False
-    shutil.copytree(source, target, symlinks=True, ignore=_ignore_special, ignore_dangling_symlinks=True,
-                    copy_function=_copy_file)  # fmt: skip
+    _copy_file(source, target)
     return True
 
 
-def _copy_file(source: str, target: str) -> None:
+def _copy_file(source: str | Path, target: str | Path) -> None:
     with contextlib.suppress(FileNotFoundError, PermissionError):
         shutil.copy2(source, target, follow_symlinks=False)
 

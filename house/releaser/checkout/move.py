@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from releaser.checkout.repository import Repository, find_untracked_in_the_way
-from releaser.errors import PreflightError, Problem, ToolError, refuse
+from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
 from releaser.releases.journal import Entry
 from releaser.site.site import Site
 from releaser.system.files import replace_file, sync_file_system
@@ -46,6 +46,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
             branch = site.settings.site.branch
             repository.run("checkout", "--quiet", "--no-overwrite-ignore", "-B", branch, commit, "--")
         except ToolError as error:
+            if "No space left on device" in error.output:
+                raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error
             advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
     if lock := _choose_lock(site, entry, back=back):

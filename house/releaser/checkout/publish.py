@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from releaser.checkout.pending import Pending, read_pending, write_pending
 from releaser.checkout.repository import NETWORK, Repository, has_live_lock
-from releaser.errors import Problem, ToolError
+from releaser.errors import Problem, ReleaserError, ToolError
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
@@ -26,8 +27,10 @@ class Published(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
-def publish(site: Site, run: Run, repository: Repository, message: str, *, timeout: float = NETWORK) -> Published:
-    """Commit uv.lock with a message if it is that of the live release and not HEAD's; push releaser's commits.
+def publish(
+    site: Site, run: Run, repository: Repository, write_message: Callable[[], str], *, timeout: float = NETWORK
+) -> Published:
+    """Commit uv.lock, with a message, if it is that of the live release and not HEAD's; push releaser's commits.
 
     A failure is returned, and the next run tries again.
     """
@@ -35,10 +38,10 @@ def publish(site: Site, run: Run, repository: Repository, message: str, *, timeo
     commit = ""
     try:
         if site.paths.lockfile_in_tree in repository.changed_tracked_files() and has_live_lock(site):
-            commit = _commit_lock(site, repository, message)
+            commit = _commit_lock(site, repository, write_message())
             pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="not pushed yet")
-    except (ToolError, OSError) as error:
-        reason = error.message if isinstance(error, ToolError) else str(error)
+    except (ReleaserError, OSError) as error:
+        reason = error.message if isinstance(error, ReleaserError) else str(error)
         message = f"uv.lock could not be committed: {reason}"
         advice = f"See `git -C {site.paths.top} status`. The next run tries again."
         return Published(problem=Problem("not-committed", message, advice))
@@ -77,7 +80,8 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
 def _commit_lock(site: Site, repository: Repository, message: str) -> str:
     """Commit uv.lock alone; what a person has staged stays staged. Returns the commit."""
     path = site.paths.lockfile_in_tree
-    identity = {} if repository.ask("config", "user.email") else _IDENTITY | _COMMITTER
+    has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
+    identity = {} if has_identity else _IDENTITY | _COMMITTER
     repository.run(
         "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message, "--only",
         "--", f":(top,literal){path}", variables=identity,

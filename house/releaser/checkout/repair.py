@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from releaser.checkout.repository import Repository
-from releaser.errors import Problem
+from releaser.errors import refuse
 from releaser.site.paths import Paths
 from releaser.system.files import name_temporary, remove_path
 from releaser.system.text import join_few
@@ -44,40 +44,45 @@ def remove_temporaries(paths: Paths) -> None:
         remove_path(name_temporary(target))
 
 
-def repair_checkout(repository: Repository, head: str, commit: str) -> list[Problem]:
+def repair_checkout(repository: Repository, head: str, commit: str, lockfile: str) -> None:
     """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
 
     Only files that differ between the commits are touched, and of those only the ones whose content is that of one of
-    the commits, a beginning of it, or missing: no person has written that. Others are reported.
+    the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that names others.
+    `lockfile` is left to the move.
     """
     current = repository.head()
     if head == commit or current not in (head, commit):
-        return []
+        return
+    other = commit if current == head else head
     changed = set(repository.changed_tracked_files())
+    added = set(repository.added_files(current, other))
     foreign = []
     for path in repository.changed_paths(head, commit):
-        contents = [_read_blob(repository, each, path) for each in (head, commit)]
-        expected = contents[0 if current == head else 1]
-        disk = _read_disk(repository.top / path)
-        if disk == expected and path not in changed:
+        place = repository.top / path
+        is_half_done = path in changed or (path in added and os.path.lexists(place))
+        if not is_half_done or path == lockfile or (place.is_dir() and not place.is_symlink()):
             continue
-        if disk is not None and not any(content is not None and content.startswith(disk) for content in contents):
+        disk = _read_disk(place)
+        blobs = [_read_blob(repository, each, path) for each in (head, commit)]
+        if disk is not None and not any(blob is not None and blob.startswith(disk) for blob in blobs):
             foreign.append(path)
-        elif expected is None:
+        elif path in added:
             repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}", check=False)
-            remove_path(repository.top / path)
+            remove_path(place)
             _remove_empty_parents(repository.top, Path(path).parent)
         else:
             repository.run("checkout", "--quiet", "--force", "HEAD", "--", f":(top,literal){path}")
-    if not foreign:
-        return []
-    message = f"Files of the checkout are neither as before nor as after an interrupted change: {join_few(foreign)}."
-    return [Problem("half-checkout", message, f"Look at `git -C {repository.top} status`.")]
+    if foreign:
+        names = join_few(foreign)
+        message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
+        raise refuse("half-checkout", message, f"Look at `git -C {repository.top} status`.")
 
 
 def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:
-    text = repository.file_at(commit, path)
-    return None if text is None else text.encode(errors="surrogateescape")
+    """Return a file of a commit as a checkout writes it, filters included."""
+    finished = repository.run("cat-file", "--filters", f"{commit}:{path}", check=False)
+    return finished.stdout.encode(errors="surrogateescape") if finished.status == 0 else None
 
 
 def _read_disk(path: Path) -> bytes | None:

@@ -35,8 +35,8 @@ _SETTINGS = {
     "advice.detachedHead": "false",
 }
 _MISLEADING = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_ASKPASS",
-    "SSH_ASKPASS", "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES",
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
+    "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES",
 )  # fmt: skip
 
 
@@ -60,7 +60,8 @@ class Repository:
         env = site.tool_environment(mark=mark)
         for name in _MISLEADING:
             env.pop(name, None)
-        env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", "GIT_CONFIG_COUNT": str(len(_SETTINGS))}
+        env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
+        env["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
         for number, (name, value) in enumerate(_SETTINGS.items()):
             env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = name, value
         self._env = env
@@ -70,7 +71,8 @@ class Repository:
     ) -> process.Finished:
         """Run git in the work tree. Raises ToolError."""
         words = ["git", "--no-pager", *arguments]
-        return process.run(words, cwd=self.top, env=self._env | dict(variables), timeout=timeout, check=check)
+        env = self._env | dict(variables)
+        return process.run(words, cwd=self.top, env=env, timeout=timeout, check=check, is_answer=True)
 
     def read(self, *arguments: str) -> str:
         """Return what git prints, stripped. Raises ToolError."""
@@ -98,7 +100,8 @@ class Repository:
     def upstream(self, branch: str) -> Upstream | None:
         """Return the upstream of a branch, by `branch.NAME.remote` and `.merge`."""
         lines = self.ask("config", "--get-regexp", rf"^branch\.{re.escape(branch)}\.(remote|merge)$").splitlines()
-        values = dict(line.rpartition(".")[2].split(" ", 1) for line in lines)
+        keys = [(key.rpartition(".")[2], value) for key, _, value in (line.partition(" ") for line in lines)]
+        values = dict(keys)
         return Upstream(values["remote"], values["merge"]) if len(values) == 2 else None
 
     def changed_tracked_files(self) -> list[str]:
@@ -164,12 +167,12 @@ class Repository:
     def exclude(self, *patterns: str) -> None:
         """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""
         path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        missing = [pattern for pattern in patterns if pattern not in text.splitlines()]
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        missing = [pattern for pattern in patterns if pattern.encode() not in lines]
         if missing:
             path.parent.mkdir(exist_ok=True)
-            separator = "" if not text or text.endswith("\n") else "\n"
-            path.write_text(text + separator + "".join(f"{pattern}\n" for pattern in missing), encoding="utf-8")
+            with path.open("ab") as file:  # never anew: the file is a person's
+                file.write("\n".join(["" if lines else "# by releaser", *missing, ""]).encode())
 
 
 def hash_text(text: str) -> str:
@@ -201,6 +204,9 @@ def find_problems(site: Site) -> list[Problem]:
     if ref != f"refs/heads/{branch}":
         name = ref.removeprefix("refs/heads/")
         return [Problem("other-branch", f"The checkout is on `{name}`, not on `{branch}`.", switch)]
+    if os.path.lexists(site.paths.top / ".gitmodules"):
+        message = "The repository has submodules, which releaser does not move."
+        return [Problem("submodules", message, "Turn them into path or git dependencies.")]
     return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository)]
 
 
@@ -219,9 +225,9 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
     return []
 
 
-def find_dirty_files(site: Site, repository: Repository, own: tuple[str, ...] = ()) -> list[Problem]:
-    """Return a problem that names the changed tracked files; those in `own` are releaser's."""
-    changed = [path for path in repository.changed_tracked_files() if path not in own]
+def find_dirty_files(site: Site, repository: Repository) -> list[Problem]:
+    """Return a problem that names the changed tracked files; a uv.lock of the live release is releaser's."""
+    changed = repository.changed_tracked_files()
     if site.paths.lockfile_in_tree in changed and has_live_lock(site):
         changed.remove(site.paths.lockfile_in_tree)
     if not changed:

@@ -55,7 +55,11 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
         base = repository.parent(base)  # a commit of releaser that is not pushed is made again on the remote's head
     if repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
-        if commit != head and repository.code_key(commit, lock) in held_code:
+        is_held = bool(held_code) and repository.code_key(commit, lock) in held_code
+        if is_held and commit == head:
+            message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
+            raise refuse("held-head", message, "Push a correction, or run `releaser unhold commit` to try it again.")
+        if is_held:
             message = f"Commit {commit[:12]} of `{upstream.name}` is on hold; packages are updated without it."
             return target(head, publishes=False, reason=message, is_problem=False)
         return target(commit, publishes=True)

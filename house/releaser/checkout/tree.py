@@ -21,6 +21,7 @@ def make_tree(site: Site, directory: Path, commit: str, *, mark: str) -> Reposit
     copy_repository(site, directory)
     repository = Repository(site, directory, mark=mark)
     repository.ask("config", "--unset", "core.worktree")
+    repository.ask("config", "core.bare", "false")  # as in a worktree of a bare repository
     repository.run("checkout", "--quiet", "--force", "-B", site.settings.site.branch, commit, "--")
     return repository
 

@@ -14,7 +14,7 @@ import msgspec
 
 from releaser import __version__
 from releaser.cli import render
-from releaser.errors import ReleaserError
+from releaser.errors import ReleaserError, explain_os_error, refuse
 from releaser.pipelines import checks
 from releaser.pipelines.init import init, preview_init
 from releaser.pipelines.marks import set_pinned, unhold
@@ -27,7 +27,6 @@ from releaser.report.listing import list_releases
 from releaser.report.outcome import Outcome, name_result
 from releaser.report.status import make_status
 from releaser.report.terminal import StepPrinter
-from releaser.site.options import RollbackOptions, UpdateOptions
 from releaser.site.site import Site, open_site
 
 
@@ -107,7 +106,7 @@ def update_command(common: Common, force: bool, dry_run: bool) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push."""
     if dry_run:
         _preview(common, preview_update)
-    _run(common, "update", lambda site, run, recovery: update(site, run, UpdateOptions(force)))
+    _run(common, "update", lambda site, run, recovery: update(site, run, force=force))
 
 
 @releaser.command("rollback")
@@ -117,10 +116,9 @@ def update_command(common: Common, force: bool, dry_run: bool) -> None:
 @common_options(takes_lock=True)
 def rollback_command(common: Common, release: str | None, keep_code: bool, dry_run: bool) -> None:
     """Go back to RELEASE, or to the previous good release."""
-    options = RollbackOptions(release, keep_code)
     if dry_run:
-        _preview(common, lambda site: preview_rollback(site, options))
-    _run(common, "rollback", lambda site, run, recovery: rollback(site, run, options, recovery))
+        _preview(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
+    _run(common, "rollback", lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code))
 
 
 @releaser.command("list")
@@ -218,17 +216,21 @@ def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
     try:
         releaser.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as wrong:
+        wrong.show()
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
-    except ReleaserError as error:
-        outcome = Outcome(name_result(error.exit_code), error.exit_code, error.message, problems=error.problems)
-        as_json = "--json" in sys.argv
-        render.print_outcome(outcome, as_json=as_json, verbose=True, quiet=False)
-        sys.exit(error.exit_code)
+    except (ReleaserError, OSError) as failure:
+        error = failure if isinstance(failure, ReleaserError) else refuse("system", f"{explain_os_error(failure)}.")
+        _print_error(error)
+
+
+def _print_error(error: ReleaserError) -> None:
+    outcome = Outcome(name_result(error.exit_code), error.exit_code, error.message, problems=error.problems)
+    render.print_outcome(outcome, as_json="--json" in sys.argv, verbose=True, quiet=False)
+    sys.exit(error.exit_code)

@@ -41,6 +41,8 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
+    if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline:
+        _say("The live release is unchanged.")
 
 
 def print_problems(problems: Sequence[Problem]) -> None:

@@ -6,16 +6,18 @@ The flip is the commit point. An action before it can be undone; the flip and ea
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from releaser.checkout.move import move_checkout
+from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError
 from releaser.live.health import check_health
 from releaser.live.restart import restart
 from releaser.releases.journal import Entry
-from releaser.releases.link import flip, make_link_text, read_link
+from releaser.releases.link import exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.verify import ask_python_version
 from releaser.site.site import Site
 
@@ -44,6 +46,9 @@ class Action(msgspec.Struct, frozen=True):
 
 
 def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
+    if direction.back:
+        entry = direction.entry
+        repair_checkout(repository, entry.head, entry.commit, site.paths.lockfile_in_tree)
     move_checkout(site, repository, direction.entry, back=direction.back)
     commit = direction.entry.head if direction.back else direction.entry.commit
     return commit[:12]
@@ -56,7 +61,10 @@ def _undo_checkout(site: Site, repository: Repository, direction: Direction) -> 
 def _flip(site: Site, repository: Repository, direction: Direction) -> str:
     entry, release = direction.entry, str(direction.release)
     text = make_link_text(site.paths, release)
-    if read_link(site.paths).text != text:
+    link = read_link(site.paths)
+    if link.kind == "foreign" and not link.is_symlink and entry.replaces:
+        exchange_for_link(site.paths, release, Path(entry.replaces))
+    elif link.text != text:
         before = make_link_text(site.paths, entry.target) if direction.back and entry.target else entry.link
         flip(site.paths, release, before=before)
     if not ask_python_version(site, site.paths.link):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, ToolError, explain_os_error
+from releaser.errors import ChangeError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
 from releaser.live.health import is_healthy_now
 from releaser.releases.journal import Entry, drop_entry, write_entry
@@ -81,7 +81,7 @@ def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> N
         for action in reversed(BEFORE_FLIP):
             if action.undo is not None:
                 action.undo(site, repository, Direction(entry))
-    except (PreflightError, ToolError) as error:
+    except ReleaserError as error:
         for problem in error.problems:
             run.report(problem.code, f"The checkout was not put back: {problem.message}", problem.advice)
     drop_entry(site.paths)

@@ -25,17 +25,12 @@ def find_problems(site: Site) -> list[Problem]:
     return []
 
 
-def has_health_check(site: Site) -> bool:
-    """Return True if a health check is set."""
-    return bool(site.settings.live.health_check)
-
-
 def check_health(site: Site, *, timeout: float | None = None) -> str:
     """Ask until the site is healthy, and return the answer in words; empty without a health check.
 
     `timeout` is in seconds, by default that of the setting. Raises ChangeError with the last answer.
     """
-    if not has_health_check(site):
+    if not site.settings.live.health_check:
         return ""
     limit = site.settings.live.health_timeout if timeout is None else timeout
     deadline = time.monotonic() + limit
@@ -50,7 +45,7 @@ def check_health(site: Site, *, timeout: float | None = None) -> str:
 
 def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
-    if not has_health_check(site):
+    if not site.settings.live.health_check:
         return None
     try:
         check_health(site, timeout=0)
@@ -76,6 +71,6 @@ def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
 
     try:
         response = httpx.get(url, timeout=timeout, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
         return False, f"{url} does not answer ({error or type(error).__name__})"
     return response.is_success, f"{url} answered {response.status_code}"

@@ -17,7 +17,7 @@ _FILES = ("config/tmp/restart.txt", "tmp/restart.txt")
 def find_restart_file(site: Site) -> Path | None:
     """Return the file that a restart touches: that of the setting, else the first whose directory exists."""
     if site.settings.live.restart_file:
-        return site.paths.project / Path(site.settings.live.restart_file).expanduser()
+        return site.paths.project / os.path.expanduser(site.settings.live.restart_file)
     return next((path for name in _FILES if (path := site.paths.project / name).parent.is_dir()), None)
 
 

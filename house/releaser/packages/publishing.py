@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from releaser.checkout.repository import Repository
 from releaser.packages.changes import compare_versions, find_older
-from releaser.packages.lock import Lock, parse_lock
+from releaser.packages.lock import Lock, parse_lock, read_lock
 from releaser.releases.release import Change
 from releaser.system.text import count
 
@@ -35,10 +36,10 @@ def compare_locks(before: Lock | None, after: Lock) -> tuple[Change, ...]:
     return compare_versions(old, new, after.local)
 
 
-def write_message(repository: Repository, path: str, lock: Lock, command: str) -> str:
-    """Return the message of the commit that puts a lock on HEAD: a headline, and a line for each package."""
+def describe_lock(repository: Repository, path: str, lockfile: Path, command: str) -> str:
+    """Return the message of the commit that puts a lock on HEAD. Raises PreflightError if either is no lock."""
     before = repository.file_at("HEAD", path)
-    return describe_commit(compare_locks(parse_lock(before) if before else None, lock), command)
+    return describe_commit(compare_locks(parse_lock(before) if before else None, read_lock(lockfile)), command)
 
 
 def describe_commit(changes: Sequence[Change], command: str) -> str:

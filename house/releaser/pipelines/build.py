@@ -28,8 +28,8 @@ def make_key(site: Site, plan: Plan, code: str) -> Key:
     return Key(code, plan.lock.sha256, plan.python_version, " ".join(group_arguments(site)))
 
 
-def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: Plan) -> Release:
-    """Return a tested release, ready to go live.
+def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: Plan, *, live_site: Site) -> Release:
+    """Return a tested release, ready to go live. `live_site` has the settings of the live code.
 
     Raises BuildError, or GateError after a failed one was sealed: it is kept, and not tried again.
     """
@@ -48,7 +48,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
         result = run_tests(site, shadow, venv, plan.lock, mark=run.id, writes_bytecode=True)
         detail.append(result.reason or "passed")
     replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
-    was_failing = not result.passed and live is not None and _is_live_failing(site, run, live)
+    was_failing = not result.passed and live is not None and _is_live_failing(live_site, run, live)
     seal_venv(site, shadow, venv)
     key = make_key(site, plan, target.code)
     draft = Release(directory, Manifest(directory.name, began, "built", key, target.commit), State("failed"))

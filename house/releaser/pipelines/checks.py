@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from releaser.candidate import tests
 from releaser.checkout import repository
 from releaser.errors import PreflightError, Problem, require
 from releaser.live import health, restart
+from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.releases.link import read_link
+from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.site.site import Site
+from releaser.system.text import join_few
 
 
 def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
@@ -28,9 +30,9 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
     ]
 
 
-def require_ready(site: Site) -> None:
-    """Raise PreflightError with all problems."""
-    require(find_problems(site))
+def require_ready(site: Site, *, force: bool = False) -> None:
+    """Raise PreflightError with all problems; `force` replaces a venv that a person has edited."""
+    require([problem for problem in find_problems(site) if not (force and problem.code == "edited-venv")])
 
 
 def _find_lock_problems(site: Site) -> list[Problem]:
@@ -48,7 +50,7 @@ def _find_link_problems(site: Site) -> list[Problem]:
     link, store = read_link(site.paths), Store(site.paths)
     path = site.paths.link
     if link.kind == "release" and store.live is not None:
-        return []
+        return find_edited_venv(store.live)
     newest = store.newest_good
     back = f"`releaser rollback {newest.id}` makes the last good release live again" if newest else ""
     if link.kind == "missing" and newest is None:
@@ -56,22 +58,27 @@ def _find_link_problems(site: Site) -> list[Problem]:
     if link.kind == "foreign":
         kind = f"a link to `{link.text}`" if link.is_symlink else "a directory"
         message = f"`{path}` is {kind}, which releaser did not make."
-        advice = f"{back}; `releaser init` adopts what is there." if back else "Run `releaser init` to adopt it."
+        adopt = f"`rm {path}` and `releaser init` build a release" if link.is_symlink else "`releaser init` adopts it"
+        advice = f"{back}; {adopt}." if back else f"{adopt}."
         return [Problem("foreign-venv", message, advice)]
     message = f"`{path}` does not lead to a release that exists."
     return [Problem("no-live-release", message, f"{back}." if back else "Run `releaser init`.")]
 
 
+def find_edited_venv(live: Release) -> list[Problem]:
+    """Return a problem that names the packages that a person has put into the live venv."""
+    edits = find_edits(live) if live.manifest.origin == "built" else []
+    if not edits:
+        return []
+    message = f"The live release was edited: {join_few(edits, 3)}."
+    advice = "Add what you need to pyproject.toml; `releaser update --force` builds from the lock, without the rest."
+    return [Problem("edited-venv", message, advice)]
+
+
 def _find_state_problems(site: Site) -> list[Problem]:
     state = site.paths.state
-    for directory in (state, *state.parents):
-        if directory.is_dir():
-            return [] if os.access(directory, os.W_OK | os.X_OK) else [_report_unwritable(directory)]
-        if directory.exists() or directory.is_symlink():
-            return [Problem("no-state-directory", f"`{directory}` is no directory.", "Move it away.")]
-    return []
-
-
-def _report_unwritable(directory: Path) -> Problem:
-    message = f"The state directory cannot be written: {directory}."
-    return Problem("no-state-directory", message, f"Run `sudo chown $(id -un) {directory}`, or set `state_dir`.")
+    place = next(path for path in (state, *state.parents) if os.path.lexists(path))
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return []
+    message = f"The state directory cannot be written: {place}."
+    return [Problem("no-state-directory", message, f"Run `sudo chown $(id -un) {place}`, or set `state_dir`.")]

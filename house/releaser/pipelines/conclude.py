@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from releaser.checkout.publish import Published, publish, remember_remote
 from releaser.checkout.repository import NETWORK, ROLLBACK_PUSH, Repository
-from releaser.errors import ToolError, explain_os_error
+from releaser.errors import ReleaserError, explain_os_error
 from releaser.live.change import ChangeResult
 from releaser.packages.changes import compare_versions, name_bump
 from releaser.packages.holds import CODE, Hold, holds_for, read_holds, write_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import write_message
+from releaser.packages.publishing import describe_lock
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, drop_entry
 from releaser.releases.link import read_link
@@ -83,17 +85,15 @@ def _drop_overtaken_holds(site: Site, entry: Entry, release: Release) -> None:
 def _record_rolled_back(site: Site, run: Run, entry: Entry) -> None:
     """Hold what an automatic rollback removed: the commit if it was new, else the versions.
 
-    A release that was good before stays good, and a site that was ill before blames nothing.
+    A release that was good before stays good.
     """
     store = Store(site.paths)
     release, left = store.get(entry.origin), store.get(entry.target)
     if release is None or left is None or entry.command == "rollback" or left.state.state == "good":
         return
     mark_left(left, "automatic")
-    if entry.was_healthy is not False:
-        holds = _holds_on(left, release, entry.reason)
-        code = [hold for hold in holds if hold.code]
-        _add_holds(site, run, code or holds)
+    holds = _holds_on(left, release, entry.reason)
+    _add_holds(site, run, [hold for hold in holds if hold.code] or holds)
 
 
 def _holds_on(left: Release, release: Release, reason: str) -> list[Hold]:
@@ -113,8 +113,9 @@ def compare_releases(before: Release | None, after: Release) -> tuple[Change, ..
 def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Published:
     with run.step("publish") as detail:
         timeout = ROLLBACK_PUSH if entry.command == "rollback" else NETWORK
-        message = write_message(repository, site.paths.lockfile_in_tree, read_lock(site.paths.lockfile), entry.command)
-        published = publish(site, run, repository, message, timeout=timeout)
+        path = site.paths.lockfile_in_tree
+        write = partial(describe_lock, repository, path, site.paths.lockfile, entry.command)
+        published = publish(site, run, repository, write, timeout=timeout)
         detail.append(published.commit[:12] or "nothing to commit")
         if published.problem is not None:
             run.report(published.problem.code, published.problem.message, published.problem.advice)
@@ -124,7 +125,7 @@ def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Pu
             write_state(live, commit=repository.head())
         with run.step("prune") as detail:
             detail.append(prune_releases(site, run))
-    except (OSError, ToolError) as error:
+    except (OSError, ReleaserError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else error.message
         run.report("prune", f"Old releases could not be deleted: {reason}.", "Run `releaser prune`.")
     if not fill_reserve(site.paths.reserve):

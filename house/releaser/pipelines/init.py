@@ -36,7 +36,11 @@ def init(site: Site, run: Run) -> Outcome:
     if store.live is not None:
         return Outcome("no-changes", 0, f"Release {store.live.id} is live already.", store.live.id)
     repository = open_repository(site, run.id)
-    if store.link.kind == "foreign" and not store.link.is_symlink:
+    if store.link.kind == "foreign":
+        if store.link.is_symlink:
+            message = f"`{site.paths.link}` is a link to `{store.link.text}`, which cannot be adopted."
+            advice = f"Run `rm {site.paths.link}`, then `releaser init` to build a release from uv.lock."
+            raise refuse("foreign-link", message, advice)
         return adopt(site, run, repository)
     return build_first(site, run, repository)
 
@@ -60,7 +64,7 @@ def build_first(site: Site, run: Run, repository: Repository) -> Outcome:
         lock = read_lock(shadow.project / "uv.lock")
         python, version = find_python(site, shadow.project, None, mark=run.id)
         plan = Plan(lock, (shadow.project / "uv.lock").read_text(encoding="utf-8"), python, version, None)
-        release = build_and_test(site, run, shadow, target, plan)
+        release = build_and_test(site, run, shadow, target, plan, live_site=site)
     require_unchanged(site, repository, snapshot)
     _ignore_link(site, repository)
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))

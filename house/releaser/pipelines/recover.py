@@ -11,7 +11,7 @@ import contextlib
 import msgspec
 
 from releaser.checkout.pending import read_pending
-from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries, repair_checkout
+from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries
 from releaser.checkout.repository import Repository, open_repository
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
@@ -19,6 +19,7 @@ from releaser.packages.holds import read_holds
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, read_link
+from releaser.releases.reserve import release_reserve
 from releaser.releases.store import Store, sweep_releases
 from releaser.report.history import set_aside_broken_history
 from releaser.site.site import Site
@@ -44,6 +45,7 @@ def recover(site: Site, run: Run) -> Recovery:
     entry = read_entry(site.paths, run)
     repository = open_repository(site, run.id)
     if entry is not None:
+        release_reserve(site.paths.reserve)
         remove_dead_git_locks(repository, began)
     recovery = _continue(site, run, repository, entry) if entry is not None else Recovery()
     if recovery.sentence:
@@ -64,9 +66,6 @@ def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Rec
     if entry.phase == "building":
         drop_entry(site.paths)
         return Recovery()
-    if entry.phase != "publishing":
-        for problem in repair_checkout(repository, entry.head, entry.commit):
-            run.report(problem.code, problem.message, problem.advice)
     if entry.phase == "publishing":
         conclude(site, run, repository, ChangeResult(entry))
         return Recovery(f"{name} had made {entry.target} live. What was left to do is done.")
@@ -101,10 +100,11 @@ def _repair_link(site: Site, run: Run, repository: Repository) -> None:
         phase="changing", command="repair", run=run.id, target=good.id, link=link.text, head=repository.head(),
         commit=repository.head(), was_healthy=is_healthy_now(site),
     )  # fmt: skip
+    write_entry(site.paths, entry)
     flip(site.paths, good.id, before=link.text)
     run.report("link-repaired", f"`{site.paths.link}` led nowhere. The last good release, {good.id}, is live now.",
                "Run `releaser status`.")  # fmt: skip
-    conclude(site, run, repository, finish_change(site, run, repository, write_entry(site.paths, entry)))
+    conclude(site, run, repository, finish_change(site, run, repository, entry))
 
 
 def sweep(site: Site, run: Run) -> None:

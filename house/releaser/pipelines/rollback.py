@@ -17,33 +17,36 @@ from releaser.packages.publishing import has_news
 from releaser.pipelines.conclude import compare_releases, conclude
 from releaser.pipelines.recover import Recovery
 from releaser.releases.journal import Entry
-from releaser.releases.link import exchange_for_link, read_link
 from releaser.releases.release import Release
 from releaser.releases.reserve import release_reserve
 from releaser.releases.store import Store
 from releaser.releases.verify import find_faults
 from releaser.report.outcome import Outcome
-from releaser.site.options import RollbackOptions
 from releaser.site.site import Site
 from releaser.system.files import make_private_directory
 from releaser.system.run import Run
 from releaser.system.text import join_few
 
 
-def rollback(site: Site, run: Run, options: RollbackOptions, recovery: Recovery) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done."""
+def rollback(site: Site, run: Run, recovery: Recovery, name: str | None, *, keep_code: bool) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done.
+
+    `name` is the release to go to, None for the previous one; `keep_code` leaves the checkout as it is.
+    """
     release_reserve(site.paths.reserve)
     require(site.problems)
-    if options.release is None and recovery.went_back:
+    if name is None and recovery.went_back:
         return Outcome("no-changes", 0, recovery.sentence)
     store = Store(site.paths)
-    release = choose_release(site, store, options)
+    release = choose_release(site, store, name)
     if release is store.live:
         return Outcome("no-changes", 0, f"Release {release.id} is live already.", release.id)
     repository = open_repository(site, run.id)
-    entry = plan_rollback(site, run, repository, store, release, options)
-    if store.link.kind == "foreign":
-        entry = _replace_foreign(site, run, entry, release)
+    entry = plan_rollback(site, run, repository, store, release, keep_code)
+    if store.link.kind == "foreign" and not store.link.is_symlink:
+        make_private_directory(site.paths.replaced)
+        entry = msgspec.structs.replace(entry, replaces=str(site.paths.replaced / run.id))
+        run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
@@ -57,9 +60,9 @@ def rollback(site: Site, run: Run, options: RollbackOptions, recovery: Recovery)
     return Outcome("updated", code, headline, release.id, changes=changes, commits=commits)
 
 
-def choose_release(site: Site, store: Store, options: RollbackOptions) -> Release:
+def choose_release(site: Site, store: Store, name: str | None) -> Release:
     """Return the release to go to. Raises NoSuchReleaseError if it does not exist, or may not go live."""
-    if options.release is None:
+    if name is None:
         if store.live is None:
             newest = store.newest_good
             advice = f"Run `releaser rollback {newest.id}` to make that release live again, or" if newest else "Run"
@@ -67,7 +70,7 @@ def choose_release(site: Site, store: Store, options: RollbackOptions) -> Releas
             raise NoSuchReleaseError(message, f"{advice} `releaser init` to adopt what is there.")
         if store.previous is None:
             raise NoSuchReleaseError("No previous release exists.", "Run `releaser list` to see all releases.")
-    release = store.find(options.release or "previous")
+    release = store.find(name or "previous")
     if release is store.live:
         return release
     if not release.may_return:
@@ -81,7 +84,7 @@ def choose_release(site: Site, store: Store, options: RollbackOptions) -> Releas
 
 
 def plan_rollback(
-    site: Site, run: Run, repository: Repository, store: Store, release: Release, options: RollbackOptions
+    site: Site, run: Run, repository: Repository, store: Store, release: Release, keep_code: bool
 ) -> Entry:
     """Return the journal's entry. Raises PreflightError if people's work would be lost."""
     head, path = repository.head(), site.paths.lockfile_in_tree
@@ -90,7 +93,7 @@ def plan_rollback(
         message = f"The checkout is on `{ref.removeprefix('refs/heads/') or 'a detached HEAD'}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
     key = repository.code_key(head, path)
-    commit = head if options.keep_code or key == release.manifest.key.code else choose_commit(repository, release)
+    commit = head if keep_code or key == release.manifest.key.code else choose_commit(repository, release)
     if commit != head:
         require(find_dirty_files(site, repository))
         require(find_obstacles(repository, head, commit))
@@ -145,24 +148,12 @@ def _may_commit(site: Site, repository: Repository) -> bool:
     return target.publishes and target.commit == target.head
 
 
-def _replace_foreign(site: Site, run: Run, entry: Entry, release: Release) -> Entry:
-    """Make way for the link where a person put something else; a directory is kept in the state directory."""
-    link = read_link(site.paths)
-    if link.is_symlink:
-        return entry
-    kept = site.paths.replaced / run.id
-    make_private_directory(kept.parent)
-    exchange_for_link(site.paths, release.id, kept)
-    run.note(f"The directory `{site.paths.link}` is now `{kept}`.")
-    return msgspec.structs.replace(entry, link=read_link(site.paths).text)
-
-
-def preview_rollback(site: Site, options: RollbackOptions) -> Outcome:
+def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcome:
     """Say what a rollback would do. Writes nothing."""
     require(site.problems)
     store, repository = Store(site.paths), open_repository(site)
-    release = choose_release(site, store, options)
-    entry = plan_rollback(site, Run("preview", "rollback"), repository, store, release, options)
+    release = choose_release(site, store, name)
+    entry = plan_rollback(site, Run("preview", "rollback"), repository, store, release, keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]
     if entry.commit != entry.head:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
+from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
 from releaser.packages.holds import read_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
@@ -22,7 +23,7 @@ from releaser.releases.store import Store
 from releaser.report.history import append_record
 from releaser.report.outcome import Outcome, name_result
 from releaser.site.site import Site, open_site, prepare_state
-from releaser.system.files import FULL, private_mode, set_aside
+from releaser.system.files import private_mode, set_aside
 from releaser.system.process import end_marked
 from releaser.system.run import Run, Step, format_time_id, make_id, now, write_log
 from releaser.system.signals import raise_on_signals
@@ -72,29 +73,29 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
     except ReleaserError as error:
         outcome = make_failure(run, error)
     except Interrupted as error:
-        state = UNFINISHED if read_link(site.paths).release != before else UNCHANGED
+        state = UNFINISHED if _has_flipped(site, run, before) else UNCHANGED
         outcome = Outcome("refused", error.exit_code, f"`releaser {run.command}` was {error}. {state}")
     except OSError as error:
         logger.exception("the system refused something")
-        outcome = make_failure(run, _explain_os_error(site, error))
+        message = f"The system refused something: {explain_os_error(error)}."
+        failure = explain_full_disk(site.paths.state, error) or BuildError(message, "See `ls -l` of that path.")
+        outcome = make_failure(run, failure)
     except Exception as error:
         logger.exception("a bug in releaser")
         message = f"releaser has a bug: {type(error).__name__}: {error}"
         advice = f"Report it, with {site.paths.logs / run.id}.log."
         outcome = Outcome("failed", 1, message, problems=(Problem("bug", message, advice),))
-    if outcome.exit_code in (1, 3, 4, 5) and read_link(site.paths).release != before:
+    if outcome.exit_code in (1, 3, 4, 5) and _has_flipped(site, run, before):
         outcome = msgspec.structs.replace(
             outcome, result="updated", exit_code=7, headline=f"{outcome.headline} {UNFINISHED}"
         )
     return _record(site, run, _complete(outcome, run, site))
 
 
-def _explain_os_error(site: Site, error: OSError) -> ReleaserError:
-    if error.errno in FULL:
-        status = os.statvfs(site.paths.state)
-        left = f"{status.f_bavail * status.f_frsize >> 20} MiB and {status.f_favail} inodes are left"
-        return BuildError(f"The disk is full ({left}): {explain_os_error(error)}.", "Free space: `releaser prune`.")
-    return BuildError(f"The system refused something: {explain_os_error(error)}.", "See `ls -l` of that path.")
+def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
+    """Return True if this run has made a release live and left the rest to the next one."""
+    entry, live = read_entry(site.paths, run), read_link(site.paths).release
+    return entry is not None and entry.phase != "building" and live == entry.target != before
 
 
 def _clean_up(site: Site, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,54 +15,58 @@ from releaser.checkout.publish import publish, push_pending, remember_remote
 from releaser.checkout.repository import Repository, has_live_lock, open_repository
 from releaser.checkout.target import Target, choose_target
 from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
-from releaser.live.change import ChangeResult, make_live
+from releaser.live import health, restart
+from releaser.live.change import ChangeResult, make_live, undo_change
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import read_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import has_news, write_message
+from releaser.packages.publishing import describe_lock, has_news
 from releaser.packages.resolve import Held, Plan, resolve
 from releaser.pipelines import checks
 from releaser.pipelines.build import build_and_test, make_key
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.prune import prune_releases
-from releaser.pipelines.snapshot import require_unchanged, take_snapshot
+from releaser.pipelines.snapshot import Snapshot, require_unchanged, take_snapshot
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Key, Release
 from releaser.releases.store import Store
 from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed
 from releaser.report.outcome import Outcome
-from releaser.site.options import UpdateOptions
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
+from releaser.system.signals import defer_signals
 from releaser.system.text import clip_end, join_few
 
 
-def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done."""
-    checks.require_ready(site)
+def update(site: Site, run: Run, *, force: bool) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done. `force` tries again what failed."""
+    checks.require_ready(site, force=force)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     repository = open_repository(site, run.id)
     snapshot = take_snapshot(site, repository)
     fetch(site, run, repository)
     target = choose_commit(site, run, repository)
     require(find_obstacles(repository, target.head, target.commit))
-    site = site_for_commit(site, repository, target)
-    live = require_live(site)
+    before, site = site, site_for_commit(site, repository, target)
+    require([*restart.find_problems(site), *health.find_problems(site)])
+    live = Store(site.paths).find("live")
     with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
         with run.step("resolve") as detail:
             plan = resolve_candidate(site, run, shadow.project, live)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
-            return publish_live_lock(site, run, repository, target, live)
+            return publish_live_lock(site, run, repository, snapshot, target, live)
         key = make_key(site, plan, target.code)
         failed = find_failed(site, key)
-        if failed is not None and not failed.manifest.was_failing and not options.force:
+        if failed is not None and not failed.manifest.was_failing and not force:
             return still_failing(failed)
         try:
-            release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan)
+            release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan, live_site=before)
         except GateError as error:
             prune_releases(site, run, key)
-            return failed_again(error, failed)
+            output = clip_end(error.output, 20, 2000)
+            problems, is_quiet = error.problems, failed is not None
+            return Outcome("failed", 5, error.message, problems=problems, output=output, is_quiet=is_quiet)
     require_unchanged(site, repository, snapshot)
     require(find_obstacles(repository, target.head, target.commit))
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
@@ -110,14 +115,6 @@ def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
     return site_at(site, text, target.commit)
 
 
-def require_live(site: Site) -> Release:
-    """Return the live release. Raises PreflightError."""
-    live = Store(site.paths).live
-    if live is None:
-        raise refuse("no-release", f"`{site.paths.link}` leads to no release.", "Run `releaser init`.")
-    return live
-
-
 def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
     """Return the plan for tonight. Raises BuildError."""
     venv = live.venv if ask_python_version(site, live.venv) else None
@@ -162,17 +159,25 @@ def make_entry(site: Site, run: Run, repository: Repository, release: Release, t
     )  # fmt: skip
 
 
-def publish_live_lock(site: Site, run: Run, repository: Repository, target: Target, live: Release) -> Outcome:
+def publish_live_lock(
+    site: Site, run: Run, repository: Repository, snapshot: Snapshot, target: Target, live: Release
+) -> Outcome:
     """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
     entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
     if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
         return no_changes(run, "")
     require(find_obstacles(repository, target.head, target.commit))
-    write_entry(site.paths, msgspec.structs.replace(entry, phase="changing"))
-    move_checkout(site, repository, entry, back=False)
-    write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    message = write_message(repository, site.paths.lockfile_in_tree, read_lock(live.lock), "update")
-    published = publish(site, run, repository, message)
+    require_unchanged(site, repository, snapshot)
+    with defer_signals():
+        write_entry(site.paths, entry)
+        try:
+            move_checkout(site, repository, entry, back=False)
+        except BaseException:
+            undo_change(site, run, repository, entry)
+            raise
+        write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    write = partial(describe_lock, repository, site.paths.lockfile_in_tree, live.lock, "update")
+    published = publish(site, run, repository, write)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     if published.problem is not None:
         run.report(published.problem.code, published.problem.message, published.problem.advice)
@@ -196,14 +201,6 @@ def still_failing(failed: Release) -> Outcome:
     return Outcome("failed", 5, headline, problems=error.problems, is_quiet=True)
 
 
-def failed_again(error: GateError, failed: Release | None) -> Outcome:
-    """Return the outcome for failed tests; quiet if the same candidate failed in the same way before."""
-    return Outcome(
-        "failed", error.exit_code, error.message, problems=error.problems, output=clip_end(error.output, 20, 2000),
-        is_quiet=failed is not None,
-    )  # fmt: skip
-
-
 def rolled_back(release: Release, result: ChangeResult) -> Outcome:
     """Return the outcome of an automatic rollback."""
     entry = result.entry
@@ -224,7 +221,7 @@ def updated(release: Release, commit: str) -> Outcome:
 def preview_update(site: Site) -> Outcome:
     """Resolve away from the site and say what an update would change. Writes nothing there."""
     checks.require_ready(site)
-    live = require_live(site)
+    live = Store(site.paths).find("live")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         site = msgspec.structs.replace(site, uv_cache=Path(place) / "cache")
         run = Run("preview", "update")

@@ -31,7 +31,7 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
     good = [release for release in ordered if release.state.state == "good" and release.id != live]
     kept = {release.id for release in good[:keep]}
     failed = [release for release in ordered if release.state.state == "failed"]
-    kept |= {release.id for release in failed if release.manifest.key == key}
+    kept |= {max((release.id for release in failed if release.manifest.key == key), default="")}
     newest_failed = max((release.id for release in failed), default=None)
     recently = at - timedelta(seconds=keep_within)
 

@@ -124,14 +124,6 @@ def _read_release(directory: Path) -> Release | None:
     return Release(directory, manifest, state)
 
 
-def manifest_is_readable(directory: Path) -> bool:
-    """Return True if the manifest is what releaser wrote."""
-    try:
-        return read_json(directory / MANIFEST, Manifest) is not None
-    except BrokenFileError:
-        return False
-
-
 def _order_of_id(release: str) -> tuple[str, int]:
     stamp, _, number = release.partition("-")
     return stamp, int(number or 1)
@@ -205,7 +197,7 @@ def sweep_releases(paths: Paths, run: Run) -> None:
         try:
             if name.startswith(DOOMED):
                 remove_path(path)
-            elif ID.fullmatch(name) and name != live and not manifest_is_readable(path):
+            elif ID.fullmatch(name) and name != live and _read_release(path) is None:
                 _sweep_unsealed(path, run)
             elif ID.fullmatch(name) and name != live and not _has_venv(path):
                 delete_release(path)  # a venv that was about to be adopted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tomllib
@@ -67,6 +68,8 @@ def get_table(content: Mapping[str, Any], *keys: str) -> Any:
 def read_text(path: Path) -> tuple[str, list[Problem]]:
     """Return the text of a file of the project; empty, with a problem, if it cannot be read."""
     try:
+        if path.exists() and not path.is_file():
+            return "", [Problem("unreadable-file", f"`{path}` is no file.", f"Run `mv {path} {path}.broken`.")]
         return path.read_text(encoding="utf-8"), []
     except (OSError, UnicodeDecodeError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else f"{path}: {error}"
@@ -94,7 +97,10 @@ def choose_group(content: Mapping[str, Any], environment: str, group: str) -> tu
 
 def guess_unix_group(project: Path) -> int:
     """Return the id of the commonest group of the project's files."""
-    counts = Counter(os.lstat(path).st_gid for path, _ in zip(_walk(project), range(_SAMPLE), strict=False))
+    counts = Counter[int]()
+    for path, _ in zip(_walk(project), range(_SAMPLE), strict=False):
+        with contextlib.suppress(OSError):  # a live site deletes files, too
+            counts[os.lstat(path).st_gid] += 1
     return counts.most_common(1)[0][0] if counts else os.getgid()
 
 

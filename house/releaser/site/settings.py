@@ -27,6 +27,7 @@ Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if t
 Words = NewType("Words", tuple[str, ...])
 Table = NewType("Table", dict[str, str])
 
+_LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -194,11 +195,11 @@ def _read_int(value: Any) -> int:
 
 def _read_seconds(value: Any) -> Seconds:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return Seconds(value)
+        return Seconds(min(value, _LONGEST))
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError("a time such as `90s`, `30m`, `12h` or `3d`")
-    return Seconds(float(match[1]) * _UNITS[match[2] or "s"])
+    return Seconds(min(float(match[1]) * _UNITS[match[2] or "s"], _LONGEST))
 
 
 def _read_command(value: Any) -> Command:

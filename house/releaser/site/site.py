@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import re
 import shutil
 import stat
@@ -65,11 +64,6 @@ class Site(msgspec.Struct, frozen=True):
         """True if a group shares the project: its directory is writable for the group."""
         return bool(self.paths.project.stat().st_mode & 0o020)
 
-    @property
-    def name(self) -> str:
-        """The name of the project's directory."""
-        return self.paths.project.name
-
     def tool_environment(self, venv: Path | None = None, mark: str = "") -> dict[str, str]:
         """Return the environment for programs: no settings of releaser, nothing that misleads Python or uv.
 
@@ -100,7 +94,8 @@ class Site(msgspec.Struct, frozen=True):
         """Run uv with these arguments and variables. Raises ToolError."""
         env = self.tool_environment(mark=mark) | dict(variables)
         env.pop("UV_NO_SYNC")
-        return process.run([self.uv, "--color", "never", *arguments], cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check)
+        words = [self.uv, "--color", "never", *arguments]
+        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True)
 
 
 def open_site(start: Path, environ: Mapping[str, str]) -> Site:
@@ -157,7 +152,7 @@ def _make_site(
 def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
     state = settings.site.state_dir or os.path.join("..", ".releaser", project.name)
     link = os.path.normpath(project / settings.site.venv)
-    return make_paths(project, top, Path(link), Path(os.path.normpath(project / Path(state).expanduser())))
+    return make_paths(project, top, Path(link), Path(os.path.normpath(project / os.path.expanduser(state))))
 
 
 def _read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
@@ -182,7 +177,7 @@ def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[P
     """Return the uv of the setting, else that on PATH if it is new enough, else the one that releaser brings."""
     path = environ.get("PATH", _DEFAULT_PATH)
     if setting:
-        named = shutil.which(setting if "/" not in setting else project / Path(setting).expanduser(), path=path)
+        named = shutil.which(setting if "/" not in setting else project / os.path.expanduser(setting), path=path)
         if named is None:
             return Path(setting), [Problem("no-uv", f"The setting `uv` is `{setting}`, but no program is there.")]
         version = _uv_version(Path(named))
@@ -216,6 +211,9 @@ def prepare_state(site: Site) -> None:
     """
     paths = site.paths
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
+    for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
+        if os.path.lexists(path) and not path.is_dir():
+            raise refuse("no-directory", f"`{path}` is no directory.", f"Run `mv {path} {path}.broken`.")
     try:
         for directory in (paths.state.parent, paths.state, paths.releases):
             if not directory.is_dir():
@@ -225,6 +223,5 @@ def prepare_state(site: Site) -> None:
         make_private_directory(paths.cache)
     except OSError as error:
         message = f"The state directory cannot be made: {explain_os_error(error)}."
-        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(site.unix_group).gr_name
-        advice = f"Run `sudo install -d -o {user} -g {group} -m 2770 {paths.state}`."
+        advice = f"Run `sudo install -d -o {os.geteuid()} -g {site.unix_group} -m 2770 {paths.state}`."
         raise refuse("no-state-directory", message, advice) from error

@@ -52,7 +52,7 @@ def sync_file_system(path: Path) -> None:
 
 def name_temporary(target: Path) -> Path:
     """Return the path under which a file or link is made before a rename puts it in its place."""
-    return target.with_name(f".{target.name}.new")
+    return target.with_name(f".{target.name}.releaser.new")
 
 
 def private_mode(directory: Path) -> int:

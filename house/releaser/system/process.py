@@ -40,7 +40,8 @@ class Finished(msgspec.Struct, frozen=True):
     @property
     def output(self) -> str:
         """Both streams for people: standard error last, since the reason of a failure is usually there."""
-        return redact("\n".join(filter(None, (self.stdout.rstrip(), self.stderr.rstrip()))))
+        text = "\n".join(filter(None, (self.stdout.rstrip(), self.stderr.rstrip())))
+        return redact(text.encode(errors="surrogateescape").decode(errors="replace"))
 
     @property
     def ending(self) -> str:
@@ -59,7 +60,7 @@ def _name_signal(number: int) -> str:
         return f"signal {number}"
 
 
-def run(
+def run(  # noqa: PLR0913 - as many as a program can be run with
     arguments: Sequence[str | Path],
     *,
     cwd: Path,
@@ -67,9 +68,11 @@ def run(
     timeout: float,
     check: bool = True,
     may_leave_service: bool = False,
+    is_answer: bool = False,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
 
+    The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
     program reads nothing and has no terminal; if releaser dies, so does it. `timeout` is in seconds. Raises ToolError
     if it cannot be started, or, with `check`, if it exceeds its limit or its status is not 0.
@@ -94,10 +97,8 @@ def run(
             if not (ended and may_leave_service):
                 _end_group(process)
             process.wait()
-        finished = Finished(
-            words, process.returncode, _read_end(out.fileno()), _read_end(err.fileno()), time.monotonic() - began,
-            not ended,
-        )  # fmt: skip
+        stdout, stderr = _read_output(out.fileno(), is_answer), _read_output(err.fileno(), is_answer=False)
+        finished = Finished(words, process.returncode, stdout, stderr, time.monotonic() - began, not ended)
     logger.debug("%s after %s\n%s", finished.ending, format_seconds(finished.seconds), finished.output)
     if check and (not ended or finished.status != 0):
         raise failure(finished)
@@ -146,8 +147,10 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _read_end(descriptor: int) -> str:
+def _read_output(descriptor: int, is_answer: bool) -> str:
     size = os.fstat(descriptor).st_size
+    if is_answer:
+        return os.pread(descriptor, size, 0).decode(errors="surrogateescape")
     start = max(0, size - KEPT)
     text = os.pread(descriptor, KEPT, start).decode(errors="replace")
     return f"[… {start} bytes …]\n{text}" if start else text

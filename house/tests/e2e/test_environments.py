@@ -34,11 +34,9 @@ def test_law_35_a_whole_life_under_odd_names(make_site: SiteFactory, names: str)
 def test_law_35_cron_s_bare_environment(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     words = [*releaser_command(), "update", "--project", str(site.path)]
-    finished = run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"})
-    assert finished.returncode == 0, str(finished)
+    run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"}, check=0)
     assert site.version("alpha") == "1.1.0"
-    finished = run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"})
-    silent(finished)
+    silent(run(words, cwd=Path("/"), env={"PATH": "/usr/bin:/bin", "LANG": "C"}))
 
 
 @pytest.mark.slow

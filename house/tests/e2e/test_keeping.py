@@ -32,6 +32,7 @@ def test_law_07_prune_keeps_the_live_release_its_previous_one_and_as_many_good_o
     assert four.version("alpha") == "1.2.0"
 
 
+@pytest.mark.slow
 def test_law_07_a_pinned_release_stays_until_it_is_unpinned(four: SampleSite) -> None:
     oldest = four.releases()[0]
     four.write_dotenv(NOTHING_OLD, keep="0")

@@ -89,7 +89,8 @@ def test_law_13_nothing_untracked_is_overwritten_by_an_update(site: SampleSite, 
     assert site.test_runs() == [], "the refusal comes before the tests"
 
 
-@pytest.mark.parametrize("kind", mostly_slow(["file", "directory", "link"], "file"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
 def test_law_13_nothing_untracked_is_overwritten_by_a_rollback(make_site: SiteFactory, kind: str) -> None:
     site = make_site.live(files={"notes.txt": "a note of the first edition\n"})
     site.push_from_elsewhere(CODE, remove="notes.txt")

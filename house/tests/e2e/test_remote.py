@@ -129,7 +129,8 @@ REWRITTEN: dict[str, Callable[[SampleSite], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(REWRITTEN, "moved back"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REWRITTEN)
 def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: SampleSite, name: str) -> None:
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)

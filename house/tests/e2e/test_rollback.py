@@ -121,6 +121,7 @@ def with_code(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+@pytest.mark.slow
 def test_law_06_packages_and_code_go_back_together_and_stay_back(with_code: SampleSite) -> None:
     site = with_code
     remote, first = site.remote_head(), list(site.states())[1]

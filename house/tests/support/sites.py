@@ -385,10 +385,7 @@ class SiteFactory:
     def live(
         self, *versions: str, dotenv: Mapping[str, str | None] | None = None, due: str = "", **options: Any
     ) -> SampleSite:
-        """Make a site with a first release, updated to each of these versions of alpha; `due` of alpha is offered.
-
-        Its `.env` has `dotenv` only afterwards. The record of the tests begins empty.
-        """
+        """Make a site with a first release, updated to each of these versions of alpha; `due` is offered afterwards."""
         site = self._templates.live(SiteOptions(**options), versions).copy(self._base)
         site.record.unlink(missing_ok=True)
         site.write_dotenv(dotenv)
