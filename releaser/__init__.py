@@ -1,3 +1,6 @@
-"""Keeps the Python environment of a running site up to date, safely."""
+"""Keeps the Python environment of a running site up to date: build, test, flip, roll back."""
 
-__version__ = "0.1.0"
+import logging
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+__version__ = "1.0.0"

@@ -1,94 +1,133 @@
-"""What `make bench` runs: releaser beside what people would use instead, in turn in one run on the same work.
+"""Measure the disk of ten releases, and an update of three packages beside the bare steps of uv; needs no network.
 
-Each part can be run by itself; what the others found out when they last ran is kept in .bench/. The text goes to the
-terminal, the figures to docs/project/performance-figures.md, and the plot to docs/images. Neither a missed aim nor a
-part that does not end fails it: every aim is named, with what was found, or why nothing was.
+As root the site belongs to an ordinary user, for whom releases are clones by hard links.
 """
 
-from __future__ import annotations
-
-import argparse
+import hashlib
 import os
+import shutil
+import statistics
 import sys
 import tempfile
-from dataclasses import replace
-from functools import partial
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench_aims import Aim, judge
-from bench_commands import compare_commands, compare_pruning, measure_memory
-from bench_figures import aim_line, as_text, attempt, say
-from bench_many import compare_many_sites
-from bench_page import Clock, commit, fail, keep, machine, now, plot, read, write_page
-from bench_peers import say_what_is_missing
-from bench_requests import compare_django_rollbacks, compare_requests
-from bench_rollback import compare_gaps, compare_rollbacks
-from bench_sandbox import compare_sandbox
-from bench_updates import compare_nothing_newer, compare_updates, measure_disk, measure_search
+from tests.support.commands import Identity, copy_for_every_user
+from tests.support.sites import SampleSite, SiteOptions
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from bench_figures import Part
-
-PARTS: Mapping[str, Callable[[Path], Part]] = {
-    "rollback": compare_rollbacks,
-    "django": compare_django_rollbacks,
-    "gaps": compare_gaps,
-    "requests": compare_requests,
-    "nothing-newer": compare_nothing_newer,
-    "updates": compare_updates,
-    "commands": compare_commands,
-    "memory": measure_memory,
-    "culprits": measure_search,
-    "many": compare_many_sites,
-    "disk": measure_disk,
-    "sandbox": compare_sandbox,
-    "prune": compare_pruning,
-}
+RELEASES = 10
+CHANGED = 3  # packages of each release but the first
+PACKAGES = [f"package{number:03}" for number in range(150)]
+CODE_FILES, DATA_FILES = 24, 29  # of a package
+IMPORTED = 10  # of the code files: what the site's tests import
+ORDINARY = 61234  # a number that no user has
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Measure, print, and write the page and the plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=PARTS, help="run this part alone; may be repeated")
-    parser.add_argument("--page", action="store_true", help="measure nothing, write page and plot again")
-    parser.add_argument("--minutes", type=float, default=60, help="begin no part after so many; default: %(default)s")
-    options = parser.parse_args(words)
-    say(f"Python {sys.version.split()[0]}, {machine()}, commit {commit()}\n")
-    say_what_is_missing()
-    clock, reasons = Clock(), dict[str, str]()
-    for name in () if options.page else options.only or PARTS:
-        is_late = clock.total > options.minutes * 60
-        part = None if is_late else attempt(partial(run_part, name), partial(reasons.__setitem__, name))
-        if part is None:
-            reasons.setdefault(name, f"{options.minutes:g} minutes had gone by")
-            fail(f"{name} is left out: {reasons[name]}\n")
-            continue
-        keep(name, part)
-        say(f"{as_text(part, judge(name, part.found, part.missing, ''))}({name}: {clock.lap():.0f} s)\n")
-    parts = {name: part for name, part in read([*PARTS]).items() if name not in reasons}
-    aims = list[Aim]()
-    for name in PARTS:
-        part = parts.get(name)
-        otherwise = reasons.get(name, "this part has not been run here" if part is None else "it was left out")
-        aims += judge(name, part.found if part else {}, part.missing if part else {}, otherwise)
-    for act in (partial(write_page, parts, aims), partial(plot, parts, aims)):
-        attempt(act, fail)
-    say("\n".join(map(aim_line, aims)))
-    say(f"{sum(aim.is_met for aim in aims)} of {len(aims)} aims are met; see docs/project/performance-figures.md.")
+def modules(name: str, version: str) -> dict[str, str]:
+    """Return the files of a package, 1.2 MB with their byte code; each differs in each version."""
+    imported = "".join(f"from .part{number % 5} import module{number}\n" for number in range(IMPORTED))
+    files = {f"{name}/__init__.py": f'__version__ = "{version}"\n{imported}'}
+    for number in range(CODE_FILES):
+        digests = [hashlib.sha256(f"{name} {version} {number} {line}".encode()).hexdigest() for line in range(80)]
+        functions = (f'def function{i}(value):\n    return value, "{digest}"\n' for i, digest in enumerate(digests))
+        files[f"{name}/part{number % 5}/module{number}.py"] = "\n\n".join(functions)
+    for number in range(DATA_FILES):
+        seed = hashlib.sha256(f"{name} {version} data {number}".encode()).hexdigest()
+        files[f"{name}/data/table{number}.txt"] = "".join(f"{seed[i % 50 :]} {i}\n" for i in range(330))
+    return files
 
 
-def run_part(name: str) -> Part:
-    """Run a part in a directory of its own."""
-    where = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - not /tmp, where no site lies: the sandbox hides it
-    with tempfile.TemporaryDirectory(prefix="releaser-bench-", dir=where, ignore_cleanup_errors=True) as place:
-        os.sync()
-        Path(place).chmod(0o755)  # a web server of another user reads below it
-        return replace(PARTS[name](Path(place)), measured=now(), commit=commit())
+def make_site(place: Path, user: Identity | None) -> SampleSite:
+    """Make the site, with its packages on an index beside it."""
+    site = SampleSite(place, uv_cache=place / "uv-cache", user=user)
+    site.index = place / "index"  # too large to be copied into a shadow, so it lies elsewhere
+    site.index.mkdir(parents=True)
+    if user:
+        user.own(place)
+    options = SiteOptions(packages=dict.fromkeys(PACKAGES, "1.0"), settings={"keep": RELEASES + 5})
+    for name in ("localtools", "prodtools"):
+        site.publish(name, "1.0")
+    for name in PACKAGES:
+        site.publish(name, "1.0", modules=modules(name, "1.0"))
+    for path, text in options.checkout().items():
+        site.edit(path, text.replace("../index", str(site.index)))
+    site.write_dotenv()
+    site.uv("lock", "--quiet")
+    site.git("init", "--quiet", "--bare", site.remote)
+    for words in ("init --quiet", "add --all", "commit --quiet --message=Begin", f"remote add origin {site.remote}"):
+        site.git(*words.split())
+    site.git("push", "--quiet", "--set-upstream", "origin", "main")
+    return site
+
+
+def run_bare_steps(bare: SampleSite) -> None:
+    """Do what an administrator would do with uv alone: lock, a new venv, sync, the tests."""
+    venv = bare.base / "new-venv"
+    bare.env["UV_PROJECT_ENVIRONMENT"] = str(venv)
+    bare.uv("lock", "--quiet", "--upgrade")
+    bare.uv("venv", "--quiet", venv)
+    bare.uv("sync", "--quiet", "--frozen", "--group", "local")
+    bare.run(venv / "bin/python", "run_tests.py")
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """Return how long a function takes, once nothing waits for the disk any more."""
+    os.sync()
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
+
+
+def megabytes(directory: Path) -> float:
+    """Return the allocated blocks below a directory; a file with several names counts once."""
+    entries = [entry.lstat() for entry in (directory, *directory.rglob("*"))]
+    return sum({(entry.st_dev, entry.st_ino): entry.st_blocks * 512 for entry in entries}.values()) / 1e6
+
+
+def measure(site: SampleSite) -> None:
+    """Print both figures."""
+    releases = site.state / "releases"
+    site.releaser("init", check=0, timeout=600)
+    one = megabytes(releases)
+    print(f"one release: {one:.0f} MB, {len(PACKAGES)} packages", flush=True)
+    bare = site.second_host()
+    run_bare_steps(bare)  # fills uv's cache, as releaser's is now
+    pairs, answers = [], list[dict[str, Any]]()
+    for number in range(1, RELEASES):
+        for name in PACKAGES[CHANGED * number : CHANGED * (number + 1)]:
+            site.publish(name, "2.0", modules=modules(name, "2.0"))
+        shutil.rmtree(bare.base / "new-venv")
+        acts = [lambda: run_bare_steps(bare), lambda: answers.append(site.json("update"))]
+        if number % 2:
+            steps, update = (seconds(act) for act in acts)
+        else:
+            update, steps = (seconds(act) for act in reversed(acts))
+        pairs.append(update / steps)
+        parts = ", ".join(f"{step['step']} {step['seconds']:.1f}" for step in answers[-1]["steps"])
+        print(f"update {number}: {update:.1f} s ({parts}); uv's bare steps and the tests {steps:.1f} s", flush=True)
+    count = len(site.json("list"))
+    if count != RELEASES:
+        sys.exit(f"There are {count} releases, not {RELEASES}.")
+    total = megabytes(releases)
+    print(f"disk of {RELEASES} releases, {CHANGED} packages changed in each: {total:.0f} MB, {total / one:.2f} of one")
+    print(
+        f"update of {CHANGED} packages beside uv's bare steps: {statistics.median(pairs):.2f} (median of {len(pairs)})"
+    )
+
+
+def main() -> None:
+    """Measure in a temporary directory."""
+    with tempfile.TemporaryDirectory(prefix="releaser-bench-", ignore_cleanup_errors=True) as directory:
+        place, user = Path(directory), None
+        place.chmod(0o755)
+        if os.geteuid() == 0:
+            copy_for_every_user(place / "programs")
+            user = Identity(user=ORDINARY, group=ORDINARY, programs=place / "programs/bin")
+        measure(make_site(place / "base", user))
 
 
 if __name__ == "__main__":

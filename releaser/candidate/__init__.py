@@ -1,1 +1,1 @@
-"""Builds, tests, audits and seals a candidate, without the upgrades that break the build or the tests."""
+"""The candidate: its shadow, its build and its tests."""

@@ -1,255 +1,145 @@
-"""Builds a candidate with the start-up module in it, describes its changes, and seals it as a release."""
+"""Builds the venv of a candidate: a clone of the live one, or from nothing; and seals it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import contextlib
+import csv
+import os
+import stat
+from pathlib import Path
 
-from releaser.candidate.install import install
-from releaser.candidate.output import TestFacts, count_tests, fewer_tests
-from releaser.capabilities import gather
-from releaser.checkout.files import copy_included
-from releaser.checkout.leftovers import renew_tree
-from releaser.core.reuse import NOTHING, Taken, reuse
-from releaser.errors import BuildError, Finding, ToolError, is_out_of_space
-from releaser.listener import Gauge
-from releaser.locks.lock import Graph
-from releaser.locks.origins import OriginFacts, without_wheels_now
-from releaser.locks.versions import uploads_in
-from releaser.releases.acceptance import hash_files
-from releaser.releases.contents import measure, others_may_read, seal_files, share
-from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.lifecycle import digest_of
-from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
-from releaser.releases.store import store_of
-from releaser.releases.touched import note_installed
-from releaser.releases.venv import VenvFacts, ask_if_possible, count_installed, link_of, repoint_editables
-from releaser.resolution.resolve import candidate_key
-from releaser.site import disk
-from releaser.site.sealed_python import look_at_start, look_at_start_files
-from releaser.system.files import read_text, sync_file_system
-from releaser.system.frozen import Frozen, field, replace
-from releaser.system.own_code import keep_all
-from releaser.system.words import first_few
+from releaser.candidate.shadow import Shadow
+from releaser.candidate.space import explain_full_disk, require_space
+from releaser.errors import BuildError, ToolError
+from releaser.packages.resolve import Plan, group_arguments
+from releaser.releases.release import Release
+from releaser.releases.verify import find_damage, find_site_packages
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.files import FULL, remove_path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from releaser.core.run import Workspace
-    from releaser.core.source import Resolution
-    from releaser.locks.changes import Change
-    from releaser.locks.lock import LockFile
-    from releaser.releases.key import ReleaseKey
-    from releaser.releases.release import Tests
+_COPY_TIMEOUT = 1800.0  # seconds
+_RELOCATED = ("*.pth", "__editable__*.py", "*.dist-info/direct_url.json")
 
 
-_MOST_ASKERS = 5
+def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Release | None, mark: str) -> None:
+    """Build a venv from the lock in a shadow; `base` is the live release, whose files a clone shares.
 
-
-class Candidate(Frozen):
-    """A release that is built, and not sealed yet."""
-
-    id: str
-    sequence: int
-    created_at: datetime
-    directory: Path
-    key: ReleaseKey
-    resolution: Resolution
-    #: The link mode with which uv installed its files.
-    link_mode: str = ""
-    #: The files that it took from the live release.
-    taken: Taken = NOTHING
-    #: Returns the files of its venv that were changed after the installation.
-    find_touched: Callable[[], list[str]] = list
-    #: Fields of its manifest that gates provide.
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def venv(self) -> Path:
-        """The virtual environment."""
-        return self.directory / "venv"
-
-    @property
-    def lock(self) -> Path:
-        """The lock that it is built from."""
-        return self.directory / "uv.lock"
-
-    @property
-    def output(self) -> str:
-        """The output of its tests so far; empty without any."""
-        try:
-            return read_text(self.directory / OUTPUT, errors="replace")
-        except FileNotFoundError:
-            return ""
-
-
-class Unbuildable(Frozen):
-    """A candidate that could not be built, or whose test packages could not be installed."""
-
-    candidate: Candidate
-    message: str
-    advice: str
-    #: The output of uv.
-    output: str
-
-    def error(self) -> BuildError:
-        """Return the error for a run that needs this candidate."""
-        return BuildError(self.message, self.advice, output=self.output)
-
-
-def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:
-    """Build the venv of a new candidate; the journal names the candidate before its first file exists.
-
-    Raises BuildError on an OSError, and the error of a gate that refuses its lock.
+    Raises BuildError.
     """
-    for kind in ("endings", "sections"):  # their packages are not all loaded
-        gather(kind)
-    keep_all()
-    site = work.site
-    facts = work.examine_lock(work, resolution.lock)
-    key = candidate_key(site, work.facts, resolution.lock)
-    with work.log.step("build") as step:
-        now = datetime.now(UTC)
-        name, sequence = store_of(site).begin(now)
-        candidate = Candidate(
-            id=name,
-            sequence=sequence,
-            created_at=now,
-            directory=store_of(site).path(name),
-            key=key,
-            resolution=resolution,
-            facts=facts,
-        )
-        journal_of(site).write(make_entry(work.log, "building", release=name))
-        try:
-            renew_tree(site)
-            candidate.lock.write_bytes(resolution.lock.data)
-            copy_included(site, candidate.directory, work.live)
-            mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-            work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
-            taken = install(work.site, work.facts, candidate.venv, live=work.reusable, link_mode=mode)
-            candidate = replace(candidate, link_mode=mode, taken=taken)
-            for add in gather("additions"):
-                add(site, candidate.venv)
-            others, writable = others_may_read(site.project.checkout), site.settings.group_writable
-            share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
-            reuse().protect(site, candidate.venv)
-            candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)
-        except ToolError as error:
-            remedy = "Make room" if is_out_of_space(error.output) else "See uv's message"
-            advice = error.advice or f"{remedy}; releaser tries again at the next run."
-            message = f"the candidate could not be built: {error.message}"
-            step.status, step.detail = "failed", message
-            return Unbuildable(candidate=candidate, message=message, advice=advice, output=error.output)
-        except OSError as error:
-            message = f"the candidate could not be built: {error}"
-            raise BuildError(message, "Check free space and permissions below state_dir.") from error
-        step.says(name)
-    return candidate
+    try:
+        if base is not None and may_clone(base, plan):
+            require_space(venv.parent, base.venv, clones=os.geteuid() != 0)
+            clone_venv(site, base.venv, venv, mark=mark)
+        else:
+            require_space(venv.parent, base.venv if base else None, clones=False)
+            words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
+            site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
+        sync_venv(site, shadow, plan, venv, mark=mark)
+    except ToolError as error:
+        raise explain_full_disk(venv.parent, error) or BuildError(
+            f"The candidate could not be built: {error.message}", "The next run tries again.", output=error.output
+        ) from error
+    except OSError as error:
+        if error.errno in FULL and (full := explain_full_disk(venv.parent, error)):
+            raise full from error
+        raise
 
 
-def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[str, Any] | None = None) -> Release:
-    """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError.
+def may_clone(base: Release, plan: Plan) -> bool:
+    """Return True if a clone of this release is a base for the plan.
 
-    The manifest also gets the `facts` that gates provided after the tests.
+    An adopted venv has absolute paths; another Python needs its own venv; damage must not be carried on.
     """
-    site = work.site
-    with work.log.step("seal"):
+    is_same_python = Path(plan.python).is_relative_to(base.venv)
+    return base.manifest.origin == "built" and is_same_python and not find_damage(base.venv, most=1)
+
+
+def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
+    """Copy a venv: as hard links, since its sealed files are read-only; as copies for root, whom that does not stop.
+
+    Raises ToolError.
+    """
+    env = site.tool_environment(mark=mark)
+    modes = (["-a"],) if os.geteuid() == 0 else (["-al"], ["-a"])
+    for number, mode in enumerate(modes, 1):
         try:
-            if tests != "failed" and (touched := candidate.find_touched()):
-                message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
-                raise BuildError(message, "Check which program writes there; the next run builds it again.")
-            top = site.git.layout.top
-            repoint_editables(candidate.venv, top, site.project.of_checkout(top))
-            if tests != "failed":  # its files may be those of the tests
-                reuse().share(site, work.reusable, candidate.directory, candidate.taken)
-            manifest = replace(_manifest(work, candidate, tests), **candidate.facts, **(facts or {}))
-            work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
-            for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
-                message = (
-                    f"{name} {new} is published as source only ({old} had wheels), so its own code ran to build it"
-                )
-                advice = f"Check the cause. `releaser hold {name}` keeps the live version until then."
-                work.log.note(Finding("source-only", message, advice))
-            sync_file_system(candidate.directory)
-            tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""
-            return store_of(site).complete(manifest, configuration=tested_with)
-        except (OSError, ValueError) as error:  # its tests may have left unusual files
-            message = f"the candidate could not be sealed: {error}"
-            raise BuildError(message, "Check free space and permissions below state_dir.") from error
+            process.run(["cp", *mode, "--", base, venv], cwd=venv.parent, env=env, timeout=_COPY_TIMEOUT)
+        except ToolError:
+            remove_path(venv)
+            if number == len(modes):
+                raise
+        else:
+            break
+    (venv / ".lock").unlink(missing_ok=True)  # uv writes to it, and an empty one in each release costs nothing
 
 
-def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
-    site, live = work.site, work.live.manifest if work.live else None
-    known, commit = VenvFacts.of(live).interpreter, site.git.name_of(site.tree.commit)
-    installed = VenvFacts(
-        fingerprint=seal_files(str(candidate.directory)),
-        interpreter=ask_if_possible(site.runner, candidate.venv, known) if tests != "failed" else None,
-        start=look_at_start(candidate.venv),
-        start_files=look_at_start_files(candidate.venv),
-        link_mode=candidate.link_mode,
-    )
-    files = hash_files(candidate.resolution.lock, site.project.root, OriginFacts.of(live).files)
-    return Manifest(
-        id=candidate.id,
-        sequence=candidate.sequence,
-        created_at=candidate.created_at,
-        origin="built" if site.supply.goes_live else "override",
-        python=candidate.key.python,
-        group=candidate.key.group,
-        lock_sha256=candidate.resolution.lock.sha256,
-        dependencies_key=site.pyproject.dependencies_key(),
-        code_key=candidate.key.code_key,
-        commit=commit,
-        subject=live.subject if live and live.commit == commit else site.outside.git.subject(commit) if commit else "",
-        previous=live.id if live else None,
-        tests=tests,
-        changes=candidate.resolution.diff,
-        installed_sha256=candidate.key.lock_sha256,
-    ).with_facts(
-        measure(candidate.directory),
-        installed,
-        site.tree.facts,
-        site.supply.facts,
-        TestFacts(tests_run=count_tests(candidate.output)),
-        OriginFacts(files=files),
-    )
+def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
+    """Install the lock of the shadow into a venv. Raises ToolError.
+
+    uv does not notice changed sources of a local package whose pyproject.toml is older, so it installs those again.
+    """
+    words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
+    for name in sorted(plan.lock.local):
+        words += ["--reinstall-package", name]
+    variables = {"UV_PROJECT_ENVIRONMENT": str(venv)} | ({"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {})
+    site.run_uv(*words, cwd=shadow.project, mark=mark, variables=variables)
 
 
-# Facts about each change, in addition to the versions
+def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
+    """Make the files of a venv read-only and of the site's group, with the site's paths in place of the shadow's.
+
+    Raises BuildError if the path of the shadow is left in a file, and OSError.
+    """
+    replace_shadow_paths(shadow, venv)
+    group = site.unix_group
+    for place, directories, files in os.walk(venv):
+        for name in (*directories, *files):
+            path = os.path.join(place, name)
+            status = os.lstat(path)
+            if status.st_gid != group:
+                with contextlib.suppress(PermissionError):
+                    os.chown(path, -1, group, follow_symlinks=False)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISREG(status.st_mode) and mode & 0o222 and not (place == os.fspath(venv) and name == ".lock"):
+                os.chmod(path, mode & ~0o222 | 0o444)
 
 
-def describe_changes_of(work: Workspace, candidate: Candidate) -> Candidate:
-    """Add facts about the changes of a built candidate, for its manifest and for the report."""
-    resolution = candidate.resolution
-    return with_changes(work, candidate, describe_changes(resolution.diff, resolution.lock, candidate.venv))
+def replace_shadow_paths(shadow: Shadow, venv: Path) -> None:
+    """Correct the paths in the few text files that name the shadow, and the hashes of those files.
+
+    Raises BuildError if any other file names it.
+    """
+    site_packages = find_site_packages(venv)
+    old, new = os.fsencode(shadow.root), os.fsencode(shadow.original)
+    for record in _list_local_records(site_packages, old):
+        for line in csv.reader(record.read_text(encoding="utf-8").splitlines()):
+            path = site_packages / line[0]
+            if path.suffix == ".pyc" or not path.is_file() or old not in (data := path.read_bytes()):
+                continue
+            if not any(path.match(pattern) for pattern in _RELOCATED):
+                message = f"`{path.relative_to(venv)}` names the directory of the build, which will not exist any more."
+                raise BuildError(message, "Install that package from an index or as a wheel.")
+            remove_path(path)  # never in place: other releases may share the file
+            path.write_bytes(data.replace(old, new))
+            _forget_bytecode(path)
+            _correct_record(record, line[0])
 
 
-def with_changes(work: Workspace, candidate: Candidate, changes: tuple[Change, ...]) -> Candidate:
-    """Return a candidate with these changes, and put the changes into the report."""
-    work.log.learn(changes=changes)
-    return replace(candidate, resolution=replace(candidate.resolution, diff=changes))
+def _list_local_records(site_packages: Path, root: bytes) -> list[Path]:
+    """Return the RECORD of each package that was installed from a directory of the shadow."""
+    urls = (url for url in sorted(site_packages.glob("*.dist-info/direct_url.json")) if root in url.read_bytes())
+    return [url.with_name("RECORD") for url in urls]
 
 
-def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:
-    """Add facts to changes: from `lock`, which has the new versions, and from the metadata in `venv`, built from it."""
-    graph = Graph.of(lock)
-    times, found = uploads_in(lock, datetime.now(UTC)).times, []
-    for change in changes:
-        if not change.new:
-            found.append(change)
-            continue
-        uploads = [times.get((change.name, version)) for version in change.introduced.split(", ")]
-        youngest = max(filter(None, uploads), default=None)
-        found.append(
-            replace(
-                change,
-                direct=change.name in graph.direct,
-                through=graph.askers.get(change.name, ())[:_MOST_ASKERS],
-                released=youngest.astimezone(UTC).isoformat(timespec="seconds") if youngest else None,
-                link=link_of(venv, change.name),
-            )
-        )
-    return tuple(found)
+def _forget_bytecode(path: Path) -> None:
+    for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        cached.unlink()
+
+
+def _correct_record(record: Path, name: str) -> None:
+    """Leave out the hash of a corrected file from its RECORD, as PEP 376 allows."""
+    lines = record.read_text(encoding="utf-8").splitlines()
+    kept = [f"{name},," if line.startswith(f"{name},") else line for line in lines]
+    remove_path(record)
+    record.write_text("\n".join(kept) + "\n", encoding="utf-8")

@@ -1,55 +1,56 @@
-"""The free space that an update needs, for a release and the staging tree."""
+"""Room on the disk: asked before a build, and named when it ran out."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from releaser.errors import Finding
-from releaser.releases.contents import DiskUsage
-from releaser.releases.store import store_of
-from releaser.site.space import Need, find_lacks
+from releaser.errors import BuildError, ToolError
+from releaser.system.files import measure
+from releaser.system.text import format_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from releaser.releases.release import Release
-    from releaser.site.site import Site
+MARGIN = 16 << 20  # bytes that stay free
+NEW_VENV = 64 << 20  # bytes for a venv of unknown size
+_INODES = 500
+_DIRECTORY = 4096  # bytes of a directory
 
 
-LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet
-LEAST_INODES = 5_000
-_GROWTH = 1.1  # factor from the size of the live release to the size of the next
-_LOCKS = 4  # copies of uv.lock that a run makes, at most
+def require_space(directory: Path, base: Path | None, *, clones: bool) -> None:
+    """Raise BuildError if the file system has no room for a venv like `base`; a clone takes its directories alone."""
+    if base is None:
+        needed, inodes = NEW_VENV, _INODES
+    else:
+        directories = sum(len(names) for _, names, _ in os.walk(base))
+        files = 0 if clones else sum(len(names) for _, _, names in os.walk(base))
+        needed, inodes = (directories * _DIRECTORY if clones else measure(base)), directories + files
+    status = os.statvfs(directory)
+    free = status.f_bavail * status.f_frsize
+    if free < needed + MARGIN:
+        missing = format_bytes(needed + MARGIN - free)
+        raise BuildError(_name_missing(directory, f"{missing} more are needed"), "Free that much, then run it again.")
+    if status.f_files and status.f_favail < inodes + _INODES:
+        missing = f"{inodes + _INODES - status.f_favail} more inodes are needed"
+        raise BuildError(_name_missing(directory, missing), "Delete files, then run it again.")
 
 
-def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
-    """Return the space that another release of this size needs, but at least the minimum."""
-    return Need(
-        what="another release",
-        place=site.state_dir,
-        bytes=max(size_bytes, LEAST_BYTES),
-        inodes=max(inodes, LEAST_INODES),
-        remedy="prune: `releaser prune`; lower `keep` and `keep_within`",
-    )
+def _name_missing(directory: Path, missing: str) -> str:
+    return f"The file system of {directory} ({find_mount(directory)}) has too little room: {missing}."
 
 
-def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
-    """Return the space that an update needs, estimated from the live release before the packages are known.
-
-    Files that releases share count, too: while code of the candidate may run, they are copies.
-    """
-    project = site.project
-    used = DiskUsage.of(live and live.manifest)
-    release = release_need(site, size_bytes=int(_GROWTH * used.size_bytes), inodes=int(_GROWTH * used.inodes))
-    try:
-        entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
-    except OSError:  # other checks report it
-        entries = lock = 0
-    tree = Need(what="the staging tree", place=project.outer, bytes=_LOCKS * lock, inodes=entries + _LOCKS)
-    return release, tree
+def explain_full_disk(directory: Path, error: ToolError | OSError) -> BuildError | None:
+    """Return the error for a full disk, if that is why a program failed."""
+    text = error.output if isinstance(error, ToolError) else str(error)
+    if "No space left on device" not in text and "Disk quota exceeded" not in text:
+        return None
+    status = os.statvfs(directory)
+    left = f"{format_bytes(status.f_bavail * status.f_frsize)} and {status.f_favail} inodes are left"
+    return BuildError(f"The file system of {directory} ({find_mount(directory)}) is full: {left}.",
+                      "Free space, then run it again.", output=text)  # fmt: skip
 
 
-def space_findings(site: Site) -> Iterator[Finding]:
-    """Yield a finding for each place without enough space for an update."""
-    return find_lacks(update_needs(site, store_of(site).live()))
+def find_mount(path: Path) -> Path:
+    """Return the mount point of the file system that holds a path."""
+    place = path.resolve()
+    while not os.path.ismount(place):
+        place = place.parent
+    return place

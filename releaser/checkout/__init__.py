@@ -1,1 +1,1 @@
-"""The git side: checks, choice of the commit, the staging tree, moves of the checkout, commit and push."""
+"""The checkout: questions to git, the tree of a candidate, the move to a commit, and the commit of the lock."""

@@ -1,1 +1,1 @@
-"""One run from end to end: each command that does something has its module here."""
+"""One module for each command that takes the lock of a site, and what they share."""

@@ -1,148 +1,121 @@
-"""`init`: adopts a project, so that `.venv` becomes a symlink that can be flipped."""
+"""The command `init`: the first release, built from the committed lock, or adopted from the `.venv` that exists."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from releaser.candidate.results import mark_good
-from releaser.core.adoption import adopter, venv_kind
-from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse, refuse_any
-from releaser.pipelines.deploy import deploy
-from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.repair import accept_link
-from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.pipelines.workspaces import ask_before, build_from_checkout
-from releaser.releases.release import Release, find_moved_link, flip
-from releaser.releases.store import store_of
-from releaser.report import Plan, RunLog, RunReport
-from releaser.reporting.mail_setup import warnings
-from releaser.serving.restarts import restart_of
-from releaser.serving.servers import unrestarted_warnings
-from releaser.site.conventions import ConventionsSection, find_conventions
-from releaser.system.frozen import replace
-
-if TYPE_CHECKING:
-    from releaser.core.run import Run
-    from releaser.site.site import Site, SiteFacts
-
-
-_NEVER = {"override": "was built for a trial", "built": "failed its tests", "adopted": "failed its tests"}
-# Measured: a worker that an old server forks during a flip imports from both releases.
-_RESTART = "Restart the site once before the first update, so that each of its processes stays on one release."
+from releaser.candidate.shadow import make_shadow
+from releaser.checkout.repository import Repository, open_repository
+from releaser.checkout.target import Target
+from releaser.errors import explain_os_error, refuse, require
+from releaser.live.change import make_live
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import Plan, find_python, group_arguments
+from releaser.pipelines import checks
+from releaser.pipelines.build import build_and_test
+from releaser.pipelines.conclude import conclude
+from releaser.pipelines.snapshot import require_unchanged, take_snapshot
+from releaser.pipelines.update import make_entry, rolled_back
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.link import exchange_for_link, read_link
+from releaser.releases.release import Key, Manifest, State
+from releaser.releases.reserve import fill_reserve
+from releaser.releases.store import Store, begin_release, seal_release
+from releaser.releases.verify import ask_python_version
+from releaser.report.outcome import Outcome
+from releaser.site.site import Site
+from releaser.system.files import replace_file
+from releaser.system.run import Run, now
+from releaser.system.text import count
 
 
-def init(request: Request, *, force: bool = False) -> RunReport:
-    """Adopt the project; without a venv, build one from the lock. A second call changes nothing.
+def init(site: Site, run: Run) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done."""
+    require(checks.find_problems(site, initializing=True))
+    store = Store(site.paths)
+    if store.live is not None:
+        return Outcome("no-changes", 0, f"Release {store.live.id} is live already.", store.live.id)
+    repository = open_repository(site, run.id)
+    if store.link.kind == "foreign":
+        if store.link.is_symlink:
+            message = f"`{site.paths.link}` is a link to `{store.link.text}`, which cannot be adopted."
+            advice = f"Run `rm {site.paths.link}`, then `releaser init` to build a release from uv.lock."
+            raise refuse("foreign-link", message, advice)
+        return adopt(site, run, repository)
+    return build_first(site, run, repository)
 
-    A venv that differs from the lock needs `force`.
+
+def _ignore_link(site: Site, repository: Repository) -> None:
+    """Let git ignore the link: a pattern such as `.venv/` matches a directory alone. The state directory, too."""
+    patterns = []
+    for path in (site.paths.link, site.paths.state.parent):
+        if path.is_relative_to(site.paths.top) and path != site.paths.top:
+            patterns.append(f"/{path.relative_to(site.paths.top).as_posix()}")
+    repository.exclude(*patterns)
+
+
+def build_first(site: Site, run: Run, repository: Repository) -> Outcome:
+    """Build, test and take live the committed lock."""
+    write_entry(site.paths, Entry(phase="building", command="init", run=run.id))
+    snapshot = take_snapshot(site, repository)
+    head = repository.head()
+    target = Target(head, head, repository.code_key(head, site.paths.lockfile_in_tree), publishes=False)
+    with make_shadow(site, site.paths.shadow(run.id), head, mark=run.id) as shadow:
+        lock = read_lock(shadow.project / "uv.lock")
+        python, version = find_python(site, shadow.project, None, mark=run.id)
+        plan = Plan(lock, (shadow.project / "uv.lock").read_text(encoding="utf-8"), python, version, None)
+        release = build_and_test(site, run, shadow, target, plan, live_site=site)
+    require_unchanged(site, repository, snapshot)
+    _ignore_link(site, repository)
+    result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
+    conclude(site, run, repository, result)
+    if result.rolled_back:
+        return rolled_back(release, result)
+    headline = f"Release {release.id} is live, with {count(len(release.manifest.changes), 'package')}."
+    return Outcome("updated", 0, headline, release.id, changes=release.manifest.changes)
+
+
+def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
+    """Make the venv in the link's place the first release, without a moment in which no venv is there.
+
+    Its scripts name their path through `.venv`, which stays right. It was live already, so it counts as good.
     """
-    return run_session(request, lambda run: adopt_project(run, force=force))
+    link = site.paths.link
+    version = ask_python_version(site, link)
+    if not version:
+        message = f"`{link}` is no virtual environment whose Python starts."
+        raise refuse("no-venv", message, f"Move it away: `mv {link} {link}.old`.")
+    if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
+        message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
+        raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
+    _ignore_link(site, repository)
+    directory = begin_release(site.paths)
+    write_entry(site.paths, Entry(phase="building", command="init", run=run.id, target=directory.name))
+    head = repository.head()
+    replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
+    code = repository.code_key(head, site.paths.lockfile_in_tree)
+    key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
+    manifest = Manifest(directory.name, now(), "adopted", key, head)
+    order = 1 + max((release.state.order for release in Store(site.paths).releases), default=0)
+    with run.step("flip") as detail:
+        release = seal_release(directory, manifest, State("good", order=order, live_at=(now(),), commit=head))
+        try:
+            exchange_for_link(site.paths, release.id, directory / "venv")
+        except OSError as error:
+            message = f"`{link}` cannot be moved: {explain_os_error(error)}."
+            raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
+        detail.append(release.id)
+    fill_reserve(site.paths.reserve)
+    headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
+    return Outcome("updated", 0, headline, release.id)
 
 
-def adopt_project(run: Run, *, force: bool, python: str | None = None) -> PipelineResult:
-    """Adopt the project within a run; `python` is the interpreter to build with, as uv's `--python` takes it."""
-    run.log.add(ConventionsSection(chosen=find_conventions(run.site)))
-    facts = preflight(run.site, run.log, Scope(python=python))
-    moved, what = find_moved_link(run.store), venv_kind(run.site)
-    if moved is not None:  # in an emergency, it may differ from the lock
-        kept = _adopt_moved(run.site, run.log, facts)
-        run.log.set_releases(kept, None)
-        headline = f"{run.site.project.venv.name} stays as it is, and {kept.id} is now the live release"
-        advice = "Restart the site unless you have done so."
-        return PipelineResult(result="updated", headline=headline, advice=advice)
-    if what != "adopted":
-        differences = () if force else adopter().find_unsynced(run.site)
-        refuse_any(*adopter().find_open(run.site), *differences)
-    run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
-    adopt(run.site, run.log, facts)
-    release = run.store.live()
-    if release is not None:
-        ask_before(run, facts, force=True)
-    if what == "adopted" and release is not None:
-        run.log.set_releases(release, None)
-        return PipelineResult(result="no-changes", headline=f"the project is already adopted; {release.id} is live")
-    if release is None:
-        built = build_from_checkout(run, facts, force=True)
-        release = built.deployment.release
-        deploy(run.site, run.log, built.deployment, built.snapshot)
-    run.log.set_releases(release, None)
-    headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
-    return PipelineResult(result="updated", headline=headline, advice="" if what == "nothing" else _RESTART)
-
-
-def adopt(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Turn a venv that is not a release into the first release; true if there was one. Hides releaser's files from git.
-
-    Raises PreflightError and BuildError.
-    """
-    refuse_any(*adopter().find_open(site))
-    exclude(site, facts)
-    return adopter().adopt(site, log, facts)
-
-
-def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
-    """Accept the target of a symlink that a person has moved as the live release, and leave the symlink there.
-
-    A venv that is no release becomes one. Raises PreflightError or BuildError.
-    """
-    link, store = site.project.venv, store_of(site)
-    ours = Path(os.path.realpath(link)).parent
-    if store.live_id() is None and store.get(ours.name) is not None and ours == store.directory.resolve() / ours.name:
-        flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same target, as releaser writes it
-    live = store.live()
-    if live is not None and live.manifest.never_live:
-        message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]} and cannot be the live release"
-        refuse("release-never-live", message, f"Run `releaser rollback {store.live_by_record()}`.")
-    if live is None:
-        adopt(site, log, facts)
-        live = store.live()
-        if live is None:
-            raise PreflightError(find_moved_link(store) or Finding("not-a-venv", f"{link} does not lead to a venv"))
-        mark_good(site, live)
-    accept_link(site)
-    return live
-
-
-def exclude(site: Site, facts: SiteFacts) -> None:
-    """Hide releaser's files in the work tree from `git status`. Raises BuildError."""
-    places, restart_file = [site.project.venv, site.project.state_dir], restart_of(site).restart_file(site)
-    if restart_file is not None and not _is_known_to_git(site, restart_file):
-        places.append(restart_file)
-    try:
-        site.git.exclude(*places)
-    except OSError as error:
-        path = facts.checkout.layout.common_directory / "info" / "exclude"
-        message = f"{path} cannot be written: {error.strerror}"
-        raise BuildError(message, f"Give this user write access to {path}.") from error
-
-
-def _is_known_to_git(site: Site, path: Path) -> bool:
-    name = os.path.relpath(path, site.project.root)
-    try:
-        return site.git.ignores(name) or name in site.git.tracked_files()
-    except ToolError:
-        return True
-
-
-def plan_init(site: Site, *, force: bool = False) -> Plan:
-    """Describe what adopting the project would do; `force` accepts any venv. Raises PreflightError."""
-    differences = tuple(adopter().find_unsynced(site))
-    beside = (*adopter().find_open(site), *(() if force else differences))
-    check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
-    findings = (*differences, *adopter().find_dropped_packages(site))
-    return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in findings), _adoption(site)))
-
-
-def _adoption(site: Site) -> str:
-    link, live = site.project.venv, store_of(site).live()
-    if find_moved_link(store_of(site)) is not None:
-        return f"the target of {link.name} would become the live release"
-    if live is not None:
-        return f"the project is already adopted; {live.id} is live"
-    if link.is_symlink() and (link / "pyvenv.cfg").is_file():
-        return f"the venv that {link.name} leads to would become the first release"
-    if link.is_dir():
-        return f"{link.name} would become the first release, and a symlink to it"
-    return "a first release would be built from uv.lock and tested"
+def preview_init(site: Site) -> Outcome:
+    """Say what `init` would do. Writes nothing."""
+    require(checks.find_problems(site, initializing=True))
+    link = read_link(site.paths)
+    if Store(site.paths).live is not None:
+        return Outcome("no-changes", 0, f"Release {link.release} is live already.", link.release)
+    if link.kind == "foreign" and not link.is_symlink:
+        return Outcome("no-changes", 0, f"Would adopt `{site.paths.link}` as the first release.")
+    return Outcome("no-changes", 0, "Would build, test and take live a first release from uv.lock.")

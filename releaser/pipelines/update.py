@@ -1,308 +1,247 @@
-"""The main job: resolve, build, test, flip, and see that the site runs on it."""
+"""The command `update`: the newest versions and commits go live, if the project's tests pass."""
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from releaser.candidate.results import try_live_release
-from releaser.capabilities import gather
-from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
-from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
-from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.reverts import note_reverted_versions
-from releaser.checkout.staging import complete_tree
-from releaser.core.adoption import venv_kind
-from releaser.core.change import Deployment, do_ahead, retry_failed_actions, takes_down
-from releaser.core.follow_up import read_pending
-from releaser.core.gate import Case
-from releaser.core.run import Run, Workspace
-from releaser.core.target import Target
-from releaser.errors import Finding, PreflightError, ReleaserError
-from releaser.pipelines.decide import (
-    Goal,
-    changes_of,
-    choose_following,
-    decide,
-    describe_failed_candidate,
-    explain_no_retry,
-    explain_unused,
-    find_rebuild_reason,
-    refuse_unusable_live,
-)
-from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.ready import find_ready, keep_ready, report_unusable_live, take_ready
-from releaser.pipelines.recovery import undo_unfinished
-from releaser.pipelines.session import PipelineResult
-from releaser.pipelines.workspaces import describe_python, open_workspace, starting_lock
-from releaser.releases.acceptance import note_refusals
-from releaser.releases.journal import note
-from releaser.releases.release import Release, refuse_moved
-from releaser.releases.store import store_of
-from releaser.releases.venv import count_installed
-from releaser.resolution.committed import starts_from_commit
-from releaser.site.committed import committed_lock
-from releaser.site.conventions import ConventionsSection, find_conventions
-from releaser.site.django_settings import CheckSettings
-from releaser.system.frozen import replace
-from releaser.system.words import one_line, plural
+import msgspec
 
-if TYPE_CHECKING:
-    from releaser.core.source import Source
-    from releaser.report import RunLog
-    from releaser.site.site import Site, SiteFacts
-    from releaser.tools.git_state import Commit
+from releaser.candidate.shadow import make_shadow
+from releaser.checkout.move import find_obstacles, move_checkout
+from releaser.checkout.pending import read_pending
+from releaser.checkout.publish import publish, push_pending, remember_remote
+from releaser.checkout.repository import Repository, has_live_lock, open_repository
+from releaser.checkout.target import Target, choose_target
+from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
+from releaser.live import health, restart
+from releaser.live.change import ChangeResult, make_live, undo_change
+from releaser.packages.changes import describe_changes
+from releaser.packages.holds import read_holds
+from releaser.packages.lock import read_lock
+from releaser.packages.publishing import describe_lock, has_news
+from releaser.packages.resolve import Held, Plan, resolve
+from releaser.pipelines import checks
+from releaser.pipelines.build import build_and_test, make_key
+from releaser.pipelines.conclude import conclude
+from releaser.pipelines.prune import prune_releases
+from releaser.pipelines.snapshot import Snapshot, require_unchanged, take_snapshot
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.release import Key, Release
+from releaser.releases.store import Store
+from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed
+from releaser.report.outcome import Outcome
+from releaser.site.site import Site, site_at
+from releaser.system.run import Run
+from releaser.system.signals import defer_signals
+from releaser.system.text import clip_end, join_few
 
 
-_LONGEST_REASON = 200  # characters
-_MOST_COMMITS = 100  # in a report
+def update(site: Site, run: Run, *, force: bool) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done. `force` tries again what failed."""
+    checks.require_ready(site, force=force)
+    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
+    repository = open_repository(site, run.id)
+    snapshot = take_snapshot(site, repository)
+    fetch(site, run, repository)
+    target = choose_commit(site, run, repository)
+    require(find_obstacles(repository, target.head, target.commit))
+    before, site = site, site_for_commit(site, repository, target)
+    require([*restart.find_problems(site), *health.find_problems(site)])
+    live = Store(site.paths).find("live")
+    with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
+        with run.step("resolve") as detail:
+            plan = resolve_candidate(site, run, shadow.project, live)
+            detail.append(describe_changes(plan.changes or ()) or "no changes")
+        if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
+            return publish_live_lock(site, run, repository, snapshot, target, live)
+        key = make_key(site, plan, target.code)
+        failed = find_failed(site, key)
+        if failed is not None and not failed.manifest.was_failing and not force:
+            return still_failing(failed)
+        try:
+            release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan, live_site=before)
+        except GateError as error:
+            prune_releases(site, run, key)
+            output = clip_end(error.output, 20, 2000)
+            problems, is_quiet = error.problems, failed is not None
+            return Outcome("failed", 5, error.message, problems=problems, output=output, is_quiet=is_quiet)
+    require_unchanged(site, repository, snapshot)
+    require(find_obstacles(repository, target.head, target.commit))
+    result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
+    published = conclude(site, run, repository, result)
+    if result.rolled_back:
+        return rolled_back(release, result)
+    if target.problem is not None:
+        run.report(target.problem.code, target.problem.message, target.problem.advice)
+    return updated(release, published.commit)
 
 
-def update_site(
-    run: Run, source: Source | None = None, *, force: bool, follow: bool, only: frozenset[str] = frozenset()
-) -> PipelineResult:
-    """Do the steps of docs/how-it-works.md in that order; without `source`, the settings choose the source.
-
-    `force` includes what failed before; `follow` accepts a remote branch that was moved back or rewritten. `only` these
-    packages are upgraded, with their requirements; all if it is empty.
-
-    A new release goes live in `deploy`. Nothing else moves the symlink, except for the adoption of a venv that is no
-    release yet, and nothing else moves the checkout, except for commits that change neither code nor packages.
-    """
-    run.log.learn(only=tuple(sorted(only)))
-    refuse_moved(run.store)
-    refuse_unusable_live(run.store.live())
-    retry_failed_actions(run.site, run.log)  # such as a restart that failed in an earlier run
-    snapshot = take_snapshot(run.site)
-    facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
-    remote_head = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
-    refuse_moved(run.store)  # again, as the remote may have taken long to answer
-    adopted = adopt_first(run.site, run.log, facts)
-    committed = publish_what_is_due(run.site, run.log, facts, remote_head)
-    snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
-    run.find_changes = partial(find_changes, run.site, snapshot)
-    target = choose_target(run.site, run.log, snapshot, facts, remote_head, force=force, follow=follow)
-    note_target(run.log, target)
-    if target.commit_on_hold is not None:
-        hold = target.commit_on_hold
-        run.log.learn(blocked=f"commit {hold.commit[:12]} ({hold.subject}) {hold.reason} ({hold.at[:10]})")
-    note_reverted_versions(run.site, target)
-    if source is not None and target.commit_on_hold is not None:  # its lock does not fit the code that stays
-        headline = f"the code of the {source.name} {target.commit_on_hold.reason}"
-        return PipelineResult(result="no-changes", headline=headline)
-    # Most nights nothing is built, and a part of the tree is enough.
-    workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
-    with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
-        work = replace(work, only=only, configuration=snapshot.configuration)
-        goal = choose_goal(work, target, force=force, source=source)
-        if reason := reason_not_to_build(goal):
-            unused = explain_unused(goal, run.store.snapshot())
-            unchanged = report_on_live(goal, "; ".join(filter(None, [reason, unused])), adopted=adopted)
-        else:
-            from releaser.pipelines.deploy import deploy  # before releaser's own files may be replaced during the build
-
-            release = make_release(goal)
-            from releaser.gates import ask
-
-            wait = ask("ready", ready_case(goal, release), force=force)
-            if wait is not None:
-                return keep_ready(run, release, wait, goal.rebuild)
-            has_time = target.moves or takes_down(work.site)  # otherwise the stopped site would wait for that
-            done_ahead = do_ahead(work.site, run.log, release) if has_time else ()
-    if reason:
-        move_to_unbuilt_commits(run.site, goal, target, snapshot)
-        return unchanged
-    run.log.note(*describe_python(goal.work.facts.choice))
-    deploy(run.site, run.log, Deployment(release=release, target=target, done=done_ahead), snapshot)
-    return PipelineResult(result="updated", headline=_headline(run.log, release, goal))
+def fetch(site: Site, run: Run, repository: Repository) -> None:
+    """Fetch the upstream, and push what an earlier night could not. Raises BuildError if the remote does not answer."""
+    upstream = repository.upstream(site.settings.site.branch)
+    if upstream is None or not site.settings.git.git_pull:
+        return
+    with run.step("fetch"):
+        try:
+            repository.fetch(upstream.remote)
+        except ToolError as error:
+            message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
+            advice = f"Run `git -C {site.paths.top} fetch` to see why."
+            raise BuildError(message, advice, output=error.output) from error
 
 
-def ready_case(goal: Goal, release: Release) -> Case:
-    """Return the case of a release that is ready, for the gates."""
-    built = {change.name: change.fixes for change in release.manifest.changes}  # of the same versions
-    changes = changes_of(goal.work, goal.resolution)
-    changes = tuple(replace(change, fixes=built.get(change.name, ())) for change in changes)
-    return replace(case_of(goal), venv=release.venv, changes=changes)
+def choose_commit(site: Site, run: Run, repository: Repository) -> Target:
+    """Return the commit to go live, after releaser's own commits that are not pushed yet were pushed."""
+    pending = read_pending(site.paths)
+    if pending.commits and (problem := push_pending(site, repository, pending)):
+        run.report(problem.code, problem.message, problem.advice)
+    target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+    if target.publishes:
+        remember_remote(site, repository)
+    return target
 
 
-def case_of(goal: Goal) -> Case:
-    """Return the case of a release before it is made, for the gates."""
-    is_down = goal.rebuild is not None and goal.rebuild.is_down
-    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, is_down=is_down, asks_others=True)
+def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
+    """Return the site with the settings of the commit that goes live. Raises PreflightError."""
+    if target.commit == target.head:
+        return site
+    path = site.paths.pyproject.relative_to(site.paths.top).as_posix()
+    text = repository.file_at(target.commit, path)
+    if text is None:
+        message = f"Commit {target.commit[:12]} has no {path}."
+        raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
+    return site_at(site, text, target.commit)
 
 
-def adopt_first(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Turn a venv that is not a release into the first release; return if there was one."""
-    if venv_kind(site) == "adopted":
-        return False
-    from releaser.pipelines.init import adopt  # slow to import, for a night without news
-
-    if not adopt(site, log, facts):
-        return False
-    log.add(ConventionsSection(chosen=find_conventions(site, lock=facts.lock)))
-    return True
+def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
+    """Return the plan for tonight. Raises BuildError."""
+    venv = live.venv if ask_python_version(site, live.venv) else None
+    installed = list_installed(live.venv)
+    packages = read_holds(site.paths).packages
+    held = {name: Held(tuple(versions), installed.get(name)) for name, versions in packages.items()}
+    return resolve(site, project, live=venv, held=held, mark=run.id)
 
 
-def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, remote_head: str | None) -> str | None:
-    """Commit and push what an earlier run could not, before a build relies on it; return the new commit, if any.
+def is_sound(run: Run, live: Release) -> bool:
+    """Return True if the live release is as it was built; an adopted one may be as a person left it."""
+    damage = find_damage(live.venv) if live.manifest.origin == "built" else []
+    if damage:
+        run.note(f"The live release is damaged, and is built again: {join_few(damage)}.")
+    return not damage
 
-    Nothing is pushed while `remote_head` has commits that the checkout lacks: the remote would refuse.
-    """
-    live = store_of(site).live()
-    files = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
-    if not files and not read_pending(site.state_dir).push:
-        note(site.state_dir, lock_differences=())  # a person has committed the lock, or it does not differ
-        return None
-    may_push = remote_head is None or site.git.is_ancestor(remote_head, "HEAD")
-    if live is not None and files:
-        return publish_lock(site, log, live, command="update", pushes=may_push, may_move=False)
-    if may_push:
-        push_what_is_due(site, log, may_move=False)
+
+def find_failed(site: Site, key: Key) -> Release | None:
+    """Return the newest release that failed as this candidate would."""
+    releases = Store(site.paths).releases
+    return next((release for release in releases if release.manifest.failed_gate and release.manifest.key == key), None)
+
+
+def find_ready(site: Site, key: Key, target: Target) -> Release | None:
+    """Return a ready release that was tested as this candidate would be, and is still whole."""
+    for release in Store(site.paths).releases:
+        is_same = release.manifest.key == key and release.manifest.commit == target.commit
+        if release.state.state == "ready" and is_same and not find_faults(site, release):
+            return release
     return None
 
 
-def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source | None = None) -> Goal:
-    """Check the new code, resolve in its staging tree, and decide what to build. Raises PreflightError and others."""
-    work = replace(work, facts=examine_target(work, target))
-    if removed := work.only - work.facts.lock.names:
-        message = f"the new commits remove {', '.join(sorted(removed))} from uv.lock"
-        work.log.note(Finding("package-not-locked", message, "No other package was upgraded instead."))
-    rebuild = find_rebuild_reason(work.site, work.facts.choice, work.live)
-    has_news = rebuild is not None or target.moves
-    if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):
-        work = work.starting_from(committed_lock(work.site))
-    try:
-        kept = starting_lock(work, work.facts.lock)
-    except ReleaserError as error:
-        report_unusable_live(work.log, rebuild, error.message)
-        raise
-    goal = replace(decide(work.starting_from(kept.lock), rebuild, force=force, source=source), moved=kept.findings)
-    work.log.learn(on_hold=goal.resolution.on_hold)
-    return goal
+def make_entry(site: Site, run: Run, repository: Repository, release: Release, target: Target) -> Entry:
+    """Return the journal's entry for taking a release live."""
+    store = Store(site.paths)
+    path = site.paths.lockfile_in_tree
+    news = target.publishes and has_news(repository, target.commit, path, read_lock(release.lock), may_lower=False)
+    return Entry(
+        phase="changing", command=run.command, run=run.id, origin=store.live.id if store.live else None,
+        target=release.id, link=store.link.text, head=target.head, commit=target.commit,
+        had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=news,
+    )  # fmt: skip
 
 
-def reason_not_to_build(goal: Goal) -> str:
-    """Return why no release is built: nothing is newer, or the candidate failed before. Empty to build one."""
-    if reason := goal.source.reason_to_stay(goal.wanted, goal.resolution, is_new=goal.is_new):
-        return reason
-    if goal.failed is None:
-        return ""
-    from releaser.candidate.testing import live_passes_again  # slow to import, for a night without news
+def publish_live_lock(
+    site: Site, run: Run, repository: Repository, snapshot: Snapshot, target: Target, live: Release
+) -> Outcome:
+    """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
+    entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
+    if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
+        return no_changes(run, "")
+    require(find_obstacles(repository, target.head, target.commit))
+    require_unchanged(site, repository, snapshot)
+    with defer_signals():
+        write_entry(site.paths, entry)
+        try:
+            move_checkout(site, repository, entry, back=False)
+        except BaseException:
+            undo_change(site, run, repository, entry)
+            raise
+        write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    write = partial(describe_lock, repository, site.paths.lockfile_in_tree, live.lock, "update")
+    published = publish(site, run, repository, write)
+    write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
+    if published.problem is not None:
+        run.report(published.problem.code, published.problem.message, published.problem.advice)
+    remember_remote(site, repository)
+    return no_changes(run, published.commit)
 
-    return "" if goal.failed.sick and live_passes_again(goal.work) else explain_no_retry(goal.failed)
+
+def no_changes(run: Run, commit: str) -> Outcome:
+    """Return the outcome of a night without changes; it is quiet unless something could not be published."""
+    code = 7 if run.problems else 0
+    commits = (commit,) if commit else ()
+    is_quiet = not run.problems and not run.notes
+    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=is_quiet)
 
 
-def report_on_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
-    """Report on a live release that stays: skipped fixes, old processes, failing tests, or that nothing can run on it.
+def still_failing(failed: Release) -> Outcome:
+    """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
+    headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
+    advice = f"See {failed.tests_log}. `releaser update --force` tries again."
+    error = GateError(headline, advice)
+    return Outcome("failed", 5, headline, problems=error.problems, is_quiet=True)
 
-    If only the move to another Python failed, fixes are still reported. Raises TestsFailedError.
-    """
-    work, failed = goal.work, goal.failed
+
+def rolled_back(release: Release, result: ChangeResult) -> Outcome:
+    """Return the outcome of an automatic rollback."""
+    entry = result.entry
+    headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.origin} is live."
+    if entry.was_healthy is False:
+        headline += " The site was already failing its health check."
+    problem = Problem("rolled-back", result.reason, f"See `releaser status`, and {release.tests_log.parent}.")
+    return Outcome("rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,))
+
+
+def updated(release: Release, commit: str) -> Outcome:
+    """Return the outcome of an update that is live."""
+    changes = release.manifest.changes
+    headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
+    return Outcome("updated", 0, headline, release.id, changes=changes, commits=(commit,) if commit else ())
+
+
+def preview_update(site: Site) -> Outcome:
+    """Resolve away from the site and say what an update would change. Writes nothing there."""
+    checks.require_ready(site)
+    live = Store(site.paths).find("live")
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        site = msgspec.structs.replace(site, uv_cache=Path(place) / "cache")
+        run = Run("preview", "update")
+        head = open_repository(site).head()
+        with make_shadow(site, Path(place) / "shadow", head, mark="preview") as shadow:
+            repository = Repository(site, shadow.map_path(site.paths.top), mark="preview")
+            fetch(site, run, repository)
+            target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+            repository.run("checkout", "--quiet", "--force", "--detach", target.commit, "--")
+            site = site_for_commit(site, repository, target)
+            plan = resolve_candidate(site, run, shadow.project, live)
+    words = []
+    if target.code != live.manifest.key.code:
+        words.append(f"commit {target.commit[:12]}")
+    if plan.changes:
+        words.append(describe_changes(plan.changes))
+    if site.paths.journal.exists():
+        words.append("first of all, an interrupted run is finished or undone")
+    failed = find_failed(site, make_key(site, plan, target.code))
     if failed is not None:
-        undo_unfinished(work.site, work.log)
-        work.log.learn(blocked=describe_failed_candidate(failed))
-    work.log.set_releases(work.live, None)
-    case = replace(case_of(goal), asks_others=failed is None or (goal.rebuild is not None and not goal.is_repair))
-    for look_after in gather("watchers"):
-        look_after(case)
-    if failed is not None:
-        report_unusable_live(work.log, goal.rebuild, failed.reason)
-    is_news = adopted and failed is None  # no command asked for the adoption, so the run reports it
-    headline = f"the project is adopted; {reason}" if is_news else reason
-    # An unsure goal has just run the tests of the live release, unless its Django check failed first.
-    if not goal.is_unsure or CheckSettings.of(work.site).django_check != "off":
-        red = try_live_release(work)
-        headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
-    return PipelineResult(result="updated" if is_news else "no-changes", headline=headline)
-
-
-def make_release(goal: Goal) -> Release:
-    """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
-    from releaser.candidate.build import seal  # slow to import, for a night without news
-    from releaser.candidate.testing import make_candidate
-    from releaser.gates import examine
-
-    work, resolution = replace(goal.work, fresh=goal.rebuild is not None), goal.resolution
-    if waiting := work.site.describe_waiting():
-        work.log.say(waiting)
-    case = case_of(goal)
-    examine("begun", case, force=goal.wanted.force)
-    complete_tree(work.site, work.log)
-    if goal.rebuild is not None and goal.is_repair:
-        work.log.note(goal.rebuild.describe_damage())
-    work.log.note(*goal.moved)
-    try:
-        examine("resolved", case, force=goal.wanted.force)
-        work.log.learn(changes=resolution.diff)
-        if (ready := find_ready(work.site, work.facts, resolution.lock, work.configuration)) is not None:
-            return take_ready(work, ready)
-        if unused := explain_unused(goal, store_of(work.site).snapshot()):
-            work.log.say(f"{unused}.")
-        candidate = make_candidate(work, resolution, goal.source.search(goal.wanted))
-        case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
-        release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))
-    except ReleaserError as error:
-        report_unusable_live(work.log, goal.rebuild, error.message)
-        raise
-    work.log.learn(rebuilt=goal.rebuild.reason if goal.rebuild is not None else None)
-    return release
-
-
-def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
-    """Add the new commits to the report, newest first, and return them."""
-    commits = target.commits[:_MOST_COMMITS] if target.moves else ()
-    log.learn(pulled=target.pulled, commits=commits)
-    return commits
-
-
-def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: CheckoutSnapshot) -> None:
-    """Move the checkout to commits that change neither code nor packages, without a report."""
-    log, live, following = goal.work.log, goal.work.live, choose_following(site, goal, target)
-    if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
-        return
-    from releaser.checkout.move import move_without_build
-    from releaser.gates import ask
-
-    if ask("unbuilt", case_of(goal)) is not None:
-        return
-    if target.moves:
-        move_without_build(site, log, target)
-    if following == "restores":
-        restore_lock(site, log, live)
-
-
-def examine_target(work: Workspace, target: Target) -> SiteFacts:
-    """Check the new code in the staging tree, with its own settings. Raises PreflightError."""
-    if not target.moves:
-        return work.facts
-    scope = Scope(asks=("django",) if target.brings_code else (), checkout=work.facts.checkout)
-    try:
-        return preflight(work.site, work.log, scope)
-    except PreflightError as error:
-        project, commit = work.site.project, target.commit[:12]
-
-        def named(text: str) -> str:  # with the paths of the checkout
-            return text.replace(str(project.root), str(project.checkout))
-
-        raise PreflightError(
-            *(
-                replace(finding, message=f"commit {commit}: {named(finding.message)}", advice=named(finding.advice))
-                for finding in error.findings
-            )
-        ) from error
-
-
-def _headline(log: RunLog, release: Release, goal: Goal) -> str:
-    rebuild, count = goal.rebuild, len(log.learned.changes)  # a release that was ready may differ from another one now
-    changed = f"{plural(count, 'package')} changed" if count else "no package changed"
-    if goal.work.live is None:
-        changed = f"the first release, with {plural(count_installed(release.venv), 'package')}"
-    changed += "".join(section.in_headline() for section in log.sections.values())
-    pulled = log.learned.pulled
-    with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
-    if rebuild is None:
-        return f"updated to {release.id}: {changed}{with_commits}"
-    if not rebuild.is_damaged:
-        return f"rebuilt {rebuild.release.id} as {release.id}, because {rebuild.reason}: {changed}{with_commits}"
-    why = one_line(rebuild.reason, limit=_LONGEST_REASON)
-    return f"built {release.id} to replace {rebuild.release.id}, which was damaged ({why}): {changed}{with_commits}"
+        words.append(f"it failed before, as {failed.id}, and is not tried again")
+    headline = f"Would update: {'; '.join(words)}." if words else "Everything is up to date."
+    return Outcome("no-changes", 0, headline, live.id, changes=plan.changes or ())

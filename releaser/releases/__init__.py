@@ -1,1 +1,1 @@
-"""The releases on disk: the store, the symlink, the journal, leases, retention, integrity."""
+"""Releases on disk, the link to the live one, and the journal of a change."""

@@ -1,1 +1,1 @@
-"""The site: its paths, settings and interpreter, and their checks."""
+"""The site: its project, its settings, and every path."""

@@ -1,169 +1,263 @@
-"""All settings, with their purposes, defaults and types."""
+"""Every setting, declared once: its type, its default and its sentence. From that follow names, readers and errors.
 
-import functools
-import os
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+Sources, strongest first: the process environment, `.env` in the outer directory, `[tool.releaser]` in pyproject.toml,
+the default. A variable is `RELEASER_` and the name of the setting in capitals.
+"""
 
-from releaser.capabilities import gather
-from releaser.site import values
-from releaser.site.declaring import Part, Rule, intersect, once_live, unless_reverted
-from releaser.site.values import (
-    Command,
-    FilePath,
-    Ids,
-    Interpreter,
-    Limit,
-    Name,
-    UrlOrNone,
-)
-from releaser.system.expression import expression
-from releaser.system.frozen import Frozen, field, fields
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NewType, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from releaser.errors import Problem
 
 PREFIX = "RELEASER_"
-NO_SERVICE = "none"  # the value of `vulnerability_service` for no service
-PROJECT_VARIABLE = "RELEASER_PROJECT"
-Hook = Literal[
-    "before_build", "before_live", "stop", "start", "after_static", "after_live", "on_failure", "on_rollback"
-]
-HOOKS: tuple[Hook, ...] = get_args(Hook)
-#: Variables in the environment of hooks, from which releaser takes no setting.
-HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-#: In this variable, the other sites of `update --all` get the name of a first site that did not end well, and why.
-FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
-_VERSION = expression(r"[\d.,<>=~!* ]+t?")  # any other Python may be a path in the commit
+OTHER_VARIABLES = {"RELEASER_PROJECT"}  # variables with the prefix that are no settings
+ALIASES = {"AUTO_UPDTR__UV_PATH": "uv"}  # as the older updater named them
+
+Seconds = NewType("Seconds", float)
+Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
+Words = NewType("Words", tuple[str, ...])
+Table = NewType("Table", dict[str, str])
+
+_LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def _accept_version(live: str | None, own: str | None, _: Any) -> str | None:
-    return own if own is None or _VERSION.fullmatch(own) else live
+class SiteSettings(msgspec.Struct, frozen=True):
+    """The project and its surroundings."""
 
-
-class Spec(Frozen):
-    """The type and default of one setting; `aliases` are further environment variables for it."""
-
-    declared: Any
-    default: Any
-    aliases: tuple[str, ...] = ()
-    secret: bool = False
-    #: Chooses the value for the build and the tests of a commit that is not live; None for that of the commit.
-    in_force: Rule | None = None
-    #: Another setting. Until the commit is live, its own value counts only if its value of that setting does.
-    in_force_with: str = ""
-
-    @functools.cached_property
-    def kind(self) -> values.Kind[Any]:
-        """The kind of its values; most runs need that of few settings."""
-        return kind_of(self.declared)
-
-
-class Settings(Frozen):
-    """Every setting with its default, apart from those that capabilities declare.
-
-    Lengths of time are in seconds. None means that releaser detects the value. The comments above the fields are the
-    text of `config --schema` and of the documentation.
-    """
-
-    #: The directory for releases, journal, lock, history, logs and waiting mails, on the file system of the project.
-    state_dir: FilePath | None = None
-    #: The environment of this host. It decides which dependency group is installed.
-    environment: Annotated[str, values.one_of("staging", "production", "local")] | None = None
-    #: The dependency group to install in addition to the project's own dependencies; `none` for no group.
-    group: Name | None = None
-    #: The branch that must be checked out, and that releaser pulls and pushes.
-    branch: Name = "main"
-    #: The path of the symlink to the live release.
-    venv: Name = ".venv"
-    #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
-    environment_file: FilePath | None = once_live(default=None)  # LD_PRELOAD reaches programs outside the sandbox
-    #: The uv program, 0.12 or newer, as an absolute path.
-    uv: FilePath | None = field(
-        default=None, metadata={"aliases": ("AUTO_UPDTR__UV_PATH",), "in_force": unless_reverted}
+    state_dir: Annotated[str, Meta(description="Directory for releases and state, relative to the project.")] = ""
+    environment: Annotated[
+        Literal["", "local", "staging", "production"],
+        Meta(description="Kind of host. Default: by host name, d or q is staging, p is production, all else is local."),
+    ] = ""
+    group: Annotated[str, Meta(description="Dependency group to install. Default: that of the environment.")] = ""
+    branch: Annotated[str, Meta(description="Branch of the checkout.")] = "main"
+    venv: Annotated[str, Meta(description="Path of the symlink to the live release, relative to the project.")] = (
+        ".venv"
     )
-    #: The time limit of all locking in one run, and of each other call of uv.
-    uv_timeout: Limit = 1800.0
-    #: The Python of releases, as for `uv --python`. It must already be installed.
-    python: Interpreter | None = field(default=None, metadata={"in_force": _accept_version})
-    #: The largest upgrade of a package; `security` installs only fixes of known vulnerabilities, and their
-    #: requirements; `none` deploys the committed lock, and upgrades nothing.
-    upgrade: Literal["all", "minor", "patch", "security", "none"] = "all"
-    #: The command that runs the project's tests.
-    test_command: Command | None = None
-    #: Variables to pass to tests, builds and other programs of the site although they look like secrets.
-    test_environment: Ids = field(default=(), metadata={"in_force": intersect})
-    #: The dependency groups that only the tests need, and that do not go live.
-    test_groups: Ids = ()
-    #: The time limit of one run of the tests.
-    test_timeout: Limit = 1800.0
-    #: `always` tests the live release in each update that finds nothing newer; `changed` only if the result may differ.
-    test_live: Literal["changed", "always"] = "changed"
-    #: Use the git repository of the project, if the project or a directory above it has a `.git`.
-    git: bool = True
-    #: Let updates fetch the branch and deploy its new commits, fast-forward only.
-    git_pull: bool = True
-    #: Push releaser's commits of `uv.lock`; never by force.
-    git_push: bool = True
-    #: Let git run hooks, filters and other configured commands when releaser calls it.
-    git_hooks: bool = once_live(default=False)
-    #: The time limit of each call of git.
-    git_timeout: Limit = 300.0
-    #: The URL of a service for known vulnerabilities with the API of OSV; `none` for no service.
-    vulnerability_service: UrlOrNone | None = None
-    #: The group of a release's files. The user who runs releaser must be a member.
-    unix_group: Name | None = None
-    #: Let members of `unix_group` run releaser: they get write access to releases and the state directory.
-    group_writable: bool = False
-    #: Keep each process on the release on which it started, by a start-up module in each release.
-    pin_processes: bool = True
-    #: How uv puts files into a release: `clone` shares blocks of the file system, `copy` makes copies.
-    link_mode: Literal["clone", "copy"] | None = None
+    uv: Annotated[str, Meta(description="Path of uv. Default: on PATH, else the uv that releaser brings.")] = ""
+    python: Annotated[str, Meta(description="Python for new releases, as `uv --python` takes it.")] = ""
+    unix_group: Annotated[
+        str, Meta(description="Group of the files of releases. Default: the commonest of the project's files.")
+    ] = ""
+    extras: Annotated[Words, Meta(description="Extras of the project to install.")] = Words(())
+    members: Annotated[Words, Meta(description="Workspace members to install, or `all`. Default: the root.")] = Words(
+        ()
+    )
 
 
-#: Settings that earlier versions had, and what to do instead.
-REMOVED = {
-    "test_jobs": "Remove it: releaser runs the tests one after the other.",
-    "publish": (
-        'Remove it. Instead of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'
-        " `releaser update`: it tests upgrades and pushes them to `releaser/update` for review."
-    ),
+class VersionSettings(msgspec.Struct, frozen=True):
+    """The versions that an update takes."""
+
+    upgrade: Annotated[
+        Literal["all", "none"], Meta(description="`all` upgrades packages; `none` deploys the committed lock.")
+    ] = "all"
+
+
+class TestSettings(msgspec.Struct, frozen=True):
+    """The tests of the project."""
+
+    test_command: Annotated[
+        Command, Meta(description="Command. Default: `run_tests.py`, else `manage.py test`, else pytest if locked.")
+    ] = Command(())
+    test_timeout: Annotated[Seconds, Meta(description="Time limit of the tests.")] = Seconds(1800)
+    test_environment: Annotated[Table, Meta(description="Variables for the tests.")] = Table({})
+
+
+class LiveSettings(msgspec.Struct, frozen=True):
+    """Going live."""
+
+    restart: Annotated[
+        Command, Meta(description="`auto` touches `restart_file`; a command restarts; `none` restarts nothing.")
+    ] = Command(("auto",))
+    restart_file: Annotated[
+        str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
+    ] = ""
+    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command.")] = Seconds(60)
+    health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
+        Command(())
+    )
+    health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
+
+
+class GitSettings(msgspec.Struct, frozen=True):
+    """The remote repository."""
+
+    git_pull: Annotated[bool, Meta(description="Fetch the branch, and let its new commits go live.")] = True
+    git_push: Annotated[bool, Meta(description="Push the commits of `uv.lock`.")] = True
+
+
+class KeepSettings(msgspec.Struct, frozen=True):
+    """The releases that stay."""
+
+    keep: Annotated[int, Meta(description="Number of good releases to keep beside the live one.", ge=0)] = 5
+    keep_within: Annotated[Seconds, Meta(description="Keep all good releases of this time, too.")] = Seconds(30 * 86400)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All settings by subject."""
+
+    site: SiteSettings = SiteSettings()
+    versions: VersionSettings = VersionSettings()
+    tests: TestSettings = TestSettings()
+    live: LiveSettings = LiveSettings()
+    git: GitSettings = GitSettings()
+    keep: KeepSettings = KeepSettings()
+
+    def get(self, name: str) -> Any:
+        """Return the value of a setting by its name."""
+        return getattr(getattr(self, _SUBJECT_OF[name]), name)
+
+
+# Settings that decide where a site is: a commit cannot change them.
+FIXED = ("state_dir", "venv", "branch", "uv", "unix_group")
+
+
+def load_settings(
+    environ: Mapping[str, str], dotenv: Mapping[str, str], table: Mapping[str, Any]
+) -> tuple[Settings, list[Problem]]:
+    """Return the settings, with the default for each wrong value, and every problem with its source.
+
+    `dotenv` is the content of `.env`, `table` is `[tool.releaser]`.
+    """
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    sources = (
+        ("pyproject.toml", "[tool.releaser]", ((key, key, value) for key, value in table.items())),
+        (".env", "variable", _variables(dotenv)),
+        ("the environment", "variable", _variables(environ)),
+    )
+    for source, kind, entries in sources:
+        for key, name, value in entries:
+            if name not in _READERS:
+                problems.append(_report_unknown(source, key, is_variable=kind == "variable"))
+                continue
+            try:
+                values[name] = _READERS[name](value)
+            except ValueError as error:
+                message = f"{source}: `{key}` is {value!r}, but must be {error}."
+                problems.append(Problem("wrong-setting", message, f"Correct `{key}` in {source}."))
+    subjects = {
+        subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
+        for subject, kind in _SUBJECTS.items()
+    }
+    return Settings(**subjects), problems
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for variable, value in environ.items():
+        if variable in ALIASES and PREFIX + ALIASES[variable].upper() not in environ:
+            yield variable, ALIASES[variable], value
+        elif variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
+            yield variable, variable.removeprefix(PREFIX).lower(), value
+
+
+def _report_unknown(source: str, key: str, *, is_variable: bool) -> Problem:
+    name = key.removeprefix(PREFIX).lower() if is_variable else key.lower().replace("-", "_")
+    close = difflib.get_close_matches(name, _READERS, 1)
+    shown = (PREFIX + close[0].upper() if is_variable else close[0]) if close else ""
+    advice = f"Did you mean `{shown}`?" if close else f"Remove `{key}` from {source}."
+    return Problem("unknown-setting", f"{source}: `{key}` is no setting.", advice)
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value.strip()
+
+
+def _read_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.strip().lower() not in _BOOLEANS:
+        raise ValueError("`true` or `false`")
+    return _BOOLEANS[value.strip().lower()]
+
+
+def _read_int(value: Any) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("a whole number, 0 or more")
+    return value
+
+
+def _read_seconds(value: Any) -> Seconds:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Seconds(min(value, _LONGEST))
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a time such as `90s`, `30m`, `12h` or `3d`")
+    return Seconds(min(float(match[1]) * _UNITS[match[2] or "s"], _LONGEST))
+
+
+def _read_command(value: Any) -> Command:
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        return Command(tuple(value))
+    if not isinstance(value, str):
+        raise ValueError('a command: text, or a list such as ["python", "run_tests.py"]')
+    try:
+        return Command(tuple(shlex.split(value)))
+    except ValueError as error:
+        raise ValueError(f"a command; {error}") from error
+
+
+def _read_words(value: Any) -> Words:
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError("a list of names")
+    return Words(tuple(value))
+
+
+def _read_table(value: Any) -> Table:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError('a table of text, in a variable as JSON: {"NAME": "value"}')
+    return Table(value)
+
+
+def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value in choices:
+            return str(value)
+        close = difflib.get_close_matches(str(value), choices, 1)
+        names = ", ".join(f"`{choice}`" for choice in choices if choice)
+        raise ValueError(f"one of {names}" + (f"; did you mean `{close[0]}`?" if close else ""))
+
+    return read
+
+
+_BY_TYPE: dict[Any, Callable[[Any], Any]] = {
+    str: _read_text, bool: _read_bool, int: _read_int, Seconds: _read_seconds, Command: _read_command,
+    Words: _read_words, Table: _read_table,
+}  # fmt: skip
+
+
+def _make_reader(annotation: Any) -> Callable[[Any], Any]:
+    kind = get_args(annotation)[0]
+    return _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
+
+
+_SUBJECTS: dict[str, Any] = get_type_hints(Settings)
+_SUBJECT_OF = {name: subject for subject, kind in _SUBJECTS.items() for name in kind.__struct_fields__}
+_READERS = {
+    name: _make_reader(annotation)
+    for kind in _SUBJECTS.values()
+    for name, annotation in get_type_hints(kind, include_extras=True).items()
 }
-#: Settings that have another name now.
-RENAMED = {"isolate": "sandbox", "pin": "pin_processes"}
-_USUAL: Mapping[Any, values.Kind[Any]] = {bool: values.flag, int: values.count}
-
-
-def kind_of(declared: Any) -> values.Kind[Any]:
-    """Return the kind of values of a type, which may be optional."""
-    if type(None) in get_args(declared):
-        declared = get_args(declared)[0]
-    own = getattr(declared, "__metadata__", None)
-    if own or declared in _USUAL:
-        return own[0] if own else _USUAL[declared]
-    if not (words := get_args(declared)):
-        message = f"{declared} does not say how its values are read; see the types at the end of values.py"
-        raise TypeError(message)
-    return values.one_of(*words)
-
-
-PARTS: tuple[type[Part], ...] = gather("settings")
-
-
-class AllSettings(*PARTS, Settings):  # type: ignore[misc]
-    """The settings of releaser itself, and of all capabilities."""
-
-
-_DECLARING: tuple[type[Any], ...] = (Settings, *PARTS)
-SPECS = {
-    part_field.name: Spec(declared=part_field.type, default=part_field.default, **part_field.metadata)
-    for part in _DECLARING
-    for part_field in fields(part)
-}
-
-
-def environment_of(host: str) -> str:
-    """Guess the environment from the host name: d… and q… are staging, p… is production, any other is local."""
-    return {"d": "staging", "q": "staging", "p": "production"}.get(host[:1].lower(), "local")
-
-
-def this_host() -> str:
-    """Return the short name of this host."""
-    return os.uname().nodename.partition(".")[0]

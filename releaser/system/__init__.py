@@ -1,1 +1,1 @@
-"""Programs, files, signals and words, without any knowledge of sites and releases."""
+"""Programs, files, text, and the record of a run."""

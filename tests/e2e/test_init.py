@@ -1,248 +1,134 @@
-"""Adopting a project: whatever stands at the place of the live environment, and wherever the project lies."""
+"""`init`: the first release of a project without a venv, and of one that has a venv already."""
 
-import itertools
-import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import changed_files, silent, steps, under_umask
-from tests.e2e.test_recovery import whole
-from tests.live.pair import interpreter
-from tests.support import snapshots
-from tests.support.commands import git_executable, run
+from tests.e2e.scenes import BROKEN_CODE, mostly_slow, refused, says
 from tests.support.sites import SampleSite, SiteFactory
 
 
-def startup_files(venv: Path) -> list[str]:
-    """The files that releaser adds to a venv that it adopts."""
-    (place,) = (path.relative_to(venv) for path in venv.glob("lib/python*/site-packages"))
-    names = ("_releaser_pin.py", "_releaser_pin_rare.py", "00_releaser_pin.pth")
-    return ["releaser.lease", *[f"{place}/{name}" for name in names]]
+def test_a_fresh_project_gets_its_first_release_from_the_committed_lock(fresh: SampleSite) -> None:
+    fresh.publish("alpha", "1.1.0")  # newer than the lock: the first release brings no upgrade
+    lock, head = fresh.lock(), fresh.head()
+    answer = fresh.json("init")
+    assert (answer["result"], answer["exit_code"], answer["previous"]) == ("updated", 0, None)
+    assert answer["release"] == fresh.live()
+    assert str(fresh.link.readlink()) == f"../.releaser/site/releases/{fresh.live()}/venv"
+    assert fresh.versions() == {"alpha": "1.0.0", "beta": "1.0.0", "localtools": "1.0.0"}
+    (tested,) = fresh.test_runs("passed")
+    assert tested["prefix"] == str(fresh.link.resolve())
+    assert fresh.restarted_at() is not None
+    assert (fresh.lock(), fresh.head(), fresh.remote_head(), fresh.status()) == (lock, head, head, "")
+    assert fresh.states() == {fresh.live(): "live"}
+    assert fresh.python("import alpha; print(alpha.__version__)") == "1.0.0"
 
 
-def see_adopted(site: SampleSite, report: dict[str, object], before: dict[str, str]) -> None:
-    """See that the only release is live, and that its venv is what it was but for the files that releaser adds."""
-    (row,) = site.json("list")
-    assert (report["result"], report["exit_code"]) == ("updated", 0)
-    assert (row["id"], row["state"], row["live"]) == (report["release"], "live", True)
-    assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
-    venv = site.link.resolve()
-    after = snapshots.tree(venv)
-    assert {name for name in after if after[name] != before.get(name)} == set(startup_files(venv))
-    assert {name: after[name] for name in before} == before
-
-
-def exclusions(repository: Path) -> list[str]:
-    return (repository / "info" / "exclude").read_text(encoding="utf-8").splitlines()
-
-
-def is_clean(site: SampleSite) -> bool:
-    return site.git("status", "--porcelain", "--untracked-files=all") == ""
-
-
-@pytest.mark.story
-def test_a_real_directory_becomes_the_first_release_and_a_symlink_to_it(make_site: SiteFactory) -> None:
-    """Its files are moved as they are, and nothing else of the site is touched; once more, nothing at all is."""
-    site = make_site(venv=True)
-    site.push_commit("Ignore", {".gitignore": "__pycache__/\nstatic_out/\n.venv/\n"})  # which matches no symlink
-    (site.path / ".git/info/exclude").write_text("*.swp\n/drafts", encoding="utf-8")  # no line end
-    site.publish("alpha", "1.1.0")
-    files, number = snapshots.tree(site.link), site.link.stat().st_ino
-    before, remote = site.snapshot(), site.remote_head()
-    report = site.json("init")
-    see_adopted(site, report, files)
-    assert site.link.resolve().stat().st_ino == number
-    assert {name for name, value in site.snapshot().items() if before[name] != value} == {"(link)", "(venv)"}
-    assert site.remote_head() == remote
-    assert (site.manage_runs(), site.restarted_at()) == ([], None)
-    assert steps(report) == ["preflight", "adopt"]
-    assert (site.link.resolve().parent / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
-    before = site.snapshot()
-    silent(site.releaser("init", "-q"))
+def test_a_second_init_changes_nothing(site: SampleSite) -> None:
+    live = site.live()
     assert site.json("init")["result"] == "no-changes"
-    assert (site.snapshot(), [row["id"] for row in site.json("list")]) == (before, [report["release"]])
-    assert is_clean(site)
-    lines = exclusions(site.path / ".git")
-    assert lines[:2] == ["*.swp", "/drafts"]
-    assert lines.count("/.venv") == 1
+    assert (site.live(), len(site.releases())) == (live, 1)
 
 
-def test_the_start_up_module_can_be_read_by_all_and_is_compiled_for_its_python(make_site: SiteFactory) -> None:
-    """Whatever the umask is, and which Python the venv has."""
-    site = make_site(venv=True)
-    (place,) = site.link.glob("lib/python*/site-packages")
-    shutil.rmtree(place / "__pycache__", ignore_errors=True)
-    under_umask(site, "077", "init", env={})
-    venv = site.link.resolve()
-    found = [venv / name for name in startup_files(venv)]
-    compiled = [*found[1].parent.glob("__pycache__/_releaser_pin*.pyc")]
-    assert len(compiled) == 6, "-O and -OO look for others"
-    assert {oct(path.stat().st_mode & 0o777) for path in (*found, *compiled)} == {"0o644"}
-    assert compiled[0].parent.stat().st_mode & 0o777 == 0o755
-    built = make_site(outer="another", settings={"python": str(interpreter("3.12"))})
-    built.releaser("init", check=0)
-    for one, options in itertools.product((site, built), ([], ["-O"], ["-OO"])):
-        words: list[str | Path] = [one.link / "bin" / "python", "-v", *options, "-c", "import _releaser_pin_rare"]
-        said = run(words, cwd=one.path, env={**one.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
-        lines = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
-        for line, name in zip(lines, ("_releaser_pin", "_releaser_pin_rare"), strict=True):
-            assert f"/__pycache__/{name}." in line
-
-
-def test_without_pins_and_where_nothing_can_be_written_a_venv_stays_as_it_is(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"pin_processes": False})
-    before = snapshots.tree(site.link)
+def test_a_first_release_that_fails_its_tests_does_not_go_live(make_site: SiteFactory) -> None:
+    site = make_site(files=BROKEN_CODE)
+    finished = site.releaser("init", check=5)
+    says(finished, "the shop is closed")
+    assert not site.link.is_symlink()
+    assert not site.link.exists()
+    assert list(site.states().values()) == ["failed"]
+    assert site.restarted_at() is None
+    site.push_commit("Open the shop", {"shop.py": "EDITION = 2\nBROKEN = False\n"})
     site.releaser("init", check=0)
-    assert snapshots.tree(site.link.resolve()) == before
-    site.update_to("alpha", "1.1.0")
-    assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
-    assert not (site.link / "releaser.lease").exists()
-
-    site = make_site(outer="in the way", venv=True)
-    (site.link / "releaser.lease").mkdir()  # in the way, also for root
-    report = site.json("init")
-    assert (report["result"], report["exit_code"]) == ("updated", 0)
-    (problem,) = report["problems"]
-    assert f"release {site.live_id()} was adopted, but its processes are neither pinned nor counted" in problem
-    assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
-    assert site.live_version("alpha") == "1.0.0"
+    assert site.version("alpha") == "1.0.0"
 
 
-@pytest.mark.story
-def test_a_directory_that_is_no_environment_is_refused(make_site: SiteFactory) -> None:
-    site = make_site()
-    site.link.mkdir()
-    (site.link / "notes.txt").write_text("mine\n", encoding="utf-8")
-    finished = site.releaser("init", check=3)
-    assert f"{site.link} is a directory, but not a venv" in finished.stderr
-    assert (site.link / "notes.txt").read_text(encoding="utf-8") == "mine\n"
+def test_init_dry_run_writes_nothing(fresh: SampleSite) -> None:
+    finished = fresh.releaser("init", "--dry-run", check=0)
+    assert finished.stdout.strip() or finished.stderr.strip()
+    assert not fresh.state.exists()
+    assert not fresh.link.exists()
 
 
-@pytest.mark.story
-def test_without_a_venv_a_release_is_built_from_the_lock_and_goes_live_like_any_other(make_site: SiteFactory) -> None:
-    site = make_site()
-    site.publish("alpha", "1.1.0")
-    head, lock = site.head(), site.lock_text()
-    report = site.json("init")
-    assert (report["result"], site.live_version("alpha")) == ("updated", "1.0.0")
-    assert (site.head(), site.remote_head(), site.lock_text()) == (head, head, lock)
-    assert is_clean(site)
-    assert [one.argv[0] for one in site.manage_runs("test")] == ["test"]
-    assert None not in (site.static_versions(), site.restarted_at())
-    assert steps(report)[:8] == ["preflight", "stage", "resolve", "build", "test", "migrations", "seal", "flip"]
-    assert [row["state"] for row in site.json("list")] == ["live"]
+def made_by_uv(site: SampleSite) -> None:
+    site.make_venv()
 
 
-@pytest.fixture
-def linked(make_site: SiteFactory) -> SampleSite:
-    """A site whose `.venv` leads to a venv beside the checkout, as old recipes tell."""
-    site = make_site(link="../venvs/2026-01", venv=True)
-    site.link = site.path / ".venv"
-    site.link.symlink_to("../venvs/2026-01")
-    site.edit(".git/info/exclude", "/.venv\n")
-    return site
+def made_by_pip(site: SampleSite) -> None:
+    site.run(Path(sys.executable).resolve(), "-m", "venv", ".venv")
+    options = ["--quiet", "--disable-pip-version-check", "--no-index", f"--find-links={site.index}"]
+    site.run(site.link / "bin" / "pip", "install", *options, "alpha==1.0.0", "beta", "localtools")
 
 
-def test_what_a_symlink_leads_to_becomes_the_first_release_and_stays_as_it_is(linked: SampleSite) -> None:
-    place = linked.link.resolve()
-    before = snapshots.tree(place)
-    see_adopted(linked, linked.json("init"), before)
-    assert linked.link.resolve() == place
-    adopted = snapshots.tree(place)
-    linked.update_to("alpha", "1.1.0")
-    assert linked.live_version("alpha") == "1.1.0"
-    linked.releaser("rollback", check=0)
-    assert (linked.link.resolve(), linked.live_version("alpha")) == (place, "1.0.0")
-    assert snapshots.tree(place) == adopted
+def made_by_virtualenv(site: SampleSite) -> None:
+    site.make_venv()
+    settings = site.link / "pyvenv.cfg"
+    lines = [line for line in settings.read_text(encoding="utf-8").splitlines() if not line.startswith("uv")]
+    base = Path(sys.executable).resolve()
+    lines += ["virtualenv = 20.36.1", f"base-prefix = {base.parent.parent}", f"base-executable = {base}"]
+    settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (site.link / ".gitignore").unlink(missing_ok=True)
 
 
-def test_a_symlink_that_leads_nowhere_is_replaced_if_the_tests_pass(linked: SampleSite) -> None:
-    shutil.rmtree(linked.link.resolve())
-    linked.break_tests()
-    linked.releaser("init", check=5)
-    assert str(linked.link.readlink()) == "../venvs/2026-01"
-    linked.mend_tests()
-    report = linked.json("init")
-    assert (report["result"], report["release"]) == ("updated", linked.live_id())
-    assert linked.live_version("alpha") == "1.0.0"
-    assert not (linked.outer / "venvs" / "2026-01").exists()
+MAKERS = {"uv": made_by_uv, "virtualenv": made_by_virtualenv, "pip": made_by_pip}
 
 
-def test_a_linked_worktree_uses_the_exclusions_of_its_repository(make_site: SiteFactory) -> None:
-    site = make_site()
-    main = site.outer / "main"
-    site.git("switch", "--quiet", "--create", "other")
-    site.path.rename(main)
-    env = site.environment()
-    run([git_executable(), "worktree", "add", "--quiet", site.path, "main"], cwd=main, env=env, check=0)
-    site.adopt()
-    assert "/.venv" in exclusions(main / ".git")
-    assert is_clean(site)
-
-
-def test_a_project_that_is_one_directory_of_a_bigger_repository(make_site: SiteFactory) -> None:
-    """The top of the repository is its outer directory."""
-    site = make_site(outer="mono", venv=True)
-    top, elsewhere, env = site.outer, site.outer.parent / "elsewhere", site.environment()
-
-    def git(where: Path, *words: str | Path) -> None:
-        run([git_executable(), *words], cwd=where, env=env, check=0)
-
-    (site.path / ".git").rename(top / ".git")
-    (top / ".gitignore").write_text("/.env\n/index/\n/remote.git/\n", encoding="utf-8")
-    (top / "README").write_text("Two things.\n", encoding="utf-8")
-    git(top, "remote", "set-url", "origin", site.remote)
-    git(top, "add", "--all")
-    git(top, "commit", "--quiet", "--message", "Move the site into a directory of its own")
-    git(top, "push", "--quiet")
-    report = site.json("init")
-    assert site.live_id() == report["release"]
-    assert is_clean(site)
-    assert {"/site/.venv", "/.releaser/site"} <= {*exclusions(top / ".git")}
+@pytest.mark.parametrize("maker", mostly_slow(MAKERS, "uv"))
+def test_a_venv_becomes_the_first_release_without_downtime_and_is_gone_back_to(fresh: SampleSite, maker: str) -> None:
+    site = fresh
+    MAKERS[maker](site)
+    inode, versions = site.link.stat().st_ino, site.versions()
+    head = site.head()
+    answer = site.json("init")
+    adopted = site.live()
+    assert answer["release"] == adopted
+    assert (site.link.stat().st_ino, site.versions()) == (inode, versions)  # the same directory, by another path
+    assert site.restarted_at() is None
+    assert (site.status(), site.head(), site.remote_head()) == ("", head, head)
+    assert Path(site.python("import sys; print(sys.prefix)")) in (site.link, site.link.resolve())
+    assert site.run(site.link / "bin" / "python", "run_tests.py").returncode == 0
 
     site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert (report["result"], report["problems"]) == ("updated", []), report
-    assert (site.live_version("alpha"), changed_files(site)) == ("1.1.0", {"site/uv.lock"})
-    assert site.remote_head() == site.head()
-    silent(site.releaser("update"))
-    silent(site.releaser("init", "-q"))
-    site.releaser("rollback", check=0)
-    assert (site.live_version("alpha"), changed_files(site)) == ("1.0.0", {"site/uv.lock"})
-    assert is_clean(site)
-
-    tests = len(site.manage_runs("test"))
-    git(top.parent, "clone", "--quiet", site.remote, elsewhere)
-    (elsewhere / "README").write_text("Three things.\n", encoding="utf-8")
-    git(elsewhere, "-c", "user.name=Edsger", "-c", "user.email=e@example.org", "commit", "--quiet", "-am", "Count")
-    git(elsewhere, "push", "--quiet")
-    assert site.json("update")["result"] == "updated"  # a change elsewhere in the repository is tested, too
-    assert (top / "README").read_text(encoding="utf-8") == "Three things.\n"
-    assert len(site.manage_runs("test")) == tests + 1
-
-    (top / "README").write_text("Unsure.\n", encoding="utf-8")
-    assert "not clean: README" in site.releaser("update", check=3).stderr
+    assert site.json("update")["previous"] == adopted
+    assert (site.version("alpha"), site.version("beta")) == ("1.1.0", "1.0.0")
+    assert site.json("rollback")["release"] == adopted
+    assert (site.live(), site.link.stat().st_ino, site.versions()) == (adopted, inode, versions)
 
 
-@pytest.mark.parametrize("behind_link", [False, True])
-def test_an_adoption_that_is_cut_off_between_its_steps_loses_nothing(
-    make_site: SiteFactory, *, behind_link: bool
-) -> None:
-    """Where the file system cannot exchange directory and link, there is nothing at .venv for a moment."""
-    site = make_site(venv=True)
-    inode = site.link.stat().st_ino
-    if behind_link:
-        elsewhere = site.link.rename(site.outer / "venv")
-        site.link.symlink_to(elsewhere)
-    place = "releaser.pipelines.adopt:replace_symlink" if behind_link else "pathlib:Path.rename"
-    interrupted(site, "init", at=Point(place=place), exchange=False)
-    assert site.link.exists() is behind_link
-    assert "was adopting the project; this is now finished or undone" in site.json("init")["recovered"]
-    assert site.link.stat().st_ino == inode
-    whole(site)
-    (adopted,) = site.json("list")
-    site.update_to("alpha", "1.1.0")
-    assert site.json("rollback")["release"] == adopted["id"]
-    whole(site)
+@pytest.mark.slow
+def test_init_adopts_a_venv_whose_packages_are_older_than_the_lock(fresh: SampleSite) -> None:
+    fresh.make_venv()
+    fresh.publish("alpha", "1.1.0")
+    fresh.uv("lock", "--quiet", "--upgrade")
+    fresh.push_commit("Lock alpha 1.1.0")
+    fresh.releaser("init", check=0)
+    assert fresh.version("alpha") == "1.0.0"
+    fresh.releaser("update", check=0)
+    assert fresh.version("alpha") == "1.1.0"
+
+
+@pytest.mark.parametrize("kind", ["empty directory", "directory of files", "file"])
+def test_what_is_no_venv_is_not_adopted(fresh: SampleSite, kind: str) -> None:
+    if kind == "file":
+        fresh.link.write_text("mine", encoding="utf-8")
+    else:
+        fresh.link.mkdir()
+        if kind == "directory of files":
+            (fresh.link / "mine.txt").write_text("mine", encoding="utf-8")
+    says(refused(fresh, "init"), ".venv")
+    assert not fresh.link.is_symlink()
+
+
+@pytest.mark.parametrize("command", ["update", "rollback", "status", "list", "run"])
+def test_commands_before_init_name_it(fresh: SampleSite, command: str) -> None:
+    finished = fresh.releaser(command, *(["--", "true"] if command == "run" else []))
+    if command == "list":
+        assert finished.returncode == 0
+    elif command == "status":
+        assert finished.returncode == 10
+        assert "releaser init" in finished.stdout + finished.stderr
+    else:
+        assert finished.returncode in {3, 9}, str(finished)
+        says(finished, "releaser init")
+    assert not fresh.link.exists()

@@ -1,203 +1,189 @@
-"""Going back and forth between releases: instant, and what was left stays out."""
-
-import os
-import signal
-import sys
-from pathlib import Path
-from typing import Any
+"""`rollback`: of packages, of packages and code, and what updates skip afterwards."""
 
 import pytest
 
-from releaser.locks.installed import installed_key
-from releaser.locks.lock import LockFile
-from tests.e2e.scenes import STEPS, body, changed_files, edit_pyproject, silent, states, step, steps
-from tests.support.commands import run
-from tests.support.sites import SampleSite, SiteFactory, variables
+from tests.e2e.scenes import CODE, changed_files, changes, mostly_slow, refused, says, silent, times_of_tree
+from tests.support.sites import SampleSite, SiteFactory
 
-WELL = "test ! -e static_out/sick.txt"
-# Each of these costs as much as much of what is really needed; a rollback is urgent.
-SLOW = {"asyncio", "concurrent.futures", "http", "importlib.metadata", "packaging", "rich", "tomlkit"}
-IMPORTING = """\
-import atexit, sys
-atexit.register(lambda: print(*sys.modules, file=sys.stderr))
-from releaser.__main__ import main
-main()
-"""
+OLD_CODE = "EDITION = 1"
 
 
-def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
-    """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
-    site = make_site.adopted(*versions, **options)
-    return site, site.releases()
+@pytest.fixture
+def updated(make_site: SiteFactory) -> SampleSite:
+    """A site that was updated from alpha 1.0.0 to 1.1.0."""
+    return make_site.live("1.1.0")
 
 
-@pytest.mark.story
-def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing(make_site: SiteFactory) -> None:
-    export = {"requirements_export": "requirements.txt"}
-    site, (first, second) = with_releases(make_site, "1.1.0", settings=export)
-    lock = site.git("show", "HEAD^:uv.lock")
-    restarted = site.restarted_at() or 0
-    report = site.json("rollback")
-    assert (report["result"], report["release"], report["previous"]) == ("rolled-back", first, second)
-    assert steps(report) == ["preflight", "flip", *STEPS, "migrations", "export", "commit", "push", "prune"]
-    assert site.manage_runs("test") == []
-    assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
-    assert site.lock_text().rstrip("\n") == lock
-    assert (site.static_versions() or {})["alpha"] == "1.0.0"
-    assert (site.restarted_at() or 0) > restarted
-    assert changed_files(site) == {"uv.lock", "requirements.txt"}
-    assert "alpha==1.0.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
-    assert site.git("log", "-1", "--format=%s") == f"Roll back to release {first}"
+def test_a_rollback_takes_packages_and_lock_back_and_publishes_that(updated: SampleSite) -> None:
+    site = updated
+    second, first = site.states()
+    head, restarted = site.head(), site.restarted_at()
+    answer = site.json("rollback")
+    assert (answer["result"], answer["exit_code"]) == ("updated", 0)
+    assert (answer["release"], site.live()) == (first, first)
+    assert changes(answer) == {"alpha": ("1.1.0", "1.0.0")}
+    assert (site.version("alpha"), site.python("import alpha; print(alpha.__version__)")) == ("1.0.0", "1.0.0")
+    assert site.restarted_at() != restarted
+    assert (site.git("rev-parse", "HEAD^"), changed_files(site), site.status()) == (head, {"uv.lock"}, "")
     assert site.remote_head() == site.head()
-    assert site.git("status", "--porcelain") == ""
-    assert states(site) == {second: "rolled-back", first: "live"}
-    assert site.outbox_mails()[-1]["subject"].startswith(f"↩ site: rolled back to {first}")
-    assert f"Rolled back from {second} to {first}" in body(site)
-    assert "alpha    1.1.0  1.0.0  ↓ minor" in body(site)
-    for name in (first, second):
-        manifest, lock_file = site.json("show", name), site.state_dir / "releases" / name / "uv.lock"
-        assert manifest["installed_sha256"] == installed_key(LockFile.read(lock_file), python=manifest["python"])
-    finished = run([sys.executable, "-c", IMPORTING, "rollback", second], cwd=site.path, env=site.env, check=0)
-    assert SLOW.isdisjoint(finished.stderr.splitlines()[-1].split())
+    assert site.states() == {second: "rolled-back", first: "live"}
+    assert len(site.releases()) == 2, "a rollback builds nothing"
+    assert site.test_runs() == []
 
 
-def test_a_rollback_needs_no_index_remote_uv_clean_tree_or_right_settings(make_site: SiteFactory) -> None:
-    """It is needed most when nothing else works."""
-    site, (first, _) = with_releases(make_site, "1.1.0")
-    site.index.path.rename(site.outer / "hidden")
-    site.remote.rename(site.outer / "hidden.git")
-    site.edit("site_settings.py", "# in the middle of something\n")
-    site.edit("staged.txt", "")
-    site.git("add", "staged.txt")
-    site.edit("untracked.txt", "")
-    report = site.json("rollback", check=7, env={"RELEASER_UV": "/nowhere/uv", "RELEASER_KEPE": "3"})
-    assert "RELEASER_KEPE is not a setting" in str(report["problems"])
-    assert (site.live_id(), changed_files(site)) == (first, {"uv.lock"})
-    assert step(report, "commit")["status"] == "ok"
-    assert step(report, "push")["status"] == "failed"
-    assert site.git("status", "--porcelain").splitlines() == [
-        "M site_settings.py",  # the first column is stripped
-        "A  staged.txt",
-        "?? untracked.txt",
-    ]
-    (site.outer / "hidden").rename(site.index.path)
-    (site.outer / "hidden.git").rename(site.remote)
-    site.git("reset", "--quiet", "--hard")
-    (site.path / "untracked.txt").unlink()
-    silent(site.releaser("update"))
-    assert site.remote_head() == site.head()
+def test_law_05_a_rollback_needs_no_network_no_index_and_no_uv(updated: SampleSite) -> None:
+    site = updated
+    for path in (site.index, site.remote):
+        path.rename(path.with_name(f"{path.name}.away"))
+    finished = site.releaser("rollback", env={"PATH": "/usr/bin:/bin", "RELEASER_UV": None}, check=7)
+    assert site.version("alpha") == "1.0.0"
+    says(finished, "push")
 
 
-def test_what_cannot_be_gone_back_to_is_refused_and_passed_over(make_site: SiteFactory) -> None:
-    site, (first, second) = with_releases(make_site, "1.1.0", settings={"environment_file": "../.env"})
-    site.publish("alpha", "2.0.0", broken=True)
-    failed = site.json("update", check=5)["release"]
-    before = site.snapshot()
-    for words, code, said in (
-        ([first[:4]], 9, "matches several releases"),
-        (["20200101T000000Z"], 9, "there is no release '20200101T000000Z'"),
-        ([failed], 9, f"{failed} failed its tests"),
-        ([failed, "--force"], 9, f"{failed} failed its tests"),
-    ):
-        finished = site.releaser("rollback", *words, check=code)
-        assert said in finished.stderr
-        assert "live: unchanged" in finished.stderr
-    silent(site.releaser("rollback", second))
-    site.write_dotenv({"PYTHONPATH": str(site.outer)})
-    (site.outer / "sitecustomize.py").write_text("raise SystemExit(3)", encoding="utf-8")
-    assert f"{first} does not start: " in site.releaser("rollback", check=3).stderr
-    (site.outer / "sitecustomize.py").unlink()
-    assert site.snapshot() == before
-    site.releaser("rollback", check=0)
-    assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
-    before = site.snapshot()
-    assert "no earlier good release exists to roll back to" in site.json("rollback", check=9)["headline"]
-    (site.state_dir / "releases" / second / "venv" / "bin" / "python").unlink()
-    assert "interpreter" in site.releaser("rollback", second, check=9).stderr
-    assert site.snapshot() == before
+def test_law_05_two_rollbacks_go_back_two_releases(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", "1.2.0")
+    third, second, first = site.states()
+    assert (site.json("rollback")["release"], site.version("alpha")) == (second, "1.1.0")
+    assert (site.json("rollback")["release"], site.version("alpha")) == (first, "1.0.0")
+    says(refused(site, "rollback", code=9), "previous")
+    assert site.json("rollback", check=9)["result"] == "refused"
+    assert site.states() == {third: "rolled-back", second: "rolled-back", first: "live"}
+    assert site.json("rollback", third)["release"] == third == site.live()  # left by a person, so it may be named
+    assert site.states()[third] == "live"
 
 
-@pytest.mark.story
-def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> None:
-    site, (first, second) = with_releases(make_site, "1.1.0", dotenv=variables(health_check=WELL, health_retries=0))
-    site.edit("static_out/sick.txt", "")
-    before = site.snapshot()
-    report = site.json("rollback", check=6)
-    assert report["result"] == "rolled-back"
-    after = site.snapshot()
-    assert after.pop("(restarted at)") != before.pop("(restarted at)")
-    assert after == before
-    assert states(site) == {second: "live", first: "good"}
-    assert site.json("status")["on_hold"] == []
-
-
-def test_force_lifts_the_quarantine_as_one_is_told_who_needs_what_was_left(make_site: SiteFactory) -> None:
-    site, _ = with_releases(make_site, "1.1.0")
-    site.releaser("rollback", check=0)
-    before = site.snapshot()
-    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
-    finished = site.releaser("update", check=4)
-    assert "--force" in finished.stderr
-    assert site.snapshot() == before
-    site.releaser("update", "--force", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-    assert site.json("status")["on_hold"] == []
-    silent(site.releaser("update"))
-
-
-def test_with_force_the_older_release_stays_and_the_failure_is_told(make_site: SiteFactory) -> None:
-    site, (earlier, later) = with_releases(make_site, "1.1.0", dotenv=variables(health_check="false", health_retries=0))
-    report = site.json("rollback", "--force", check=7)
-    assert site.live_id() == earlier
-    assert (report["result"], report["live_changed"]) == ("rolled-back", True)
-    assert "flip back" not in steps(report)
-    assert step(report, "health check")["status"] == "failed"
-    (problem,) = report["problems"]
-    assert problem.startswith("health check failed")
-    assert f"{earlier} stays live anyway, because of --force" in problem
-    assert "stays live anyway" in " ".join(body(site).split())
-    assert states(site)[later] == "rolled-back"
-    kills = {"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}
-    assert site.releaser("rollback", later, "--force", env=kills).returncode == -signal.SIGKILL
-    site.releaser("init")  # any command finishes first what was begun
-    assert site.live_id() == later
-
-
-def test_a_rollback_is_not_kept_by_what_a_new_commit_may_not_have(make_site: SiteFactory) -> None:
-    """A `.python-version` with the path of a program was live; in a commit that is to go live it would be refused."""
-    site = make_site.adopted()
-    site.push_commit("Name a program", {".python-version": f"{os.path.realpath(sys.executable)}\n"})
-    site.update_to("alpha", "1.1.0")
-    site.push_from_elsewhere({".python-version": "3.11\n", "notes.txt": "new"})
-    site.update_to("alpha", "1.2.0")
-    site.releaser("rollback", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-
-
-def test_no_rollback_goes_to_a_release_whose_programs_start_at_the_path_before_a_move(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
-    before = make_site(venv=True)
-    before.releaser("init", check=0)
-    for version in ("1.1.0", "1.2.0"):
-        before.publish("alpha", version, scripts={"serve": "alpha:__version__.count"})
-        before.releaser("update", check=0)
-    _, *earlier = before.releases()
-    (tmp_path / "new").mkdir()
-    before.outer.rename(tmp_path / "new" / before.outer.name)
-    site = before.moved(tmp_path / "new")
-    site.git("remote", "set-url", "origin", str(site.remote))
-    link = f"run `ln -s {site.outer} {before.outer}`"
-    seen = site.snapshot()
-    refused = site.releaser("rollback", earlier[0], check=9).stderr
-    assert f"release {earlier[0]} is damaged: it was moved" in refused
-    assert link in refused
-    assert site.snapshot() == seen
-    site.write_dotenv(variables(health_check="false"))
-    failed = site.releaser("update", check=6).stderr  # the live health check is no reason to refuse the repair
-    assert site.live_id() == earlier[1], "it was live, and its processes may still run"
-    assert f"The rollback to {earlier[1]} was completed anyway. The next update rebuilds it. To let" in failed
-    assert failed.count(link) == 2, failed
+@pytest.mark.slow
+def test_law_05_a_rollback_never_goes_to_what_failed_or_was_rolled_back_automatically(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    site.publish("alpha", "1.3.0")
+    site.write_dotenv(health_check="false", health_timeout="1s")
+    site.releaser("update", check=6)
     site.write_dotenv()
-    before.outer.symlink_to(site.outer)
-    assert site.json("rollback", earlier[0], check=0)["result"] == "rolled-back"
+    unhealthy, failed, _, first = site.states()
+    assert list(site.states().values()) == ["rolled-back", "failed", "live", "previous"]
+    for release in (unhealthy, failed):
+        says(refused(site, "rollback", release, code=9), release)
+    assert site.json("rollback")["release"] == first
+
+
+@pytest.mark.parametrize("damage", mostly_slow(["a module is gone", "Python is gone"], "a module is gone"))
+def test_law_05_a_rollback_goes_only_to_a_release_that_verifies_and_starts(updated: SampleSite, damage: str) -> None:
+    site = updated
+    first = list(site.states())[1]
+    venv = site.release(first) / "venv"
+    if damage == "Python is gone":
+        for python in venv.glob("bin/python*"):
+            python.unlink()
+            python.symlink_to("/nowhere/python")
+    else:
+        (module,) = venv.glob("lib/python*/site-packages/beta/__init__.py")
+        module.unlink()
+    finished = refused(site, "rollback", first, code=9)
+    says(finished, first)
+    assert site.version("alpha") == "1.1.0"
+
+
+def test_law_06_updates_skip_the_versions_that_a_rollback_removed(updated: SampleSite) -> None:
+    site = updated
+    finished = site.releaser("rollback", check=0)
+    assert "releaser unhold alpha" in finished.stdout + finished.stderr
+    (hold,) = site.json("status")["on_hold"]
+    assert (hold["name"], hold["version"], bool(hold["reason"]), bool(hold["by"])) == ("alpha", "1.1.0", True, True)
+    silent(site.releaser("update"))
+    assert site.version("alpha") == "1.0.0"
+    site.publish("beta", "1.1.0")
+    answer = site.json("update")
+    assert changes(answer) == {"beta": ("1.0.0", "1.1.0")}  # another package still updates
+    assert [entry["name"] for entry in answer["on_hold"]] == ["alpha"]
+    site.publish("alpha", "1.2.0")
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.2.0")}  # a newer version is not on hold
+    assert site.json("status")["on_hold"] == []
+
+
+@pytest.mark.slow
+def test_law_06_unhold_lets_a_version_in_again(updated: SampleSite) -> None:
+    site = updated
+    site.releaser("rollback", check=0)
+    assert site.releaser("unhold", "gamma").returncode != 0
+    site.releaser("unhold", "alpha", check=0)
+    assert site.json("status")["on_hold"] == []
+    assert changes(site.json("update")) == {"alpha": ("1.0.0", "1.1.0")}
+
+
+@pytest.fixture
+def with_code(make_site: SiteFactory) -> SampleSite:
+    """A site that was updated to alpha 1.1.0 and the second edition of its code, as one."""
+    site = make_site.live(due="1.1.0")
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    return site
+
+
+@pytest.mark.slow
+def test_law_06_packages_and_code_go_back_together_and_stay_back(with_code: SampleSite) -> None:
+    site = with_code
+    remote, first = site.remote_head(), list(site.states())[1]
+    site.releaser("rollback", check=0)
+    assert (site.live(), site.version("alpha")) == (first, "1.0.0")
+    assert OLD_CODE in (site.path / "shop.py").read_text(encoding="utf-8")
+    assert (site.remote_head(), site.status()) == (remote, "")  # the branch moves back, nothing is published
+    assert site.git("rev-parse", "--abbrev-ref", "HEAD") == "main"
+    assert site.git("merge-base", "--is-ancestor", "HEAD", remote) == ""
+
+    finished = site.releaser("update")
+    assert finished.returncode in {0, 7}, str(finished)
+    assert (site.live(), site.remote_head()) == (first, remote)  # the commit is on hold
+    site.publish("beta", "1.1.0")
+    site.releaser("update")
+    assert (site.version("beta"), site.version("alpha"), site.remote_head()) == ("1.1.0", "1.0.0", remote)
+    site.push_from_elsewhere({"shop.py": "EDITION = 3\nBROKEN = False\n"})
+    site.releaser("update", check=0)  # a newer commit is not on hold
+    assert "EDITION = 3" in (site.path / "shop.py").read_text(encoding="utf-8")
+    assert site.remote_head() == site.head()
+
+
+@pytest.mark.slow
+def test_keep_code_takes_back_the_packages_alone(with_code: SampleSite) -> None:
+    site = with_code
+    head = site.head()
+    site.releaser("rollback", "--keep-code", check=0)
+    assert site.version("alpha") == "1.0.0"
+    assert (site.path / "shop.py").read_text(encoding="utf-8") == CODE["shop.py"]
+    assert (site.head(), site.remote_head(), site.status()) == (head, head, "")
+    site.releaser("update", check=0)
+    assert (site.version("alpha"), site.remote_head()) == ("1.0.0", head)
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_commits_that_are_on_no_remote_do_not_go_back(with_code: SampleSite) -> None:
+    site = with_code
+    mine = site.commit("Mine", {"mine.txt": "mine"})
+    says(refused(site, "rollback"), "--keep-code", mine[:7])
+    finished = site.releaser("rollback", "--keep-code")
+    assert finished.returncode in {0, 7}, str(finished)
+    assert site.version("alpha") == "1.0.0"
+    assert mine in site.git("log", "--format=%H").splitlines()
+    assert mine not in site.git("log", "--format=%H", "main", cwd=site.remote).splitlines()
+
+
+@pytest.mark.slow
+def test_a_release_is_named_in_several_ways(updated: SampleSite) -> None:
+    second, first = updated.states()
+    names = {"live": second, "@0": second, "previous": first, "@1": first, first: first}
+    length = next(number for number in range(len(first)) if first[:number] != second[:number])
+    for name, release in (names | {first[:length]: first}).items():
+        assert updated.json("rollback", name, "--dry-run")["release"] == release, name
+    assert updated.json("rollback", "live")["result"] == "no-changes"
+    says(refused(updated, "rollback", first[: length - 1], code=9), first, second)  # an ambiguous prefix
+    for name in ("19990101T000000Z", "@9"):
+        says(refused(updated, "rollback", name, code=9), name)
+
+
+def test_a_dry_run_of_a_rollback_writes_nothing(updated: SampleSite) -> None:
+    earlier = times_of_tree(updated.outer)
+    answer = updated.json("rollback", "--dry-run")
+    assert changes(answer) == {"alpha": ("1.1.0", "1.0.0")}
+    assert times_of_tree(updated.outer) == earlier

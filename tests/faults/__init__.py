@@ -1,1 +1,1 @@
-"""Faults made for real: kills, interrupts, power cuts, full disks, other users; and what must hold after each."""
+"""Faults: kills, power cuts, full disks, two runs at once; and mutations, which show that the faults can fail."""

@@ -1,56 +1,57 @@
-"""What the faults share: disks of their own, a place in memory, strace; and which fault caught each mutation."""
+"""Fixtures of the faults: a place in memory, scenes, strace, disks; and the table of figures."""
 
 import compileall
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import releaser
-from tests.faults.powercut import Disks
 from tests.faults.scenes import Scenes
-from tests.faults.tracing import require_strace
+from tests.faults.tally import every_point, pytest_addoption, pytest_terminal_summary, tally, turn  # noqa: F401
+from tests.support.sites import Templates
 
 MEMORY = Path("/dev/shm")
 
-CAUGHT = "mutation, and the fault that caught it"
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    config.addinivalue_line("markers", "faults: makes faults; `make faults` and, a share of them, CI run it")
+    config.addinivalue_line("markers", "turns(number): CI runs such a part of these tests, another one for each commit")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark all tests here, and leave out those of other turns."""
+    own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    numbers: Counter[str] = Counter()
+    for item in own:
+        item.add_marker(pytest.mark.faults)
+        marker, name = item.get_closest_marker("turns"), item.nodeid.partition("[")[0]
+        numbers[name] += 1
+        if marker and not config.getoption("--every-point", False) and (numbers[name] - turn()) % marker.args[0]:
+            items.remove(item)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> None:
-    """Write the byte code of releaser: in a fresh clone, the first run that comes by a module would write it."""
+    """Write the byte code of releaser: in a fresh clone, the first run writes it, and has other calls than the next."""
     compileall.compile_dir(Path(releaser.__file__).parent, quiet=1)
 
 
-@pytest.fixture
-def strace() -> None:
-    """Skip where there is no strace."""
-    require_strace()
-
-
 @pytest.fixture(scope="session")
-def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
-    """Give sites on disks of their own."""
-    return Disks(tmp_path_factory.mktemp("disks"), scenes)
+def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Scenes:
+    """The scenes of this session."""
+    return Scenes(tmp_path_factory.mktemp("scenes"), templates)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in memory, if there is such a thing, as thousands of sites are made and thrown away."""
+    """A directory in memory if possible, since thousands of sites are made and deleted."""
     if not os.access(MEMORY, os.W_OK):
         yield tmp_path
         return
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="faults-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line a mutation."""
-    passed: Iterable[pytest.TestReport] = terminalreporter.stats.get("passed", [])
-    lines = [str(value) for report in passed for name, value in report.user_properties if name == CAUGHT]
-    if lines:
-        terminalreporter.write_sep("=", CAUGHT)
-        for line in sorted(lines):
-            terminalreporter.write_line(line)

@@ -1,68 +1,53 @@
-"""What must hold after every fault, told by somebody who knows nothing of how releaser works.
+"""The invariants that hold after every fault, seen from outside: the disk, git, the record of the site's tests, `list`.
 
-Only what anybody can see is looked at: the file system, git, the site's own records of its tests, the mails, and
-releaser's public commands.
-
-- I1: what is live works, is untouched, and has passed the site's tests (or is what was live before).
-- I2: uv.lock in the checkout is the lock of what is live.
-- I3: git shows nothing but uv.lock as changed, and its objects are sound.
-- I4: no good release is lost; nothing half-built, no temporary file, no process is left.
-- I5: the administrators are told once.
-- I6: the next update works without anybody's help.
+- I1: the live release works, is untouched, and has passed the site's tests (or was live before). After the next
+  command, the site was restarted on it.
+- I2: uv.lock in the checkout is the live release's or HEAD's, and the checkout's code is the live release's.
+- I3: git shows only uv.lock as changed, and its objects are sound.
+- I4: no good release is lost; nothing half-built, no temporary file and no process is left after the next command.
+- I5: no commit without news: an update that changes nothing leaves HEAD and the remote alone.
+- I6: the next update works by itself, and the right versions are live.
 """
 
 import base64
 import csv
 import hashlib
 import os
-import re
 import time
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from tests.e2e.scenes import unfolded
-from tests.support import snapshots
+from tests.support import trees
 from tests.support.commands import Finished, git_executable, run
 from tests.support.sites import SampleSite
 
-_GOOD = frozenset({"live", "previous", "good"})
-_DYING = 20.0  # seconds in which what was orphaned by a kill may still be dying
-_LEFT_OVERS = re.compile(r"^\..*\.new$|staging|doomed|^journal")
-_MAY_BE_CHANGED = frozenset({"uv.lock"})
-_ADDED = frozenset({"releaser.lease", "_releaser_pin.py", "_releaser_pin_rare.py", "00_releaser_pin.pth"})
+Rows = list[dict[str, Any]]  # as `releaser list --json` prints them
+GOOD = frozenset({"live", "previous", "good"})
+RESERVE = 4 << 20  # bytes
+_DYING = 20.0  # seconds in which the children of a killed run may still be dying
+_STATE = frozenset({"lock", "releases", "reserve", "holds.json", "pending.json", "history.jsonl", "logs", "cache"})
+_RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Witness:
-    """What was seen of a site before the fault.
-
-    `good` maps the venvs of good releases, by their names, to a digest of all that is in them; `live` is the digest of
-    what was live. `may_go` names releases that pruning may delete meanwhile.
-    """
+    """A site before the fault: its live venv, a digest of each good release's venv, and the names beside it."""
 
     site: SampleSite
-    live: str | None
+    live: Mapping[str, str] | None
     good: Mapping[str, str]
-    mails: Collection[str]
-    beside: Collection[str]
-    may_go: Collection[str] = ()
+    beside: frozenset[str]
 
     @classmethod
-    def of(cls, site: SampleSite, *, may_go: Collection[str] = ()) -> Self:
+    def of(cls, site: SampleSite) -> Self:
         """Look at a site before a fault."""
-        rows = site.json("list") if site.state_dir.exists() else []
-        good = {row["id"]: snapshots.digest(Path(row["path"])) for row in rows if row["state"] in _GOOD}
-        return cls(
-            site=site,
-            live=as_adopted(site.link.resolve()) if site.link.exists() else None,
-            good=good,
-            mails=frozenset(_mails(site)),
-            beside=frozenset(os.listdir(site.outer)),
-            may_go=may_go,
-        )
+        rows = site.json("list") if site.state.exists() else []
+        good = {row["id"]: trees.digest(Path(row["path"])) for row in rows if row["state"] in GOOD}
+        live = trees.contents(site.link.resolve()) if site.link.exists() else None
+        return cls(site=site, live=live, good=good, beside=frozenset(os.listdir(site.outer)))
 
     def at_once(self) -> list[str]:
         """Name what does not hold right after a fault, before anything else has run."""
@@ -70,81 +55,77 @@ class Witness:
 
     def after_command(self) -> list[str]:
         """Name what does not hold after the next command of releaser that changes anything."""
-        return [*self.at_once(), *_other_lock(self.site), *_changed(self.site), *self._lost(), *self._left_over()]
+        site, rows = self.site, self.site.json("list")
+        broken = [*self.at_once(), *_other_lock(site, rows), *_changed(site), *self._lost(rows), *self._left_over()]
+        served, link = served_release(site), os.readlink(site.link) if site.link.is_symlink() else ""
+        return broken + unless(served in ("", link), f"I1: {link} is live, but the site runs on {served}")
 
-    def after_update(
-        self,
-        finished: Finished,
-        *,
-        told: str | None = None,
-        versions: Mapping[str, str] | None = None,
-        several: bool = False,
-    ) -> list[str]:
-        """Name what does not hold after the next update, which ended as `finished`.
-
-        `told` matches a single mail since the fault, or, if `several` may tell of different things, at least one;
-        `versions` is what is to be live of some packages.
-        """
+    def after_update(self, finished: Finished, *, versions: Mapping[str, str]) -> list[str]:
+        """Name what does not hold after the next update, which ended as `finished`; `versions` have to be live."""
         broken = unless(finished.returncode == 0, f"I6: the next update failed: {finished}")
-        found = self.after_command()
-        if not found and versions:
-            live = _installed(self.site.link)
-            found = [f"I6: {name} is at {live.get(name)}" for name in versions if live.get(name) != versions[name]]
-        return [*broken, *found, *self._told(told, several=several)]
+        broken += self.after_command()
+        reserve = sum(file.stat().st_blocks * 512 for file in (self.site.state / "reserve").glob("*"))
+        broken += unless(reserve >= RESERVE, f"I4: the reserve of a rollback has only {reserve} bytes")
+        if not broken:
+            live = self.site.versions()
+            broken = [f"I6: {name} is at {live.get(name)}" for name in versions if live.get(name) != versions[name]]
+        return broken
+
+    def after_quiet_update(self) -> list[str]:
+        """Update once more, without news, and name what that has changed."""
+        site = self.site
+        before = (site.head(), site.remote_head(), os.readlink(site.link), site.restarted_at())
+        finished = site.releaser("update")
+        broken = unless(finished.returncode == 0, f"I5: an update without news failed: {finished}")
+        after = (site.head(), site.remote_head(), os.readlink(site.link), site.restarted_at())
+        return broken + unless(after == before, f"I5: an update without news changed {before} to {after}: {finished}")
 
     def _live(self) -> list[str]:
         link = self.site.link
         if not link.exists():
             return [f"I1: {link.name} is missing or dangling"] if self.live is not None or link.is_symlink() else []
         venv = link.resolve()
-        digest = snapshots.digest(venv)
-        untouched = as_adopted(venv) == self.live or digest in self.good.values()
-        broken = unless(untouched or _passed(self.site, venv), f"I1: {venv} is live, but no tests passed on it")
+        digest = trees.digest(venv)
+        is_untouched = trees.contents(venv) == self.live or digest in self.good.values()
+        broken = unless(is_untouched or _has_passed(self.site, venv), f"I1: {venv} is live, but no tests passed on it")
         broken += unless(self.good.get(venv.parent.name, digest) == digest, f"I1: {venv} is not what it was")
         broken += unless(_starts(self.site, venv), f"I1: the interpreter of {venv} does not start")
         return broken + [f"I1: {name} is not as recorded" for name in _not_as_recorded(venv)]
 
-    def _lost(self) -> list[str]:
-        rows = {row["id"]: row for row in self.site.json("list")}
-        there = set(os.listdir(self.site.state_dir / "releases")) if rows else set()
-        broken = [f"I4: {name} is no release, but lies among them" for name in sorted(there - rows.keys())]
+    def _lost(self, listed: Rows) -> list[str]:
+        rows = {row["id"]: row for row in listed}
+        empty = [row["id"] for row in listed if row["state"] in GOOD and not Path(row["path"], "bin/python").exists()]
+        broken = [f"I4: the good release {name} has no venv" for name in empty]
         for name, digest in self.good.items():
-            if name in self.may_go and name not in rows:
-                continue
             row = rows.get(name)
             if row is None:
                 broken.append(f"I4: the good release {name} is gone")
-            elif row["state"] not in {*_GOOD, "rolled-back"}:
+            elif row["state"] not in {*GOOD, "rolled-back"}:
                 broken.append(f"I4: the good release {name} is {row['state']} now")
-            elif snapshots.digest(Path(row["path"])) != digest:
+            elif trees.digest(Path(row["path"])) != digest:
                 broken.append(f"I4: the good release {name} has changed")
-        return broken
+        releases = self.site.state / "releases"
+        on_disk = {entry.name: set(os.listdir(entry)) for entry in releases.iterdir()} if releases.exists() else {}
+        broken += [f"I4: {name} is no release, but lies among them" for name in sorted(on_disk.keys() - rows.keys())]
+        strange = {f"{name}/{entry}" for name, entries in on_disk.items() for entry in entries - _RELEASE}
+        return broken + [f"I4: releases/{name} is left" for name in sorted(strange)]
 
     def _left_over(self) -> list[str]:
         site = self.site
-        there = {name for name in os.listdir(site.outer) if ".releaser-staging.unreadable-" not in name}
-        strange = there - {*self.beside, ".releaser"}
-        broken = [f"I4: {name} is left beside the checkout" for name in sorted(strange)]
-        places = [site.path, site.state_dir, site.state_dir / "releases"]
-        names = [(place, name) for place in places if place.exists() for name in os.listdir(place)]
-        return broken + [f"I4: {place / name} is left" for place, name in names if _LEFT_OVERS.search(name)]
-
-    def _told(self, told: str | None, *, several: bool = False) -> list[str]:
-        fresh = {key: text for key, text in _mails(self.site).items() if key not in self.mails}
-        copies = len(fresh) - len(set(fresh.values()))
-        broken = unless(not copies, f"I5: {copies} mails tell what another one has told")
-        if told is not None:
-            count = sum(re.search(told, text) is not None for text in fresh.values())
-            heads = "; ".join(text.partition("\n")[0] for text in fresh.values())
-            is_right = count == 1 or (several and count)
-            broken += unless(is_right, f"I5: {count} mails, not one, match {told!r}, of: {heads}")
-        return broken
+        strange = [site.outer / name for name in set(os.listdir(site.outer)) - self.beside - {".releaser", "served"}]
+        strange += [path for path in site.state.glob("*") if path.name not in _STATE]
+        strange += [path for path in site.path.glob("**/.*.new") if ".venv" not in path.parts]
+        strange += list((site.path / ".git").rglob("*.lock"))
+        temporary = Path(site.env["TMPDIR"])
+        if temporary.is_relative_to(site.base):
+            strange += [path for path in temporary.iterdir() if not path.match("uv-*.lock")]  # uv never deletes those
+        return [f"I4: {path} is left" for path in sorted(strange)]
 
 
-def as_adopted(venv: Path) -> str:
-    """Describe the whole of a venv, except for what an adoption adds to it."""
-    found = snapshots.tree(venv).items()
-    return repr(sorted((name, entry) for name, entry in found if name.rpartition("/")[2] not in _ADDED))
+def served_release(site: SampleSite) -> str:
+    """Return the text of the link at the last restart; empty if there was none."""
+    served = site.outer / "served"
+    return served.read_text(encoding="utf-8").strip() if served.exists() else ""
 
 
 def _starts(site: SampleSite, venv: Path) -> bool:
@@ -154,36 +135,18 @@ def _starts(site: SampleSite, venv: Path) -> bool:
         return False
 
 
-def _mails(site: SampleSite) -> dict[str, str]:
-    """Return subject and text of each mail by its Message-ID."""
-    found = {}
-    for mail in site.outbox_mails():
-        part = mail.get_body(preferencelist=("plain",))
-        found[str(mail["Message-ID"])] = f"{mail['Subject']}\n{unfolded(part.get_content()) if part else ''}"
-    return found
-
-
-def _passed(site: SampleSite, venv: Path) -> bool:
-    """Whether the site's own record tells that all its tests have passed with this venv, and just these packages."""
-    return {"release": venv.parent.name, "versions": _installed(venv)} in site.passed_tests()
-
-
-def _installed(venv: Path) -> dict[str, str]:
-    """Return the version of each installed package."""
-    names = [path.name.removesuffix(".dist-info") for path in _site_packages(venv).glob("*.dist-info")]
-    return {name.replace("_", "-"): version for name, _, version in (name.rpartition("-") for name in sorted(names))}
-
-
-def _site_packages(venv: Path) -> Path:
-    return next(venv.glob("lib/python*/site-packages"), venv)
+def _has_passed(site: SampleSite, venv: Path) -> bool:
+    """Return True if the site's own record says that its tests passed with this venv and these packages."""
+    passed = [(Path(entry["prefix"]).parent.name, entry["versions"]) for entry in site.test_runs("passed")]
+    return (venv.parent.name, site.versions(venv)) in passed
 
 
 def _not_as_recorded(venv: Path) -> Iterator[str]:
     """Name the installed files that are missing, or are not what the RECORD of their package says."""
-    places = _site_packages(venv)
-    for record in places.glob("*.dist-info/RECORD"):
+    packages = next(venv.glob("lib/python*/site-packages"), venv)
+    for record in packages.glob("*.dist-info/RECORD"):
         for name, wanted, _ in csv.reader(record.read_text(encoding="utf-8").splitlines()):
-            path = places / name
+            path = packages / name
             if not path.is_file() or (wanted and _record_hash(path) != wanted):
                 yield name
 
@@ -193,43 +156,45 @@ def _record_hash(path: Path) -> str:
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def _other_lock(site: SampleSite) -> list[str]:
-    """Compare what uv.lock says with what is installed."""
-    if not site.link.exists():
+def _other_lock(site: SampleSite, rows: Rows) -> list[str]:
+    """Compare uv.lock and the code of the checkout with the live release."""
+    if not site.link.is_symlink():
         return []
     try:
-        lock = tomllib.loads(site.lock_text())
+        lock, own = site.lock(), (site.release() / "uv.lock").read_text(encoding="utf-8")
+        locked = {package["name"]: package.get("version") for package in tomllib.loads(own)["package"]}
     except (OSError, ValueError) as error:
-        return [f"I2: uv.lock cannot be read: {error}"]
-    locked = {package["name"]: package.get("version") for package in lock.get("package", ())}
-    return [
-        f"I2: {name} {version} is live, but {locked.get(name)} is in uv.lock"
-        for name, version in _installed(site.link).items()
-        if locked.get(name) != version
-    ]
+        return [f"I2: a uv.lock cannot be read: {error}"]
+    committed = site.git("show", "HEAD:uv.lock") + "\n"
+    broken = unless(lock in (own, committed), "I2: uv.lock is neither the live release's nor HEAD's")
+    for name, version in site.versions().items():
+        broken += unless(locked.get(name) == version, f"I2: {name} {version} is live, but not in the release's lock")
+    commit = next((row["commit"] for row in rows if row["live"]), "")
+    if not commit:
+        return [*broken, "I1: the live release is not listed"]
+    differing = site.git("diff", "--name-only", commit, "HEAD", "--", ".", ":!uv.lock")
+    return broken + unless(not differing, f"I2: the live release has another version of {differing}")
 
 
 def _changed(site: SampleSite) -> list[str]:
-    if not (site.path / ".git").exists():
-        return []
-    names = {line[2:].strip() for line in site.git("status", "--porcelain").splitlines()}
-    return [f"I3: git shows {name} as changed" for name in sorted(names - _MAY_BE_CHANGED)]
+    names = {line[2:].strip() for line in site.status().splitlines()}
+    return [f"I3: git shows {name} as changed" for name in sorted(names - {"uv.lock"})]
 
 
 def _unsound_objects(site: SampleSite) -> list[str]:
     broken = []
-    for place in (site.path, site.remote) if (site.path / ".git").exists() else ():
+    for place in (site.path, site.remote):
         finished = run([git_executable(), "fsck", "--no-progress", "--no-dangling"], cwd=place, env=site.env)
         broken += unless(finished.returncode == 0, f"I3: git fsck in {place.name}: {finished}")
     return broken
 
 
 def _processes(site: SampleSite) -> list[str]:
-    """Name the processes that still have to do with the site, some time after releaser has ended."""
+    """Name the processes that still have to do with the site some time after releaser has ended."""
     ends_at = time.monotonic() + _DYING
-    while (found := _running(site)) and time.monotonic() < ends_at:
+    while (running := _running(site)) and time.monotonic() < ends_at:
         time.sleep(0.02)
-    return found
+    return running
 
 
 def _running(site: SampleSite) -> list[str]:

@@ -1,234 +1,251 @@
-"""Releaser with one step of its protocol left out: what each of them is for, a fault shows.
+"""The mutations: releaser with a step of its protocol left out. For each, the fault that shows what the step is for."""
 
-Applied by the script that starts releaser; releaser itself has no such switch.
-"""
-
-import inspect
-import os
+import compileall
+import shutil
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from releaser.pipelines import recovery
-from releaser.releases.journal import Entry, Journal
-from releaser.site import run_lock
-from releaser.system import files as durable
-from releaser.system.process import Runner
-from releaser.tools import django, git, git_reader
-from tests.support.forks import import_all
+from tests.faults.invariants import unless
+from tests.faults.powercut import DiskStage
+from tests.faults.scenes import UPDATED, Scenes
+from tests.faults.stage import Stage
+from tests.faults.test_full_disk import broken_by_rollback_on_full_disk, on_small_disk
+from tests.faults.test_interrupt import interrupt
+from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
+from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
+from tests.faults.tracing import Call
+from tests.support.commands import HOUSE
+from tests.support.servers import WAITING_TESTS, meeting
+from tests.support.sites import SampleSite
 
-_WRITE = Journal.write
-STATE = ".releaser/site"
-RELEASE = f"{STATE}/releases/<release>"
+Find = Callable[[list[Call]], Call]
 
 
-def _nothing() -> None:
-    """Patch nothing."""
+@dataclass(frozen=True)
+class Ground:
+    """Scenes whose releaser is the mutated `package`, below `place`."""
+
+    scenes: Scenes
+    place: Path
+    package: Path
+
+    def stage(self, name: str) -> Stage:
+        """Return a scene at its place."""
+        stage = Stage(self.scenes, name, self.place)
+        use(stage.site, self.package)
+        return stage
+
+    def disk_stage(self, name: str) -> DiskStage:
+        """Return a scene on a disk of its own."""
+        stage = DiskStage(self.scenes, name, self.place)
+        use(stage.site, self.package)
+        return stage
+
+
+def use(site: SampleSite, package: Path) -> None:
+    """Let the site's programs be a copy of releaser."""
+    site.env["PYTHONPATH"] = str(package)
+    start = [sys.executable, "-m", "releaser"]
+
+    def words(command: str, args: Sequence[str | Path], project: Path | str | None) -> list[str | Path]:
+        return [*start, *command.split(), "--project", project or site.path, *args]
+
+    site._words = words  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A step that is left out: every event that matches `omits`, and what `patch` changes."""
+    """A step that is left out: `old` in the file becomes `new`; `trial` names what is broken then."""
 
-    name: str
-    omits: str = ""
-    patch: Callable[[], None] = _nothing
+    sentence: str
+    file: str
+    old: str
+    new: str
+    trial: Callable[[Ground], list[str]] = field(repr=False)
 
-
-def named(name: str) -> Mutation:
-    """Return a mutation by its name; one that changes nothing for the empty name."""
-    if not name:
-        return Mutation("")
-    return next(one for one in MUTATIONS if one.name == name)
-
-
-# What is patched
-
-
-def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> None:
-    """Replace a function of releaser in every module that has imported it.
-
-    Raises TypeError if the other one takes other arguments: it would end the run, and what is left out tell nothing.
-    """
-    ours, theirs = inspect.signature(instead).parameters, inspect.signature(function).parameters
-    takes_any = any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in ours.values())
-    if not takes_any and [name.lstrip("_") for name in ours] != [*theirs]:
-        message = f"{function.__qualname__} takes {[*theirs]}, and what is put in its place {[*ours]}"
-        raise TypeError(message)
-    import_all()
-    for name, loaded in list(sys.modules.items()):
-        if name.startswith("releaser"):
-            for key, value in list(vars(loaded).items()):
-                if value is function:
-                    setattr(loaded, key, instead)
+    def apply(self, place: Path) -> Path:
+        """Copy releaser without the step; return the directory of the copy, for PYTHONPATH."""
+        package = place / "package"
+        shutil.copytree(HOUSE / "releaser", package / "releaser", ignore=shutil.ignore_patterns("__pycache__"))
+        file = package / "releaser" / self.file
+        text = file.read_text(encoding="utf-8")
+        assert text.count(self.old) == 1, f"{self.file} has {text.count(self.old)} times: {self.old}"
+        file.write_text(text.replace(self.old, self.new), encoding="utf-8")
+        assert compileall.compile_dir(package, quiet=1)
+        return package
 
 
-def _write_journal(write: Callable[[Journal, Entry], Entry]) -> None:
-    Journal.write = write  # type: ignore[assignment,method-assign]
+# Trials
 
 
-def _without_journal(phase: str) -> Callable[[], None]:
-    """Write nothing to the journal for a phase; for `done`, nothing of what is finished after the flip."""
+def killed(name: str, find: Find, *, number: int = 2) -> Callable[[Ground], list[str]]:
+    """Kill at a call; by its number, the next command is `prune` or the next update."""
 
-    def write(self: Journal, entry: Entry) -> Entry:
-        is_meant = bool(entry.done) if phase == "done" else entry.phase == phase and not entry.done
-        return entry if is_meant else _WRITE(self, entry)
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        return kill(stage, number, find(stage.calls()))
 
-    return lambda: _write_journal(write)
-
-
-def _over_what_is_there(
-    target: Path, data: bytes, *, staging: Path | None = None, private: bool = False, mode: int | None = None
-) -> None:
-    """Write a file in its place."""
-    with target.open("wb") as file:
-        os.fsync(file.fileno())
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    durable.sync_directory(target.parent)
+    return trial
 
 
-def _in_place() -> None:
-    """Write state files over what is there."""
-    _everywhere(durable.replace_file, _over_what_is_there)
+def cut(name: str, find: Find, *, number: int = 2) -> Callable[[Ground], list[str]]:
+    """Cut the power at a call, with changes of directories written."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.disk_stage(name)
+        call = find(stage.calls())
+        with stage.disk() as disk:
+            stage.cut_at(call, disk, entries_written=True)
+            return stage.eyewitness.aftermath(number)
+
+    return trial
 
 
-def _journal_in_place() -> None:
-    """Write the journal over what is there."""
+def ended(name: str) -> Callable[[Ground], list[str]]:
+    """Let the command come to its end."""
 
-    def write(self: Journal, entry: Entry) -> Entry:
-        _over_what_is_there(self.path, durable.encode_state(entry))
-        return entry
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        finished = stage.site.releaser(stage.command)
+        broken = unless(finished.returncode == stage.scene.code, f"it ended wrongly: {finished}")
+        return broken + stage.eyewitness.witness.after_command() + stage.eyewitness.aftermath()
 
-    _write_journal(write)
-
-
-def _unlink_then_link() -> None:
-    """Take the old link away, and then make the new one."""
-
-    def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
-        durable.sync_directory(link.parent)
-
-    _everywhere(durable.replace_symlink, replace_symlink)
+    return trial
 
 
-def _without_exchange() -> None:
-    _everywhere(durable.exchange, lambda *_: False)
+def adopted_and_cut(ground: Ground) -> list[str]:
+    """Adopt a venv that was just made, and is not on the disk yet; cut the power right behind the end."""
+    stage = ground.disk_stage("init, adopt")
+    with stage.disk() as disk:
+        fresh = stage.site.path / "fresh"
+        shutil.copytree(stage.site.link, fresh, symlinks=True)
+        shutil.rmtree(stage.site.link)
+        fresh.rename(stage.site.link)
+        stage.site.releaser("init", check=0)
+        disk.cut(entries_written=True)
+        stage.boot(disk)
+        return stage.eyewitness.aftermath()
 
 
-def _adoption_unnoted() -> None:
-    _without_exchange()
-    _without_journal("adopting")()
+def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
+    """Send SIGTERM at a call before the flip; all is as before then."""
+
+    def trial(ground: Ground) -> list[str]:
+        stage = ground.stage(name)
+        return interrupt(stage, 1, find(stage.calls()), signal.SIGTERM, is_before_flip=find is not AFTER_FLIP)
+
+    return trial
 
 
-def _keeps_stale(caller: str) -> Callable[[], None]:
-    """Clear no name where a function of that name wants it cleared."""
-    real = durable.clear_name
-
-    def clear_name(path: Path, **how: bool) -> None:
-        if sys._getframe(1).f_code.co_name != caller:
-            real(path, **how)
-
-    return lambda: _everywhere(real, clear_name)
+def goes_forward_again(ground: Ground) -> list[str]:
+    """Kill an automatic rollback; the release that failed passes the health check by chance then, and must not stay."""
+    stage = ground.stage("update, ill")
+    stage.strike(at_call("rename", "/site/.venv", nth=2)(stage.calls()), "signal=KILL")
+    stage.site.write_dotenv(health_check="true")
+    stage.site.releaser("prune")
+    return unless(stage.site.version("alpha") == "1.1.0", "the automatic rollback was not finished")
 
 
-def _untold() -> None:
-    """Drop the journal as soon as nothing is in progress any more."""
-
-    def write(self: Journal, entry: Entry) -> Entry:
-        if entry.phase != "reporting":
-            return _WRITE(self, entry)
-        self.drop()
-        return entry
-
-    _write_journal(write)
+def goes_back_too_late(ground: Ground) -> list[str]:
+    """Kill a run that publishes; the site falls ill later, and a good release must stay."""
+    stage = ground.stage("update")
+    stage.strike(at_call("rename", "/.pending.json.new")(stage.calls()), "signal=KILL")
+    stage.site.write_dotenv(health_check="false")
+    stage.site.releaser("prune")
+    return unless(UPDATED.items() <= stage.site.versions().items(), "a good release was rolled back")
 
 
-def _git_by_default() -> None:
-    assert git_reader._DURABLY
-    git_reader._DURABLY = ()  # type: ignore[assignment]
+def edited_during_tests(ground: Ground) -> list[str]:
+    """Let a person edit a file while the candidate is tested."""
+    site = ground.stage("rollback").site
+    site.push_commit("Wait", {"site_tests.py": WAITING_TESTS})
+    live = site.live()
+    with meeting() as place, site.starting("update", env=place.env) as update:
+        with place.kept_waiting():
+            site.edit("shop.py", "edited")
+        update.communicate(timeout=60)
+    return unless((update.returncode, site.live()) == (3, live), "a candidate went live over an edited file")
 
 
-def _not_written_out(module: ModuleType) -> Callable[[], None]:
-    assert hasattr(module, "write_out")
-    return lambda: setattr(module, "write_out", lambda _: None)
+def full_disk_stops_rollback(ground: Ground) -> list[str]:
+    """Roll back without a free inode."""
+    with on_small_disk(ground.scenes, "rollback", ground.place) as (site, disk):
+        use(site, ground.package)
+        return broken_by_rollback_on_full_disk(site, disk, "inodes")
 
 
-def _lock_inherited() -> None:
-    """Let every program that is started have the project lock open too."""
-    acquire, start = run_lock._try_to_acquire, Runner._start
-
-    def acquired(state_dir: Path, wait: float) -> int | None:
-        descriptor = acquire(state_dir, wait)
-        if descriptor is not None:
-            os.set_inheritable(descriptor, True)
-        return descriptor
-
-    def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
-        return start(self, words, close_fds=False, **options)
-
-    run_lock._try_to_acquire = acquired
-    Runner._start = started  # type: ignore[method-assign]
+def exchange(calls: list[Call]) -> Call:
+    """Find the call that puts the link in the place of the directory."""
+    return next(call for call in calls if call.name in ("symlink", "renameat2") and call.concerns("/site/.venv"))
 
 
-def _without_sweep() -> None:
-    _everywhere(recovery.sweep, lambda _site, _log: None)
-
-
-def _syncs_of(file: str, name: str) -> tuple[Mutation, Mutation]:
-    """Leave out the sync of a state file's data, and that of its new name."""
-    directory, _, base = file.rpartition("/")
-    temporary = f"{STATE if base == 'uv.lock' else directory}/.{base}.new"
-    return (
-        Mutation(f"fsync of the {name}", f"sync-data {temporary}"),
-        Mutation(f"fsync of the directory with the {name}", f"sync-entry {file}"),
-    )
-
-
-MUTATIONS: tuple[Mutation, ...] = (
-    Mutation("syncfs of a built release", f"syncfs {RELEASE}"),
-    Mutation("syncfs of an adopted venv", f"syncfs {RELEASE}"),
-    *_syncs_of(f"{RELEASE}/manifest.json", "manifest"),
-    *_syncs_of(f"{STATE}/journal.json", "journal"),
-    *_syncs_of("site/uv.lock", "lock in the checkout"),
-    _syncs_of(f"{STATE}/ledger.json", "ledger")[0],
-    *_syncs_of(f"{RELEASE}/state.json", "record of a release"),
-    _syncs_of(f"{STATE}/blocks.json", "table of blocks")[0],
-    _syncs_of(f"{STATE}/pending.json", "note of what is to be pushed")[0],
-    _syncs_of(f"{STATE}/lock-before", "lock before the flip")[0],
-    Mutation("fsync of the directory after the flip", "sync-entry site/.venv"),
-    Mutation("fsync of the directory after the link is taken away", "sync-removal site/.venv"),
-    Mutation("fsync of the directory after the journal is dropped", f"sync-removal {STATE}/journal.json"),
-    Mutation("fsync of the directory with a journal put aside", f"sync-entry {STATE}/journal.json.*"),
-    Mutation("fsync of a mail", f"sync-data {STATE}/outbox/tmp/<mail>"),
-    Mutation("fsync of the directory with a mail", f"sync-entry {STATE}/outbox/new/<mail>"),
-    Mutation("fsync of the directory with the outbox's own", f"sync-entry {STATE}/outbox/???"),
-    Mutation("fsync of the directory with a new state directory", "sync-entry .releaser"),
-    Mutation("fsync of the history", f"sync-data {STATE}/history.jsonl"),
-    Mutation("fsync of the directory with the history", f"sync-entry {STATE}/history.jsonl"),
-    Mutation("fsync of the directory with a release on its way out", "sync-entry *.doomed-<release>"),
-    Mutation("core.fsync=all for git", patch=_git_by_default),
-    Mutation("syncfs after git moved the checkout", patch=_not_written_out(git)),
-    Mutation("syncfs after collectstatic", patch=_not_written_out(django)),
-    Mutation("journal: building", patch=_without_journal("building")),
-    Mutation("journal: adopting", patch=_adoption_unnoted),
-    Mutation("journal: committing", patch=_without_journal("committing")),
-    Mutation("journal: what is done after the flip", patch=_without_journal("done")),
-    Mutation("journal: reverting", patch=_without_journal("reverting")),
-    Mutation("journal: reporting", patch=_untold),
-    Mutation("journal dropped at the end", f"remove {STATE}/journal.json"),
-    Mutation("state files by rename", patch=_in_place),
-    Mutation("the journal by rename", patch=_journal_in_place),
-    Mutation("the flip by rename", patch=_unlink_then_link),
-    Mutation("adoption by exchange", patch=_without_exchange),
-    Mutation("unlink of a stale temporary link", patch=_keeps_stale("_rename_when_done")),
-    Mutation("unlink of a stale temporary file", patch=_keeps_stale("_rename_when_done")),
-    Mutation("sweep of what is half-made", patch=_without_sweep),
-    Mutation("the project lock kept from what is started", patch=_lock_inherited),
+# fmt: off
+MUTATIONS = (
+    Mutation("A state file is synced before its rename", "system/files.py",
+             "            os.fsync(file.fileno())\n        os.rename(temporary, target)",
+             "        os.rename(temporary, target)", cut("update", at_call("fsync", "/.releaser/site", nth=3))),
+    Mutation("The link is replaced by one rename", "system/files.py",
+             "        os.rename(temporary, link)",
+             "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),
+    Mutation("A release is written out before its manifest", "releases/store.py",
+             "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
+             "    write_json(directory / STATE, state)", adopted_and_cut),
+    Mutation("The manifest comes last", "pipelines/build.py",
+             '    with run.step("build") as detail:',
+             '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
+             killed("update", at_call("write", "/.state.json.new"))),
+    Mutation("The journal says `changing` before anything changes", "live/change.py",
+             "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
+    Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
+             'entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))',
+             'entry = msgspec.structs.replace(entry, phase="going-back", reason=reason)', goes_forward_again),
+    Mutation("The journal says `publishing` once a release is good", "live/change.py",
+             'return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")))',
+             'return ChangeResult(msgspec.structs.replace(entry, phase="publishing"))', goes_back_too_late),
+    Mutation("The journal is dropped at the end", "pipelines/conclude.py",
+             "    drop_entry(site.paths)\n    return published", "    return published", ended("rollback")),
+    Mutation("The checkout is written out with the change", "checkout/move.py",
+             "    sync_file_system(site.paths.top)", "    pass",
+             cut("update", at_call("write", "/.state.json.new", nth=2))),
+    Mutation("git syncs what it writes", "checkout/repository.py",
+             '"core.fsync": "all"', '"core.fsync": "none"',
+             cut("update", at_call("syncfs", "/outer/site", nth=2))),
+    Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
+             "    require_unchanged(site, repository, snapshot)", "    pass", edited_during_tests),
+    Mutation("One run holds the lock", "pipelines/session.py",
+             "        lock.acquire()", "        pass",
+             lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
+    Mutation("A change that does not come to its flip is undone", "live/change.py",
+             "            undo_change(site, run, repository, entry)\n            raise", "            raise",
+             interrupted("update", at_call("rename", "/site/uv.lock"))),
+    Mutation("A signal waits until a change is whole", "live/change.py",
+             "    with defer_signals():", "    if True:", interrupted("update", AFTER_FLIP)),
+    Mutation("Recovery undoes a change whose flip was not done", "pipelines/recover.py",
+             "    undo_change(site, run, repository, entry)\n", "    drop_entry(site.paths)\n",
+             killed("update", BEFORE_FLIP)),
+    Mutation("Recovery finishes a change whose flip was done", "pipelines/recover.py",
+             "_finish_change(site, run, repository, finish_change(site, run, repository, entry), name)",
+             "_finish_change(site, run, repository, ChangeResult(entry), name)", killed("update", AFTER_FLIP)),
+    Mutation("What is half-built is deleted", "pipelines/recover.py",
+             "    sweep_releases(site.paths, run)\n", "    pass\n",
+             killed("update", at_call("write", "/.manifest.json.new"))),
+    Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
+             "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
+    Mutation("An automatic rollback puts on hold what it removed", "pipelines/conclude.py",
+             "        _add_holds(site, run, code or holds)", "        pass",
+             ended("update, ill")),
+    Mutation("A venv is adopted by one exchange", "releases/link.py",
+             "        exchange(directory, paths.link)",
+             "        os.unlink(directory)\n        os.rename(paths.link, directory)\n"
+             "        os.symlink(make_link_text(paths, release), paths.link)",
+             killed("init, adopt", exchange)),
+    Mutation("On a full disk the reserve is deleted", "releases/reserve.py",
+             "            (directory / str(number)).unlink()", "            pass", full_disk_stops_rollback),
+    Mutation("The next run ends the children of a killed run", "pipelines/recover.py",
+             '    ended = end_marked(f"{site.paths.state}/")', "    ended = []",
+             lambda ground: broken_by_children_of_killed_run(ground.stage("rollback").site)),
 )
+# fmt: on

@@ -1,4 +1,4 @@
-"""Power cuts for real: a site on a file system of its own, which is shut down without writing out anything."""
+"""Real power cuts: a site on an ext4 file system in a file, which is shut down without writing anything out."""
 
 import contextlib
 import fcntl
@@ -12,40 +12,43 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.observed import Fault, Point, started
 from tests.faults.scenes import Scenes
-from tests.support.guards import require
-from tests.support.sites import SampleSite
+from tests.faults.stage import Stage
+from tests.faults.tally import require
+from tests.faults.tracing import Call, Hit, hit
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
-_SIZE = 96 * 1024 * 1024  # bytes
+_SIZE = 128 * 1024 * 1024  # bytes
 _PATIENCE = 20.0  # seconds until a file system is no longer in use
+# The journal of the file system is not written every five seconds, so each cut loses the same.
+_OPTIONS = "loop,commit=600"
 
 
-def can_cut() -> bool:
-    """Whether this machine lets us mount an ext4 image."""
-    return os.geteuid() == 0 and Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4") is not None
+def require_power_cuts() -> None:
+    """Skip the test where this machine does not mount an ext4 image."""
+    able = os.geteuid() == 0 and Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4") is not None
+    require(able, "power cuts need root, loop devices and mkfs.ext4")
 
 
 class Disk:
-    """An ext4 file system in a file, mounted at `place`."""
+    """An ext4 file system in the file `image`, mounted at `place`."""
 
     def __init__(self, image: Path, place: Path) -> None:
         self.image, self.place = image, place
 
     def mount(self) -> None:
-        """Mount it; after a cut, this is where the journal is replayed."""
-        _do("mount", "-o", "loop", self.image, self.place)
+        """Mount it; after a cut, the journal of the file system is replayed here."""
+        _do("mount", "-o", _OPTIONS, self.image, self.place)
 
     def cut(self, *, entries_written: bool) -> None:
         """Cut the power: nothing that is only in memory gets to the disk any more.
 
-        With `entries_written`, what has changed in directories is on the disk by then, the data of unsynced files not:
-        anybody's fsync, or five seconds, do that.
+        With `entries_written`, changes of directories are on the disk by then, the data of unsynced files is not: an
+        fsync by any other program, or five seconds, do that.
         """
         if entries_written:
-            with (self.place / "somebody-syncs").open("wb") as file:
+            with (self.place / "another-program").open("wb") as file:
                 os.fsync(file.fileno())
         descriptor = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -53,109 +56,97 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def boot(self) -> None:
+        """Come back after a cut."""
+        self.unmount()
+        self.mount()
+        (self.place / "another-program").unlink(missing_ok=True)
+
     def unmount(self) -> None:
-        """Unmount it, once nobody has anything open there any more."""
+        """Unmount it as soon as no process has anything open there."""
         ends_at = time.monotonic() + _PATIENCE
         while subprocess.run(["umount", self.place], check=False, capture_output=True).returncode != 0:
             if time.monotonic() > ends_at:
                 _do("umount", "--lazy", self.place)
                 pytest.fail(f"{self.place} is still in use")
             time.sleep(0.02)
-        # A sandbox of another test has seen this mount, and keeps it until it ends; else it would be mounted once more.
+        # The loop device goes a moment later; mounted again before that, it would be the file system that was cut.
         while subprocess.run(["losetup", "--associated", self.image], check=True, capture_output=True).stdout:
             if time.monotonic() > ends_at:
                 pytest.fail(f"{self.image} is still mounted in another process")
             time.sleep(0.02)
 
-    def boot(self) -> None:
-        """Come back after a cut."""
-        self.unmount()
-        self.mount()
-        (self.place / "somebody-syncs").unlink(missing_ok=True)
 
+class DiskImage:
+    """A file system with the files of `source`, made once; `mounted` gives a copy of it."""
 
-class Disks:
-    """Sites on disks of their own; the image of each scene is made once, and copied."""
-
-    def __init__(self, directory: Path, scenes: Scenes) -> None:
-        self._directory, self._scenes = directory, scenes
-        self._made: dict[str, tuple[SampleSite, Path]] = {}
+    def __init__(self, source: Path, base: Path) -> None:
+        require_power_cuts()
+        self._base, self._image, self._numbers = base, base / "disk.img", 0
+        with self._image.open("wb") as file:
+            file.truncate(_SIZE)
+        _do("mkfs.ext4", "-q", "-F", "-I", "256", self._image)
+        place = base / "image"
+        place.mkdir()
+        with _mounted(Disk(self._image, place)):  # `mkfs.ext4 -d` would cut times of change to whole seconds
+            _do("cp", "--archive", f"{source}/.", place)
+            (place / "lost+found").rmdir()
 
     @contextlib.contextmanager
-    def site(self, scene: str, base: Path) -> Iterator[tuple[SampleSite, Disk]]:
-        """Give the site of a scene on its own disk, which is gone after the block. The remote is on another one."""
-        require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
-        like, image = self._image(scene)
-        place = base / like.outer.name
-        place.mkdir(parents=True)
-        disk = Disk(base / "disk.img", place)
-        _do("cp", "--sparse=always", "--reflink=auto", image, disk.image)
+    def mounted(self, place: Path) -> Iterator[Disk]:
+        """Mount a copy at `place` for the length of the block."""
+        self._numbers += 1
+        disk = Disk(self._base / f"disk-{self._numbers}.img", place)
+        _do("cp", "--sparse=always", "--reflink=auto", self._image, disk.image)
         try:
             with _mounted(disk):
-                yield _settled(like, base), disk
+                yield disk
         finally:
-            shutil.rmtree(base)
+            disk.image.unlink()
 
-    def _image(self, scene: str) -> tuple[SampleSite, Path]:
-        if scene not in self._made:
-            place = self._directory / str(len(self._made))
-            site = self._scenes.copy(scene, place)
-            site.remote.rename(place / "remote.git")
-            site.remote.symlink_to(f"../{site.remote.name}")
-            image, fresh = place / "disk.img", place / "mounted"
-            fresh.mkdir()
-            with image.open("wb") as file:
-                file.truncate(_SIZE)
-            _do("mkfs.ext4", "-q", "-F", "-I", "256", image)
-            with _mounted(Disk(image, fresh)):  # `mkfs.ext4 -d` would cut times of change to whole seconds
-                _do("cp", "--archive", f"{site.outer}/.", fresh)
-                (fresh / "lost+found").rmdir()
-            self._made[scene] = site, image
-        return self._made[scene]
+
+class DiskStage(Stage):
+    """A scene whose outer directory lies on a disk of its own; the remote does not, as it stands for another host."""
+
+    def __init__(self, scenes: Scenes, name: str, place: Path) -> None:
+        require_power_cuts()
+        super().__init__(scenes, name, place)
+        (place / "disk").mkdir()
+        self._image = DiskImage(self.site.outer, place / "disk")
+
+    @contextlib.contextmanager
+    def disk(self) -> Iterator[Disk]:
+        """Bring the site back to its beginning, on a disk that is mounted for the length of the block."""
+        self.bring_back()
+        shutil.rmtree(self.site.outer)
+        self.site.outer.mkdir()
+        with self._image.mounted(self.site.outer) as disk:
+            yield disk
+
+    def boot(self, disk: Disk) -> None:
+        """Come back after a cut; the web server starts with the release that is live."""
+        disk.boot()
+        link, served = self.site.link, self.site.outer / "served"
+        served.unlink(missing_ok=True)
+        if link.is_symlink():
+            served.write_text(os.readlink(link), encoding="utf-8")
+
+    def cut_at(self, at: Call, disk: Disk, *, entries_written: bool) -> Hit:
+        """Kill the command at a call; cut the power at once, and come back."""
+        met = hit(self.site, self.command, at=at, fault="signal=KILL")
+        disk.cut(entries_written=entries_written)
+        self.boot(disk)
+        return met
 
 
 @contextlib.contextmanager
 def _mounted(disk: Disk) -> Iterator[None]:
-    """Mount a disk below a shared mount, so that it goes from bubblewrap's copies of the mounts, too, with the block.
-
-    Whoever runs bubblewrap at that time has them. Else a disk that was cut would still be mounted there when it is
-    mounted again, and would be the same one; and one that was filled would not have been written out.
-    """
-    base = disk.place.parent
-    _do("mount", "--bind", base, base)
+    disk.mount()
     try:
-        _do("mount", "--make-shared", base)
-        disk.mount()
-        try:
-            yield
-        finally:
-            disk.unmount()
+        yield
     finally:
-        _do("umount", "--lazy", base)
-
-
-def _settled(like: SampleSite, base: Path) -> SampleSite:
-    """Return the site on the mounted disk, with all that lies elsewhere."""
-    place = like.outer.parent
-    for path in place.iterdir():
-        if path.is_dir() and path.name not in (like.outer.name, "home", "mounted"):
-            shutil.copytree(path, base / path.name, symlinks=True)
-        elif path.suffix == ".passed":
-            shutil.copyfile(path, base / path.name)
-    return like.moved(base)
+        disk.unmount()
 
 
 def _do(*words: str | Path) -> None:
     subprocess.run(words, check=True, capture_output=True)
-
-
-def cut_at(
-    site: SampleSite, disk: Disk, command: str, *args: str, at: Point, entries_written: bool, without: str = ""
-) -> None:
-    """Run releaser, cut the power while it stands still at a point, and come back."""
-    with started(site, command, *args, fault=Fault(at=at, how="SIGSTOP", without=without)) as process:
-        found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert found is not None
-        assert found.si_code == os.CLD_STOPPED, f"{at} did not come"
-        disk.cut(entries_written=entries_written)
-    disk.boot()

@@ -1,164 +1,97 @@
-"""Where faults are made: one place to which a site is brought back before each point, and what comes after a fault."""
+"""The place where faults are made: a site is brought back to the same state before each of them."""
 
-import itertools
 import shutil
+import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from tests.faults.aftermath import Expected, Eyewitness
-from tests.faults.invariants import unless
-from tests.faults.scenes import SCENES, Scene, Scenes
-from tests.faults.tracing import Call, Hit, followed, hit, recorded, spread
-from tests.support.commands import Finished
-from tests.support.sites import SampleSite
+from tests.faults.scenes import DONE, SCENES, Eyewitness, Scenes
+from tests.faults.tracing import SYNCS, Call, Hit, hit, recorded, require_strace
 
-T = TypeVar("T")
-
-PLACE = "<place>"  # in recorded calls: each stage has its own
-TRIES = 9  # a busy machine begins and ends processes all the time
-FAILED = frozenset({3, 4, 6})
-# Scenes that have most of their calls in common with others: of these, every so manyth will do.
-AKIN = frozenset(
-    {"init without a venv", "update without git", "update, tests fail", "update, one held back", "update, taken back"}
-)
-SHARE_OF_AKIN = 3
-SHARE_OF_ALIKE = 3  # of the calls about the log, or about one file after the other of a whole tree
-LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
-DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
-NO_RELEASE = 9  # a killed `init` may leave no release, so prune has nothing to do
-
-
-class Ground:
-    """A directory that is brought back to what it was before every point."""
-
-    def __init__(self, base: Path) -> None:
-        self.place, self._kept = base / "stage", base / "kept"
-        self.place.mkdir()
-
-    def keep(self) -> None:
-        """Let what is there now be what it is brought back to."""
-        shutil.rmtree(self._kept, ignore_errors=True)
-        shutil.copytree(self.place, self._kept, symlinks=True)
-
-    def bring_back(self) -> None:
-        """Bring it back."""
-        shutil.rmtree(self.place)
-        shutil.copytree(self._kept, self.place, symlinks=True)
+TRIES = 4  # a busy machine begins and ends processes all the time, which moves the calls of a run
+SHARE = 16  # of calls that are many and alike, a run of CI takes one of so many
 
 
 class Stage:
-    """A scene at one place, at which the site is the same before every point."""
+    """A scene at one place, at which the site is the same before every fault."""
 
     def __init__(self, scenes: Scenes, name: str, place: Path) -> None:
-        self.name = name
-        self.scene: Scene = SCENES[name]
+        require_strace()
+        self.scene = SCENES[name]
         self.command = self.scene.command
-        self._scenes: Scenes | None = scenes
-        self._ground = Ground(place)
-        self.site = scenes.copy(name, self._ground.place)
-        temporary = self._ground.place / "tmp"
-        temporary.mkdir()
-        self.site.env["TMPDIR"] = str(temporary)
-        self._seen = Eyewitness.of(self.site, name)
-        self._ground.keep()
+        self._place, self._kept = place / "stage", place / "kept"
+        self.site = scenes.copy(name, self._place)
+        self.eyewitness = Eyewitness.of(self.site, name)
+        self.keep(self.command)
 
-    def freeze(self, command: str) -> None:
-        """Let the site as it is now be what every point begins with, and `command` what meets the fault."""
-        self.command, self._scenes = command, None
-        self._ground.keep()
+    def keep(self, command: str) -> None:
+        """Let the site as it is now be the beginning of every point, and `command` the one that meets the fault."""
+        self.command = command
+        shutil.rmtree(self._kept, ignore_errors=True)
+        _copy(self._place, self._kept)
 
-    def again(self) -> SampleSite:
-        """Bring the site back to what it was."""
-        self._ground.bring_back()
-        return self.site
+    def bring_back(self) -> None:
+        """Bring the site back to its beginning."""
+        shutil.rmtree(self._place)
+        _copy(self._kept, self._place)
 
-    def strike(self, at: Call, fault: str, *, lasting: bool = False) -> Hit:
-        """Let a fault hit the stage's command at one call.
+    def calls(self) -> list[Call]:
+        """Run the command without a fault; return the calls that change something."""
+        self.bring_back()
+        return recorded(self.site, self.command, codes={*DONE, self.scene.code})
 
-        How many files it opens depends on how many processes there are, so that the call may have to be found again.
+    def make_ready(self) -> None:
+        """Let every point begin with a candidate that is ready, so that the run comes to its change at once."""
+        calls = self.calls()
+        self.strike(calls[from_phase(calls, "changing")], "signal=KILL")
+        self.site.releaser("prune", check=0)
+        self.keep(self.command)
+
+    def strike(self, at: Call, fault: str) -> Hit:
+        """Let a fault hit the command at one call.
+
+        The number of files that a run opens depends on the number of processes, so the call may have moved.
         """
         for _ in range(TRIES):
-            met = hit(self.again(), self.command, at=at, fault=fault, lasting=lasting)
-            if met.made:
+            self.bring_back()
+            met = hit(self.site, self.command, at=at, fault=fault)
+            if met.is_exact:
                 break
-            at = self._record()[at.position]
+            calls = self.calls()
+            at = calls[min(at.position, len(calls) - 1)]
         return met
 
-    def aftermath(self, number: int, *, cleaned: bool = False, expected: Expected | None = None) -> list[str]:
-        """Name what does not hold when releaser is used again after a fault.
 
-        After every second point, by its number, the first command is not the update itself, but another one. `cleaned`
-        says that releaser has had the chance to clean up by itself.
-        """
-        witness = self._seen.witness
-        broken = witness.after_command() if cleaned else witness.at_once()
-        if number % 2 == 0:
-            finished = self.site.releaser("prune")
-            done = {*DONE, NO_RELEASE} if self.command == "init" else DONE
-            broken += unless(finished.returncode in done, f"I6: prune failed: {finished}") + witness.after_command()
-        return broken + self._seen.after_next_update(expected)
-
-    def expected_after(self, finished: Finished) -> Expected | None:
-        """Return what is to come after a command that has told of trouble; the next update tells how that ended."""
-        told = rf"\A.*site: {LIVE.get(self.name)}"  # the subject, as the text names the changes at each attempt
-        if self.name == "update" and finished.returncode in FAILED:
-            return Expected(told=told, versions=self.scene.versions)
-        if self.name.endswith("taken back") and finished.returncode:  # first for the fault, then on its own account
-            return Expected(told=self.scene.told, versions=self.scene.versions, several=True)
-        if self.name in LIVE and finished.returncode == 7 and "mail: kept" in finished.stderr:
-            return Expected(told=told, versions=self.scene.versions)
-        return None
-
-    def own_points(self) -> list[Call]:
-        """Return the calls of the command that change something; those of a scene are recorded once a session."""
-        if self._scenes is None:
-            return self._record()
-        place = str(self._ground.place)
-        found = self._scenes.once(f"calls of {self.name}", lambda: moved(self._record(), place, PLACE))
-        return moved(found, PLACE, place)
-
-    def _record(self) -> list[Call]:
-        return recorded(self.again(), self.command, codes={*DONE, self.scene.code})
-
-    def count_children(self) -> int:
-        """Count what the command's children change, once uv's cache holds all that they need."""
-        assert self._scenes is not None
-        return self._scenes.once(
-            f"children of {self.name}", lambda: [followed(self.again(), self.command).counted for _ in range(2)][-1]
-        )
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "--archive", source, target], check=True)
 
 
-def moved(calls: list[Call], place: str, elsewhere: str) -> list[Call]:
-    """Return the calls as they are in a copy of the stage."""
-    return [replace(call, text=call.text.replace(place, elsewhere)) for call in calls]
+def from_phase(calls: Sequence[Call], phase: str) -> int:
+    """Return the position of the first write of a phase to the journal; 0 for a run without it."""
+    text = f'\\"phase\\": \\"{phase}\\"'  # as strace prints it
+    return next((call.position for call in calls if call.name == "write" and text in call.text), 0)
 
 
-def thinned(name: str, calls: list[Call]) -> list[Call]:
-    """Leave out what a scene has in common with others, as well as that can be told: evenly."""
-    return calls[::SHARE_OF_AKIN] if name in AKIN else calls
+def chosen(calls: Sequence[Call], turn: int, *, every_point: bool) -> list[Call]:
+    """Return the calls that leave another disk than the call before them; without `every_point`, few of those alike.
+
+    A sync leaves the disk as programs see it, so a kill right behind it is the kill before it.
+    """
+    quiet = {*SYNCS, "fchmod"}  # a temporary file has its mode when it is made
+    differing = [call for number, call in enumerate(calls) if number == 0 or calls[number - 1].name not in quiet]
+    if every_point:
+        return differing
+    alike = [call for call in differing if call.is_one_of_many]
+    return [*(call for call in differing if not call.is_one_of_many), *alike[turn % SHARE :: SHARE]]
 
 
-def beginning_with(points: Sequence[T], file: str) -> list[T]:
-    """Return the points from the first one on that is about a file; all of them without one."""
-    return list(itertools.dropwhile(lambda point: file not in str(point), points))
+def evenly(total: int, count: int, turn: int) -> list[int]:
+    """Choose `count` numbers from 1 to `total`, evenly, others in each turn."""
+    return sorted({1 + (turn + number * total // count) % total for number in range(min(count, total))})
 
 
-def few_alike(calls: Sequence[Call], *, first: int = 0) -> list[Call]:
-    """Keep one of three of the calls that have many like them, starting with the `first`, and all others."""
-    numbers = itertools.count(SHARE_OF_ALIKE - first % SHARE_OF_ALIKE)
-    return [call for call in calls if not call.is_one_of_many or next(numbers) % SHARE_OF_ALIKE == 0]
-
-
-def chosen(calls: list[Call], count: int, *, all_points: bool, names: bool = False) -> list[Call]:
-    """Choose the points: all, or a spread of those that are not about the log and that a busy machine does not move."""
-    if all_points:
-        return calls
-    return spread([call for call in calls if call.is_found_again and not call.concerns_a_log], count, names=names)
-
-
-def evenly(total: int, count: int) -> list[int]:
-    """Choose `count` numbers from 1 to nearly `total`, which may be a little less at the next run."""
-    last = max(1, int(total * 0.97))
-    return sorted({1 + number * last // count for number in range(min(count, last))})
+def spread(calls: Sequence[Call], count: int, turn: int) -> list[Call]:
+    """Choose `count` calls, others in each turn: half of them from the change on, if the run has a change."""
+    start = from_phase(calls, "changing")
+    parts = [[call for call in calls if (call.position >= start) == is_late] for is_late in (False, True)]
+    return [part[number - 1] for part in parts for number in evenly(len(part), count // 2, turn)]

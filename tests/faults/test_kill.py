@@ -1,4 +1,4 @@
-"""kill -9 at every call of releaser that changes something, of recovery too, and at calls of what releaser starts."""
+"""kill -9 at every call of releaser that changes something, and again while the next command recovers."""
 
 import signal
 from collections.abc import Callable
@@ -8,45 +8,54 @@ import pytest
 
 from tests.faults.invariants import unless
 from tests.faults.scenes import Scenes
-from tests.faults.stage import Stage, beginning_with, chosen, evenly, few_alike, thinned
-from tests.faults.tally import Tallies
-from tests.faults.tracing import Call, followed
-
-pytestmark = pytest.mark.usefixtures("strace")
+from tests.faults.stage import Stage, chosen, evenly, from_phase
+from tests.faults.tally import Tallies, turn
+from tests.faults.tracing import Call
 
 KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
-# Points of the spread, by scene; fewer of those that have most of their calls in common with others.
-OWN = {
-    "init": 1,
-    "init without a venv": 1,
-    "update": 4,
-    "update without git": 1,
-    "update, tests fail": 1,
-    "update, one held back": 1,
-    "update, taken back": 1,
-    "rollback": 2,
-    "prune": 1,
-    "update from a channel": 1,
-    "update, files shared": 1,
-}
+SHARE_BEFORE = 10  # of the calls before the change, a run of CI tries one of so many
 
 
 def kill(stage: Stage, number: int, at: Call) -> list[str]:
-    """Kill releaser at a call, go on, and name what does not hold; every second time update itself recovers."""
+    """Kill releaser at a call, go on, and name what does not hold."""
     met = stage.strike(at, KILL)
-    return unless(met.finished.returncode == KILLED, f"nothing was killed: {met.finished}") + stage.aftermath(number)
+    return unless(met.finished.returncode == KILLED, f"nothing was killed: {met}") + stage.eyewitness.aftermath(number)
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_kill_at_every_change(
-    name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool, since: str
+@pytest.mark.parametrize("name", ["update", "update, adopted", "rollback", "init, fresh", "init, adopt"])
+def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
+    name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:
-    stage, points = Stage(scenes, name, place), tally("kill -9")
-    calls = beginning_with(stage.own_points(), since)
-    calls = thinned(name, calls) if all_points else calls
-    for number, call in enumerate(chosen(calls, OWN[name], all_points=all_points, names=name == "update")):
-        points.add(stage.command, f"{name}: {call}", kill(stage, number, call))
+    stage, points = Stage(scenes, name, place), tally("kill -9, before the change")
+    calls = stage.calls()
+    calls = chosen(calls[: from_phase(calls, PHASES[name])], turn(), every_point=every_point)
+    calls = calls if every_point else calls[turn() % SHARE_BEFORE :: SHARE_BEFORE]
+    for number, call in enumerate(calls):
+        points.add(name, str(call), kill(stage, number, call))
+    points.check()
+
+
+# The phase of the journal from which every call is tried. What `update, ill` does before that, `update` does, too.
+PHASES = {"update": "changing", "update, adopted": "changing", "update, ill": "going-back", "rollback": "changing"}
+PHASES |= {"init, fresh": "changing", "init, adopt": "building"}
+READY = ("update", "update, ill")  # their runs find the candidate ready, and come to the change at once
+RARE = {"update, ill": 2, "init, fresh": 8, "update, adopted": 8}  # a run of CI tries one of so many calls of these
+PARTS = {"update": 4, "rollback": 3, "init, adopt": 2, "update, ill": 2, "init, fresh": 1, "update, adopted": 1}
+
+
+@pytest.mark.parametrize(("name", "part"), [(name, part) for name in PARTS for part in range(PARTS[name])])
+def test_law_08_a_kill_from_the_change_on_leaves_one_whole_release(
+    name: str, part: int, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("kill -9, from the change on")
+    if name in READY:
+        stage.make_ready()
+    calls = stage.calls()
+    calls = chosen(calls[from_phase(calls, PHASES[name]) :], turn(), every_point=every_point)
+    rare = 1 if every_point else RARE.get(name, 1)
+    for number, call in list(enumerate(calls[turn() % rare :: rare]))[part :: PARTS[name]]:
+        points.add(name, str(call), kill(stage, number, call))
     points.check()
 
 
@@ -60,64 +69,36 @@ def at_call(name: str, path: str, *, nth: int = 1, after: bool = False) -> Calla
     return find
 
 
-FLIPS = at_call("rename", "/site/.venv")
-HAS_FLIPPED = at_call("rename", "/site/.venv", after=True)
-# How a first kill leaves a site: the scene, and the call at which it hits.
-STATES = {
+BEFORE_FLIP = at_call("rename", "/site/.venv")
+AFTER_FLIP = at_call("rename", "/site/.venv", after=True)
+# The state in which a first kill leaves a site: its scene, and the call at which the kill hits.
+STATES: dict[str, tuple[str, Callable[[list[Call]], Call]]] = {
     "building": ("update", at_call("rename", "/manifest.json")),
-    "before the flip": ("update", FLIPS),
-    "after the flip": ("update", HAS_FLIPPED),
-    "publishing": ("update", at_call("rename", "/pending.json")),
-    "taking back": ("update, taken back", at_call("rename", "/site/.venv", nth=2)),
-    "taken back": ("update, taken back", at_call("rename", "/site/.venv", nth=2, after=True)),
-    "going back": ("rollback", HAS_FLIPPED),
-    "adopting": ("init", at_call("renameat2", "/site/.venv", after=True)),
-    "adopted": ("init", at_call("rename", "/manifest.json", after=True)),
-    "first release": ("init without a venv", HAS_FLIPPED),
+    "before the flip": ("update", BEFORE_FLIP),
+    "after the flip": ("update", AFTER_FLIP),
+    "publishing": ("update", at_call("unlink", "/journal.json")),
+    "going back": ("update, ill", at_call("rename", "/site/.venv", nth=2)),
+    "gone back": ("update, ill", at_call("rename", "/site/.venv", nth=2, after=True)),
+    "rolled back": ("rollback", AFTER_FLIP),
+    "adopting": ("init, adopt", at_call("renameat2", "/site/.venv")),
+    "adopted": ("init, adopt", at_call("renameat2", "/site/.venv", after=True)),
+    "first release": ("init, fresh", AFTER_FLIP),
 }
+SPREAD = 1  # calls of each recovery that a run of CI tries
 
 
-@pytest.mark.spread(5)
 @pytest.mark.parametrize("state", STATES)
-def test_kill_recovery_at_every_change(
-    state: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
+def test_law_08_a_kill_of_the_recovery_is_one_more_case_of_the_same(
+    state: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
 ) -> None:
     name, find = STATES[state]
-    stage, points = Stage(scenes, name, place), tally("kill -9, and again while recovering")
-    first = stage.strike(find(stage.own_points()), KILL)
+    stage, points = Stage(scenes, name, place), tally("kill -9, again during recovery")
+    first = stage.strike(find(stage.calls()), KILL)
     assert first.finished.returncode == KILLED, first
-    stage.freeze("prune")  # a command that recovers meets the second kill
-    calls, turn = stage.own_points(), list(STATES).index(state)
-    if all_points:
-        calls = few_alike(calls, first=turn)
-    else:  # one of each state, at another place of the recovery
-        calls = [call for call in calls if not call.concerns_a_log]
-        calls = [calls[len(calls) * turn // len(STATES)]]
-    for number, call in enumerate(calls, start=turn):
-        points.add("recovery", f"{state}: {call}", kill(stage, number, call))
-    points.check()
-
-
-# Points at calls of the children: all, and those of the spread, by scene.
-CHILDREN = {
-    "update": (160, 2),
-    "init without a venv": (60, 1),
-    "update, tests fail": (40, 1),
-    "update, taken back": (40, 1),
-    "rollback": (30, 1),
-}
-
-
-@pytest.mark.spread(3)
-@pytest.mark.parametrize("name", CHILDREN)
-def test_kill_while_children_change_something(
-    name: str, scenes: Scenes, place: Path, tally: Tallies, all_points: bool
-) -> None:
-    stage, points = Stage(scenes, name, place), tally("kill -9 while a child changes something")
-    counted = stage.count_children()
-    for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
-        struck = followed(stage.again(), stage.command, at=at, victim=lambda main, _: main)
-        broken = unless(struck.finished.returncode == KILLED, f"nothing was killed: {struck}")
-        broken += stage.aftermath(number)
-        points.add(stage.command, f"{name}: call {at} of {counted}, {struck.victim}", broken)
+    stage.keep("prune")  # a command that recovers meets the second kill
+    calls = chosen(stage.calls(), turn(), every_point=every_point)
+    if not every_point:
+        calls = [calls[number - 1] for number in evenly(len(calls), SPREAD, turn())]
+    for number, call in enumerate(calls):
+        points.add(state, str(call), kill(stage, number, call))
     points.check()

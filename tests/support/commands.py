@@ -1,170 +1,193 @@
-"""Running programs from tests: in an environment that holds nothing of the developer's, and to their end."""
+"""Runs programs from tests, in an environment that holds nothing of the developer's, and to their end."""
 
 import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
-import threading
-import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from tests.support.forks import Fork, can_fork
-
-# Coverage measures subprocesses through these.
-_PASSING = ("COVERAGE_", "COV_CORE_")
-_GIT_CONFIG = """\
-[init]
-	defaultBranch = main
-[gc]
-	auto = 0
-[maintenance]
-	auto = false
-[receive]
-	autogc = false
-[advice]
-	detachedHead = false
-"""
+HOUSE = Path(__file__).parents[2]
+GIT_CONFIG = (
+    "[init]\n\tdefaultBranch = main\n[user]\n\tname = Grace\n\temail = grace@example.org\n"
+    "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n[advice]\n\tdetachedHead = false\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A program that ended."""
+    """The exit code and the output of a program that ended."""
 
     returncode: int
     stdout: str
     stderr: str
 
     def __str__(self) -> str:
-        return f"exit status {self.returncode}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
+        return f"exit code {self.returncode}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
 
 def run(
-    argv: Sequence[str | Path],
+    words: Sequence[str | Path],
     *,
     cwd: Path,
     env: Mapping[str, str],
     timeout: float = 120,
-    input: str | None = None,  # noqa: A002 - the name that subprocess gives it
     check: int | None = None,
+    input: str | None = None,
 ) -> Finished:
-    """Run a program to its end; the test fails when it ends with another status than `check`.
+    """Run a program to its end; fail the test if its exit code is not `check`.
 
-    It gets a session of its own, hence no terminal to ask for a password on. After `timeout` seconds its
-    whole process group is ended and the test fails.
+    The program gets a session of its own, so it has no terminal. After `timeout` seconds its process group is killed
+    and the test fails.
     """
-    words = [os.fspath(word) for word in argv]
-    if input is None and can_fork(words, Path(sys.executable).with_name("releaser"), env):
-        finished = _run_forked(words, cwd=cwd, env=env, timeout=timeout)
-    else:
-        finished = _run_started(words, cwd=cwd, env=env, timeout=timeout, text=input)
+    shown = " ".join(str(word) for word in words if "\n" not in str(word))
+    with started(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:
+        try:
+            stdout, stderr = process.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            pytest.fail(f"{shown} was still running after {timeout:g} s\n{stdout}\n{stderr}")
+    finished = Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
     if check is not None and finished.returncode != check:
-        pytest.fail(f"{words} should have ended with status {check}\n{finished}")
+        pytest.fail(f"{shown} should have ended with {check}\n{finished}")
     return finished
 
 
-def _run_started(
-    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, text: str | None
-) -> Finished:
-    with subprocess.Popen(
-        words,
+def require(condition: object, reason: str) -> None:
+    """Skip the test unless the machine has what the test needs."""
+    if not condition:
+        pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def started(
+    words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a program in a session of its own; its process group is killed at the end of the block if it still runs."""
+    process = subprocess.Popen(
+        [os.fspath(word) for word in words],
         cwd=cwd,
         env=dict(env),
-        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(text, timeout=timeout)
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                stdout, stderr = process.communicate()
-                pytest.fail(f"{words} was still running after {timeout:g} s\n{stdout}\n{stderr}")
-            raise
-    return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
-
-
-@contextlib.contextmanager
-def beside(
-    words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: int = subprocess.DEVNULL,
-    output: int = subprocess.PIPE,
-) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
-    """Start a program and go on at once; it is ended, if need be, at the end of the block."""
-    with subprocess.Popen(
-        words, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=output, text=True, start_new_session=True
-    ) as process:
+    )
+    with process:
         try:
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def _run_forked(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> Finished:
-    ends_at = time.monotonic() + timeout
-    stdout, stderr = _Pipe(), _Pipe()
-    with open(os.devnull, "rb") as nothing, stdout.into, stderr.into:
-        fork = Fork(words, cwd=cwd, env=env, files=[nothing.fileno(), stdout.into.fileno(), stderr.into.fileno()])
-        try:
-            printed = [pipe.read(ends_at) for pipe in (stdout, stderr)]
-            status = fork.wait(max(ends_at - time.monotonic(), 0.01))
-        except BaseException as error:
-            fork.close()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(fork.pid, signal.SIGKILL)
-            if isinstance(error, TimeoutError):
-                pytest.fail(f"{words} was still running after {timeout:g} s\n{stdout.text}\n{stderr.text}")
-            raise
-    return Finished(returncode=status, stdout=printed[0], stderr=printed[1])
+@cache
+def uv_executable() -> Path:
+    """Return uv beside the tests' interpreter, else on PATH."""
+    return _executable("uv", os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 
 
-class _Pipe:
-    """A pipe that a thread reads to its end."""
+@cache
+def git_executable() -> Path:
+    """Return git on PATH."""
+    return _executable("git", os.environ.get("PATH", os.defpath))
 
-    def __init__(self) -> None:
-        self._out, into = os.pipe()
-        self.into = open(into, "wb", buffering=0)  # noqa: SIM115 - closed by `read`
-        self._parts: list[bytes] = []
-        self._thread = threading.Thread(target=self._read_all, daemon=True)
-        self._thread.start()
 
-    def _read_all(self) -> None:
-        with open(self._out, "rb", buffering=0) as file:
-            self._parts.extend(iter(lambda: file.read(65536), b""))
+def _executable(program: str, path: str) -> Path:
+    executable = shutil.which(program, path=path)
+    if executable is None:
+        pytest.fail(f"{program} is needed to run this test and is not on PATH")
+    return Path(executable)
+
+
+@cache
+def releaser_command() -> tuple[str, ...]:
+    """Return the installed `releaser` of the tests' venv, or, if there is none, its module in this directory."""
+    script = Path(sys.executable).with_name("releaser")
+    if script.exists():
+        return (str(script),)
+    return (sys.executable, "-P", "-c", f"import sys\nsys.path[:0] = [{str(HOUSE)!r}]\n{_START}")
+
+
+_START = "sys.argv[0] = 'releaser'\nfrom releaser.cli import main\nsys.exit(main())\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A user for programs, by numbers that need no name in /etc/passwd, and the directory of programs for the user."""
+
+    user: int
+    group: int
+    programs: Path
 
     @property
-    def text(self) -> str:
-        """What was read so far."""
-        return b"".join(self._parts).decode("utf-8", "replace").replace("\r\n", "\n")
+    def prefix(self) -> tuple[str, ...]:
+        """The words before a command that is to run as this user."""
+        return ("setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--clear-groups", "--")
 
-    def read(self, ends_at: float) -> str:
-        """Wait for the end, and return all; TimeoutError if it does not come in time."""
-        self.into.close()
-        self._thread.join(max(ends_at - time.monotonic(), 0.01))
-        if self._thread.is_alive():
-            raise TimeoutError
-        return self.text
+    def own(self, *directories: Path) -> None:
+        """Give directories, with everything in them, to this user."""
+        for directory in directories:
+            subprocess.run(["chown", "-hR", f"{self.user}:{self.group}", directory], check=True)
 
 
-def clean_environment(home: Path, uv_cache: Path) -> dict[str, str]:
-    """Return an environment made from nothing for a test's programs; `home` holds git's configuration."""
+def reachable_python() -> Path:
+    """Return an interpreter that every user may start: the base of the tests' venv if possible, else the system's."""
+    interpreter = Path(sys.executable).resolve()
+    if all(place.stat().st_mode & stat.S_IXOTH for place in (interpreter, *interpreter.parents)):
+        return interpreter
+    return Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def copy_for_every_user(place: Path) -> None:
+    """Copy releaser, its dependencies and uv below `place`, where users can start what the tests' venv may hide."""
+    library, programs = place / "lib", place / "bin"
+    shutil.copytree(HOUSE / "releaser", library / "releaser", ignore=shutil.ignore_patterns("__pycache__"))
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name in _all_needed(project["dependencies"]):
+        for file in metadata.files(name) or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = library / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), target)
+    programs.mkdir()
+    shutil.copy(uv_executable(), programs / "uv")
+    script = programs / "releaser"
+    script.write_text(f"#!{reachable_python()} -P\nimport sys\nsys.path[:0] = [{str(library)!r}]\n{_START}", "utf-8")
+    script.chmod(0o755)
+    subprocess.run(["chmod", "-R", "go+rX", place], check=True)
+
+
+def _all_needed(requirements: Sequence[str]) -> set[str]:
+    needed = [Requirement(line) for line in requirements]
+    names = {entry.name for entry in needed if entry.marker is None or entry.marker.evaluate({"extra": ""})}
+    return names.union(*(_all_needed(metadata.requires(name) or ()) for name in names))
+
+
+def clean_environment(home: Path, uv_cache: Path, programs: Path | None = None) -> dict[str, str]:
+    """Return an environment for a test's programs; `home` gets git's configuration, `programs` come first on PATH."""
     home.mkdir(parents=True, exist_ok=True)
-    git_config = home / "gitconfig"
-    git_config.write_text(_GIT_CONFIG, encoding="utf-8")
-    passing = {name: value for name, value in os.environ.items() if name.startswith(_PASSING)}
+    git_config = home / ".gitconfig"
+    git_config.write_text(GIT_CONFIG, encoding="utf-8")
+    # uv passes over interpreters of venvs, so the interpreter below the tests' venv is named.
+    own_places = [uv_executable().parent, Path(sys.executable).resolve().parent]
+    places = [*([programs] if programs else own_places), git_executable().parent, "/usr/bin", "/bin"]
     return {
-        **passing,
-        "PATH": program_path(),
+        "PATH": os.pathsep.join(dict.fromkeys(map(str, places))),
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
@@ -173,42 +196,3 @@ def clean_environment(home: Path, uv_cache: Path) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": str(git_config),
         "GIT_CONFIG_NOSYSTEM": "1",
     }
-
-
-@cache
-def program_path() -> str:
-    """Return a PATH on which uv comes first, then the tests' interpreter, then git and the system.
-
-    uv passes over interpreters of venvs, so the one that the tests' own venv was made from is named.
-    """
-    interpreter = Path(sys.executable).resolve().parent
-    places = [uv_executable().parent, interpreter, git_executable().parent, Path("/usr/bin"), Path("/bin")]
-    return os.pathsep.join(dict.fromkeys(str(place) for place in places))
-
-
-@cache
-def uv_executable() -> Path:
-    """Find uv: beside the tests' interpreter, else on PATH."""
-    beside = str(Path(sys.executable).parent)
-    return _find("uv", os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
-
-
-@cache
-def git_executable() -> Path:
-    """Find git on PATH."""
-    return _find("git", os.environ.get("PATH", os.defpath))
-
-
-def console_script() -> Path:
-    """Return the installed `releaser` command."""
-    script = Path(sys.executable).with_name("releaser")
-    if not script.exists():
-        pytest.fail(f"{script} is missing: install releaser into the environment of the tests (pip install .)")
-    return script
-
-
-def _find(program: str, path: str) -> Path:
-    found = shutil.which(program, path=path)
-    if found is None:
-        pytest.fail(f"{program} is needed to run this test and is not on PATH")
-    return Path(found)

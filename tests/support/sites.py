@@ -1,173 +1,206 @@
-"""A realistic site: checkout, bare remote, `.env`, an index of wheels; and the installed releaser to run."""
+"""A realistic site: an outer directory with `.env` and a checkout, a bare remote, an index; and releaser to run."""
 
-from __future__ import annotations
-
-import ast
-import email
-import email.policy
+import hashlib
 import json
 import os
-import shlex
+import re
 import shutil
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from subprocess import Popen
+from typing import Any
 
 import pytest
-from msgspec import ValidationError, convert
+from filelock import FileLock
 
-from releaser.answers import RUN, all_answers
-from releaser.capabilities import gather
-from releaser.site.settings import SPECS
-from releaser.system.files import plain
-from tests.support import snapshots
-from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
-from tests.support.layouts import SHARED_LIBRARY, SiteOptions
-from tests.support.templates import REMOTE, write_files
-from tests.support.wheels import LocalIndex, WheelOptions
+from tests.support import sample, trees
+from tests.support.commands import (
+    Finished,
+    Identity,
+    clean_environment,
+    git_executable,
+    releaser_command,
+    run,
+    started,
+    uv_executable,
+)
+from tests.support.wheels import build_wheel, module_name
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from email.message import EmailMessage
-
-    from tests.support.commands import Finished
-    from tests.support.templates import Templates
-
-# What a broken version breaks: importing it, or a command of manage.py.
-Breakage = Literal["import", "test", "check", "collectstatic"]
-
-TESTS = "site_tests.py"
-RED_TESTS = 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n'
-_DOTENV = {
-    "ADMINS_JSON": '[["Ada","ada@example.org"]]',
-    "RELEASER_ENVIRONMENT": "local",  # else the name of the host that runs the tests would decide
-    "RELEASER_HEALTH_SECONDS": "0",  # else each test with a health check would take ten seconds more
-    "RELEASER_KEEP_AT_LEAST": "0",  # else nothing would be pruned that a test makes
-    "RELEASER_MAIL_FROM": "releaser@example.org",
-    "RELEASER_SENDMAIL": "none",  # else a host with a mail server would send what tests mail
-    "RELEASER_VULNERABILITY_SERVICE": "none",  # else the network would be asked
-    "RELEASER_TEST_WRITABLE": "../..",  # in the sandbox, as by default, but free to record beside the site what was run
-}
-for _gone in {"health_seconds", "test_writable"} - SPECS.keys():  # the capability is left out
-    del _DOTENV[f"RELEASER_{_gone.upper()}"]
+_DOTENV = {"RELEASER_ENVIRONMENT": "local"}  # else the name of the host that runs the tests decides
+_GITIGNORE = "__pycache__/\n*.ignored\n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManageRun:
-    """One run of the site's manage.py: its arguments, and the environment and packages that it saw."""
+class SiteOptions:
+    """The content of a checkout: its packages, published on the index, its settings, and other files.
 
-    argv: tuple[str, ...]
-    prefix: str
-    cwd: str
-    env: Mapping[str, str]
-    versions: Mapping[str, str]
+    `toml` is appended to pyproject.toml.
+    """
+
+    packages: Mapping[str, str] = field(default_factory=lambda: {"alpha": "1.0.0", "beta": "1.0.0"})
+    settings: Mapping[str, object] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    toml: str = ""
+    restart_file: bool = True
+
+    def pyproject(self) -> str:
+        """Return the text of pyproject.toml; JSON of texts, numbers, booleans and lists is TOML, too."""
+        lines = ["[project]", 'name = "shop"', 'version = "1.0"', 'requires-python = ">=3.11"']
+        lines += [f"dependencies = {json.dumps(list(self.packages))}", "", "[dependency-groups]"]
+        lines += ['local = ["localtools"]', "staging = []", 'prod = ["prodtools"]', ""]
+        lines += ["[tool.uv]", "no-index = true", 'find-links = ["../index"]']
+        if self.settings:
+            lines += ["", "[tool.releaser]"]
+            lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in self.settings.items()]
+        return "\n".join(lines) + "\n" + self.toml
+
+    def checkout(self) -> dict[str, str]:
+        """Return the tracked files of the checkout, without uv.lock."""
+        files = {**sample.FILES, "pyproject.toml": self.pyproject(), ".gitignore": _GITIGNORE}
+        if self.restart_file:
+            files["config/tmp/.gitignore"] = "*\n!.gitignore\n"
+        return files | dict(self.files)
 
 
 class SampleSite:
-    """One site below `base`: `base/<outer>/<project>` is the checkout, on branch main, pushed and clean.
+    """A site below `base`: `base/<outer>/<name>` is its checkout on branch main, pushed and clean.
 
-    Beside it lie `.env`, `remote.git` and, with the default options, `index`.
+    In the outer directory lie `.env` and `index`, the only index; `base/<outer>.git` is the remote. Programs run as
+    `user`, if that is given, else as the user who runs the tests.
     """
 
     __test__ = False
 
-    def __init__(self, base: Path, *, outer: str, name: str, link: str, options: SiteOptions, uv_cache: Path) -> None:
+    def __init__(
+        self, base: Path, *, uv_cache: Path, outer: str = "outer", name: str = "site", user: Identity | None = None
+    ) -> None:
+        self.base = base
         self.outer = base / outer
         self.path = self.outer / name
-        self.link = Path(os.path.normpath(self.path / link))
-        self.options = options
-        self.index = LocalIndex(self.outer / options.index_in_outer.format(project=name))
-        self.remote = self.outer / REMOTE
-        self.state_dir = self.outer / ".releaser" / name
-        self.common_library = self.outer / SHARED_LIBRARY
-        self._base = base
-        self._original_tests = (self.path / TESTS).read_text(encoding="utf-8")
-        self._runs = base / f"{outer}-manage-runs"
-        self.env = clean_environment(base / "home", uv_cache) | {"SAMPLE_SITE_RUNS": str(self._runs)}
+        self.link = self.path / ".venv"
+        self.state = self.outer / ".releaser" / name
+        self.index = self.outer / "index"
+        self.remote = base / f"{outer}.git"
+        self.user = user
+        self.record = base / f"{outer}-tests.jsonl"
+        self.env = clean_environment(base / "home", uv_cache, user.programs if user else None)
+        self.env["SITE_RECORD"] = str(self.record)
+        self._somewhere = base / "somewhere"
+        self._somewhere.mkdir(exist_ok=True)
 
     def releaser(
         self,
         command: str,
         *args: str | Path,
         env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        project: Path | str | None = "",
         check: int | None = None,
-        timeout: float = 120,
-        input: str | None = None,  # noqa: A002 - the name that subprocess gives it
     ) -> Finished:
-        """Run the installed `releaser COMMAND --project <checkout> ARGS...` from another directory.
+        """Run `releaser COMMAND --project PATH ARGS…` from a directory that has nothing to do with the site.
 
-        `env` is laid over `self.env` (None removes a variable); `check` is the status that is expected.
+        `env` is laid over the site's environment (None removes a variable); `project=None` leaves `--project` out;
+        `check` is the exit code to expect.
         """
-        project: list[str | Path] = [] if command.startswith("-") else ["--project", self.path]
-        return run(
-            [console_script(), *command.split(" "), *project, *args],
-            cwd=self._somewhere(),
-            env=self.environment(env),
-            timeout=timeout,
-            input=input,
-            check=check,
-        )
+        words = self._words(command, args, project)
+        return run(words, cwd=cwd or self._somewhere, env=self.environment(env), check=check)
+
+    def starting(
+        self, command: str, *args: str | Path, env: Mapping[str, str | None] | None = None
+    ) -> AbstractContextManager["Popen[str]"]:
+        """Start releaser and go on; the process is killed at the end of the block if it still runs."""
+        return started(self._words(command, args, ""), cwd=self._somewhere, env=self.environment(env))
+
+    def _words(self, command: str, args: Sequence[str | Path], project: Path | str | None) -> list[str | Path]:
+        chosen: list[str | Path] = [] if project is None else ["--project", project or self.path]
+        program = [self.user.programs / "releaser"] if self.user else releaser_command()
+        return [*(self.user.prefix if self.user else ()), *program, *command.split(" "), *chosen, *args]
 
     def json(self, command: str, *args: str | Path, check: int = 0, env: Mapping[str, str | None] | None = None) -> Any:
-        """Run releaser with --json and return what it printed, which must be what the types of the answers say."""
+        """Run releaser with --json and return its answer."""
         finished = self.releaser(command, "--json", *args, check=check, env=env)
         try:
-            answer = json.loads(finished.stdout)
+            return json.loads(finished.stdout)
         except ValueError as error:
             pytest.fail(f"releaser {command} --json printed no JSON ({error})\n{finished}")
-        if wrong := _mismatch(command, answer):
-            pytest.fail(f"releaser {command} --json printed what its types do not say: {wrong}\n{finished}")
-        return answer
 
-    def git(self, *args: str | Path) -> str:
-        """Run git in the checkout; return what it printed, stripped."""
-        return self._git(self.path, *args)
+    def run(self, *words: str | Path, cwd: Path | None = None, check: int | None = 0) -> Finished:
+        """Run any program as the site's user, in the checkout unless `cwd` says otherwise."""
+        prefix = self.user.prefix if self.user else ()
+        return run([*prefix, *words], cwd=cwd or self.path, env=self.env, check=check)
 
-    def uv(self, *args: str | Path) -> Finished:
-        """Run uv in the checkout; it must succeed. The environment of the project is `link`."""
-        return self._uv(self.path, *args)
+    def git(self, *args: str | Path, cwd: Path | None = None) -> str:
+        """Run git in the checkout; return its output, stripped."""
+        return self.run(git_executable(), *args, cwd=cwd).stdout.strip()
 
-    def environment(self, extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """Return `self.env` with `extra` laid over it."""
-        merged: dict[str, str | None] = {**self.env, **(extra or {})}
+    def uv(self, *args: str | Path, cwd: Path | None = None) -> Finished:
+        """Run uv in the checkout; it must succeed."""
+        program = self.user.programs / "uv" if self.user else uv_executable()
+        return self.run(program, *args, cwd=cwd)
+
+    def python(self, code: str) -> str:
+        """Run code with `.venv/bin/python`; return its output, stripped."""
+        return self.run(self.link / "bin" / "python", "-c", code, cwd=self._somewhere).stdout.strip()
+
+    def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Return the site's environment with `changes` laid over it (None removes)."""
+        merged: dict[str, str | None] = {**self.env, **(changes or {})}
         return {name: value for name, value in merged.items() if value is not None}
 
-    def write_dotenv(self, changes: Mapping[str, str | None] | None = None) -> None:
-        """Write `.env` again: the defaults, and `changes` laid over them (None removes)."""
+    def write_dotenv(self, changes: Mapping[str, str | None] | None = None, **settings: str) -> None:
+        """Write `.env` again: the defaults, with `changes` laid over them (None removes) and `settings` of releaser."""
         merged: dict[str, str | None] = {**_DOTENV, **(changes or {})}
-        lines = (f"{name}={_quoted(value)}\n" for name, value in merged.items() if value is not None)
-        (self.outer / ".env").write_text("".join(lines), encoding="utf-8")
+        merged |= {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+        quoted = {name: "'" + value.replace("'", "\\'") + "'" for name, value in merged.items() if value is not None}
+        lines = (f"{name}={value}\n" for name, value in quoted.items())
+        self._write(self.outer, {".env": "".join(lines)})
 
-    def make_venv(self, group: str = "local") -> None:
-        """Make a real virtual environment at `link`, from the lock."""
-        self.uv("sync", "--quiet", "--frozen", "--group", group)
-
-    def edit(self, path: str, text: str) -> None:
+    def edit(self, path: str, text: str) -> Path:
         """Write a file of the checkout; nothing is committed."""
-        write_files(self.path, {path: text})
+        self._write(self.path, {path: text})
+        return self.path / path
+
+    def replace(self, path: str, old: str, new: str) -> str:
+        """Replace text in a file of the checkout; return the earlier content."""
+        earlier = (self.path / path).read_text(encoding="utf-8")
+        assert old in earlier, f"{path} has no {old!r}"
+        self.edit(path, earlier.replace(old, new))
+        return earlier
 
     def commit(self, message: str, files: Mapping[str, str] | None = None) -> str:
-        """Write `files` (path to text) and commit them, or else whatever changed; return the commit."""
-        write_files(self.path, files or {})
+        """Write `files` (path to text) and commit them, or else all changes; return the commit."""
+        self._write(self.path, files or {})
         self.git("add", "--", *(files or ["."]))
         self.git("commit", "--quiet", "--message", message)
-        return self.git("rev-parse", "HEAD")
+        return self.head()
 
     def push(self) -> None:
+        """Push the checkout's branch."""
         self.git("push", "--quiet")
 
-    def adopt(self) -> None:
-        """Make a venv, and adopt it."""
-        self.make_venv()
-        self.releaser("init", check=0)
-
     def push_commit(self, message: str, files: Mapping[str, str] | None = None, *, lock: bool = False) -> str:
-        """Commit as `commit` does, with a fresh uv.lock if `lock`, and push."""
+        """Commit as `commit` does, with a fresh uv.lock if `lock`, and push; return the commit."""
+        self._write(self.path, files or {})
         if lock:
             self.uv("lock", "--quiet")
-        commit = self.commit(message, files)
+        commit = self.commit(message, None if lock else files)
         self.push()
         return commit
+
+    def elsewhere(self) -> Path:
+        """Return another clone, at the remote's head; `../index` leads to the site's index there, too."""
+        clone = self.base / "elsewhere" / self.outer.name / self.path.name
+        if clone.exists():
+            self.git("fetch", "--quiet", cwd=clone)
+            self.git("reset", "--quiet", "--hard", "origin/main", cwd=clone)
+            return clone
+        self._make(clone.parent)
+        self.git("clone", "--quiet", self.remote, clone, cwd=self._somewhere)
+        (clone.parent / "index").symlink_to(self.index)
+        return clone
 
     def push_from_elsewhere(
         self,
@@ -175,288 +208,258 @@ class SampleSite:
         *,
         message: str = "Work from elsewhere",
         lock: bool = False,
-        remove: Sequence[str] = (),
+        upgrade: bool = False,
+        remove: str = "",
     ) -> str:
-        """Commit and push `files` from another clone, without those to `remove`, with a fresh uv.lock if `lock`.
+        """Commit and push `files` (path to text) from another clone; return the commit.
 
-        Returns the commit.
+        `lock` makes uv.lock fit again, `upgrade` upgrades it; `remove` is the path of a file to remove.
         """
-        clone = self._clone_elsewhere()
+        clone = self.elsewhere()
         if remove:
-            self._git(clone, "rm", "--quiet", "--", *remove)
-        write_files(clone, files)
-        if lock:
-            self._uv(clone, "lock", "--quiet")
-        self._git(clone, "add", "--", *files, *(["uv.lock"] if lock else []))
-        self._git(clone, "commit", "--quiet", "--message", message)
-        self._git(clone, "push", "--quiet")
-        return self._git(clone, "rev-parse", "HEAD")
+            self.git("rm", "--quiet", "--", remove, cwd=clone)
+        self._write(clone, files)
+        if lock or upgrade:
+            self.uv("lock", "--quiet", *(["--upgrade"] if upgrade else []), cwd=clone)
+        self.git("add", "--all", "--force", cwd=clone)
+        self.git("commit", "--quiet", "--message", message, cwd=clone)
+        self.git("push", "--quiet", cwd=clone)
+        return self.git("rev-parse", "HEAD", cwd=clone)
 
-    def break_tests(self) -> str:
-        """Commit and push tests that fail with whatever packages; return the commit."""
-        return self.push_commit("Break the tests", {TESTS: RED_TESTS})
+    def publish(self, name: str, version: str, *, broken: bool = False, **options: Any) -> None:
+        """Offer a version on the index; a `broken` one fails the site's tests."""
+        self._give(build_wheel(self.index, name, version, is_broken=broken, **options))
 
-    def mend_tests(self) -> str:
-        """Commit and push the tests as they were; return the commit."""
-        return self.push_commit("Mend the tests", {TESTS: self._original_tests})
-
-    def publish(
-        self, name: str, version: str, *, broken: bool | Breakage = False, **options: Unpack[WheelOptions]
-    ) -> Path:
-        """Offer a version on the index; `broken` names what it breaks (True: the site's tests)."""
-        if broken:
-            breakage = "test" if broken is True else broken
-            options["modules"] = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
-        return self.index.publish(name, version, **options)
-
-    def update_to(self, name: str, version: str) -> None:
-        """Offer a version on the index, and update the site."""
+    def update_to(self, version: str, name: str = "alpha") -> str:
+        """Publish a version and update; return the id of the release that is live."""
         self.publish(name, version)
         self.releaser("update", check=0)
+        return self.live()
 
-    def withdraw(self, name: str, version: str) -> None:
-        self.index.withdraw(name, version)
+    def make_venv(self) -> None:
+        """Make `.venv` as a real directory, with uv, from the lock."""
+        self.uv("sync", "--quiet", "--frozen", "--group", "local")
 
-    def python(self, code: str) -> str:
-        """Run Python code in the live environment; return what it printed, stripped."""
-        program = self.link / "bin" / "python"
-        return run([program, "-c", code], cwd=self._somewhere(), env=self.env, check=0).stdout.strip()
+    def _write(self, directory: Path, files: Mapping[str, str]) -> None:
+        for name, text in files.items():
+            path = directory / name
+            self._make(path.parent)
+            path.write_text(text, encoding="utf-8")
+            self._give(path)
 
-    def live_version(self, package: str) -> str:
-        """Return the version of a package in the live environment; it is read, as starting Python takes a while."""
-        (found,) = self.link.glob(f"lib/python*/site-packages/{package.replace('-', '_')}-*.dist-info")
-        return found.name.removesuffix(".dist-info").rpartition("-")[2]
+    def _make(self, directory: Path) -> None:
+        if not directory.is_dir():
+            self._make(directory.parent)
+            directory.mkdir()
+            self._give(directory)
 
-    def live_id(self) -> str:
-        """Return the id of the release that `link` leads to."""
+    def _give(self, path: Path) -> None:
+        if self.user:
+            os.chown(path, self.user.user, self.user.group, follow_symlinks=False)
+
+    def live(self) -> str:
+        """Return the id of the live release, to which the symlink leads."""
         assert self.link.is_symlink(), f"{self.link} is no symlink, so no release is live"
-        return self.link.resolve().relative_to((self.state_dir / "releases").resolve()).parts[0]
+        return self.link.resolve().relative_to((self.state / "releases").resolve()).parts[0]
 
-    def lock_text(self) -> str:
-        """Return uv.lock of the checkout."""
-        return (self.path / "uv.lock").read_text(encoding="utf-8")
+    def release(self, release: str | None = None) -> Path:
+        """Return the directory of a release, by default of the live one."""
+        return self.state / "releases" / (release or self.live())
+
+    def versions(self, venv: Path | None = None) -> dict[str, str]:
+        """Return the versions of the packages in the live venv, read from its files."""
+        infos = (venv or self.link).glob("lib/python*/site-packages/*.dist-info")
+        return dict(info.name.removesuffix(".dist-info").split("-", 1) for info in infos)
+
+    def version(self, package: str) -> str:
+        """Return the version of a package in the live venv."""
+        return self.versions()[module_name(package)]
 
     def releases(self) -> list[str]:
-        """Return the ids of the releases that are on disk, oldest first."""
-        return sorted(path.name for path in (self.state_dir / "releases").iterdir())
+        """Return the ids of the releases on disk, oldest first."""
+        return sorted(path.name for path in (self.state / "releases").iterdir())
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each release by its id, newest first, as `list` says it."""
+        return {row["id"]: row["state"] for row in self.json("list")}
+
+    def lock(self) -> str:
+        """Return the text of uv.lock in the checkout."""
+        return (self.path / "uv.lock").read_text(encoding="utf-8")
 
     def head(self) -> str:
-        """Return the commit that the checkout is at."""
+        """Return the commit of the checkout."""
         return self.git("rev-parse", "HEAD")
 
     def remote_head(self) -> str:
-        """Return the commit that the remote's main is at."""
-        return self._git(self.remote, "rev-parse", "main")
+        """Return the commit of the remote's main."""
+        return self.git("rev-parse", "main", cwd=self.remote)
 
-    def static_versions(self) -> dict[str, str] | None:
-        """Return what collectstatic left: the version of each package; None if it never ran."""
-        marker = self.path / "static_out" / "versions.json"
-        return json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+    def status(self) -> str:
+        """Return what git calls changed or untracked in the checkout; nothing is written."""
+        return self.git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all")
 
     def restarted_at(self) -> int | None:
-        """Return when the web server was last told to restart, in nanoseconds; None if never."""
+        """Return the time, in nanoseconds, of the last touch of the restart file; None if it does not exist."""
         file = self.path / "config" / "tmp" / "restart.txt"
         return file.stat().st_mtime_ns if file.exists() else None
 
-    def manage_runs(self, command: str | None = None) -> list[ManageRun]:
-        """Return the runs of manage.py so far, oldest first; only those of `command` if it is given.
-
-        Questions, by `shell`, which write nothing, are left out unless they are asked for.
-        """
-        if not self._runs.exists():
+    def test_runs(self, event: str = "began") -> list[dict[str, Any]]:
+        """Return the runs of the site's tests that began, `passed` or `failed`, with what each has seen."""
+        if not self.record.exists():
             return []
-        lines = self._runs.read_text(encoding="utf-8").splitlines()
-        runs = [ManageRun(**run) for run in map(ast.literal_eval, lines)]
-        return [run for run in runs if (run.argv[0] != "shell" if command is None else run.argv[:1] == (command,))]
-
-    def passed_tests(self) -> list[dict[str, Any]]:
-        """Return with what all tests of the site have passed so far: `release`, `versions`."""
-        record = Path(f"{self._runs}.passed")
-        if not record.exists():
-            return []
-        return [ast.literal_eval(line) for line in record.read_text(encoding="utf-8").splitlines()]
-
-    def copy(self, base: Path) -> SampleSite:
-        """Copy the site below another directory; links in it are relative, and a venv finds itself again there."""
-        shutil.copytree(self.outer, base / self.outer.name, symlinks=True)
-        copied = self.moved(base)
-        record = Path(f"{self._runs}.passed")
-        if record.exists():
-            shutil.copyfile(record, f"{copied._runs}.passed")
-        return copied
-
-    def moved(self, base: Path) -> SampleSite:
-        """Return the copy of the site that lies below another directory."""
-        link, uv_cache = os.path.relpath(self.link, self.path), Path(self.env["UV_CACHE_DIR"])
-        return SampleSite(
-            base, outer=self.outer.name, name=self.path.name, link=link, options=self.options, uv_cache=uv_cache
-        )
-
-    def outbox_mails(self) -> list[EmailMessage]:
-        """Return the mails that lie in the outbox, oldest first."""
-        outbox = self.state_dir / "outbox"
-        files = [path for place in ("new", "cur") for path in (outbox / place).glob("*")]
-        files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-        return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in files]
+        runs = map(json.loads, self.record.read_text(encoding="utf-8").splitlines())
+        return [entry for entry in runs if entry["event"] == event]
 
     def snapshot(self) -> dict[str, str]:
-        """Fingerprint the checkout, git's view of it, and the live environment, byte-code files left out.
-
-        Two equal snapshots mean: byte for byte what it was. The request to restart counts too.
-        """
-        found = snapshots.tree(self.path, skip=(".git", self.link.name))
-        return found | {
+        """Fingerprint everything that people and the web server see: checkout, git, remote, link and live venv."""
+        seen = trees.tree(self.path, skip=(".git", ".venv")) | {
             "(branch)": self.git("rev-parse", "--symbolic-full-name", "HEAD"),
             "(commit)": self.head(),
-            "(status)": self.git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all"),
+            "(refs)": self.git("for-each-ref", "refs/heads", "refs/stash", "refs/tags"),
+            "(status)": self.status(),
             "(restarted at)": str(self.restarted_at()),
-            "(link)": snapshots.fingerprint(self.link),
-            "(venv)": snapshots.digest(self.link.resolve()) if self.link.exists() else "absent",
+            "(link)": trees.fingerprint(self.link),
+            "(venv)": trees.digest(self.link.resolve()) if self.link.is_dir() else "absent",
         }
+        return seen | {"(remote)": self.git("for-each-ref", cwd=self.remote) if self.remote.exists() else "absent"}
 
-    def _somewhere(self) -> Path:
-        """Return a directory that has nothing to do with the site."""
-        directory = self._base / "somewhere"
-        directory.mkdir(exist_ok=True)
-        return directory
+    def copy(self, base: Path, *, outer: str | None = None, name: str | None = None) -> "SampleSite":
+        """Copy the site, its remote and its record below another directory."""
+        base.mkdir(parents=True, exist_ok=True)
+        copied = SampleSite(
+            base,
+            uv_cache=Path(self.env["UV_CACHE_DIR"]),
+            outer=outer or self.outer.name,
+            name=name or self.path.name,
+            user=self.user,
+        )
+        shutil.copytree(self.outer, copied.outer, symlinks=True)
+        shutil.copytree(self.remote, copied.remote, symlinks=True)
+        if self.record.exists():
+            shutil.copyfile(self.record, copied.record)
+        if copied.path.name != self.path.name:
+            (copied.outer / self.path.name).rename(copied.path)
+            if self.state.exists():
+                pytest.fail("a site with releases keeps its name")
+        config = copied.path / ".git" / "config"
+        remote = str(copied.remote).replace("\\", "\\\\").replace('"', '\\"')
+        text = re.sub(r"(?m)^\turl = .*$", lambda _: f'\turl = "{remote}"', config.read_text("utf-8"))
+        config.write_text(text, "utf-8")
+        return copied
 
-    def _git(self, directory: Path, *args: str | Path) -> str:
-        return run([git_executable(), *args], cwd=directory, env=self.env, check=0).stdout.strip()
-
-    def _uv(self, directory: Path, *args: str | Path) -> Finished:
-        env = self.environment({"UV_PROJECT_ENVIRONMENT": str(self.link)})
-        return run([uv_executable(), *args], cwd=directory, env=env, check=0)
-
-    def _clone_elsewhere(self) -> Path:
-        """Return another server's clone, at the remote's main; `../index` leads to the same index there."""
-        outer = self._base / "elsewhere" / self.outer.name
-        clone = outer / self.path.name
-        if clone.exists():
-            self._git(clone, "fetch", "--quiet")
-            self._git(clone, "reset", "--quiet", "--hard", "origin/main")
-            return clone
-        self._git(self._somewhere(), "clone", "--quiet", self.remote, clone)
-        for key, value in (("user.name", "Edsger"), ("user.email", "edsger@example.org")):
-            self._git(clone, "config", key, value)
-        (outer / self.index.path.relative_to(self.outer)).symlink_to(self.index.path)
-        if self.common_library.exists():
-            (outer / SHARED_LIBRARY).symlink_to(self.common_library)
-        return clone
+    def second_host(self) -> "SampleSite":
+        """Return the same site on a second host: a clone of the remote with a venv of its own, and the same index."""
+        host = SampleSite(
+            self.base, uv_cache=Path(self.env["UV_CACHE_DIR"]), outer="second-host", name=self.path.name, user=self.user
+        )
+        host.remote = self.remote
+        host._make(host.outer)
+        host.git("clone", "--quiet", self.remote, host.path, cwd=self._somewhere)
+        host._make(host.path / "config" / "tmp")
+        host.index.symlink_to(self.index)
+        host.write_dotenv()
+        return host
 
 
 class SiteFactory:
-    """Makes sites in the temporary directory of one test."""
+    """Makes sites below the directory of one test; templates are made once in a session."""
 
-    def __init__(self, base: Path, templates: Templates) -> None:
+    def __init__(self, base: Path, templates: "Templates") -> None:
         self._base = base
         self._templates = templates
 
     def __call__(
         self,
-        name: str = "site",
         *,
         outer: str = "outer",
-        link: str = ".venv",
+        name: str = "site",
         dotenv: Mapping[str, str | None] | None = None,
-        venv: bool = False,
         **options: Any,
     ) -> SampleSite:
-        """Make a site whose checkout is called `name`; `options` are the fields of `SiteOptions`.
-
-        `link` is the name of the live environment, which with `venv` is made as a real directory; `dotenv`
-        changes `.env`. Several sites in one test need different values of `outer`.
-        """
-        chosen = SiteOptions(**options)
-        self._templates.copy(chosen, self._base / outer, name)
-        site = SampleSite(
-            self._base, outer=outer, name=name, link=link, options=chosen, uv_cache=self._templates.uv_cache
-        )
+        """Make a site without a venv; `options` are the fields of `SiteOptions`, `dotenv` changes `.env`."""
+        site = self._templates.fresh(SiteOptions(**options)).copy(self._base, outer=outer, name=name)
         site.write_dotenv(dotenv)
-        if venv:
-            site.make_venv()
         return site
 
-    def adopted(
-        self,
-        *versions: str,
-        prepare: Callable[[SampleSite], object] | None = None,
-        dotenv: Mapping[str, str | None] | None = None,
-        due: str = "",
-        **options: Any,
+    def live(
+        self, *versions: str, dotenv: Mapping[str, str | None] | None = None, due: str = "", **options: Any
     ) -> SampleSite:
-        """Make a site with a venv that was adopted, updated to each of these versions of alpha, and then prepared.
-
-        It is a copy of one that is made once a session; `dotenv` holds from then on, and alpha `due` is offered.
-        """
-        if options.get("kind", "plain") != "plain":  # whose venv names the very place of the checkout
-            site = self._adopt(versions, prepare, options)
-        else:
-            key = (versions, prepare, repr(options))
-            site = self.copied(key, lambda factory: factory._adopt(versions, prepare, options))
+        """Make a site with a first release, updated to each of these versions of alpha; `due` is offered afterwards."""
+        site = self._templates.live(SiteOptions(**options), versions).copy(self._base)
+        site.record.unlink(missing_ok=True)
         site.write_dotenv(dotenv)
         if due:
             site.publish("alpha", due)
         return site
 
-    def copied(self, key: object, make: Callable[[SiteFactory], SampleSite]) -> SampleSite:
-        """Copy a site that is made once a session, and known by `key`."""
-        made = self._templates.made
-        if key not in made:
-            made[key] = make(SiteFactory(self._templates.new_place(), self._templates))
-        return made[key].copy(self._base)
-
-    def _adopt(
-        self, versions: Sequence[str], prepare: Callable[[SampleSite], object] | None, options: Mapping[str, Any]
-    ) -> SampleSite:
-        site = self(venv=bool(gather("adopters")), **options)  # else `init` builds the first release
+    def of_user(self, user: Identity, base: Path) -> SampleSite:
+        """Make a site of an ordinary user, with a first release, below `base`."""
+        base.chmod(0o755)
+        self._templates.fresh(SiteOptions()).copy(base).write_dotenv()
+        site = SampleSite(base, uv_cache=base / "uv-cache", user=user)
+        user.own(base)
         site.releaser("init", check=0)
-        for version in versions:
-            site.publish("alpha", version)
-            site.releaser("update", check=0)
-        if prepare is not None:
-            prepare(site)
+        site.record.unlink()
         return site
 
 
-def variables(**settings: object) -> dict[str, str | None]:
-    """Return settings as variables of `.env`: for a site that has them there, none has to be made and adopted anew."""
-    texts = {name: shlex.join(value) if isinstance(value, list) else _text(value) for name, value in settings.items()}
-    return {f"RELEASER_{name.upper()}": text for name, text in texts.items()}
+class Templates:
+    """The sites that others are copied from; the workers of pytest-xdist share them in `directory`."""
+
+    def __init__(self, directory: Path, uv_cache: Path) -> None:
+        self._directory = directory
+        self._uv_cache = uv_cache
+
+    def fresh(self, options: SiteOptions) -> SampleSite:
+        """Return a site without a venv."""
+        place = self._place(repr(options))
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                self._make_fresh(options).base.rename(place)
+            return SampleSite(place, uv_cache=self._uv_cache)
+
+    def live(self, options: SiteOptions, versions: Sequence[str]) -> SampleSite:
+        """Return a site that was initialised and updated to these versions of alpha."""
+        place = self._place(f"{options!r} {versions!r}")
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                earlier = self.live(options, versions[:-1]) if versions else self.fresh(options)
+                site = earlier.copy(self._new_place())
+                if versions:
+                    site.update_to(versions[-1])
+                else:
+                    site.releaser("init", check=0)
+                site.base.rename(place)
+            return SampleSite(place, uv_cache=self._uv_cache)
+
+    def _make_fresh(self, options: SiteOptions) -> SampleSite:
+        site = SampleSite(self._new_place(), uv_cache=self._uv_cache)
+        site.index.mkdir(parents=True)
+        for name, version in ({"localtools": "1.0.0", "prodtools": "1.0.0"} | dict(options.packages)).items():
+            site.publish(name, version)
+        for name, text in options.checkout().items():
+            site.edit(name, text)
+        site.write_dotenv()
+        site.uv("lock", "--quiet")
+        site.git("init", "--quiet", "--bare", "--template=", site.remote)
+        site.git("init", "--quiet", "--template=")
+        site.edit(".git/info/exclude", "# Ignored in this clone alone.\n")
+        site.git("add", "--all")
+        site.git("commit", "--quiet", "--message", "Begin the site")
+        site.git("remote", "add", "origin", site.remote)
+        site.git("push", "--quiet", "--set-upstream", "origin", "main")
+        return site
+
+    def _place(self, key: str) -> Path:
+        return self._directory / hashlib.sha256(key.encode()).hexdigest()
+
+    def _new_place(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._directory))
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "\\'") + "'"
-
-
-def _mismatch(command: str, answer: Any) -> str:
-    """Say in which way an answer is none of those that the command gives; empty if it is one."""
-    told = [{**run, "output": ""} for run in answer] if command == "history" else answer
-    reasons = [] if command in all_answers() else ["releaser/answers.py does not name it, and it is no run"]
-    for kind in all_answers().get(command, RUN):
-        try:
-            read = convert(told, kind)
-        except ValidationError as error:
-            reasons.append(f"not {kind}: {error}")
-        else:
-            again = json.loads(json.dumps(read, default=plain))
-            if again == told:
-                return ""
-            reasons.append(f"not {kind}: it has other fields: {_difference(told, again)}")
-    return "; ".join(reasons)
-
-
-def _difference(told: Any, again: Any) -> str:
-    if isinstance(told, list):
-        return next((_difference(*pair) for pair in zip(told, again, strict=True) if pair[0] != pair[1]), "")
-    return ", ".join(sorted(key for key in {**told, **again} if told.get(key, ...) != again.get(key, ...)))
-
-
-def _broken_module(name: str, version: str, breakage: Breakage) -> str:
-    lines = [f'__version__ = "{version}"', f'BROKEN = "{breakage}"']
-    if breakage == "import":
-        lines.append(f'raise ImportError("{name} {version} cannot be imported")')
-    return "\n".join(lines) + "\n"
+@contextmanager
+def user_directory() -> Iterator[Path]:
+    """Give a directory that every user may enter; pytest's own directories are for one user alone."""
+    with tempfile.TemporaryDirectory(prefix="site-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)

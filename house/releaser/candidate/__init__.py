@@ -1,1 +1,0 @@
-"""The candidate: its shadow, its build and its tests."""

@@ -1,1 +1,0 @@
-"""The site: its project, its settings, and every path."""

@@ -1,1 +1,0 @@
-"""Programs, files, text, and the record of a run."""

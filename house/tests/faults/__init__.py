@@ -1,1 +1,0 @@
-"""Faults: kills, power cuts, full disks, two runs at once; and mutations, which show that the faults can fail."""

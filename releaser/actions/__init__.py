@@ -1,1 +1,0 @@
-"""The actions of a change, one file each. To add one, see capabilities.py."""

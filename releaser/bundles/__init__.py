@@ -1,1 +1,0 @@
-"""A release in one signed file: its lock, its code, and all files for an installation without a network."""

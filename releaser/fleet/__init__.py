@@ -1,1 +1,0 @@
-"""Many sites of a host, and when their updates start."""

@@ -1,1 +1,0 @@
-"""Pure: a parsed uv.lock, the difference of two, and the rules for the versions that updates may install."""

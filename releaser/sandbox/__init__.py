@@ -1,1 +1,0 @@
-"""The sandbox of tests and builds: its hidden and writable paths, and whether it works on this host."""

@@ -1,1 +1,0 @@
-"""The restart methods, the health check, static files, and detection of the web server."""

@@ -1,1 +1,0 @@
-"""Attacks: what others could make releaser do, each tried on a site."""

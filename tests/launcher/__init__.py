@@ -1,1 +1,0 @@
-"""Tests of the directory that releaser is installed into."""

@@ -1,4 +1,0 @@
-"""The site's settings."""
-
-INSTALLED_APPS = ["django.contrib.staticfiles"]
-STATIC_ROOT = "static_out"
