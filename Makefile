@@ -6,6 +6,8 @@ DEMO := .venv-demo
 # -p: a failed test is repeated once, alone, at the end.
 PYTEST := $(DEV)/bin/python -m pytest -p tests.support.flaky -n $(JOBS) --dist worksteal
 PINS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+# Hundreds of small sites are made and removed; where there is room, no disk need see them.
+export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
