@@ -91,7 +91,7 @@ def megabytes(directory: Path) -> float:
 def measure(site: SampleSite) -> None:
     """Print both figures."""
     releases = site.state / "releases"
-    site.releaser("init", check=0, timeout=600)
+    site.releaser("init", check=0)
     one = megabytes(releases)
     print(f"one release: {one:.0f} MB, {len(PACKAGES)} packages", flush=True)
     bare = site.second_host()
