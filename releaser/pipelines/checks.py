@@ -47,6 +47,9 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 
 
 def _find_link_problems(site: Site) -> list[Problem]:
+    if not site.paths.link.parent.is_dir():
+        message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
+        return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]
     link, store = read_link(site.paths), Store(site.paths)
     path = site.paths.link
     if link.kind == "release" and store.live is not None:

@@ -92,8 +92,7 @@ def _record_rolled_back(site: Site, run: Run, entry: Entry) -> None:
     if release is None or left is None or entry.command == "rollback" or left.state.state == "good":
         return
     mark_left(left, "automatic")
-    holds = _holds_on(left, release, entry.reason)
-    _add_holds(site, run, [hold for hold in holds if hold.code] or holds)
+    _add_holds(site, run, _holds_on(left, release, entry.reason))
 
 
 def _holds_on(left: Release, release: Release, reason: str) -> list[Hold]:

@@ -121,10 +121,3 @@ def test_wrong_usage_ends_with_2(site: SampleSite) -> None:
     for line in WRONG_USAGE:
         command, *args = line.split()
         says(site.releaser(command, *args, check=2), "Usage")
-
-
-def test_help_names_every_command_and_version_the_version(updated: SampleSite) -> None:
-    assert re.search(r"\d+\.\d+", updated.releaser("--version", project=None, check=0).stdout)
-    text = updated.releaser("--help", project=None, check=0).stdout
-    commands = ["init", "update", "rollback", "list", "status", "check", "prune", "pin", "unpin", "unhold", "run"]
-    assert [name for name in commands if not re.search(rf"^ +{name}\b", text, re.MULTILINE)] == []

@@ -50,13 +50,6 @@ def test_the_strongest_source_counts(make_site: SiteFactory) -> None:
     assert site.json("update")["result"] == "updated"
 
 
-def test_dotenv_may_have_lines_of_others_and_several_spellings(site: SampleSite) -> None:
-    spellings = "RELEASER_KEEP=3\nexport RELEASER_KEEP_WITHIN='3d'\nRELEASER_GIT_PUSH=\"on\" # a comment"
-    lines = f"SECRET_KEY='$x#y'\n\n# A comment\n{spellings}\nADMINS_JSON='[[\"Ada\",\"ada@example.org\"]]'\n"
-    (site.outer / ".env").write_text(f"RELEASER_ENVIRONMENT=local\n{lines}", encoding="utf-8")
-    silent(site.releaser("update"))
-
-
 def test_the_older_updater_s_path_of_uv_is_read(site: SampleSite) -> None:
     site.write_dotenv({"AUTO_UPDTR__UV_PATH": "/nowhere/uv"})
     says(refused(site, "update"), "/nowhere/uv")
@@ -113,15 +106,3 @@ def test_a_project_that_is_not_fit_is_named(fresh: SampleSite, lack: str) -> Non
         finished = refused(site, "init")
     words = {"valid TOML": "pyproject.toml", "a commit": "commit"}
     says(finished, words.get(lack, lack))
-
-
-@pytest.mark.parametrize("place", [".env", "pyproject.toml", "uv.lock"])
-def test_a_file_that_is_no_text_is_named(site: SampleSite, place: str) -> None:
-    file = site.outer / ".env" if place == ".env" else site.path / place
-    file.write_bytes(b"\xff\xfe\x00")
-    if place != ".env":
-        site.git("commit", "--quiet", "--all", "--message", "Break a file")
-        site.push()
-    finished = site.releaser("update")
-    assert finished.returncode in {3, 4}, str(finished)
-    says(finished, place)

@@ -110,16 +110,6 @@ def test_tests_see_the_candidate_and_run_away_from_the_site(make_site: SiteFacto
     assert not Path(tested["cwd"]).exists(), "the shadow outlives its run"
 
 
-def test_a_commit_alone_is_a_change(site: SampleSite) -> None:
-    commit = site.push_from_elsewhere(CODE)
-    restarted = site.restarted_at()
-    assert site.json("update")["result"] == "updated"
-    assert (site.head(), site.remote_head()) == (commit, commit)
-    assert site.restarted_at() != restarted
-    assert len(site.test_runs("passed")) == 1
-    silent(site.releaser("update"))
-
-
 @pytest.mark.slow
 def test_a_commit_that_fails_the_tests_does_not_reach_the_checkout(site: SampleSite) -> None:
     earlier = site.snapshot()

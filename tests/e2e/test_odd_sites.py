@@ -1,0 +1,80 @@
+"""Large, odd and half-done sites: each of these once went wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import BROKEN_CODE, CODE, refused, says
+from tests.support.sites import SiteFactory
+
+pytestmark = pytest.mark.slow
+
+
+def test_law_03_a_broken_commit_of_a_large_repository_is_tested(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.push_commit("Pages", {f"pages/{number:05}-{'x' * 60}.txt": "" for number in range(6000)})
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({**BROKEN_CODE, "a.txt": "first in the list"})
+    says(site.releaser("update", check=5))
+
+
+def test_law_15_an_upstream_with_a_dot_in_its_name(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    site.git("push", "--quiet", "origin", "main:v1.2")
+    site.git("branch", "--quiet", "--set-upstream-to", "origin/v1.2")
+    says(refused(site, "update"), "v1.2", "git branch")
+
+
+def test_law_19_an_edited_live_venv_is_not_overruled(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    site.publish("hotfix", "1.0.0")
+    site.uv("pip", "install", "--quiet", "--no-index", "--find-links", site.index, "--python", site.link, "hotfix")
+    says(refused(site, "update"), "hotfix 1.0.0", "releaser update --force")
+    site.releaser("update", "--force", check=0)
+    assert site.version("alpha") == "1.2.0"
+
+
+def test_law_19_init_refuses_a_link_of_a_person(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.link.symlink_to("../elsewhere")
+    says(refused(site, "init"), "../elsewhere", f"rm {site.link}")
+
+
+def test_submodules_are_refused(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.push_commit("Submodules", {".gitmodules": ""})
+    says(refused(site, "update"), "submodules")
+
+
+@pytest.mark.parametrize("name", [".env", "pyproject.toml"])
+def test_law_09_a_pipe_in_the_place_of_a_file_is_named(make_site: SiteFactory, name: str) -> None:
+    site = make_site.live()
+    path = (site.outer if name == ".env" else site.path) / name
+    path.unlink()
+    os.mkfifo(path)
+    assert site.releaser("status").returncode in {3, 10}
+    says(site.releaser("update", check=3), name)
+
+
+def test_law_08_a_checkout_that_stops_half_way_is_put_back(make_site: SiteFactory) -> None:
+    """A required filter ends git after it has written a part of the files."""
+    site = make_site.live()
+    site.push_from_elsewhere({"a.txt": "new", "z.txt": "new", ".gitattributes": "z.txt filter=broken\n", **CODE})
+    site.git("config", "filter.broken.required", "true")
+    site.git("config", "filter.broken.smudge", f"test $PWD != {site.path}")
+    before = site.head()
+    finished = site.releaser("update")
+    assert finished.returncode in {3, 4}, str(finished)
+    assert (site.head(), site.status(), Path(site.path, "a.txt").exists()) == (before, "", False)
+
+
+def test_law_08_a_lock_over_half_a_megabyte_is_committed_and_gone_back_from(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    lock = site.path / "uv.lock"
+    comment = "".join(f"# {'x' * 100} {number}\n" for number in range(6000))
+    lock.write_text(comment + lock.read_text(encoding="utf-8"), encoding="utf-8")
+    site.push_commit("A long lock")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert site.version("alpha") == "1.0.0"
