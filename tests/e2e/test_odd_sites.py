@@ -36,8 +36,7 @@ def test_law_19_an_edited_live_venv_is_not_overruled(make_site: SiteFactory) -> 
 
 
 def test_law_19_init_refuses_a_link_of_a_person(make_site: SiteFactory) -> None:
-    site = make_site()
-    site.link.symlink_to("../elsewhere")
+    (site := make_site()).link.symlink_to("../elsewhere")
     says(refused(site, "init"), "../elsewhere", f"rm {site.link}")
 
 
@@ -50,8 +49,7 @@ def test_submodules_are_refused(make_site: SiteFactory) -> None:
 @pytest.mark.parametrize("name", [".env", "pyproject.toml"])
 def test_law_09_a_pipe_in_the_place_of_a_file_is_named(make_site: SiteFactory, name: str) -> None:
     site = make_site.live()
-    path = (site.outer if name == ".env" else site.path) / name
-    path.unlink()
+    (path := (site.outer if name == ".env" else site.path) / name).unlink()
     os.mkfifo(path)
     assert site.releaser("status").returncode in {3, 10}
     says(site.releaser("update", check=3), name)
@@ -72,8 +70,7 @@ def test_law_08_a_checkout_that_stops_half_way_is_put_back(make_site: SiteFactor
 def test_law_08_a_lock_over_half_a_megabyte_is_committed_and_gone_back_from(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     lock = site.path / "uv.lock"
-    comment = "".join(f"# {'x' * 100} {number}\n" for number in range(6000))
-    lock.write_text(comment + lock.read_text(encoding="utf-8"), encoding="utf-8")
+    lock.write_text("#\n" * 300_000 + lock.read_text(encoding="utf-8"), encoding="utf-8")
     site.push_commit("A long lock")
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
