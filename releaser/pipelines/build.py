@@ -86,12 +86,11 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
 def explain_failed_tests(release: Release, result: TestResult) -> GateError:
     """Return the error for a candidate whose tests failed, with true blame."""
     manifest = release.manifest
+    blame = "The live release is unchanged."
+    advice = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
     if manifest.was_failing:
         blame = "The live release fails its tests, too: the site was already failing."
         advice = f"Correct the site or its tests; see {release.tests_log}."
-    else:
-        blame = "The live release is unchanged."
-        advice = f"See {release.tests_log}. The next commit or version is tried; `releaser update --force` tries again."
     changes = describe_changes(manifest.changes) or "new code"
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}. {blame}"
     return GateError(message, advice, output=clip_end(result.output))

@@ -128,11 +128,6 @@ def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Pu
         reason = explain_os_error(error) if isinstance(error, OSError) else error.message
         run.report("prune", f"Old releases could not be deleted: {reason}.", "Run `releaser prune`.")
     if not fill_reserve(site.paths.reserve):
-        report_no_reserve(run)
+        message = "The disk has no room for the 4 MiB that a rollback on a full disk needs."
+        run.report("no-reserve", message, "Free space: `releaser prune`.")
     return published
-
-
-def report_no_reserve(run: Run) -> None:
-    """Report that the disk has no room for the reserve."""
-    message = "The disk has no room for the reserve of 4 MiB that a rollback on a full disk needs."
-    run.report("no-reserve", message, "Free space: `releaser prune`.")

@@ -71,7 +71,7 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
             finally:
                 _clean_up(site, run)
     except ReleaserError as error:
-        outcome = make_failure(run, error)
+        outcome = make_failure(run, explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
         state = UNFINISHED if _has_flipped(site, run, before) else UNCHANGED
         outcome = Outcome("refused", error.exit_code, f"`releaser {run.command}` was {error}. {state}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.candidate.shadow import make_shadow
+from releaser.candidate.space import require_room
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.pending import read_pending
 from releaser.checkout.publish import publish, push_pending, remember_remote
@@ -41,6 +42,7 @@ from releaser.system.text import clip_end, join_few
 def update(site: Site, run: Run, *, force: bool) -> Outcome:
     """Called by session.run_command(): the lock is held and recovery is done. `force` tries again what failed."""
     checks.require_ready(site, force=force)
+    require_room(site.paths.releases)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     repository = open_repository(site, run.id)
     snapshot = take_snapshot(site, repository)

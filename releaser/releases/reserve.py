@@ -24,7 +24,8 @@ def fill_reserve(directory: Path) -> bool:
         make_private_directory(directory)
         for number in range(FILES):
             path = directory / str(number)
-            if not path.exists():
+            if not path.exists() or path.stat().st_size < SIZE:
+                path.unlink(missing_ok=True)  # a disk that was full left it empty
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                 descriptor = os.open(path, flags, private_mode(directory))
                 try:

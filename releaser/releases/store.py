@@ -136,10 +136,11 @@ def begin_release(paths: Paths) -> Path:
     if names and _order_of_id(max(names, key=_order_of_id)) >= (stamp, 1):
         newest, number = _order_of_id(max(names, key=_order_of_id))
         stamp = f"{newest}-{number + 1}"
-    directory = paths.releases / stamp
-    directory.mkdir()
-    directory.chmod(stat.S_IMODE(paths.releases.stat().st_mode))
-    replace_file(directory / MARKER, b"")
+    directory, unmarked = paths.releases / stamp, paths.releases / f"{DOOMED}{stamp}"
+    unmarked.mkdir()
+    unmarked.chmod(stat.S_IMODE(paths.releases.stat().st_mode))
+    replace_file(unmarked / MARKER, b"")
+    os.rename(unmarked, directory)
     return directory
 
 

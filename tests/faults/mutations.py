@@ -152,7 +152,7 @@ def goes_forward_again(ground: Ground) -> list[str]:
 def goes_back_too_late(ground: Ground) -> list[str]:
     """Kill a run that publishes; the site falls ill later, and a good release must stay."""
     stage = ground.stage("update")
-    stage.strike(at_call("rename", "/.pending.json.new")(stage.calls()), "signal=KILL")
+    stage.strike(at_call("rename", "/.pending.json.releaser.new")(stage.calls()), "signal=KILL")
     stage.site.write_dotenv(health_check="false")
     stage.site.releaser("prune")
     return unless(UPDATED.items() <= stage.site.versions().items(), "a good release was rolled back")
@@ -196,7 +196,7 @@ MUTATIONS = (
     Mutation("The manifest comes last", "pipelines/build.py",
              '    with run.step("build") as detail:',
              '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
-             killed("update", at_call("write", "/.state.json.new"))),
+             killed("update", at_call("write", "/.state.json.releaser.new"))),
     Mutation("The journal says `changing` before anything changes", "live/change.py",
              "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
     Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
@@ -209,12 +209,12 @@ MUTATIONS = (
              "    drop_entry(site.paths)\n    return published", "    return published", ended("rollback")),
     Mutation("The checkout is written out with the change", "checkout/move.py",
              "    sync_file_system(site.paths.top)", "    pass",
-             cut("update", at_call("write", "/.state.json.new", nth=2))),
+             cut("update", at_call("write", "/.state.json.releaser.new", nth=2))),
     Mutation("git syncs what it writes", "checkout/repository.py",
              '"core.fsync": "all"', '"core.fsync": "none"',
              cut("update", at_call("syncfs", "/outer/site", nth=2))),
     Mutation("The checkout is compared with the start of the run right before the flip", "pipelines/update.py",
-             "    require_unchanged(site, repository, snapshot)", "    pass", edited_during_tests),
+             "    require_unchanged(site, repository, snapshot)\n    require(", "    require(", edited_during_tests),
     Mutation("One run holds the lock", "pipelines/session.py",
              "        lock.acquire()", "        pass",
              lambda ground: broken_after_second_run(ground.stage("rollback").site, "prune")),
@@ -231,11 +231,11 @@ MUTATIONS = (
              "_finish_change(site, run, repository, ChangeResult(entry), name)", killed("update", AFTER_FLIP)),
     Mutation("What is half-built is deleted", "pipelines/recover.py",
              "    sweep_releases(site.paths, run)\n", "    pass\n",
-             killed("update", at_call("write", "/.manifest.json.new"))),
+             killed("update", at_call("write", "/.manifest.json.releaser.new"))),
     Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
              "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
     Mutation("An automatic rollback puts on hold what it removed", "pipelines/conclude.py",
-             "        _add_holds(site, run, code or holds)", "        pass",
+             "    _add_holds(site, run, _holds_on(left, release, entry.reason))", "    pass",
              ended("update, ill")),
     Mutation("A venv is adopted by one exchange", "releases/link.py",
              "        exchange(directory, paths.link)",

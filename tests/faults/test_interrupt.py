@@ -33,7 +33,9 @@ def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_bef
 
 def flips_at(calls: list[Call]) -> int:
     """Return the position of the first call of the flip, during which a signal waits."""
-    flips = [call for call in calls if call.concerns("/outer/site/..venv.new") or call.concerns("/outer/site/.venv")]
+    flips = [
+        call for call in calls if call.concerns("/outer/site/..venv.releaser.new") or call.concerns("/outer/site/.venv")
+    ]
     return next(call.position for call in flips if call.name in ("symlink", "renameat2"))
 
 

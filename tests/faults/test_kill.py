@@ -30,7 +30,7 @@ def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
     stage, points = Stage(scenes, name, place), tally("kill -9, before the change")
     calls = stage.calls()
     calls = chosen(calls[: from_phase(calls, PHASES[name])], turn(), every_point=every_point)
-    calls = calls if every_point else calls[turn() % SHARE_BEFORE :: SHARE_BEFORE]
+    calls = calls if every_point else calls[turn() % min(SHARE_BEFORE, len(calls)) :: SHARE_BEFORE]
     for number, call in enumerate(calls):
         points.add(name, str(call), kill(stage, number, call))
     points.check()
