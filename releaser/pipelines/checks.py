@@ -47,9 +47,6 @@ def _find_lock_problems(site: Site) -> list[Problem]:
 
 
 def _find_link_problems(site: Site) -> list[Problem]:
-    if not site.paths.link.parent.is_dir():
-        message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
-        return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]
     link, store = read_link(site.paths), Store(site.paths)
     path = site.paths.link
     if link.kind == "release" and store.live is not None:
@@ -79,6 +76,9 @@ def find_edited_venv(live: Release) -> list[Problem]:
 
 
 def _find_state_problems(site: Site) -> list[Problem]:
+    if not site.paths.link.parent.is_dir():
+        message = f"The setting `venv` is `{site.settings.site.venv}`, but `{site.paths.link.parent}` does not exist."
+        return [Problem("wrong-venv", message, f"Run `mkdir -p {site.paths.link.parent}`, or correct `venv`.")]
     state = site.paths.state
     place = next(path for path in (state, *state.parents) if os.path.lexists(path))
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):

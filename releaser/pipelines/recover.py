@@ -92,7 +92,7 @@ def _repair_link(site: Site, run: Run, repository: Repository) -> None:
     store = Store(site.paths)
     link, good = store.link, store.newest_good
     python = site.paths.link / "bin" / "python"
-    if link.kind == "foreign" or good is None or (link.kind == "release" and python.exists()):
+    if link.kind == "foreign" or good is None or python.exists() or not site.paths.link.parent.is_dir():
         return
     if link.kind == "release" and (site.paths.releases / str(link.release) / "venv").is_dir():
         return  # only its Python is gone: the next update builds on another one

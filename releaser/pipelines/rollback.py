@@ -156,8 +156,7 @@ def preview_rollback(site: Site, name: str | None, *, keep_code: bool) -> Outcom
     entry = plan_rollback(site, Run("preview", "rollback"), repository, store, release, keep_code)
     changes = compare_releases(store.live, release) if store.live else ()
     words = [describe_changes(changes) or "the same packages"]
-    if entry.commit != entry.head:
-        words.append(f"the checkout moves to {entry.commit[:12]}")
+    words += [f"the checkout moves to {entry.commit[:12]}"] if entry.commit != entry.head else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")
     return Outcome("no-changes", 0, f"Would make {release.id} live: {'; '.join(words)}.", release.id, changes=changes)

@@ -238,8 +238,7 @@ def preview_update(site: Site) -> Outcome:
     words = []
     if target.code != live.manifest.key.code:
         words.append(f"commit {target.commit[:12]}")
-    if plan.changes:
-        words.append(describe_changes(plan.changes))
+    words += [describe_changes(plan.changes)] if plan.changes else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")
     failed = find_failed(site, make_key(site, plan, target.code))
