@@ -33,10 +33,8 @@ def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_bef
 
 def flips_at(calls: list[Call]) -> int:
     """Return the position of the first call of the flip, during which a signal waits."""
-    flips = [
-        call for call in calls if call.concerns("/outer/site/..venv.releaser.new") or call.concerns("/outer/site/.venv")
-    ]
-    return next(call.position for call in flips if call.name in ("symlink", "renameat2"))
+    flips = [call for call in calls if call.name in ("symlink", "renameat2")]
+    return next(call.position for call in flips if call.concerns("/outer/site/..venv") or call.concerns("/site/.venv"))
 
 
 @pytest.mark.parametrize("name", OWN)
