@@ -33,8 +33,9 @@ def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, is_bef
 
 def flips_at(calls: list[Call]) -> int:
     """Return the position of the first call of the flip, during which a signal waits."""
-    flips = [call for call in calls if call.name in ("symlink", "renameat2")]
-    return next(call.position for call in flips if call.concerns("/outer/site/..venv") or call.concerns("/site/.venv"))
+    places = ("/outer/site/..venv.releaser.new", "/outer/site/.venv")
+    flips = [call for call in calls if call.name in ("symlink", "renameat2") and any(map(call.concerns, places))]
+    return flips[0].position
 
 
 @pytest.mark.parametrize("name", OWN)
