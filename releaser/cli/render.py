@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -66,23 +68,15 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
     if not rows:
         click.echo("No releases yet. Run `releaser init`.", err=True)
         return
-    from rich.console import Console  # takes 100 ms
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, values in (
-        ("release", [row.id for row in rows]),
-        ("state", [_describe_state(row) for row in rows]),
-        ("python", [row.python for row in rows]),
-        ("size", [format_bytes(row.own_bytes) for row in rows]),
-    ):
-        width = max(len(name), *map(len, values))
-        table.add_column(name, no_wrap=True, min_width=width, justify="right" if name == "size" else "left")
-    table.add_column("changes", overflow="ellipsis", no_wrap=True)
+    table = [("release", "state", "python", "size", "changes")]
     for row in rows:
         changes = clean_terminal(describe_changes(row.changes, 3))
-        table.add_row(row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes)
-    Console(width=None if sys.stdout.isatty() else 80, highlight=False, markup=False).print(table)
+        table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+    for release, state, python, size, changes in table:
+        line = f"{release:{widths[0]}}  {state:{widths[1]}}  {python:{widths[2]}}  {size:>{widths[3]}}  {changes}"
+        click.echo(line.rstrip() if len(line) <= columns else f"{line[: columns - 1]}…")
 
 
 def _describe_state(row: ReleaseRow) -> str:
@@ -109,6 +103,7 @@ def print_status(status: Status) -> None:
 
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
-    """Print a name and a text, wrapped; words that are longer than a line, such as paths, stay whole."""
-    lines = textwrap.wrap(clean_terminal(text), 80 - indent, break_long_words=False, break_on_hyphens=False)
-    click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines))
+    """Print a name and a text, wrapped; commands and paths stay whole."""
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), clean_terminal(text))
+    lines = textwrap.wrap(whole, 80 - indent, break_long_words=False, break_on_hyphens=False)
+    click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines).replace("\xa0", " "))
