@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.e2e.scenes import no_change, says
+from tests.e2e.scenes import no_change
 from tests.support.sites import SampleSite, SiteFactory
 
 FIELDS_OF_LIST = {
@@ -72,8 +72,7 @@ def test_tables_fit_eighty_columns_and_questions_change_nothing(updated: SampleS
         for command in ("list", "status"):
             finished = updated.releaser(command, check=0, env={"COLUMNS": "80"})
             assert all(len(line) <= 80 for line in finished.stdout.splitlines()), str(finished)
-            seen = [word in finished.stdout for word in (updated.live(), "\x1b", "  size")]
-            assert seen == [True, False, command == "list"]
+            assert (updated.live() in finished.stdout, "\x1b" in finished.stdout) == (True, False)
             assert finished.stderr == ""
 
 
@@ -112,12 +111,3 @@ def test_a_command_runs_in_the_live_release(updated: SampleSite) -> None:
     assert updated.releaser("run", "--", "sh", "-c", "exit 42").returncode == 42
     assert updated.releaser("run", "--", "no-such-program").returncode not in {0, 1}
     assert updated.releaser("run", "--", "sh", "-c", "kill -TERM $$").returncode in {143, -15}
-
-
-WRONG_USAGE = ["updat", "update --frce", "pin", "unhold", "run", "update extra words", "update --wait x"]
-
-
-def test_wrong_usage_ends_with_2(site: SampleSite) -> None:
-    for line in WRONG_USAGE:
-        command, *args = line.split()
-        says(site.releaser(command, *args, check=2), "Usage")

@@ -50,11 +50,6 @@ def test_the_strongest_source_counts(make_site: SiteFactory) -> None:
     assert site.json("update")["result"] == "updated"
 
 
-def test_the_older_updater_s_path_of_uv_is_read(site: SampleSite) -> None:
-    site.write_dotenv({"AUTO_UPDTR__UV_PATH": "/nowhere/uv"})
-    says(refused(site, "update"), "/nowhere/uv")
-
-
 def test_the_project_is_found(site: SampleSite) -> None:
     link = site.base / "link"
     link.symlink_to(site.path)

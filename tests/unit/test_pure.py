@@ -5,15 +5,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pyfakefs.fake_filesystem import FakeFilesystem
 
+from releaser.cli.commands import releaser
+from releaser.cli.render import print_list
 from releaser.errors import PreflightError
 from releaser.packages.changes import name_bump
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, make_link_text, read_link
-from releaser.releases.release import Key, Manifest, Release, State, StateName
+from releaser.releases.release import Change, Key, Manifest, Release, State, StateName
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
+from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import find_project, guess_environment
 from releaser.site.settings import load_settings
@@ -91,11 +95,9 @@ def test_sweeping_deletes_what_was_not_sealed_and_nothing_else(paths: Paths) -> 
     sealed, unsealed = add_release(paths), begin_release(paths)
     (paths.releases / "mine").mkdir()
     write_state(sealed, state="good", order=1)
-    run = Run("now", "prune")
-    sweep_releases(paths, run)
-    assert (unsealed.exists(), (paths.releases / "mine").exists(), [*Store(paths).releases]) == (
-        False, True, [Store(paths).get(sealed.id)],
-    )  # fmt: skip
+    sweep_releases(paths, Run("now", "prune"))
+    assert (unsealed.exists(), (paths.releases / "mine").exists()) == (False, True)
+    assert [release.id for release in Store(paths).releases] == [sealed.id]
 
 
 def test_law_09_a_journal_is_read_as_written_or_set_aside(paths: Paths) -> None:
@@ -115,6 +117,7 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     settings, problems = load_settings({"RELEASER_KEEP": "3"}, dotenv, table)
     assert (settings.keep.keep, settings.git.git_push, float(settings.tests.test_timeout)) == (3, False, 120.0)
     assert (settings.live.restart, problems) == (("a", "b"), [])
+    assert load_settings({}, {"AUTO_UPDTR__UV_PATH": "/opt/uv"}, {})[0].site.uv == "/opt/uv"
     _, problems = load_settings({"RELEASER_KEEEP": "3"}, {"RELEASER_KEEP": "-1"}, {"upgrade": "al"})
     text = str(problems)
     assert len(problems) == 3
@@ -128,9 +131,21 @@ def test_the_project_is_found_from_below(paths: Paths) -> None:
         find_project(paths.outer)
 
 
+@pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "update words", "update --wait x"])
+def test_wrong_usage_ends_with_2(words: str) -> None:
+    assert CliRunner().invoke(releaser, words.split()).exit_code == 2
+
+
+def test_the_list_cuts_changes_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = (Change("a-package-with-a-long-name", "1.0.0", "2.0.0", "major"),) * 3
+    row = ReleaseRow("20261120T000000Z", "rolled-back", False, False, NOW, "3.11.7", "", changes, 9, 4096, "", "")
+    print_list([row])
+    heading, line = capsys.readouterr().out.splitlines()
+    assert (heading.split()[3], "rolled-back" in line, "4 KiB" in line, len(line)) == ("size", True, True, 80)
+
+
 def test_the_environment_follows_from_the_host() -> None:
-    kinds = {host: guess_environment(host) for host in ("dev1", "qa", "p7", "x")}
-    assert kinds == {"dev1": "staging", "qa": "staging", "p7": "production", "x": "local"}
+    assert [*map(guess_environment, ("dev1", "qa", "p7", "x"))] == ["staging", "staging", "production", "local"]
 
 
 @pytest.mark.parametrize(
