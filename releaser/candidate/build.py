@@ -8,13 +8,15 @@ import os
 import stat
 from pathlib import Path
 
+from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.candidate.space import explain_full_disk, require_space
 from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
+from releaser.releases.lease import install_startup_module
 from releaser.releases.release import Release
 from releaser.releases.verify import find_damage, find_site_packages
-from releaser.site.site import Site
+from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path
 
@@ -35,6 +37,8 @@ def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Rele
             require_space(venv.parent, base.venv if base else None, clones=False)
             words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
             site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
+        install_startup_module(venv)
+        _run_before_build(site, shadow, venv, mark=mark)
         sync_venv(site, shadow, plan, venv, mark=mark)
     except ToolError as error:
         raise explain_full_disk(venv.parent, error) or BuildError(
@@ -83,7 +87,15 @@ def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) 
     for name in sorted(plan.lock.local):
         words += ["--reinstall-package", name]
     variables = {"UV_PROJECT_ENVIRONMENT": str(venv)} | ({"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {})
-    site.run_uv(*words, cwd=shadow.project, mark=mark, variables=variables)
+    command, env = site.uv_command(*words, mark=mark, variables=variables)
+    run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
+
+
+def _run_before_build(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> None:
+    command = site.settings.live.before_build
+    if command:
+        env = site.tool_environment(venv, mark)
+        run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
 
 def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
@@ -91,7 +103,8 @@ def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
 
     Raises BuildError if the path of the shadow is left in a file, and OSError.
     """
-    replace_shadow_paths(shadow, venv)
+    if not shadow.is_mounted:
+        replace_shadow_paths(shadow, venv)
     group = site.unix_group
     for place, directories, files in os.walk(venv):
         for name in (*directories, *files):

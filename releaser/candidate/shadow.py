@@ -1,15 +1,16 @@
 """The shadow: a tree at the candidate's commit with a copy of what surrounds it, in which it is built and tested.
 
 It stands for the outer directory, or for the top of the repository if that is higher. Nothing that runs in it changes
-the site's files.
+the site's files. Where the kernel allows it, it is mounted on the site's own paths: see `namespace.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,18 +21,30 @@ from releaser.site.site import Site
 from releaser.system.files import remove_path
 
 MOST_FILES, MOST_BYTES = 2000, 100 << 20  # of an entry that is copied
+_LOG_DIRECTORIES = ("log", "logs")
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """The directories of a shadow: `root` stands for `original`, `project` for the site's project."""
+    """The directories of a shadow: `root` stands for `original`, `project` for the site's project.
+
+    `is_mounted` says that programs see it at the site's paths. `bound` are the site's entries that they see themselves:
+    sockets, and, read-only, what is too large to copy; `left_out` is what they do not see.
+    """
 
     root: Path
     original: Path
     project: Path
+    is_mounted: bool = False
+    bound: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
 
     def map_path(self, path: Path) -> Path:
         """Return the path in the shadow of a path of the site."""
         return self.root / path.relative_to(self.original)
+
+    def find_path(self, path: Path) -> Path:
+        """Return where a file lies that programs in the shadow reach by a path."""
+        return self.map_path(path) if self.is_mounted and path.is_relative_to(self.original) else path
 
 
 @contextlib.contextmanager
@@ -44,7 +57,7 @@ def make_shadow(site: Site, directory: Path, commit: str, *, mark: str) -> Itera
     remove_path(directory)
     directory.mkdir(mode=0o700, parents=True)
     try:
-        top, original = site.paths.top, _find_original(site)
+        top, original = site.paths.top, find_original(site)
         shadow = Shadow(directory, original, directory / site.paths.project.relative_to(original))
         tree = shadow.map_path(top)
         tree.mkdir(parents=True, exist_ok=True)
@@ -57,7 +70,7 @@ def make_shadow(site: Site, directory: Path, commit: str, *, mark: str) -> Itera
         remove_path(directory)
 
 
-def _find_original(site: Site) -> Path:
+def find_original(site: Site) -> Path:
     """Return the outer directory or the top of the repository, whichever is higher; never `/`."""
     outer, top = site.paths.outer, site.paths.top
     original = top if outer.is_relative_to(top) else outer
@@ -66,7 +79,7 @@ def _find_original(site: Site) -> Path:
 
 def _list_surroundings(site: Site) -> list[Path]:
     """Return the entries of the outer directory that are not in git: all, or those around a project of a repository."""
-    original = _find_original(site)
+    original = find_original(site)
     if original == site.paths.project:
         return []
     entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer else []
@@ -75,69 +88,106 @@ def _list_surroundings(site: Site) -> list[Path]:
     return [path for path in entries if path not in own]
 
 
-def fill_shadow(site: Site, shadow: Shadow, venv: Path) -> list[Path]:
+def _list_untracked(site: Site) -> list[Path]:
+    """Return the untracked entries of the checkout, but for the link and the state directory."""
+    entries = [site.paths.top / name for name in open_repository(site).untracked_entries()]
+    return [path for path in entries if path != site.paths.link and not site.paths.state.is_relative_to(path)]
+
+
+def list_large_entries(site: Site) -> list[Path]:
+    """Return what a shadow of the site would not copy."""
+    entries = [*_list_surroundings(site), *_list_untracked(site)]
+    return [entry for entry in entries if choose_copier(site, entry) is None and not entry.is_socket()]
+
+
+def fill_shadow(
+    site: Site, shadow: Shadow, venv: Path, *, is_mounted: bool, products: frozenset[Path] = frozenset()
+) -> Shadow:
     """Copy what surrounds the tree, and the untracked files in it, and let its `.venv` point to a venv.
 
-    Returns the entries that are too large to copy; tests do not see them. Raises OSError.
+    `products` are the untracked files of the checkout that the live release has brought. Raises OSError.
     """
-    left_out = []
-    tree = shadow.map_path(site.paths.top)
-    for entry in _list_surroundings(site):
+    large = []
+    for entry in [*_list_surroundings(site), *_list_untracked(site)]:
         target = shadow.map_path(entry)
         if target.is_symlink() and os.readlink(target) == os.fspath(entry):
             target.unlink()
-        if not os.path.lexists(target) and not _copy_entry(entry, target):
-            left_out.append(entry)
-    repository = open_repository(site)
-    for name in repository.untracked_entries():
-        entry, target = site.paths.top / name, tree / name
-        if entry == site.paths.link or site.paths.state.is_relative_to(entry) or os.path.lexists(target):
+        if os.path.lexists(target) or not target.parent.is_dir() or entry in products:
             continue
-        if target.parent.is_dir() and not _copy_entry(entry, target):
-            left_out.append(entry)
-    link = shadow.map_path(site.paths.link) if site.paths.link.is_relative_to(shadow.original) else None
-    if link is not None and link.parent.is_dir() and not os.path.lexists(link):
-        os.symlink(venv, link)
-    return left_out
+        copy = choose_copier(site, entry)
+        if copy is not None:
+            _copy_entry(entry, target, copy, products)
+        elif is_mounted:
+            target.mkdir() if entry.is_dir() else target.touch()  # the place to mount it at
+            large.append(entry)
+        elif entry.is_socket():
+            os.symlink(entry, target)
+        else:
+            large.append(entry)
+    state, link = site.paths.state, site.paths.link
+    if is_mounted and state.is_relative_to(shadow.original):
+        shadow.map_path(state).mkdir(parents=True, exist_ok=True)
+    if link.is_relative_to(shadow.original) and shadow.map_path(link).parent.is_dir():
+        if not os.path.lexists(shadow.map_path(link)):
+            os.symlink(venv, shadow.map_path(link))
+    field = "bound" if is_mounted else "left_out"
+    return msgspec.structs.replace(shadow, is_mounted=is_mounted, **{field: tuple(large)})
 
 
-def _copy_entry(source: Path, target: Path) -> bool:
-    """Copy a file, link or directory; False, without a copy, if it is too large or no plain file.
+Copier = Callable[[str, str], object]
 
-    Files that a live site deletes meanwhile, or that this user may not read, are left out.
+
+def choose_copier(site: Site, entry: Path) -> Copier | None:
+    """Return how the files of an entry are copied: empty, if they are large logs. None if it is not copied.
+
+    Neither sockets and pipes are, nor what has more than 2,000 files or 100 MiB, but for `shadow_copy`.
     """
-    if source.is_dir() and not source.is_symlink():
-        if not _is_small(source):
-            return False
-        with contextlib.suppress(shutil.Error):
-            shutil.copytree(source, target, symlinks=True, ignore=_ignore_special, copy_function=_copy_file)
-        return True
-    if not source.is_symlink() and not (source.is_file() and source.stat().st_size <= MOST_BYTES):
-        return False
-    _copy_file(source, target)
-    return True
+    if not entry.is_symlink() and not entry.is_dir() and not entry.is_file():
+        return None
+    if entry.is_symlink() or _is_small(entry) or _matches(site, entry):
+        return _copy_file
+    is_log = fnmatch.fnmatch(entry.name, "*.log*") if entry.is_file() else entry.name in _LOG_DIRECTORIES
+    return _make_empty if is_log else None
 
 
-def _copy_file(source: str | Path, target: str | Path) -> None:
+def _matches(site: Site, entry: Path) -> bool:
+    name = entry.relative_to(find_original(site)).as_posix()
+    return any(fnmatch.fnmatch(name, pattern.rstrip("/")) for pattern in site.settings.tests.shadow_copy)
+
+
+def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Path]) -> None:
+    """Copy a file, link or directory, without what a live site deletes meanwhile or what may not be read."""
+    if source.is_symlink() or not source.is_dir():
+        copy(os.fspath(source), os.fspath(target))
+        return
+
+    def is_left_out(path: Path) -> bool:
+        is_readable = path.is_dir() and os.access(path, os.R_OK | os.X_OK)
+        return path in products or not (path.is_symlink() or path.is_file() or is_readable)
+
+    def ignore(place: str, names: list[str]) -> list[str]:
+        return [name for name in names if is_left_out(Path(place, name))]
+
+    with contextlib.suppress(shutil.Error):
+        shutil.copytree(source, target, symlinks=True, ignore=ignore, copy_function=copy)
+
+
+def _copy_file(source: str, target: str) -> None:
     with contextlib.suppress(FileNotFoundError, PermissionError):
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _ignore_special(place: str, names: list[str]) -> list[str]:
-    def is_plain(path: str) -> bool:
-        is_readable = os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
-        return os.path.islink(path) or os.path.isfile(path) or is_readable
-
-    return [name for name in names if not is_plain(os.path.join(place, name))]
+def _make_empty(source: str, target: str) -> None:
+    Path(target).touch()
 
 
-def _is_small(directory: Path) -> bool:
+def _is_small(entry: Path) -> bool:
     files = size = 0
-    for place, _, names in os.walk(directory):
+    for place, _, names in os.walk(entry):
         for name in names:
             files += 1
             with contextlib.suppress(OSError):
                 size += os.lstat(os.path.join(place, name)).st_size
         if files > MOST_FILES or size > MOST_BYTES:
             return False
-    return True
+    return entry.is_dir() or entry.stat().st_size <= MOST_BYTES

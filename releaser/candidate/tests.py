@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import msgspec
 
+from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
+from releaser.checkout.repository import open_repository
 from releaser.errors import Problem
 from releaser.packages.lock import Lock
 from releaser.site.site import Site
@@ -48,26 +52,45 @@ def find_problems(site: Site, lock: Lock) -> list[Problem]:
     return [Problem("no-tests", message, "Set `test_command` in `[tool.releaser]`.")]
 
 
-def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, writes_bytecode: bool) -> TestResult:
-    """Run the project's tests in a shadow with the packages of a venv.
+def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, is_candidate: bool) -> TestResult:
+    """Run the project's tests in a shadow with the packages of a venv; the candidate's may write byte code into it.
 
-    A run that was killed, timed out or ran no test is no pass. Raises ToolError if the command cannot be started.
+    A run that was killed, timed out, did not come to its end, ran no test, or loaded files of the live checkout is no
+    pass. Raises ToolError if the command cannot be started.
     """
     command = choose_command(site, shadow.project, lock)
     env = site.tool_environment(venv, mark) | site.settings.tests.test_environment
-    if not writes_bytecode:
+    if not is_candidate:
         env["PYTHONDONTWRITEBYTECODE"] = "1"
     if not command:
         return TestResult(False, "the project has no tests", "", 0)
     program = venv / "bin" / command[0]
     words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
-    timeout = site.settings.tests.test_timeout
-    try:
-        finished = process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=False)
-    finally:
-        process.end_marked(env[process.MARK])  # daemons of the tests, too
-    reason = explain_ending(finished)
+    writable = venv.parent if is_candidate else None
+    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as place:
+        record = shadow.find_path(Path(place))
+        (record / "tmp").mkdir(parents=True, mode=0o700)
+        env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}
+        env |= {} if shadow.is_mounted else {"_RELEASER_LIVE": os.path.realpath(site.paths.top)}
+        try:
+            finished = run_in_shadow(
+                site, shadow, words, env=env, timeout=site.settings.tests.test_timeout, writable=writable, check=False
+            )
+        finally:
+            process.end_marked(env[process.MARK])  # daemons of the tests, too
+        reason = explain_ending(finished) or _explain_record(site, record)
     return TestResult(not reason, reason, finished.output, finished.seconds)
+
+
+def _explain_record(site: Site, record: Path) -> str:
+    """Return what the start-up module has seen of a test run that makes it no pass; empty if nothing does."""
+    if (record / "first").is_symlink() and not (record / "ended").is_symlink():
+        return "the tests did not come to their end: something called `os._exit`, or replaced the process"
+    top = Path(os.path.realpath(site.paths.top))
+    loaded = (record / "loaded").read_text(encoding="utf-8").splitlines() if (record / "loaded").exists() else []
+    names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in loaded}
+    live = sorted(name for name in names if open_repository(site).is_tracked(str(top / name)))
+    return f"the tests loaded `{live[0]}` of the live checkout, not of the candidate" if live else ""
 
 
 def explain_ending(finished: process.Finished) -> str:

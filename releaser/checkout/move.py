@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from releaser.checkout.products import place_products
 from releaser.checkout.repository import Repository, find_untracked_in_the_way
 from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
 from releaser.releases.journal import Entry
@@ -50,9 +51,16 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
                 raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error
             advice = f"Look at `git -C {site.paths.top} status`, then run releaser again."
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
+    _move_products(site, entry, back=back)
     if lock := _choose_lock(site, entry, back=back):
         write_lock(site, lock.read_bytes())
     sync_file_system(site.paths.top)
+
+
+def _move_products(site: Site, entry: Entry, *, back: bool) -> None:
+    before, after = (entry.target, entry.origin) if back else (entry.origin, entry.target)
+    if after and after != before and entry.moves_products:
+        place_products(site.paths.top, site.paths.releases / before if before else None, site.paths.releases / after)
 
 
 def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:

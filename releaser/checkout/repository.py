@@ -149,6 +149,10 @@ class Repository:
         kept = [entry for entry in listing.split("\0") if entry and entry.partition("\t")[2] not in without]
         return hash_text("\0".join(kept))
 
+    def tracked_files(self) -> frozenset[str]:
+        """Return the paths that git tracks."""
+        return frozenset(self.run("ls-files", "-z").stdout.split("\0"))
+
     def untracked_entries(self) -> list[str]:
         """Return the untracked entries, ignored or not; a wholly untracked directory is one entry, with a slash."""
         output = self.run("ls-files", "--others", "--directory", "--no-empty-directory", "-z").stdout

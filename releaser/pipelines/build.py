@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from releaser.candidate.build import build_venv, seal_venv
+from releaser.candidate.namespace import can_mount
+from releaser.candidate.products import keep_products, list_files
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
 from releaser.candidate.tests import TestResult, run_tests
+from releaser.checkout.products import list_products
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
-from releaser.errors import BuildError, GateError
+from releaser.errors import BuildError, GateError, refuse
 from releaser.packages.changes import describe_changes
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, group_arguments
@@ -38,14 +43,18 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
     live = Store(site.paths).live
     venv, began = directory / "venv", now()
     with run.step("build") as detail:
-        left_out = fill_shadow(site, shadow, venv)
+        shadow = _complete_shadow(site, shadow, venv, live)
+        repository = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
+        before = list_files(repository.top)
         build_venv(site, shadow, plan, venv, base=live, mark=run.id)
-        _refuse_edited_files(site, shadow, run)
+        _refuse_edited_files(site, repository)
+        products = keep_products(repository.top, before, repository.tracked_files(), directory)
         replace_file(directory / "uv.lock", plan.lock_text.encode())
-        if left_out:
-            detail.append(f"tests do not see {join_few([path.name for path in left_out])}, too large to copy")
+        detail += [f"made {join_few(products)}"] if products else []
+        if shadow.left_out:
+            detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
     with run.step("test") as detail:
-        result = run_tests(site, shadow, venv, plan.lock, mark=run.id, writes_bytecode=True)
+        result = run_tests(site, shadow, venv, plan.lock, mark=run.id, is_candidate=True)
         detail.append(result.reason or "passed")
     replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
     was_failing = not result.passed and live is not None and _is_live_failing(live_site, run, live)
@@ -63,8 +72,17 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
     return release
 
 
-def _refuse_edited_files(site: Site, shadow: Shadow, run: Run) -> None:
-    repository = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
+def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None) -> Shadow:
+    """Complete a shadow for programs; raises PreflightError if it has to be mounted, and cannot be."""
+    is_mounted = can_mount(site, shadow.root, shadow.original)
+    if site.settings.tests.shadow == "required" and not is_mounted:
+        message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
+        raise refuse("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")
+    products = frozenset(site.paths.top / path for path in list_products(live.directory if live else None))
+    return fill_shadow(site, shadow, venv, is_mounted=is_mounted, products=products)
+
+
+def _refuse_edited_files(site: Site, repository: Repository) -> None:
     edited = [path for path in repository.changed_tracked_files() if path != site.paths.lockfile_in_tree]
     if edited:
         names = join_few([f"`{path}`" for path in edited])
@@ -77,8 +95,8 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
     repository = Repository(site, site.paths.top, mark=run.id)
     directory = site.paths.shadow(f"{run.id}-live")
     with run.step("test") as detail, make_shadow(site, directory, repository.head(), mark=run.id) as shadow:
-        fill_shadow(site, shadow, live.venv)
-        result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, writes_bytecode=False)
+        shadow = _complete_shadow(site, shadow, live.venv, None)
+        result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, is_candidate=False)
         detail.append(f"the live release: {result.reason or 'passed'}")
     return not result.passed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from releaser.releases.lease import claim, is_used
 from releaser.releases.release import Key, Release
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, delete_release
@@ -25,6 +26,7 @@ def choose(site: Site, key: Key | None = None) -> list[Release]:
         keep_within=site.settings.keep.keep_within,
         at=now(),
         key=key,
+        in_use=[release.id for release in store.releases if is_used(release.directory)],
     )
 
 
@@ -33,8 +35,10 @@ def prune_releases(site: Site, run: Run, key: Key | None = None) -> str:
     deleted = []
     for release in choose(site, key):
         try:
-            delete_release(release.directory)
-            deleted.append(release.id)
+            with claim(release.directory) as is_free:
+                if is_free:
+                    delete_release(release.directory)
+                    deleted.append(release.id)
         except OSError as error:
             message = f"Release {release.id} cannot be deleted: {error.strerror}."
             run.report("not-deleted", message, f"Run `sudo rm -r {release.directory}`.")

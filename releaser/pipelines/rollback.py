@@ -111,6 +111,7 @@ def plan_rollback(
         phase="changing", command="rollback", run=run.id, origin=store.live.id if store.live else None,
         target=release.id, link=store.link.text, head=head, commit=commit,
         had_lock=path in repository.changed_tracked_files() and has_live_lock(site), commits_lock=commits_lock,
+        moves_products=not keep_code or key == release.manifest.key.code,
     )  # fmt: skip
 
 

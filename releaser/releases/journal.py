@@ -36,6 +36,8 @@ class Entry(msgspec.Struct, frozen=True, rename={"origin": "from", "target": "to
     had_lock: bool = False
     #: True if the lock of the new release is to be committed, and so goes into the checkout.
     commits_lock: bool = False
+    #: True if the products of the release go into the checkout, as code goes back together with packages.
+    moves_products: bool = True
     #: True if the site passed its health check before the change; None if it has none.
     was_healthy: bool | None = None
     #: Why the change goes back; empty unless it does.

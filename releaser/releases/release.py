@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+BUILT = "built"  # the products of a release, by their paths in the checkout
 ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 StateName = Literal["ready", "good", "failed", "rolled-back"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import NoSuchReleaseError
+from releaser.releases.lease import make_lease
 from releaser.releases.link import read_link
 from releaser.releases.release import ID, Manifest, Release, State
 from releaser.site.paths import Paths
@@ -140,6 +141,7 @@ def begin_release(paths: Paths) -> Path:
     unmarked.mkdir()
     unmarked.chmod(stat.S_IMODE(paths.releases.stat().st_mode))
     replace_file(unmarked / MARKER, b"")
+    make_lease(unmarked)
     os.rename(unmarked, directory)
     return directory
 

@@ -73,6 +73,13 @@ class TestSettings(msgspec.Struct, frozen=True):
     ] = Command(())
     test_timeout: Annotated[Seconds, Meta(description="Time limit of the tests.")] = Seconds(1800)
     test_environment: Annotated[Table, Meta(description="Variables for the tests.")] = Table({})
+    shadow: Annotated[
+        Literal["auto", "required", "off"],
+        Meta(description="Mount the shadow on the site's paths: if the kernel allows it, `required`, or `off`."),
+    ] = "auto"
+    shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
+        ()
+    )
 
 
 class LiveSettings(msgspec.Struct, frozen=True):
@@ -88,6 +95,7 @@ class LiveSettings(msgspec.Struct, frozen=True):
     health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
         Command(())
     )
+    before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
     health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
 
 

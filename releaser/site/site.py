@@ -92,10 +92,16 @@ class Site(msgspec.Struct, frozen=True):
         self, *arguments: str | Path, cwd: Path, mark: str, check: bool = True, variables: Mapping[str, str] = {}
     ) -> process.Finished:
         """Run uv with these arguments and variables. Raises ToolError."""
+        words, env = self.uv_command(*arguments, mark=mark, variables=variables)
+        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True)
+
+    def uv_command(
+        self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}
+    ) -> tuple[list[str | Path], dict[str, str]]:
+        """Return the command and the environment with which uv runs."""
         env = self.tool_environment(mark=mark) | dict(variables)
         env.pop("UV_NO_SYNC")
-        words = [self.uv, "--color", "never", *arguments]
-        return process.run(words, cwd=cwd, env=env, timeout=UV_TIMEOUT, check=check, is_answer=True)
+        return [self.uv, "--color", "never", *arguments], env
 
 
 def open_site(start: Path, environ: Mapping[str, str]) -> Site:

@@ -1,0 +1,102 @@
+"""Programs in a shadow: mounted on the site's own paths where the kernel allows it, else at the shadow's own path.
+
+Every program that belongs to a candidate starts here: builds, tests, questions to Django. The mounts are seen by that
+program alone; it and all it starts, daemons included, end with it. See namespaces(7), unshare(1).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from releaser.candidate.shadow import Shadow
+from releaser.errors import ToolError
+from releaser.site.site import Site
+from releaser.system import process
+
+_PROBE_TIMEOUT = 20.0  # seconds
+_NOT_MOUNTED, _MARK = 125, "releaser could not mount\n"
+_BEGIN = f"set -e; trap 'echo {_MARK.strip()} >&2; exit {_NOT_MOUNTED}' EXIT"
+_SIGNALLED = 128  # a shell reports a program that a signal ended by the sum of both
+_IS_ROOT = os.geteuid() == 0
+_USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
+_UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
+_DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
+_RUN = f'{_DROP}"$@" && exit 0 || exit $?'  # the shell stays, as process 1
+
+
+def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
+    site: Site,
+    shadow: Shadow,
+    words: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    timeout: float,
+    writable: Path | None = None,
+    check: bool = True,
+) -> process.Finished:
+    """Run a program in the project of a shadow. If it is mounted, of the state directory only `writable` can be changed.
+
+    `timeout` is in seconds. Raises ToolError like `process.run`.
+    """
+    if not shadow.is_mounted:
+        return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)
+    script = _write_script(shadow, site.paths.state, writable, site.paths.project)
+    finished = process.run([*_UNSHARE, script, "sh", *words], cwd=Path("/"), env=env, timeout=timeout, check=False)
+    if finished.status == _NOT_MOUNTED and finished.stderr.endswith(_MARK):
+        message = f"The shadow could not be mounted: {finished.stderr.removesuffix(_MARK).strip()}"
+        raise ToolError(message, "Set `shadow` to `off`.", output=finished.stderr)
+    status = _SIGNALLED - finished.status if finished.status > _SIGNALLED else finished.status
+    finished = msgspec.structs.replace(finished, status=status, arguments=tuple(map(str, words)))
+    if check and finished.status != 0:
+        raise process.failure(finished)
+    return finished
+
+
+def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: Path) -> str:
+    """Return the shell script that mounts a shadow on the site's paths, and runs its arguments in `project`.
+
+    Everything is prepared below the shadow, and comes into its place by the last mount.
+    """
+    lines = [_BEGIN]
+    if state.is_dir():
+        place = shadow.map_path(state) if state.is_relative_to(shadow.original) else state
+        lines += _bind(state, place, is_read_only=writable != state)
+        lines += _bind(writable, place / writable.relative_to(state)) if writable not in (None, state) else []
+    for entry in shadow.bound:
+        lines += _bind(entry, shadow.map_path(entry), is_read_only=not entry.is_socket())
+    lines += [shlex.join(["mount", "--rbind", str(shadow.root), str(shadow.original)])]
+    lines += ["mount -t proc proc /proc 2>/dev/null || true", shlex.join(["cd", str(project)])]
+    return "\n".join([*lines, "trap - EXIT", _RUN])
+
+
+def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str]:
+    """Return the commands that mount a file or directory at another place; what is mounted below it comes along."""
+    lines = [shlex.join(["mount", "--rbind", str(source), str(target)])]
+    if is_read_only:  # takes a second call, for each mount
+        for mount in (source, *_list_mounts_below(source)):
+            lines.append(shlex.join(["mount", "-o", "remount,bind,ro", str(target / mount.relative_to(source))]))
+    return lines
+
+
+def _list_mounts_below(directory: Path) -> list[Path]:
+    words = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    mounts = [Path(fields[4].replace("\\040", " ")) for fields in words]
+    return sorted(mount for mount in mounts if mount != directory and mount.is_relative_to(directory))
+
+
+def can_mount(site: Site, directory: Path, target: Path) -> bool:
+    """Return True if the kernel lets this user mount a directory on another one, as tried out."""
+    if site.settings.tests.shadow == "off":
+        return False
+    script = "\n".join([_BEGIN, *_bind(directory, target, is_read_only=True), _RUN])
+    words = [*_UNSHARE, script, "sh", "true"]
+    try:
+        process.run(words, cwd=Path("/"), env=site.tool_environment(), timeout=_PROBE_TIMEOUT)
+    except ToolError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""Puts the products of a release into the checkout, and takes those of the earlier one away, in both directions."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import shutil
+from pathlib import Path
+
+from releaser.errors import refuse
+from releaser.releases.release import BUILT
+from releaser.system.files import FULL, name_temporary, remove_path
+
+
+def list_products(release: Path | None) -> frozenset[Path]:
+    """Return the paths of a release's products, relative to the top of the checkout."""
+    built = release / BUILT if release is not None else None
+    if built is None:
+        return frozenset()
+    return frozenset(
+        Path(place, name).relative_to(built)
+        for place, directories, names in os.walk(built)
+        for name in (*names, *(name for name in directories if os.path.islink(os.path.join(place, name))))
+    )
+
+
+def place_products(top: Path, before: Path | None, after: Path) -> None:
+    """Replace the products of release `before` in a checkout by those of release `after`. May be repeated.
+
+    Whatever lies in the place of a product is kept as that of `before`, and comes back with it. Products of `before`
+    that a person has changed stay. Raises PreflightError if a directory is in the way, and OSError.
+    """
+    new, old = list_products(after), list_products(before)
+    for path in sorted(new):
+        place, product = top / path, after / BUILT / path
+        if place.is_dir() and not place.is_symlink():
+            message = f"The directory `{place}` is in the way of a file that the build has made."
+            raise refuse("product-in-the-way", message, f"Move it away: `mv {place} {place}.old`.")
+        if _is_same(place, product):
+            continue
+        if (
+            before is not None
+            and os.path.lexists(place)
+            and not (path in old and _is_same(place, before / BUILT / path))
+        ):
+            _copy(place, before / BUILT / path)
+        _copy(product, place)
+    for path in sorted(old - new):
+        if before is not None and _is_same(top / path, before / BUILT / path):
+            (top / path).unlink()
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    if first.is_symlink() or second.is_symlink():
+        return first.is_symlink() and second.is_symlink() and os.readlink(first) == os.readlink(second)
+    return first.is_file() and second.is_file() and filecmp.cmp(first, second, shallow=False)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Put a copy of a file in its place by a rename; on a full disk, a hard link. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = name_temporary(target)
+    remove_path(temporary)
+    try:
+        shutil.copy2(source, temporary, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        remove_path(temporary)
+        os.link(source, temporary, follow_symlinks=False)
+    with contextlib.suppress(PermissionError):
+        os.chown(temporary, -1, target.parent.stat().st_gid, follow_symlinks=False)
+    os.rename(temporary, target)
