@@ -127,9 +127,9 @@ def fill_shadow(
     state, link = site.paths.state, site.paths.link
     if is_mounted and state.is_relative_to(shadow.original):
         shadow.map_path(state).mkdir(parents=True, exist_ok=True)
-    if link.is_relative_to(shadow.original) and shadow.map_path(link).parent.is_dir():
-        if not os.path.lexists(shadow.map_path(link)):
-            os.symlink(venv, shadow.map_path(link))
+    place = shadow.map_path(link) if link.is_relative_to(shadow.original) else None
+    if place is not None and place.parent.is_dir() and not os.path.lexists(place):
+        os.symlink(venv, place)
     field = "bound" if is_mounted else "left_out"
     return msgspec.structs.replace(shadow, is_mounted=is_mounted, **{field: tuple(large)})
 
