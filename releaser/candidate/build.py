@@ -36,6 +36,7 @@ def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Rele
         else:
             require_space(venv.parent, base.venv if base else None, clones=False)
             words = ["venv", "--relocatable", "--no-project", "--python", plan.python]
+            words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
             site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
         install_startup_module(venv)
         _run_before_build(site, shadow, venv, mark=mark)
@@ -48,6 +49,11 @@ def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Rele
         if error.errno in FULL and (full := explain_full_disk(venv.parent, error)):
             raise full from error
         raise
+
+
+def _sees_system_packages(venv: Path) -> bool:
+    config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if (venv / "pyvenv.cfg").exists() else ""
+    return "include-system-site-packages = true" in config.lower()
 
 
 def may_clone(base: Release, plan: Plan) -> bool:

@@ -41,7 +41,8 @@ def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
 ) -> process.Finished:
     """Run a program in the project of a shadow.
 
-    Where the shadow is mounted, `writable` alone can be changed in the state directory. `timeout` is in seconds. Raises ToolError like `process.run`.
+    Where the shadow is mounted, `writable` alone can be changed in the state directory. `timeout` is in seconds.
+    Raises ToolError like `process.run`.
     """
     if not shadow.is_mounted:
         return process.run(words, cwd=shadow.project, env=env, timeout=timeout, check=check)

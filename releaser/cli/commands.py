@@ -17,17 +17,19 @@ from releaser.cli import render
 from releaser.errors import ReleaserError, explain_os_error, refuse
 from releaser.pipelines import checks
 from releaser.pipelines.init import init, preview_init
-from releaser.pipelines.marks import set_pinned, unhold
+from releaser.pipelines.marks import hold, set_pinned, unhold
 from releaser.pipelines.prune import preview_prune, prune
 from releaser.pipelines.rollback import preview_rollback, rollback
 from releaser.pipelines.session import Body, run_command
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
+from releaser.report.details import describe_release, find_log
 from releaser.report.listing import list_releases
 from releaser.report.outcome import Outcome, name_result
 from releaser.report.status import make_status
 from releaser.report.terminal import StepPrinter
 from releaser.site.site import Site, open_site
+from releaser.system.text import clean_terminal
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -139,18 +141,41 @@ def status_command(common: Common) -> None:
     sys.exit(0 if status.well else 10)
 
 
+@releaser.command("show")
+@click.argument("release")
+@common_options(takes_lock=False)
+def show_command(common: Common, release: str) -> None:
+    """Show RELEASE: its changes, steps, and the end of its tests."""
+    details = describe_release(open_site(common.project, os.environ), release)
+    render.print_json(details) if common.as_json else render.print_details(details)
+
+
+@releaser.command("logs")
+@click.argument("run", required=False)
+@common_options(takes_lock=False)
+def logs_command(common: Common, run: str | None) -> None:
+    """Print the log of RUN, or of the newest one."""
+    path = find_log(open_site(common.project, os.environ), run)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    render.print_json({"run": path.stem, "text": text}) if common.as_json else click.echo(
+        clean_terminal(text), nl=False
+    )
+
+
 @releaser.command("check")
 @common_options(takes_lock=False)
 def check_command(common: Common) -> None:
     """Name every reason why an update would be refused."""
     site = open_site(common.project, os.environ)
     problems = checks.find_problems(site, initializing=Store(site.paths).link.kind != "release")
+    shadow = "" if problems else checks.describe_shadow(site)
     if common.as_json:
-        render.print_json({"problems": problems})
+        render.print_json({"problems": problems, "shadow": shadow})
     elif problems:
         render.print_problems(problems)
     elif not common.quiet:
         click.echo("The site is fit for updates.", err=True)
+        click.echo(f"Tests run {shadow}", err=True)
     sys.exit(3 if problems else 0)
 
 
@@ -188,6 +213,14 @@ def pin_command(common: Common, release: str) -> None:
 def unpin_command(common: Common, release: str) -> None:
     """Let pruning delete RELEASE again."""
     _run(common, "unpin", lambda site, run, recovery: set_pinned(site, release, pinned=False))
+
+
+@releaser.command("hold")
+@click.argument("name")
+@common_options(takes_lock=True)
+def hold_command(common: Common, name: str) -> None:
+    """Let updates leave package NAME at its live version."""
+    _run(common, "hold", lambda site, run, recovery: hold(site, name))
 
 
 @releaser.command("unhold")

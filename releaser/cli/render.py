@@ -14,9 +14,10 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
+from releaser.report.details import Details
 from releaser.report.outcome import Outcome
 from releaser.report.status import ReleaseRow, Status
-from releaser.system.text import clean_terminal, format_bytes, format_time
+from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time
 
 
 def print_json(value: Any) -> None:
@@ -80,7 +81,25 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
 
 
 def _describe_state(row: ReleaseRow) -> str:
-    return row.state + (", pinned" if row.pinned else "")
+    used = ", in use" if row.in_use_by and not row.live else ""
+    return row.state + (", pinned" if row.pinned else "") + used
+
+
+def print_details(details: Details) -> None:
+    """Print a release: facts, changes, steps and the end of its tests' output."""
+    _say_row("release", f"{details.id}, {details.state}")
+    _say_row("made", f"{format_time(details.created_at)}, with Python {details.python}, at {details.commit[:12]}")
+    if details.live_at:
+        _say_row("live", ", ".join(map(format_time, details.live_at[-3:])))
+    if details.failure:
+        _say_row("failed", details.failure)
+    _say_row("venv", details.path)
+    for change in details.changes:
+        click.echo(f"  {describe_changes([change])}")
+    for step in details.steps:
+        click.echo(clean_terminal(f"  {step.step:13}{step.status:7}{format_seconds(step.seconds):>9}  {step.detail}"))
+    if details.tests_output:
+        click.echo(clean_terminal(details.tests_output))
 
 
 def print_status(status: Status) -> None:
@@ -92,7 +111,8 @@ def print_status(status: Status) -> None:
     if status.last_run:
         _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
     for hold in status.on_hold:
-        _say_row("on hold", f"{hold.name} {hold.version}: {hold.reason}. Undo: `releaser unhold {hold.name}`")
+        undo = f". Undo: `releaser unhold {hold.name}`" if hold.by != "setting" else ""
+        _say_row("on hold", f"{hold.label}: {hold.reason}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")
     click.echo("well" if status.well else "needs attention:")

@@ -14,6 +14,7 @@ from releaser.checkout.move import move_checkout
 from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError
+from releaser.live.django import collect_static_files
 from releaser.live.health import check_health
 from releaser.live.restart import restart
 from releaser.releases.journal import Entry
@@ -72,6 +73,10 @@ def _flip(site: Site, repository: Repository, direction: Direction) -> str:
     return release
 
 
+def _collect_static_files(site: Site, repository: Repository, direction: Direction) -> str:
+    return collect_static_files(site, site.paths.releases / str(direction.release) / "venv")
+
+
 def _restart(site: Site, repository: Repository, direction: Direction) -> str:
     return restart(site)
 
@@ -83,6 +88,7 @@ def _check_health(site: Site, repository: Repository, direction: Direction) -> s
 ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
+    Action("static files", _collect_static_files),
     Action("restart", _restart),
     Action("health", _check_health),
 )

@@ -11,7 +11,7 @@ import msgspec
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
-from releaser.live.health import is_healthy_now
+from releaser.live.health import find_missing_restart, is_healthy_now
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import release_reserve
@@ -37,7 +37,7 @@ class ChangeResult(msgspec.Struct, frozen=True):
 
 
 def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> ChangeResult:
-    """Take the target of an entry live: *checkout*, *flip*, *restart*, *health*.
+    """Take the target of an entry live: *checkout*, *flip*, *static files*, *restart*, *health*.
 
     A failure before the flip is undone and raised: PreflightError, ToolError or OSError. A failure after it goes back,
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
@@ -72,7 +72,8 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
             _do(site, run, repository, action, Direction(entry))
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)
-    return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")))
+    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
+    return ChangeResult(entry, problem=find_missing_restart(site, str(entry.target)))
 
 
 def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:

@@ -6,6 +6,7 @@ import time
 
 from releaser.errors import ChangeError, Problem, ToolError
 from releaser.live.restart import find_missing_program
+from releaser.releases.lease import is_used
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import format_seconds
@@ -52,6 +53,24 @@ def is_healthy_now(site: Site) -> bool | None:
     except ChangeError:
         return False
     return True
+
+
+def find_missing_restart(site: Site, release: str) -> Problem | None:
+    """Return a problem if no process uses a release after its restart, although the site has answered a URL.
+
+    Without that question nothing is known: Passenger starts the application at the next visitor.
+    """
+    live = site.settings.live
+    if live.restart in ((), ("none",)) or not live.health_check or not live.health_check[0].startswith(_SCHEMES):
+        return None
+    deadline = time.monotonic() + live.health_timeout
+    while not is_used(site.paths.releases / release):
+        if time.monotonic() >= deadline:
+            message = f"No process uses release {release}, although {live.health_check[0]} answered."
+            advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
+            return Problem("not-restarted", message, advice)
+        time.sleep(_PAUSE)
+    return None
 
 
 def _ask(site: Site, timeout: float) -> tuple[bool, str]:

@@ -74,7 +74,8 @@ def find_edits(release: Release) -> list[str]:
 def describe_changes(changes: Sequence[Change], most: int = 8) -> str:
     """Return the changes in a line: `django 5.1 → 5.2, tea (new) 1.0`."""
     words = []
-    for change in changes[:most]:
+    ordered = sorted(changes, key=lambda change: change.new is not None)  # what leaves the venv is never cut off
+    for change in ordered[:most]:
         if change.old is None:
             words.append(f"{change.name} {change.new} (new)")
         elif change.new is None:

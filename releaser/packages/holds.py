@@ -1,43 +1,46 @@
-"""Versions and commits that updates skip, because a rollback removed them."""
+"""Versions and commits that updates skip: a rollback removed them, a person or a setting wants it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
+from releaser.errors import Problem
 from releaser.packages.lock import normalize_name
 from releaser.releases.release import Change
 from releaser.site.paths import Paths
+from releaser.site.site import Site
 from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
-from releaser.system.run import Run
+from releaser.system.run import Run, now
 
 CODE = "commit"  # the name of a hold on a commit, beside those of packages
+EVERY = "*"  # the version of a hold on every version but the live one
+LONGEST = timedelta(days=7)  # a site that does not get what is newer for longer needs attention
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A version that updates skip. `by` is `rollback`; for a commit, `code` is the key of its code."""
+    """A version that updates skip. For a commit, `code` is the key of its code; a setting has no time."""
 
     name: str
     version: str
     reason: str
-    by: str
+    by: Literal["rollback", "person", "setting"]
     code: str = ""
+    since: datetime | None = None
+
+    @property
+    def label(self) -> str:
+        """What is on hold, in words."""
+        return self.name if self.version == EVERY else f"{self.name} {self.version}"
 
 
 class Holds(msgspec.Struct, frozen=True):
     """Everything on hold."""
 
     holds: tuple[Hold, ...] = ()
-
-    @property
-    def packages(self) -> dict[str, list[str]]:
-        """The versions on hold of each package."""
-        versions: dict[str, list[str]] = {}
-        for hold in self.holds:
-            if not hold.code:
-                versions.setdefault(hold.name, []).append(hold.version)
-        return versions
 
     @property
     def code(self) -> frozenset[str]:
@@ -62,9 +65,34 @@ def write_holds(paths: Paths, holds: Iterable[Hold]) -> None:
     write_json(paths.holds, Holds(tuple(unique.values())))
 
 
-def holds_for(changes: Sequence[Change], reason: str, by: str) -> list[Hold]:
+def holds_for(changes: Sequence[Change], reason: str) -> list[Hold]:
     """Return holds on the versions that a rollback removes, from the changes that it undoes."""
-    return [Hold(change.name, change.new, reason, by) for change in changes if change.new is not None]
+    return [
+        Hold(change.name, change.new, reason, "rollback", since=now()) for change in changes if change.new is not None
+    ]
+
+
+def list_holds(site: Site) -> tuple[Hold, ...]:
+    """Return everything on hold, by the setting `ignore`, too."""
+    ignored = [normalize_name(name) for name in site.settings.versions.ignore]
+    settings = (Hold(name, EVERY, "by the setting `ignore`", "setting") for name in ignored)
+    return (*read_holds(site.paths).holds, *settings)
+
+
+def add_hold(paths: Paths, name: str) -> None:
+    """Let updates leave a package at its live version. Raises OSError."""
+    hold = Hold(normalize_name(name), EVERY, "by you", "person", since=now())
+    write_holds(paths, [*read_holds(paths).holds, hold])
+
+
+def find_old_holds(holds: Iterable[Hold]) -> list[Problem]:
+    """Return a problem for each version that a rollback put on hold more than a week ago: the site gets old."""
+    old = [hold for hold in holds if hold.by == "rollback" and hold.since and now() - hold.since > LONGEST]
+    return [
+        Problem("old-hold", f"{hold.label} has been on hold for {(now() - hold.since).days} days.",
+                f"Release a newer one, or try it again: `releaser unhold {hold.name}`.")
+        for hold in old if hold.since
+    ]  # fmt: skip
 
 
 def remove_holds(paths: Paths, names: Sequence[str]) -> tuple[list[Hold], list[str]]:

@@ -10,6 +10,7 @@ import msgspec
 
 from releaser.errors import BuildError, ToolError
 from releaser.packages.changes import compare_versions, name_bump
+from releaser.packages.holds import EVERY
 from releaser.packages.lock import Lock, read_lock
 from releaser.releases.release import Change
 from releaser.site.site import Site
@@ -41,6 +42,11 @@ class Held(msgspec.Struct, frozen=True):
 
     versions: tuple[str, ...]
     live: str | None
+
+    @property
+    def bound(self) -> str:
+        """What uv may choose at first: not these versions, or the live one alone."""
+        return f"=={self.live}" if EVERY in self.versions else ",".join(f"!={version}" for version in self.versions)
 
 
 class _SyncChange(msgspec.Struct):
@@ -125,7 +131,7 @@ def _upgrade(site: Site, tree: Path, python: str, held: Mapping[str, Held], *, m
     """
     before = (tree / "uv.lock").read_bytes()
     names = read_lock(tree / "uv.lock").names
-    bounds = {name: ",".join(f"!={version}" for version in package.versions) for name, package in held.items()}
+    bounds = {name: package.bound for name, package in held.items()}
     for _ in range(1 + len(held)):
         (tree / "uv.lock").write_bytes(before)
         finished = site.run_uv(*lock_arguments(names, bounds), "--python", python, cwd=tree, mark=mark, check=False)
@@ -153,12 +159,16 @@ def _explain_resolution(finished: Finished) -> BuildError:
     return BuildError(message, advice, output=error.output)
 
 
-def compare_with_venv(site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str) -> tuple[Change, ...]:
+def compare_with_venv(
+    site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = ()
+) -> tuple[Change, ...]:
     """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`; local packages do not count.
+
+    `more` are arguments that say what else is installed.
 
     Raises BuildError.
     """
-    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site)]
+    words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
     try:
         finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
         report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)

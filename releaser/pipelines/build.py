@@ -12,7 +12,8 @@ from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.products import list_products
 from releaser.checkout.repository import Repository
 from releaser.checkout.target import Target
-from releaser.errors import BuildError, GateError, refuse
+from releaser.errors import BuildError, GateError
+from releaser.live.django import find_unapplied_migrations, is_django
 from releaser.packages.changes import describe_changes
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, group_arguments
@@ -55,7 +56,9 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
     with run.step("test") as detail:
         result = run_tests(site, shadow, venv, plan.lock, mark=run.id, is_candidate=True)
-        detail.append(result.reason or "passed")
+        unapplied = _find_unapplied_migrations(site, shadow, venv, plan, run) if result.passed else []
+        waiting = f"migrations are not applied: {join_few(unapplied)}" if unapplied else ""
+        detail.append(result.reason or waiting or "passed")
     replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
     was_failing = not result.passed and live is not None and _is_live_failing(live_site, run, live)
     seal_venv(site, shadow, venv)
@@ -63,21 +66,34 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
     draft = Release(directory, Manifest(directory.name, began, "built", key, target.commit), State("failed"))
     manifest = Manifest(
         id=directory.name, created_at=began, origin="built", key=key, commit=target.commit,
-        changes=compare_releases(live, draft), failed_gate="" if result.passed else "tests", failure=result.reason,
-        was_failing=was_failing,
+        changes=compare_releases(live, draft),
+        failed_gate="migrations" if unapplied else "" if result.passed else "tests",
+        failure=result.reason or waiting,
+        was_failing=was_failing, run=run.id,
     )  # fmt: skip
-    release = seal_release(directory, manifest, State("ready" if result.passed else "failed"))
+    release = seal_release(directory, manifest, State("failed" if manifest.failed_gate else "ready"))
+    if unapplied:
+        raise _explain_migrations(release)
     if not result.passed:
         raise explain_failed_tests(release, result)
     return release
 
 
+def _find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, plan: Plan, run: Run) -> list[str]:
+    if site.settings.live.migrations == "ignore" or not is_django(shadow.project, plan.lock):
+        return []
+    return find_unapplied_migrations(site, shadow, venv, mark=run.id)
+
+
+def _explain_migrations(release: Release) -> GateError:
+    message = f"Release {release.id} passed its tests, but {release.manifest.failure}. The live release is unchanged."
+    commands = "`RELEASER_MIGRATIONS=ignore releaser update`, then `releaser run -- python manage.py migrate`"
+    return GateError(message, f"If they can be applied after the flip: {commands}. Else apply them, and update again.")
+
+
 def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None) -> Shadow:
-    """Complete a shadow for programs; raises PreflightError if it has to be mounted, and cannot be."""
+    """Return a shadow that is complete enough for programs."""
     is_mounted = can_mount(site, shadow.root, shadow.original)
-    if site.settings.tests.shadow == "required" and not is_mounted:
-        message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
-        raise refuse("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")
     products = frozenset(site.paths.top / path for path in list_products(live.directory if live else None))
     return fill_shadow(site, shadow, venv, is_mounted=is_mounted, products=products)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 from releaser.candidate import tests
+from releaser.candidate.namespace import can_mount
+from releaser.candidate.shadow import find_original, list_large_entries
 from releaser.checkout import repository
 from releaser.errors import PreflightError, Problem, require
 from releaser.live import health, restart
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
+from releaser.pipelines import adopt
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.store import Store
@@ -19,7 +24,7 @@ from releaser.system.text import join_few
 
 def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
     """Return every reason why an update of the site would be refused."""
-    return [
+    problems = [
         *site.problems,
         *_find_lock_problems(site),
         *repository.find_problems(site),
@@ -27,7 +32,32 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
         *restart.find_problems(site),
         *health.find_problems(site),
         *_find_state_problems(site),
+        *_find_shadow_problems(site),
     ]
+    if initializing and not problems and site.paths.link.is_dir() and read_link(site.paths).kind == "foreign":
+        problems += adopt.find_problems(site)
+    return problems
+
+
+def describe_shadow(site: Site) -> str:
+    """Say where the tests run, and which files of the site they see read-only or not at all."""
+    is_mounted = _can_mount(site)
+    large = [str(path) for path in list_large_entries(site)]
+    where = "at the site's own paths" if is_mounted else "at a path of their own"
+    how = "see read-only" if is_mounted else "do not see"
+    return f"{where}; they {how}: {', '.join(large)}." if large else f"{where}."
+
+
+def _can_mount(site: Site) -> bool:
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        return can_mount(site, Path(place), find_original(site))
+
+
+def _find_shadow_problems(site: Site) -> list[Problem]:
+    if site.settings.tests.shadow != "required" or _can_mount(site):
+        return []
+    message = "The setting `shadow` is `required`, but this kernel does not let this user mount anything."
+    return [Problem("no-namespaces", message, "Set `shadow` to `auto`, or allow user namespaces.")]
 
 
 def require_ready(site: Site, *, force: bool = False) -> None:

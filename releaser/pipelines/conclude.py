@@ -9,7 +9,7 @@ from releaser.checkout.repository import NETWORK, ROLLBACK_PUSH, Repository
 from releaser.errors import ReleaserError, explain_os_error
 from releaser.live.change import ChangeResult
 from releaser.packages.changes import compare_versions, name_bump
-from releaser.packages.holds import CODE, Hold, holds_for, read_holds, write_holds
+from releaser.packages.holds import CODE, EVERY, Hold, holds_for, read_holds, write_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.publishing import describe_lock
 from releaser.pipelines.prune import prune_releases
@@ -62,7 +62,7 @@ def _record_live(site: Site, run: Run, entry: Entry) -> None:
 def _add_holds(site: Site, run: Run, holds: list[Hold]) -> None:
     write_holds(site.paths, [*read_holds(site.paths).holds, *holds])
     if holds:
-        words = join_few([f"{hold.name} {hold.version}" for hold in holds])
+        words = join_few([hold.label for hold in holds])
         names = " ".join(dict.fromkeys(hold.name for hold in holds))
         run.note(f"Updates will skip: {words}. Undo: `releaser unhold {names}`.")
 
@@ -74,7 +74,8 @@ def _drop_overtaken_holds(site: Site, entry: Entry, release: Release) -> None:
     kept = [
         hold
         for hold in holds
-        if (hold.code and entry.head == entry.commit)
+        if hold.version == EVERY
+        or (hold.code and entry.head == entry.commit)
         or (not hold.code and name_bump(hold.version, installed.get(hold.name, "0")) == "other"
             and hold.version != installed.get(hold.name))
     ]  # fmt: skip
@@ -97,9 +98,9 @@ def _record_rolled_back(site: Site, run: Run, entry: Entry) -> None:
 
 def _holds_on(left: Release, release: Release, reason: str) -> list[Hold]:
     """Return holds on what one release has and another has not: versions, and the commit if its code differs."""
-    holds = holds_for(compare_releases(release, left), reason, "rollback")
+    holds = holds_for(compare_releases(release, left), reason)
     if left.manifest.key.code != release.manifest.key.code:
-        holds.append(Hold(CODE, left.manifest.commit[:12], reason, "rollback", left.manifest.key.code))
+        holds.append(Hold(CODE, left.manifest.commit[:12], reason, "rollback", left.manifest.key.code, now()))
     return holds
 
 

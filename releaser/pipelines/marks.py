@@ -1,12 +1,14 @@
-"""The commands that change a mark: `pin`, `unpin` and `unhold`."""
+"""The commands that change a mark: `pin`, `unpin`, `hold` and `unhold`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from releaser.errors import NoSuchReleaseError
-from releaser.packages.holds import remove_holds
+from releaser.errors import NoSuchReleaseError, refuse
+from releaser.packages.holds import add_hold, remove_holds
+from releaser.packages.lock import normalize_name
 from releaser.releases.store import Store, write_state
+from releaser.releases.verify import list_installed
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site
 from releaser.system.text import join_few
@@ -20,10 +22,20 @@ def set_pinned(site: Site, name: str, *, pinned: bool) -> Outcome:
     return Outcome("updated", 0, f"Release {release.id} is {words}.", release.id)
 
 
+def hold(site: Site, name: str) -> Outcome:
+    """Let updates leave a package at its live version."""
+    live = Store(site.paths).find("live")
+    version = list_installed(live.venv).get(normalize_name(name))
+    if version is None:
+        raise refuse("not-installed", f"`{name}` is not in the live release.", "Run `releaser run -- uv pip list`.")
+    add_hold(site.paths, name)
+    return Outcome("updated", 0, f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")
+
+
 def unhold(site: Site, names: Sequence[str]) -> Outcome:
     """Let updates take versions or commits again."""
     removed, unknown = remove_holds(site.paths, names)
     if unknown:
         raise NoSuchReleaseError(f"Not on hold: {join_few(unknown)}. Nothing was changed.", "Run `releaser status`.")
-    words = join_few([f"{hold.name} {hold.version}" for hold in removed])
+    words = join_few([hold.label for hold in removed])
     return Outcome("updated", 0, f"Updates take these again: {words}.")

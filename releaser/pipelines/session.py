@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 
 from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
-from releaser.packages.holds import read_holds
+from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
+from releaser.pipelines.tell import tell, tell_without_site
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
@@ -57,7 +58,9 @@ def run_command(
         with _hold_lock(site, run, wait), write_log(site.paths.logs, run):
             return _run_body(site, run, body)
     except ReleaserError as error:
-        return _complete(make_failure(run, error), run)
+        outcome = _complete(make_failure(run, error), run)
+        tell_without_site(start, environ, run, outcome)
+        return outcome
 
 
 def _run_body(site: Site, run: Run, body: Body) -> Outcome:
@@ -89,7 +92,7 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
         outcome = msgspec.structs.replace(
             outcome, result="updated", exit_code=7, headline=f"{outcome.headline} {UNFINISHED}"
         )
-    return _record(site, run, _complete(outcome, run, site))
+    return _record(site, run, tell(site, run, _complete(outcome, run, site)))
 
 
 def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
@@ -121,12 +124,14 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
     code = outcome.exit_code
     if code == 0 and outcome.result == "updated" and run.problems:
         code = 7
+    is_restarted = all(problem.code != "not-restarted" for problem in run.problems)
+    result = outcome.result if is_restarted or outcome.result != "updated" else "updated-not-restarted"
     problems = tuple(
         msgspec.structs.replace(problem, message=redact(problem.message), advice=redact(problem.advice))
         for problem in (*outcome.problems, *run.problems)
     )
     completed = msgspec.structs.replace(
-        outcome, exit_code=code, problems=problems, steps=tuple(run.steps), notes=tuple(run.notes)
+        outcome, result=result, exit_code=code, problems=problems, steps=tuple(run.steps), notes=tuple(run.notes)
     )
     if site is None:
         return completed
@@ -135,7 +140,7 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
         completed,
         release=outcome.release or store.link.release,
         previous=outcome.previous or (store.previous.id if store.previous else None),
-        on_hold=read_holds(site.paths).holds,
+        on_hold=list_holds(site),
     )
 
 

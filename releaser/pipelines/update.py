@@ -19,11 +19,12 @@ from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, r
 from releaser.live import health, restart
 from releaser.live.change import ChangeResult, make_live, undo_change
 from releaser.packages.changes import describe_changes
-from releaser.packages.holds import read_holds
+from releaser.packages.holds import EVERY, list_holds, read_holds
 from releaser.packages.lock import read_lock
 from releaser.packages.publishing import describe_lock, has_news
 from releaser.packages.resolve import Held, Plan, resolve
 from releaser.pipelines import checks
+from releaser.pipelines.adopt import adopt
 from releaser.pipelines.build import build_and_test, make_key
 from releaser.pipelines.conclude import conclude
 from releaser.pipelines.prune import prune_releases
@@ -41,6 +42,7 @@ from releaser.system.text import clip_end, join_few
 
 def update(site: Site, run: Run, *, force: bool) -> Outcome:
     """Called by session.run_command(): the lock is held and recovery is done. `force` tries again what failed."""
+    adopt_first_venv(site, run)
     checks.require_ready(site, force=force)
     require_room(site.paths.releases)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
@@ -48,6 +50,7 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
     snapshot = take_snapshot(site, repository)
     fetch(site, run, repository)
     target = choose_commit(site, run, repository)
+    commits = repository.describe_commits(target.head, target.commit)
     require(find_obstacles(repository, target.head, target.commit))
     before, site = site, site_for_commit(site, repository, target)
     require([*restart.find_problems(site), *health.find_problems(site)])
@@ -60,24 +63,31 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
             return publish_live_lock(site, run, repository, snapshot, target, live)
         key = make_key(site, plan, target.code)
         failed = find_failed(site, key)
-        if failed is not None and not failed.manifest.was_failing and not force:
+        if failed is not None and not may_try_again(failed) and not force:
             return still_failing(failed)
         try:
             release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan, live_site=before)
         except GateError as error:
             prune_releases(site, run, key)
-            output = clip_end(error.output, 20, 2000)
-            problems, is_quiet = error.problems, failed is not None
-            return Outcome("failed", 5, error.message, problems=problems, output=output, is_quiet=is_quiet)
+            return candidate_failed(error, find_failed(site, key), commits, is_quiet=failed is not None)
     require_unchanged(site, repository, snapshot)
     require(find_obstacles(repository, target.head, target.commit))
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
     published = conclude(site, run, repository, result)
     if result.rolled_back:
-        return rolled_back(release, result)
+        return rolled_back(release, result, commits)
     if target.problem is not None:
         run.report(target.problem.code, target.problem.message, target.problem.advice)
-    return updated(release, published.commit)
+    return updated(release, published.commit, commits)
+
+
+def adopt_first_venv(site: Site, run: Run) -> None:
+    """Adopt the venv of a site that has no release yet, so that a line in a crontab is all it needs."""
+    store = Store(site.paths)
+    if store.releases or store.link.kind != "foreign" or store.link.is_symlink:
+        return
+    require(checks.find_problems(site, initializing=True))
+    run.note(adopt(site, run, open_repository(site, run.id)).headline)
 
 
 def fetch(site: Site, run: Run, repository: Repository) -> None:
@@ -121,8 +131,11 @@ def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Pla
     """Return the plan for tonight. Raises BuildError."""
     venv = live.venv if ask_python_version(site, live.venv) else None
     installed = list_installed(live.venv)
-    packages = read_holds(site.paths).packages
-    held = {name: Held(tuple(versions), installed.get(name)) for name, versions in packages.items()}
+    held: dict[str, Held] = {}
+    for hold in list_holds(site):
+        if not hold.code and (hold.version != EVERY or hold.name in installed):
+            versions = held[hold.name].versions if hold.name in held else ()
+            held[hold.name] = Held((*versions, hold.version), installed.get(hold.name))
     return resolve(site, project, live=venv, held=held, mark=run.id)
 
 
@@ -138,6 +151,11 @@ def find_failed(site: Site, key: Key) -> Release | None:
     """Return the newest release that failed as this candidate would."""
     releases = Store(site.paths).releases
     return next((release for release in releases if release.manifest.failed_gate and release.manifest.key == key), None)
+
+
+def may_try_again(failed: Release) -> bool:
+    """Return True if a person may have removed the reason of a failure without a change of code or lock."""
+    return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
 
 
 def find_ready(site: Site, key: Key, target: Target) -> Release | None:
@@ -203,21 +221,35 @@ def still_failing(failed: Release) -> Outcome:
     return Outcome("failed", 5, headline, problems=error.problems, is_quiet=True)
 
 
-def rolled_back(release: Release, result: ChangeResult) -> Outcome:
+def candidate_failed(error: GateError, failed: Release | None, commits: tuple[str, ...], *, is_quiet: bool) -> Outcome:
+    """Return the outcome for a candidate that failed a gate; quiet if it has failed before."""
+    manifest = failed.manifest if failed else None
+    return Outcome(
+        "failed", 5, error.message, changes=manifest.changes if manifest else (), problems=error.problems,
+        failed_gate=manifest.failed_gate if manifest else "", failed_release=failed.id if failed else "",
+        new_commits=commits, output=clip_end(error.output, 20, 2000), is_quiet=is_quiet,
+    )  # fmt: skip
+
+
+def rolled_back(release: Release, result: ChangeResult, commits: tuple[str, ...] = ()) -> Outcome:
     """Return the outcome of an automatic rollback."""
     entry = result.entry
     headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.origin} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
     problem = Problem("rolled-back", result.reason, f"See `releaser status`, and {release.tests_log.parent}.")
-    return Outcome("rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,))
+    return Outcome(
+        "rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,),
+        failed_release=release.id, new_commits=commits,
+    )  # fmt: skip
 
 
-def updated(release: Release, commit: str) -> Outcome:
+def updated(release: Release, commit: str, new_commits: tuple[str, ...]) -> Outcome:
     """Return the outcome of an update that is live."""
     changes = release.manifest.changes
     headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
-    return Outcome("updated", 0, headline, release.id, changes=changes, commits=(commit,) if commit else ())
+    commits = (commit,) if commit else ()
+    return Outcome("updated", 0, headline, release.id, changes=changes, commits=commits, new_commits=new_commits)
 
 
 def preview_update(site: Site) -> Outcome:

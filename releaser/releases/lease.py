@@ -17,12 +17,12 @@ from releaser.system.files import remove_path
 
 LEASE = "lease"
 MODULE = "_releaser.py"
-_FILES = {MODULE: (Path(startup.__file__).parent / MODULE).read_bytes(), "_releaser.pth": b"import _releaser\n"}
+STARTUP_FILES = {MODULE: (Path(startup.__file__).parent / MODULE).read_bytes(), "_releaser.pth": b"import _releaser\n"}
 
 
 def install_startup_module(venv: Path) -> None:
     """Put the start-up module into a venv. Raises OSError."""
-    for name, data in _FILES.items():
+    for name, data in STARTUP_FILES.items():
         path = find_site_packages(venv) / name
         if not path.is_file() or path.read_bytes() != data:
             remove_path(path)  # never in place: releases share files

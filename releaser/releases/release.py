@@ -51,6 +51,8 @@ class Manifest(msgspec.Struct, frozen=True):
     failure: str = ""
     #: True if the live release failed its tests, too.
     was_failing: bool = False
+    #: The run that made it.
+    run: str = ""
 
 
 class State(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from releaser.errors import Problem
 from releaser.report.outcome import Outcome, Result
 from releaser.site.paths import Paths
 from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file, set_aside
-from releaser.system.run import Run
+from releaser.system.run import Run, Step
 
 _LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
 
@@ -28,13 +28,14 @@ class Record(msgspec.Struct, frozen=True):
     headline: str
     release: str | None = None
     problems: tuple[Problem, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) -> None:
     """Add a run to the history, durably. Raises OSError."""
     record = Record(
         run.id, run.command, ended_at, outcome.result, outcome.exit_code, outcome.headline, outcome.release,
-        outcome.problems,
+        outcome.problems, outcome.steps,
     )  # fmt: skip
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(paths.history, flags, private_mode(paths.state))

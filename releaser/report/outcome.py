@@ -11,7 +11,7 @@ from releaser.packages.holds import Hold
 from releaser.releases.release import Change
 from releaser.system.run import Step
 
-Result = Literal["no-changes", "updated", "ready", "refused", "failed", "rolled-back"]
+Result = Literal["no-changes", "updated", "updated-not-restarted", "ready", "refused", "failed", "rolled-back"]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -28,6 +28,11 @@ class Outcome(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    #: The gate that a candidate failed, and its release.
+    failed_gate: str = ""
+    failed_release: str = ""
+    #: The commits of people that went live, or that the candidate had, as `hash subject`.
+    new_commits: tuple[str, ...] = ()
     #: The end of what the program that failed has printed.
     output: str = ""
     is_quiet: bool = False

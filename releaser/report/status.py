@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from releaser.checkout.pending import read_pending
 from releaser.errors import PreflightError, Problem
 from releaser.packages.changes import find_edits
-from releaser.packages.holds import Hold, read_holds
+from releaser.packages.holds import LONGEST, Hold, find_old_holds, list_holds
 from releaser.releases.release import Change
 from releaser.releases.store import Store
 from releaser.releases.verify import find_damage
 from releaser.report.history import Record, read_history
+from releaser.report.outbox import list_waiting
 from releaser.site.site import Site
-from releaser.system.text import join_few
+from releaser.system.run import now
+from releaser.system.text import count, join_few
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -64,12 +66,16 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     store, history, pending = Store(site.paths), read_history(site.paths), read_pending(site.paths)
     updates = [record for record in history if record.command in ("update", "init", "rollback")]
     last = updates[0] if updates else None
-    attention = [*problems, *_find_edited_venv(store)]
+    holds = list_holds(site)
+    attention = [*problems, *_find_edited_venv(store), *_find_silence(updates), *find_old_holds(holds)]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
         attention.extend(last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")])
+    if waiting := list_waiting(site.paths):
+        message = f"{count(len(waiting), 'mail')} could not be sent."
+        attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending.commits and site.settings.git.git_push and not any(p.code == "not-pushed" for p in attention):
         message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
         attention.append(Problem("not-pushed", message, "The next update tries again."))
@@ -81,9 +87,17 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         last_updated=max(store.live.state.live_at, default=None) if store.live else None,
         well=not unique,
         attention=unique,
-        on_hold=read_holds(site.paths).holds,
+        on_hold=holds,
         pending=pending.commits if site.settings.git.git_push else (),
     )
+
+
+def _find_silence(updates: list[Record]) -> list[Problem]:
+    """Return a problem if no update has run for a week."""
+    age = now() - updates[0].ended_at if updates else timedelta()
+    if age < LONGEST:
+        return []
+    return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 
 
 def _find_edited_venv(store: Store) -> list[Problem]:

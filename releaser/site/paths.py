@@ -31,6 +31,10 @@ class Paths(msgspec.Struct, frozen=True):
     logs: Path
     cache: Path
     reserve: Path
+    #: A Maildir with the mails that no server has taken yet.
+    outbox: Path
+    #: What was mailed last, so that each news is one mail.
+    news: Path
     #: Directories that stood in the place of the link, kept for their owner.
     replaced: Path
 
@@ -64,5 +68,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         logs=state / "logs",
         cache=state / "cache",
         reserve=state / "reserve",
+        outbox=state / "outbox",
+        news=state / "news.json",
         replaced=state / "replaced",
     )

@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import formataddr
 from typing import Annotated, Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,16 +21,25 @@ from releaser.errors import Problem
 
 PREFIX = "RELEASER_"
 OTHER_VARIABLES = {"RELEASER_PROJECT"}  # variables with the prefix that are no settings
-ALIASES = {"AUTO_UPDTR__UV_PATH": "uv"}  # as the older updater named them
+# Django's name, and those of the older updater.
+ALIASES = {
+    "ADMINS_JSON": "admins", "AUTO_UPDTR__UV_PATH": "uv", "AUTO_UPDTR__EMAIL_FROM": "mail_from",
+    "AUTO_UPDTR__EMAIL_HOST": "smtp_host", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "updater_admins",
+}  # fmt: skip
+_PORT_ALIAS = "AUTO_UPDTR__EMAIL_HOST_PORT"
 
 Seconds = NewType("Seconds", float)
 Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
 Words = NewType("Words", tuple[str, ...])
 Table = NewType("Table", dict[str, str])
+Host = NewType("Host", str)  # with `:port`, or without
+Addresses = NewType("Addresses", tuple[str, ...])  # each `Name <address>`, or an address alone
 
 _LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
+_ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -63,6 +73,7 @@ class VersionSettings(msgspec.Struct, frozen=True):
     upgrade: Annotated[
         Literal["all", "none"], Meta(description="`all` upgrades packages; `none` deploys the committed lock.")
     ] = "all"
+    ignore: Annotated[Words, Meta(description="Packages that updates leave at their live version.")] = Words(())
 
 
 class TestSettings(msgspec.Struct, frozen=True):
@@ -95,6 +106,12 @@ class LiveSettings(msgspec.Struct, frozen=True):
     health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
         Command(())
     )
+    collectstatic: Annotated[
+        Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
+    ] = "auto"
+    migrations: Annotated[
+        Literal["refuse", "ignore"], Meta(description="A candidate whose migrations are not applied: `refuse` it.")
+    ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
     health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
 
@@ -113,6 +130,24 @@ class KeepSettings(msgspec.Struct, frozen=True):
     keep_within: Annotated[Seconds, Meta(description="Keep all good releases of this time, too.")] = Seconds(30 * 86400)
 
 
+class MailSettings(msgspec.Struct, frozen=True):
+    """Telling people."""
+
+    admins: Annotated[Addresses, Meta(description="Recipients of all mail; usually Django's `ADMINS_JSON`.")] = (
+        Addresses(())
+    )
+    updater_admins: Annotated[
+        Addresses, Meta(description="Recipients of mail about a project that cannot be opened.")
+    ] = Addresses(())
+    mail_from: Annotated[str, Meta(description="Sender. Default: `releaser@` and the name of the host.")] = ""
+    smtp_host: Annotated[Host, Meta(description="Mail server, with `:port` if that is not 25.")] = Host("localhost")
+    smtp_user: Annotated[str, Meta(description="User for the mail server.")] = ""
+    smtp_password: Annotated[str, Meta(description="Password for the mail server.")] = ""
+    smtp_security: Annotated[
+        Literal["auto", "starttls", "tls", "none"], Meta(description="`auto` uses STARTTLS if the server offers it.")
+    ] = "auto"
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All settings by subject."""
 
@@ -122,12 +157,14 @@ class Settings(msgspec.Struct, frozen=True):
     live: LiveSettings = LiveSettings()
     git: GitSettings = GitSettings()
     keep: KeepSettings = KeepSettings()
+    mail: MailSettings = MailSettings()
 
     def get(self, name: str) -> Any:
         """Return the value of a setting by its name."""
         return getattr(getattr(self, _SUBJECT_OF[name]), name)
 
 
+SECRETS = ("smtp_password",)
 # Settings that decide where a site is: a commit cannot change them.
 FIXED = ("state_dir", "venv", "branch", "uv", "unix_group")
 
@@ -154,7 +191,8 @@ def load_settings(
             try:
                 values[name] = _READERS[name](value)
             except ValueError as error:
-                message = f"{source}: `{key}` is {value!r}, but must be {error}."
+                shown = "a secret" if name in SECRETS else repr(value)
+                message = f"{source}: `{key}` is {shown}, but must be {error}."
                 problems.append(Problem("wrong-setting", message, f"Correct `{key}` in {source}."))
     subjects = {
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
@@ -166,7 +204,8 @@ def load_settings(
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for variable, value in environ.items():
         if variable in ALIASES and PREFIX + ALIASES[variable].upper() not in environ:
-            yield variable, ALIASES[variable], value
+            port = environ.get(_PORT_ALIAS, "") if ALIASES[variable] == "smtp_host" else ""
+            yield variable, ALIASES[variable], f"{value}:{port}" if port else value
         elif variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
             yield variable, variable.removeprefix(PREFIX).lower(), value
 
@@ -240,6 +279,29 @@ def _read_table(value: Any) -> Table:
     return Table(value)
 
 
+def _read_addresses(value: Any) -> Addresses:
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        value = [address for address in value.split(",") if address.strip()]
+    elif isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f'a list such as [["Ada", "ada@example.org"]]; {error}') from error
+    entries: list[Any] = value if isinstance(value, list) else [None]
+    pairs = [["", entry] if isinstance(entry, str) else entry for entry in entries]
+    for pair in pairs:
+        is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        if not is_pair or not _ADDRESS.fullmatch(pair[1].strip()):
+            raise ValueError('a list such as [["Ada", "ada@example.org"]]')
+    return Addresses(tuple(formataddr((name.strip(), address.strip())) for name, address in pairs))
+
+
+def _read_host(value: Any) -> Host:
+    if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
+        raise ValueError("a host, or `host:port`")
+    return Host(value.strip())
+
+
 def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value in choices:
@@ -253,7 +315,7 @@ def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
 
 _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     str: _read_text, bool: _read_bool, int: _read_int, Seconds: _read_seconds, Command: _read_command,
-    Words: _read_words, Table: _read_table,
+    Words: _read_words, Table: _read_table, Addresses: _read_addresses, Host: _read_host,
 }  # fmt: skip
 
 

@@ -65,16 +65,14 @@ class Site(msgspec.Struct, frozen=True):
         return bool(self.paths.project.stat().st_mode & 0o020)
 
     def tool_environment(self, venv: Path | None = None, mark: str = "") -> dict[str, str]:
-        """Return the environment for programs: no settings of releaser, nothing that misleads Python or uv.
+        """Return the environment for programs: no settings of releaser or uv, which may have passwords in them.
 
         With `venv`, the program works in that release. `mark` is the variable that a later run ends children by.
         """
         env = {
             name: value
             for name, value in self.environ.items()
-            if not name.startswith(PREFIX)
-            and name not in _MISLEADING
-            and (not name.startswith("UV_") or _KEPT_UV.match(name))
+            if not name.startswith(PREFIX) and name not in _MISLEADING and not name.startswith("UV_")
         }
         env.setdefault("PATH", _DEFAULT_PATH)
         env["UV_CACHE_DIR"] = str(self.uv_cache or self.paths.cache)
@@ -99,7 +97,8 @@ class Site(msgspec.Struct, frozen=True):
         self, *arguments: str | Path, mark: str, variables: Mapping[str, str] = {}
     ) -> tuple[list[str | Path], dict[str, str]]:
         """Return the command and the environment with which uv runs."""
-        env = self.tool_environment(mark=mark) | dict(variables)
+        sources = {name: value for name, value in self.environ.items() if _KEPT_UV.match(name)}
+        env = self.tool_environment(mark=mark) | sources | dict(variables)
         env.pop("UV_NO_SYNC")
         return [self.uv, "--color", "never", *arguments], env
 

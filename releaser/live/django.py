@@ -1,0 +1,63 @@
+"""Django: static files, which the change collects, and migrations, which a candidate may not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from releaser.candidate.namespace import run_in_shadow
+from releaser.candidate.shadow import Shadow
+from releaser.errors import BuildError, ChangeError
+from releaser.packages.lock import Lock
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.text import find_error_line
+
+_TIMEOUT = 600.0  # seconds
+_NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "without having set the STATIC_ROOT setting")
+_NO_DATABASE = "settings.DATABASES is improperly configured"
+_UNAPPLIED = "[ ]"
+
+
+def is_django(project: Path, lock: Lock) -> bool:
+    """Return True if the project is a Django site: it has manage.py, and Django is in its lock."""
+    return (project / "manage.py").is_file() and "django" in lock.versions
+
+
+def collect_static_files(site: Site, venv: Path) -> str:
+    """Run `manage.py collectstatic` in the checkout and return what it said; empty if the site has no static files.
+
+    May be repeated. Raises ChangeError.
+    """
+    if site.settings.live.collectstatic == "off" or not (site.paths.project / "manage.py").is_file():
+        return ""
+    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "collectstatic", "--noinput"]
+    env = site.tool_environment(venv)
+    finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
+    if finished.status == 0:
+        return finished.stdout.strip().rpartition("\n")[2]
+    is_auto = site.settings.live.collectstatic == "auto"
+    if is_auto and any(text in finished.output for text in (*_NO_STATIC_FILES, "No module named 'django'")):
+        return ""
+    raise ChangeError(
+        f"`collectstatic` failed ({finished.ending}): {find_error_line(finished.output)}",
+        "Run `releaser run -- python manage.py collectstatic`, or set `collectstatic` to `off`.",
+        output=finished.output,
+    )
+
+
+def find_unapplied_migrations(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> list[str]:
+    """Return the migrations of a candidate that its database lacks, as `app.name`, by `manage.py showmigrations`.
+
+    Asked in the shadow: a database in a file is a copy there. Raises BuildError if Django does not answer.
+    """
+    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "showmigrations", "--plan"]
+    env = site.tool_environment(venv, mark)
+    finished = run_in_shadow(site, shadow, words, env=env, timeout=_TIMEOUT, check=False)
+    if finished.status != 0 and _NO_DATABASE in finished.output:
+        return []
+    if finished.status != 0:
+        message = f"Django does not say which migrations are not applied: {find_error_line(finished.output)}"
+        advice = "Run `releaser run -- python manage.py showmigrations`, or set `migrations` to `ignore`."
+        raise BuildError(message, advice, output=finished.output)
+    lines = [line.strip() for line in finished.stdout.splitlines()]
+    return [line.removeprefix(_UNAPPLIED).split("(")[0].strip() for line in lines if line.startswith(_UNAPPLIED)]

@@ -1,0 +1,149 @@
+"""Adoption: the venv that a person has made becomes the first release, if the next update would take nothing away."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from releaser.checkout.repository import Repository
+from releaser.errors import BuildError, Problem, explain_os_error, refuse
+from releaser.packages.lock import read_lock
+from releaser.packages.resolve import compare_with_venv, group_arguments
+from releaser.releases.journal import Entry, write_entry
+from releaser.releases.lease import STARTUP_FILES, install_startup_module
+from releaser.releases.link import exchange_for_link
+from releaser.releases.release import Key, Manifest, State
+from releaser.releases.reserve import fill_reserve
+from releaser.releases.store import Store, begin_release, seal_release
+from releaser.releases.verify import ask_python_version, find_site_packages
+from releaser.report.outcome import Outcome
+from releaser.site.project import get_table, read_pyproject
+from releaser.site.site import Site
+from releaser.system.files import replace_file
+from releaser.system.run import Run, now
+from releaser.system.text import join_few
+
+_SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
+_OWN = {"__pycache__", "_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth", *STARTUP_FILES}
+
+
+def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
+    """Make the venv in the link's place the first release, without a moment in which no venv is there.
+
+    Its scripts name their path through `.venv`, which stays right. It was live already, so it counts as good. Called
+    after `find_problems` has found that no update would take packages away. Raises PreflightError.
+    """
+    link = site.paths.link
+    version = ask_python_version(site, link)
+    if not version:
+        message = f"`{link}` is no virtual environment whose Python starts."
+        raise refuse("no-venv", message, f"Move it away: `mv {link} {link}.old`.")
+    if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
+        message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
+        raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
+    ignore_link(site, repository)
+    directory = begin_release(site.paths)
+    write_entry(site.paths, Entry(phase="building", command=run.command, run=run.id, target=directory.name))
+    head = repository.head()
+    replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
+    code = repository.code_key(head, site.paths.lockfile_in_tree)
+    key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
+    manifest = Manifest(directory.name, now(), "adopted", key, head, run=run.id)
+    order = 1 + max((release.state.order for release in Store(site.paths).releases), default=0)
+    with run.step("flip") as detail:
+        release = seal_release(directory, manifest, State("good", order=order, live_at=(now(),), commit=head))
+        try:
+            install_startup_module(link)
+            exchange_for_link(site.paths, release.id, directory / "venv")
+        except OSError as error:
+            message = f"`{link}` cannot be adopted: {explain_os_error(error)}."
+            raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
+        detail.append(release.id)
+    fill_reserve(site.paths.reserve)
+    headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."
+    return Outcome("updated", 0, headline, release.id)
+
+
+def ignore_link(site: Site, repository: Repository) -> None:
+    """Let git ignore the link: a pattern such as `.venv/` matches a directory alone. The state directory, too."""
+    patterns = []
+    for path in (site.paths.link, site.paths.state.parent):
+        if path.is_relative_to(site.paths.top) and path != site.paths.top:
+            patterns.append(f"/{path.relative_to(site.paths.top).as_posix()}")
+    repository.exclude(*patterns)
+
+
+def find_losses(site: Site, *, mark: str) -> list[Problem]:
+    """Return a problem for what the venv in the link's place has, and the next release would not.
+
+    Each names the setting or the command for it. Raises BuildError if uv cannot compare them.
+    """
+    venv = site.paths.link
+    leaving = _list_leaving(site, [], mark=mark)
+    problems = []
+    for origin, setting, words in _list_choices(site) if leaving else []:
+        kept = {name: leaving[name] for name in leaving.keys() - _list_leaving(site, words, mark=mark).keys()}
+        if kept:
+            message = f"An update would remove {_join(kept)} from the venv: {origin}."
+            advice = f"Set `{setting}` in `[tool.releaser]`, or remove them: {_uninstall(venv, kept)}."
+            problems.append(Problem("leaves-venv", message, advice))
+        leaving = {name: version for name, version in leaving.items() if name not in kept}
+    if leaving:
+        message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
+        advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
+        problems.append(Problem("leaves-venv", message, advice))
+    return problems + [_explain_stray(path) for path in _list_stray_files(find_site_packages(venv))]
+
+
+def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
+    lock = read_lock(site.paths.lockfile)
+    changes = compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
+    return {change.name: str(change.old) for change in changes if change.new is None and change.name not in _SEEDS}
+
+
+def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield everything else of the project that could be installed: where it is from, its setting, uv's arguments."""
+    content, _ = read_pyproject(site.paths.pyproject.read_text(encoding="utf-8"), "pyproject.toml")
+    extras = [*site.settings.site.extras]
+    for name in get_table(content, "project", "optional-dependencies"):
+        setting = ", ".join(f'"{extra}"' for extra in [*extras, name])
+        yield f"the extra `{name}` has it", f"extras = [{setting}]", ["--extra", name]
+    for name in get_table(content, "dependency-groups"):
+        yield f"the dependency group `{name}` has it", f'group = "{name}"', ["--group", name]
+    if get_table(content, "tool", "uv", "workspace"):
+        yield "a member of the workspace has it", 'members = "all"', ["--all-packages"]
+
+
+def _join(packages: dict[str, str]) -> str:
+    return join_few([f"{name} {version}" for name, version in sorted(packages.items())])
+
+
+def _uninstall(venv: Path, packages: dict[str, str]) -> str:
+    return f"`uv pip uninstall --python {shlex.quote(str(venv))} {' '.join(sorted(packages))}`"
+
+
+def _list_stray_files(site_packages: Path) -> list[Path]:
+    """Return the entries of a directory of packages that no package has brought."""
+    owned = set(_OWN)
+    for record in site_packages.glob("*.dist-info/RECORD"):
+        rows = csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines())
+        owned |= {record.parent.name, *(row[0].split("/")[0] for row in rows if row)}
+    return sorted(path for path in site_packages.iterdir() if path.name not in owned and path.suffix != ".pyc")
+
+
+def _explain_stray(path: Path) -> Problem:
+    message = f"`{path}` was put into the venv by hand; the next release would not have it."
+    return Problem(
+        "leaves-venv", message, f"Make it a package that pyproject.toml names, or remove it: `rm -r {path}`."
+    )
+
+
+def find_problems(site: Site) -> list[Problem]:
+    """Return what `adopt` would refuse because of the packages in the venv."""
+    try:
+        return find_losses(site, mark="check")
+    except BuildError as error:
+        return list(error.problems)

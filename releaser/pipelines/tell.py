@@ -1,0 +1,45 @@
+"""Tells people of a run by mail, once for each news."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from releaser.errors import Problem, explain_os_error
+from releaser.report.mail import is_news, write_mail
+from releaser.report.outbox import send_at_once, send_mail
+from releaser.report.outcome import Outcome
+from releaser.site.settings import load_settings
+from releaser.site.site import Site
+from releaser.system.run import Run
+
+
+def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
+    """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
+    settings = site.settings.mail
+    if run.command not in ("update", "rollback") or not (settings.admins or settings.updater_admins):
+        return outcome
+    message = None
+    try:
+        if is_news(site.paths, run.command, outcome):
+            message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings)
+        reason = send_mail(site.paths, settings, message)
+    except OSError as error:
+        reason = f"The mail could not be kept: {explain_os_error(error)}."
+    if not reason or message is None:
+        return outcome
+    problem = Problem("mail", reason, f"It waits in {site.paths.outbox}; the next run sends it.")
+    is_live = outcome.exit_code == 0 and outcome.result == "updated"
+    code = 7 if is_live else outcome.exit_code
+    return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
+
+
+def tell_without_site(start: Path, environ: Mapping[str, str], run: Run, outcome: Outcome) -> None:
+    """Mail the updater's admins that a project cannot be opened."""
+    settings = load_settings(environ, {}, {})[0].mail
+    recipients = settings.updater_admins or settings.admins
+    if run.command == "update" and recipients and outcome.exit_code != 8:
+        settings = msgspec.structs.replace(settings, admins=recipients)
+        send_at_once(settings, write_mail(start.name or str(start), str(start), run, outcome, settings))

@@ -1,0 +1,98 @@
+"""Sends mail; what no server takes stays in a Maildir, and goes out with the next run that can."""
+
+from __future__ import annotations
+
+import contextlib
+import mailbox
+import smtplib
+import ssl
+from collections.abc import Iterator, Sequence
+from email.message import EmailMessage, Message
+
+from releaser.site.paths import Paths
+from releaser.site.settings import MailSettings
+from releaser.system.files import make_private_directory, private_mode
+
+_TIMEOUT = 20.0  # seconds, for each answer of the server
+
+
+def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None) -> str:
+    """Send a mail, and those that wait in the outbox; return why that failed, empty if it did not.
+
+    Raises OSError if the outbox cannot be written.
+    """
+    if message is not None:
+        _keep(paths, message)
+    if not paths.outbox.is_dir():
+        return ""
+    box = mailbox.Maildir(paths.outbox)
+    keys = sorted(box.keys())
+    if not keys:
+        return ""
+    reason = ""
+    try:
+        with open_server(settings) as server:
+            for key in keys:
+                try:
+                    server.send_message(box[key])
+                    box.remove(key)
+                except smtplib.SMTPResponseException as error:  # of this mail alone
+                    reason = explain_refusal(settings, error)
+    except (OSError, smtplib.SMTPException) as error:
+        return explain_refusal(settings, error)
+    return reason
+
+
+def send_at_once(settings: MailSettings, message: EmailMessage) -> str:
+    """Send a mail for which no outbox exists; return why that failed."""
+    try:
+        with open_server(settings) as server:
+            server.send_message(message)
+    except (OSError, smtplib.SMTPException) as error:
+        return explain_refusal(settings, error)
+    return ""
+
+
+def list_waiting(paths: Paths) -> Sequence[Message]:
+    """Return the mails in the outbox."""
+    try:
+        return list(mailbox.Maildir(paths.outbox)) if paths.outbox.is_dir() else []
+    except OSError:
+        return []
+
+
+def _keep(paths: Paths, message: EmailMessage) -> None:
+    make_private_directory(paths.outbox)
+    for name in ("tmp", "new", "cur"):
+        make_private_directory(paths.outbox / name)
+    box = mailbox.Maildir(paths.outbox)
+    key = box.add(message)
+    with contextlib.suppress(OSError):
+        (paths.outbox / "new" / key).chmod(private_mode(paths.outbox))
+
+
+@contextlib.contextmanager
+def open_server(settings: MailSettings) -> Iterator[smtplib.SMTP]:
+    """Yield a connection to the mail server. Raises OSError and SMTPException."""
+    host, _, port = settings.smtp_host.partition(":")
+    if settings.smtp_security == "tls":
+        context = ssl.create_default_context()
+        server: smtplib.SMTP = smtplib.SMTP_SSL(host, int(port or 465), timeout=_TIMEOUT, context=context)
+    else:
+        server = smtplib.SMTP(host, int(port or 25), timeout=_TIMEOUT)
+    with server:
+        server.ehlo()
+        offers = server.has_extn("starttls")
+        if settings.smtp_security == "starttls":
+            server.starttls(context=ssl.create_default_context())
+        elif settings.smtp_security == "auto" and offers:
+            server.starttls()  # no certificate is asked for: better than none
+        if settings.smtp_user:
+            server.login(settings.smtp_user, settings.smtp_password)
+        yield server
+
+
+def explain_refusal(settings: MailSettings, error: Exception) -> str:
+    """Return why a server took no mail, in a sentence without secrets."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return f"The mail server {settings.smtp_host} took no mail: {reason}."
