@@ -26,7 +26,7 @@ _IS_ROOT = os.geteuid() == 0
 _USER = [] if _IS_ROOT else ["--user", "--map-root-user"]
 _UNSHARE = ["unshare", *_USER, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
 _DROP = "" if _IS_ROOT else f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()} -- "
-_RUN = f'{_DROP}"$@" && exit 0 || exit $?'  # the shell stays, as process 1
+_RUN = f'trap - EXIT; {_DROP}"$@" && exit 0 || exit $?'  # the shell stays, as process 1
 
 
 def run_in_shadow(  # noqa: PLR0913 - as many as a program can be run with
@@ -72,7 +72,7 @@ def _write_script(shadow: Shadow, state: Path, writable: Path | None, project: P
         lines += _bind(entry, shadow.map_path(entry), is_read_only=not entry.is_socket())
     lines += [shlex.join(["mount", "--rbind", str(shadow.root), str(shadow.original)])]
     lines += ["mount -t proc proc /proc 2>/dev/null || true", shlex.join(["cd", str(project)])]
-    return "\n".join([*lines, "trap - EXIT", _RUN])
+    return "\n".join([*lines, _RUN])
 
 
 def _bind(source: Path, target: Path, *, is_read_only: bool = False) -> list[str]:

@@ -14,9 +14,9 @@ from releaser.checkout.move import move_checkout
 from releaser.checkout.repair import repair_checkout
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError
-from releaser.live.django import collect_static_files
+from releaser.live.django import collect_static_files, has_static_files
 from releaser.live.health import check_health
-from releaser.live.restart import restart
+from releaser.live.restart import may_restart, restart
 from releaser.releases.journal import Entry
 from releaser.releases.link import exchange_for_link, flip, make_link_text, read_link
 from releaser.releases.verify import ask_python_version
@@ -38,12 +38,14 @@ class Direction(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """A step of a change. `do` returns words about its result and may be repeated; `undo` is for those before the flip.
 
+    A site for which `applies` is False does not have the step.
     `do` raises PreflightError, ToolError and OSError before the flip, ChangeError after it.
     """
 
     name: str
     do: Callable[[Site, Repository, Direction], str]
     undo: Callable[[Site, Repository, Direction], str] | None = None
+    applies: Callable[[Site], bool] = lambda site: True
 
 
 def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
@@ -88,9 +90,9 @@ def _check_health(site: Site, repository: Repository, direction: Direction) -> s
 ACTIONS = (
     Action("checkout", _checkout, undo=_undo_checkout),
     Action("flip", _flip),
-    Action("static files", _collect_static_files),
-    Action("restart", _restart),
-    Action("health", _check_health),
+    Action("static files", _collect_static_files, applies=has_static_files),
+    Action("restart", _restart, applies=may_restart),
+    Action("health", _check_health, applies=lambda site: bool(site.settings.live.health_check)),
 )
 BEFORE_FLIP = ACTIONS[:1]
 FROM_FLIP = ACTIONS[1:]

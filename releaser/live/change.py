@@ -122,5 +122,7 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
 
 
 def _do(site: Site, run: Run, repository: Repository, action: Action, direction: Direction) -> None:
+    if not action.applies(site):
+        return
     with run.step(action.name) as detail:
         detail.extend(filter(None, [action.do(site, repository, direction)]))

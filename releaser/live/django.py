@@ -23,13 +23,13 @@ def is_django(project: Path, lock: Lock) -> bool:
     return (project / "manage.py").is_file() and "django" in lock.versions
 
 
-def collect_static_files(site: Site, venv: Path) -> str:
-    """Run `manage.py collectstatic` in the checkout and return what it said; empty if the site has no static files.
+def has_static_files(site: Site) -> bool:
+    """Return True if static files may have to be collected."""
+    return site.settings.live.collectstatic != "off" and (site.paths.project / "manage.py").is_file()
 
-    May be repeated. Raises ChangeError.
-    """
-    if site.settings.live.collectstatic == "off" or not (site.paths.project / "manage.py").is_file():
-        return ""
+
+def collect_static_files(site: Site, venv: Path) -> str:
+    """Run `manage.py collectstatic` in the checkout and return what it said. May be repeated. Raises ChangeError."""
     words: list[str | Path] = [venv / "bin" / "python", "manage.py", "collectstatic", "--noinput"]
     env = site.tool_environment(venv)
     finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
@@ -37,7 +37,7 @@ def collect_static_files(site: Site, venv: Path) -> str:
         return finished.stdout.strip().rpartition("\n")[2]
     is_auto = site.settings.live.collectstatic == "auto"
     if is_auto and any(text in finished.output for text in (*_NO_STATIC_FILES, "No module named 'django'")):
-        return ""
+        return "none"
     raise ChangeError(
         f"`collectstatic` failed ({finished.ending}): {find_error_line(finished.output)}",
         "Run `releaser run -- python manage.py collectstatic`, or set `collectstatic` to `off`.",

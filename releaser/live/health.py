@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from releaser.errors import ChangeError, Problem, ToolError
-from releaser.live.restart import find_missing_program
+from releaser.live.restart import find_missing_program, may_restart
 from releaser.releases.lease import is_used
 from releaser.site.site import Site
 from releaser.system import process
@@ -61,7 +61,7 @@ def find_missing_restart(site: Site, release: str) -> Problem | None:
     Without that question nothing is known: Passenger starts the application at the next visitor.
     """
     live = site.settings.live
-    if live.restart in ((), ("none",)) or not live.health_check or not live.health_check[0].startswith(_SCHEMES):
+    if not may_restart(site) or not live.health_check or not live.health_check[0].startswith(_SCHEMES):
         return None
     deadline = time.monotonic() + live.health_timeout
     while not is_used(site.paths.releases / release):

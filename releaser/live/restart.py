@@ -46,12 +46,14 @@ def find_missing_program(site: Site, name: str, command: tuple[str, ...]) -> lis
     return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
 
 
+def may_restart(site: Site) -> bool:
+    """Return True unless a person has set that nothing is restarted."""
+    return site.settings.live.restart not in ((), ("none",))
+
+
 def restart(site: Site) -> str:
     """Restart the site and return how, in words. May be repeated. Raises ChangeError."""
-    command = site.settings.live.restart
-    if not command or command == ("none",):
-        return "none"
-    return _touch(site) if command == ("auto",) else _run_command(site)
+    return _touch(site) if site.settings.live.restart == ("auto",) else _run_command(site)
 
 
 def _touch(site: Site) -> str:
