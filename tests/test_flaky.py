@@ -37,9 +37,7 @@ def run_pytest(
 
 def test_a_test_that_passes_alone_is_flaky_and_does_not_fail_the_run(tmp_path: Path) -> None:
     noted = tmp_path / "flaky"
-
     ended = run_pytest(tmp_path, *XDIST, text=PASSES_AT_THE_SECOND_TRY.format(names=["a b", "c"]), flaky_tests=noted)
-
     assert ended.returncode == 0, ended.stdout
     assert "flaky: test_sample.py::test_flaky[a b]" in ended.stdout
     assert "2 failed in " in ended.stdout
@@ -49,9 +47,7 @@ def test_a_test_that_passes_alone_is_flaky_and_does_not_fail_the_run(tmp_path: P
 
 def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
     text = PASSES_AT_THE_SECOND_TRY.format(names=["a"]) + "\ndef test_wrong():\n    assert 1 == 2\n"
-
     ended = run_pytest(tmp_path, text=text)
-
     assert ended.returncode == 1
     assert "failed twice: test_sample.py::test_wrong" in ended.stdout
     assert "flaky: test_sample.py::test_flaky[a]" in ended.stdout
@@ -59,16 +55,13 @@ def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
 
 def test_a_repeat_that_skips_is_not_a_pass(tmp_path: Path) -> None:
     text = PASSES_AT_THE_SECOND_TRY.format(names=["a"]).replace("assert again", "pytest.skip() if again else 1 / 0")
-
     ended = run_pytest(tmp_path, text=text)
-
     assert ended.returncode == 1
     assert "failed twice: test_sample.py::test_flaky[a]" in ended.stdout
 
 
 def test_more_than_three_failed_tests_are_too_many(tmp_path: Path) -> None:
     ended = run_pytest(tmp_path, text=PASSES_AT_THE_SECOND_TRY.format(names=list("abcd")))
-
     assert ended.returncode == 1
     assert "4 tests failed: too many to be flaky" in ended.stdout
 
@@ -78,7 +71,6 @@ def test_flaky_tests_of_several_runs_count_together(tmp_path: Path) -> None:
     earlier.write_text("one\ntwo\n")
     three = run_pytest(tmp_path, text=PASSES_AT_THE_SECOND_TRY.format(names=["a"]), flaky_tests=earlier)
     four = run_pytest(tmp_path, text=PASSES_AT_THE_SECOND_TRY.format(names=["b"]), flaky_tests=earlier)
-
     assert three.returncode == 0, three.stdout
     assert four.returncode == 1
     assert "4 flaky so far" in four.stdout
@@ -94,6 +86,5 @@ def test_flaky_tests_of_several_runs_count_together(tmp_path: Path) -> None:
 )
 def test_a_run_that_a_repeat_cannot_judge_fails(tmp_path: Path, text: str, options: list[str]) -> None:
     ended = run_pytest(tmp_path, *options, text=text)
-
     assert ended.returncode != 0
     assert "once more" not in ended.stdout

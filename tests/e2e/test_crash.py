@@ -1,6 +1,7 @@
 """Kills, signals, broken state and two runs at once: the next command finishes or undoes what was begun."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -71,6 +72,20 @@ def test_law_08_a_run_that_is_killed_after_the_flip_is_finished_by_the_next_comm
     if command == "update":
         assert (site.remote_head(), site.status()) == (site.head(), "")
     assert site.git("fsck", "--no-progress", "--no-dangling") == ""
+
+
+@pytest.mark.parametrize("left", mostly_slow(["nothing", "a part", "another lock", "no file"], "nothing"))
+def test_law_08_a_lock_that_a_power_cut_has_cut_short_is_put_back(site: SampleSite, left: str) -> None:
+    first, lock, link, head = site.live(), site.lock(), os.readlink(site.link), site.head()
+    second = site.update_to("1.1.0")
+    site.git("reset", "--quiet", "--hard", head)
+    entry = {"phase": "changing", "command": "update", "run": first, "from": second, "to": first, "link": link}
+    (site.state / "journal.json").write_text(json.dumps(entry | {"head": head, "commit": site.remote_head()}))
+    (site.path / "uv.lock").unlink()
+    if left != "no file":
+        site.edit("uv.lock", {"a part": lock[:99], "another lock": lock}.get(left, ""))
+    site.releaser("prune", check=0)
+    assert (site.lock(), site.status(), site.live()) == (lock, "", second)
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {

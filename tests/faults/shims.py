@@ -13,7 +13,7 @@ KILL_PARENT = "kill -9 $PPID"
 _SHIM = """\
 #!/bin/sh
 number=$(($(wc -l < {calls}) + 1))
-echo {program} "$@" >> {calls}
+echo {program} "$@" | paste -sd ' ' >> {calls}  # the message of a commit has several lines
 if [ $number = {at} ] && [ {when} = before ]; then
     {action}
 fi
