@@ -1,7 +1,7 @@
 """Keeps a process on the release that it was started on, and shows that the release is in use.
 
 releaser puts this module into each venv, with a `.pth` file that imports it whenever a Python of the venv starts. It
-needs Python 3.8 and the standard library alone. If it fails, Python says so and starts as without it.
+needs Python 3.8. If it fails, Python says so and starts as without it.
 
 The venv of a site is a symlink. A process whose paths name the symlink would import modules of a newer release after
 the next flip, so the release's own path replaces it. The process also holds a shared flock(2) on the lease of the
@@ -9,27 +9,25 @@ release: as a memory mapping, which outlives closed descriptors and forks, and e
 """
 
 import atexit
-import builtins
 import os
 import site
 import sys
 import time
+import types
 
 _STARTS = "_RELEASER_STARTS"  # process, release, and how often the one was started on the other
 _TEST, _LIVE = "_RELEASER_TEST", "_RELEASER_LIVE"  # where a test run records its end; the live checkout
-_TRIES = 50  # 0.1 s: releaser holds the lease for a moment when it deletes a release
 
 
 class _Pin:
-    """A finder that finds nothing: until Python has started, it corrects what later `.pth` files add to `sys.path`."""
+    """A finder that finds nothing: it corrects what later `.pth` files of the venv add to `sys.path`."""
 
     def __init__(self, link: str, real: str) -> None:
         self.link, self.real = link, real
 
     def resolve(self, path: str) -> str:
-        if isinstance(path, str) and (path + "/").startswith(self.link + "/"):
-            return self.real + path[len(self.link) :]
-        return path
+        is_linked = isinstance(path, str) and (path + "/").startswith(self.link + "/")
+        return self.real + path[len(self.link) :] if is_linked else path
 
     def pin_names(self) -> None:
         """Correct the names of interpreter and prefix, but not from the third start of the same process on.
@@ -48,13 +46,16 @@ class _Pin:
         sys.path[:] = dict.fromkeys(map(self.resolve, sys.path))
         site.PREFIXES[:] = map(self.resolve, site.PREFIXES)
         for module in list(sys.modules.values()):
-            path = getattr(module, "__path__", None)
+            path = getattr(getattr(module, "__path__", None), "_path", getattr(module, "__path__", None))
             if isinstance(path, list):  # of namespace packages, which `.pth` files make
                 path[:] = map(self.resolve, path)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         self.pin_paths()
-        if name == "sitecustomize" or hasattr(builtins, "exit"):  # `site` is done, or was before this venv was added
+        frame: types.FrameType | None = sys._getframe()
+        while frame and frame.f_code.co_name != "addsitedir":
+            frame = frame.f_back
+        if not frame:  # all `.pth` files are read
             sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
@@ -62,8 +63,8 @@ def _hold(lease: str) -> None:
     """Hold a lease while this process lives. The module `mmap` would later close a descriptor that others may use."""
     import fcntl
 
-    descriptor = os.open(lease, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    for _ in range(_TRIES):
+    descriptor = os.open(lease, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    for _ in range(50):  # 0.1 s: releaser takes the lease for a moment when it deletes a release
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             from ctypes import CDLL, c_long, c_void_p
@@ -77,31 +78,30 @@ def _hold(lease: str) -> None:
     os.close(descriptor)
 
 
-def _watch(directory: str) -> None:
-    """Record in a directory that the first process of a test run ends, and files of the live checkout that any loads.
+def _watch(directory: str, live: str) -> None:
+    """Record in a directory that the first process of a test run ends, not by `os._exit`, and files below `live`."""
+    own, first = str(os.getpid()), os.path.join(directory, "first")
+    os.path.lexists(first) or os.symlink(own, first)
 
-    `os._exit` ends a process without a record.
-    """
-    own, first, live = str(os.getpid()), os.path.join(directory, "first"), os.environ.get(_LIVE, "")
-    if not os.path.lexists(first):
-        os.symlink(own, first)
-
-    def record() -> None:
-        files = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())}
-        loaded = [path for path in files if live and os.path.realpath(path).startswith(live + "/")]
-        if loaded:
-            with open(os.path.join(directory, "loaded"), "a") as file:
-                file.writelines(path + "\n" for path in loaded)
+    def record_end() -> None:
         if os.readlink(first) == own == str(os.getpid()):
             os.symlink(own, os.path.join(directory, "ended"))
 
-    atexit.register(record)
+    def record_file(event: str, args: tuple) -> None:  # type: ignore[type-arg]
+        name = str(getattr(args[0], "co_filename", args[0])) if event in ("exec", "cpython.run_file") else "<"
+        if name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
+            with open(os.path.join(directory, "loaded"), "a") as file:
+                file.write(name + "\n")
+
+    atexit.register(record_end)
+    if live:
+        sys.addaudithook(record_file)
 
 
 def _start() -> None:
     with open("/proc/self/cmdline", errors="replace") as file:
-        command = file.read().split("\0")
-    if any("get_interpreter_info" in word for word in command[:9]):
+        is_question = "get_interpreter_info" in file.read(4096)
+    if is_question:
         return  # uv keeps the answer for the path that it asked, which leads elsewhere after the next flip
     venv = os.path.abspath(__file__).rsplit("/", 4)[0]  # without lib/pythonX.Y/site-packages/_releaser.py
     real = os.path.realpath(venv)
@@ -114,7 +114,7 @@ def _start() -> None:
             sys.meta_path.insert(0, pin)
         _hold(lease)
     if os.environ.get(_TEST):
-        _watch(os.environ[_TEST])
+        _watch(os.environ[_TEST], os.environ.get(_LIVE, ""))
 
 
 _start()
