@@ -10,10 +10,10 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1]
 TREES = ("releaser/", "tests/", "tests/faults/", "tests/support/", "scripts/")
 LIMITS = {
-    "tokens of releaser/, no comments and docstrings": 45_000,
+    "tokens of releaser/, no comments and docstrings": 58_000,
     "modules of releaser/": 90,
     "words of docs/ and README": 16_000,
-} | {f"lines of {tree}": limit for tree, limit in zip(TREES, (6_000, 5_500, 2_000, 1_000, 500), strict=True)}
+} | {f"lines of {tree}": limit for tree, limit in zip(TREES, (7_800, 7_500, 2_300, 1_200, 900), strict=True)}
 LAYOUT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
     tokenize.ENCODING,

@@ -81,7 +81,8 @@ def _hold(lease: str) -> None:
 def _watch(directory: str, live: str) -> None:
     """Record in a directory that the first process of a test run ends, not by `os._exit`, and files below `live`."""
     own, first = str(os.getpid()), os.path.join(directory, "first")
-    os.path.lexists(first) or os.symlink(own, first)
+    if not os.path.lexists(first):
+        os.symlink(own, first)
 
     def record_end() -> None:
         if os.readlink(first) == own == str(os.getpid()):
@@ -100,9 +101,8 @@ def _watch(directory: str, live: str) -> None:
 
 def _start() -> None:
     with open("/proc/self/cmdline", errors="replace") as file:
-        is_question = "get_interpreter_info" in file.read(4096)
-    if is_question:
-        return  # uv keeps the answer for the path that it asked, which leads elsewhere after the next flip
+        if "get_interpreter_info" in file.read(4096):
+            return  # uv keeps the answer for the path that it asked, which leads elsewhere after the next flip
     venv = os.path.abspath(__file__).rsplit("/", 4)[0]  # without lib/pythonX.Y/site-packages/_releaser.py
     real = os.path.realpath(venv)
     lease = os.path.join(os.path.dirname(real), "lease")
