@@ -17,6 +17,7 @@ import msgspec
 
 from releaser.checkout.repository import open_repository
 from releaser.checkout.tree import make_tree
+from releaser.errors import refuse
 from releaser.site.site import Site
 from releaser.system.files import remove_path
 
@@ -62,12 +63,22 @@ def make_shadow(site: Site, directory: Path, commit: str, *, mark: str) -> Itera
         tree = shadow.map_path(top)
         tree.mkdir(parents=True, exist_ok=True)
         make_tree(site, tree, commit, mark=mark)
+        _refuse_links(shadow, commit)
         for entry in _list_surroundings(site):
             if not os.path.lexists(shadow.map_path(entry)):
                 os.symlink(entry, shadow.map_path(entry))
         yield shadow
     finally:
         remove_path(directory)
+
+
+def _refuse_links(shadow: Shadow, commit: str) -> None:
+    """Raise PreflightError if a commit would let this run write outside of its tree, through a link."""
+    is_outside = not Path(os.path.realpath(shadow.project)).is_relative_to(os.path.realpath(shadow.root))
+    for path in (shadow.project, shadow.project / "uv.lock"):
+        if path.is_symlink() or is_outside:
+            message = f"In commit {commit[:12]}, {path.relative_to(shadow.root)} is a link, or lies behind one."
+            raise refuse("link-in-commit", message, "Commit a file or directory in its place.")
 
 
 def find_original(site: Site) -> Path:

@@ -16,7 +16,7 @@ import dotenv
 import msgspec
 from uv import find_uv_bin
 
-from releaser.errors import PreflightError, Problem, ToolError, explain_os_error, refuse
+from releaser.errors import PreflightError, Problem, ToolError, explain_os_error, refuse, require
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
@@ -209,12 +209,33 @@ def _uv_version(uv: Path) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
+def find_intrusions(site: Site) -> list[Problem]:
+    """Return a problem for each file or directory that decides what runs, and that another user could have written."""
+    paths = site.paths
+    trusted = {0, os.geteuid(), paths.project.stat().st_uid, paths.outer.stat().st_uid}
+    problems = []
+    state = [paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pending]
+    for path in [paths.outer, paths.project, paths.dotenv, paths.pyproject, *state]:
+        if not path.exists():
+            continue
+        status = path.stat()
+        is_sticky = bool(status.st_mode & stat.S_ISVTX)
+        if status.st_mode & stat.S_IWOTH and not is_sticky:
+            message = f"Every user of this host may write `{path}`, which decides what runs here."
+            problems.append(Problem("writable-by-others", message, f"Look at it, then run `chmod o-w {path}`."))
+        elif path in state and status.st_uid not in trusted and not site.is_shared:
+            message = f"`{path}` belongs to another user."
+            problems.append(Problem("of-another-user", message, f"Look at `ls -ld {path}`, then move it away."))
+    return problems
+
+
 def prepare_state(site: Site) -> None:
     """Make the state directory with the mode of the project's directory, without write for others.
 
-    Raises PreflightError.
+    Raises PreflightError, also if another user could have written what is there.
     """
     paths = site.paths
+    require(find_intrusions(site))
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
     for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
         if os.path.lexists(path) and not path.is_dir():
