@@ -10,7 +10,7 @@ from pathlib import Path
 
 from releaser.errors import refuse
 from releaser.releases.release import BUILT
-from releaser.system.files import FULL, name_temporary, remove_path
+from releaser.system.files import FULL, is_temporary, name_temporary, remove_path
 
 
 def list_products(release: Path | None) -> frozenset[Path]:
@@ -22,6 +22,7 @@ def list_products(release: Path | None) -> frozenset[Path]:
         Path(place, name).relative_to(built)
         for place, directories, names in os.walk(built)
         for name in (*names, *(name for name in directories if os.path.islink(os.path.join(place, name))))
+        if not is_temporary(name)
     )
 
 
@@ -32,6 +33,9 @@ def place_products(top: Path, before: Path | None, after: Path) -> None:
     that a person has changed stay. Raises PreflightError if a directory is in the way, and OSError.
     """
     new, old = list_products(after), list_products(before)
+    for path in new | old:  # a run that died may have left them
+        for place in (top, before / BUILT) if before is not None else (top,):
+            remove_path(name_temporary(place / path))
     for path in sorted(new):
         place, product = top / path, after / BUILT / path
         if place.is_dir() and not place.is_symlink():

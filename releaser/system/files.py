@@ -55,6 +55,11 @@ def name_temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.releaser.new")
 
 
+def is_temporary(name: str) -> bool:
+    """Return True for the name of a file that was about to be renamed."""
+    return name.startswith(".") and name.endswith(".releaser.new")
+
+
 def private_mode(directory: Path) -> int:
     """Return the mode of a new file of the state: for the owner, or the group that shares the directory."""
     return 0o660 if directory.stat().st_mode & 0o020 else 0o600

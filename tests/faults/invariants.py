@@ -2,7 +2,8 @@
 
 - I1: the live release works, is untouched, and has passed the site's tests (or was live before). After the next
   command, the site was restarted on it.
-- I2: uv.lock in the checkout is the live release's or HEAD's, and the checkout's code is the live release's.
+- I2: uv.lock in the checkout is the live release's or HEAD's, and code, products and static files are the live
+  release's.
 - I3: git shows only uv.lock as changed, and its objects are sound.
 - I4: no good release is lost; nothing half-built, no temporary file and no process is left after the next command.
 - I5: no commit without news: an update that changes nothing leaves HEAD and the remote alone.
@@ -28,7 +29,9 @@ Rows = list[dict[str, Any]]  # as `releaser list --json` prints them
 GOOD = frozenset({"live", "previous", "good"})
 RESERVE = 4 << 20  # bytes
 _DYING = 20.0  # seconds in which the children of a killed run may still be dying
-_STATE = frozenset({"lock", "releases", "reserve", "holds.json", "pending.json", "history.jsonl", "logs", "cache"})
+_STATE = frozenset(
+    {"lock", "releases", "reserve", "holds.json", "pending.json", "history.jsonl", "logs", "cache", "news.json"}
+)
 _RELEASE = frozenset({"venv", "built", "lease", "uv.lock", "manifest.json", "state.json", "tests.log", ".releaser"})
 
 
@@ -46,7 +49,7 @@ class Witness:
         """Look at a site before a fault."""
         rows = site.json("list") if site.state.exists() else []
         good = {row["id"]: trees.digest(Path(row["path"])) for row in rows if row["state"] in GOOD}
-        live = trees.contents(site.link.resolve()) if site.link.exists() else None
+        live = _contents(site.link.resolve()) if site.link.exists() else None
         return cls(site=site, live=live, good=good, beside=frozenset(os.listdir(site.outer)))
 
     def at_once(self) -> list[str]:
@@ -57,6 +60,7 @@ class Witness:
         """Name what does not hold after the next command of releaser that changes anything."""
         site, rows = self.site, self.site.json("list")
         broken = [*self.at_once(), *_other_lock(site, rows), *_changed(site), *self._lost(rows), *self._left_over()]
+        broken += _other_products(site)
         served, link = served_release(site), os.readlink(site.link) if site.link.is_symlink() else ""
         return broken + unless(served in ("", link), f"I1: {link} is live, but the site runs on {served}")
 
@@ -86,7 +90,7 @@ class Witness:
             return [f"I1: {link.name} is missing or dangling"] if self.live is not None or link.is_symlink() else []
         venv = link.resolve()
         digest = trees.digest(venv)
-        is_untouched = trees.contents(venv) == self.live or digest in self.good.values()
+        is_untouched = _contents(venv) == self.live or digest in self.good.values()
         broken = unless(is_untouched or _has_passed(self.site, venv), f"I1: {venv} is live, but no tests passed on it")
         broken += unless(self.good.get(venv.parent.name, digest) == digest, f"I1: {venv} is not what it was")
         broken += unless(_starts(self.site, venv), f"I1: the interpreter of {venv} does not start")
@@ -112,7 +116,9 @@ class Witness:
 
     def _left_over(self) -> list[str]:
         site = self.site
-        strange = [site.outer / name for name in set(os.listdir(site.outer)) - self.beside - {".releaser", "served"}]
+        strange = [
+            site.outer / name for name in set(os.listdir(site.outer)) - self.beside - {".releaser", "served", "static"}
+        ]
         strange += [path for path in site.state.glob("*") if path.name not in _STATE]
         strange += [path for path in site.path.glob("**/.*.new") if ".venv" not in path.parts]
         strange += list((site.path / ".git").rglob("*.lock"))
@@ -120,6 +126,11 @@ class Witness:
         if temporary.is_relative_to(site.base):
             strange += [path for path in temporary.iterdir() if not path.match("uv-*.lock")]  # uv never deletes those
         return [f"I4: {path} is left" for path in sorted(strange)]
+
+
+def _contents(venv: Path) -> dict[str, str]:
+    """Return the files of a venv, but for the start-up module, which adoption adds."""
+    return {name: content for name, content in trees.contents(venv).items() if "/_releaser." not in name}
 
 
 def served_release(site: SampleSite) -> str:
@@ -174,6 +185,16 @@ def _other_lock(site: SampleSite, rows: Rows) -> list[str]:
         return [*broken, "I1: the live release is not listed"]
     differing = site.git("diff", "--name-only", commit, "HEAD", "--", ".", ":!uv.lock")
     return broken + unless(not differing, f"I2: the live release has another version of {differing}")
+
+
+def _other_products(site: SampleSite) -> list[str]:
+    """Compare what the build has made, and the static files, with the live release."""
+    made, static = site.path / "made.ignored", site.outer / "static"
+    built = site.link.resolve().parent / "built" / made.name
+    broken = unless(not built.exists() or (made.exists() and made.read_bytes() == built.read_bytes()),
+                    "I2: the checkout has the product of another release")  # fmt: skip
+    is_other = static.exists() and static.read_text(encoding="utf-8") != site.versions().get("alpha")
+    return broken + unless(not is_other, "I2: the static files are those of another release")
 
 
 def _changed(site: SampleSite) -> list[str]:

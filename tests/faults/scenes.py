@@ -17,8 +17,11 @@ UPDATED = {"alpha": "1.1.0", "beta": "1.0.0"}
 FILES = {
     "health.py": "import alpha, sys\n\nsys.exit(getattr(alpha, 'IS_ILL', False))\n",
     "restart.sh": "readlink .venv > ../served\n",
+    "build.sh": "echo *.txt > made.ignored\n",
+    "manage.py": "import alpha\n\nopen('../static', 'w').write(alpha.__version__)\n",
 }
 SETTINGS = {"health_check": ["python", "health.py"], "restart": ["sh", "restart.sh"], "health_timeout": "0s"}
+SETTINGS |= {"before_build": ["sh", "build.sh"], "collectstatic": "on"}
 OPTIONS = SiteOptions(settings=SETTINGS, files=FILES)
 ILL = {"alpha/__init__.py": '__version__ = "1.2.0"\nIS_ILL = True\n'}
 
