@@ -15,7 +15,7 @@ from releaser.errors import BuildError, ToolError
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.releases.lease import install_startup_module
 from releaser.releases.release import Release
-from releaser.releases.verify import find_damage, find_site_packages
+from releaser.releases.verify import find_damage, find_site_packages, list_stray_files
 from releaser.site.site import UV_TIMEOUT, Site
 from releaser.system import process
 from releaser.system.files import FULL, remove_path
@@ -62,7 +62,8 @@ def may_clone(base: Release, plan: Plan) -> bool:
     An adopted venv has absolute paths; another Python needs its own venv; damage must not be carried on.
     """
     is_same_python = Path(plan.python).is_relative_to(base.venv)
-    return base.manifest.origin == "built" and is_same_python and not find_damage(base.venv, most=1)
+    is_sound = not find_damage(base.venv, most=1) and not list_stray_files(base.venv)
+    return base.manifest.origin == "built" and is_same_python and is_sound
 
 
 def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:

@@ -167,7 +167,8 @@ def logs_command(common: Common, run: str | None) -> None:
 def check_command(common: Common) -> None:
     """Name every reason why an update would be refused."""
     site = open_site(common.project, os.environ)
-    problems = checks.find_problems(site, initializing=Store(site.paths).link.kind != "release")
+    store = Store(site.paths)
+    problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
     shadow = "" if problems else checks.describe_shadow(site)
     if common.as_json:
         render.print_json({"problems": problems, "shadow": shadow})

@@ -81,7 +81,7 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
 
 
 def _describe_state(row: ReleaseRow) -> str:
-    used = ", in use" if row.in_use_by and not row.live else ""
+    used = ", in use" if row.in_use and not row.live else ""
     return row.state + (", pinned" if row.pinned else "") + used
 
 

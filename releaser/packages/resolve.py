@@ -162,7 +162,7 @@ def _explain_resolution(finished: Finished) -> BuildError:
 def compare_with_venv(
     site: Site, tree: Path, venv: Path, lock: Lock, *, mark: str, more: Sequence[str] = ()
 ) -> tuple[Change, ...]:
-    """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`; local packages do not count.
+    """Return what the lock of a tree would change in a venv, by `uv sync --dry-run`, but for changes of local packages.
 
     `more` are arguments that say what else is installed.
 
@@ -179,4 +179,4 @@ def compare_with_venv(
         raise BuildError(message, f"Check `{site.uv} --version`: releaser needs 0.13 or newer.") from error
     before = {change.name: change.version or "" for change in report.sync.changes if change.action == "uninstalled"}
     after = {change.name: change.version or "" for change in report.sync.changes if change.action == "installed"}
-    return compare_versions(before, after, lock.local)
+    return compare_versions(before, after, lock.local & after.keys())  # installed again each time: no news

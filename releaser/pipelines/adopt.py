@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from releaser.errors import BuildError, Problem, explain_os_error, refuse
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
-from releaser.releases.lease import STARTUP_FILES, install_startup_module
+from releaser.releases.lease import install_startup_module
 from releaser.releases.link import exchange_for_link
 from releaser.releases.release import Key, Manifest, State
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import Store, begin_release, seal_release
-from releaser.releases.verify import ask_python_version, find_site_packages
+from releaser.releases.verify import ask_python_version, list_stray_files
 from releaser.report.outcome import Outcome
 from releaser.site.project import get_table, read_pyproject
 from releaser.site.site import Site
@@ -27,7 +26,6 @@ from releaser.system.run import Run, now
 from releaser.system.text import join_few
 
 _SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
-_OWN = {"__pycache__", "_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth", *STARTUP_FILES}
 
 
 def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
@@ -51,7 +49,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
     code = repository.code_key(head, site.paths.lockfile_in_tree)
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
-    manifest = Manifest(directory.name, now(), "adopted", key, head, run=run.id)
+    manifest = Manifest(directory.name, now(), "adopted", key, head)
     order = 1 + max((release.state.order for release in Store(site.paths).releases), default=0)
     with run.step("flip") as detail:
         release = seal_release(directory, manifest, State("good", order=order, live_at=(now(),), commit=head))
@@ -85,7 +83,10 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
     leaving = _list_leaving(site, [], mark=mark)
     problems = []
     for origin, setting, words in _list_choices(site) if leaving else []:
-        kept = {name: leaving[name] for name in leaving.keys() - _list_leaving(site, words, mark=mark).keys()}
+        try:
+            kept = {name: leaving[name] for name in leaving.keys() - _list_leaving(site, words, mark=mark).keys()}
+        except BuildError:
+            continue  # uv refuses that choice beside the others
         if kept:
             message = f"An update would remove {_join(kept)} from the venv: {origin}."
             advice = f"Set `{setting}` in `[tool.releaser]`, or remove them: {_uninstall(venv, kept)}."
@@ -95,7 +96,7 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
         advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
         problems.append(Problem("leaves-venv", message, advice))
-    return problems + [_explain_stray(path) for path in _list_stray_files(find_site_packages(venv))]
+    return problems + [_explain_stray(path) for path in list_stray_files(venv)]
 
 
 def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
@@ -125,19 +126,12 @@ def _uninstall(venv: Path, packages: dict[str, str]) -> str:
     return f"`uv pip uninstall --python {shlex.quote(str(venv))} {' '.join(sorted(packages))}`"
 
 
-def _list_stray_files(site_packages: Path) -> list[Path]:
-    """Return the entries of a directory of packages that no package has brought."""
-    owned = set(_OWN)
-    for record in site_packages.glob("*.dist-info/RECORD"):
-        rows = csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines())
-        owned |= {record.parent.name, *(row[0].split("/")[0] for row in rows if row)}
-    return sorted(path for path in site_packages.iterdir() if path.name not in owned and path.suffix != ".pyc")
-
-
 def _explain_stray(path: Path) -> Problem:
     message = f"`{path}` was put into the venv by hand; the next release would not have it."
     return Problem(
-        "leaves-venv", message, f"Make it a package that pyproject.toml names, or remove it: `rm -r {path}`."
+        "leaves-venv",
+        message,
+        f"Make it a package that pyproject.toml names, or remove it: `rm -r {shlex.quote(str(path))}`.",
     )
 
 

@@ -18,6 +18,7 @@ from releaser.pipelines import adopt
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.store import Store
+from releaser.releases.verify import list_stray_files
 from releaser.site.site import Site, find_intrusions
 from releaser.system.text import join_few
 
@@ -99,6 +100,7 @@ def _find_link_problems(site: Site) -> list[Problem]:
 def find_edited_venv(live: Release) -> list[Problem]:
     """Return a problem that names the packages that a person has put into the live venv."""
     edits = find_edits(live) if live.manifest.origin == "built" else []
+    edits += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]
     if not edits:
         return []
     message = f"The live release was edited: {join_few(edits, 3)}."

@@ -15,6 +15,10 @@ from releaser.site.site import Site
 from releaser.system import process
 
 PYTHON_TIMEOUT = 60.0  # seconds
+# Of Python, uv, setuptools and releaser.
+_NOT_STRAY = {
+    "__pycache__", "_virtualenv.py", "_virtualenv.pth", "distutils-precedence.pth", "_releaser.py", "_releaser.pth",
+}  # fmt: skip
 
 
 def find_site_packages(venv: Path) -> Path:
@@ -29,6 +33,15 @@ def list_installed(venv: Path) -> dict[str, str]:
         name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
         versions[name.lower().replace("_", "-").replace(".", "-")] = version
     return versions
+
+
+def list_stray_files(venv: Path) -> list[Path]:
+    """Return the files and directories among the packages of a venv that no package has brought."""
+    site_packages, owned = find_site_packages(venv), set(_NOT_STRAY)
+    for record in site_packages.glob("*.dist-info/RECORD"):
+        rows = csv.reader(record.read_text(encoding="utf-8", errors="replace").splitlines())
+        owned |= {record.parent.name, *(row[0].split("/")[0] for row in rows if row)}
+    return sorted(path for path in site_packages.iterdir() if path.name not in owned and path.suffix != ".pyc")
 
 
 def find_damage(venv: Path, most: int = 3) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from releaser.releases.lease import list_users
+from releaser.releases.lease import is_used, list_users
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.report.status import ReleaseRow
@@ -22,6 +22,7 @@ def _describe(store: Store, release: Release) -> ReleaseRow:
     return ReleaseRow(
         id=release.id, state=store.name_state(release), live=release is store.live, pinned=release.state.pinned,
         created_at=manifest.created_at, python=manifest.key.python, lock_sha256=manifest.key.lock_sha256,
-        changes=manifest.changes, size_bytes=size, own_bytes=own, in_use_by=list_users(release.directory),
+        changes=manifest.changes, size_bytes=size, own_bytes=own,
+        in_use=is_used(release.directory), in_use_by=list_users(release.directory),
         commit=manifest.commit, path=str(release.venv),
     )  # fmt: skip

@@ -56,6 +56,7 @@ class ReleaseRow(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     size_bytes: int
     own_bytes: int
+    in_use: bool
     in_use_by: tuple[int, ...]
     commit: str
     path: str

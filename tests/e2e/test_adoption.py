@@ -1,0 +1,170 @@
+"""Adoption: what a venv has beyond the lock is named before anything is changed, and kept if the site's people want."""
+
+import re
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import changes, mostly_slow, refused, says, silent
+from tests.support.commands import Finished
+from tests.support.servers import WAITING_TESTS
+from tests.support.sites import SampleSite, SiteFactory
+
+MEMBER = """[project]
+name = "web"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["mu"]
+
+[build-system]
+requires = ["uv_build"]
+build-backend = "uv_build"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Something that a venv has beyond what lock and group install.
+
+    `named` are the words of a refusal, `sync` the words of `uv sync` that install it; by hand come a package of the
+    index, and a file of site-packages.
+    """
+
+    named: tuple[str, ...]
+    sync: str = ""
+    toml: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    by_hand: str = ""
+    stray: str = ""
+
+
+KINDS = {
+    "an extra": Kind(
+        named=("kappa 1.0.0", "the extra `prod`", 'extras = ["prod"]'), sync="--extra prod",
+        toml='\n[project.optional-dependencies]\nprod = ["kappa"]\ndocs = []\n',
+    ),
+    "a dependency group": Kind(named=("prodtools 1.0.0", "group `prod`", 'group = "prod"'), sync="--group prod"),
+    "a member": Kind(
+        named=("mu 1.0.0", "web 1.0", "workspace", 'members = "all"'), sync="--all-packages",
+        toml='\n[tool.uv.workspace]\nmembers = ["web"]\n',
+        files={"web/pyproject.toml": MEMBER, "web/src/web/__init__.py": ""},
+    ),
+    "a package by hand": Kind(named=("nu 1.0.0", "uv add nu", "uv pip uninstall"), by_hand="nu"),
+    "a path file": Kind(named=("site paths.pth",), stray="site paths.pth"),
+    "a module": Kind(named=("local_settings.py",), stray="local_settings.py"),
+}  # fmt: skip
+EVERYTHING = "everything at once"
+CASES = {name: (kind,) for name, kind in KINDS.items()} | {EVERYTHING: (*KINDS.values(),)}
+
+
+def make_venv(site: SampleSite, kinds: Collection[Kind]) -> None:
+    """Commit what the kinds need, and make a venv that has them."""
+    for name in ("kappa", "mu", "nu"):
+        site.publish(name, "1.0.0")
+    pyproject = (site.path / "pyproject.toml").read_text(encoding="utf-8") + "".join(kind.toml for kind in kinds)
+    files = {path: text for kind in kinds for path, text in kind.files.items()}
+    site.push_commit("Grow", {**files, "pyproject.toml": pyproject, "web/.gitignore": "__pycache__\n"}, lock=True)
+    words = " ".join(kind.sync for kind in kinds).split()
+    site.uv("sync", "--quiet", "--frozen", *words, *([] if "--group" in words else ["--group", "local"]))
+    for kind in kinds:
+        if kind.by_hand:
+            site.uv("pip", "install", "--quiet", "--python", site.link / "bin" / "python", kind.by_hand)
+        if kind.stray:
+            (next(site.link.glob("lib/python*/site-packages")) / kind.stray).write_text("", encoding="utf-8")
+
+
+def take_advice(site: SampleSite, finished: Finished) -> None:
+    """Commit the settings that a refusal names, and run its commands for what no setting keeps."""
+    settings = re.findall(r"Set `(.+?)` in `\[tool\.releaser\]`", finished.stderr)
+    table = "\n".join(["\n[tool.releaser]", *settings, ""])
+    site.push_commit("Keep", {"pyproject.toml": (site.path / "pyproject.toml").read_text("utf-8") + table})
+    for command in re.findall(r"or remove it: `(.+?)`", finished.stderr):
+        site.run("sh", "-c", command)
+
+
+@pytest.mark.parametrize("name", mostly_slow(CASES, EVERYTHING))
+def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: SiteFactory, name: str) -> None:
+    kinds = CASES[name]
+    site = make_site(outer="a b")
+    make_venv(site, kinds)
+    before = site.versions()
+    for command in ("check", "init", "update"):
+        finished = refused(site, command)
+        says(finished, *(word for kind in kinds for word in kind.named))
+        assert (site.link.is_symlink(), site.json("list")) == (False, [])
+
+    take_advice(site, finished)
+    kept = {name: version for name, version in before.items() if name not in {kind.by_hand for kind in kinds}}
+    assert site.releaser("check").returncode == 0
+    site.releaser("init", check=0)
+    assert site.versions() == kept
+    site.update_to("1.1.0")
+    assert site.versions() == kept | {"alpha": "1.1.0"}
+
+
+@pytest.mark.slow
+def test_law_19_a_package_by_hand_stays_after_the_command_that_adds_it(make_site: SiteFactory) -> None:
+    site = make_site()
+    make_venv(site, [KINDS["a package by hand"]])
+    (command,) = re.findall(r"Run `(uv add .+?)` and commit", refused(site, "init").stderr)
+    site.run("sh", "-c", command)
+    site.push_commit("Keep nu")
+    before = site.versions()
+    site.releaser("init", check=0)
+    site.update_to("1.1.0")
+    assert (site.versions(), before["nu"]) == (before | {"alpha": "1.1.0"}, "1.0.0")
+
+
+@pytest.mark.slow
+def test_law_19_system_packages_stay_visible_and_pip_is_no_reason(make_site: SiteFactory) -> None:
+    site = make_site(files={"site_tests.py": WAITING_TESTS})
+    site.run(Path(sys.executable).resolve(), "-m", "venv", "--system-site-packages", ".venv")
+    site.uv("sync", "--quiet", "--frozen", "--inexact", "--group", "local")
+    assert {"pip", "alpha"} <= {*site.versions()}
+    seen = "import sys; print([path for path in sys.path if path.endswith('-packages')][1:])"
+    assert (before := site.python(seen)) != "[]"
+    site.releaser("check", check=0)
+    site.releaser("init", check=0)
+    for version in ("1.1.0", "1.2.0"):
+        site.update_to(version)
+        assert site.python(seen) == before
+    assert site.versions() == {"alpha": "1.2.0", "beta": "1.0.0", "localtools": "1.0.0"}
+
+
+def test_law_19_the_first_update_adopts_a_plain_venv_but_not_on_a_site_with_releases(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.make_venv()
+    site.publish("alpha", "1.1.0")
+    inode, head = site.link.stat().st_ino, site.head()
+    answer = site.json("update")
+    assert (answer["result"], changes(answer)) == ("updated", {"alpha": ("1.0.0", "1.1.0")})
+    adopted = answer["previous"]
+    assert site.states() == {answer["release"]: "live", adopted: "previous"}
+    assert ((site.release(adopted) / "venv").stat().st_ino, site.version("alpha")) == (inode, "1.1.0")
+    assert (site.remote_head() == site.head() != head, site.status()) == (True, "")
+    silent(site.releaser("update"))
+
+    site.link.unlink()
+    site.make_venv()
+    for command in ("update", "check"):
+        says(refused(site, command), ".venv", "releaser init", f"releaser rollback {answer['release']}")
+    assert (site.link.is_symlink(), {*site.releases()}) == (False, {answer["release"], adopted})
+
+
+@pytest.mark.slow
+def test_law_19_an_update_names_the_packages_that_it_removes_first(make_site: SiteFactory) -> None:
+    """More packages change than the message names."""
+    many = {f"a{number}": "1.0.0" for number in range(9)}
+    site = make_site.live(packages={**many, "zeta": "1.0.0"})
+    for name in many:
+        site.publish(name, "1.1.0")
+    site.replace("pyproject.toml", ', "zeta"', "")
+    site.push_commit("Drop zeta", lock=True)
+    assert changes(site.json("update", "--dry-run"))["zeta"] == ("1.0.0", None)
+    finished = site.releaser("update", check=0)
+    says(finished, "is live: zeta 1.0.0 (removed), a0 1.0.0 → 1.1.0", "more")
+    assert "zeta" not in site.versions()
+    assert "zeta" in site.releaser("list", check=0).stdout

@@ -1,0 +1,120 @@
+"""`hold`, `unhold` and `ignore`; `show`, `logs` and `list`; and releases that processes still use."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.scenes import changes, mostly_slow, refused, says, step_names
+from tests.support.commands import require, started
+from tests.support.sites import SampleSite, SiteFactory
+
+
+def holds(answer: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the name and the origin of everything on hold."""
+    assert all(hold["reason"] for hold in answer["on_hold"])
+    return [(hold["name"], hold["by"]) for hold in answer["on_hold"]]
+
+
+@pytest.mark.parametrize("by", mostly_slow(["person", "setting"], "person"))
+def test_law_06_a_package_on_hold_stays_while_others_update(make_site: SiteFactory, by: str) -> None:
+    site = make_site.live("1.1.0", due="1.2.0")
+    site.publish("beta", "1.1.0")
+    if by == "person":
+        says(refused(site, "hold", "gamma"), "gamma")
+        says(site.releaser("hold", "Alpha", check=0), "1.1.0", "releaser unhold")
+    else:
+        site.write_dotenv(ignore="Alpha")
+    answer = site.json("update")
+    assert (changes(answer), holds(answer)) == ({"beta": ("1.0.0", "1.1.0")}, [("alpha", by)])
+    status = site.json("status")
+    assert (status["well"], holds(status)) == (True, [("alpha", by)])
+    assert ("releaser unhold alpha" in site.releaser("status", check=0).stdout) == (by == "person")
+    assert (site.json("update")["result"], site.version("alpha")) == ("no-changes", "1.1.0")
+    if by == "person":
+        assert site.releaser("unhold", "alpha", "gamma").returncode != 0  # all or nothing
+        assert holds(site.json("status")) == [("alpha", "person")]
+        site.releaser("unhold", "alpha", check=0)
+    site.write_dotenv()
+    answer = site.json("update")
+    assert (changes(answer), holds(answer)) == ({"alpha": ("1.1.0", "1.2.0")}, [])
+
+
+OLD = {
+    "the hold of a rollback": ("holds.json", "since", "releaser unhold alpha"),
+    "the last update": ("history.jsonl", "ended_at", "No update has run"),
+}
+
+
+@pytest.mark.parametrize("name", mostly_slow(OLD, "the hold of a rollback"))
+def test_law_20_what_is_older_than_a_week_needs_attention(make_site: SiteFactory, name: str) -> None:
+    file, key, words = OLD[name]
+    site = make_site.live("1.1.0")
+    site.releaser("rollback", check=0)
+    site.releaser("hold", "beta", check=0)  # never too old, since a person wants it; and no update
+    assert holds(site.json("status")) == [("alpha", "rollback"), ("beta", "person")]
+    text = (site.state / file).read_text(encoding="utf-8")
+    for days, code in ((6, 0), (8, 10)):
+        time = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        (site.state / file).write_text(re.sub(rf'("{key}": ?)"[^"]+"', rf'\1"{time}"', text), encoding="utf-8")
+        status = site.json("status", check=code)
+        assert (status["well"], len(status["attention"])) == (code == 0, int(code != 0))
+        assert code == 0 or words in str(status["attention"])
+
+
+def test_a_failed_release_shows_steps_and_the_end_of_its_tests_and_runs_have_logs(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    failed, live, first = site.states()
+    details = site.json("show", failed)
+    assert (details["state"], details["live_at"]) == ("failed", [])
+    assert (changes(details), bool(details["failure"])) == ({"alpha": ("1.1.0", "1.2.0")}, True)
+    assert {"resolve", "build", "test"} <= {*step_names(details)} <= {"fetch", "resolve", "build", "test", "prune"}
+    assert "alpha 1.2.0 breaks the shop" in details["tests_output"]
+    text = site.releaser("show", failed, check=0).stdout
+    assert all(word in text for word in (f"{failed}, failed", "alpha 1.1.0 → 1.2.0", "breaks the shop")), text
+    assert re.search(r"(?m)^ +build +done .*\n +test ", text)
+    for name, release in (("live", live), ("previous", first), ("@2", first)):
+        shown = site.json("show", name)
+        assert (shown["id"], "OK" in shown["tests_output"], "flip" in step_names(shown)) == (release, True, True)
+    says(refused(site, "show", "1999", code=9), "1999", "releaser list")
+
+    run = site.json("status", check=10)["last_run"]["run"]
+    assert site.json("logs") == (log := site.json("logs", run))
+    assert (log["run"], "breaks the shop" in log["text"]) == (run, True)
+    assert "breaks the shop" in site.releaser("logs", run, check=0).stdout
+    says(refused(site, "logs", "1999", code=9), "1999")
+    says(refused(site, "logs", "2", code=9), "`2`")  # could be each of them
+
+
+USERS = {"its owner": 0, "another user": 1}
+SLEEP = "import time; print(1, flush=True); time.sleep(600)"
+
+
+@pytest.mark.parametrize("who", mostly_slow(USERS, "its owner"))
+def test_law_07_a_release_that_a_process_uses_is_named_and_never_deleted(user_site: SampleSite, who: str) -> None:
+    site, prefix = user_site, list[str]()
+    if site.user:
+        prefix = [word.replace(str(site.user.user), str(site.user.user + USERS[who])) for word in site.user.prefix]
+    require(site.user or who == "its owner", "only root can start processes of another user")
+    site.write_dotenv(keep="0", keep_within="0s")
+    first, python = site.live(), site.link / "bin" / "python"
+    with started([*prefix, python, "-c", SLEEP], cwd=site.path, env=site.env) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        site.update_to("1.1.0")
+        site.update_to("1.2.0")  # prunes, too
+        finished = site.releaser("prune", "--dry-run", check=0)
+        assert first not in finished.stdout + finished.stderr
+        site.releaser("prune", check=0)
+        assert (first in site.releases(), len(site.releases())) == (True, 3)
+        row = site.json("list")[-1]
+        if who == "its owner":  # else the process may hide which one it is
+            assert (row["id"], row["in_use_by"]) == (first, [process.pid])
+            assert "good, in use" in site.releaser("list", check=0).stdout
+        process.kill()
+        process.wait()
+    site.releaser("prune", check=0)
+    assert (first in site.releases(), len(site.releases())) == (False, 2)
