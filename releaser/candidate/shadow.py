@@ -118,7 +118,8 @@ def fill_shadow(
 
     `products` are the untracked files of the checkout that the live release has brought. Raises OSError.
     """
-    large = []
+    large: list[Path] = []
+    sockets: list[Path] = []
     for entry in [*_list_surroundings(site), *_list_untracked(site)]:
         target = shadow.map_path(entry)
         if target.is_symlink() and os.readlink(target) == os.fspath(entry):
@@ -128,11 +129,9 @@ def fill_shadow(
         copy = choose_copier(site, entry)
         if copy is not None:
             _copy_entry(entry, target, copy, products)
-        elif is_mounted:
-            target.mkdir() if entry.is_dir() else target.touch()  # the place to mount it at
-            large.append(entry)
+            sockets += _list_sockets(entry)
         elif entry.is_socket():
-            os.symlink(entry, target)
+            sockets.append(entry)
         else:
             large.append(entry)
     state, link = site.paths.state, site.paths.link
@@ -141,8 +140,34 @@ def fill_shadow(
     place = shadow.map_path(link) if link.is_relative_to(shadow.original) else None
     if place is not None and place.parent.is_dir() and not os.path.lexists(place):
         os.symlink(venv, place)
-    field = "bound" if is_mounted else "left_out"
-    return msgspec.structs.replace(shadow, is_mounted=is_mounted, **{field: tuple(large)})
+    if not is_mounted:
+        for socket in sockets:
+            os.symlink(socket, shadow.map_path(socket))
+        _redirect_links(shadow, site.paths.state)
+        return msgspec.structs.replace(shadow, left_out=tuple(large))
+    for entry in (*large, *sockets):  # the places to mount them at
+        shadow.map_path(entry).mkdir() if entry.is_dir() else shadow.map_path(entry).touch()
+    return msgspec.structs.replace(shadow, is_mounted=True, bound=(*large, *sockets))
+
+
+def _list_sockets(entry: Path) -> list[Path]:
+    if entry.is_symlink() or not entry.is_dir():
+        return []
+    paths = (Path(place, name) for place, _, names in os.walk(entry) for name in names)
+    return [path for path in paths if path.is_socket() and not path.is_symlink()]
+
+
+def _redirect_links(shadow: Shadow, state: Path) -> None:
+    """Let links to absolute paths of the site lead into the shadow: what is written through them is not live."""
+    for place, directories, names in os.walk(shadow.root):
+        directories[:] = [name for name in directories if name != ".git"]
+        for name in (*directories, *names):
+            path = Path(place, name)
+            target = Path(os.readlink(path)) if path.is_symlink() else Path()
+            if not target.is_relative_to(shadow.original) or target.is_relative_to(state) or target.is_socket():
+                continue
+            path.unlink()
+            os.symlink(shadow.map_path(target), path)
 
 
 Copier = Callable[[str, str], object]

@@ -30,7 +30,8 @@ def place_products(top: Path, before: Path | None, after: Path) -> None:
     """Replace the products of release `before` in a checkout by those of release `after`. May be repeated.
 
     Whatever lies in the place of a product is kept as that of `before`, and comes back with it. Products of `before`
-    that a person has changed stay. Raises PreflightError if a directory is in the way, and OSError.
+    that a person has changed stay. Raises PreflightError if a directory, or a file that no release could keep, is in
+    the way, and OSError.
     """
     new, old = list_products(after), list_products(before)
     for path in new | old:  # a run that died may have left them
@@ -38,11 +39,11 @@ def place_products(top: Path, before: Path | None, after: Path) -> None:
             remove_path(name_temporary(place / path))
     for path in sorted(new):
         place, product = top / path, after / BUILT / path
-        if place.is_dir() and not place.is_symlink():
-            message = f"The directory `{place}` is in the way of a file that the build has made."
-            raise refuse("product-in-the-way", message, f"Move it away: `mv {place} {place}.old`.")
         if _is_same(place, product):
             continue
+        if os.path.lexists(place) and (before is None or (place.is_dir() and not place.is_symlink())):
+            message = f"`{place}` is in the way of a file that the build has made."
+            raise refuse("product-in-the-way", message, f"Move it away: `mv {place} {place}.old`.")
         if (
             before is not None
             and os.path.lexists(place)

@@ -44,7 +44,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
     live = Store(site.paths).live
     venv, began = directory / "venv", now()
     with run.step("build") as detail:
-        shadow = _complete_shadow(site, shadow, venv, live)
+        shadow = _complete_shadow(site, shadow, venv, live, run)
         repository = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
         before = list_files(repository.top)
         build_venv(site, shadow, plan, venv, base=live, mark=run.id)
@@ -91,15 +91,21 @@ def _explain_migrations(release: Release) -> GateError:
     return GateError(message, f"If they can be applied after the flip: {commands}. Else apply them, and update again.")
 
 
-def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None) -> Shadow:
+def _complete_shadow(site: Site, shadow: Shadow, venv: Path, live: Release | None, run: Run) -> Shadow:
     """Return a shadow that is complete enough for programs."""
+    repository = Repository(site, shadow.map_path(site.paths.top), mark=run.id)
+    repository.run("clean", "--quiet", "-ffdx")  # what the resolution has written beside the source
     is_mounted = can_mount(site, shadow.root, shadow.original)
     products = frozenset(site.paths.top / path for path in list_products(live.directory if live else None))
     return fill_shadow(site, shadow, venv, is_mounted=is_mounted, products=products)
 
 
 def _refuse_edited_files(site: Site, repository: Repository) -> None:
-    edited = [path for path in repository.changed_tracked_files() if path != site.paths.lockfile_in_tree]
+    edited = [
+        path
+        for path in repository.changed_tracked_files()
+        if path != site.paths.lockfile_in_tree and not (repository.top / path).is_symlink()
+    ]
     if edited:
         names = join_few([f"`{path}`" for path in edited])
         message = f"The build changed {count(len(edited), 'tracked file')}: {names}."
@@ -111,7 +117,7 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
     repository = Repository(site, site.paths.top, mark=run.id)
     directory = site.paths.shadow(f"{run.id}-live")
     with run.step("test") as detail, make_shadow(site, directory, repository.head(), mark=run.id) as shadow:
-        shadow = _complete_shadow(site, shadow, live.venv, None)
+        shadow = _complete_shadow(site, shadow, live.venv, None, run)
         result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, is_candidate=False)
         detail.append(f"the live release: {result.reason or 'passed'}")
     return not result.passed

@@ -1,0 +1,327 @@
+"""The shadow: tests and builds see the candidate on the site's own paths where the kernel allows it, and nothing live.
+
+`auto` stands for a shadow that is mounted, `off` for one at a path of its own; `user_site` belongs to an ordinary user.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.scenes import BROKEN_CODE, CODE, during_tests, eventually, mostly_slow, refused, says, silent
+from tests.support import trees, wheels
+from tests.support.commands import require
+from tests.support.servers import WAITING_TESTS
+from tests.support.sites import SampleSite, SiteFactory, SiteOptions
+
+by_mode = pytest.mark.parametrize("mode", mostly_slow(["auto", "off"], "auto"))
+by_owner = pytest.mark.parametrize("owner", mostly_slow(["site", "user_site"], "user_site"))
+LOG = ".venv/../tests.log"  # of the live release
+
+
+@pytest.fixture
+def owned(request: pytest.FixtureRequest, owner: str) -> Any:
+    """A live site of its owner."""
+    return request.getfixturevalue(owner)
+
+
+def with_shadow(site: SampleSite, mode: str, **settings: Any) -> SampleSite:
+    """Set the mode of the shadow; skip the test if the kernel does not let the site's user mount anything."""
+    site.write_dotenv(shadow=mode, **settings)
+    if mode != "off":
+        user = () if os.geteuid() == 0 and site.user is None else ("--user", "--map-root-user")
+        mount = site.run("unshare", *user, "--mount", "mount", "--rbind", site.base, site.outer, check=None)
+        require(mount.returncode == 0, "the kernel does not let this user mount anything")
+    return site
+
+
+def give(site: SampleSite, files: Mapping[str, str]) -> None:
+    """Write files below the outer directory that are not in git."""
+    for name, text in files.items():
+        path = site.outer / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text, encoding="utf-8")
+    if site.user:
+        site.user.own(site.outer)
+
+
+def read(site: SampleSite, name: str) -> str:
+    """Return the text of a file in the checkout; `absent` if it does not exist."""
+    path = site.path / name
+    return path.read_text(encoding="utf-8") if path.exists() else "absent"
+
+
+#: Tests that say what they see around the checkout, then write where the site writes, and delete there.
+BUSY_TESTS = """\
+import os, pathlib, shutil, socket, sqlite3, subprocess, unittest
+def see(path):
+    try:
+        file = next(path.iterdir()) if path.is_dir() else path
+        os.utime(file)
+        return f"writable, {file.stat().st_size} bytes"
+    except OSError as error:
+        return error.strerror
+class Busy(unittest.TestCase):
+    def test_busy(self):
+        place = pathlib.Path(PLACE)
+        outer = place / ".."
+        for name in NAMES:
+            print("see", name, see(outer / name), sep=": ")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("../app.sock")
+        self.assertEqual((outer / "logs/site.log").read_text(), "live\\n")
+        (outer / "logs/site.log").write_text("from a test")
+        (outer / "uploads/new.jpg").write_text("new")
+        with sqlite3.connect(outer / "data/shop.sqlite3") as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            self.assertEqual(database.execute("DELETE FROM orders").rowcount, 1)
+        for name in ("shop.py", "notes.txt", "added.py"):
+            (place / name).write_text("from a test")
+        subprocess.run("git commit --quiet --all --message=x && git tag x", cwd=place, shell=True, check=True)
+        for name in ("logs", "uploads", "data", ".env", "site/cache.ignored", "site/shop.py"):
+            shutil.rmtree(outer / name) if (outer / name).is_dir() else (outer / name).unlink()
+"""
+SMALL = ("logs/site.log", "uploads/2025/a.jpg", "site/notes.txt", "site/cache.ignored")
+LARGE = {"media": 2001, "video.bin": 0, "site/photos": 2001}  # number of files, or one file of 101 MiB
+COPIED = {"copied": 2001, "site.log.1": 0}  # by `shadow_copy`; a log, as an empty file
+
+
+@by_owner
+@pytest.mark.parametrize("case", mostly_slow(["auto absolute", "auto relative", "off relative"], "auto absolute"))
+def test_law_18_tests_change_nothing_live_and_large_entries_are_named(owned: SampleSite, case: str) -> None:
+    mode, place = case.split()
+    site = with_shadow(owned, mode, shadow_copy="copied")
+    give(site, {f"{name}/{file}": "" for name, files in (LARGE | COPIED).items() for file in range(files)})
+    give(site, {"video.bin": "", "site.log.1": "", "data/a": "", **dict.fromkeys(SMALL, "live\n")})
+    for name in ("video.bin", "site.log.1"):
+        os.truncate(site.outer / name, 101 << 20)
+    with contextlib.closing(sqlite3.connect(site.outer / "data" / "shop.sqlite3")) as database, database:
+        database.execute("CREATE TABLE orders AS SELECT 1")
+    give(site, {"data/shop.txt": "live\n"})  # and its user gets the database, too
+    state = [f".releaser/site/{name}" for name in ("lock", f"releases/{site.live()}/state.json")]
+    text = BUSY_TESTS.replace("PLACE", repr(str(site.path) if place == "absolute" else "."))
+    commit = site.push_from_elsewhere({"site_tests.py": text.replace("NAMES", repr([*LARGE, *COPIED, *state]))})
+
+    def everything() -> dict[str, str]:
+        files = trees.tree(site.outer, skip=(".releaser", "site", "media", "copied", "app.sock"))
+        return files | trees.tree(site.path, skip=(".git", ".venv", "site_tests.py", "photos"))
+
+    earlier = everything()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(site.outer / "app.sock"))
+        (site.outer / "app.sock").chmod(0o777)
+        server.listen()
+        checked = site.releaser("check", check=0)
+        steps = str(site.json("update")["steps"])
+    assert (everything(), site.head(), site.git("tag")) == (earlier, commit, "")
+    seen = dict(line.split(": ")[1:] for line in read(site, LOG).splitlines() if line.startswith("see: "))
+    large = "Read-only file system" if mode == "auto" else "No such file or directory"
+    assert seen == dict.fromkeys([*LARGE, *state], large) | dict.fromkeys(COPIED, "writable, 0 bytes")
+    words = ("at the site's own paths", "read-only") if mode == "auto" else ("at a path of their own", "do not see")
+    says(checked, *words, *(site.outer / name for name in LARGE))
+    assert not any(str(site.outer / name) in checked.stderr for name in (*COPIED, "app.sock", "uploads"))
+    assert mode == "auto" or all(Path(name).name in steps for name in LARGE), steps
+
+
+REACHING_TESTS = """
+import pathlib, socket, unittest
+class Reaching(unittest.TestCase):
+    def test_links_and_sockets(self):
+        pathlib.Path("media/x").write_text("from a test")
+        pathlib.Path("tracked/y").write_text("from a test")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("../run/app.sock")
+"""
+
+
+@by_mode
+def test_law_18_links_lead_to_the_shadow_and_sockets_to_the_site(make_site: SiteFactory, mode: str) -> None:
+    site = with_shadow(make_site.live(), mode)
+    give(site, {"uploads/x": "live", "uploads/y": "live", "run/a": ""})
+    for directory, name in ((site.path, "media"), (site.elsewhere(), "tracked")):
+        (directory / name).symlink_to(site.outer / "uploads")
+    site.push_from_elsewhere({"site_tests.py": REACHING_TESTS, ".gitignore": "media\n"})
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(site.outer / "run" / "app.sock"))
+        server.listen()
+        site.releaser("update", check=0)
+    assert read(site, "../uploads/x") + read(site, "../uploads/y") == "livelive"
+
+
+PARENT = "import os, sys\nsys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))\n"
+CHILD = """
+import subprocess, sys, types
+words = [sys.executable, "-c", "import shop; print(shop.EDITION, shop.BROKEN)"]
+edition, broken = subprocess.check_output(words, cwd=LIVE, text=True).split()
+shop = types.SimpleNamespace(EDITION=edition, BROKEN=broken == "True")
+"""
+WAYS = {
+    "relative": "import shop\n",
+    "name": f"{PARENT}from shop_site import shop\n",
+    "path": "import sys\nsys.path.insert(0, LIVE)\nsys.modules.pop('shop', None)\nimport shop\n",
+    "file": "import runpy, types\nshop = types.SimpleNamespace(**runpy.run_path(LIVE + '/shop.py'))\n",
+    "child": CHILD,
+    "_exit": "import os\nos._exit(0)\n",
+    "exec": "import os\nos.execv('/bin/true', ['true'])\n",
+}
+IMPORTING_TESTS = """
+import unittest
+class Importing(unittest.TestCase):
+    def test_shop(self):
+        print("edition", shop.EDITION)
+        self.assertFalse(shop.BROKEN, "the shop is closed")
+"""
+
+
+@pytest.mark.parametrize("mode", mostly_slow(["auto", "off"], "auto", "off"))
+@pytest.mark.parametrize("way", mostly_slow(WAYS, "path"))
+def test_law_03_24_tests_load_the_candidate_or_are_no_pass(make_site: SiteFactory, mode: str, way: str) -> None:
+    site = with_shadow(make_site(name="shop_site", files={"__init__.py": ""}), mode)
+    site.releaser("init", check=0)
+    text = WAYS[way].replace("LIVE", repr(str(site.path))) + IMPORTING_TESTS
+    reason = "loaded `shop.py` of the live checkout" if mode == "off" and "LIVE" in WAYS[way] else ""
+    reason = "did not come to their end" if way in ("_exit", "exec") else reason
+    earlier = site.snapshot()
+    broken = site.push_from_elsewhere({**BROKEN_CODE, "site_tests.py": text})
+    says(site.releaser("update", check=5), reason or "the shop is closed")
+    assert site.snapshot() == earlier | {"(remote)": f"{broken} commit\trefs/heads/main"}
+    if not reason:
+        site.push_from_elsewhere(CODE)
+        site.releaser("update", check=0)
+        assert (read(site, "shop.py"), "edition 2" in read(site, LOG)) == (CODE["shop.py"], True)
+
+
+def test_a_required_mount_is_refused_where_the_kernel_allows_none(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_SHADOW": "required"})
+    unshare = site.base / "unshare"
+    unshare.write_text("#!/bin/sh\necho 'unshare: No space left on device' >&2\nexit 1\n", encoding="utf-8")
+    unshare.chmod(0o755)
+    env = {"PATH": f"{site.base}:{site.env['PATH']}"}
+    for command in ("check", "update"):
+        says(refused(site, command, env=env), "`shadow`", "`required`", "`auto`")
+    site.write_dotenv(shadow="auto")
+    says(site.releaser("check", env=env, check=0), "at a path of their own")
+    assert site.json("update", env=env)["result"] == "updated"
+
+
+#: Tests that leave daemons, the last one without the variables of the run; then they wait for our test.
+DAEMONS = """
+import subprocess, sys
+if "MEETING_PORT" in os.environ:
+    for number in range(COUNT):
+        words = [sys.executable, "-c", "import time; time.sleep(600)", NAME]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        subprocess.Popen(words, env={} if number == 2 else None, start_new_session=True, **quiet)
+"""
+
+
+@by_owner
+@by_mode
+@pytest.mark.parametrize("end", mostly_slow(["passed", "killed"], "killed"))
+def test_law_10_24_daemons_of_tests_end_with_the_run(owned: SampleSite, mode: str, end: str) -> None:
+    site, name, count = with_shadow(owned, mode), f"daemon of {owned.base}", 3 if mode == "auto" else 2
+    daemons = DAEMONS.replace("NAME", repr(name)).replace("COUNT", str(count))
+
+    def running() -> list[str]:  # by name: a namespace has numbers of its own
+        command = f"grep -ls '[d]aemon of {site.base}' /proc/[0-9]*/cmdline"
+        return site.run("sh", "-c", command, cwd=Path("/"), check=None).stdout.split()
+
+    site.push_from_elsewhere({"site_tests.py": WAITING_TESTS + daemons})
+    with during_tests(site, code=-9 if end == "killed" else 0) as run:
+        assert len(running()) == count
+        if end == "killed":
+            run.process.kill()
+            if mode == "off":
+                site.releaser("prune", "--wait", "30", check=0)  # without a namespace, the next run ends them
+            eventually(lambda: not running(), "the end of the daemons")
+    eventually(lambda: not running(), "the end of the daemons")
+
+
+#: A build backend; what it makes is the version, and a module that git ignores beside its source.
+BACKEND = """\
+import os, pathlib, subprocess, wheels
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    version = subprocess.run(["git", "describe", "--tags"], capture_output=True, text=True).stdout.strip() or "0"
+    made, file = f"VERSION = {version!r}\\n" + pathlib.Path("shop.py").read_text(), pathlib.Path("made.py")
+    if not file.exists() or file.read_text() != made:  # the resolution of a dynamic version builds, too
+        file.write_text(made)
+    return wheels.build_wheel(pathlib.Path(directory), "shop", version, modules={"shop.pth": os.getcwd()}).name
+"""
+MADE_TESTS = """\
+import importlib.metadata, unittest, made, shop
+class Made(unittest.TestCase):
+    def test_made(self):
+        self.assertEqual((made.EDITION, made.VERSION), (shop.EDITION, importlib.metadata.version("shop")))
+"""
+SYSTEM = '\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+BUILT_SITE = {
+    "pyproject.toml": SiteOptions(toml=SYSTEM).pyproject().replace('version = "1.0"', 'dynamic = ["version"]'),
+    "backend.py": BACKEND,
+    "wheels.py": Path(wheels.__file__).read_text(encoding="utf-8"),
+    "site_tests.py": MADE_TESTS,
+    ".gitignore": "__pycache__/\nmade.py\n",
+}
+
+
+@by_mode
+@pytest.mark.parametrize("option", mostly_slow(["", "--keep-code"], ""))
+def test_law_03_35_products_of_a_build_are_part_of_its_release(make_site: SiteFactory, mode: str, option: str) -> None:
+    site = with_shadow(make_site(files=BUILT_SITE), mode)
+    site.releaser("init", check=0)
+    question = "import made as a, importlib.metadata as m; print(m.version('shop'), a.VERSION, a.EDITION, a.__file__)"
+    assert site.python(question) == f"0 0 1 {site.path}/made.py"
+    commit = site.push_from_elsewhere(CODE)
+    site.git("push", "--quiet", "origin", f"{commit}:refs/tags/2.0", cwd=site.elsewhere())
+    steps = str(site.json("update")["steps"])
+    assert site.python(question) == f"2.0 2.0 2 {site.path}/made.py"
+    assert ("made.py" in steps, site.status()) == (True, "")
+    silent(site.releaser("update"))
+    site.releaser("rollback", *option.split(), check=0)
+    assert site.python(question) == f"0 {'2.0 2' if option else '0 1'} {site.path}/made.py"
+
+
+@by_owner
+@by_mode
+@pytest.mark.parametrize("then", mostly_slow(["rollback", "crash", "directory"], "rollback"))
+def test_law_03_13_files_in_the_place_of_products_come_back(owned: SampleSite, mode: str, then: str) -> None:
+    makes = "sh -c 'rm -r ../uploads && echo built > made.ignored && echo built > made.txt'"
+    site = with_shadow(owned, mode, before_build=makes)
+    give(site, {"uploads/a.jpg": "live\n", "site/made.ignored": "by hand\n"})
+    first, link, head, restarted = site.live(), os.readlink(site.link), site.head(), site.restarted_at()
+    commit = site.push_from_elsewhere({**CODE, "site_tests.py": WAITING_TESTS})
+    with during_tests(site, code=3 if then == "directory" else 0) as run:
+        assert (read(site, "made.ignored"), read(site, "made.txt")) == ("by hand\n", "absent")
+        if then == "directory":
+            give(site, {"site/made.txt/mine": "mine\n"})
+    assert read(site, "../uploads/a.jpg") == "live\n"
+    if then == "directory":
+        says(run.end(), site.path / "made.txt")
+        assert (site.live(), site.head(), site.restarted_at()) == (first, head, restarted)
+        assert (read(site, "made.ignored"), read(site, "made.txt/mine")) == ("by hand\n", "mine\n")
+        return
+    assert (read(site, "made.ignored"), read(site, "made.txt"), site.head()) == ("built\n", "built\n", commit)
+    entry = {"phase": "changing", "command": "update", "run": first, "from": first, "to": site.live(), "link": link}
+    site.releaser("rollback", check=0)
+    if then == "crash":  # between checkout and flip
+        give(site, {"site/made.ignored": "built\n", "site/made.txt": "built\n"})
+        site.git("reset", "--quiet", "--hard", commit)
+        (site.state / "journal.json").write_text(json.dumps(entry | {"head": head, "commit": commit}))
+        site.releaser("prune", check=0)
+    assert (read(site, "made.ignored"), read(site, "made.txt")) == ("by hand\n", "absent")
+    assert (site.live(), site.head()) == (first, head)
+
+
+FAILING = {"shop.py": "sh -c 'echo >> shop.py'", "the press is stuck": "sh -c 'echo the press is stuck >&2; exit 3'"}
+
+
+@by_mode
+@pytest.mark.parametrize("reason", mostly_slow(FAILING, "shop.py"))
+def test_law_14_a_build_that_fails_or_edits_code_is_refused(make_site: SiteFactory, mode: str, reason: str) -> None:
+    site = with_shadow(make_site.live(due="1.1.0"), mode, before_build=FAILING[reason])
+    says(refused(site, "update", code=4), reason)
