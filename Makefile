@@ -11,13 +11,16 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo test test-slow faults laws size check bench requirements clean
+.PHONY: help demo demo-gunicorn test test-slow faults laws size check bench requirements clean
 
 help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(DEMO)/.ready ## Show releaser at work on a small, real Django site (KEEP=1 keeps the site)
 	@$(DEMO)/bin/python scripts/demo.py
+
+demo-gunicorn: $(DEMO)/.ready ## Count the failed requests to a real site under gunicorn: an update, a rollback, a broken release
+	@TMPDIR=$${PYTEST_DEBUG_TEMPROOT:-$${TMPDIR:-/tmp}} $(DEMO)/bin/python scripts/demo_gunicorn.py
 
 test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 	$(PYTEST) --ignore=tests/faults -m "not slow" $(ARGS)

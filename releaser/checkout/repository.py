@@ -107,7 +107,7 @@ class Repository:
     def describe_commits(self, before: str, after: str) -> tuple[str, ...]:
         """Return the commits that a move brings, newest first, as `hash subject`; at most 50."""
         words = ("log", "--max-count=50", "--no-show-signature", "--format=%h %s", f"{before}..{after}")
-        return tuple(self.read(*words).splitlines()) if before != after else ()
+        return tuple(filter(None, self.read(*words).split("\n"))) if before != after else ()
 
     def changed_tracked_files(self) -> list[str]:
         """Return the tracked files that differ from HEAD, in the index or the work tree."""

@@ -17,12 +17,12 @@ from releaser.packages.changes import describe_changes
 from releaser.report.details import Details
 from releaser.report.outcome import Outcome
 from releaser.report.status import ReleaseRow, Status
-from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time
+from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(redact(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
@@ -61,7 +61,7 @@ def _hint(problem: Problem) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(clean_terminal(text), err=True)
+    click.echo(clean_terminal(redact(text)), err=True)
 
 
 def print_list(rows: Sequence[ReleaseRow]) -> None:
@@ -124,6 +124,6 @@ def print_status(status: Status) -> None:
 
 def _say_row(name: str, text: str, indent: int = 11) -> None:
     """Print a name and a text, wrapped; commands and paths stay whole."""
-    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), clean_terminal(text))
+    whole = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\xa0"), clean_terminal(redact(text)))
     lines = textwrap.wrap(whole, 80 - indent, break_long_words=False, break_on_hyphens=False)
     click.echo(f"{name:{indent - 1}} " + f"\n{'':{indent}}".join(lines).replace("\xa0", " "))

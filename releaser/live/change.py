@@ -18,6 +18,7 @@ from releaser.releases.reserve import release_reserve
 from releaser.site.site import Site
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals
+from releaser.system.text import redact
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ def _go_back(
         advice = getattr(error, "advice", "")
         problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
         return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")), "", problem)
-    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))
+    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
     return go_back(site, run, repository, entry)
 
 

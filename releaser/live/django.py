@@ -7,7 +7,7 @@ from pathlib import Path
 from releaser.candidate.namespace import run_in_shadow
 from releaser.candidate.shadow import Shadow
 from releaser.errors import BuildError, ChangeError
-from releaser.packages.lock import Lock
+from releaser.packages.lock import Lock, read_lock
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import find_error_line
@@ -16,6 +16,25 @@ _TIMEOUT = 600.0  # seconds
 _NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "without having set the STATIC_ROOT setting")
 _NO_DATABASE = "settings.DATABASES is improperly configured"
 _UNAPPLIED = "[ ]"
+# Django keeps a copy that is newer than its source: after a rollback, that of the release that was left.
+_COLLECT = """
+import runpy, sys
+sys.argv, sys.path[0] = sys.argv[1:], ""
+try:
+    from django.contrib.staticfiles.management.commands.collectstatic import Command
+    def differs(self, path, prefixed_path, source_storage):
+        if not self.storage.exists(prefixed_path):
+            return True
+        with source_storage.open(path) as source, self.storage.open(prefixed_path) as copy:
+            if source.read() == copy.read():
+                return False
+        self.storage.delete(prefixed_path)
+        return True
+    Command.delete_file = differs
+except ImportError:
+    pass
+runpy.run_path("manage.py", run_name="__main__")
+"""
 
 
 def is_django(project: Path, lock: Lock) -> bool:
@@ -25,12 +44,13 @@ def is_django(project: Path, lock: Lock) -> bool:
 
 def has_static_files(site: Site) -> bool:
     """Return True if static files may have to be collected."""
-    return site.settings.live.collectstatic != "off" and (site.paths.project / "manage.py").is_file()
+    setting = site.settings.live.collectstatic
+    return setting == "on" or (setting == "auto" and is_django(site.paths.project, read_lock(site.paths.lockfile)))
 
 
 def collect_static_files(site: Site, venv: Path) -> str:
     """Run `manage.py collectstatic` in the checkout and return what it said. May be repeated. Raises ChangeError."""
-    words: list[str | Path] = [venv / "bin" / "python", "manage.py", "collectstatic", "--noinput"]
+    words: list[str | Path] = [venv / "bin" / "python", "-c", _COLLECT, "manage.py", "collectstatic", "--noinput"]
     env = site.tool_environment(venv)
     finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
     if finished.status == 0:

@@ -19,7 +19,7 @@ from releaser.releases.link import read_link
 from releaser.releases.release import Release
 from releaser.releases.store import Store
 from releaser.releases.verify import list_stray_files
-from releaser.site.site import Site, find_intrusions
+from releaser.site.site import Site
 from releaser.system.text import join_few
 
 
@@ -27,7 +27,6 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
     """Return every reason why an update of the site would be refused."""
     problems = [
         *site.problems,
-        *find_intrusions(site),
         *_find_lock_problems(site),
         *repository.find_problems(site),
         *([] if initializing else _find_link_problems(site)),

@@ -16,7 +16,7 @@ from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
-from releaser.pipelines.tell import tell, tell_without_site
+from releaser.pipelines.tell import tell, tell_without_state
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
@@ -50,7 +50,7 @@ def run_command(
 
     Every error becomes an outcome; `wait` is how many seconds to wait for another run.
     """
-    run = Run(make_id(now()), command, on_step)
+    run, site = Run(make_id(now()), command, on_step), None
     try:
         site = open_site(start, environ)
         os.umask(0o002 if site.is_shared else 0o022)  # of every program, too
@@ -59,7 +59,7 @@ def run_command(
             return _run_body(site, run, body)
     except ReleaserError as error:
         outcome = _complete(make_failure(run, error), run)
-        tell_without_site(start, environ, run, outcome)
+        tell_without_state(start, environ, site, run, outcome)
         return outcome
 
 
@@ -131,7 +131,13 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
         for problem in (*outcome.problems, *run.problems)
     )
     completed = msgspec.structs.replace(
-        outcome, result=result, exit_code=code, problems=problems, steps=tuple(run.steps), notes=tuple(run.notes)
+        outcome,
+        result=result,
+        headline=redact(outcome.headline),
+        exit_code=code,
+        problems=problems,
+        steps=tuple(run.steps),
+        notes=tuple(run.notes),
     )
     if site is None:
         return completed

@@ -21,13 +21,16 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     settings = site.settings.mail
     if run.command not in ("update", "rollback") or not (settings.admins or settings.updater_admins):
         return outcome
-    message = None
     try:
-        if is_news(site.paths, run.command, outcome):
-            message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings)
+        has_news = is_news(site.paths, run.command, outcome)
+    except OSError:
+        has_news = True  # a full disk is no reason for silence
+    message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings) if has_news else None
+    try:
         reason = send_mail(site.paths, settings, message)
     except OSError as error:
-        reason = f"The mail could not be kept: {explain_os_error(error)}."
+        reason = send_at_once(settings, message) if message is not None else ""
+        reason = reason and f"{reason} It could not be kept: {explain_os_error(error)}."
     if not reason or message is None:
         return outcome
     problem = Problem("mail", reason, f"It waits in {site.paths.outbox}; the next run sends it.")
@@ -36,10 +39,11 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
 
 
-def tell_without_site(start: Path, environ: Mapping[str, str], run: Run, outcome: Outcome) -> None:
-    """Mail the updater's admins that a project cannot be opened."""
-    settings = load_settings(environ, {}, {})[0].mail
-    recipients = settings.updater_admins or settings.admins
+def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:
+    """Mail that a project cannot be opened to the updater's admins, or that it has no state directory to its own."""
+    settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail
+    own = site is not None and settings.admins
+    recipients = own or settings.updater_admins or settings.admins
     if run.command == "update" and recipients and outcome.exit_code != 8:
         settings = msgspec.structs.replace(settings, admins=recipients)
         send_at_once(settings, write_mail(start.name or str(start), str(start), run, outcome, settings))

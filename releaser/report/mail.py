@@ -17,7 +17,7 @@ from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, write_json
 from releaser.system.run import Run, format_time_id, now
-from releaser.system.text import count, format_seconds
+from releaser.system.text import clean_terminal, count, format_seconds
 
 LONGEST = 60  # characters of a subject
 _WIDTH = 78
@@ -48,7 +48,7 @@ def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
         before = read_json(paths.news, _News) or _News()
     except BrokenFileError:
         before = _News()
-    if trouble != before.trouble and not (trouble and outcome.is_quiet):
+    if trouble != before.trouble:
         write_json(paths.news, _News(trouble))
     if outcome.is_quiet:
         return False
@@ -57,7 +57,7 @@ def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
 
 def _name_trouble(outcome: Outcome) -> str:
     """Return what makes two troubles the same: without numbers, ids and hashes, which differ each night."""
-    messages = {outcome.headline, *(f"{problem.code} {problem.message}" for problem in outcome.problems)}
+    messages = {f"{problem.code} {problem.message}" for problem in outcome.problems} or {outcome.headline}
     return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
 
 
@@ -78,7 +78,7 @@ def write_mail(name: str, directory: str, run: Run, outcome: Outcome, settings: 
 def write_subject(name: str, host: str, outcome: Outcome) -> str:
     """Return a subject: the outcome first, then site, reason and host, shortened from the end."""
     reason = _name_reason(outcome)
-    text = " ".join(f"{_name_outcome(outcome)}: {name}{', ' if reason else ''}{reason}".split())
+    text = " ".join(clean_terminal(f"{_name_outcome(outcome)}: {name}{', ' if reason else ''}{reason}").split())
     end = f" [{host[:20]}]"
     room = LONGEST - len(end)
     return (text if len(text) <= room else text[: room - 1] + "…") + end
@@ -127,7 +127,7 @@ def write_text(name: str, directory: str, host: str, run: Run, outcome: Outcome)
              "Commit": ", ".join(outcome.commits), "Release": outcome.release, "Previous": outcome.previous,
              "Exit code": str(outcome.exit_code)}  # fmt: skip
     parts += _list("About this run", (f"{word:11}{text}" for word, text in about.items() if text))
-    return "\n".join(parts)
+    return clean_terminal("\n".join(parts))
 
 
 def _list(title: str, lines: object) -> list[str]:

@@ -36,9 +36,9 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
                 try:
                     server.send_message(box[key])
                     box.remove(key)
-                except smtplib.SMTPResponseException as error:  # of this mail alone
+                except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:  # of this mail alone
                     reason = explain_refusal(settings, error)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, ValueError) as error:
         return explain_refusal(settings, error)
     return reason
 
@@ -48,7 +48,7 @@ def send_at_once(settings: MailSettings, message: EmailMessage) -> str:
     try:
         with open_server(settings) as server:
             server.send_message(message)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, ValueError) as error:
         return explain_refusal(settings, error)
     return ""
 

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
-from releaser.errors import PreflightError, Problem
+from releaser.errors import BuildError, PreflightError, Problem
 from releaser.packages.changes import find_edits
 from releaser.packages.holds import LONGEST, Hold, find_old_holds, list_holds
 from releaser.releases.release import Change
@@ -74,6 +75,10 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
         attention.extend(last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")])
+    try:
+        require_room(site.paths.releases)
+    except (BuildError, OSError) as error:
+        attention += error.problems if isinstance(error, BuildError) else ()
     if waiting := list_waiting(site.paths):
         message = f"{count(len(waiting), 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))

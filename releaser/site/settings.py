@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import formataddr
+from email.utils import formataddr, parseaddr
 from typing import Annotated, Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,13 +32,14 @@ Seconds = NewType("Seconds", float)
 Command = NewType("Command", tuple[str, ...])  # a list of arguments; empty if there is none
 Words = NewType("Words", tuple[str, ...])
 Table = NewType("Table", dict[str, str])
+Sender = NewType("Sender", str)  # `Name <address>`, or an address
 Host = NewType("Host", str)  # with `:port`, or without
 Addresses = NewType("Addresses", tuple[str, ...])  # each `Name <address>`, or an address alone
 
 _LONGEST = 10 * 365 * 86400.0  # seconds; a longer time means the same
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?")
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?(:\d{1,5})?")
 _ADDRESS = re.compile(r"[!-~]+@[A-Za-z0-9.-]+")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -139,7 +140,9 @@ class MailSettings(msgspec.Struct, frozen=True):
     updater_admins: Annotated[
         Addresses, Meta(description="Recipients of mail about a project that cannot be opened.")
     ] = Addresses(())
-    mail_from: Annotated[str, Meta(description="Sender. Default: `releaser@` and the name of the host.")] = ""
+    mail_from: Annotated[Sender, Meta(description="Sender. Default: `releaser@` and the name of the host.")] = Sender(
+        ""
+    )
     smtp_host: Annotated[Host, Meta(description="Mail server, with `:port` if that is not 25.")] = Host("localhost")
     smtp_user: Annotated[str, Meta(description="User for the mail server.")] = ""
     smtp_password: Annotated[str, Meta(description="Password for the mail server.")] = ""
@@ -291,9 +294,16 @@ def _read_addresses(value: Any) -> Addresses:
     pairs = [["", entry] if isinstance(entry, str) else entry for entry in entries]
     for pair in pairs:
         is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
-        if not is_pair or not _ADDRESS.fullmatch(pair[1].strip()):
+        if not is_pair or not _ADDRESS.fullmatch(pair[1].strip()) or not pair[0].isprintable():
             raise ValueError('a list such as [["Ada", "ada@example.org"]]')
     return Addresses(tuple(formataddr((name.strip(), address.strip())) for name, address in pairs))
+
+
+def _read_sender(value: Any) -> Sender:
+    name, address = parseaddr(value) if isinstance(value, str) else ("", "")
+    if not _ADDRESS.fullmatch(address) or not name.isprintable():
+        raise ValueError("an address, or `Name <address>`")
+    return Sender(formataddr((name, address)))
 
 
 def _read_host(value: Any) -> Host:
@@ -315,7 +325,7 @@ def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
 
 _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
     str: _read_text, bool: _read_bool, int: _read_int, Seconds: _read_seconds, Command: _read_command,
-    Words: _read_words, Table: _read_table, Addresses: _read_addresses, Host: _read_host,
+    Words: _read_words, Table: _read_table, Addresses: _read_addresses, Host: _read_host, Sender: _read_sender,
 }  # fmt: skip
 
 

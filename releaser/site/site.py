@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,10 @@ class Site(msgspec.Struct, frozen=True):
 def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     """Return the site of the project at or above `start`, with all problems of its settings in it.
 
-    Raises PreflightError outside of a project.
+    Raises PreflightError outside of a project, and if a stranger could have written its settings: nothing runs then.
     """
     project, top = find_project(start)
+    require(find_intrusions((project.parent, project, project.parent / ".env", project / "pyproject.toml"), project))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = _read_dotenv(project.parent / ".env")
     site = _make_site(project, top, text, environ, dotenv_values)
@@ -209,24 +211,34 @@ def _uv_version(uv: Path) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
-def find_intrusions(site: Site) -> list[Problem]:
-    """Return a problem for each file or directory that decides what runs, and that another user could have written."""
-    paths = site.paths
-    trusted = {0, os.geteuid(), paths.project.stat().st_uid, paths.outer.stat().st_uid}
+def find_intrusions(paths: Sequence[Path], project: Path) -> list[Problem]:
+    """Return a problem for each file or directory that decides what runs, and that a stranger could have written.
+
+    Trusted are root, this user, and the owners of the project and of its parent; and the group that shares the project.
+    """
+    trusted = {0, os.geteuid(), project.stat().st_uid, project.parent.stat().st_uid}
+    is_shared = bool(project.stat().st_mode & stat.S_IWGRP)
     problems = []
-    state = [paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pending]
-    for path in [paths.outer, paths.project, paths.dotenv, paths.pyproject, *state]:
-        if not path.exists():
-            continue
-        status = path.stat()
-        is_sticky = bool(status.st_mode & stat.S_ISVTX)
-        if status.st_mode & stat.S_IWOTH and not is_sticky:
-            message = f"Every user of this host may write `{path}`, which decides what runs here."
-            problems.append(Problem("writable-by-others", message, f"Look at it, then run `chmod o-w {path}`."))
-        elif path in state and status.st_uid not in trusted and not site.is_shared:
-            message = f"`{path}` belongs to another user."
+    for path in filter(os.path.lexists, paths):
+        status, target = path.lstat(), path.stat() if path.exists() else path.lstat()
+        is_sticky = bool(target.st_mode & stat.S_ISVTX)
+        by_group = target.st_mode & stat.S_IWGRP and not is_shared and not _is_private_group(target.st_gid)
+        if (target.st_mode & stat.S_IWOTH or by_group) and not is_sticky:
+            message = f"Other users of this host may write `{path}`, which decides what runs here."
+            problems.append(Problem("writable-by-others", message, f"Look at it, then run `chmod go-w {path}`."))
+        elif not {status.st_uid, target.st_uid} <= trusted and not is_shared:
+            message = f"`{path}` belongs to another user, but decides what runs here."
             problems.append(Problem("of-another-user", message, f"Look at `ls -ld {path}`, then move it away."))
     return problems
+
+
+def _is_private_group(gid: int) -> bool:
+    """Return True for the group that a user has alone, as Debian makes one for each."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def prepare_state(site: Site) -> None:
@@ -235,7 +247,8 @@ def prepare_state(site: Site) -> None:
     Raises PreflightError, also if another user could have written what is there.
     """
     paths = site.paths
-    require(find_intrusions(site))
+    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pending)
+    require(find_intrusions(state, paths.project))
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
     for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):
         if os.path.lexists(path) and not path.is_dir():

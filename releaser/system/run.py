@@ -95,7 +95,7 @@ def write_log(directory: Path, run: Run) -> Iterator[None]:
         handler = _QuietHandler(os.fdopen(descriptor, "a", encoding="utf-8", errors="replace"))
         for old in sorted(directory.glob("*.log"))[:-KEPT_LOGS]:
             old.unlink()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("releaser")
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -105,6 +105,14 @@ def write_log(directory: Path, run: Run) -> Iterator[None]:
         root.removeHandler(handler)
         with contextlib.suppress(OSError):
             handler.close()
+
+
+class _RedactingFormatter(logging.Formatter):
+    """Writes no password of a URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return redact(super().format(record))
 
 
 class _QuietHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -66,7 +66,9 @@ def redact(text: str) -> str:
 
 
 def clean_terminal(text: str) -> str:
-    """Return the text without characters that could control a terminal."""
+    """Return the text without characters that could control a terminal, or break a line but for a line feed."""
     return "".join(
-        character for character in text if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
+        character
+        for character in text
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
     )

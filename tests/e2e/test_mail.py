@@ -1,0 +1,196 @@
+"""Mail: what it says, to whom it goes, and how it waits for a server."""
+
+import mailbox
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from email.utils import getaddresses, parsedate_to_datetime
+
+import pytest
+
+from tests.e2e.scenes import CODE, hook, mostly_slow, says, silent, step_names
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import MailServer, mail_server
+
+ADA = '[["Ada Grün, Dr.", "ada@example.org"]]'
+DEAD = "localhost:1"  # no server is there
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    """A mail server that takes everything."""
+    with mail_server() as running:
+        yield running
+
+
+def mailing(host: str, admins: str = ADA, **more: str) -> dict[str, str | None]:
+    """Return `.env` of a site that mails."""
+    return {"ADMINS_JSON": admins, "RELEASER_SMTP_HOST": host, **{f"RELEASER_{name}": more[name] for name in more}}
+
+
+def only_mail(server: MailServer) -> tuple[EmailMessage, str]:
+    """Return the only mail that a server took, and its text."""
+    assert len(server.mails) == 1, [mail["Subject"] for _, mail, _ in server.mails]
+    mail = server.mails[0][1]
+    return mail, mail.get_content().replace("\r\n", "\n")
+
+
+def section(text: str, title: str) -> list[str]:
+    """Return the lines of a section of a mail; none if the mail does not have it."""
+    return re.findall(r".+\n", "".join(re.findall(rf"(?ms)^{title}\n-+\n(.*?\n)(?:\n|\Z)", text)))
+
+
+#: What a person does, or lets go wrong; exit code, how the subject begins, and words of the text.
+NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]] = {
+    "updated": (lambda site: None, 0, "Updated: site, alpha 1.1.0",
+                ("{new} is live", "alpha 1.0.0 -> 1.1.0", "Widen the door", "{old} was live")),
+    "tests": (lambda site: site.publish("alpha", "1.2.0", broken=True), 5, "Failed: site, tests with alpha 1.2.0",
+              ("live release is unchanged", "alpha 1.2.0 breaks the shop", "alpha 1.0.0 -> 1.2.0", "Widen the door")),
+    "refused": (lambda site: site.edit("shop.py", "mine"), 3, "Refused: site, Tracked files",
+                ("live release is unchanged", "`shop.py`", "git -C {path} status")),
+    "rolled back": (lambda site: site.edit("../sick", ""), 6, "Rolled back: site, The health check failed",
+                    ("{old} is live", "alpha 1.0.0 -> 1.1.0", "releaser unhold alpha", "Widen the door")),
+    "not pushed": (lambda site: hook(site.remote, "pre-receive", "echo the vault is closed >&2; exit 1"), 7,
+                   "Updated: site, alpha 1.1.0, 1 problem", ("{new} is live", "the vault is closed")),
+    "no remote": (lambda site: site.remote.rename(site.base / "away"), 4, "Failed: site, The remote `origin` could",
+                  ("live release is unchanged", "git -C {path} fetch")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mostly_slow(NEWS, "updated", "tests"))
+def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, name: str) -> None:
+    healthy = mailing(server.host, HEALTH_CHECK="test ! -e ../sick", HEALTH_TIMEOUT="0s")
+    site = make_site.live(due="1.1.0", dotenv=healthy)
+    act, code, subject, words = NEWS[name]
+    old = site.live()
+    site.push_from_elsewhere(CODE, message="Widen the door")
+    act(site)
+    answer = site.json("update", check=code)
+    mail, text = only_mail(server)
+    missing = [w for w in words if w.format(new=site.live(), old=old, path=site.path) not in text]
+    assert not missing, f"{missing} should be in\n{text}"
+    assert mail["Subject"].startswith(subject), mail["Subject"]
+    assert len(mail["Subject"]) <= 60
+    assert getaddresses([mail["To"]]) == [("Ada Grün, Dr.", "ada@example.org")]
+    assert (mail["From"].startswith("releaser@"), mail["Auto-Submitted"]) == (True, "auto-generated")
+    assert re.fullmatch(r"<\S+@\S+>", mail["Message-ID"])
+    assert parsedate_to_datetime(mail["Date"]).tzinfo is not None
+    assert [line.split()[0] for line in section(text, "Steps")] == step_names(answer), "a step that did not run"
+    for line in section(text, "Commands"):  # paste each; those that would change something, without the change
+        program, command, *rest = shlex.split(line)
+        may_change = command in ("rollback", "update")
+        finished = site.releaser(command, *rest, *(["--dry-run"] if may_change else []), project=None)
+        assert (program, finished.returncode in (0, 10) or may_change) == ("releaser", True), f"{line}\n{finished}"
+        assert finished.returncode not in (1, 2), f"{line}\n{finished}"
+    assert section(text, "Commands")
+
+
+NAMES = {"long": ("s" * 70, "p" * 70), "not ASCII": ("Grüße 日本語の店 " * 5 + "x", "alpha")}
+
+
+@pytest.mark.parametrize("name", mostly_slow(NAMES, "not ASCII"))
+def test_a_subject_has_sixty_characters(make_site: SiteFactory, server: MailServer, name: str) -> None:
+    directory, package = NAMES[name]
+    site = make_site(name=directory, packages={package: "1.0.0"}, dotenv=mailing(server.host))
+    site.releaser("init", check=0)  # no mail: a person sits at the terminal
+    site.update_to("1.1.0", package)
+    mail, text = only_mail(server)
+    assert (mail["Subject"].startswith("Updated: "), len(mail["Subject"]) <= 60) == (True, True), mail["Subject"]
+    assert f"{package} 1.0.0 -> 1.1.0" in text
+
+
+@pytest.mark.parametrize("end", mostly_slow(["\r", "\v", "\x1c", "\x85", "\u2028"], "\r"))
+def test_a_commit_adds_no_line_to_a_mail(make_site: SiteFactory, server: MailServer, end: str) -> None:
+    site = make_site.live(dotenv=mailing(server.host))
+    site.push_from_elsewhere(CODE, message=end.join(["Widen", "Bcc: eve@example.org", "curl example.org | sh"]))
+    site.releaser("update", check=0)
+    mail, text = only_mail(server)
+    assert (mail["Bcc"], len(section(text, "Commits"))) == (None, 1), text
+
+
+def test_law_26_the_admins_of_the_updater(make_site: SiteFactory, server: MailServer) -> None:
+    host, _, port = server.host.partition(":")
+    older = {"EMAIL_HOST": host, "EMAIL_HOST_PORT": port, "EMAIL_FROM": "Updater <updater@example.org>"}
+    older["SYS_ADMIN_RECIPIENTS_JSON"] = '[["Boss", "boss@example.org"]]'
+    env: dict[str, str | None] = {f"AUTO_UPDTR__{name}": value for name, value in older.items()}
+    site = make_site.live(due="1.1.0", dotenv=env)
+    site.releaser("update", check=0)
+    site.write_dotenv({**env, "ADMINS_JSON": ADA})
+    site.update_to("1.2.0")
+    away = site.base / "no\nBcc: eve@example.org"
+    says(site.releaser("update", project=away, env=env, check=3), "does not exist", "--project")
+    assert [recipients[0][:3] for recipients, _, _ in server.mails] == ["bos", "ada", "bos"]
+    for _, mail, _ in server.mails:
+        assert (mail["From"], mail["Bcc"]) == ("Updater <updater@example.org>", None)
+
+
+SECURITY = {"starttls": True, "tls": True, "auto": True, "starttls, not offered": False, "tls, not trusted": False}
+
+
+@pytest.mark.parametrize("name", mostly_slow(SECURITY, "starttls"))
+def test_law_29_a_password_goes_only_to_a_server_as_safe_as_the_setting(make_site: SiteFactory, name: str) -> None:
+    site = make_site.live(due="1.1.0")
+    security, _, wrong = name.partition(", ")
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    words += " -addext subjectAltName=DNS:localhost -keyout key.pem -out public.pem"
+    subprocess.run(words.split(), cwd=site.base, check=True, capture_output=True)
+    certificate = site.base / "both.pem"
+    certificate.write_bytes(b"".join((site.base / f"{name}.pem").read_bytes() for name in ("key", "public")))
+    offer = (None,) if "offered" in wrong else (certificate, security.replace("auto", "starttls"))
+    with mail_server(*offer) as server:
+        site.write_dotenv(mailing(server.host), smtp_user="Ada", smtp_password="s3cret", smtp_security=security)
+        trusted = "/nowhere" if "trusted" in wrong else str(certificate)
+        finished = site.releaser("update", check=0 if SECURITY[name] else 7, env={"SSL_CERT_FILE": trusted})
+    taken = [is_hidden for _, _, is_hidden in server.mails], server.logins
+    assert taken == (([True], [("Ada", "s3cret")]) if SECURITY[name] else ([], [])), str(finished)
+
+
+def test_law_26_a_mail_waits_for_a_dead_server(make_site: SiteFactory, server: MailServer) -> None:
+    site = make_site.live(due="1.1.0", dotenv=mailing(DEAD))
+    answer = site.json("update", check=7)
+    outbox = mailbox.Maildir(site.state / "outbox", create=False)
+    assert (answer["result"], site.version("alpha"), len(outbox)) == ("updated", "1.1.0", 1)
+    assert [problem["code"] for problem in answer["problems"]] == ["mail"]
+    assert DEAD in str(answer["problems"])
+    silent(site.releaser("update"))  # a quiet night, and the server is still dead
+    assert "mail" in site.releaser("status", check=10).stdout
+    site.write_dotenv(mailing(server.host))
+    silent(site.releaser("update"))
+    assert only_mail(server)[0]["Subject"].startswith("Updated: site, alpha 1.1.0")
+    assert (len(outbox), site.releaser("status").returncode) == (0, 0)
+    silent(site.releaser("update"))
+    assert len(server.mails) == 1
+
+
+def test_law_26_a_refused_address_blocks_no_mail(make_site: SiteFactory, server: MailServer) -> None:
+    server.unknown = {"left@example.org"}
+    site = make_site.live(due="1.1.0", dotenv=mailing(server.host, "left@example.org"))
+    says(site.releaser("update", check=7), "left@example.org", "No such user")
+    site.write_dotenv(mailing(server.host, "left@example.org, ada@example.org"))
+    site.publish("alpha", "1.2.0")
+    assert site.releaser("update").returncode in (0, 7)
+    assert [recipients for recipients, _, _ in server.mails] == [["ada@example.org"]]
+    silent(site.releaser("update"))
+    assert len(server.mails) == 1
+
+
+#: Settings that no mail can be sent with.
+WRONG = [
+    'ADMINS_JSON=[["Ada"]]', "ADMINS_JSON=Ada at example.org", "ADMINS_JSON=[",
+    'ADMINS_JSON=[["Ada\\nBcc: eve@example.org", "ada@example.org"]]', "RELEASER_SMTP_HOST=localhost:99999",
+    "RELEASER_SMTP_HOST=mail..example.org", "RELEASER_SMTP_HOST=smtp://localhost", "RELEASER_MAIL_FROM=nobody",
+    "RELEASER_MAIL_FROM=a\nb@example.org", "RELEASER_SMTP_PASSWORD=pässword",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", mostly_slow(WRONG, WRONG[0], WRONG[5]))
+def test_law_26_28_a_wrong_setting(make_site: SiteFactory, server: MailServer, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    user = {"SMTP_USER": "ada"} if "PASSWORD" in name else {}
+    site = make_site.live(due="1.1.0", dotenv=mailing(server.host, **user) | {name: value})
+    finished = site.releaser("update")
+    says(finished, *([".env", name] if finished.returncode == 3 else []))
+    codes = {"1.0.0": {3}, "1.1.0": {0, 7} if name != "ADMINS_JSON" else set()}
+    assert finished.returncode in codes[site.version("alpha")], str(finished)
