@@ -4,7 +4,7 @@ JOBS ?= 2
 DEV := .venv
 DEMO := .venv-demo
 # -p: a failed test is repeated once, alone, at the end.
-PYTEST := $(DEV)/bin/python -m pytest -p tests.support.flaky -n $(JOBS) --dist worksteal
+PYTEST = $(DEV)/bin/python -m pytest -p tests.support.flaky -n $(JOBS) --dist worksteal
 PINS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
 # Hundreds of small sites are made and removed; where there is room, no disk need see them.
 export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
@@ -27,6 +27,9 @@ test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 
 test-slow: $(DEV)/.ready ## Run the slow tests and the faults, as CI does
 	$(PYTEST) -m "slow or faults" $(ARGS)
+
+# They wait for disks and locks half of the time.
+test-slow faults: JOBS = 4
 
 faults: $(DEV)/.ready ## Make every fault at every point, try every mutation, and print the figures
 	$(PYTEST) tests/faults --every-point $(ARGS)

@@ -27,10 +27,8 @@ def run_pytest(
     (directory / "test_sample.py").write_text(text)
     (directory / "pytest.ini").write_text("[pytest]\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "FLAKY_"))}
-    env["PYTHONPATH"] = str(HOUSE)
-    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take half of the time
-    if flaky_tests:
-        env["FLAKY_TESTS"] = str(flaky_tests)
+    env |= {"PYTHONPATH": str(HOUSE), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take half of the time
+    env |= {"FLAKY_TESTS": str(flaky_tests)} if flaky_tests else {}
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.flaky", "-p", "no:cacheprovider", *options]
     return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False, timeout=60)
 
@@ -56,14 +54,12 @@ def test_a_test_that_fails_twice_fails_the_run(tmp_path: Path) -> None:
 def test_a_repeat_that_skips_is_not_a_pass(tmp_path: Path) -> None:
     text = PASSES_AT_THE_SECOND_TRY.format(names=["a"]).replace("assert again", "pytest.skip() if again else 1 / 0")
     ended = run_pytest(tmp_path, text=text)
-    assert ended.returncode == 1
-    assert "failed twice: test_sample.py::test_flaky[a]" in ended.stdout
+    assert (ended.returncode, "failed twice: test_sample.py::test_flaky[a]" in ended.stdout) == (1, True)
 
 
 def test_more_than_three_failed_tests_are_too_many(tmp_path: Path) -> None:
     ended = run_pytest(tmp_path, text=PASSES_AT_THE_SECOND_TRY.format(names=list("abcd")))
-    assert ended.returncode == 1
-    assert "4 tests failed: too many to be flaky" in ended.stdout
+    assert (ended.returncode, "4 tests failed: too many to be flaky" in ended.stdout) == (1, True)
 
 
 def test_flaky_tests_of_several_runs_count_together(tmp_path: Path) -> None:

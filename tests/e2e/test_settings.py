@@ -81,12 +81,10 @@ def test_outside_of_a_project_nothing_is_done(tmp_path: Path, fresh: SampleSite,
 @pytest.mark.parametrize("lack", ["git", "uv.lock", "requires-python", "valid TOML", "a commit"])
 def test_a_project_that_is_not_fit_is_named(fresh: SampleSite, lack: str) -> None:
     site = fresh
-    if lack == "git":
+    if lack in ("git", "a commit"):
         (site.path / ".git").rename(site.base / "git")
-        finished = site.releaser("init", check=3)
-    elif lack == "a commit":
-        (site.path / ".git").rename(site.base / "git")
-        site.git("init", "--quiet", "--template=")
+        if lack == "a commit":
+            site.git("init", "--quiet", "--template=")
         finished = site.releaser("init", check=3)
     else:
         text = (site.path / "pyproject.toml").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
 from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths, make_paths
-from releaser.site.project import guess_environment
+from releaser.site.project import find_project, guess_environment
 from releaser.site.settings import load_settings
 from releaser.system.files import write_json
 from releaser.system.run import Run
@@ -122,6 +122,13 @@ def test_settings_come_from_the_strongest_source_and_all_errors_at_once() -> Non
     text = str(problems)
     assert len(problems) == 3
     assert all(word in text for word in ("`RELEASER_KEEP`?", "'-1'", "`all`?", ".env", "pyproject.toml"))
+
+
+def test_the_project_is_found_from_below(paths: Paths) -> None:
+    (paths.project / "a" / "b").mkdir(parents=True)
+    assert find_project(paths.project / "a" / "b") == (paths.project, paths.project)
+    with pytest.raises(PreflightError):
+        find_project(paths.outer)
 
 
 @pytest.mark.parametrize("words", ["updat", "update --frce", "pin", "unhold", "run", "update words", "update --wait x"])
