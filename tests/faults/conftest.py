@@ -2,6 +2,7 @@
 
 import compileall
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ MEMORY = Path("/dev/shm")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     config.addinivalue_line("markers", "faults: makes faults; `make faults` and, a share of them, CI run it")
     config.addinivalue_line("markers", "turns(number): CI runs such a part of these tests, another one for each commit")
 

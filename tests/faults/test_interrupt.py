@@ -44,7 +44,6 @@ def test_law_08_an_interrupted_command_cleans_up_and_says_so(
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("SIGTERM, SIGINT")
     calls = stage.calls()
-    # Of calls that are alike nobody knows which one was hit, and with the history a run has ended.
     sure = [call for call in calls if not call.is_one_of_many and not call.concerns("/history.jsonl")]
     for number, call in enumerate(spread(sure, OWN[name] * (20 if every_point else 1), turn())):
         by, is_early = (signal.SIGTERM, signal.SIGINT)[number % 2], call.position < flips_at(calls)
