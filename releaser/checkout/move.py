@@ -63,7 +63,7 @@ def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:
 
 
 def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) -> None:
-    """Put HEAD's uv.lock back if the one in the checkout is what releaser or git wrote: after a power cut, a part."""
+    """Put HEAD's uv.lock back if the file is a lock of this change, or the beginning of one (after a power cut)."""
     path = site.paths.lockfile_in_tree
     if path not in repository.changed_tracked_files():
         return
