@@ -28,10 +28,10 @@ test: $(DEV)/.ready ## Install what the tests need and run the quick ones
 test-slow: $(DEV)/.ready ## Run the slow tests and the faults, as CI does
 	$(PYTEST) -m "slow or faults" $(ARGS)
 
-# They wait for disks and locks half of the time.
+# These tests wait for disks and locks half of the time.
 test-slow faults: JOBS = 4
 
-faults: $(DEV)/.ready ## Make every fault at every point, try every mutation, and print the figures
+faults: $(DEV)/.ready ## Kill at every call, cut power and signal at many, try every mutation; print the figures
 	$(PYTEST) tests/faults --every-point $(ARGS)
 
 laws: $(DEV)/.ready ## Show which tests hold each law

@@ -71,18 +71,16 @@ def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:
 
 
 def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) -> None:
-    """Put HEAD's uv.lock back if the one in the checkout is what releaser or git wrote: after a power cut, a part."""
+    """Put HEAD's uv.lock back if the one in the checkout is what releaser wrote."""
     path = site.paths.lockfile_in_tree
     if path not in repository.changed_tracked_files():
         return
     locks = [site.paths.releases / release / "uv.lock" for release in (entry.origin, entry.target) if release]
-    known = [lock.read_bytes() for lock in locks if lock.exists()]
-    known += [(repository.file_at(commit, path) or "").encode() for commit in (entry.head, entry.commit)]
-    disk = site.paths.lockfile
-    content = disk.read_bytes() if disk.is_file() else None if os.path.lexists(disk) else b""
-    if content is None or not any(lock.startswith(content) for lock in known):
-        message = f"`{disk}` was changed during this run."
-        raise refuse("changed-lock", message, "Commit it, or run `git checkout -- uv.lock`; then run releaser again.")
+    content = site.paths.lockfile.read_bytes() if site.paths.lockfile.is_file() else None
+    if content is None or content not in [lock.read_bytes() for lock in locks if lock.exists()]:
+        message = f"`{site.paths.lockfile}` was changed since this change began."
+        advice = f"Commit it, or run `git -C {site.paths.project} checkout HEAD -- uv.lock`; then run releaser again."
+        raise refuse("changed-lock", message, advice)
     repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){path}")
 
 

@@ -47,26 +47,26 @@ def remove_temporaries(paths: Paths) -> None:
 def repair_checkout(repository: Repository, head: str, commit: str, lockfile: str) -> None:
     """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
 
-    Only files that differ between the commits are touched, and of those only the ones whose content is that of one of
-    the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that names others.
-    `lockfile` is left to the move.
+    Only `lockfile` and files that differ between the commits are touched, and of those only the ones whose content is
+    that of one of the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that
+    names others, but for the lock: the move knows what releaser wrote there.
     """
     current = repository.head()
-    if head == commit or current not in (head, commit):
+    if current not in (head, commit):
         return
     other = commit if current == head else head
     changed = set(repository.changed_tracked_files())
     added = set(repository.added_files(current, other))
     foreign = []
-    for path in repository.changed_paths(head, commit):
+    for path in {*repository.changed_paths(head, commit), lockfile}:
         place = repository.top / path
         is_half_done = path in changed or (path in added and os.path.lexists(place))
-        if not is_half_done or path == lockfile or (place.is_dir() and not place.is_symlink()):
+        if not is_half_done or (place.is_dir() and not place.is_symlink()):
             continue
         disk = _read_disk(place)
         blobs = [_read_blob(repository, each, path) for each in (head, commit)]
         if disk is not None and not any(blob is not None and blob.startswith(disk) for blob in blobs):
-            foreign.append(path)
+            foreign += [path] if path != lockfile else []
         elif path in added:
             repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}", check=False)
             remove_path(place)

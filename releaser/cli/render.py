@@ -65,7 +65,7 @@ def _say(text: str) -> None:
 
 
 def print_list(rows: Sequence[ReleaseRow]) -> None:
-    """Print the releases as a table of 80 columns."""
+    """Print the releases as a table that fits the terminal, else 80 columns."""
     if not rows:
         click.echo("No releases yet. Run `releaser init`.", err=True)
         return

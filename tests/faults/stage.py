@@ -87,7 +87,7 @@ def chosen(calls: Sequence[Call], turn: int, *, every_point: bool) -> list[Call]
 
 def evenly(total: int, count: int, turn: int) -> list[int]:
     """Choose `count` numbers from 1 to `total`, evenly, others in each turn."""
-    return sorted({1 + (turn + number * total // count) % total for number in range(min(count, total))})
+    return sorted({1 + (turn + number * total // min(count, total)) % total for number in range(min(count, total))})
 
 
 def spread(calls: Sequence[Call], count: int, turn: int) -> list[Call]:
