@@ -138,7 +138,8 @@ def test_wrong_usage_ends_with_2(words: str) -> None:
 
 def test_the_list_cuts_changes_alone(capsys: pytest.CaptureFixture[str]) -> None:
     changes = (Change("a-package-with-a-long-name", "1.0.0", "2.0.0", "major"),) * 3
-    row = ReleaseRow("20261120T000000Z", "rolled-back", False, False, NOW, "3.11.7", "", changes, 9, 4096, False, (), "", "")
+    name = "20261120T000000Z"
+    row = ReleaseRow(name, "rolled-back", False, False, NOW, "3.11.7", "", changes, 9, 4096, False, (), "", "")
     print_list([row])
     heading, line = capsys.readouterr().out.splitlines()
     assert (heading.split()[3], "rolled-back" in line, "4 KiB" in line, len(line)) == ("size", True, True, 80)
