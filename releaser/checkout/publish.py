@@ -67,7 +67,7 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
         message = f"{count(len(foreign), 'commit')} below that of releaser are not pushed, so nothing was pushed."
         return Problem("not-pushed", message, f"Run `git -C {site.paths.top} push`.")
     try:
-        repository.run("push", "--quiet", "--no-verify", upstream.remote, f"{head}:{upstream.branch}", timeout=timeout)
+        repository.push(head, upstream, timeout=timeout)
     except ToolError as error:
         reason = " ".join(_REMOTE_LINE.findall(error.output)[:3]) or error.message
         write_pending(site.paths, pending, reason=reason)

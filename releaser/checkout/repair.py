@@ -60,7 +60,7 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
     foreign = []
     for path in {*repository.changed_paths(head, commit), lockfile}:
         place = repository.top / path
-        is_half_done = path in changed or (path in added and os.path.lexists(place))
+        is_half_done = path in changed or (path in added and _is_there(repository.top, path))
         if not is_half_done or (place.is_dir() and not place.is_symlink()):
             continue
         disk = _read_disk(place)
@@ -77,6 +77,12 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
         names = join_few(foreign)
         message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
         raise refuse("half-checkout", message, f"Look at `git -C {repository.top} status`.")
+
+
+def _is_there(top: Path, path: str) -> bool:
+    """Return True if a path exists, and not beyond a link: that is no work of git's."""
+    parents = [top / parent for parent in Path(path).parents if parent != Path(".")]
+    return os.path.lexists(top / path) and not any(parent.is_symlink() for parent in parents)
 
 
 def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -14,6 +15,7 @@ from releaser.errors import Problem, ToolError
 from releaser.releases.link import read_link
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import redact
 
 QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
 LOWEST_GIT = (2, 31)
@@ -34,6 +36,7 @@ _SETTINGS = {
     "safe.directory": "*",
     "advice.detachedHead": "false",
 }
+_HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
     "GIT_EDITOR", "GIT_LITERAL_PATHSPECS", "GIT_CEILING_DIRECTORIES",
@@ -61,10 +64,7 @@ class Repository:
         for name in _MISLEADING:
             env.pop(name, None)
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C.UTF-8"}
-        env["GIT_CONFIG_COUNT"] = str(len(_SETTINGS))
-        for number, (name, value) in enumerate(_SETTINGS.items()):
-            env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = name, value
-        self._env = env
+        self._env = env | _configure(_SETTINGS.items())
 
     def run(
         self, *arguments: str | Path, check: bool = True, timeout: float = QUICK, variables: Mapping[str, str] = {}
@@ -167,7 +167,32 @@ class Repository:
 
     def fetch(self, remote: str) -> None:
         """Fetch a remote, with the tags of what is fetched. Raises ToolError."""
-        self.run("fetch", "--quiet", "--no-auto-maintenance", remote, timeout=NETWORK)
+        variables = self._hide_password(remote)
+        self.run("fetch", "--quiet", "--no-auto-maintenance", remote, timeout=NETWORK, variables=variables)
+
+    def push(self, commit: str, upstream: Upstream, *, timeout: float) -> None:
+        """Push a commit to a branch, never forced. `timeout` is in seconds. Raises ToolError."""
+        variables = self._hide_password(upstream.remote, "--push")
+        words = ("push", "--quiet", "--no-verify", upstream.remote, f"{commit}:{upstream.branch}")
+        self.run(*words, timeout=timeout, variables=variables)
+
+    def _hide_password(self, remote: str, *options: str) -> dict[str, str]:
+        """Return variables by which git gets the password in the URL of a remote from a helper.
+
+        Else it would be an argument of the program for the protocol, for every user of the host to read.
+        """
+        settings, secrets = [*_SETTINGS.items()], dict[str, str]()
+        configured = options and self.ask("config", "--get-all", f"remote.{remote}.pushurl")
+        configured = configured or self.ask("config", "--get-all", f"remote.{remote}.url")
+        resolved = self.ask("remote", "get-url", "--all", *options, remote)
+        for raw, url in zip(configured.splitlines(), resolved.splitlines(), strict=False):
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https") and parts.password:
+                place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+                settings.append((f"url.{place}{parts.path}.insteadOf", raw))
+                settings += [(f"credential.{place}.helper", ""), (f"credential.{place}.helper", _HELPER)]
+                secrets = {"_USER_OF": unquote(parts.username or ""), "_PASSWORD_OF": unquote(parts.password)}
+        return _configure(settings) | secrets
 
     def upstream_head(self, branch: str) -> str:
         """Return the head of the upstream as last fetched; empty if it has none."""
@@ -182,6 +207,15 @@ class Repository:
             path.parent.mkdir(exist_ok=True)
             with path.open("ab") as file:  # never anew: the file is a person's
                 file.write("\n".join(["" if lines else "# by releaser", *missing, ""]).encode())
+
+
+def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return variables that give settings to git; see git-config(1)."""
+    pairs = list(settings)
+    variables = {"GIT_CONFIG_COUNT": str(len(pairs))}
+    for number, (name, value) in enumerate(pairs):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def hash_text(text: str) -> str:
@@ -227,7 +261,10 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
         message = f"The branch `{branch}` has no upstream."
         advice = f"Run `git branch -u REMOTE/{branch}`, or set `git_pull` and `git_push` to `false`."
         return [Problem("no-upstream", message, advice)]
-    if upstream.branch != f"refs/heads/{branch}" or upstream.remote == ".":
+    if upstream.remote not in repository.read("remote").splitlines():
+        message = f"The branch `{branch}` follows `{redact(upstream.remote)}`, which is no remote with a name."
+        return [Problem("other-upstream", message, f"Run `git remote add NAME URL` and `git branch -u NAME/{branch}`.")]
+    if upstream.branch != f"refs/heads/{branch}":
         message = f"The branch `{branch}` follows `{upstream.name}`, which has another name."
         advice = f"Run `git branch -u {upstream.remote}/{branch}`, or rename the local branch and set `branch`."
         return [Problem("other-upstream", message, advice)]

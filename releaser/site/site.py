@@ -221,9 +221,9 @@ def find_intrusions(paths: Sequence[Path], project: Path) -> list[Problem]:
     problems = []
     for path in filter(os.path.lexists, paths):
         status, target = path.lstat(), path.stat() if path.exists() else path.lstat()
-        is_sticky = bool(target.st_mode & stat.S_ISVTX)
+        has_no_mode = stat.S_ISLNK(target.st_mode) or target.st_mode & stat.S_ISVTX  # a sticky directory's is no matter
         by_group = target.st_mode & stat.S_IWGRP and not is_shared and not _is_private_group(target.st_gid)
-        if (target.st_mode & stat.S_IWOTH or by_group) and not is_sticky:
+        if (target.st_mode & stat.S_IWOTH or by_group) and not has_no_mode:
             message = f"Other users of this host may write `{path}`, which decides what runs here."
             problems.append(Problem("writable-by-others", message, f"Look at it, then run `chmod go-w {path}`."))
         elif not {status.st_uid, target.st_uid} <= trusted and not is_shared:

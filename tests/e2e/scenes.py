@@ -96,14 +96,6 @@ def eventually(happened: Callable[[], object], event: str, seconds: float = 20) 
         time.sleep(0.02)
 
 
-def is_running(pid: int) -> bool:
-    """Return True if a process exists and is no zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return False
-
-
 def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
     """Put a hook into a repository; by default it refuses."""
     path = repository / "hooks" / name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, during_tests, eventually, is_running, mostly_slow, no_change, refused, says, silent
+from tests.e2e.scenes import CODE, during_tests, eventually, mostly_slow, no_change, refused, says, silent
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -229,23 +229,27 @@ import os, subprocess, sys, unittest
 
 class Leaving(unittest.TestCase):
     def test_leaves(self):
-        sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
+        sleep = [sys.executable, "-c", "import time; time.sleep(120)", os.environ["SITE_RECORD"]]
         quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        children = [subprocess.Popen(sleep, **quiet), subprocess.Popen(sleep, start_new_session=True, **quiet)]
-        if "SITE_RECORD" in os.environ:
-            with open(os.environ["SITE_RECORD"] + ".pids", "a") as file:
-                file.writelines(f"{child.pid}\\n" for child in children)
+        for is_daemon in (False, True):
+            subprocess.Popen(sleep, start_new_session=is_daemon, **quiet)
+        open(os.environ["SITE_RECORD"] + ".left", "w").close()
 """
 
 
-def children(site: SampleSite) -> list[int]:
-    """Return the processes that the tests of the site have left."""
-    record = Path(f"{site.record}.pids")
-    return [int(line) for line in record.read_text(encoding="utf-8").split()] if record.exists() else []
+def children(site: SampleSite) -> list[str]:
+    """Return the processes that the tests of the site have left; their own ids are those of a namespace."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if path.read_bytes().endswith(b"\0" + os.fsencode(site.record) + b"\0") else []
+    return found
 
 
-def test_law_10_children_do_not_outlive_a_run(make_site: SiteFactory) -> None:
+@pytest.mark.parametrize("shadow", ["auto", "off"])
+def test_law_10_children_do_not_outlive_a_run(make_site: SiteFactory, shadow: str) -> None:
     site = make_site(files={"site_tests.py": LEAVING_TESTS})
+    site.write_dotenv(shadow=shadow)
     site.releaser("init", check=0)
-    assert len(children(site)) == 2
-    eventually(lambda: not any(map(is_running, children(site))), "the end of the children", seconds=5)
+    assert Path(f"{site.record}.left").exists()
+    eventually(lambda: not children(site), "the end of the children", seconds=5)
