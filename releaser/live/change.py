@@ -22,14 +22,15 @@ from releaser.system.text import redact
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
-    """How a change ended. `reason` is why it went back, empty if the new release is live.
+    """How a change ended. `reason` is why it went back, empty if the new release is live; `advice` what to do then.
 
-    `problem` is what failed on the way back, `restarted` what the restart did.
+    `problem` is what failed on the way back, or after the change.
     """
 
     entry: Entry
     reason: str = ""
     problem: Problem | None = None
+    advice: str = ""
 
     @property
     def rolled_back(self) -> bool:
@@ -94,12 +95,12 @@ def _go_back(
 ) -> ChangeResult:
     """Take the earlier release live again, if the change has one and may; else the new one stays."""
     reason = error.message if isinstance(error, ReleaserError) else f"{explain_os_error(error)}."
+    advice = getattr(error, "advice", "")
     if entry.origin is None or not may_go_back(entry):
-        advice = getattr(error, "advice", "")
         problem = Problem("not-gone-back", f"{reason} The new release stays live.", advice)
         return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")), "", problem)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))
-    return go_back(site, run, repository, entry)
+    return msgspec.structs.replace(go_back(site, run, repository, entry), advice=advice)
 
 
 def may_go_back(entry: Entry) -> bool:

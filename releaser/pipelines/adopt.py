@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from releaser.checkout.repository import Repository
-from releaser.errors import BuildError, Problem, explain_os_error, refuse
+from releaser.errors import BuildError, PreflightError, Problem, explain_os_error, refuse
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
@@ -82,15 +82,14 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
     venv = site.paths.link
     leaving = _list_leaving(site, [], mark=mark)
     problems = []
-    for origin, setting, words in _list_choices(site) if leaving else []:
+    for origin, advice, words in _list_choices(site) if leaving else []:
         try:
             kept = {name: leaving[name] for name in leaving.keys() - _list_leaving(site, words, mark=mark).keys()}
         except BuildError:
             continue  # uv refuses that choice beside the others
         if kept:
             message = f"An update would remove {_join(kept)} from the venv: {origin}."
-            advice = f"Set `{setting}` in `[tool.releaser]`, or remove them: {_uninstall(venv, kept)}."
-            problems.append(Problem("leaves-venv", message, advice))
+            problems.append(Problem("leaves-venv", message, f"{advice}, or remove them: {_uninstall(venv, kept)}."))
         leaving = {name: version for name, version in leaving.items() if name not in kept}
     if leaving:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
@@ -106,16 +105,21 @@ def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
 
 
 def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield everything else of the project that could be installed: where it is from, its setting, uv's arguments."""
+    """Yield everything else of the project that could be installed: where it is from, what to do, uv's arguments."""
     content, _ = read_pyproject(site.paths.pyproject.read_text(encoding="utf-8"), "pyproject.toml")
     extras = [*site.settings.site.extras]
     for name in get_table(content, "project", "optional-dependencies"):
         setting = ", ".join(f'"{extra}"' for extra in [*extras, name])
-        yield f"the extra `{name}` has it", f"extras = [{setting}]", ["--extra", name]
+        yield f"the extra `{name}` has it", _set(f"extras = [{setting}]"), ["--extra", name]
     for name in get_table(content, "dependency-groups"):
-        yield f"the dependency group `{name}` has it", f'group = "{name}"', ["--group", name]
+        both = f" (or to a group that includes it and `{site.group}`)" if site.group else ""
+        yield f"the dependency group `{name}` has it", _set(f'group = "{name}"') + both, ["--group", name]
     if get_table(content, "tool", "uv", "workspace"):
-        yield "a member of the workspace has it", 'members = "all"', ["--all-packages"]
+        yield "a member of the workspace has it", _set('members = "all"'), ["--all-packages"]
+
+
+def _set(setting: str) -> str:
+    return f"Set `{setting}` in `[tool.releaser]`"
 
 
 def _join(packages: dict[str, str]) -> str:
@@ -136,8 +140,10 @@ def _explain_stray(path: Path) -> Problem:
 
 
 def find_problems(site: Site) -> list[Problem]:
-    """Return what `adopt` would refuse because of the packages in the venv."""
+    """Return what `adopt` would refuse because of the packages in the venv; nothing if uv.lock cannot be read."""
     try:
         return find_losses(site, mark="check")
     except BuildError as error:
         return list(error.problems)
+    except PreflightError:
+        return []

@@ -35,7 +35,7 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
         *_find_state_problems(site),
         *_find_shadow_problems(site),
     ]
-    if initializing and not problems and site.paths.link.is_dir() and read_link(site.paths).kind == "foreign":
+    if initializing and not site.problems and site.paths.link.is_dir() and read_link(site.paths).kind == "foreign":
         problems += adopt.find_problems(site)
     return problems
 

@@ -118,6 +118,7 @@ def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Pu
         published = publish(site, run, repository, write, timeout=timeout)
         detail.append(published.commit[:12] or "nothing to commit")
         if published.problem is not None:
+            detail.has_failed = True
             run.report(published.problem.code, published.problem.message, published.problem.advice)
     try:
         remember_remote(site, repository)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from releaser.errors import NoSuchReleaseError, refuse
+from releaser.errors import refuse
 from releaser.packages.holds import add_hold, remove_holds
 from releaser.packages.lock import normalize_name
 from releaser.releases.store import Store, write_state
@@ -36,6 +36,6 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
     """Let updates take versions or commits again."""
     removed, unknown = remove_holds(site.paths, names)
     if unknown:
-        raise NoSuchReleaseError(f"Not on hold: {join_few(unknown)}. Nothing was changed.", "Run `releaser status`.")
+        raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", "Run `releaser status`.")
     words = join_few([hold.label for hold in removed])
     return Outcome("updated", 0, f"Updates take these again: {words}.")

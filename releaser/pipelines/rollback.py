@@ -51,7 +51,7 @@ def rollback(site: Site, run: Run, recovery: Recovery, name: str | None, *, keep
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         headline = f"The rollback to {release.id} failed: {result.reason} {entry.origin} is live again."
-        problem = Problem("rolled-back", result.reason, "Run `releaser status`.")
+        problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
         return Outcome("rolled-back", 6, headline, entry.origin, problems=(problem,))
     changes = compare_releases(store.live, release) if store.live else ()
     code = 7 if result.problem or run.problems else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from releaser.errors import Problem, explain_os_error
+from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.report.mail import is_news, write_mail
 from releaser.report.outbox import send_at_once, send_mail
 from releaser.report.outcome import Outcome
@@ -23,20 +24,29 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
         return outcome
     try:
         has_news = is_news(site.paths, run.command, outcome)
-    except OSError:
-        has_news = True  # a full disk is no reason for silence
+    except OSError:  # a full disk: the reserve has room for a few words, and a mail
+        release_reserve(site.paths.reserve)
+        has_news = _is_news(site, run, outcome)
     message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings) if has_news else None
     try:
         reason = send_mail(site.paths, settings, message)
     except OSError as error:
         reason = send_at_once(settings, message) if message is not None else ""
         reason = reason and f"{reason} It could not be kept: {explain_os_error(error)}."
+    fill_reserve(site.paths.reserve)
     if not reason or message is None:
         return outcome
     problem = Problem("mail", reason, f"It waits in {site.paths.outbox}; the next run sends it.")
     is_live = outcome.exit_code == 0 and outcome.result == "updated"
     code = 7 if is_live else outcome.exit_code
     return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
+
+
+def _is_news(site: Site, run: Run, outcome: Outcome) -> bool:
+    try:
+        return is_news(site.paths, run.command, outcome)
+    except OSError:
+        return True  # no reason for silence
 
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:

@@ -83,11 +83,16 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
 
 def adopt_first_venv(site: Site, run: Run) -> None:
     """Adopt the venv of a site that has no release yet, so that a line in a crontab is all it needs."""
-    store = Store(site.paths)
-    if store.releases or store.link.kind != "foreign" or store.link.is_symlink:
+    if not is_to_be_adopted(site):
         return
     require(checks.find_problems(site, initializing=True))
     run.note(adopt(site, run, open_repository(site, run.id)).headline)
+
+
+def is_to_be_adopted(site: Site) -> bool:
+    """Return True for a venv that a person has made, on a site without any release."""
+    store = Store(site.paths)
+    return not store.releases and store.link.kind == "foreign" and not store.link.is_symlink
 
 
 def fetch(site: Site, run: Run, repository: Repository) -> None:
@@ -237,7 +242,7 @@ def rolled_back(release: Release, result: ChangeResult, commits: tuple[str, ...]
     headline = f"Release {release.id} failed and was rolled back: {result.reason} {entry.origin} is live."
     if entry.was_healthy is False:
         headline += " The site was already failing its health check."
-    problem = Problem("rolled-back", result.reason, f"See `releaser status`, and {release.tests_log.parent}.")
+    problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
     return Outcome(
         "rolled-back", 6, headline, entry.origin, changes=release.manifest.changes, problems=(problem,),
         failed_release=release.id, new_commits=commits,
@@ -254,6 +259,10 @@ def updated(release: Release, commit: str, new_commits: tuple[str, ...]) -> Outc
 
 def preview_update(site: Site) -> Outcome:
     """Resolve away from the site and say what an update would change. Writes nothing there."""
+    if is_to_be_adopted(site):
+        require(checks.find_problems(site, initializing=True))
+        headline = f"Would adopt `{site.paths.link}` as the first release, then update it."
+        return Outcome("no-changes", 0, headline)
     checks.require_ready(site)
     live = Store(site.paths).find("live")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:

@@ -31,6 +31,12 @@ class Step(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class StepDetail(list[str]):
+    """Words about the result of a step; `has_failed` says that it failed without ending the run."""
+
+    has_failed = False
+
+
 class Run:
     """One run of a command. `on_step` is told of each step that begins (None as its value) and ends."""
 
@@ -43,15 +49,15 @@ class Run:
         self._on_step = on_step or (lambda name, step: None)
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[list[str]]:
+    def step(self, name: str) -> Iterator[StepDetail]:
         """Record what happens inside as a step. The list takes words about its result."""
-        began, detail = time.monotonic(), list[str]()
+        began, detail = time.monotonic(), StepDetail()
         logger.info("step %s", name)
         self._on_step(name, None)
         status: Literal["done", "failed"] = "failed"
         try:
             yield detail
-            status = "done"
+            status = "failed" if detail.has_failed else "done"
         finally:
             step = Step(name, status, round(time.monotonic() - began, 3), redact("; ".join(detail)))
             self.steps.append(step)

@@ -84,6 +84,7 @@ DISK: list[Night] = [
     ("the same", same, 4, 0, True, False),
     ("room again", lambda site: filling.empty(str(site.outer), BALLAST), 0, 0, False, True),
     ("not a byte left", both(offer("1.6.0"), fill(0)), 4, 1, True, False),
+    ("the same", same, 4, 0, True, False),
     ("room again", lambda site: filling.empty(str(site.outer), BALLAST), 0, 1, True, True),
 ]
 STORIES = {"a week": PERSON, "thirty nights": [*PERSON, *OTHERS, *DISK]}
