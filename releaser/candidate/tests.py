@@ -67,7 +67,7 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
     program = venv / "bin" / command[0]
     words = [program if "/" not in command[0] and program.exists() else command[0], *command[1:]]
     writable = venv.parent if is_candidate else None
-    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix, ignore_cleanup_errors=True) as place:
         record = shadow.find_path(Path(place))
         (record / "tmp").mkdir(parents=True, mode=0o700)
         env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}

@@ -7,6 +7,9 @@ finished. A crash in recovery is one more case of the same.
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
+from pathlib import Path
 
 import msgspec
 
@@ -113,6 +116,9 @@ def sweep(site: Site, run: Run) -> None:
         remove_path(path)
     for path in site.paths.state.glob(".*.new"):
         remove_path(path)
+    for path in Path(tempfile.gettempdir()).glob(f"{site.paths.temporary_prefix}*"):
+        if path.lstat().st_uid == os.geteuid():  # nobody else's, by whatever name
+            remove_path(path)
     remove_temporaries(site.paths)
     sweep_releases(site.paths, run)
     read_pending(site.paths, run)

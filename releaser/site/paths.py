@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import msgspec
@@ -42,6 +44,11 @@ class Paths(msgspec.Struct, frozen=True):
     def lockfile_in_tree(self) -> str:
         """The path of uv.lock as git has it."""
         return self.lockfile.relative_to(self.top).as_posix()
+
+    @property
+    def temporary_prefix(self) -> str:
+        """How the names of this site's directories for temporary files begin, so that the next run can find them."""
+        return f"releaser-{hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]}-"
 
     def shadow(self, run: str) -> Path:
         """Return the directory of the shadow of a run."""

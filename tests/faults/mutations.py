@@ -3,6 +3,7 @@
 import compileall
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tests.faults.test_interrupt import interrupt
 from tests.faults.test_kill import AFTER_FLIP, BEFORE_FLIP, at_call, kill
 from tests.faults.test_two_at_once import broken_after_second_run, broken_by_children_of_killed_run
 from tests.faults.tracing import Call
-from tests.support.commands import HOUSE
+from tests.support.commands import HOUSE, started
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite
 
@@ -170,6 +171,23 @@ def edited_during_tests(ground: Ground) -> list[str]:
     return unless((update.returncode, site.live()) == (3, live), "a candidate went live over an edited file")
 
 
+def prunes_what_is_used(ground: Ground) -> list[str]:
+    """Let the policy delete a release while a process runs on it."""
+    site = ground.stage("rollback").site
+    site.write_dotenv(keep="0", keep_within="0s")
+    site.update_to("1.1.5")
+    used, python = site.live(), site.link / "bin" / "python"
+    with started(
+        [python, "-c", "print(1, flush=True); input()"], cwd=site.outer, env=site.env, stdin=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        site.update_to("1.1.6")
+        site.update_to("1.1.7")
+        site.releaser("prune", check=0)
+        return unless(used in site.releases(), "a release that a process uses was deleted")
+
+
 def full_disk_stops_rollback(ground: Ground) -> list[str]:
     """Roll back without a free inode."""
     with on_small_disk(ground.scenes, "rollback", ground.place) as (site, disk):
@@ -200,11 +218,11 @@ MUTATIONS = (
     Mutation("The journal says `changing` before anything changes", "live/change.py",
              "        write_entry(site.paths, entry)\n        try:", "        try:", killed("update", BEFORE_FLIP)),
     Mutation("The journal says `going-back` before an automatic rollback", "live/change.py",
-             'entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=reason))',
-             'entry = msgspec.structs.replace(entry, phase="going-back", reason=reason)', goes_forward_again),
+             'entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="going-back", reason=redact(reason)))',
+             'entry = msgspec.structs.replace(entry, phase="going-back", reason=redact(reason))', goes_forward_again),
     Mutation("The journal says `publishing` once a release is good", "live/change.py",
-             'return ChangeResult(write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing")))',
-             'return ChangeResult(msgspec.structs.replace(entry, phase="publishing"))', goes_back_too_late),
+             '    entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))',
+             '    entry = msgspec.structs.replace(entry, phase="publishing")', goes_back_too_late),
     Mutation("The journal is dropped at the end", "pipelines/conclude.py",
              "    drop_entry(site.paths)\n    return published", "    return published", ended("rollback")),
     Mutation("The checkout is written out with the change", "checkout/move.py",
@@ -234,6 +252,21 @@ MUTATIONS = (
              killed("update", at_call("write", "/.manifest.json.releaser.new"))),
     Mutation("The site is restarted after an automatic rollback, too", "live/change.py",
              "    for action in ACTIONS:", "    for action in ACTIONS[:2]:", ended("update, ill")),
+    Mutation("Products go live with the flip", "checkout/move.py",
+             "    _move_products(site, entry, back=back)\n", "", ended("update")),
+    Mutation("Products go back together with the code", "checkout/move.py",
+             "    _move_products(site, entry, back=back)\n", "    _move_products(site, entry, back=False)\n",
+             ended("update, ill")),
+    Mutation("Static files are collected from the new release", "live/actions.py",
+             "site.paths.releases / str(direction.release)", "site.paths.releases / str(direction.entry.origin)",
+             ended("update")),
+    Mutation("Static files go back together with the code", "live/actions.py",
+             "site.paths.releases / str(direction.release)", "site.paths.releases / str(direction.entry.target)",
+             ended("update, ill")),
+    Mutation("Prune asks the lease whether a process uses a release", "releases/lease.py",
+             "        is_free = False", "        is_free = True", prunes_what_is_used),
+    Mutation("A new process of a release takes its lease", "releases/startup/_releaser.py",
+             "            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n", "", prunes_what_is_used),
     Mutation("An automatic rollback puts on hold what it removed", "pipelines/conclude.py",
              "    _add_holds(site, run, _holds_on(left, release, entry.reason))", "    pass",
              ended("update, ill")),

@@ -17,7 +17,7 @@ UPDATED = {"alpha": "1.1.0", "beta": "1.0.0"}
 FILES = {
     "health.py": "import alpha, sys\n\nsys.exit(getattr(alpha, 'IS_ILL', False))\n",
     "restart.sh": "readlink .venv > ../served\n",
-    "build.sh": "echo *.txt > made.ignored\n",
+    "build.sh": "ls | grep txt > made.ignored; true\n",
     "manage.py": "import alpha\n\nopen('../static', 'w').write(alpha.__version__)\n",
 }
 SETTINGS = {"health_check": ["python", "health.py"], "restart": ["sh", "restart.sh"], "health_timeout": "0s"}

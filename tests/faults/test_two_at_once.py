@@ -79,11 +79,18 @@ def test_law_10_the_next_run_ends_what_a_killed_run_has_started(scenes: Scenes, 
 
 
 def broken_by_children_of_killed_run(site: SampleSite) -> list[str]:
-    """Kill a run whose tests hang, in a session of their own: no time limit and no signal to a group ends them."""
+    """Kill a run whose tests hang, in a session of their own: no time limit and no signal to a group ends them.
+
+    Without mounts: there the kernel ends all processes of a namespace.
+    """
     site.publish("alpha", "1.1.9")
     witness, linger, pids = Witness.of(site), site.base / "linger.py", site.base / "pids"
     linger.write_text(LINGER, encoding="utf-8")
-    env = {"RELEASER_TEST_COMMAND": f"python {linger}", "RELEASER_TEST_ENVIRONMENT": f'{{"LINGER_PIDS": "{pids}"}}'}
+    env = {
+        "RELEASER_SHADOW": "off",
+        "RELEASER_TEST_COMMAND": f"python {linger}",
+        "RELEASER_TEST_ENVIRONMENT": f'{{"LINGER_PIDS": "{pids}"}}',
+    }
     started: list[int] = []
     try:
         with site.starting("update", env=env) as update:
@@ -95,7 +102,10 @@ def broken_by_children_of_killed_run(site: SampleSite) -> list[str]:
             os.kill(update.pid, signal.SIGKILL)
             update.wait()
         check = f"for pid in $(cat '{pids}'); do [ -e /proc/$pid/exe ] && echo $pid >> '{pids}.beside'; done"
-        tests = {"RELEASER_TEST_COMMAND": shlex.join(["sh", "-c", f"{check}; exec python run_tests.py"])}
+        tests = {
+            "RELEASER_SHADOW": "off",
+            "RELEASER_TEST_COMMAND": shlex.join(["sh", "-c", f"{check}; exec python run_tests.py"]),
+        }
         finished = site.releaser("update", env=tests)
         broken = unless(not alive(started), f"{alive(started)} of the killed run go on")
         broken += unless(not Path(f"{pids}.beside").exists(), "children of the killed run went on beside the next one")
