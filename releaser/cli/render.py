@@ -40,10 +40,10 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     _say(outcome.headline)
     if outcome.output and outcome.output not in outcome.headline:
         _say("\n".join(f"  | {line}" for line in outcome.output.splitlines()))
-    print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
     for problem in outcome.problems:
         if problem.message == outcome.headline:
             _hint(problem)
+    print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
     if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline:
         _say("The live release is unchanged.")
 

@@ -88,7 +88,7 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         except BuildError:
             continue  # uv refuses that choice beside the others
         if kept:
-            message = f"An update would remove {_join(kept)} from the venv: {origin}."
+            message = f"An update would remove {_join(kept)} from the venv ({origin})."
             problems.append(Problem("leaves-venv", message, f"{advice}, or remove them: {_uninstall(venv, kept)}."))
         leaving = {name: version for name, version in leaving.items() if name not in kept}
     if leaving:
@@ -110,12 +110,12 @@ def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:
     extras = [*site.settings.site.extras]
     for name in get_table(content, "project", "optional-dependencies"):
         setting = ", ".join(f'"{extra}"' for extra in [*extras, name])
-        yield f"the extra `{name}` has it", _set(f"extras = [{setting}]"), ["--extra", name]
+        yield f"the extra `{name}`", _set(f"extras = [{setting}]"), ["--extra", name]
     for name in get_table(content, "dependency-groups"):
         both = f" (or to a group that includes it and `{site.group}`)" if site.group else ""
-        yield f"the dependency group `{name}` has it", _set(f'group = "{name}"') + both, ["--group", name]
+        yield f"the dependency group `{name}`", _set(f'group = "{name}"') + both, ["--group", name]
     if get_table(content, "tool", "uv", "workspace"):
-        yield "a member of the workspace has it", _set('members = "all"'), ["--all-packages"]
+        yield "a member of the workspace", _set('members = "all"'), ["--all-packages"]
 
 
 def _set(setting: str) -> str:

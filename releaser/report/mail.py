@@ -65,7 +65,7 @@ def write_mail(name: str, directory: str, run: Run, outcome: Outcome, settings: 
     """Return the mail about a run of the project `name` in a directory."""
     host = socket.gethostname()
     message = EmailMessage(policy=SMTP)
-    message["Subject"] = write_subject(name, host, outcome)
+    message["Subject"] = write_subject(name, host, run.command, outcome)
     message["From"] = settings.mail_from or f"releaser@{host}"
     message["To"] = ", ".join(settings.admins or settings.updater_admins)
     message["Date"] = format_datetime(now())
@@ -75,20 +75,22 @@ def write_mail(name: str, directory: str, run: Run, outcome: Outcome, settings: 
     return message
 
 
-def write_subject(name: str, host: str, outcome: Outcome) -> str:
+def write_subject(name: str, host: str, command: str, outcome: Outcome) -> str:
     """Return a subject: the outcome first, then site, reason and host, shortened from the end."""
-    reason = _name_reason(outcome)
-    text = " ".join(clean_terminal(f"{_name_outcome(outcome)}: {name}{', ' if reason else ''}{reason}").split())
+    words = ", ".join(filter(None, [name, _name_reason(outcome)]))
+    text = " ".join(clean_terminal(f"{_name_outcome(command, outcome)}: {words}").split())
     end = f" [{host[:20]}]"
     room = LONGEST - len(end)
     return (text if len(text) <= room else text[: room - 1] + "…") + end
 
 
-def _name_outcome(outcome: Outcome) -> str:
+def _name_outcome(command: str, outcome: Outcome) -> str:
     if outcome.exit_code > 128:
         return "Interrupted"
     if outcome.result == "no-changes" and outcome.exit_code == 0:
         return "Note"
+    if command == "rollback" and outcome.result == "updated":
+        return "Rollback done"
     return _WORDS[outcome.result]
 
 
@@ -152,7 +154,8 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     """Return the commands that a person may want to paste next."""
     project = f"--project {shlex.quote(directory)}"
     if outcome.result.startswith("updated"):
-        return [f"releaser rollback {project}", f"releaser status {project}"]
+        back = [f"releaser rollback {project}"] if outcome.previous else []
+        return [*back, f"releaser status {project}"]
     if outcome.failed_gate and outcome.failed_release:
         return [f"releaser show {outcome.failed_release} {project}", f"releaser update --force {project}"]
     return [f"releaser status {project}"]

@@ -74,12 +74,13 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
-        attention.extend(last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")])
+        attention += last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")]
     try:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
         attention += error.problems if isinstance(error, BuildError) else ()
     if waiting := list_waiting(site.paths):
+        attention = [problem for problem in attention if problem.code != "mail"]
         message = f"{count(len(waiting), 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending.commits and site.settings.git.git_push and not any(p.code == "not-pushed" for p in attention):

@@ -87,6 +87,18 @@ def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, 
     assert section(text, "Commands")
 
 
+@pytest.mark.slow
+def test_law_26_a_rollback_is_told_as_one(make_site: SiteFactory, server: MailServer) -> None:
+    site = make_site.live(dotenv=mailing(server.host))
+    site.update_to("1.1.0")
+    server.mails.clear()
+    site.releaser("rollback", check=0)
+    mail, text = only_mail(server)
+    assert mail["Subject"].startswith("Rollback done: site, alpha 1.0.0")
+    assert [line.split()[1] for line in section(text, "Commands")] == ["status"]  # there is nothing to go back to
+    assert "releaser unhold alpha" in text
+
+
 NAMES = {"long": ("s" * 70, "p" * 70), "not ASCII": ("Grüße 日本語の店 " * 5 + "x", "alpha")}
 
 
