@@ -21,7 +21,7 @@ from releaser.system import process
 from releaser.system.files import FULL, remove_path
 
 _COPY_TIMEOUT = 1800.0  # seconds
-_RELOCATED = ("*.pth", "__editable__*.py", "*.dist-info/direct_url.json")
+_ONLY_OTHERS = ("--no-install-project", "--no-install-workspace")
 
 
 def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Release | None, mark: str) -> None:
@@ -39,11 +39,13 @@ def build_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, base: Rele
             words += ["--system-site-packages"] if base and _sees_system_packages(base.venv) else []
             site.run_uv(*words, venv, cwd=shadow.project, mark=mark)
         install_startup_module(venv)
-        _run_before_build(site, shadow, venv, mark=mark)
+        _run_before_build(site, shadow, plan, venv, mark=mark)
         sync_venv(site, shadow, plan, venv, mark=mark)
     except ToolError as error:
         raise explain_full_disk(venv.parent, error) or BuildError(
-            f"The candidate could not be built: {error.message}", "The next run tries again.", output=error.output
+            f"The candidate could not be built: {error.message}",
+            shadow.advise_on_read_only(error.output) or "The next run tries again.",
+            output=error.output,
         ) from error
     except OSError as error:
         if error.errno in FULL and (full := explain_full_disk(venv.parent, error)):
@@ -85,22 +87,26 @@ def clone_venv(site: Site, base: Path, venv: Path, *, mark: str) -> None:
     (venv / ".lock").unlink(missing_ok=True)  # uv writes to it, and an empty one in each release costs nothing
 
 
-def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
-    """Install the lock of the shadow into a venv. Raises ToolError.
+def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *more: str, mark: str) -> None:
+    """Install the lock of the shadow into a venv; `more` are words for uv. Raises ToolError.
 
     uv does not notice changed sources of a local package whose pyproject.toml is older, so it installs those again.
+    Without `UV_PYTHON`, it would replace a venv whose Python is not that of `.python-version`.
     """
-    words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site)]
+    words = ["sync", "--frozen", "--compile-bytecode", *group_arguments(site), *more]
     for name in sorted(plan.lock.local):
         words += ["--reinstall-package", name]
-    variables = {"UV_PROJECT_ENVIRONMENT": str(venv)} | ({"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {})
+    variables = {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": str(venv / "bin" / "python")}
+    variables |= {"UV_LINK_MODE": "copy"} if os.geteuid() == 0 else {}
     command, env = site.uv_command(*words, mark=mark, variables=variables)
     run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=site.paths.state)
 
 
-def _run_before_build(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> None:
+def _run_before_build(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
+    """Run the command with the packages of others: it may need them, and the project's own may need what it makes."""
     command = site.settings.live.before_build
     if command:
+        sync_venv(site, shadow, plan, venv, *_ONLY_OTHERS, mark=mark)
         env = site.tool_environment(venv, mark)
         run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 
@@ -108,7 +114,7 @@ def _run_before_build(site: Site, shadow: Shadow, venv: Path, *, mark: str) -> N
 def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
     """Make the files of a venv read-only and of the site's group, with the site's paths in place of the shadow's.
 
-    Raises BuildError if the path of the shadow is left in a file, and OSError.
+    Raises OSError.
     """
     if not shadow.is_mounted:
         replace_shadow_paths(shadow, venv)
@@ -126,30 +132,19 @@ def seal_venv(site: Site, shadow: Shadow, venv: Path) -> None:
 
 
 def replace_shadow_paths(shadow: Shadow, venv: Path) -> None:
-    """Correct the paths in the few text files that name the shadow, and the hashes of those files.
+    """Correct the paths in text files of packages that were installed from the shadow, and the hashes of those files.
 
-    Raises BuildError if any other file names it.
+    A binary file may keep them: a compiler writes them there for debuggers. Raises OSError.
     """
     site_packages = find_site_packages(venv)
-    old, new = os.fsencode(shadow.root), os.fsencode(shadow.original)
-    for record in _list_local_records(site_packages, old):
-        for line in csv.reader(record.read_text(encoding="utf-8").splitlines()):
-            path = site_packages / line[0]
-            if path.suffix == ".pyc" or not path.is_file() or old not in (data := path.read_bytes()):
-                continue
-            if not any(path.match(pattern) for pattern in _RELOCATED):
-                message = f"`{path.relative_to(venv)}` names the directory of the build, which will not exist any more."
-                raise BuildError(message, "Install that package from an index or as a wheel.")
-            remove_path(path)  # never in place: other releases may share the file
-            path.write_bytes(data.replace(old, new))
-            _forget_bytecode(path)
-            _correct_record(record, line[0])
-
-
-def _list_local_records(site_packages: Path, root: bytes) -> list[Path]:
-    """Return the RECORD of each package that was installed from a directory of the shadow."""
-    urls = (url for url in sorted(site_packages.glob("*.dist-info/direct_url.json")) if root in url.read_bytes())
-    return [url.with_name("RECORD") for url in urls]
+    for url in sorted(site_packages.glob("*.dist-info/direct_url.json")):
+        if shadow.root.as_uri() in url.read_text(encoding="utf-8"):
+            record = url.with_name("RECORD")
+            for line in csv.reader(record.read_text(encoding="utf-8").splitlines()):
+                path = site_packages / line[0]
+                if path.suffix != ".pyc" and shadow.replace_paths(path):
+                    _forget_bytecode(path)
+                    _correct_record(record, line[0])
 
 
 def _forget_bytecode(path: Path) -> None:

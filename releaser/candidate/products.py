@@ -9,6 +9,8 @@ from pathlib import Path
 from releaser.releases.release import BUILT
 
 _LEFT_OUT = {".git", "__pycache__", "node_modules"}
+_DATABASES, _JOURNALS = (".db", ".sqlite", ".sqlite3"), ("-wal", "-shm", "-journal")
+_SQLITE = b"SQLite format 3"
 
 Files = dict[Path, tuple[int, ...]]
 
@@ -26,10 +28,18 @@ def list_files(tree: Path) -> Files:
     return files
 
 
+def _is_data(path: Path) -> bool:
+    """Return True for a log or an SQLite database: a build that opens one has not made it."""
+    if ".log" in path.suffixes or path.suffix in _DATABASES or path.name.endswith(_JOURNALS):
+        return True
+    return path.is_file() and not path.is_symlink() and path.open("rb").read(len(_SQLITE)) == _SQLITE
+
+
 def keep_products(tree: Path, before: Files, tracked: frozenset[str], release: Path) -> list[str]:
-    """Copy what is new or changed in a tree, and not in git, to a release; return the paths. Raises OSError."""
+    """Copy what is new or changed in a tree, and neither in git nor data; return the paths. Raises OSError."""
     after = list_files(tree)
-    products = [path for path in after if before.get(path) != after[path] and path.as_posix() not in tracked]
+    changed = [path for path in after if before.get(path) != after[path] and path.as_posix() not in tracked]
+    products = [path for path in changed if not _is_data(tree / path)]
     for path in products:
         target = release / BUILT / path
         target.parent.mkdir(parents=True, exist_ok=True)

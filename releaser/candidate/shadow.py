@@ -10,6 +10,7 @@ import contextlib
 import fnmatch
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,33 @@ class Shadow(msgspec.Struct, frozen=True):
     def map_path(self, path: Path) -> Path:
         """Return the path in the shadow of a path of the site."""
         return self.root / path.relative_to(self.original)
+
+    def replace_paths(self, path: Path) -> bool:
+        """Put the site's paths in the place of the shadow's, in a text file or a link; True if it had one of them.
+
+        Never in place: other releases may share the file. Raises OSError.
+        """
+        is_link = path.is_symlink()
+        before = os.fsencode(os.readlink(path)) if is_link else path.read_bytes() if path.is_file() else b""
+        after = before.replace(self.root.as_uri().encode(), self.original.as_uri().encode())
+        after = after.replace(os.fsencode(self.root), os.fsencode(self.original))
+        if after == before or b"\0" in before:
+            return False
+        mode = path.lstat().st_mode
+        remove_path(path)
+        if is_link:
+            os.symlink(after, path)
+        else:
+            path.write_bytes(after)
+            path.chmod(stat.S_IMODE(mode))
+        return True
+
+    def advise_on_read_only(self, output: str) -> str:
+        """Return the advice for a program that wrote where the shadow has the site's own files; empty if none did."""
+        if "Read-only file system" not in output or not self.bound:
+            return ""
+        names = ", ".join(path.relative_to(self.original).as_posix() for path in self.bound)
+        return f"These are too large to copy, and read-only: {names}. Name what it writes in `shadow_copy`."
 
     def find_path(self, path: Path) -> Path:
         """Return where a file lies that programs in the shadow reach by a path."""
@@ -89,11 +117,11 @@ def find_original(site: Site) -> Path:
 
 
 def _list_surroundings(site: Site) -> list[Path]:
-    """Return the entries of the outer directory that are not in git: all, or those around a project of a repository."""
+    """Return the entries of the outer directory, unless that is in the repository, too."""
     original = find_original(site)
     if original == site.paths.project:
         return []
-    entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer else []
+    entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer != site.paths.top else []
     own = {site.paths.top, site.paths.project}
     own.update(path for path in entries if site.paths.state.is_relative_to(path) or path.name == ".git")
     return [path for path in entries if path not in own]
@@ -158,16 +186,23 @@ def _list_sockets(entry: Path) -> list[Path]:
 
 
 def _redirect_links(shadow: Shadow, state: Path) -> None:
-    """Let links to absolute paths of the site lead into the shadow: what is written through them is not live."""
+    """Let links to absolute paths of the site lead into the shadow: what is written through them is not live.
+
+    Relative ones that lead out of the site lead there still.
+    """
     for place, directories, names in os.walk(shadow.root):
         directories[:] = [name for name in directories if name != ".git"]
         for name in (*directories, *names):
             path = Path(place, name)
-            target = Path(os.readlink(path)) if path.is_symlink() else Path()
-            if not target.is_relative_to(shadow.original) or target.is_relative_to(state) or target.is_socket():
+            if not path.is_symlink():
+                continue
+            text, beside = os.readlink(path), (shadow.original / path.relative_to(shadow.root)).parent
+            target = Path(os.path.normpath(beside / text))
+            is_inside, is_absolute = target.is_relative_to(shadow.original), os.path.isabs(text)
+            if is_inside != is_absolute or target.is_relative_to(state) or target.is_socket():
                 continue
             path.unlink()
-            os.symlink(shadow.map_path(target), path)
+            os.symlink(shadow.map_path(target) if is_inside else target, path)
 
 
 Copier = Callable[[str, str], object]
@@ -204,6 +239,8 @@ def _copy_entry(source: Path, target: Path, copy: Copier, products: frozenset[Pa
     def ignore(place: str, names: list[str]) -> list[str]:
         return [name for name in names if is_left_out(Path(place, name))]
 
+    if is_left_out(source):
+        return
     with contextlib.suppress(shutil.Error):
         shutil.copytree(source, target, symlinks=True, ignore=ignore, copy_function=copy)
 

@@ -71,7 +71,8 @@ def run_tests(site: Site, shadow: Shadow, venv: Path, lock: Lock, *, mark: str, 
         record = shadow.find_path(Path(place))
         (record / "tmp").mkdir(parents=True, mode=0o700)
         env |= {"TMPDIR": os.path.join(place, "tmp"), "_RELEASER_TEST": place}
-        env |= {} if shadow.is_mounted else {"_RELEASER_LIVE": os.path.realpath(site.paths.top)}
+        if is_candidate and not shadow.is_mounted:
+            env["_RELEASER_LIVE"] = os.path.realpath(site.paths.top)
         try:
             finished = run_in_shadow(
                 site, shadow, words, env=env, timeout=site.settings.tests.test_timeout, writable=writable, check=False
@@ -89,7 +90,7 @@ def _explain_record(site: Site, record: Path) -> str:
     top = Path(os.path.realpath(site.paths.top))
     loaded = (record / "loaded").read_text(encoding="utf-8").splitlines() if (record / "loaded").exists() else []
     names = {str(Path(os.path.realpath(path)).relative_to(top)) for path in loaded}
-    live = sorted(name for name in names if open_repository(site).is_tracked(str(top / name)))
+    live = sorted(names & open_repository(site).tracked_files())
     return f"the tests loaded `{live[0]}` of the live checkout, not of the candidate" if live else ""
 
 

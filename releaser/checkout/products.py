@@ -10,7 +10,8 @@ from pathlib import Path
 
 from releaser.errors import refuse
 from releaser.releases.release import BUILT
-from releaser.system.files import FULL, is_temporary, name_temporary, remove_path
+from releaser.system.files import FULL, is_temporary, lies_behind_link, name_temporary, remove_path
+from releaser.system.text import join_few
 
 
 def list_products(release: Path | None) -> frozenset[Path]:
@@ -34,26 +35,29 @@ def place_products(top: Path, before: Path | None, after: Path) -> None:
     the way, and OSError.
     """
     new, old = list_products(after), list_products(before)
-    for path in new | old:  # a run that died may have left them
+
+    def is_in_the_way(path: Path) -> bool:
+        place = top / path
+        is_kept = before is not None and not (place.is_dir() and not place.is_symlink())
+        is_other = os.path.lexists(place) and not _is_same(place, after / BUILT / path)
+        return lies_behind_link(top, path) or (is_other and not is_kept)
+
+    if obstacles := [str(top / path) for path in sorted(new) if is_in_the_way(path)]:
+        message = f"In the way of files that the build has made: {join_few(obstacles, 20)}."
+        raise refuse("product-in-the-way", message, "Move them away, then run releaser again.")
+    own = [path for path in sorted(new | old) if not lies_behind_link(top, path)]
+    for path in own:  # a run that died may have left them
         for place in (top, before / BUILT) if before is not None else (top,):
             remove_path(name_temporary(place / path))
-    for path in sorted(new):
+    for path in own:
         place, product = top / path, after / BUILT / path
-        if _is_same(place, product):
-            continue
-        if os.path.lexists(place) and (before is None or (place.is_dir() and not place.is_symlink())):
-            message = f"`{place}` is in the way of a file that the build has made."
-            raise refuse("product-in-the-way", message, f"Move it away: `mv {place} {place}.old`.")
-        if (
-            before is not None
-            and os.path.lexists(place)
-            and not (path in old and _is_same(place, before / BUILT / path))
-        ):
-            _copy(place, before / BUILT / path)
-        _copy(product, place)
-    for path in sorted(old - new):
-        if before is not None and _is_same(top / path, before / BUILT / path):
-            (top / path).unlink()
+        was_left = before is not None and path in old and _is_same(place, before / BUILT / path)
+        if path not in new:
+            place.unlink() if was_left else None
+        elif not _is_same(place, product):
+            if before is not None and os.path.lexists(place) and not was_left:
+                _copy(place, before / BUILT / path)
+            _copy(product, place)
 
 
 def _is_same(first: Path, second: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from releaser.checkout.repository import Repository
 from releaser.errors import refuse
 from releaser.site.paths import Paths
-from releaser.system.files import name_temporary, remove_path
+from releaser.system.files import lies_behind_link, name_temporary, remove_path
 from releaser.system.text import join_few
 
 _LOCKS = ("index.lock", "HEAD.lock", "ORIG_HEAD.lock", "packed-refs.lock", "shallow.lock", "next-index-*.lock")
@@ -60,7 +60,8 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
     foreign = []
     for path in {*repository.changed_paths(head, commit), lockfile}:
         place = repository.top / path
-        is_half_done = path in changed or (path in added and _is_there(repository.top, path))
+        is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
+        is_half_done = path in changed or is_left
         if not is_half_done or (place.is_dir() and not place.is_symlink()):
             continue
         disk = _read_disk(place)
@@ -77,12 +78,6 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
         names = join_few(foreign)
         message = f"Files of the checkout are neither as before nor as after an interrupted change: {names}."
         raise refuse("half-checkout", message, f"Look at `git -C {repository.top} status`.")
-
-
-def _is_there(top: Path, path: str) -> bool:
-    """Return True if a path exists, and not beyond a link: that is no work of git's."""
-    parents = [top / parent for parent in Path(path).parents if parent != Path(".")]
-    return os.path.lexists(top / path) and not any(parent.is_symlink() for parent in parents)
 
 
 def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:

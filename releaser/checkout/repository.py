@@ -25,6 +25,7 @@ _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.quotePath": "false",
+    "core.safecrlf": "false",
     "commit.gpgSign": "false",
     "push.gpgSign": "false",
     "push.followTags": "false",
@@ -106,8 +107,9 @@ class Repository:
 
     def describe_commits(self, before: str, after: str) -> tuple[str, ...]:
         """Return the commits that a move brings, newest first, as `hash subject`; at most 50."""
-        words = ("log", "--max-count=50", "--no-show-signature", "--format=%h %s", f"{before}..{after}")
-        return tuple(filter(None, self.read(*words).split("\n"))) if before != after else ()
+        options = ("--max-count=50", "--no-show-signature", "--encoding=UTF-8", "--format=%h %s")
+        output = self.read("log", *options, f"{before}..{after}") if before != after else ""
+        return tuple(filter(None, output.split("\n")))
 
     def changed_tracked_files(self) -> list[str]:
         """Return the tracked files that differ from HEAD, in the index or the work tree."""
@@ -187,7 +189,7 @@ class Repository:
         resolved = self.ask("remote", "get-url", "--all", *options, remote)
         for raw, url in zip(configured.splitlines(), resolved.splitlines(), strict=False):
             parts = urlsplit(url)
-            if parts.scheme in ("http", "https") and parts.password:
+            if parts.scheme in ("http", "https") and parts.password is not None:
                 place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
                 settings.append((f"url.{place}{parts.path}.insteadOf", raw))
                 settings += [(f"credential.{place}.helper", ""), (f"credential.{place}.helper", _HELPER)]

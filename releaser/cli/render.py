@@ -44,7 +44,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
         if problem.message == outcome.headline:
             _hint(problem)
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
-    if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline:
+    if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline and not outcome.has_flipped:
         _say("The live release is unchanged.")
 
 

@@ -11,11 +11,11 @@ import msgspec
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
-from releaser.live.health import find_missing_restart, is_healthy_now
+from releaser.live.health import check_health, find_missing_restart, is_healthy_now
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import release_reserve
-from releaser.site.site import Site
+from releaser.site.site import Site, open_site
 from releaser.system.run import Run
 from releaser.system.signals import check_signals, defer_signals
 from releaser.system.text import redact
@@ -45,13 +45,14 @@ def make_live(site: Site, run: Run, repository: Repository, entry: Entry) -> Cha
     once. A signal before the flip undoes, one after it is raised when all is finished. The journal stays, in the phase
     `publishing` (or `going-back`, if that is not whole), until the caller has recorded the result.
     """
-    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=is_healthy_now(site))
+    entry = msgspec.structs.replace(entry, phase="changing", was_healthy=is_healthy_now(_read_settings(site)))
     with defer_signals():
         write_entry(site.paths, entry)
         try:
             for action in BEFORE_FLIP:
                 _do(site, run, repository, action, Direction(entry))
                 check_signals()
+            site = _read_settings(site)
             _do(site, run, repository, FROM_FLIP[0], Direction(entry))
         except ChangeError as error:
             return _go_back(site, run, repository, entry, error)
@@ -72,10 +73,13 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
     try:
         for action in actions:
             _do(site, run, repository, action, Direction(entry))
+        problem = find_missing_restart(site, str(entry.target), entry.origin)
+        if problem is None:
+            check_health(site)  # of the new processes: those of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    return ChangeResult(entry, problem=find_missing_restart(site, str(entry.target)))
+    return ChangeResult(entry, problem=problem)
 
 
 def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:
@@ -116,6 +120,7 @@ def go_back(site: Site, run: Run, repository: Repository, entry: Entry) -> Chang
     for action in ACTIONS:
         try:
             _do(site, run, repository, action, direction)
+            site = _read_settings(site)
         except (ReleaserError, OSError) as error:
             message = error.message if isinstance(error, ReleaserError) else explain_os_error(error)
             problem = problem or Problem("automatic-rollback", f"The automatic rollback: {action.name}: {message}",
@@ -128,3 +133,12 @@ def _do(site: Site, run: Run, repository: Repository, action: Action, direction:
         return
     with run.step(action.name) as detail:
         detail.extend(filter(None, [action.do(site, repository, direction)]))
+
+
+def _read_settings(site: Site) -> Site:
+    """Return the site with the settings of what is checked out now; as it is if they are wrong."""
+    try:
+        changed = open_site(site.paths.project, site.environ)
+    except ReleaserError:
+        return site
+    return site if changed.problems or changed.paths != site.paths else changed

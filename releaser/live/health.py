@@ -48,20 +48,16 @@ def is_healthy_now(site: Site) -> bool | None:
     """Return True if the site passes its health check, asked once; None if it has none."""
     if not site.settings.live.health_check:
         return None
-    try:
-        check_health(site, timeout=0)
-    except ChangeError:
-        return False
-    return True
+    return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
 
 
-def find_missing_restart(site: Site, release: str) -> Problem | None:
+def find_missing_restart(site: Site, release: str, before: str | None) -> Problem | None:
     """Return a problem if no process uses a release after its restart, although the site has answered a URL.
 
-    Without that question nothing is known: Passenger starts the application at the next visitor.
+    Then it waits for the end of the processes of the release `before`, which may have given that answer.
     """
     live = site.settings.live
-    if not may_restart(site) or not live.health_check or not live.health_check[0].startswith(_SCHEMES):
+    if not is_asked(site):
         return None
     deadline = time.monotonic() + live.health_timeout
     while not is_used(site.paths.releases / release):
@@ -70,7 +66,15 @@ def find_missing_restart(site: Site, release: str) -> Problem | None:
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
         time.sleep(_PAUSE)
+    while before and is_used(site.paths.releases / before) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
     return None
+
+
+def is_asked(site: Site) -> bool:
+    """Return True if a URL is asked after a restart: Passenger starts the application at the next visitor alone."""
+    live = site.settings.live
+    return may_restart(site) and bool(live.health_check) and live.health_check[0].startswith(_SCHEMES)
 
 
 def _ask(site: Site, timeout: float) -> tuple[bool, str]:
@@ -89,7 +93,7 @@ def _ask_url(url: str, timeout: float) -> tuple[bool, str]:
     import httpx  # takes 50 ms
 
     try:
-        response = httpx.get(url, timeout=timeout, follow_redirects=True)
+        with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as response:
+            return response.is_success, f"{url} answered {response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
         return False, f"{url} does not answer ({error or type(error).__name__})"
-    return response.is_success, f"{url} answered {response.status_code}"

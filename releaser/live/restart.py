@@ -27,6 +27,9 @@ def find_problems(site: Site) -> list[Problem]:
     if command != ("auto",):
         return [] if not command or command == ("none",) else find_missing_program(site, "restart", command)
     path = find_restart_file(site)
+    if path is not None and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+        message = f"`{path}`, which a restart touches, is no file that this user may write."
+        return [Problem("no-restart", message, f"Run `mv {path} {path}.old`.")]
     if path is not None and path.parent.is_dir():
         return []
     if path is not None:

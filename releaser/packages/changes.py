@@ -51,6 +51,9 @@ def find_older(before: Lock, after: Lock) -> list[str]:
     return older
 
 
+SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
+
+
 def _newest(versions: frozenset[str]) -> Version:
     parsed = []
     for version in versions:
@@ -62,12 +65,16 @@ def _newest(versions: frozenset[str]) -> Version:
 
 
 def find_edits(release: Release) -> list[str]:
-    """Return a sentence for each package in the venv of a release that its lock does not have in that version."""
+    """Return a sentence for each package in the venv of a release that its lock does not have in that version.
+
+    In an adopted venv, as people make them, other versions are no edit, nor is what `python -m venv` brings.
+    """
     lock = read_lock(release.lock)
+    known = lock.local if release.manifest.origin == "built" else {*lock.local, *lock.versions, *SEEDS}
     return [
         f"{name} {version} is installed, but is not in the lock"
         for name, version in sorted(list_installed(release.venv).items())
-        if name not in lock.local and version not in lock.versions.get(name, ())
+        if name not in known and version not in lock.versions.get(name, ())
     ]
 
 

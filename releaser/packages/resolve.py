@@ -169,6 +169,7 @@ def compare_with_venv(
     Raises BuildError.
     """
     words = ["sync", "--frozen", "--dry-run", "--output-format", "json", *group_arguments(site), *more]
+    words += ["--python", str(venv)]  # else a `.python-version` would be compared with a new venv
     try:
         finished = site.run_uv(*words, cwd=tree, mark=mark, variables={"UV_PROJECT_ENVIRONMENT": str(venv)})
         report: Any = msgspec.json.decode(finished.stdout, type=_SyncReport)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from releaser.checkout.repository import Repository
 from releaser.errors import BuildError, PreflightError, Problem, explain_os_error, refuse
+from releaser.packages.changes import SEEDS
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
@@ -25,8 +29,6 @@ from releaser.system.files import replace_file
 from releaser.system.run import Run, now
 from releaser.system.text import join_few
 
-_SEEDS = {"pip", "setuptools", "wheel"}  # venv and virtualenv put them into each venv
-
 
 def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     """Make the venv in the link's place the first release, without a moment in which no venv is there.
@@ -35,10 +37,6 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     after `find_problems` has found that no update would take packages away. Raises PreflightError.
     """
     link = site.paths.link
-    version = ask_python_version(site, link)
-    if not version:
-        message = f"`{link}` is no virtual environment whose Python starts."
-        raise refuse("no-venv", message, f"Move it away: `mv {link} {link}.old`.")
     if os.stat(link).st_dev != os.stat(site.paths.releases).st_dev:
         message = f"`{link}` and the state directory `{site.paths.state}` are on different file systems."
         raise refuse("other-file-system", message, "Set `state_dir` to a directory on the file system of the project.")
@@ -48,6 +46,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     head = repository.head()
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
     code = repository.code_key(head, site.paths.lockfile_in_tree)
+    version = ask_python_version(site, link)
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
     manifest = Manifest(directory.name, now(), "adopted", key, head)
     order = 1 + max((release.state.order for release in Store(site.paths).releases), default=0)
@@ -68,7 +67,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
 def ignore_link(site: Site, repository: Repository) -> None:
     """Let git ignore the link: a pattern such as `.venv/` matches a directory alone. The state directory, too."""
     patterns = []
-    for path in (site.paths.link, site.paths.state.parent):
+    for path in (site.paths.link, site.paths.state):
         if path.is_relative_to(site.paths.top) and path != site.paths.top:
             patterns.append(f"/{path.relative_to(site.paths.top).as_posix()}")
     repository.exclude(*patterns)
@@ -95,13 +94,17 @@ def find_losses(site: Site, *, mark: str) -> list[Problem]:
         message = f"An update would remove {_join(leaving)} from the venv, installed by hand: uv.lock does not have it."
         advice = f"Run `uv add {' '.join(leaving)}` and commit, or remove it: {_uninstall(venv, leaving)}."
         problems.append(Problem("leaves-venv", message, advice))
-    return problems + [_explain_stray(path) for path in list_stray_files(venv)]
+    for path in list_stray_files(venv):
+        message = f"`{path}` was put into the venv by hand; the next release would not have it."
+        advice = f"Make it a package that pyproject.toml names, or remove it: `rm -r {shlex.quote(str(path))}`."
+        problems.append(Problem("leaves-venv", message, advice))
+    return problems
 
 
 def _list_leaving(site: Site, words: list[str], *, mark: str) -> dict[str, str]:
     lock = read_lock(site.paths.lockfile)
     changes = compare_with_venv(site, site.paths.project, site.paths.link, lock, mark=mark, more=words)
-    return {change.name: str(change.old) for change in changes if change.new is None and change.name not in _SEEDS}
+    return {change.name: str(change.old) for change in changes if change.new is None and change.name not in SEEDS}
 
 
 def _list_choices(site: Site) -> Iterator[tuple[str, str, list[str]]]:
@@ -130,19 +133,15 @@ def _uninstall(venv: Path, packages: dict[str, str]) -> str:
     return f"`uv pip uninstall --python {shlex.quote(str(venv))} {' '.join(sorted(packages))}`"
 
 
-def _explain_stray(path: Path) -> Problem:
-    message = f"`{path}` was put into the venv by hand; the next release would not have it."
-    return Problem(
-        "leaves-venv",
-        message,
-        f"Make it a package that pyproject.toml names, or remove it: `rm -r {shlex.quote(str(path))}`.",
-    )
-
-
 def find_problems(site: Site) -> list[Problem]:
-    """Return what `adopt` would refuse because of the packages in the venv; nothing if uv.lock cannot be read."""
+    """Return what `adopt` would refuse because of the venv; nothing if uv.lock cannot be read."""
+    link = site.paths.link
+    if not ask_python_version(site, link):
+        message = f"`{link}` is no virtual environment whose Python starts."
+        return [Problem("no-venv", message, f"Move it away: `mv {link} {link}.old`.")]
     try:
-        return find_losses(site, mark="check")
+        with tempfile.TemporaryDirectory(prefix="releaser-") as place:  # a check makes no state
+            return find_losses(msgspec.structs.replace(site, uv_cache=Path(place)), mark="check")
     except BuildError as error:
         return list(error.problems)
     except PreflightError:

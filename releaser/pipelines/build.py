@@ -19,7 +19,7 @@ from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, group_arguments
 from releaser.pipelines.conclude import compare_releases
 from releaser.releases.journal import Entry, write_entry
-from releaser.releases.release import Key, Manifest, Release, State
+from releaser.releases.release import BUILT, Key, Manifest, Release, State
 from releaser.releases.store import Store, begin_release, seal_release
 from releaser.site.site import Site
 from releaser.system.files import replace_file
@@ -50,6 +50,8 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
         build_venv(site, shadow, plan, venv, base=live, mark=run.id)
         _refuse_edited_files(site, repository)
         products = keep_products(repository.top, before, repository.tracked_files(), directory)
+        for path in [] if shadow.is_mounted else products:
+            shadow.replace_paths(directory / BUILT / path)
         replace_file(directory / "uv.lock", plan.lock_text.encode())
         detail += [f"made {join_few(products)}"] if products else []
         if shadow.left_out:
@@ -75,7 +77,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
     if unapplied:
         raise _explain_migrations(release)
     if not result.passed:
-        raise explain_failed_tests(release, result)
+        raise explain_failed_tests(release, result, shadow)
     return release
 
 
@@ -123,7 +125,7 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
     return not result.passed
 
 
-def explain_failed_tests(release: Release, result: TestResult) -> GateError:
+def explain_failed_tests(release: Release, result: TestResult, shadow: Shadow) -> GateError:
     """Return the error for a candidate whose tests failed, with true blame."""
     manifest = release.manifest
     blame = "The live release is unchanged."
@@ -133,4 +135,5 @@ def explain_failed_tests(release: Release, result: TestResult) -> GateError:
         advice = f"Correct the site or its tests; see {release.tests_log}."
     changes = describe_changes(manifest.changes) or "new code"
     message = f"Release {release.id} ({changes}) failed its tests: {manifest.failure}. {blame}"
+    advice = shadow.advise_on_read_only(result.output) or advice
     return GateError(message, advice, output=clip_end(result.output))

@@ -35,7 +35,8 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
         *_find_state_problems(site),
         *_find_shadow_problems(site),
     ]
-    if initializing and not site.problems and site.paths.link.is_dir() and read_link(site.paths).kind == "foreign":
+    link = read_link(site.paths)
+    if initializing and not site.problems and link.kind == "foreign" and not link.is_symlink:
         problems += adopt.find_problems(site)
     return problems
 
@@ -98,7 +99,7 @@ def _find_link_problems(site: Site) -> list[Problem]:
 
 def find_edited_venv(live: Release) -> list[Problem]:
     """Return a problem that names the packages that a person has put into the live venv."""
-    edits = find_edits(live) if live.manifest.origin == "built" else []
+    edits = find_edits(live)
     edits += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]
     if not edits:
         return []

@@ -36,6 +36,7 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
     """Let updates take versions or commits again."""
     removed, unknown = remove_holds(site.paths, names)
     if unknown:
-        raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", "Run `releaser status`.")
+        advice = "Run `releaser status`; what is on hold by the setting `ignore`, take out of that."
+        raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", advice)
     words = join_few([hold.label for hold in removed])
     return Outcome("updated", 0, f"Updates take these again: {words}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from releaser.errors import explain_os_error
 from releaser.releases.lease import claim, is_used
 from releaser.releases.release import Key, Release
 from releaser.releases.retention import choose_releases_to_delete
@@ -40,8 +41,8 @@ def prune_releases(site: Site, run: Run, key: Key | None = None) -> str:
                     delete_release(release.directory)
                     deleted.append(release.id)
         except OSError as error:
-            message = f"Release {release.id} cannot be deleted: {error.strerror}."
-            run.report("not-deleted", message, f"Run `sudo rm -r {release.directory}`.")
+            message = f"Release {release.id} cannot be deleted: {explain_os_error(error)}."
+            run.report("not-deleted", message, f"See `ls -la {site.paths.releases}`.")
     _clean_cache(site, run)
     return f"deleted {join_few(deleted)}" if deleted else "nothing to delete"
 

@@ -27,7 +27,7 @@ from releaser.site.site import Site, open_site, prepare_state
 from releaser.system.files import private_mode, set_aside
 from releaser.system.process import end_marked
 from releaser.system.run import Run, Step, format_time_id, make_id, now, write_log
-from releaser.system.signals import raise_on_signals
+from releaser.system.signals import defer_signals, raise_on_signals
 from releaser.system.text import clip_end, redact
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,10 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
     except ReleaserError as error:
         outcome = make_failure(run, explain_full_disk(site.paths.state, error) or error)
     except Interrupted as error:
-        state = UNFINISHED if _has_flipped(site, run, before) else UNCHANGED
-        outcome = Outcome("refused", error.exit_code, f"`releaser {run.command}` was {error}. {state}")
+        live = Store(site.paths).live if _has_flipped(site, run, before) else None
+        headline = f"`releaser {run.command}` was {error}. {UNFINISHED if live else UNCHANGED}"
+        changes = live.manifest.changes if live else ()
+        outcome = Outcome("updated" if live else "refused", error.exit_code, headline, changes=changes)
     except OSError as error:
         logger.exception("the system refused something")
         message = f"The system refused something: {explain_os_error(error)}."
@@ -92,7 +94,11 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
         outcome = msgspec.structs.replace(
             outcome, result="updated", exit_code=7, headline=f"{outcome.headline} {UNFINISHED}"
         )
-    return _record(site, run, tell(site, run, _complete(outcome, run, site)))
+    outcome = _complete(outcome, run, site)
+    with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
+        outcome = tell(site, run, outcome)
+        append_record(site.paths, run, outcome, now())
+    return outcome
 
 
 def _has_flipped(site: Site, run: Run, before: str | None) -> bool:
@@ -134,6 +140,8 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
         outcome,
         result=result,
         headline=redact(outcome.headline),
+        output=redact(outcome.output),
+        new_commits=tuple(map(redact, outcome.new_commits)),
         exit_code=code,
         problems=problems,
         steps=tuple(run.steps),
@@ -148,14 +156,6 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
         previous=outcome.previous or (store.previous.id if store.previous else None),
         on_hold=list_holds(site),
     )
-
-
-def _record(site: Site, run: Run, outcome: Outcome) -> Outcome:
-    try:
-        append_record(site.paths, run, outcome, now())
-    except OSError as error:
-        logger.warning("the history cannot be written: %s", error)
-    return outcome
 
 
 @contextlib.contextmanager

@@ -28,15 +28,16 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
         release_reserve(site.paths.reserve)
         has_news = _is_news(site, run, outcome)
     message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings) if has_news else None
+    advice = f"It waits in {site.paths.outbox}; the next run sends it."
     try:
         reason = send_mail(site.paths, settings, message)
     except OSError as error:
         reason = send_at_once(settings, message) if message is not None else ""
-        reason = reason and f"{reason} It could not be kept: {explain_os_error(error)}."
+        advice = f"It could not be kept: {explain_os_error(error)}."
     fill_reserve(site.paths.reserve)
     if not reason or message is None:
         return outcome
-    problem = Problem("mail", reason, f"It waits in {site.paths.outbox}; the next run sends it.")
+    problem = Problem("mail", reason, advice)
     is_live = outcome.exit_code == 0 and outcome.result == "updated"
     code = 7 if is_live else outcome.exit_code
     return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
@@ -51,6 +52,9 @@ def _is_news(site: Site, run: Run, outcome: Outcome) -> bool:
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:
     """Mail that a project cannot be opened to the updater's admins, or that it has no state directory to its own."""
+    if site is not None and not _is_news(site, run, outcome):
+        return
+    start = start.absolute()
     settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail
     own = site is not None and settings.admins
     recipients = own or settings.updater_admins or settings.admins

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.candidate.shadow import make_shadow
+from releaser.candidate.shadow import Shadow, make_shadow
 from releaser.candidate.space import require_room
 from releaser.checkout.move import find_obstacles, move_checkout
 from releaser.checkout.pending import read_pending
@@ -53,9 +53,9 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
     commits = repository.describe_commits(target.head, target.commit)
     require(find_obstacles(repository, target.head, target.commit))
     before, site = site, site_for_commit(site, repository, target)
-    require([*restart.find_problems(site), *health.find_problems(site)])
     live = Store(site.paths).find("live")
     with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
+        require_programs(site, shadow)
         with run.step("resolve") as detail:
             plan = resolve_candidate(site, run, shadow.project, live)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
@@ -130,6 +130,13 @@ def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
         message = f"Commit {target.commit[:12]} has no {path}."
         raise refuse("no-pyproject", message, "Revert the commit that deleted it.")
     return site_at(site, text, target.commit)
+
+
+def require_programs(site: Site, shadow: Shadow) -> None:
+    """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
+    moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
+    for each in (restart, health):
+        require(each.find_problems(site) and each.find_problems(moved))
 
 
 def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Plan:
@@ -222,8 +229,7 @@ def still_failing(failed: Release) -> Outcome:
     """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
     headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
     advice = f"See {failed.tests_log}. `releaser update --force` tries again."
-    error = GateError(headline, advice)
-    return Outcome("failed", 5, headline, problems=error.problems, is_quiet=True)
+    return Outcome("failed", 5, headline, problems=GateError(headline, advice).problems, is_quiet=True)
 
 
 def candidate_failed(error: GateError, failed: Release | None, commits: tuple[str, ...], *, is_quiet: bool) -> Outcome:

@@ -114,7 +114,7 @@ def _read_release(directory: Path) -> Release | None:
         manifest = read_json(directory / MANIFEST, Manifest)
     except BrokenFileError:
         return None
-    if manifest is None or manifest.id != directory.name:
+    if manifest is None or manifest.id != directory.name or not (directory / "uv.lock").is_file():
         return None
     try:
         state = read_json(directory / STATE, State)
@@ -207,7 +207,8 @@ def sweep_releases(paths: Paths, run: Run) -> None:
             elif ID.fullmatch(name):
                 _sweep_state(path / STATE, run)
         except OSError as error:
-            run.report("not-deleted", f"`{path}` cannot be deleted: {error.strerror}.", f"Run `sudo rm -r {path}`.")
+            where = error.filename or path
+            run.report("not-deleted", f"`{where}` cannot be deleted: {error.strerror}.", f"See `ls -ld {where}`.")
 
 
 def _has_venv(path: Path) -> bool:

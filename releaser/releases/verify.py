@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,11 @@ _NOT_STRAY = {
 
 def find_site_packages(venv: Path) -> Path:
     """Return the directory of the installed packages; the venv itself if there is none."""
-    return next(iter(sorted(venv.glob("lib/python*/site-packages"))), venv)
+    places = sorted(venv.glob("lib/python*/site-packages"))
+    config = (venv / "pyvenv.cfg").read_text(encoding="utf-8") if places[1:] else ""
+    version = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", config, re.MULTILINE)
+    own = [place for place in places if version and place.parent.name == f"python{version[1]}"]
+    return next(iter(own or places), venv)
 
 
 def list_installed(venv: Path) -> dict[str, str]:

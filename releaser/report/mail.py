@@ -41,7 +41,7 @@ def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
     """
     if command not in _MAILED or outcome.exit_code in (2, 8, 9):
         return False
-    if command == "rollback" and outcome.exit_code == 3:
+    if command == "rollback" and not outcome.result.startswith("updated") and outcome.exit_code not in (6, 7):
         return False
     trouble = _name_trouble(outcome) if outcome.exit_code else ""
     try:
@@ -52,7 +52,8 @@ def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
         write_json(paths.news, _News(trouble))
     if outcome.is_quiet:
         return False
-    return outcome.exit_code == 0 or outcome.result.startswith("updated") or trouble != before.trouble
+    is_done = outcome.exit_code == 0 or outcome.result.startswith("updated")
+    return is_done or trouble != before.trouble or bool(outcome.failed_gate)  # of another candidate than before
 
 
 def _name_trouble(outcome: Outcome) -> str:
@@ -141,7 +142,7 @@ def _describe_live(outcome: Outcome) -> str:
     if outcome.result.startswith("updated") and outcome.release:
         before = f" Before it, {outcome.previous} was live." if outcome.previous else ""
         return f"The live release is {outcome.release}.{before}"
-    if outcome.exit_code and outcome.exit_code != 6 and "unchanged" not in outcome.headline:
+    if outcome.exit_code and "unchanged" not in outcome.headline and not outcome.has_flipped:
         return "The live release is unchanged."
     return ""
 

@@ -25,6 +25,9 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
         _keep(paths, message)
     if not paths.outbox.is_dir():
         return ""
+    for path in paths.outbox.glob("*/*"):
+        if path.is_symlink() or not path.is_file():
+            return f"`{path}` is no mail: move it away."
     box = mailbox.Maildir(paths.outbox)
     keys = sorted(box.keys())
     if not keys:
@@ -34,7 +37,8 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
         with open_server(settings) as server:
             for key in keys:
                 try:
-                    server.send_message(box[key])
+                    recipients = settings.admins or settings.updater_admins  # they may have been corrected since
+                    server.send_message(box[key], settings.mail_from or None, recipients)
                     box.remove(key)
                 except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:  # of this mail alone
                     reason = explain_refusal(settings, error)

@@ -37,6 +37,11 @@ class Outcome(msgspec.Struct, frozen=True):
     output: str = ""
     is_quiet: bool = False
 
+    @property
+    def has_flipped(self) -> bool:
+        """True if the run made a release live, whatever came of it."""
+        return any(step.step == "flip" and step.status == "done" for step in self.steps)
+
 
 def name_result(exit_code: int) -> Result:
     """Return the result that goes with the exit code of an error."""

@@ -8,9 +8,10 @@ import msgspec
 
 from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
-from releaser.errors import BuildError, PreflightError, Problem
-from releaser.packages.changes import find_edits
+from releaser.errors import BuildError, Problem
+from releaser.live.health import is_asked, is_healthy_now
 from releaser.packages.holds import LONGEST, Hold, find_old_holds, list_holds
+from releaser.releases.lease import is_used
 from releaser.releases.release import Change
 from releaser.releases.store import Store
 from releaser.releases.verify import find_damage
@@ -66,10 +67,13 @@ class ReleaseRow(msgspec.Struct, frozen=True):
 def make_status(site: Site, problems: list[Problem]) -> Status:
     """Return the status of a site; `problems` are those that would refuse an update."""
     store, history, pending = Store(site.paths), read_history(site.paths), read_pending(site.paths)
-    updates = [record for record in history if record.command in ("update", "init", "rollback")]
+    changes = [record for record in history if record.exit_code in (6, 7) or record.result.startswith("updated")]
+    people = [record for record in changes if record.command in ("init", "rollback")]
+    updates = [record for record in history if record.command == "update" or record in people]
     last = updates[0] if updates else None
     holds = list_holds(site)
-    attention = [*problems, *_find_edited_venv(store), *_find_silence(updates), *find_old_holds(holds)]
+    attention = [*problems, *_find_damage(store), *_find_silence(updates), *find_old_holds(holds)]
+    attention += _find_old_processes(site, store)
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
@@ -99,6 +103,22 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     )
 
 
+def _find_old_processes(site: Site, store: Store) -> list[Problem]:
+    """Return a problem if the site fails its health check, or runs on another release than the live one."""
+    live = store.live
+    if live is None:
+        return []
+    problems = []
+    if is_healthy_now(site) is False:
+        problems.append(Problem("unhealthy", "The site fails its health check.", "Run `releaser logs`."))
+    used = [release.id for release in store.releases if release is not live and is_used(release.directory)]
+    if used and is_asked(site) and not is_used(live.directory):
+        message = f"No process uses the live release; {join_few(used)} is in use."
+        advice = "Restart the site: `releaser list --json` names the processes."
+        problems.append(Problem("not-restarted", message, advice))
+    return problems
+
+
 def _find_silence(updates: list[Record]) -> list[Problem]:
     """Return a problem if no update has run for a week."""
     age = now() - updates[0].ended_at if updates else timedelta()
@@ -107,18 +127,11 @@ def _find_silence(updates: list[Record]) -> list[Problem]:
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 
 
-def _find_edited_venv(store: Store) -> list[Problem]:
-    """Return a problem if the live venv is not as releaser built it."""
-    if store.live is None or store.live.manifest.origin != "built":
-        return []
-    try:
-        edits = [*find_edits(store.live), *find_damage(store.live.venv)]
-    except PreflightError as error:
-        return list(error.problems)
-    if not edits:
-        return []
-    message = f"The live release is not as it was built: {join_few(edits, 3)}."
-    return [Problem("edited-venv", message, "The next update builds it again. Add what you need to pyproject.toml.")]
+def _find_damage(store: Store) -> list[Problem]:
+    """Return a problem if files of the live venv are not as releaser built them."""
+    damage = find_damage(store.live.venv) if store.live and store.live.manifest.origin == "built" else []
+    message = f"The live release is not as it was built: {join_few(damage, 3)}."
+    return [Problem("damaged-venv", message, "The next update builds it again.")] if damage else []
 
 
 def _describe_run(record: Record) -> LastRun:

@@ -7,7 +7,7 @@ import os
 import socket
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,14 @@ def choose_group(content: Mapping[str, Any], environment: str, group: str) -> tu
         advice = f"It has: {', '.join(sorted(names))}." if names else "Add it to `[dependency-groups]`."
         return "", [Problem("no-group", message, advice)]
     return next((name for name in _GROUPS[environment or guess_environment()] if name in names), ""), []
+
+
+def find_unknown_extras(content: Mapping[str, Any], extras: Sequence[str]) -> list[Problem]:
+    """Return a problem that names the extras that pyproject.toml does not have."""
+    known = {name.lower().replace("_", "-") for name in get_table(content, "project", "optional-dependencies")}
+    unknown = [name for name in extras if name != "all" and name.lower().replace("_", "-") not in known]
+    message = f"The setting `extras` names what pyproject.toml does not have: {', '.join(unknown)}."
+    return [Problem("no-extra", message, f"It has: {', '.join(sorted(known)) or 'none'}.")] if unknown else []
 
 
 def guess_unix_group(project: Path) -> int:

@@ -194,7 +194,7 @@ def load_settings(
             try:
                 values[name] = _READERS[name](value)
             except ValueError as error:
-                shown = "a secret" if name in SECRETS else repr(value)
+                shown = "a secret" if name in (*SECRETS, "test_environment") else repr(value)
                 message = f"{source}: `{key}` is {shown}, but must be {error}."
                 problems.append(Problem("wrong-setting", message, f"Correct `{key}` in {source}."))
     subjects = {

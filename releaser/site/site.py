@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import logging
 import os
 import pwd
 import re
@@ -22,6 +23,7 @@ from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
     find_project,
+    find_unknown_extras,
     get_table,
     guess_environment,
     guess_unix_group,
@@ -76,6 +78,8 @@ class Site(msgspec.Struct, frozen=True):
             if not name.startswith(PREFIX) and name not in _MISLEADING and not name.startswith("UV_")
         }
         env.setdefault("PATH", _DEFAULT_PATH)
+        if (home := os.path.expanduser("~")) != "~":
+            env.setdefault("HOME", home)  # cron may have none: git and uv look there for names and passwords
         env["UV_CACHE_DIR"] = str(self.uv_cache or self.paths.cache)
         env["UV_NO_SYNC"] = "1"
         env["UV_NO_PROGRESS"] = "1"
@@ -114,7 +118,17 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = _read_dotenv(project.parent / ".env")
     site = _make_site(project, top, text, environ, dotenv_values)
+    _require_owner(site.paths)
     return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems))
+
+
+def _require_owner(paths: Paths) -> None:
+    """Raise PreflightError for root on the site of another user, and for a user who may not read the state."""
+    place = paths.project if os.geteuid() == 0 else paths.state
+    owner = place.stat().st_uid if place.exists() else os.geteuid()
+    if owner != os.geteuid() and not (os.geteuid() and os.access(place, os.R_OK)):
+        message = f"`{place}` belongs to user {owner}."
+        raise refuse("other-user", message, f"Run releaser as that user: `sudo -u '#{owner}' releaser …`.")
 
 
 def site_at(site: Site, pyproject: str, commit: str) -> Site:
@@ -142,6 +156,7 @@ def _make_site(
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
     group, missing = choose_group(content, settings.site.environment or guess_environment(), settings.site.group)
+    missing += find_unknown_extras(content, settings.site.extras)
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     uv, no_uv = _find_uv(settings.site.uv, project, environ)
     return Site(
@@ -166,6 +181,7 @@ def _read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
     if not os.path.lexists(path):
         return {}, []
     text, problems = read_text(path)
+    logging.getLogger("dotenv").setLevel(logging.ERROR)
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems
 
@@ -181,20 +197,15 @@ def _find_unix_group(project: Path, name: str) -> tuple[int, list[Problem]]:
 
 
 def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[Path, list[Problem]]:
-    """Return the uv of the setting, else that on PATH if it is new enough, else the one that releaser brings."""
+    """Return the uv of the setting, that on PATH, or the one that releaser brings: the first that is new enough."""
     path = environ.get("PATH", _DEFAULT_PATH)
-    if setting:
-        named = shutil.which(setting if "/" not in setting else project / os.path.expanduser(setting), path=path)
-        if named is None:
-            return Path(setting), [Problem("no-uv", f"The setting `uv` is `{setting}`, but no program is there.")]
-        version = _uv_version(Path(named))
-        if version < LOWEST_UV:
-            message = f"The setting `uv` is `{setting}`, which is not uv {'.'.join(map(str, LOWEST_UV))} or newer."
-            return Path(named), [Problem("old-uv", message, "Remove the setting: releaser brings its own uv.")]
-        return Path(os.path.abspath(named)), []
-    on_path = shutil.which("uv", path=path)
-    if on_path is not None and _uv_version(Path(on_path)) >= LOWEST_UV:
-        return Path(os.path.abspath(on_path)), []
+    named = project / os.path.expanduser(setting) if "/" in setting else setting
+    found = [shutil.which(name, path=path) for name in (named, "uv") if name]
+    if setting and found[0] is None:
+        return Path(setting), [Problem("no-uv", f"The setting `uv` is `{setting}`, but no program is there.")]
+    for program in filter(None, found):
+        if _uv_version(Path(program)) >= LOWEST_UV:
+            return Path(os.path.abspath(program)), []
     try:
         return Path(find_uv_bin()), []
     except FileNotFoundError:
@@ -262,5 +273,5 @@ def prepare_state(site: Site) -> None:
         make_private_directory(paths.cache)
     except OSError as error:
         message = f"The state directory cannot be made: {explain_os_error(error)}."
-        advice = f"Run `sudo install -d -o {os.geteuid()} -g {site.unix_group} -m 2770 {paths.state}`."
+        advice = f"Run `sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}`."
         raise refuse("no-state-directory", message, advice) from error

@@ -187,6 +187,11 @@ def _make_writable(function: Any, path: str, error: Any) -> None:
         os.unlink(path)
 
 
+def lies_behind_link(top: Path, path: str | Path) -> bool:
+    """Return True if a part of a path below `top`, but for the last one, is a link."""
+    return any((top / parent).is_symlink() for parent in list(Path(path).parents)[:-1])
+
+
 def measure(directory: Path, *, own: bool = False) -> int:
     """Return the allocated bytes of a tree; with `own`, without the files that other trees share by hard links."""
     total, seen = 0, set[int]()

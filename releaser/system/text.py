@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]+(?=@)|(?<=[?&])((?:\w*token|password|secret|\w*key)=)[^&\s'\"`]+")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -61,8 +61,8 @@ def clip_end(output: str, lines: int = 40, characters: int = 4000) -> str:
 
 
 def redact(text: str) -> str:
-    """Return the text without the user names and passwords of URLs."""
-    return _CREDENTIALS.sub("***", text)
+    """Return the text without the user names and passwords of URLs, and with `?` for bytes that were no UTF-8."""
+    return _CREDENTIALS.sub(r"\1***", text.encode(errors="replace").decode())
 
 
 def clean_terminal(text: str) -> str:

@@ -1,7 +1,8 @@
-"""git and uv as shims that count the programs that releaser starts, and do something at one of them."""
+"""git, uv and unshare as shims that count the programs that releaser starts, and do something at one of them."""
 
 import os
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.support.sites import SampleSite
 KILL_PARENT = "kill -9 $PPID"
 _SHIM = """\
 #!/bin/sh
+[ $PPID = 1 ] && exec {real} "$@"  # in a namespace: unshare was counted
 number=$(($(wc -l < {calls}) + 1))
 echo {program} "$@" | paste -sd ' ' >> {calls}  # the message of a commit has several lines
 if [ $number = {at} ] && [ {when} = before ]; then
@@ -38,7 +40,8 @@ class Shims:
         self.place.mkdir(exist_ok=True)
         calls = self.place / "calls"
         calls.write_text("")
-        for program, real in (("git", git_executable()), ("uv", uv_executable())):
+        unshare = ("unshare", shutil.which("unshare") or "unshare")
+        for program, real in (("git", git_executable()), ("uv", uv_executable()), unshare):
             values = {"calls": shlex.quote(str(calls)), "real": shlex.quote(str(real)), "program": program}
             shim = self.place / program
             shim.write_text(_SHIM.format(at=at, when=when, action=action, **values), encoding="utf-8")

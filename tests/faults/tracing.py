@@ -34,6 +34,7 @@ _LINE = re.compile(r"(?P<name>\w+)\((?P<rest>.*)")
 _FAILED = re.compile(r"\) += -1 E\w+ \([^)]*\)$")
 _DESCRIPTOR = re.compile(r"\d+</[^>]*>")
 _DEVICE = re.compile(r"(?:\d+<|[^\"]*\")/(?:dev/(?:null|tty|pts|fd|urandom)|proc)\b")
+_RANDOM = re.compile(r"/tmp/(?:releaser-[0-9a-f]+-)?[a-z0-9_]{8}[/\">]")  # the module `tempfile` names them
 _OF_A_RUN = re.compile(r"\d{8}T\d{6}Z(-\d+)?")  # in names of releases, logs and shadows
 _OPENED_TO_CHANGE = re.compile(r"O_(?:CREAT|TRUNC|WRONLY|RDWR)")
 _OPENING = frozenset({"open", "openat"})
@@ -143,7 +144,7 @@ def parsed(lines: Iterable[str]) -> Iterator[Call]:
 def _is_changing(name: str, text: str) -> bool:
     if name in _OPENING and (not _OPENED_TO_CHANGE.search(text) or _DEVICE.search(text)):
         return False
-    if "O_TMPFILE" in text:  # a file without a name
+    if "O_TMPFILE" in text or _RANDOM.search(text):  # a file without a name that could be found again
         return False
     if name in _WRITING and (not _DESCRIPTOR.match(text) or _DEVICE.match(text)):
         return False
