@@ -43,7 +43,7 @@ TITLES = {
     34: "A pushed commit cannot make releaser write elsewhere",
 }
 #: Words that the names of a law's tests must have, besides its number.
-REQUIRED = {24: ("without_tests", "killed", "timed_out", "exit")}
+REQUIRED = {24: ("without_tests", "killed", "timed_out", "its_end")}
 
 
 def tests_by_law() -> dict[int, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.scenes import changes, mostly_slow, refused, says, silent
-from tests.support.commands import Finished
+from tests.support.commands import Finished, require
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -95,6 +95,7 @@ def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: 
         finished = refused(site, command)
         says(finished, *(word for kind in kinds for word in kind.named))
         assert (site.link.is_symlink(), site.json("list")) == (False, [])
+        assert command != "check" or not site.state.parent.exists(), "a check makes no state"
 
     take_advice(site, finished)
     kept = {name: version for name, version in before.items() if name not in {kind.by_hand for kind in kinds}}
@@ -123,11 +124,21 @@ def test_law_19_system_packages_stay_visible_and_pip_is_no_reason(make_site: Sit
     site = make_site(files={"site_tests.py": WAITING_TESTS})
     site.run(Path(sys.executable).resolve(), "-m", "venv", "--system-site-packages", ".venv")
     site.uv("sync", "--quiet", "--frozen", "--inexact", "--group", "local")
+    site.publish("nu", "1.0.0")
+    site.publish("beta", "0.9.0")
+    by_hand = ("pip", "install", "--quiet", "--python", site.link / "bin" / "python")
+    site.uv(*by_hand, "beta==0.9.0")
     assert {"pip", "alpha"} <= {*site.versions()}
     seen = "import sys; print([path for path in sys.path if path.endswith('-packages')][1:])"
     assert (before := site.python(seen)) != "[]"
     site.releaser("check", check=0)
     site.releaser("init", check=0)
+    site.releaser("check", check=0)
+    site.uv(*by_hand, "nu")
+    for command in ("check", "update"):
+        says(refused(site, command), "edited: nu 1.0.0", "releaser update --force")
+        assert "pip" not in site.releaser(command).stderr
+    site.uv("pip", "uninstall", "--quiet", *by_hand[3:], "nu")
     for version in ("1.1.0", "1.2.0"):
         site.update_to(version)
         assert site.python(seen) == before
@@ -168,3 +179,39 @@ def test_law_19_an_update_names_the_packages_that_it_removes_first(make_site: Si
     says(finished, "is live: zeta 1.0.0 (removed), a0 1.0.0 → 1.1.0", "more")
     assert "zeta" not in site.versions()
     assert "zeta" in site.releaser("list", check=0).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", ["a pin of another Python", "an older directory"])
+def test_law_19_what_is_by_hand_is_named_whatever_lies_beside(make_site: SiteFactory, beside: str) -> None:
+    """A `.python-version` names another Python than that of the venv; a venv was made again over an older one."""
+    other, own = Path("/usr/bin/python3"), f"python3.{sys.version_info.minor}"
+    require(other.exists() and other.resolve() != Path(sys.executable).resolve(), "another Python is needed")
+    site = make_site()
+    make_venv(site, [KINDS["a package by hand"], KINDS["a module"]])
+    if beside == "an older directory":
+        (site.link / "lib" / "python3.10" / "site-packages" / "old-1.0.dist-info").mkdir(parents=True)
+    else:
+        site.push_commit("Pin", {".python-version": f"{other}\n"})
+    finished = refused(site, "check")
+    says(finished, "remove nu 1.0.0", f"{own}/site-packages/local_settings.py")
+    take_advice(site, finished)
+    site.releaser("init", check=0)
+    assert [path.parts[-3] for path in site.link.glob("lib/*/*/_releaser.py")] == [own]
+    site.update_to("1.1.0")
+
+
+@pytest.mark.parametrize("kind", mostly_slow(["file", "empty directory", "dead Python"], "empty directory"))
+def test_law_28_check_says_of_what_is_no_venv_what_init_says(make_site: SiteFactory, kind: str) -> None:
+    site = make_site()
+    if kind == "dead Python":
+        site.make_venv()
+        (site.link / "bin" / "python").unlink()
+        (site.link / "bin" / "python").symlink_to("nowhere")
+    else:
+        site.link.touch() if kind == "file" else site.link.mkdir()
+    (problem,) = site.json("check", check=3)["problems"]
+    assert [site.json(command, check=3)["problems"] for command in ("init", "update")] == [[problem], [problem]]
+    (command,) = re.findall("`(mv .+?)`", problem["advice"])
+    site.run("sh", "-c", command)
+    site.releaser("init", check=0)

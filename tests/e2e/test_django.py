@@ -144,9 +144,14 @@ def test_law_02_21_a_process_that_nothing_restarts_stays_on_its_release(make_sit
         assert answer["result"] == ("updated-not-restarted" if restart == "true" else "updated")
         assert restart == "none" or f"`{site.link}/bin/python`" in answer["problems"][0]["advice"]
         assert (site.version("alpha"), service.ask("alpha")) == ("1.1.0", "1.0.0")
+        silent(site.releaser("update"))
+        status = site.json("status", check=10 if restart == "true" else 0)
+        assert [problem["code"] for problem in status["attention"]] == ["not-restarted"] * (restart == "true")
         site.run("sh", "-c", service.restart)
         assert service.ask("alpha") == "1.1.0"
+        site.releaser("status", check=0)
     silent(site.releaser("update"))
+    assert "fails its health check" in site.releaser("status", check=10).stdout
 
 
 MANAGE_REAL = """\

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.scenes import CODE, changed_files, mostly_slow, silent
+from tests.e2e.scenes import CODE, changed_files, mostly_slow, says, silent
 from tests.support.commands import Identity, releaser_command, require, run
+from tests.support.sample import SITE_TESTS
 from tests.support.sites import SampleSite, SiteFactory
+from tests.unit.test_startup_module import find_interpreters
 
 NAMES = ["srv with spaces/my site", "Grüße-日本/söte", "-dash/-n", 'it\'s/$HOME "x"', "a\\b/s%d{}"]
 
@@ -66,6 +68,9 @@ def test_law_35_a_project_in_a_subdirectory_of_its_repository(make_site: SiteFac
     (site.path / ".git").rename(top / ".git")
     (top / ".gitignore").write_text("/index\n/.env\n", encoding="utf-8")
     (top / "README").write_text("Two things.\n", encoding="utf-8")
+    (top / "common").mkdir()
+    (top / "common" / "__init__.py").touch()
+    site.edit("site_tests.py", f"import sys\nsys.path.insert(0, '..')\nimport common\n{SITE_TESTS}")
     site.git("add", "--all", cwd=top)
     site.git("commit", "--quiet", "--message", "Move the site into a directory", cwd=top)
     site.git("push", "--quiet", cwd=top)
@@ -86,6 +91,31 @@ def test_law_35_a_project_in_a_subdirectory_of_its_repository(make_site: SiteFac
     silent(site.releaser("update"))
     site.releaser("rollback", check=0)
     assert ((top / "README").read_text(encoding="utf-8"), site.status()) == ("Two things.\n", "")
+
+    site.git("rm", "-r", "--quiet", "common", cwd=clone)  # the tests import it
+    site.git("commit", "--quiet", "--message", "Tidy up", cwd=clone)
+    site.git("push", "--quiet", cwd=clone)
+    says(site.releaser("update", check=5), "No module named 'common'")
+    assert (top / "common").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", [".python-version", "UV_PYTHON"])
+def test_law_11_the_setting_for_python_outweighs_what_uv_finds(make_site: SiteFactory, other: str) -> None:
+    pythons = [path for path in find_interpreters() if path.name in ("python3.11", "python3.12", "python3.13")]
+    require(len(pythons) > 1, "two interpreters are needed")
+    own, chosen = pythons[0], pythons[1]
+    site = make_site(files={".python-version": f"{own.name.removeprefix('python')}\n"})
+    if other == "UV_PYTHON":
+        site.push_commit("Leave the choice to the server", {".python-version": ""})
+    site.env |= {"PATH": f"{site.env['PATH']}:{chosen.parent}"} | ({other: str(own)} if other == "UV_PYTHON" else {})
+    site.write_dotenv(python=chosen.name.removeprefix("python"))
+    site.releaser("init", check=0)
+    version = site.python("import _releaser, platform; print(platform.python_version())")
+    assert (site.json("list")[0]["python"], f"python{version}".startswith(chosen.name)) == (version, True)
+    silent(site.releaser("update"))
+    site.update_to("1.1.0")
+    assert site.python("import _releaser, platform; print(platform.python_version())") == version
 
 
 def modes(site: SampleSite) -> Iterator[tuple[Path, bool, int, int]]:

@@ -1,5 +1,6 @@
 """Restart and health check of a new release, and the automatic rollback."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -14,7 +15,8 @@ import pytest
 
 from tests.e2e.scenes import CODE, changes, mostly_slow, refused, says, silent, step_names
 from tests.support.servers import WebSite, web_site
-from tests.support.sites import SampleSite, SiteFactory
+from tests.support.sites import SampleSite, SiteFactory, SiteOptions
+from tests.support.smtp import mail_server
 
 NOTE = "import os, sys, pathlib; pathlib.Path(os.environ['SITE_RECORD'] + '.restarts').open('a').write("
 RESTART = [sys.executable, "-c", NOTE + "os.getcwd() + ' ' + os.readlink('.venv') + '\\n')"]
@@ -141,6 +143,73 @@ def test_law_21_a_healthy_release_stays(make_site: SiteFactory) -> None:
     assert "health" in step_names(answer)
 
 
+SICK_IN_THE_SERVER = "import sys\nassert 'serve.py' not in ''.join(sys.argv), 'sick'\n__version__ = '1.1.0'\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["sick", "dead"])
+def test_law_04_21_the_answer_of_the_earlier_process_is_not_that_of_the_new_one(
+    make_site: SiteFactory, end: str
+) -> None:
+    """The restart goes on in the background until the earlier process has answered; the new one is sick, or ends."""
+    site = make_site.live()
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": SICK_IN_THE_SERVER})
+    answered, pid = site.base / "answered", site.base / "serve.pid"
+    with served(site) as service:
+
+        def answer() -> int:
+            with contextlib.suppress(OSError):
+                service.ask("alpha")
+                if site.version("alpha") == "1.1.0":
+                    answered.touch()
+                return 200
+            return 500
+
+        start = service.restart
+        if end == "dead":
+            start = f"kill -9 $(cat {pid}); rm {pid}; .venv/bin/python -c 'import alpha' serve.py && {start}"
+        script = site.base / "restart.sh"
+        script.write_text(f"(until test -e {answered}; do sleep 0.1; done; {start}) > /dev/null 2>&1 &\n", "utf-8")
+        with web_site(answer) as web:
+            site.write_dotenv(restart=f"sh {script}", health_check=web.url, health_timeout="5s")
+            says(site.releaser("update", check=6), "health check", "500")
+        assert (site.version("alpha"), service.ask("alpha")) == ("1.0.0", "1.0.0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["rollback", "automatic"])
+def test_law_04_a_way_back_restarts_by_the_settings_of_the_code_it_goes_to(make_site: SiteFactory, way: str) -> None:
+    """The commit that is left has brought its own health check, its restart program, and the setting that names it."""
+    site = make_site.live(settings={"restart": ["sh", "-c", "echo earlier >> ../restarts"]})
+    record, program, first = site.outer / "restarts", site.elsewhere() / "bin/restart", site.live()
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho later >> ../restarts\n", encoding="utf-8")
+    program.chmod(0o755)
+    record.write_text("", encoding="utf-8")
+    settings = {"restart": ["bin/restart"], "health_check": ["test", way, "=", "rollback"], "health_timeout": "0s"}
+    site.push_from_elsewhere({"pyproject.toml": SiteOptions(settings=settings).pyproject()})
+    site.releaser("update", check=0 if way == "rollback" else 6)
+    if way == "rollback":
+        site.releaser("rollback", first, check=0)
+    assert (site.live(), record.read_text("utf-8").split()) == (first, ["later", "earlier"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["a directory", "read-only"])
+def test_law_28_a_restart_file_that_cannot_be_touched_is_found_before_the_flip(
+    user_site: SampleSite, kind: str
+) -> None:
+    file = user_site.path / "config/tmp/restart.txt"
+    user_site.run(*(["chmod", "444", file] if kind == "read-only" else ["rm", file]))
+    if kind == "a directory":
+        user_site.run("mkdir", file)
+    user_site.publish("alpha", "1.1.0")
+    for command in ("check", "update"):
+        says(refused(user_site, command), f"`mv {file} {file}.old`")
+    user_site.run("mv", file, f"{file}.old")
+    user_site.releaser("update", check=0)
+
+
 def test_law_04_an_unhealthy_release_goes_back_by_itself_once_with_its_code(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", settings={"restart": RESTART}, due="1.2.0")
     site.push_from_elsewhere(CODE)
@@ -187,6 +256,9 @@ def test_law_22_a_site_that_was_unhealthy_before_is_not_blamed_on_the_update(mak
     site.write_dotenv(health_check="http://127.0.0.1:1/", health_timeout="1s")
     says(site.releaser("update", check=6), "already failing", "127.0.0.1:1")
     assert (site.live(), site.version("alpha")) == (live, "1.0.0")
+    site.releaser("unhold", "alpha", check=0)
+    site.write_dotenv(health_check=f"sh -c 'sleep 1.5; readlink .venv | grep -q {live}'", health_timeout="4s")
+    assert "already failing" not in site.releaser("update", check=6).stderr, "the live release was slow, but well"
 
 
 def test_an_unhealthy_rollback_returns_to_the_release_that_was_healthy(make_site: SiteFactory) -> None:
@@ -222,9 +294,14 @@ def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFac
     site = make_site.live(due="1.1.0")
     ready = site.base / "signalled"
     script = f"test -e {ready} || {{ touch {ready}; kill -{number.value} $PPID; sleep 0.5; }}"
-    site.write_dotenv(restart=f'sh -c "{script}"')
-    site.releaser("update", check=128 + number)
-    assert site.version("alpha") == "1.1.0"
+    with mail_server() as server:
+        mailing: dict[str, str | None] = {"ADMINS_JSON": "ada@example.org", "RELEASER_SMTP_HOST": server.host}
+        site.write_dotenv(mailing, restart=f'sh -c "{script}"')
+        finished = site.releaser("update", check=128 + number)
+    text = server.mails[0][1].get_content()
+    for words in ("The new release is live", "alpha 1.0.0 -> 1.1.0", f"live release is {site.live()}", "unchanged"):
+        assert (words in text) == (words != "unchanged"), text
+    assert ("unchanged" in finished.stderr, site.version("alpha"), len(server.mails)) == (False, "1.1.0", 1)
     site.releaser("update", check=0)
     assert (site.remote_head(), site.status(), changes(site.json("update"))) == (site.head(), "", {})
     assert list(site.states().values()) == ["live", "previous"]

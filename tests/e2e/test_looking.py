@@ -85,6 +85,10 @@ def test_status_of_a_site_that_needs_attention(updated: SampleSite) -> None:
     assert "alpha" in finished.stdout
     status = updated.json("status", check=10)
     assert (status["well"], bool(status["attention"])) == (False, True)
+    for words, code in {"pin live": 0, "init": 0, "rollback live": 0, "rollback 20200101": 9}.items():
+        command, *args = words.split()
+        updated.releaser(command, *args, check=code)
+        assert updated.json("status", check=10)["attention"] == status["attention"], words
     updated.update_to("1.3.0")
     assert updated.json("status")["well"] is True
 

@@ -1,6 +1,8 @@
 """Mail: what it says, to whom it goes, and how it waits for a server."""
 
+import json
 import mailbox
+import os
 import re
 import shlex
 import subprocess
@@ -42,6 +44,22 @@ def section(text: str, title: str) -> list[str]:
     return re.findall(r".+\n", "".join(re.findall(rf"(?ms)^{title}\n-+\n(.*?\n)(?:\n|\Z)", text)))
 
 
+def change_a_file_with_a_strange_name(site: SampleSite) -> None:
+    """Change a tracked file whose name is not UTF-8."""
+    path = os.fsencode(site.path) + b"/caf\xe9.txt"
+    for text in ("tracked", "changed"):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        site.git("add", "--intent-to-add", ".")
+
+
+def lose_link_and_remote(site: SampleSite) -> None:
+    """Let the link lead nowhere, and no remote answer."""
+    site.link.unlink()
+    site.link.symlink_to("../.releaser/site/releases/20200101T000000Z/venv")
+    site.remote.rename(site.base / "away")
+
+
 #: What a person does, or lets go wrong; exit code, how the subject begins, and words of the text.
 NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]] = {
     "updated": (lambda site: None, 0, "Updated: site, alpha 1.1.0",
@@ -56,6 +74,10 @@ NEWS: dict[str, tuple[Callable[[SampleSite], object], int, str, tuple[str, ...]]
                    "Updated: site, alpha 1.1.0, 1 problem", ("{new} is live", "the vault is closed")),
     "no remote": (lambda site: site.remote.rename(site.base / "away"), 4, "Failed: site, The remote `origin` could",
                   ("live release is unchanged", "git -C {path} fetch")),
+    "strange name": (change_a_file_with_a_strange_name, 3, "Refused: site, Tracked files",
+                     ("live release is unchanged", "`caf?.txt`")),
+    "repaired, no remote": (lose_link_and_remote, 4, "Failed: site, The remote `origin` could",
+                            ("led nowhere", "{old}, is live now")),
 }  # fmt: skip
 
 
@@ -67,8 +89,10 @@ def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, 
     old = site.live()
     site.push_from_elsewhere(CODE, message="Widen the door")
     act(site)
-    answer = site.json("update", check=code)
+    finished = site.releaser("update", "--json", check=code)
     mail, text = only_mail(server)
+    is_unchanged = "live release is unchanged" in words
+    assert ("unchanged" in text, "unchanged" in finished.stderr) == (is_unchanged, is_unchanged), f"{finished}\n{text}"
     missing = [w for w in words if w.format(new=site.live(), old=old, path=site.path) not in text]
     assert not missing, f"{missing} should be in\n{text}"
     assert mail["Subject"].startswith(subject), mail["Subject"]
@@ -77,7 +101,9 @@ def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, 
     assert (mail["From"].startswith("releaser@"), mail["Auto-Submitted"]) == (True, "auto-generated")
     assert re.fullmatch(r"<\S+@\S+>", mail["Message-ID"])
     assert parsedate_to_datetime(mail["Date"]).tzinfo is not None
-    assert [line.split()[0] for line in section(text, "Steps")] == step_names(answer), "a step that did not run"
+    assert [line.split()[0] for line in section(text, "Steps")] == step_names(json.loads(finished.stdout)), (
+        "a step that did not run"
+    )
     for line in section(text, "Commands"):  # paste each; those that would change something, without the change
         program, command, *rest = shlex.split(line)
         may_change = command in ("rollback", "update")
@@ -85,6 +111,19 @@ def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, 
         assert (program, finished.returncode in (0, 10) or may_change) == ("releaser", True), f"{line}\n{finished}"
         assert finished.returncode not in (1, 2), f"{line}\n{finished}"
     assert section(text, "Commands")
+
+
+@pytest.mark.parametrize("place", mostly_slow([".env", ".releaser/site/releases"], ".releaser/site/releases"))
+def test_law_20_26_a_refusal_before_the_state_can_be_used_is_one_mail(
+    make_site: SiteFactory, server: MailServer, place: str
+) -> None:
+    site = make_site.live(dotenv=mailing(server.host))
+    env = {"RELEASER_SMTP_HOST": server.host, "RELEASER_UPDATER_ADMINS": "boss@example.org"}
+    for night in range(1, 5):
+        (site.outer / place).chmod(0o755 if night == 4 else 0o777)
+        finished = site.releaser("update", env=env)
+        says(finished, *([f"chmod go-w {site.outer / place}"] if night < 4 else []))
+        assert (finished.returncode, len(server.mails)) == (3 if night < 4 else 0, 1), f"night {night}\n{finished}"
 
 
 @pytest.mark.slow
@@ -183,9 +222,12 @@ def test_law_26_a_refused_address_blocks_no_mail(make_site: SiteFactory, server:
     site.write_dotenv(mailing(server.host, "left@example.org, ada@example.org"))
     site.publish("alpha", "1.2.0")
     assert site.releaser("update").returncode in (0, 7)
-    assert [recipients for recipients, _, _ in server.mails] == [["ada@example.org"]]
+    assert [recipients for recipients, _, _ in server.mails] == [["ada@example.org"]] * 2  # the earlier mail, too
     silent(site.releaser("update"))
-    assert len(server.mails) == 1
+    assert len(server.mails) == 2
+    os.mkfifo(site.state / "outbox/new/1.fifo")
+    site.releaser("update", check=0)
+    assert "1.fifo" in site.releaser("status", check=10).stdout
 
 
 #: Settings that no mail can be sent with.

@@ -55,6 +55,7 @@ PERSON: list[Night] = [
     ("an update", offer("1.1.0"), 0, 1, True, True),
     ("failing tests", offer("1.2.0", broken=True), 5, 1, True, False),
     ("the same", same, 5, 0, False, False),
+    ("fails like it", offer("1.2.1", broken=True), 5, 1, True, False),
     ("the same", same, 5, 0, False, False),
     ("a person at work", lambda site: site.edit("shop.py", "mine"), 3, 1, True, False),
     ("the same", same, 3, 0, True, False),

@@ -19,6 +19,13 @@ def test_law_03_a_broken_commit_of_a_large_repository_is_tested(make_site: SiteF
     says(site.releaser("update", check=5), "the shop is closed")
 
 
+def test_law_33_git_s_encoding_changes_no_name(make_site: SiteFactory) -> None:
+    site = make_site.live()
+    site.git("config", "i18n.logOutputEncoding", "latin1")
+    commit = site.push_from_elsewhere(CODE, message="Grün")
+    assert [line.split() for line in site.json("update")["new_commits"]] == [[commit[:7], "Grün"]]
+
+
 def test_law_15_an_upstream_with_a_dot_in_its_name(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.git("push", "--quiet", "origin", "main:v1.2")

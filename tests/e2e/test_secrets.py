@@ -32,6 +32,9 @@ PLACES: dict[str, tuple[int, str, Callable[[SampleSite], object]]] = {
     "health check": (6, URL, lambda site: None),
     "an @ in a password": (6, URL.replace(SECRET, f"x@{SECRET}"), lambda site: None),
     "wrong setting": (3, URL.replace("http", "ftp"), lambda site: None),
+    "wrong table": (3, "true", lambda site: site.env.update(RELEASER_TEST_ENVIRONMENT=f'{{"A": "{SECRET}", "B": 5}}')),
+    "token in a query": (6, f"http://localhost:1/?a=b&token={SECRET}", lambda site: None),
+    "password in a query": (3, f"ftp://localhost:1/?password={SECRET}", lambda site: None),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.scenes import BROKEN_CODE, CODE, during_tests, eventually, mostly_slow, refused, says, silent
 from tests.support import trees, wheels
 from tests.support.commands import require
+from tests.support.sample import SHOP, SITE_TESTS
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
 
@@ -104,6 +105,7 @@ def test_law_18_tests_change_nothing_live_and_large_entries_are_named(owned: Sam
     with contextlib.closing(sqlite3.connect(site.outer / "data" / "shop.sqlite3")) as database, database:
         database.execute("CREATE TABLE orders AS SELECT 1")
     give(site, {"data/shop.txt": "live\n"})  # and its user gets the database, too
+    (site.outer / "closed").mkdir(mode=0)  # of root, if root runs the tests
     state = [f".releaser/site/{name}" for name in ("lock", f"releases/{site.live()}/state.json")]
     text = BUSY_TESTS.replace("PLACE", repr(str(site.path) if place == "absolute" else "."))
     commit = site.push_from_elsewhere({"site_tests.py": text.replace("NAMES", repr([*LARGE, *COPIED, *state]))})
@@ -135,6 +137,7 @@ class Reaching(unittest.TestCase):
     def test_links_and_sockets(self):
         pathlib.Path("media/x").write_text("from a test")
         pathlib.Path("tracked/y").write_text("from a test")
+        self.assertEqual(pathlib.Path("../relative/x").read_text(), "live")
         with socket.socket(socket.AF_UNIX) as client:
             client.connect("../run/app.sock")
 """
@@ -143,7 +146,8 @@ class Reaching(unittest.TestCase):
 @by_mode
 def test_law_18_links_lead_to_the_shadow_and_sockets_to_the_site(make_site: SiteFactory, mode: str) -> None:
     site = with_shadow(make_site.live(), mode)
-    give(site, {"uploads/x": "live", "uploads/y": "live", "run/a": ""})
+    give(site, {"uploads/x": "live", "uploads/y": "live", "run/a": "", "../shared/x": "live"})
+    (site.outer / "relative").symlink_to("../shared")
     for directory, name in ((site.path, "media"), (site.elsewhere(), "tracked")):
         (directory / name).symlink_to(site.outer / "uploads")
     site.push_from_elsewhere({"site_tests.py": REACHING_TESTS, ".gitignore": "media\n"})
@@ -152,6 +156,20 @@ def test_law_18_links_lead_to_the_shadow_and_sockets_to_the_site(make_site: Site
         server.listen()
         site.releaser("update", check=0)
     assert read(site, "../uploads/x") + read(site, "../uploads/y") == "livelive"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["tests", "before_build"])
+def test_law_18_28_what_writes_to_a_large_entry_gets_the_setting_for_it(site: SampleSite, program: str) -> None:
+    settings = {"before_build": "touch ../media/x"} if program == "before_build" else {}
+    site = with_shadow(site, "auto", **settings)
+    give(site, {f"media/{number}": "" for number in range(2001)})
+    text = "import pathlib\npathlib.Path('../media/x').touch()\n" + SITE_TESTS
+    site.push_from_elsewhere({"site_tests.py": text} if program == "tests" else CODE)
+    says(site.releaser("update", check=5 if program == "tests" else 4), "read-only: media.", "`shadow_copy`")
+    site.write_dotenv(shadow_copy="media", **settings)
+    site.releaser("update", "--force", check=0)
+    assert not (site.outer / "media" / "x").exists()
 
 
 PARENT = "import os, sys\nsys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))\n"
@@ -243,7 +261,7 @@ def test_law_10_24_daemons_of_tests_end_with_the_run(owned: SampleSite, mode: st
     eventually(lambda: not running(), "the end of the daemons")
 
 
-#: A build backend; what it makes is the version, and a module that git ignores beside its source.
+#: A build backend; what it makes is the version, a module that git ignores beside its source, and files with paths.
 BACKEND = """\
 import os, pathlib, subprocess, wheels
 def build_editable(directory, config_settings=None, metadata_directory=None):
@@ -251,13 +269,24 @@ def build_editable(directory, config_settings=None, metadata_directory=None):
     made, file = f"VERSION = {version!r}\\n" + pathlib.Path("shop.py").read_text(), pathlib.Path("made.py")
     if not file.exists() or file.read_text() != made:  # the resolution of a dynamic version builds, too
         file.write_text(made)
-    return wheels.build_wheel(pathlib.Path(directory), "shop", version, modules={"shop.pth": os.getcwd()}).name
+    paths = {"shop.pth": f"{os.getcwd()}\\n{os.getcwd()}/src", "place.txt": os.getcwd(), "place.so": f"\\0{os.getcwd()}"}
+    return wheels.build_wheel(pathlib.Path(directory), "shop", version, modules=paths).name
 """
 MADE_TESTS = """\
-import importlib.metadata, unittest, made, shop
+import importlib.metadata, unittest, localtools, made, shop, store
 class Made(unittest.TestCase):
     def test_made(self):
+        self.assertEqual((localtools.BROKEN, store.EDITION), (False, shop.EDITION))
         self.assertEqual((made.EDITION, made.VERSION), (shop.EDITION, importlib.metadata.version("shop")))
+"""
+#: A `before_build` that uses a package, makes a text and a link with paths, opens a database and writes a log.
+BEFORE_BUILD = """\
+import os, pathlib, sqlite3, localtools
+pathlib.Path("made.txt").write_text(os.getcwd())
+os.system("ln -sfn $PWD/static made.link")
+with sqlite3.connect("shop.sqlite3") as database, open("site.log", "a") as log:
+    database.execute("CREATE TABLE IF NOT EXISTS build AS SELECT 1")
+    log.write("built")
 """
 SYSTEM = '\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 BUILT_SITE = {
@@ -265,18 +294,22 @@ BUILT_SITE = {
     "backend.py": BACKEND,
     "wheels.py": Path(wheels.__file__).read_text(encoding="utf-8"),
     "site_tests.py": MADE_TESTS,
-    ".gitignore": "__pycache__/\nmade.py\n",
+    "src/store.py": SHOP,
+    "build.py": BEFORE_BUILD,
+    ".gitignore": "__pycache__/\nmade*\n*.log\n*.sqlite3\n",
 }
+NEWS = {"src/store.py": "EDITION = 2\n", **CODE}
 
 
 @by_mode
 @pytest.mark.parametrize("option", mostly_slow(["", "--keep-code"], ""))
 def test_law_03_35_products_of_a_build_are_part_of_its_release(make_site: SiteFactory, mode: str, option: str) -> None:
-    site = with_shadow(make_site(files=BUILT_SITE), mode)
+    site = with_shadow(make_site(outer="Größe 1", files=BUILT_SITE), mode)
     site.releaser("init", check=0)
+    assert next(site.link.glob("lib/*/site-packages/place.txt")).read_text(encoding="utf-8") == str(site.path)
     question = "import made as a, importlib.metadata as m; print(m.version('shop'), a.VERSION, a.EDITION, a.__file__)"
     assert site.python(question) == f"0 0 1 {site.path}/made.py"
-    commit = site.push_from_elsewhere(CODE)
+    commit = site.push_from_elsewhere(NEWS)
     site.git("push", "--quiet", "origin", f"{commit}:refs/tags/2.0", cwd=site.elsewhere())
     steps = str(site.json("update")["steps"])
     assert site.python(question) == f"2.0 2.0 2 {site.path}/made.py"
@@ -284,6 +317,51 @@ def test_law_03_35_products_of_a_build_are_part_of_its_release(make_site: SiteFa
     silent(site.releaser("update"))
     site.releaser("rollback", *option.split(), check=0)
     assert site.python(question) == f"0 {'2.0 2' if option else '0 1'} {site.path}/made.py"
+
+
+@by_mode
+@pytest.mark.slow
+def test_law_03_18_22_a_build_sees_the_candidate_and_leaves_data_alone(make_site: SiteFactory, mode: str) -> None:
+    site = with_shadow(make_site(files=BUILT_SITE), mode, before_build="python build.py")
+    give(site, {"site/made.txt": "mine\n", "site/made.link": "mine\n"})
+    says(refused(site, "init"), site.path / "made.txt", site.path / "made.link")
+    for name in ("made.txt", "made.link"):
+        (site.path / name).unlink()
+    site.releaser("init", check=0)
+    assert (read(site, "shop.sqlite3"), read(site, "site.log")) == ("absent", "absent")
+    with contextlib.closing(sqlite3.connect(site.path / "shop.sqlite3")) as database, database:
+        database.execute("CREATE TABLE orders AS SELECT 1")
+    give(site, {"site/site.log": "live\n"})
+    data = (site.path / "shop.sqlite3").read_bytes()
+    script = BEFORE_BUILD + "import store\npathlib.Path('made.edition').write_text(str(store.EDITION))\n"
+    site.push_from_elsewhere({**NEWS, "build.py": script})
+    site.releaser("update", check=0)
+    assert (read(site, "made.edition"), read(site, "made.txt")) == ("2", str(site.path))
+    assert os.readlink(site.path / "made.link") == f"{site.path}/static"
+    site.publish("localtools", "1.1.0", broken=True)
+    assert "already failing" not in str(site.json("update", check=5))
+    assert ((site.path / "shop.sqlite3").read_bytes(), read(site, "site.log")) == (data, "live\n")
+
+
+@pytest.mark.slow
+def test_law_13_34_files_behind_a_link_in_the_place_of_products_stay(make_site: SiteFactory) -> None:
+    make = "sh -c 'test -h assets || { mkdir -p assets && echo built > assets/made.ignored; }'"
+    site = make_site.live(dotenv={"RELEASER_BEFORE_BUILD": make})
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    assert read(site, "assets/made.ignored") == "built\n"
+    give(site, {"../outside/made.ignored": "built\n"})
+    (site.elsewhere() / "assets").symlink_to(site.base / "outside")
+    site.push_from_elsewhere({})
+    site.releaser("update")
+    assert read(site, "../../outside/made.ignored") == "built\n"
+    if not (site.path / "assets").is_symlink():
+        (site.path / "assets").rename(site.path / "assets.old")
+        site.releaser("update", check=0)
+    assert os.readlink(site.path / "assets") == str(site.base / "outside")
+    site.releaser("rollback", check=0)
+    assert (read(site, "../../outside/made.ignored"), read(site, "assets/made.ignored")) == ("built\n", "built\n")
+    assert not (site.path / "assets").is_symlink()
 
 
 @by_owner
