@@ -117,12 +117,13 @@ def find_original(site: Site) -> Path:
 
 
 def _list_surroundings(site: Site) -> list[Path]:
-    """Return the entries of the outer directory, unless that is in the repository, too."""
+    """Return the entries of the outer directory that are not in git."""
     original = find_original(site)
     if original == site.paths.project:
         return []
-    entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer != site.paths.top else []
+    entries = sorted(site.paths.outer.iterdir()) if original == site.paths.outer else []
     own = {site.paths.top, site.paths.project}
+    own.update(site.paths.top / name.partition("/")[0] for name in open_repository(site).tracked_files())
     own.update(path for path in entries if site.paths.state.is_relative_to(path) or path.name == ".git")
     return [path for path in entries if path not in own]
 

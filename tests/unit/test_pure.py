@@ -71,6 +71,7 @@ def add_release(paths: Paths) -> Release:
     manifest = Manifest(directory.name, NOW, "built", KEY, "commit")
     (directory / "venv" / "bin").mkdir(parents=True)
     (directory / "venv" / "bin" / "python").touch()
+    (directory / "uv.lock").touch()
     write_json(directory / "state.json", State("ready"))
     write_json(directory / "manifest.json", manifest)
     return Release(directory, manifest, State("ready"))
