@@ -103,10 +103,13 @@ def sync_venv(site: Site, shadow: Shadow, plan: Plan, venv: Path, *more: str, ma
 
 
 def _run_before_build(site: Site, shadow: Shadow, plan: Plan, venv: Path, *, mark: str) -> None:
-    """Run the command with the packages of others: it may need them, and the project's own may need what it makes."""
+    """Run the command with the packages of the release; without the project's own, if these need what it makes."""
     command = site.settings.live.before_build
     if command:
-        sync_venv(site, shadow, plan, venv, *_ONLY_OTHERS, mark=mark)
+        try:
+            sync_venv(site, shadow, plan, venv, mark=mark)
+        except ToolError:
+            sync_venv(site, shadow, plan, venv, *_ONLY_OTHERS, mark=mark)
         env = site.tool_environment(venv, mark)
         run_in_shadow(site, shadow, command, env=env, timeout=UV_TIMEOUT, writable=venv.parent)
 

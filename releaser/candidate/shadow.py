@@ -129,8 +129,10 @@ def _list_surroundings(site: Site) -> list[Path]:
 
 
 def _list_untracked(site: Site) -> list[Path]:
-    """Return the untracked entries of the checkout, but for the link and the state directory."""
+    """Return the untracked entries of the checkout, but for the link, the state directory, and the surroundings."""
     entries = [site.paths.top / name for name in open_repository(site).untracked_entries()]
+    if site.paths.outer == site.paths.top:
+        entries = [path for path in entries if path.parent != site.paths.top]
     return [path for path in entries if path != site.paths.link and not site.paths.state.is_relative_to(path)]
 
 

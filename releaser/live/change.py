@@ -74,8 +74,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         for action in actions:
             _do(site, run, repository, action, Direction(entry))
         problem = find_missing_restart(site, str(entry.target), entry.origin)
-        if problem is None:
-            check_health(site)  # of the new processes: those of the earlier release may have answered
+        check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))

@@ -13,7 +13,7 @@ from releaser.report.mail import is_news, write_mail
 from releaser.report.outbox import send_at_once, send_mail
 from releaser.report.outcome import Outcome
 from releaser.site.settings import load_settings
-from releaser.site.site import Site
+from releaser.site.site import Site, find_intrusions
 from releaser.system.run import Run
 
 
@@ -23,10 +23,10 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     if run.command not in ("update", "rollback") or not (settings.admins or settings.updater_admins):
         return outcome
     try:
-        has_news = is_news(site.paths, run.command, outcome)
+        has_news = is_news(site.paths.news, run.command, outcome)
     except OSError:  # a full disk: the reserve has room for a few words, and a mail
         release_reserve(site.paths.reserve)
-        has_news = _is_news(site, run, outcome)
+        has_news = _is_news(site.paths.news, run, outcome)
     message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings) if has_news else None
     advice = f"It waits in {site.paths.outbox}; the next run sends it."
     try:
@@ -43,18 +43,20 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, exit_code=code, problems=(*outcome.problems, problem))
 
 
-def _is_news(site: Site, run: Run, outcome: Outcome) -> bool:
+def _is_news(news: Path, run: Run, outcome: Outcome) -> bool:
     try:
-        return is_news(site.paths, run.command, outcome)
+        return is_news(news, run.command, outcome)
     except OSError:
         return True  # no reason for silence
 
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:
     """Mail that a project cannot be opened to the updater's admins, or that it has no state directory to its own."""
-    if site is not None and not _is_news(site, run, outcome):
-        return
     start = start.absolute()
+    state = site.paths.state if site is not None else start.parent / ".releaser" / start.name
+    may_write = state.is_dir() and not find_intrusions((state.parent.parent, state.parent, state), state)
+    if may_write and not _is_news(state / "news.json", run, outcome):
+        return
     settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail
     own = site is not None and settings.admins
     recipients = own or settings.updater_admins or settings.admins

@@ -8,12 +8,12 @@ import socket
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from pathlib import Path
 
 import msgspec
 
 from releaser.releases.release import Change
 from releaser.report.outcome import Outcome
-from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, write_json
 from releaser.system.run import Run, format_time_id, now
@@ -34,10 +34,10 @@ class _News(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
-def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
+def is_news(news: Path, command: str, outcome: Outcome) -> bool:
     """Return True if people have to hear of an outcome: each trouble is one mail, until a run has gone well.
 
-    Raises OSError if that cannot be recorded.
+    `news` is the file that says what was mailed last. Raises OSError if that cannot be recorded.
     """
     if command not in _MAILED or outcome.exit_code in (2, 8, 9):
         return False
@@ -45,11 +45,11 @@ def is_news(paths: Paths, command: str, outcome: Outcome) -> bool:
         return False
     trouble = _name_trouble(outcome) if outcome.exit_code else ""
     try:
-        before = read_json(paths.news, _News) or _News()
+        before = read_json(news, _News) or _News()
     except BrokenFileError:
         before = _News()
     if trouble != before.trouble:
-        write_json(paths.news, _News(trouble))
+        write_json(news, _News(trouble))
     if outcome.is_quiet:
         return False
     is_done = outcome.exit_code == 0 or outcome.result.startswith("updated")
@@ -118,7 +118,8 @@ def write_text(name: str, directory: str, host: str, run: Run, outcome: Outcome)
     paragraphs = [outcome.headline, _describe_live(outcome), *outcome.notes]
     paragraphs += [f"- {problem.message}" for problem in outcome.problems if problem.message not in outcome.headline]
     parts = ["\n\n".join(filter(None, paragraphs)) + "\n"]
-    parts += _list("What to do", _advise(outcome))
+    advice = dict.fromkeys(problem.advice for problem in outcome.problems if problem.advice)
+    parts += _list("What to do", advice)
     parts += _list("Commands", _name_commands(directory, outcome))
     parts += _list("Packages", map(_describe_change, outcome.changes))
     parts += _list("Commits", outcome.new_commits)
@@ -145,10 +146,6 @@ def _describe_live(outcome: Outcome) -> str:
     if outcome.exit_code and "unchanged" not in outcome.headline and not outcome.has_flipped:
         return "The live release is unchanged."
     return ""
-
-
-def _advise(outcome: Outcome) -> list[str]:
-    return list(dict.fromkeys(problem.advice for problem in outcome.problems if problem.advice))
 
 
 def _name_commands(directory: str, outcome: Outcome) -> list[str]:

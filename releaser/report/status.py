@@ -16,7 +16,7 @@ from releaser.releases.release import Change
 from releaser.releases.store import Store
 from releaser.releases.verify import find_damage
 from releaser.report.history import Record, read_history
-from releaser.report.outbox import list_waiting
+from releaser.report.outbox import count_waiting
 from releaser.site.site import Site
 from releaser.system.run import now
 from releaser.system.text import count, join_few
@@ -83,9 +83,9 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
         attention += error.problems if isinstance(error, BuildError) else ()
-    if waiting := list_waiting(site.paths):
+    if waiting := count_waiting(site.paths):
         attention = [problem for problem in attention if problem.code != "mail"]
-        message = f"{count(len(waiting), 'mail')} could not be sent."
+        message = f"{count(waiting, 'mail')} could not be sent."
         attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
     if pending.commits and site.settings.git.git_push and not any(p.code == "not-pushed" for p in attention):
         message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
