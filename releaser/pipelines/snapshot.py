@@ -23,15 +23,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 def take_snapshot(site: Site, repository: Repository) -> Snapshot:
     """Return the state of the site that a person could change. Raises ToolError and OSError."""
-    paths = site.paths
-    return Snapshot(
-        head=repository.head(),
-        ref=repository.head_ref(),
-        changed=tuple(repository.changed_tracked_files()),
-        lock=hash_text(paths.lockfile.read_text(errors="surrogateescape")) if paths.lockfile.exists() else "",
-        dotenv=hash_text(paths.dotenv.read_text(errors="surrogateescape")) if paths.dotenv.exists() else "",
-        link=read_link(paths),
-    )
+    files = (site.paths.lockfile, site.paths.dotenv)
+    lock, dotenv = (hash_text(path.read_text(errors="surrogateescape")) if path.exists() else "" for path in files)
+    changed = tuple(repository.changed_tracked_files())
+    return Snapshot(repository.head(), repository.head_ref(), changed, lock, dotenv, read_link(site.paths))
 
 
 def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> None:
@@ -47,10 +42,6 @@ def require_unchanged(site: Site, repository: Repository, before: Snapshot) -> N
         "link": f"`{site.paths.link}` was changed",
     }
     advice = f"Look at `git -C {top} status`; run releaser again when the work is done."
-    require(
-        [
-            Problem("changed-meanwhile", f"{sentence} during this run. Nothing went live.", advice)
-            for field, sentence in sentences.items()
-            if getattr(after, field) != getattr(before, field)
-        ]
-    )
+    changed = [sentence for name, sentence in sentences.items() if getattr(after, name) != getattr(before, name)]
+    end = "during this run. Nothing went live."
+    require([Problem("changed-meanwhile", f"{sentence} {end}", advice) for sentence in changed])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
     """Mail that a project cannot be opened to the updater's admins, or that it has no state directory to its own."""
     start = start.absolute()
     state = site.paths.state if site is not None else start.parent / ".releaser" / start.name
-    may_write = state.is_dir() and not find_intrusions((state.parent.parent, state.parent, state), state)
-    if may_write and not _is_news(state / "news.json", run, outcome):
+    is_own = state.is_dir() and state.stat().st_uid == os.geteuid()
+    is_safe = is_own and not find_intrusions((state.parent.parent, state.parent, state), state)
+    if is_safe and not _is_news(state / "news.json", run, outcome):
         return
     settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail
     own = site is not None and settings.admins

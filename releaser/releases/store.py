@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from datetime import datetime
@@ -18,6 +19,7 @@ from releaser.site.paths import Paths
 from releaser.system.files import (
     BrokenFileError,
     read_json,
+    read_regular_file,
     remove_path,
     replace_file,
     set_aside,
@@ -112,9 +114,11 @@ def _read_release(directory: Path) -> Release | None:
     """Return the release of a directory; None if it is not sealed, or its manifest cannot be read."""
     try:
         manifest = read_json(directory / MANIFEST, Manifest)
+        lock = (read_regular_file(directory / "uv.lock") or b"").replace(b"\r\n", b"\n")
     except BrokenFileError:
         return None
-    if manifest is None or manifest.id != directory.name or not (directory / "uv.lock").is_file():
+    is_whole = manifest and manifest.key.lock_sha256 == hashlib.sha256(lock).hexdigest()
+    if manifest is None or manifest.id != directory.name or not is_whole:
         return None
     try:
         state = read_json(directory / STATE, State)

@@ -117,14 +117,15 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     require(find_intrusions((project.parent, project, project.parent / ".env", project / "pyproject.toml"), project))
     text, problems = read_text(project / "pyproject.toml")
     dotenv_values, more = _read_dotenv(project.parent / ".env")
+    if os.geteuid() == 0:  # before a program of that user runs
+        _require_owner(project)
     site = _make_site(project, top, text, environ, dotenv_values)
-    _require_owner(site.paths)
+    _require_owner(site.paths.run_lock)
     return msgspec.structs.replace(site, problems=(*problems, *more, *site.problems))
 
 
-def _require_owner(paths: Paths) -> None:
-    """Raise PreflightError for root on the site of another user, and for a user who may not read the state."""
-    place = paths.project if os.geteuid() == 0 else paths.state
+def _require_owner(place: Path) -> None:
+    """Raise PreflightError for root where a path is of another user, and for a user who may not read it."""
     owner = place.stat().st_uid if place.exists() else os.geteuid()
     if owner != os.geteuid() and not (os.geteuid() and os.access(place, os.R_OK)):
         message = f"`{place}` belongs to user {owner}."

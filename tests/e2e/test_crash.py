@@ -126,7 +126,7 @@ def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
 BROKEN = [f"{damage} {file}" for damage in ("broken JSON", "directory") for file in ("state.json", "manifest.json")]
 
 
-@pytest.mark.parametrize("broken", mostly_slow([*BROKEN, "deleted uv.lock"], BROKEN[0]))
+@pytest.mark.parametrize("broken", mostly_slow([*BROKEN, "deleted uv.lock", "broken JSON uv.lock"], BROKEN[0]))
 @pytest.mark.parametrize("which", mostly_slow(["live", "previous", "only"], "live"))
 def test_law_09_a_release_with_a_broken_record_stops_nothing(make_site: SiteFactory, broken: str, which: str) -> None:
     damage, _, file = broken.rpartition(" ")

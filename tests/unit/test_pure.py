@@ -1,5 +1,6 @@
 """What is pure, or file logic alone: retention, the store, the journal, settings and discovery."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from releaser.system.files import write_json
 from releaser.system.run import Run
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-KEY = Key("code", "lock", "3.11.7")
+KEY = Key("code", hashlib.sha256().hexdigest(), "3.11.7")
 
 
 def make_release(number: int, state: StateName, order: int = 0, days: int = 90, *, pinned: bool = False) -> Release:
