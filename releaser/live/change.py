@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from releaser.checkout.repository import Repository
-from releaser.errors import ChangeError, Problem, ReleaserError, explain_os_error
+from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
 from releaser.live.health import check_health, find_missing_restart, is_healthy_now
 from releaser.releases.journal import Entry, drop_entry, write_entry
@@ -82,12 +82,15 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
 
 
 def undo_change(site: Site, run: Run, repository: Repository, entry: Entry) -> None:
-    """Undo a change whose flip is not done, and drop its journal; a person's work that is in the way is reported."""
+    """Undo a change whose flip is not done, and drop its journal; a person's work that is in the way is reported.
+
+    Raises ToolError, BuildError and OSError, such as for a full disk; the journal then stays for the next run.
+    """
     try:
         for action in reversed(BEFORE_FLIP):
             if action.undo is not None:
                 action.undo(site, repository, Direction(entry))
-    except ReleaserError as error:
+    except PreflightError as error:
         for problem in error.problems:
             run.report(problem.code, f"The checkout was not put back: {problem.message}", problem.advice)
     drop_entry(site.paths)
