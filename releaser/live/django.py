@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from releaser.candidate.namespace import run_in_shadow
@@ -13,7 +14,7 @@ from releaser.system import process
 from releaser.system.text import find_error_line
 
 _TIMEOUT = 600.0  # seconds
-_NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "without having set the STATIC_ROOT setting")
+_NO_STATIC_FILES = ("Unknown command: 'collectstatic'", "having set the STATIC_ROOT", "No module named 'django'")
 _NO_DATABASE = "settings.DATABASES is improperly configured"
 _UNAPPLIED = "[ ]"
 # Django keeps a copy that is newer than its source: after a rollback, that of the release that was left.
@@ -54,9 +55,9 @@ def collect_static_files(site: Site, venv: Path) -> str:
     env = site.tool_environment(venv)
     finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
     if finished.status == 0:
+        os.sync()  # STATIC_ROOT may lie on any file system
         return finished.stdout.strip().rpartition("\n")[2]
-    is_auto = site.settings.live.collectstatic == "auto"
-    if is_auto and any(text in finished.output for text in (*_NO_STATIC_FILES, "No module named 'django'")):
+    if site.settings.live.collectstatic == "auto" and any(text in finished.output for text in _NO_STATIC_FILES):
         return "none"
     raise ChangeError(
         f"`collectstatic` failed ({finished.ending}): {find_error_line(finished.output)}",

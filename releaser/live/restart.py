@@ -65,9 +65,8 @@ def _touch(site: Site) -> str:
         raise ChangeError("The restart file has no directory any more.", "Set `restart` or `restart_file`.")
     top = os.path.realpath(site.paths.top)
     if path.is_relative_to(site.paths.top) and not Path(os.path.realpath(path)).is_relative_to(top):
-        raise ChangeError(
-            f"`{path}` leads out of the checkout by a link, and was not touched.", f"Look at `ls -l {path}`."
-        )
+        message = f"`{path}` leads out of the checkout by a link, and was not touched."
+        raise ChangeError(message, f"Look at `ls -l {path}`.")
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o664), "wb"):
             os.utime(path)

@@ -41,7 +41,8 @@ def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
 PHASES = {"update": "changing", "update, adopted": "changing", "update, ill": "going-back", "rollback": "changing"}
 PHASES |= {"init, fresh": "changing", "init, adopt": "building"}
 READY = ("update", "update, ill")  # their runs find the candidate ready, and come to the change at once
-RARE = {"update, ill": 2, "init, fresh": 8, "update, adopted": 8}  # a run of CI tries one of so many calls of these
+# A run of CI tries one of so many calls.
+RARE = {"update": 3, "rollback": 3, "init, adopt": 3, "update, ill": 6, "init, fresh": 12, "update, adopted": 12}
 PARTS = {"update": 4, "rollback": 3, "init, adopt": 2, "update, ill": 2, "init, fresh": 1, "update, adopted": 1}
 
 
@@ -54,7 +55,7 @@ def test_law_08_a_kill_from_the_change_on_leaves_one_whole_release(
         stage.make_ready()
     calls = stage.calls()
     calls = chosen(calls[from_phase(calls, PHASES[name]) :], turn(), every_point=every_point)
-    rare = 1 if every_point else RARE.get(name, 1)
+    rare = 1 if every_point else RARE[name]
     for number, call in list(enumerate(calls[turn() % rare :: rare]))[part :: PARTS[name]]:
         points.add(name, str(call), kill(stage, number, call))
     points.check()

@@ -40,7 +40,7 @@ def test_law_08_a_command_that_has_ended_outlives_a_power_cut(
     site = stage.site
 
     def shown() -> tuple[object, ...]:
-        return os.readlink(site.link), site.json("list"), site.head(), site.lock(), site.status()
+        return os.readlink(site.link), site.states(), site.head(), site.lock(), site.status()
 
     with stage.disk() as disk:
         site.releaser(stage.command, check=stage.scene.code)
