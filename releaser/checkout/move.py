@@ -59,8 +59,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
 
 def _move_products(site: Site, entry: Entry, *, back: bool) -> None:
     before, after = (entry.target, entry.origin) if back else (entry.origin, entry.target)
-    if after and after != before and entry.moves_products:
-        place_products(site.paths.top, site.paths.releases / before if before else None, site.paths.releases / after)
+    if after != before and entry.moves_products:
+        place_products(site.paths.top, *(site.paths.releases / name if name else None for name in (before, after)))
 
 
 def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:

@@ -27,19 +27,19 @@ def list_products(release: Path | None) -> frozenset[Path]:
     )
 
 
-def place_products(top: Path, before: Path | None, after: Path) -> None:
+def place_products(top: Path, before: Path | None, after: Path | None) -> None:
     """Replace the products of release `before` in a checkout by those of release `after`. May be repeated.
 
     Whatever lies in the place of a product is kept as that of `before`, and comes back with it. Products of `before`
     that a person has changed stay. Raises PreflightError if a directory, or a file that no release could keep, is in
     the way, and OSError.
     """
-    new, old = list_products(after), list_products(before)
+    new, old, built = list_products(after), list_products(before), (after or top) / BUILT
 
     def is_in_the_way(path: Path) -> bool:
         place = top / path
         is_kept = before is not None and not (place.is_dir() and not place.is_symlink())
-        is_other = os.path.lexists(place) and not _is_same(place, after / BUILT / path)
+        is_other = os.path.lexists(place) and not _is_same(place, built / path)
         return lies_behind_link(top, path) or (is_other and not is_kept)
 
     if obstacles := [str(top / path) for path in sorted(new) if is_in_the_way(path)]:
@@ -50,7 +50,7 @@ def place_products(top: Path, before: Path | None, after: Path) -> None:
         for place in (top, before / BUILT) if before is not None else (top,):
             remove_path(name_temporary(place / path))
     for path in own:
-        place, product = top / path, after / BUILT / path
+        place, product = top / path, built / path
         was_left = before is not None and path in old and _is_same(place, before / BUILT / path)
         if path not in new:
             place.unlink() if was_left else None

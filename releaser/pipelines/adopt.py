@@ -140,7 +140,7 @@ def find_problems(site: Site) -> list[Problem]:
         message = f"`{link}` is no virtual environment whose Python starts."
         return [Problem("no-venv", message, f"Move it away: `mv {link} {link}.old`.")]
     try:
-        with tempfile.TemporaryDirectory(prefix="releaser-") as place:  # a check makes no state
+        with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:  # a check makes no state
             return find_losses(msgspec.structs.replace(site, uv_cache=Path(place)), mark="check")
     except BuildError as error:
         return list(error.problems)
