@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from releaser.candidate.namespace import run_in_shadow
@@ -11,6 +10,7 @@ from releaser.errors import BuildError, ChangeError
 from releaser.packages.lock import Lock, read_lock
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.files import sync_file_system
 from releaser.system.text import find_error_line
 
 _TIMEOUT = 600.0  # seconds
@@ -55,7 +55,7 @@ def collect_static_files(site: Site, venv: Path) -> str:
     env = site.tool_environment(venv)
     finished = process.run(words, cwd=site.paths.project, env=env, timeout=_TIMEOUT, check=False)
     if finished.status == 0:
-        os.sync()  # STATIC_ROOT may lie on any file system
+        sync_file_system(site.paths.outer)  # where STATIC_ROOT lies in most sites
         return finished.stdout.strip().rpartition("\n")[2]
     if site.settings.live.collectstatic == "auto" and any(text in finished.output for text in _NO_STATIC_FILES):
         return "none"

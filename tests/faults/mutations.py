@@ -204,7 +204,7 @@ def exchange(calls: list[Call]) -> Call:
 MUTATIONS = (
     Mutation("A state file is synced before its rename", "system/files.py",
              "            os.fsync(file.fileno())\n        os.rename(temporary, target)",
-             "        os.rename(temporary, target)", cut("update", at_call("fsync", "/.releaser/site", nth=2))),
+             "        os.rename(temporary, target)", cut("update", at_call("fsync", "/.releaser/site", nth=3))),
     Mutation("The link is replaced by one rename", "system/files.py",
              "        os.rename(temporary, link)",
              "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),
