@@ -44,8 +44,8 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         if problems := find_obstacles(repository, head, commit):
             raise PreflightError(*problems)
         try:
-            branch = site.settings.site.branch
-            repository.run("checkout", "--quiet", "--no-overwrite-ignore", "-B", branch, commit, "--")
+            repository.run("update-index", "-q", "--refresh")
+            repository.run("reset", "--quiet", "--keep", commit, "--")  # `checkout` does not sync HEAD
         except ToolError as error:
             if "No space left on device" in error.output:
                 raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error

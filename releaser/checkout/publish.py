@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
 
 import msgspec
@@ -21,7 +22,7 @@ _COMMITTER = {"GIT_COMMITTER_NAME": "releaser", "GIT_COMMITTER_EMAIL": "releaser
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The commit that was made, if any, and the problem that kept it from the remote."""
+    """The commit that was made, if any, and the problem that kept it from the remote: the next run tries again."""
 
     commit: str = ""
     problem: Problem | None = None
@@ -30,10 +31,7 @@ class Published(msgspec.Struct, frozen=True):
 def publish(
     site: Site, run: Run, repository: Repository, write_message: Callable[[], str], *, timeout: float = NETWORK
 ) -> Published:
-    """Commit uv.lock, with a message, if it is that of the live release and not HEAD's; push releaser's commits.
-
-    A failure is returned, and the next run tries again.
-    """
+    """Commit uv.lock, with a message, if it is that of the live release and not HEAD's; push releaser's commits."""
     pending = read_pending(site.paths, run)
     commit = ""
     try:
@@ -78,16 +76,23 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
 
 
 def _commit_lock(site: Site, repository: Repository, message: str) -> str:
-    """Commit uv.lock alone; what a person has staged stays staged. Returns the commit."""
-    path = site.paths.lockfile_in_tree
+    """Commit uv.lock alone; what a person has staged stays staged. Returns the commit.
+
+    Not by `git commit --only`: it does not sync the index that it writes (seen with git 2.39).
+    """
+    path, head = site.paths.lockfile_in_tree, repository.head()
     has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
-    identity = {} if has_identity else _IDENTITY | _COMMITTER
-    repository.run(
-        "commit", "--quiet", "--no-verify", "--cleanup=verbatim", "-m", message, "--only",
-        "--", f":(top,literal){path}", variables=identity,
-    )  # fmt: skip
+    variables = {} if has_identity else _IDENTITY | _COMMITTER
+    repository.run("update-index", "--add", "--", path)
+    with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
+        variables = {**variables, "GIT_INDEX_FILE": f"{place}/index"}
+        repository.run("read-tree", head, variables=variables)
+        repository.run("update-index", "--add", "--", path, variables=variables)
+        tree = repository.read("write-tree", variables=variables)
+    commit = repository.read("commit-tree", tree, "-p", head, "-m", message, variables=variables)
+    repository.run("update-ref", "-m", f"commit: {message.splitlines()[0]}", "HEAD", commit, head)
     sync_file_system(site.paths.top)
-    return repository.head()
+    return commit
 
 
 def remember_remote(site: Site, repository: Repository) -> None:

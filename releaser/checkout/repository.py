@@ -75,9 +75,9 @@ class Repository:
         env = self._env | dict(variables)
         return process.run(words, cwd=self.top, env=env, timeout=timeout, check=check, is_answer=True)
 
-    def read(self, *arguments: str) -> str:
+    def read(self, *arguments: str, variables: Mapping[str, str] = {}) -> str:
         """Return what git prints, stripped. Raises ToolError."""
-        return self.run(*arguments).stdout.strip()
+        return self.run(*arguments, variables=variables).stdout.strip()
 
     def ask(self, *arguments: str) -> str:
         """Return what git prints, stripped; empty if it fails."""
@@ -131,10 +131,6 @@ class Repository:
     def is_on_a_remote(self, commit: str) -> bool:
         """Return True if a branch of a remote, as last fetched, has the commit."""
         return bool(self.ask("for-each-ref", "--count=1", "--format=%(refname)", "--contains", commit, "refs/remotes"))
-
-    def parent(self, commit: str) -> str:
-        """Return the first parent of a commit."""
-        return self.resolve(f"{commit}^")
 
     def file_at(self, commit: str, path: str) -> str | None:
         """Return the text of a file in a commit; None if it does not have it."""
@@ -288,11 +284,9 @@ def find_dirty_files(site: Site, repository: Repository) -> list[Problem]:
 def has_live_lock(site: Site) -> bool:
     """Return True if uv.lock in the checkout is the lock of the live release."""
     live = read_link(site.paths).release
+    lock = site.paths.releases / str(live) / "uv.lock"
     try:
-        return (
-            live is not None
-            and site.paths.lockfile.read_bytes() == (site.paths.releases / live / "uv.lock").read_bytes()
-        )
+        return live is not None and site.paths.lockfile.read_bytes() == lock.read_bytes()
     except OSError:
         return False
 

@@ -52,7 +52,7 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
         return target(head, publishes=False, reason=message, advice=f"Run `git push -u {upstream.remote} {branch}`.")
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
-        base = repository.parent(base)  # a commit of releaser that is not pushed is made again on the remote's head
+        base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
     if repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
         is_held = bool(held_code) and repository.code_key(commit, lock) in held_code

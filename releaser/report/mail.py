@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import socket
+from collections.abc import Iterable
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
@@ -134,8 +135,8 @@ def write_text(name: str, directory: str, host: str, run: Run, outcome: Outcome)
     return clean_terminal("\n".join(parts))
 
 
-def _list(title: str, lines: object) -> list[str]:
-    text = "\n".join(str(line) for line in lines)  # type: ignore[attr-defined]
+def _list(title: str, lines: Iterable[object]) -> list[str]:
+    text = "\n".join(str(line) for line in lines)
     return [f"{title}\n{'-' * len(title)}\n{text}\n"] if text else []
 
 

@@ -75,10 +75,7 @@ class Background:
 
 @contextlib.contextmanager
 def during_tests(site: SampleSite, command: str = "update", *args: str, code: int = 0) -> Iterator[Background]:
-    """Hold a run at the tests of its candidate for the block; the run must end with `code` afterwards.
-
-    The site needs `WAITING_TESTS`, or another program that comes to the meeting.
-    """
+    """Hold a run at the tests of its candidate, `WAITING_TESTS`, for the block; the run must end with `code` then."""
     with meeting() as met, site.starting(command, *args, env=met.env) as process:
         run = Background(process)
         with met.kept_waiting():

@@ -12,12 +12,8 @@ FIELDS_OF_LIST = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
     "commit", "path",
 }  # fmt: skip
-FIELDS_OF_STATUS = {
-    "live", "previous", "last_run", "last_updated", "well", "attention", "on_hold", "pending",
-    }  # fmt: skip
-FIELDS_OF_A_RUN = {
-    "result", "exit_code", "release", "previous", "changes", "on_hold", "commits", "steps", "problems",
-}  # fmt: skip
+FIELDS_OF_STATUS = {"live", "previous", "last_run", "last_updated", "well", "attention", "on_hold", "pending"}
+FIELDS_OF_A_RUN = {"result", "exit_code", "release", "previous", "changes", "on_hold", "commits", "steps", "problems"}
 
 
 @pytest.fixture

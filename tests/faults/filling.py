@@ -7,10 +7,7 @@ PAGE = 4096  # tmpfs gives its room in pages
 
 
 def fill(place: str, ballast: str, kind: str, leave: int = 0) -> None:
-    """Take all but `leave` of the pages ("bytes") or inodes of a file system; `ballast` is the name of what takes them.
-
-    An inode alone takes no page.
-    """
+    """Take all but `leave` of the pages ("bytes") or inodes of a file system, by a file named `ballast`."""
     found = os.statvfs(place)
     pages, inodes = found.f_bavail * found.f_frsize // PAGE, found.f_favail
     if kind == "bytes" and pages > leave:

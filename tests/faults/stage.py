@@ -48,10 +48,7 @@ class Stage:
         self.keep(self.command)
 
     def strike(self, at: Call, fault: str) -> Hit:
-        """Let a fault hit the command at one call.
-
-        The number of files that a run opens depends on the number of processes, so the call may have moved.
-        """
+        """Let a fault hit the command at one call, which may have moved: other processes change what it opens."""
         for _ in range(TRIES):
             self.bring_back()
             met = hit(self.site, self.command, at=at, fault=fault)

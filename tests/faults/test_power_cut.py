@@ -9,11 +9,14 @@ import pytest
 from tests.faults.invariants import unless
 from tests.faults.powercut import DiskImage, DiskStage, require_power_cuts
 from tests.faults.scenes import Scenes
+from tests.faults.shims import KILL_PARENT, Shims
 from tests.faults.stage import chosen, spread
 from tests.faults.tally import Tallies, turn
+from tests.faults.test_kill import KILLED
 
 KINDS = {"all lost": False, "entries written": True}
 SCENES = ("update", "rollback", "update, ill", "init, adopt", "init, fresh")
+WRITING = {"reset", "checkout", "commit", "update-index", "update-ref", "push"}  # programs of git
 MANY, FEW = 40, 2  # points of each scene, the latter in CI: half of them while the change is under way
 
 
@@ -50,6 +53,22 @@ def test_law_08_a_command_that_has_ended_outlives_a_power_cut(
         broken = stage.eyewitness.witness.after_command()
         broken = broken or unless(shown() == before, f"what was reported did not last: {before}, now {shown()}")
         points.add(name, "end", broken + stage.eyewitness.aftermath())
+    points.check()
+
+
+def test_law_08_a_power_cut_right_behind_git_leaves_a_whole_repository(
+    scenes: Scenes, place: Path, tally: Tallies, every_point: bool
+) -> None:
+    stage, points = DiskStage(scenes, "update", place), tally("power cut, ext4, right behind git")
+    shims = Shims(place / "shims")
+    stage.site.releaser("update", env=shims.install(stage.site))
+    writing = [number for number, words in enumerate(shims.calls(), 1) if WRITING & {*words.split()[1:3]}]
+    for number in writing if every_point else [writing[turn() % len(writing)]]:
+        with stage.disk() as disk:
+            stage.site.releaser("update", env=shims.install(stage.site, at=number, action=KILL_PARENT), check=KILLED)
+            disk.cut(entries_written=True)
+            stage.boot(disk)
+            points.add("update", shims.calls()[number - 1], stage.eyewitness.aftermath(number))
     points.check()
 
 

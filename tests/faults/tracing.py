@@ -101,8 +101,7 @@ def recorded(site: SampleSite, command: str, *, codes: Iterable[int] = (0,)) -> 
 def hit(site: SampleSite, command: str, *, at: Call, fault: str, env: dict[str, str] | None = None) -> Hit:
     """Run releaser with a fault at one call: `signal=KILL` (the call is not executed), `error=EIO` and so on.
 
-    The number of files that a run opens depends on the machine. Where possible, only the opening of that very file is
-    counted (strace's -P).
+    Where possible, only the opening of that very file is counted (strace's -P): other numbers depend on the machine.
     """
     number = at.nth if at.is_counted_by_path else at.number
     with _note() as note:

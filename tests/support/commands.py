@@ -47,8 +47,7 @@ def run(
 ) -> Finished:
     """Run a program to its end; fail the test if its exit code is not `check`.
 
-    The program gets a session of its own, so it has no terminal. After `timeout` seconds its process group is killed
-    and the test fails.
+    The program gets a session of its own. After `timeout` seconds its process group is killed, and the test fails.
     """
     shown = " ".join(str(word) for word in words if "\n" not in str(word))
     with started(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE) as process:

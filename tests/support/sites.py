@@ -35,10 +35,7 @@ _GITIGNORE = "__pycache__/\n*.ignored\n"
 
 @dataclass(frozen=True, kw_only=True)
 class SiteOptions:
-    """The content of a checkout: its packages, published on the index, its settings, and other files.
-
-    `toml` is appended to pyproject.toml.
-    """
+    """The content of a checkout: its published packages, its settings, other files, and the end of pyproject.toml."""
 
     packages: Mapping[str, str] = field(default_factory=lambda: {"alpha": "1.0.0", "beta": "1.0.0"})
     settings: Mapping[str, object] = field(default_factory=dict)

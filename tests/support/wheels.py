@@ -18,10 +18,7 @@ def module_name(name: str) -> str:
 def build_wheel(
     directory: Path, name: str, version: str, *, is_broken: bool = False, modules: Mapping[str, str] | None = None
 ) -> Path:
-    """Write a wheel with a module of the same name into `directory`; equal arguments give equal bytes.
-
-    By default it has a module with `__version__`, and BROKEN if it is to fail the tests of a sample site.
-    """
+    """Write a wheel with a module that has `__version__`, and BROKEN if it is to fail the tests of a sample site."""
     stem = f"{module_name(name)}-{version}"
     info = f"{stem}.dist-info"
     module = f'__version__ = "{version}"\nBROKEN = {is_broken}\n'
