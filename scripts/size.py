@@ -10,10 +10,10 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1]
 TREES = ("releaser/", "tests/", "tests/faults/", "tests/support/", "scripts/")
 LIMITS = {
-    "tokens of releaser/, no comments and docstrings": 58_000,
+    "tokens of releaser/, no comments and docstrings": 71_000,
     "modules of releaser/": 90,
-    "words of docs/ and README": 16_000,
-} | {f"lines of {tree}": limit for tree, limit in zip(TREES, (7_800, 7_500, 2_300, 1_200, 900), strict=True)}
+    "words of docs/ and README": 9_000,
+} | {f"lines of {tree}": limit for tree, limit in zip(TREES, (9_500, 9_000, 2_300, 1_300, 1_300), strict=True)}
 LAYOUT = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
     tokenize.ENCODING,

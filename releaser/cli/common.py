@@ -1,0 +1,75 @@
+"""What the commands share: their options, and the way from a pipeline to an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from releaser.cli import render
+from releaser.pipelines.session import Body, run_command
+from releaser.report.outcome import Outcome
+from releaser.report.terminal import StepPrinter
+from releaser.site.site import Site, open_site
+
+
+class Common(msgspec.Struct, frozen=True):
+    """The options that every command has."""
+
+    project: Path
+    as_json: bool
+    verbose: bool
+    quiet: bool
+    wait: float = 0
+
+
+def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command the common options, as one value."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def call(project: Path, as_json: bool, verbose: bool, quiet: bool, wait: float = 0, **options: Any) -> None:
+            function(Common(project, as_json, verbose, quiet, wait), **options)
+
+        decorators = [
+            click.option("--project", type=click.Path(path_type=Path), default=Path(), envvar="RELEASER_PROJECT",
+                         metavar="PATH", help="The project, or a directory below it."),
+            click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
+            click.option("-v", "--verbose", is_flag=True, help="Say what is done, also without a terminal."),
+            click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
+        ]  # fmt: skip
+        if takes_lock:
+            decorators.append(
+                click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS",
+                             help="Wait for another run to end.")
+            )  # fmt: skip
+        decorated: Callable[..., None] = call
+        for decorator in reversed(decorators):
+            decorated = decorator(decorated)
+        return decorated
+
+    return decorate
+
+
+def run_and_exit(common: Common, command: str, body: Body) -> None:
+    """Run a command that takes the lock; print its outcome and exit."""
+    printer = StepPrinter(verbose=common.verbose, quiet=common.quiet)
+    outcome = run_command(common.project, os.environ, command, body, wait=common.wait, on_step=printer)
+    finish(common, outcome)
+
+
+def preview_and_exit(common: Common, preview: Callable[[Site], Outcome]) -> None:
+    """Run a command with `--dry-run`: no lock, no write, no recovery."""
+    outcome = preview(open_site(common.project, os.environ))
+    finish(common, msgspec.structs.replace(outcome, is_quiet=False))
+
+
+def finish(common: Common, outcome: Outcome) -> None:
+    render.print_outcome(outcome, as_json=common.as_json, verbose=common.verbose, quiet=common.quiet)
+    sys.exit(outcome.exit_code)

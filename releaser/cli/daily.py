@@ -1,0 +1,79 @@
+"""The daily commands: update, rollback, list, status and check."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from releaser.cli import render
+from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.pipelines import checks
+from releaser.pipelines.rollback import preview_rollback, rollback
+from releaser.pipelines.update import preview_update, update
+from releaser.releases.store import Store
+from releaser.report.listing import list_releases
+from releaser.report.status import make_status
+from releaser.site.site import open_site
+
+
+@click.command("update")
+@click.option("--force", is_flag=True, help="Try again what failed.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
+@common_options(takes_lock=True)
+def update_command(common: Common, force: bool, dry_run: bool) -> None:
+    """Update packages and code: resolve, build, test, flip, restart, push."""
+    if dry_run:
+        preview_and_exit(common, preview_update)
+    run_and_exit(common, "update", lambda site, run, recovery: update(site, run, force=force))
+
+
+@click.command("rollback")
+@click.argument("release", required=False)
+@click.option("--keep-code", is_flag=True, help="Leave the checkout as it is.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@common_options(takes_lock=True)
+def rollback_command(common: Common, release: str | None, keep_code: bool, dry_run: bool) -> None:
+    """Go back to RELEASE, or to the previous good release."""
+    if dry_run:
+        preview_and_exit(common, lambda site: preview_rollback(site, release, keep_code=keep_code))
+    run_and_exit(
+        common, "rollback", lambda site, run, recovery: rollback(site, run, recovery, release, keep_code=keep_code)
+    )
+
+
+@click.command("list")
+@common_options(takes_lock=False)
+def list_command(common: Common) -> None:
+    """List the releases, newest first."""
+    rows = list_releases(open_site(common.project, os.environ))
+    render.print_json(rows) if common.as_json else render.print_list(rows)
+
+
+@click.command("status")
+@common_options(takes_lock=False)
+def status_command(common: Common) -> None:
+    """Show the state of the site; exit 10 if it needs attention."""
+    site = open_site(common.project, os.environ)
+    status = make_status(site, checks.find_problems(site))
+    render.print_json(status) if common.as_json else render.print_status(status)
+    sys.exit(0 if status.well else 10)
+
+
+@click.command("check")
+@common_options(takes_lock=False)
+def check_command(common: Common) -> None:
+    """Name every reason why an update would be refused."""
+    site = open_site(common.project, os.environ)
+    store = Store(site.paths)
+    problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
+    shadow = "" if problems else checks.describe_shadow(site)
+    if common.as_json:
+        render.print_json({"problems": problems, "shadow": shadow})
+    elif problems:
+        render.print_problems(problems)
+    elif not common.quiet:
+        click.echo("The site is fit for updates.", err=True)
+        click.echo(f"Tests run {shadow}", err=True)
+    sys.exit(3 if problems else 0)
