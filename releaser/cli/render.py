@@ -110,9 +110,10 @@ def print_status(status: Status) -> None:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:
         _say_row("last run", f"{status.last_run.command}: {status.last_run.result}. {status.last_run.headline}")
-    for hold in status.on_hold:
-        undo = f". Undo: `releaser unhold {hold.name}`" if hold.by != "setting" else ""
-        _say_row("on hold", f"{hold.label}: {hold.reason}{undo}")
+    for reason, by in dict.fromkeys((hold.reason, hold.by) for hold in status.on_hold):
+        holds = [hold for hold in status.on_hold if (hold.reason, hold.by) == (reason, by)]
+        undo = f". Undo: `releaser unhold {holds[0].name if len(holds) == 1 else 'NAME…'}`" if by != "setting" else ""
+        _say_row("on hold", f"{', '.join(hold.label for hold in holds)}: {reason}{undo}")
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")
     click.echo("well" if status.well else "needs attention:")
