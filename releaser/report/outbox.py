@@ -19,7 +19,7 @@ _TIMEOUT = 20.0  # seconds, for each answer of the server
 #: The setting that is likely to be wrong, by error; else it is the server.
 _SETTINGS: tuple[tuple[type[Exception], str], ...] = (
     (smtplib.SMTPRecipientsRefused, "ADMINS_JSON"), (smtplib.SMTPSenderRefused, "mail_from"),
-    (smtplib.SMTPAuthenticationError, "smtp_password"), (UnicodeError, "smtp_password"),
+    (smtplib.SMTPAuthenticationError, "smtp_password"), (UnicodeEncodeError, "smtp_password"),
     (smtplib.SMTPNotSupportedError, "smtp_security"), (ssl.SSLError, "smtp_security"),
 )  # fmt: skip
 
