@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +23,7 @@ class Record(msgspec.Struct, frozen=True):
 
     run: str
     command: str
-    ended_at: datetime
+    ended_at: Annotated[datetime, msgspec.Meta(tz=True)]
     result: Result
     exit_code: int
     headline: str

@@ -20,7 +20,7 @@ from releaser.report.letter import Colour, Letter, Section, render_html, render_
 from releaser.report.outcome import Outcome
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
-from releaser.system.files import BrokenFileError, read_json, write_json
+from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
 from releaser.system.run import Run, format_time_id, now
 from releaser.system.text import clean_terminal, count, format_seconds, format_time
 
@@ -79,6 +79,7 @@ def _read_news(path: Path) -> _News:
     try:
         return read_json(path, _News) or _News()
     except BrokenFileError:
+        set_aside(path)
         return _News()
 
 
