@@ -9,8 +9,10 @@ import click
 
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.errors import PreflightError
 from releaser.pipelines import checks
 from releaser.pipelines.rollback import preview_rollback, rollback
+from releaser.pipelines.tell import send_test_mail
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
@@ -62,18 +64,26 @@ def status_command(common: Common) -> None:
 
 
 @click.command("check")
+@click.option("--mail", is_flag=True, help="Send a test mail to the admins.")
 @common_options(takes_lock=False)
-def check_command(common: Common) -> None:
+def check_command(common: Common, mail: bool) -> None:
     """Name every reason why an update would be refused."""
     site = open_site(common.project, os.environ)
     store = Store(site.paths)
     problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
-    shadow = "" if problems else checks.describe_shadow(site)
+    shadow, delivery = "" if problems else checks.describe_shadow(site), None
+    if mail:
+        try:
+            delivery = send_test_mail(site)
+        except PreflightError as error:
+            problems += error.problems
     if common.as_json:
-        render.print_json({"problems": problems, "shadow": shadow})
+        render.print_json({"problems": problems, "shadow": shadow, "mail": delivery})
     elif problems:
         render.print_problems(problems)
     elif not common.quiet:
         click.echo("The site is fit for updates.", err=True)
         click.echo(f"Tests run {shadow}", err=True)
+    if delivery is not None and not common.as_json and not common.quiet:
+        click.echo(f"A test mail went to {', '.join(delivery.to)} by {delivery.server}.", err=True)
     sys.exit(3 if problems else 0)

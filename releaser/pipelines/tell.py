@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
+from email.utils import getaddresses
 from pathlib import Path
 
 import msgspec
 
-from releaser.errors import Problem, explain_os_error
+from releaser.errors import Problem, explain_os_error, refuse
 from releaser.releases.reserve import fill_reserve, release_reserve
-from releaser.report.mail import is_news, write_mail
+from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
 from releaser.report.outbox import send_at_once, send_mail
 from releaser.report.outcome import Outcome
+from releaser.report.status import find_attention
 from releaser.site.settings import load_settings
 from releaser.site.site import Site, find_intrusions
-from releaser.system.run import Run
+from releaser.system.run import Run, make_id, now
 
 
 def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
@@ -23,17 +26,28 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     settings = site.settings.mail
     if run.command not in ("update", "rollback") or not (settings.admins or settings.updater_admins):
         return outcome
+    name, directory = site.paths.project.name, str(site.paths.project)
+    letter, since = None, None
     try:
         has_news = is_news(site.paths.news, run.command, outcome)
+        if run.command == "update" and not has_news:
+            since = find_silence(site.paths, settings.heartbeat, outcome)
     except OSError:  # a full disk: the reserve has room for a few words, and a mail
         release_reserve(site.paths.reserve)
         has_news = _is_news(site.paths.news, run, outcome)
-    message = write_mail(site.paths.project.name, str(site.paths.project), run, outcome, settings) if has_news else None
+    if has_news:
+        letter = write_letter(name, directory, run, outcome)
+    elif since is not None:
+        attention = tuple(find_attention(site, outcome.on_hold))
+        silent = msgspec.structs.replace(outcome, problems=attention)
+        letter = write_heartbeat(name, directory, run, silent, since)
+    message = write_mail(letter, run.id, settings) if letter is not None else None
     advice = f"It waits in {site.paths.outbox}; the next run sends it."
     try:
         reason = send_mail(site.paths, settings, message)
     except OSError as error:
-        reason = send_at_once(settings, message) if message is not None else ""
+        problem = send_at_once(settings, message) if message is not None else None
+        reason = problem.message if problem is not None else ""
         advice = f"It could not be kept: {explain_os_error(error)}."
     fill_reserve(site.paths.reserve)
     if not reason or message is None:
@@ -64,4 +78,27 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
     recipients = own or settings.updater_admins or settings.admins
     if run.command == "update" and recipients and outcome.exit_code != 8:
         settings = msgspec.structs.replace(settings, admins=recipients)
-        send_at_once(settings, write_mail(start.name or str(start), str(start), run, outcome, settings))
+        letter = write_letter(start.name or str(start), str(start), run, outcome)
+        send_at_once(settings, write_mail(letter, run.id, settings))
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """The addresses that a test mail went to, and the server that took it."""
+
+    to: tuple[str, ...]
+    server: str
+
+
+def send_test_mail(site: Site) -> Delivery:
+    """Send a mail to the admins, past the outbox. Raises PreflightError with the setting to correct."""
+    settings, command = site.settings.mail, f"releaser check --mail --project {shlex.quote(str(site.paths.project))}"
+    recipients = settings.admins or settings.updater_admins
+    again = f"Settings are in {site.paths.dotenv}, pyproject.toml or the environment. Then run `{command}`."
+    if not recipients:
+        raise refuse("mail", "Nobody gets mail about this site.", f"Set `ADMINS_JSON`. {again}")
+    run = Run(make_id(now()), "check")
+    letter = write_test(site.paths.project.name, str(site.paths.project), run)
+    problem = send_at_once(settings, write_mail(letter, run.id, settings))
+    if problem is not None:
+        raise refuse(problem.code, problem.message, f"{problem.advice} {again}")
+    return Delivery(tuple(address for _, address in getaddresses(recipients)), settings.smtp_host)

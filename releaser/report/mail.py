@@ -1,38 +1,44 @@
-"""The mail about a run: whether it is news, to whom it goes, its subject and its text."""
+"""The mail about a run: whether it is news, to whom it goes, its subject and its letter."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import socket
-from collections.abc import Iterable
+from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from releaser.releases.release import Change
+from releaser.report.history import read_history
+from releaser.report.letter import Colour, Letter, Section, render_html, render_text
 from releaser.report.outcome import Outcome
+from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, write_json
 from releaser.system.run import Run, format_time_id, now
-from releaser.system.text import clean_terminal, count, format_seconds
+from releaser.system.text import clean_terminal, count, format_seconds, format_time
 
 LONGEST = 60  # characters of a subject
-_WIDTH = 78
-_WORDS = {
-    "updated": "Updated", "updated-not-restarted": "Not restarted", "no-changes": "Problem", "ready": "Ready",
-    "refused": "Refused", "failed": "Failed", "rolled-back": "Rolled back",
+_NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
+_WORDS: dict[str, tuple[str, Colour]] = {
+    "updated": ("Updated", "green"), "updated-not-restarted": ("Not restarted", "amber"),
+    "no-changes": ("Problem", "amber"), "ready": ("Ready", "green"), "refused": ("Refused", "amber"),
+    "failed": ("Failed", "red"), "rolled-back": ("Rolled back", "red"),
 }  # fmt: skip
 _MAILED = ("update", "rollback")  # of other commands the person at the terminal hears
 
 
 class _News(msgspec.Struct, frozen=True):
-    """The trouble that was mailed last; empty once a run has gone well."""
+    """The trouble that was mailed last, empty once a run has gone well; and when the last mail was written."""
 
     trouble: str = ""
+    mailed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 def is_news(news: Path, command: str, outcome: Outcome) -> bool:
@@ -44,17 +50,36 @@ def is_news(news: Path, command: str, outcome: Outcome) -> bool:
         return False
     if command == "rollback" and not outcome.result.startswith("updated") and outcome.exit_code not in (6, 7):
         return False
-    trouble = _name_trouble(outcome) if outcome.exit_code else ""
-    try:
-        before = read_json(news, _News) or _News()
-    except BrokenFileError:
-        before = _News()
-    if trouble != before.trouble:
-        write_json(news, _News(trouble))
-    if outcome.is_quiet:
-        return False
+    trouble, before = _name_trouble(outcome) if outcome.exit_code else "", _read_news(news)
     is_done = outcome.exit_code == 0 or outcome.result.startswith("updated")
-    return is_done or trouble != before.trouble or bool(outcome.failed_gate)  # of another candidate than before
+    is_other = trouble != before.trouble or bool(outcome.failed_gate)  # of another candidate than before
+    is_mail = not outcome.is_quiet and (is_done or is_other)
+    after = _News(trouble, now() if is_mail else before.mailed_at)
+    if after != before:
+        write_json(news, after)
+    return is_mail
+
+
+def find_silence(paths: Paths, heartbeat: float, outcome: Outcome) -> datetime | None:
+    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago and an update found nothing to do.
+
+    Raises OSError if it cannot be recorded that people hear of it now.
+    """
+    if not heartbeat or outcome.exit_code or not outcome.is_quiet:
+        return None
+    news = _read_news(paths.news)
+    since = news.mailed_at or min((record.ended_at for record in read_history(paths)), default=now())
+    if 0 <= (now() - since).total_seconds() < heartbeat * _NIGHTLY:
+        return None
+    write_json(paths.news, msgspec.structs.replace(news, mailed_at=now()))
+    return since
+
+
+def _read_news(path: Path) -> _News:
+    try:
+        return read_json(path, _News) or _News()
+    except BrokenFileError:
+        return _News()
 
 
 def _name_trouble(outcome: Outcome) -> str:
@@ -63,37 +88,78 @@ def _name_trouble(outcome: Outcome) -> str:
     return re.sub(r"\b[0-9a-f]{7,}\b|\d+", "#", "\n".join([str(outcome.exit_code), *sorted(messages)]))
 
 
-def write_mail(name: str, directory: str, run: Run, outcome: Outcome, settings: MailSettings) -> EmailMessage:
-    """Return the mail about a run of the project `name` in a directory."""
+def write_mail(letter: Letter, run: str, settings: MailSettings) -> EmailMessage:
+    """Return the mail with a letter: its text, and the same as HTML."""
     host = socket.gethostname()
     message = EmailMessage(policy=SMTP)
-    message["Subject"] = write_subject(name, host, run.command, outcome)
+    message["Subject"] = letter.subject
     message["From"] = settings.mail_from or f"releaser@{host}"
     message["To"] = ", ".join(settings.admins or settings.updater_admins)
     message["Date"] = format_datetime(now())
-    message["Message-ID"] = make_msgid(run.id, domain=host)
+    message["Message-ID"] = make_msgid(run, domain=host)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of a vacation, please
-    message.set_content(write_text(name, directory, host, run, outcome), cte="quoted-printable")
+    message.set_content(render_text(letter), cte="quoted-printable")
+    message.add_alternative(render_html(letter), subtype="html", cte="quoted-printable")
     return message
 
 
-def write_subject(name: str, host: str, command: str, outcome: Outcome) -> str:
+def write_letter(name: str, directory: str, run: Run, outcome: Outcome) -> Letter:
+    """Return the letter about a run of the project `name`: what happened, what to do, what changed, where to look."""
+    host, (word, colour) = socket.gethostname(), _name_outcome(run.command, outcome)
+    messages = (problem.message for problem in outcome.problems)
+    return Letter(
+        subject=write_subject(name, host, word, _name_reason(outcome)),
+        word=word,
+        colour=colour,
+        where=f"{name} on {host}, {format_time_id(run.id)}",
+        headline=outcome.headline,
+        paragraphs=tuple(filter(None, [_describe_live(outcome), *outcome.notes])),
+        problems=tuple(message for message in messages if message not in outcome.headline),
+        sections=_make_sections(directory, f"{name} on {host}", run, outcome),
+    )
+
+
+def write_heartbeat(name: str, directory: str, run: Run, outcome: Outcome, since: datetime) -> Letter:
+    """Return the letter after a long silence; the problems of `outcome` are those that still need attention."""
+    notes = (
+        f"The live release is {outcome.release}.",
+        f"There was no other mail since {format_time(since)}; `heartbeat` asks for this one.",
+    )
+    headline = "Updates run, but the site needs attention." if outcome.problems else f"All is well. {outcome.headline}"
+    told = msgspec.structs.replace(outcome, headline=headline, notes=notes)
+    letter, colour = write_letter(name, directory, run, told), "amber" if outcome.problems else "green"
+    word = "Needs attention" if outcome.problems else "All is well"
+    reason = _name_reason(outcome) if outcome.problems else f"no news since {since:%Y-%m-%d}"
+    subject = write_subject(name, socket.gethostname(), word, reason)
+    return msgspec.structs.replace(letter, subject=subject, word=word, colour=colour)
+
+
+def write_test(name: str, directory: str, run: Run) -> Letter:
+    """Return the letter of `releaser check --mail`."""
+    headline = "This is a test: mail about this site reaches you."
+    letter = write_letter(name, directory, run, Outcome("no-changes", 0, headline))
+    subject = write_subject(name, socket.gethostname(), "Test", "mail reaches you")
+    return msgspec.structs.replace(letter, subject=subject, word="Test")
+
+
+def write_subject(name: str, host: str, word: str, reason: str) -> str:
     """Return a subject: the outcome first, then site, reason and host, shortened from the end."""
-    words = ", ".join(filter(None, [name, _name_reason(outcome)]))
-    text = " ".join(clean_terminal(f"{_name_outcome(command, outcome)}: {words}").split())
+    text = " ".join(clean_terminal(f"{word}: {', '.join(filter(None, [name, reason]))}").split())
     end = f" [{host[:20]}]"
     room = LONGEST - len(end)
     return (text if len(text) <= room else text[: room - 1] + "…") + end
 
 
-def _name_outcome(command: str, outcome: Outcome) -> str:
+def _name_outcome(command: str, outcome: Outcome) -> tuple[str, Colour]:
+    """Return the word for an outcome, and its colour."""
     if outcome.exit_code > 128:
-        return "Interrupted"
+        return "Interrupted", "amber"
     if outcome.result == "no-changes" and outcome.exit_code == 0:
-        return "Note"
+        return "Note", "blue"
+    word, colour = _WORDS[outcome.result]
     if command == "rollback" and outcome.result == "updated":
-        return "Rollback done"
-    return _WORDS[outcome.result]
+        word = "Rollback done"
+    return word, "amber" if outcome.result == "updated" and outcome.exit_code else colour
 
 
 def _name_reason(outcome: Outcome) -> str:
@@ -114,30 +180,26 @@ def _name_changes(outcome: Outcome) -> str:
     return f"{changes[0].name} {changes[0].new or 'removed'}"
 
 
-def write_text(name: str, directory: str, host: str, run: Run, outcome: Outcome) -> str:
-    """Return the text of a mail: what happened, what to do, what changed, and where to look."""
-    paragraphs = [outcome.headline, _describe_live(outcome), *outcome.notes]
-    paragraphs += [f"- {problem.message}" for problem in outcome.problems if problem.message not in outcome.headline]
-    parts = ["\n\n".join(filter(None, paragraphs)) + "\n"]
+def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tuple[Section, ...]:
     advice = dict.fromkeys(problem.advice for problem in outcome.problems if problem.advice)
-    parts += _list("What to do", advice)
-    parts += _list("Commands", _name_commands(directory, outcome))
-    parts += _list("Packages", map(_describe_change, outcome.changes))
-    parts += _list("Commits", outcome.new_commits)
-    parts += _list("On hold", (f"{hold.label}: {hold.reason}" for hold in outcome.on_hold))
-    parts += _list("Output", [outcome.output] if outcome.output else [])
-    steps = (f"{step.step:13}{step.status:7}{format_seconds(step.seconds):>9}  {step.detail}" for step in outcome.steps)
-    parts += _list("Steps", steps)
-    about = {"Site": f"{name} on {host}", "Directory": directory, "Run": f"{run.command}, {format_time_id(run.id)}",
+    held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold)
+    steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
+    step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)
+    about = {"Site": site, "Directory": directory, "Run": f"{run.command}, {format_time_id(run.id)}",
              "Commit": ", ".join(outcome.commits), "Release": outcome.release, "Previous": outcome.previous,
              "Exit code": str(outcome.exit_code)}  # fmt: skip
-    parts += _list("About this run", (f"{word:11}{text}" for word, text in about.items() if text))
-    return clean_terminal("\n".join(parts))
-
-
-def _list(title: str, lines: Iterable[object]) -> list[str]:
-    text = "\n".join(str(line) for line in lines)
-    return [f"{title}\n{'-' * len(title)}\n{text}\n"] if text else []
+    facts = tuple((word, text) for word, text in about.items() if text)
+    sections = (
+        Section("What to do", tuple(advice), kind="advice"),
+        Section("Commands", tuple(_name_commands(directory, outcome)), kind="commands"),
+        Section("Packages", tuple(map(_describe_change, outcome.changes)), tuple(map(_list_cells, outcome.changes))),
+        Section("Commits", outcome.new_commits),
+        Section("On hold", held),
+        Section("Output", (outcome.output,) if outcome.output else (), kind="output"),
+        Section("Steps", step_lines, steps),
+        Section("About this run", tuple(f"{word:11}{text}" for word, text in facts), facts),
+    )
+    return tuple(section for section in sections if section.lines)
 
 
 def _describe_live(outcome: Outcome) -> str:
@@ -164,3 +226,8 @@ def _describe_change(change: Change) -> str:
     if change.new is None:
         return f"{change.name} {change.old} leaves the venv"
     return f"{change.name} {change.old or 'new'} -> {change.new}" + (f"  ({change.bump})" if change.old else "")
+
+
+def _list_cells(change: Change) -> tuple[str, ...]:
+    """Return a change as the row of a table."""
+    return change.name, " → ".join(filter(None, [change.old, change.new])), change.bump

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import mailbox
+import os
 import smtplib
 import ssl
 from collections.abc import Iterator
 from email.message import EmailMessage
 
+from releaser.errors import Problem
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import make_private_directory, private_mode
 
 _TIMEOUT = 20.0  # seconds, for each answer of the server
+#: The setting that is likely to be wrong, by error; else it is the server.
+_SETTINGS: tuple[tuple[type[Exception], str], ...] = (
+    (smtplib.SMTPRecipientsRefused, "ADMINS_JSON"), (smtplib.SMTPSenderRefused, "mail_from"),
+    (smtplib.SMTPAuthenticationError, "smtp_password"), (UnicodeError, "smtp_password"),
+    (smtplib.SMTPNotSupportedError, "smtp_security"), (ssl.SSLError, "smtp_security"),
+)  # fmt: skip
 
 
 def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None) -> str:
@@ -47,14 +55,16 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
     return reason
 
 
-def send_at_once(settings: MailSettings, message: EmailMessage) -> str:
-    """Send a mail for which no outbox exists; return why that failed."""
+def send_at_once(settings: MailSettings, message: EmailMessage) -> Problem | None:
+    """Send a mail for which no outbox exists; return why a recipient does not get it, and the setting to correct."""
     try:
         with open_server(settings) as server:
-            server.send_message(message)
+            if refused := server.send_message(message):
+                raise smtplib.SMTPRecipientsRefused(refused)
     except (OSError, smtplib.SMTPException, ValueError) as error:
-        return explain_refusal(settings, error)
-    return ""
+        name = next((name for kind, name in _SETTINGS if isinstance(error, kind)), "smtp_host")
+        return Problem("mail", explain_refusal(settings, error), f"Correct `{name}`.")
+    return None
 
 
 def count_waiting(paths: Paths) -> int:
@@ -95,5 +105,8 @@ def open_server(settings: MailSettings) -> Iterator[smtplib.SMTP]:
 
 def explain_refusal(settings: MailSettings, error: Exception) -> str:
     """Return why a server took no mail, in a sentence without secrets."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answers = (f"{each}: {code} {os.fsdecode(text)}" for each, (code, text) in error.recipients.items())
+        return f"The mail server {settings.smtp_host} took no mail for {', '.join(answers)}."
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     return f"The mail server {settings.smtp_host} took no mail: {reason}."

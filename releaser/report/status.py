@@ -72,24 +72,16 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     updates = [record for record in history if record.command == "update" or record in people]
     last = updates[0] if updates else None
     holds = list_holds(site)
-    attention = [*problems, *_find_damage(store), *_find_silence(updates), *find_old_holds(holds)]
-    attention += _find_old_processes(site, store)
+    attention = [*problems, *_find_silence(updates)]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
         attention += last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")]
-    try:
-        require_room(site.paths.releases)
-    except (BuildError, OSError) as error:
-        attention += error.problems if isinstance(error, BuildError) else ()
-    if waiting := count_waiting(site.paths):
+    current, reported = find_attention(site, holds), {problem.code for problem in attention}
+    if any(problem.code == "mail" for problem in current):
         attention = [problem for problem in attention if problem.code != "mail"]
-        message = f"{count(waiting, 'mail')} could not be sent."
-        attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
-    if pending.commits and site.settings.git.git_push and not any(p.code == "not-pushed" for p in attention):
-        message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
-        attention.append(Problem("not-pushed", message, "The next update tries again."))
+    attention += [problem for problem in current if problem.code != "not-pushed" or "not-pushed" not in reported]
     unique = tuple({problem.message: problem for problem in attention}.values())
     return Status(
         live=store.live.id if store.live else None,
@@ -101,6 +93,23 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         on_hold=holds,
         pending=pending.commits if site.settings.git.git_push else (),
     )
+
+
+def find_attention(site: Site, holds: tuple[Hold, ...]) -> list[Problem]:
+    """Return what needs attention on a site, whatever the last run has said."""
+    store, pending = Store(site.paths), read_pending(site.paths)
+    attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
+    try:
+        require_room(site.paths.releases)
+    except (BuildError, OSError) as error:
+        attention += error.problems if isinstance(error, BuildError) else ()
+    if waiting := count_waiting(site.paths):
+        message = f"{count(waiting, 'mail')} could not be sent."
+        attention.append(Problem("mail", message, f"Check `smtp_host`, {site.settings.mail.smtp_host}."))
+    if pending.commits and site.settings.git.git_push:
+        message = f"Commit {pending.commits[-1][:12]} is not pushed: {pending.reason}"
+        attention.append(Problem("not-pushed", message, "The next update tries again."))
+    return attention
 
 
 def _find_old_processes(site: Site, store: Store) -> list[Problem]:

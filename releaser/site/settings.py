@@ -149,6 +149,9 @@ class MailSettings(msgspec.Struct, frozen=True):
     smtp_security: Annotated[
         Literal["auto", "starttls", "tls", "none"], Meta(description="`auto` uses STARTTLS if the server offers it.")
     ] = "auto"
+    heartbeat: Annotated[
+        Seconds, Meta(description="Mail that all is well after this time without mail. Default: never.")
+    ] = Seconds(0)
 
 
 class Settings(msgspec.Struct, frozen=True):

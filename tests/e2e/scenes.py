@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def hook(repository: Path, name: str, script: str = "exit 1") -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
     return path
+
+
+def make_old(path: Path, key: str, days: float) -> None:
+    """Set every time under a key of a JSON file back, to some days before now."""
+    time = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    path.write_text(re.sub(rf'("{key}": ?)"[^"]+"', rf'\1"{time}"', path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def changes(answer: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:

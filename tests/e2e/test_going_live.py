@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.scenes import CODE, changes, mostly_slow, refused, says, silent, step_names
 from tests.support.servers import WebSite, web_site
 from tests.support.sites import SampleSite, SiteFactory, SiteOptions
-from tests.support.smtp import mail_server
+from tests.support.smtp import mail_server, read_mail
 
 NOTE = "import os, sys, pathlib; pathlib.Path(os.environ['SITE_RECORD'] + '.restarts').open('a').write("
 RESTART = [sys.executable, "-c", NOTE + "os.getcwd() + ' ' + os.readlink('.venv') + '\\n')"]
@@ -284,7 +284,7 @@ def test_a_signal_after_the_flip_finishes_what_the_flip_began(make_site: SiteFac
         finished = site.releaser("update", check=128 + number)
     ((_, mail, _),) = server.mails
     for words in ("The new release is live", "alpha 1.0.0 -> 1.1.0", f"live release is {site.live()}", "unchanged"):
-        assert (words in mail.get_content()) == (words != "unchanged"), mail.get_content()
+        assert (words in read_mail(mail)) == (words != "unchanged"), read_mail(mail)
     assert ("unchanged" in finished.stderr, site.version("alpha")) == (False, "1.1.0")
     site.releaser("update", check=0)
     assert (site.remote_head(), site.status(), changes(site.json("update"))) == (site.head(), "", {})

@@ -1,12 +1,11 @@
 """`hold`, `unhold` and `ignore`; `show`, `logs` and `list`; and releases that processes still use."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.e2e.scenes import changes, mostly_slow, refused, says, step_names
+from tests.e2e.scenes import changes, make_old, mostly_slow, refused, says, step_names
 from tests.support.commands import require, started
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -54,10 +53,8 @@ def test_law_20_what_is_older_than_a_week_needs_attention(make_site: SiteFactory
     site.releaser("rollback", check=0)
     site.releaser("hold", "beta", check=0)  # never too old, since a person wants it; and no update
     assert holds(site.json("status")) == [("alpha", "rollback"), ("beta", "person")]
-    text = (site.state / file).read_text(encoding="utf-8")
     for days, code in ((6, 0), (8, 10)):
-        time = (datetime.now(UTC) - timedelta(days=days)).isoformat()
-        (site.state / file).write_text(re.sub(rf'("{key}": ?)"[^"]+"', rf'\1"{time}"', text), encoding="utf-8")
+        make_old(site.state / file, key, days)
         status = site.json("status", check=code)
         assert (status["well"], len(status["attention"])) == (code == 0, int(code != 0))
         assert code == 0 or words in str(status["attention"])

