@@ -81,9 +81,16 @@ def photograph(html: str, width: int, scheme: str, picture: Path) -> None:
         page.write_text(html, encoding="utf-8")
         # A frame: a window may not be as narrow as a telephone.
         look = f"<style>body {{ margin: 0 }} iframe {{ border: 0; width: {width}px; height: 4000px }}</style>"
-        size = "onload='document.title = this.contentDocument.documentElement.scrollHeight'"
+        size = "onload='document.title = this.contentDocument.documentElement.offsetHeight'"
         frame.write_text(f"<!doctype html>{look}<iframe src=mail.html {size}></iframe>", encoding="utf-8")
-        base = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", "--allow-file-access-from-files"]
+        base = [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            "--allow-file-access-from-files",
+            "--virtual-time-budget=3000",
+        ]
         base += [f"--user-data-dir={place}/profile", f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"]
         done = subprocess.run([*base, "--dump-dom", frame.as_uri()], capture_output=True, text=True, check=True)
         height = re.search(r"<title>(\d+)", done.stdout)
