@@ -50,13 +50,13 @@ def _describe_default(kind: Any, values: Any, name: str) -> str:
         return ", ".join(
             f"`{choice}`" for choice in sorted(get_args(kind), key=lambda choice: choice != value) if choice
         )
-    if kind is Seconds:
+    if kind is Seconds and value:
         size, unit = next((size, unit) for size, unit in _UNITS if not value % size)
         return f"`{value / size:g}{unit}`"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     shown = " ".join(value) if isinstance(value, tuple) else value
-    return f"`{shown}`" if shown or shown == 0 else ""
+    return f"`{shown}`" if shown or kind is int else ""
 
 
 def write_commands() -> str:
