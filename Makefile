@@ -3,6 +3,7 @@ PYTHON ?= python3
 JOBS ?= 2
 DEV := .venv
 DEMO := .venv-demo
+DOCS := .venv-docs
 # -p: a failed test is repeated once, alone, at the end.
 PYTEST = $(DEV)/bin/python -m pytest -p tests.support.flaky -n $(JOBS) --dist worksteal
 PINS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
@@ -11,7 +12,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(shell [ -w /dev/shm ] && [ "$$(df -m --output=
 # Without byte code each pytest worker compiles all tests again.
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 
-.PHONY: help demo demo-gunicorn test test-slow faults laws size check bench requirements clean
+.PHONY: help demo demo-gunicorn test test-slow faults laws size check docs reference pictures bench requirements clean
 
 help: ## Show this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,14 +41,25 @@ laws: $(DEV)/.ready ## Show which tests hold each law
 size: ## Count the project against its limits
 	@$(PYTHON) scripts/size.py
 
-check: $(DEV)/.ready ## Style, types, direction of imports, laws and size
+check: $(DEV)/.ready ## Style, types, direction of imports, laws, reference and size
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/mypy scripts/*.py
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python scripts/laws.py --quiet
+	$(DEV)/bin/python scripts/reference.py --check
 	$(DEV)/bin/python scripts/size.py
+
+docs: $(DOCS)/.ready ## Build the documentation into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+
+reference: $(DEV)/.ready ## Write docs/reference/ from the settings and the commands
+	@$(DEV)/bin/python scripts/reference.py
+
+pictures: $(DEV)/.ready ## Make docs/pictures/ from real runs; installs chromium, as root, where it is missing
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	@$(DEV)/bin/python scripts/pictures.py
 
 bench: $(DEV)/.ready ## Measure the disk of ten releases, and an update beside uv's bare steps
 	@$(DEV)/bin/python scripts/bench.py
@@ -55,13 +67,15 @@ bench: $(DEV)/.ready ## Measure the disk of ten releases, and an update beside u
 requirements: $(DEV)/.ready ## Pin the newest versions again
 	$(DEV)/bin/uv pip compile $(PINS) --upgrade --group test --group check --output-file requirements/development.txt
 	$(DEV)/bin/uv pip compile $(PINS) --constraint requirements/development.txt --output-file requirements/product.txt
+	$(DEV)/bin/uv pip compile $(PINS) --constraint requirements/development.txt --group docs --output-file requirements/docs.txt
 
 clean: ## Remove what these commands made
-	rm -rf $(DEV) $(DEMO) dist .*_cache
+	rm -rf $(DEV) $(DEMO) $(DOCS) dist site .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(DEV)/.ready: requirements/development.txt
 $(DEMO)/.ready: requirements/product.txt
+$(DOCS)/.ready: requirements/docs.txt
 # pip brings uv alone: uv installs the rest in a quarter of the time.
 %/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
