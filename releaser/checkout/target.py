@@ -8,6 +8,7 @@ from releaser.checkout.pending import Pending
 from releaser.checkout.repository import Repository
 from releaser.errors import Problem, refuse
 from releaser.site.site import Site
+from releaser.system.text import count
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
         return target(head, publishes=False, reason=message, advice=advice)
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
-        message = f"{len(ahead)} commits of the checkout are not pushed; the lock is not committed on them."
+        message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
         return target(head, publishes=False, reason=message, advice=f"Run `git -C {site.paths.top} push`.")
     message = f"`{branch}` and `{upstream.name}` have diverged: {len(ahead)} commits are only here."
     raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")

@@ -61,6 +61,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
         unapplied = _find_unapplied_migrations(site, shadow, venv, plan, run) if result.passed else []
         waiting = f"migrations are not applied: {join_few(unapplied)}" if unapplied else ""
         detail.append(result.reason or waiting or "passed")
+        detail.has_failed = not result.passed or bool(unapplied)
     replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
     was_failing = not result.passed and live is not None and _is_live_failing(live_site, run, live)
     seal_venv(site, shadow, venv)
@@ -122,6 +123,7 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
         shadow = _complete_shadow(site, shadow, live.venv, None, run)
         result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, is_candidate=False)
         detail.append(f"the live release: {result.reason or 'passed'}")
+        detail.has_failed = not result.passed
     return not result.passed
 
 

@@ -36,5 +36,6 @@ class StepPrinter:
         from rich.text import Text
 
         mark, style = ("✓", "green") if step.status == "done" else ("✗", "red")
-        line = Text(f"{mark} ", style=style) + Text(f"{name:{_WIDTH}} {format_seconds(step.seconds):>9}  ", style="")
-        self._console.print(line + Text(clean_terminal(step.detail), style="dim"), overflow="ellipsis", no_wrap=True)
+        words = f"{name:{_WIDTH}} {format_seconds(step.seconds):>9}  "
+        line = Text.assemble((f"{mark} ", style), words, (clean_terminal(step.detail), "dim"))
+        self._console.print(line, overflow="ellipsis", no_wrap=True)
