@@ -35,18 +35,18 @@ def show_command(common: Common, release: str) -> None:
 def diff_command(common: Common, before: str, after: str) -> None:
     """Show the packages and commits that differ between releases A and B, by default the live one."""
     site = open_site(common.project, os.environ)
-    store = Store(site.paths)
-    old, new = store.find(before), store.find(after)
+    old, new = map(Store(site.paths).find, (before, after))
     changes = compare_releases(old, new)
     if common.as_json:
         render.print_json(changes)
         return
     repository = open_repository(site)
     first, second = (repository.resolve(release.state.commit or release.manifest.commit) for release in (old, new))
-    is_known = bool(first and second)
-    added = repository.describe_commits(first, second) if is_known else ()
-    removed = repository.describe_commits(second, first) if is_known else ()
-    render.print_diff(changes, [*(f"+ {commit}" for commit in added), *(f"- {commit}" for commit in removed)])
+    commits = []
+    if first and second:
+        commits += [f"+ {commit}" for commit in repository.describe_commits(first, second)]
+        commits += [f"- {commit}" for commit in repository.describe_commits(second, first)]
+    render.print_diff(changes, commits)
 
 
 @click.command("history")

@@ -24,7 +24,6 @@ from releaser.report.status import ReleaseRow, Status
 from releaser.site.settings import SettingRow
 from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
 
-_VALUE = 30  # characters of a value in a table
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # seconds
 
 
@@ -90,9 +89,9 @@ def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
     for row in cells:
-        pairs = enumerate(zip(row, widths, strict=True))
-        line = "  ".join(cell.rjust(width) if place == right else cell.ljust(width) for place, (cell, width) in pairs)
-        click.echo(line.rstrip() if len(line.rstrip()) <= columns else f"{line[: columns - 1]}…")
+        padded = (f"{cell:{'>' if place == right else '<'}{widths[place]}}" for place, cell in enumerate(row))
+        line = "  ".join(padded).rstrip()
+        click.echo(line if len(line) <= columns else f"{line[: columns - 1]}…")
 
 
 def _describe_state(row: ReleaseRow) -> str:
@@ -119,19 +118,13 @@ def print_details(details: Details) -> None:
 
 def print_diff(changes: Sequence[Change], commits: Sequence[str]) -> None:
     """Print the packages and commits that differ between two releases."""
-    if changes:
-        rows = [(change.name, change.old or "-", change.new or "-", change.bump) for change in changes]
-        _print_table([("package", "old", "new", "bump"), *rows])
-    else:
-        _say("Both have the same packages.")
+    rows = [(change.name, change.old or "-", change.new or "-", change.bump) for change in changes]
+    _print_table([("package", "old", "new", "bump"), *rows] if rows else [("The packages are the same.",)])
     _print_table([(commit,) for commit in commits])
 
 
 def print_history(records: Sequence[Record]) -> None:
     """Print the runs as a table."""
-    if not records:
-        _say("No runs yet.")
-        return
     table = [("time", "command", "result", "release", "seconds", "changes")]
     for record in records:
         time, changes = f"{record.ended_at.astimezone(UTC):%Y-%m-%d %H:%M}", describe_changes(record.changes, 3)
@@ -155,28 +148,24 @@ def print_settings(rows: Sequence[SettingRow]) -> None:
     for row in rows:
         if row.subject != subject:
             table.append((f"[{row.subject}]", "", ""))
-        subject, value = row.subject, _format_value(row.value)
-        table.append((row.name, value if len(value) <= _VALUE else f"{value[: _VALUE - 1]}…", row.source))
+        subject, value = row.subject, _format_value(row.value) or "-"
+        table.append((row.name, value if len(value) <= 30 else f"{value[:29]}…", row.source))
     _print_table(table)
 
 
 def print_setting(row: SettingRow) -> None:
     """Print a setting in full."""
-    click.echo(f"{row.name}: {row.description}")
-    texts = {"value": _format_value(row.value), "source": row.source, "default": _format_value(row.default)}
-    for name, text in (*texts.items(), ("variable", row.variable)):
-        click.echo(clean_terminal(redact(f"  {name:9} {text}")).rstrip())
+    for name, value in msgspec.structs.asdict(row).items():
+        _say_row(name, _format_value(value) or "-", 13)
 
 
 def _format_value(value: object) -> str:
-    """Return a value as people write it: `on`, `30m`, `tea, cake`."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
+    """Return a value as people write it: `30m`, `tea, cake`."""
     if isinstance(value, float):
         unit, size = next(((unit, size) for unit, size in _UNITS if value and value % size == 0), ("s", 1))
         return f"{value / size:g}{unit}"
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 

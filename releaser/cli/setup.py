@@ -11,6 +11,7 @@ from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines.init import init, preview_init
 from releaser.site.crontab import install_line, make_line
+from releaser.site.project import guess_environment
 from releaser.site.settings import find_setting, list_settings
 from releaser.site.site import open_site
 
@@ -35,7 +36,8 @@ def config_command(common: Common, name: str | None) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     site = open_site(common.project, os.environ)
-    rows = list_settings(site.settings, site.detected)
+    detected = {"group": site.group, "state_dir": str(site.paths.state), "uv": str(site.uv)}
+    rows = list_settings(site.settings, detected | {"environment": guess_environment()})
     row = next((row for row in rows if row.name == chosen), None)
     if common.as_json:
         render.print_json(row or {"settings": rows, "problems": site.problems})
@@ -56,9 +58,8 @@ def schedule_command() -> None:
 def schedule_cron_command(common: Common, install: bool) -> None:
     """Print the line of a crontab that updates the site each night."""
     site = open_site(common.project, os.environ)
-    line, result = make_line(site), "printed"
-    if install:
-        result, line = install_line(site, line)
+    line = make_line(site)
+    result, line = install_line(site, line) if install else ("printed", line)
     render.print_json({"line": line, "result": result}) if common.as_json else click.echo(line)
     if install and not common.quiet:
         click.echo(f"The line in your crontab: {result}.", err=True)

@@ -24,8 +24,6 @@ from releaser.releases.verify import ask_python_version, find_damage, list_stray
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
-_MOST_FAULTS = 20  # that `verify` names
-
 
 def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
     """Return every reason why an update of the site would be refused."""
@@ -143,13 +141,13 @@ def verify_release(site: Site, name: str) -> Verification:
         message = "Its manifest cannot be read, or its uv.lock is not the one that it was built from."
         return Verification(broken, False, (Problem("wrong-lock", message, advice),))
     release = store.find(name)
-    damage, python, unknown = find_damage(release.venv, _MOST_FAULTS), release.venv / "bin" / "python", ""
+    damage, python, unknown = find_damage(release.venv, most=20), release.venv / "bin" / "python", ""
     faults = [] if ask_python_version(site, release.venv) else [f"its Python does not start: {python}"]
     if release.manifest.origin == "built":
         faults += damage
     else:
-        unknown = "What a person changed before the adoption cannot be told from damage"
-        unknown += f": {join_few(damage, 3)}." if damage else "."
+        differing = join_few(damage, 3) or "no file differs"
+        unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
     is_live = release is store.live
     advice = "Run `releaser update`: it is built again." if is_live else "A rollback refuses it: see `releaser list`."
     problems = [Problem("damaged-venv", f"{fault[0].upper()}{fault[1:]}.", advice) for fault in faults]

@@ -67,12 +67,6 @@ class Site(msgspec.Struct, frozen=True):
         """True if a group shares the project: its directory is writable for the group."""
         return bool(self.paths.project.stat().st_mode & 0o020)
 
-    @property
-    def detected(self) -> dict[str, str]:
-        """The values that stand for settings which are empty."""
-        environment, state = guess_environment(), str(self.paths.state)
-        return {"environment": environment, "group": self.group, "state_dir": state, "uv": str(self.uv)}
-
     def tool_environment(self, venv: Path | None = None, mark: str = "") -> dict[str, str]:
         """Return the environment for programs: no settings of releaser or uv, which may have passwords in them.
 

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     check: bool = True,
     may_leave_service: bool = False,
     is_answer: bool = False,
-    stdin: bytes = b"",
+    stdin: int = subprocess.DEVNULL,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
 
@@ -82,16 +82,10 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     logger.debug("run %s in %s", redact(shlex.join(words)), cwd)
     began = time.monotonic()
     # In memory: a rollback works on a full disk, and a service may keep its output open, unlike a pipe.
-    with (
-        os.fdopen(os.memfd_create("stdin"), "r+b") as source,
-        os.fdopen(os.memfd_create("stdout"), "r+b") as out,
-        os.fdopen(os.memfd_create("stderr"), "r+b") as err,
-    ):
-        source.write(stdin)
-        source.seek(0)
+    with os.fdopen(os.memfd_create("stdout"), "r+b") as out, os.fdopen(os.memfd_create("stderr"), "r+b") as err:
         try:
             process = subprocess.Popen(
-                words, cwd=cwd, env=dict(env), stdin=source if stdin else subprocess.DEVNULL, stdout=out, stderr=err,
+                words, cwd=cwd, env=dict(env), stdin=stdin, stdout=out, stderr=err,
                 start_new_session=True, preexec_fn=_die_with_parent(),
             )  # fmt: skip
         except OSError as error:
