@@ -139,6 +139,7 @@ def test_law_29_config_names_each_value_and_its_source_but_no_secret(make_site: 
     assert len(site.json("config", check=3)["problems"]) == 2
 
 
+@pytest.mark.slow
 def test_diff_and_history(updated: SampleSite) -> None:
     change = {"name": "alpha", "old": "1.0.0", "new": "1.1.0", "bump": "minor"}
     assert updated.json("diff", "previous") == [change]
@@ -163,7 +164,7 @@ DAMAGES = {  # a change of a release, and the command that helps
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", mostly_slow(DAMAGES, "an edited file", "another lock"))
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGES, "an edited file"))
 def test_verify_names_damage_and_the_command_that_helps(updated: SampleSite, damage: str) -> None:
     assert "is as it was built" in updated.releaser("verify", check=0).stdout
     release, command = "previous" if "previous" in damage else "live", DAMAGES[damage]

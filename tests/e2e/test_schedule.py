@@ -72,6 +72,7 @@ def test_law_35_the_line_updates_the_site_in_the_environment_of_cron(make_site: 
     assert site.version("alpha") == "1.1.0", str(finished)
 
 
+@pytest.mark.slow
 def test_sites_start_at_different_times_and_an_impossible_path_is_refused(site: SampleSite) -> None:
     times = set()
     for name in ("a", "b", "c", "d", "odd\\%", "odd\nname"):
@@ -84,6 +85,7 @@ def test_sites_start_at_different_times_and_an_impossible_path_is_refused(site: 
     assert len(times) > 2
 
 
+@pytest.mark.slow
 def test_without_a_crontab_that_can_be_written_the_line_is_named(site: SampleSite) -> None:
     shim = site.edit("../shim/crontab", "#!/bin/sh\necho 'You (x) are not allowed' >&2\nexit 1\n")
     shim.chmod(0o755)
@@ -92,6 +94,7 @@ def test_without_a_crontab_that_can_be_written_the_line_is_named(site: SampleSit
         says(refused(site, *INSTALL, env={"PATH": path}), word, line.strip())
 
 
+@pytest.mark.slow
 def test_law_31_root_leaves_the_crontab_of_another_user_alone(
     user_site: SampleSite, ordinary_user: Identity | None
 ) -> None:
