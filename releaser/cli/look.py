@@ -1,14 +1,20 @@
-"""The commands that look: show and logs."""
+"""The commands that look: show, diff, history, logs and verify."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
+from releaser.checkout.repository import open_repository
 from releaser.cli import render
 from releaser.cli.common import Common, common_options
+from releaser.pipelines.checks import verify_release
+from releaser.pipelines.conclude import compare_releases
+from releaser.releases.store import Store
 from releaser.report.details import describe_release, find_log
+from releaser.report.history import read_history
 from releaser.site.site import open_site
 from releaser.system.text import clean_terminal
 
@@ -20,6 +26,46 @@ def show_command(common: Common, release: str) -> None:
     """Show RELEASE: its changes, steps, and the end of its tests."""
     details = describe_release(open_site(common.project, os.environ), release)
     render.print_json(details) if common.as_json else render.print_details(details)
+
+
+@click.command("diff")
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="[B]", default="live")
+@common_options(takes_lock=False)
+def diff_command(common: Common, before: str, after: str) -> None:
+    """Show the packages and commits that differ between releases A and B, by default the live one."""
+    site = open_site(common.project, os.environ)
+    old, new = map(Store(site.paths).find, (before, after))
+    changes = compare_releases(old, new)
+    if common.as_json:
+        render.print_json(changes)
+        return
+    repository = open_repository(site)
+    first, second = (repository.resolve(release.state.commit or release.manifest.commit) for release in (old, new))
+    commits = []
+    if first and second:
+        commits += [f"+ {commit}" for commit in repository.describe_commits(first, second)]
+        commits += [f"- {commit}" for commit in repository.describe_commits(second, first)]
+    render.print_diff(changes, commits)
+
+
+@click.command("history")
+@click.option("--count", type=click.IntRange(min=1), default=20, metavar="N", help="Number of runs to show.")
+@common_options(takes_lock=False)
+def history_command(common: Common, count: int) -> None:
+    """List the runs, newest first."""
+    records = read_history(open_site(common.project, os.environ).paths)[:count]
+    render.print_json(records) if common.as_json else render.print_history(records)
+
+
+@click.command("verify")
+@click.argument("release", default="live")
+@common_options(takes_lock=False)
+def verify_command(common: Common, release: str) -> None:
+    """Check that RELEASE, or the live one, is as it was built; exit 10 if not."""
+    verification = verify_release(open_site(common.project, os.environ), release)
+    render.print_json(verification) if common.as_json else render.print_verification(verification)
+    sys.exit(0 if verification.well else 10)
 
 
 @click.command("logs")

@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import click
@@ -14,10 +15,16 @@ import msgspec
 
 from releaser.errors import Problem
 from releaser.packages.changes import describe_changes
+from releaser.pipelines.checks import Verification
+from releaser.releases.release import Change
 from releaser.report.details import Details
+from releaser.report.history import Record
 from releaser.report.outcome import Outcome
 from releaser.report.status import ReleaseRow, Status
+from releaser.site.settings import SettingRow
 from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # seconds
 
 
 def print_json(value: Any) -> None:
@@ -71,13 +78,20 @@ def print_list(rows: Sequence[ReleaseRow]) -> None:
         return
     table = [("release", "state", "python", "size", "changes")]
     for row in rows:
-        changes = clean_terminal(describe_changes(row.changes, 3))
+        changes = describe_changes(row.changes, 3)
         table.append((row.id, _describe_state(row), row.python, format_bytes(row.own_bytes), changes))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    _print_table(table, right=3)
+
+
+def _print_table(table: Sequence[Sequence[str]], right: int = -1) -> None:
+    """Print rows of columns, cut to the terminal, else to 80 columns; the column `right` is aligned to the right."""
+    cells = [[clean_terminal(redact(cell)).replace("\n", " ") for cell in row] for row in table]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
-    for release, state, python, size, changes in table:
-        line = f"{release:{widths[0]}}  {state:{widths[1]}}  {python:{widths[2]}}  {size:>{widths[3]}}  {changes}"
-        click.echo(line.rstrip() if len(line) <= columns else f"{line[: columns - 1]}…")
+    for row in cells:
+        padded = (f"{cell:{'>' if place == right else '<'}{widths[place]}}" for place, cell in enumerate(row))
+        line = "  ".join(padded).rstrip()
+        click.echo(line if len(line) <= columns else f"{line[: columns - 1]}…")
 
 
 def _describe_state(row: ReleaseRow) -> str:
@@ -102,6 +116,59 @@ def print_details(details: Details) -> None:
         click.echo(clean_terminal(details.tests_output))
 
 
+def print_diff(changes: Sequence[Change], commits: Sequence[str]) -> None:
+    """Print the packages and commits that differ between two releases."""
+    rows = [(change.name, change.old or "-", change.new or "-", change.bump) for change in changes]
+    _print_table([("package", "old", "new", "bump"), *rows] if rows else [("The packages are the same.",)])
+    _print_table([(commit,) for commit in commits])
+
+
+def print_history(records: Sequence[Record]) -> None:
+    """Print the runs as a table."""
+    table = [("time", "command", "result", "release", "seconds", "changes")]
+    for record in records:
+        time, changes = f"{record.ended_at.astimezone(UTC):%Y-%m-%d %H:%M}", describe_changes(record.changes, 3)
+        release, seconds = record.release or "-", f"{record.seconds:.1f}"
+        table.append((time, record.command, record.result, release, seconds, changes))
+    _print_table(table, right=4)
+
+
+def print_verification(verification: Verification) -> None:
+    """Print whether a release is as it was built, with each fault and its remedy."""
+    works = "was adopted, and its Python starts" if verification.unknown else "is as it was built"
+    _say_row("release", f"{verification.release} {works if verification.well else 'is not as it was built'}.")
+    if verification.unknown:
+        _say_row("unknown", verification.unknown)
+    _print_attention(verification.faults)
+
+
+def print_settings(rows: Sequence[SettingRow]) -> None:
+    """Print the settings as a table, by subject."""
+    table, subject = [("setting", "value", "source")], ""
+    for row in rows:
+        if row.subject != subject:
+            table.append((f"[{row.subject}]", "", ""))
+        subject, value = row.subject, _format_value(row.value) or "-"
+        table.append((row.name, value if len(value) <= 30 else f"{value[:29]}…", row.source))
+    _print_table(table)
+
+
+def print_setting(row: SettingRow) -> None:
+    """Print a setting in full."""
+    for name, value in msgspec.structs.asdict(row).items():
+        _say_row(name, _format_value(value) or "-", 13)
+
+
+def _format_value(value: object) -> str:
+    """Return a value as people write it: `30m`, `tea, cake`."""
+    if isinstance(value, float):
+        unit, size = next(((unit, size) for unit, size in _UNITS if value and value % size == 0), ("s", 1))
+        return f"{value / size:g}{unit}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def print_status(status: Status) -> None:
     """Print the state of a site on one screen of 80 columns."""
     _say_row("live", status.live or "none")
@@ -117,7 +184,11 @@ def print_status(status: Status) -> None:
     for commit in status.pending:
         _say_row("pending", f"commit {commit[:12]} is not pushed")
     click.echo("well" if status.well else "needs attention:")
-    for problem in status.attention:
+    _print_attention(status.attention)
+
+
+def _print_attention(problems: Sequence[Problem]) -> None:
+    for problem in problems:
         _say_row("-", problem.message, 2)
         if problem.advice:
             _say_row("  hint:", problem.advice, 8)

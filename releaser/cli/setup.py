@@ -1,11 +1,19 @@
-"""The commands that set a site up: init."""
+"""The commands that set a site up: init, config and schedule."""
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
+from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines.init import init, preview_init
+from releaser.site.crontab import install_line, make_line
+from releaser.site.project import guess_environment
+from releaser.site.settings import find_setting, list_settings
+from releaser.site.site import open_site
 
 
 @click.command("init")
@@ -16,3 +24,42 @@ def init_command(common: Common, dry_run: bool) -> None:
     if dry_run:
         preview_and_exit(common, preview_init)
     run_and_exit(common, "init", lambda site, run, recovery: init(site, run))
+
+
+@click.command("config")
+@click.argument("name", required=False)
+@common_options(takes_lock=False)
+def config_command(common: Common, name: str | None) -> None:
+    """Show every setting, or NAME, with its value and source."""
+    try:
+        chosen = find_setting(name) if name else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    site = open_site(common.project, os.environ)
+    detected = {"group": site.group, "state_dir": str(site.paths.state), "uv": str(site.uv)}
+    rows = list_settings(site.settings, detected | {"environment": guess_environment()})
+    row = next((row for row in rows if row.name == chosen), None)
+    if common.as_json:
+        render.print_json(row or {"settings": rows, "problems": site.problems})
+    else:
+        render.print_setting(row) if row else render.print_settings(rows)
+    render.print_problems(site.problems)
+    sys.exit(3 if site.problems else 0)
+
+
+@click.group("schedule")
+def schedule_command() -> None:
+    """Let updates run by themselves: `schedule cron`."""
+
+
+@schedule_command.command("cron")
+@click.option("--install", is_flag=True, help="Add the line to your crontab.")
+@common_options(takes_lock=False)
+def schedule_cron_command(common: Common, install: bool) -> None:
+    """Print the line of a crontab that updates the site each night."""
+    site = open_site(common.project, os.environ)
+    line = make_line(site)
+    result, line = install_line(site, line) if install else ("printed", line)
+    render.print_json({"line": line, "result": result}) if common.as_json else click.echo(line)
+    if install and not common.quiet:
+        click.echo(f"The line in your crontab: {result}.", err=True)

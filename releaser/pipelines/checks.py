@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.shadow import find_original, list_large_entries
@@ -17,8 +19,8 @@ from releaser.packages.lock import read_lock
 from releaser.pipelines import adopt
 from releaser.releases.link import read_link
 from releaser.releases.release import Release
-from releaser.releases.store import Store
-from releaser.releases.verify import list_stray_files
+from releaser.releases.store import MANIFEST, Store
+from releaser.releases.verify import ask_python_version, find_damage, list_stray_files
 from releaser.site.site import Site
 from releaser.system.text import join_few
 
@@ -118,3 +120,36 @@ def _find_state_problems(site: Site) -> list[Problem]:
         return []
     message = f"The state directory cannot be written: {place}."
     return [Problem("no-state-directory", message, f"Run `sudo chown $(id -un) {place}`, or set `state_dir`.")]
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """Whether a release is as it was built; `unknown` says what cannot be known."""
+
+    release: str
+    well: bool
+    faults: tuple[Problem, ...]
+    unknown: str = ""
+
+
+def verify_release(site: Site, name: str) -> Verification:
+    """Compare a release with what was built. Raises NoSuchReleaseError."""
+    store = Store(site.paths)
+    broken = store.link.release if name == "live" else name
+    if broken and store.get(broken) is None and os.path.lexists(site.paths.releases / broken / MANIFEST):
+        newest = store.newest_good
+        advice = f"Run `releaser rollback {newest.id}`." if newest and broken == store.link.release else ""
+        message = "Its manifest cannot be read, or its uv.lock is not the one that it was built from."
+        return Verification(broken, False, (Problem("wrong-lock", message, advice),))
+    release = store.find(name)
+    damage, python, unknown = find_damage(release.venv, most=20), release.venv / "bin" / "python", ""
+    faults = [] if ask_python_version(site, release.venv) else [f"its Python does not start: {python}"]
+    if release.manifest.origin == "built":
+        faults += damage
+    else:
+        differing = join_few(damage, 3) or "no file differs"
+        unknown = f"Changes from before the adoption cannot be told from damage: {differing}."
+    is_live = release is store.live
+    advice = "Run `releaser update`: it is built again." if is_live else "A rollback refuses it: see `releaser list`."
+    problems = [Problem("damaged-venv", f"{fault[0].upper()}{fault[1:]}.", advice) for fault in faults]
+    problems += find_edited_venv(release) if is_live and not unknown else []
+    return Verification(release.id, not problems, tuple(problems), unknown)

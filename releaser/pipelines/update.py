@@ -32,7 +32,7 @@ from releaser.pipelines.snapshot import Snapshot, require_unchanged, take_snapsh
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Key, Release
 from releaser.releases.store import Store
-from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed
+from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed, list_stray_files
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
@@ -154,6 +154,7 @@ def resolve_candidate(site: Site, run: Run, project: Path, live: Release) -> Pla
 def is_sound(run: Run, live: Release) -> bool:
     """Return True if the live release is as it was built; an adopted one may be as a person left it."""
     damage = find_damage(live.venv) if live.manifest.origin == "built" else []
+    damage += [f"{path} was put there by hand" for path in list_stray_files(live.venv)]  # gone by `--force`
     if damage:
         run.note(f"The live release is damaged, and is built again: {join_few(damage)}.")
     return not damage

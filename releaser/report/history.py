@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from releaser.errors import Problem
+from releaser.releases.release import Change
 from releaser.report.outcome import Outcome, Result
 from releaser.site.paths import Paths
 from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file, set_aside
@@ -19,7 +20,7 @@ _LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A run in the history."""
+    """A run in the history, with the release that it made or that was live; `seconds` is the time of its steps."""
 
     run: str
     command: str
@@ -30,13 +31,16 @@ class Record(msgspec.Struct, frozen=True):
     release: str | None = None
     problems: tuple[Problem, ...] = ()
     steps: tuple[Step, ...] = ()
+    changes: tuple[Change, ...] = ()
+    seconds: float = 0
 
 
 def append_record(paths: Paths, run: Run, outcome: Outcome, ended_at: datetime) -> None:
     """Add a run to the history, durably. Raises OSError."""
     record = Record(
-        run.id, run.command, ended_at, outcome.result, outcome.exit_code, outcome.headline, outcome.release,
-        outcome.problems, outcome.steps,
+        run.id, run.command, ended_at, outcome.result, outcome.exit_code, outcome.headline,
+        outcome.failed_release or outcome.release, outcome.problems, outcome.steps, outcome.changes,
+        round(sum(step.seconds for step in outcome.steps), 3),
     )  # fmt: skip
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(paths.history, flags, private_mode(paths.state))

@@ -155,7 +155,7 @@ class MailSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """All settings by subject."""
+    """All settings by subject. `sources` says where those stand that are not the default."""
 
     site: SiteSettings = SiteSettings()
     versions: VersionSettings = VersionSettings()
@@ -164,10 +164,23 @@ class Settings(msgspec.Struct, frozen=True):
     git: GitSettings = GitSettings()
     keep: KeepSettings = KeepSettings()
     mail: MailSettings = MailSettings()
+    sources: dict[str, str] = {}
 
     def get(self, name: str) -> Any:
         """Return the value of a setting by its name."""
         return getattr(getattr(self, _SUBJECT_OF[name]), name)
+
+
+class SettingRow(msgspec.Struct, frozen=True):
+    """A setting with its value, without secrets, as `releaser config --json` prints it."""
+
+    name: str
+    subject: str
+    value: Any
+    source: str
+    default: Any
+    variable: str
+    description: str
 
 
 SECRETS = ("smtp_password",)
@@ -184,6 +197,7 @@ def load_settings(
     """
     problems: list[Problem] = []
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     sources = (
         ("pyproject.toml", "[tool.releaser]", ((key, key, value) for key, value in table.items())),
         (".env", "variable", _variables(dotenv)),
@@ -196,6 +210,7 @@ def load_settings(
                 continue
             try:
                 values[name] = _READERS[name](value)
+                origins[name] = source.removeprefix("the ") + (f" ({key})" if key in ALIASES else "")
             except ValueError as error:
                 shown = "a secret" if name in (*SECRETS, "test_environment") else repr(value)
                 message = f"{source}: `{key}` is {shown}, but must be {error}."
@@ -204,7 +219,35 @@ def load_settings(
         subject: kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
         for subject, kind in _SUBJECTS.items()
     }
-    return Settings(**subjects), problems
+    return Settings(**subjects, sources=origins), problems
+
+
+def list_settings(settings: Settings, detected: Mapping[str, str]) -> list[SettingRow]:
+    """Return every setting, by subject. `detected` are the values that releaser uses for settings that are empty."""
+    rows = []
+    for name, subject in _SUBJECT_OF.items():
+        kind, meta = get_args(_ANNOTATIONS[name])
+        value, default = settings.get(name), getattr(_SUBJECTS[subject](), name)
+        if kind is Command:
+            value, default = shlex.join(value), shlex.join(default)
+        elif kind is Seconds:
+            value, default = float(value), float(default)
+        elif kind is Table:
+            value = dict.fromkeys(value, "***")
+        elif name in SECRETS and value:
+            value = "***"
+        value, source = value or detected.get(name, value), settings.sources.get(name, "default")
+        rows.append(SettingRow(name, subject, value, source, default, PREFIX + name.upper(), meta.description))
+    return rows
+
+
+def find_setting(name: str) -> str:
+    """Return the name of a setting, given that or the name of a variable. Raises ValueError."""
+    key = ALIASES.get(name, name.lower().removeprefix(PREFIX.lower()).replace("-", "_"))
+    if key in _READERS:
+        return key
+    close = difflib.get_close_matches(key, _READERS, 1)
+    raise ValueError(f"`{name}` is no setting. {f'Did you mean `{close[0]}`?' if close else 'See `releaser config`.'}")
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -337,10 +380,11 @@ def _make_reader(annotation: Any) -> Callable[[Any], Any]:
     return _make_choice_reader(get_args(kind)) if get_origin(kind) is Literal else _BY_TYPE[kind]
 
 
-_SUBJECTS: dict[str, Any] = get_type_hints(Settings)
+_SUBJECTS: dict[str, Any] = {name: kind for name, kind in get_type_hints(Settings).items() if name != "sources"}
 _SUBJECT_OF = {name: subject for subject, kind in _SUBJECTS.items() for name in kind.__struct_fields__}
-_READERS = {
-    name: _make_reader(annotation)
+_ANNOTATIONS = {
+    name: annotation
     for kind in _SUBJECTS.values()
     for name, annotation in get_type_hints(kind, include_extras=True).items()
 }
+_READERS = {name: _make_reader(annotation) for name, annotation in _ANNOTATIONS.items()}

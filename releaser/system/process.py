@@ -69,12 +69,13 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     check: bool = True,
     may_leave_service: bool = False,
     is_answer: bool = False,
+    stdin: int = subprocess.DEVNULL,
 ) -> Finished:
     """Run a program to its end, and end every process that it leaves in its group.
 
     The end of its output is kept, or all of an answer (`is_answer`), with bytes that are no UTF-8 as surrogates.
     `may_leave_service` keeps what a program that ended by itself has left running: a restart may start a daemon. The
-    program reads nothing and has no terminal; if releaser dies, so does it. `timeout` is in seconds. Raises ToolError
+    program reads `stdin` and has no terminal; if releaser dies, so does it. `timeout` is in seconds. Raises ToolError
     if it cannot be started, or, with `check`, if it exceeds its limit or its status is not 0.
     """
     words = tuple(os.fspath(word) for word in arguments)
@@ -84,7 +85,7 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     with os.fdopen(os.memfd_create("stdout"), "r+b") as out, os.fdopen(os.memfd_create("stderr"), "r+b") as err:
         try:
             process = subprocess.Popen(
-                words, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                words, cwd=cwd, env=dict(env), stdin=stdin, stdout=out, stderr=err,
                 start_new_session=True, preexec_fn=_die_with_parent(),
             )  # fmt: skip
         except OSError as error:

@@ -1,11 +1,11 @@
-"""`list`, `status`, `check` and `run`: answers for people and for scripts."""
+"""`list`, `status`, `check`, `config`, `diff`, `history`, `verify` and `run`: answers for people and for scripts."""
 
 import re
 from datetime import datetime, timedelta
 
 import pytest
 
-from tests.e2e.scenes import no_change
+from tests.e2e.scenes import mostly_slow, no_change, says
 from tests.support.sites import SampleSite, SiteFactory
 
 FIELDS_OF_LIST = {
@@ -65,10 +65,12 @@ def test_every_answer_has_the_fields_of_the_interface(updated: SampleSite) -> No
 
 def test_tables_fit_eighty_columns_and_questions_change_nothing(updated: SampleSite) -> None:
     with no_change(updated):
-        for command in ("list", "status"):
-            finished = updated.releaser(command, check=0, env={"COLUMNS": "80"})
+        for words in ("list", "status", "history", "verify", "config", "diff @1 live"):
+            command, *args = words.split()
+            finished = updated.releaser(command, *args, check=0, env={"COLUMNS": "80"})
             assert all(len(line) <= 80 for line in finished.stdout.splitlines()), str(finished)
-            assert (updated.live() in finished.stdout, "\x1b" in finished.stdout) == (True, False)
+            assert "\x1b" not in finished.stdout
+            assert updated.live() in finished.stdout or command in ("config", "diff")
             assert finished.stderr == ""
 
 
@@ -100,6 +102,107 @@ def test_check_reports_every_problem_at_once(updated: SampleSite) -> None:
     assert len(updated.json("check", check=3)["problems"]) >= 4
     answer = updated.json("update", check=3)
     assert len(answer["problems"]) >= 4
+
+
+def test_law_29_config_names_each_value_and_its_source_but_no_secret(make_site: SiteFactory) -> None:
+    site = make_site.live(settings={"test_timeout": "90m", "keep": 3, "restart": "touch 'a b'"})
+    secrets = {"RELEASER_SMTP_PASSWORD": "hunter2", "RELEASER_TEST_ENVIRONMENT": '{"KEY": "geheim"}'}
+    site.write_dotenv({**secrets, "ADMINS_JSON": '[["Ada", "ada@example.org"]]'}, keep="4")
+    env = {"RELEASER_GIT_PUSH": "off", "AUTO_UPDTR__EMAIL_HOST": "mx", "AUTO_UPDTR__EMAIL_HOST_PORT": "26"}
+    rows = {row["name"]: row for row in site.json("config", env=env)["settings"]}
+    expected = {
+        "branch": ("main", "default", "main"), "test_timeout": ("90m", "pyproject.toml", "30m"),
+        "restart": ("touch 'a b'", "pyproject.toml", "auto"), "keep": ("4", ".env", "5"),
+        "keep_within": ("30d", "default", "30d"), "git_push": ("false", "environment", "true"),
+        "group": ("local", "default", ""), "smtp_password": ("***", ".env", ""),
+        "test_environment": ("{'KEY': '***'}", ".env", ""),
+        "admins": ("Ada <ada@example.org>", ".env (ADMINS_JSON)", ""),
+        "smtp_host": ("mx:26", "environment (AUTO_UPDTR__EMAIL_HOST)", "localhost"),
+    }  # fmt: skip
+    table = site.releaser("config", env=env, check=0).stdout
+    for name, (value, source, default) in expected.items():
+        assert rows[name]["source"] == source, name
+        assert re.search(rf"(?m)^{name} +{re.escape(value)} +{re.escape(source[:20])}", table), f"{name} in\n{table}"
+        alone = " ".join(site.releaser("config", name, env=env, check=0).stdout.split())
+        for text in (value, source, default, f"RELEASER_{name.upper()}", rows[name]["description"]):
+            assert text in alone, f"{text} in {alone}"
+    assert (rows["test_timeout"]["value"], rows["keep"]["value"], rows["git_push"]["value"]) == (5400, 4, False)
+    for word in ("hunter2", "geheim"):
+        assert word not in table + str(rows)
+    says(site.releaser("config", "helth_check", check=2), "health_check")
+    site.write_dotenv(secrets, kep="4", keep="many")
+    for args in ([], ["keep"], ["ADMINS_JSON", "--json"]):
+        finished = site.releaser("config", *args, check=3)
+        says(finished, "RELEASER_KEP", "`RELEASER_KEEP`", "many")
+        assert finished.stdout
+        assert "hunter2" not in str(finished)
+    assert len(site.json("config", check=3)["problems"]) == 2
+
+
+@pytest.mark.slow
+def test_diff_and_history(updated: SampleSite) -> None:
+    change = {"name": "alpha", "old": "1.0.0", "new": "1.1.0", "bump": "minor"}
+    assert updated.json("diff", "previous") == [change]
+    text = updated.releaser("diff", "@1", check=0).stdout
+    assert re.search(r"alpha +1\.0\.0 +1\.1\.0 +minor\n\+ [0-9a-f]+ Update", text), text
+    assert re.search(r"1\.1\.0 +1\.0\.0 +other\n- [0-9a-f]+ Update", updated.releaser("diff", "live", "@1").stdout)
+    assert updated.json("diff", "live") == []
+    assert "20200101" in updated.releaser("diff", "20200101", check=9).stderr
+    with (updated.state / "history.jsonl").open("a") as history:
+        history.write('{"run": "broken\n[1]\n')
+    first, second = updated.json("history")
+    assert [(row["command"], row["result"]) for row in (first, second)] == [("update", "updated"), ("init", "updated")]
+    assert (first["release"], first["changes"], is_recent(first["ended_at"])) == (updated.live(), [change], True)
+    assert 0 < first["seconds"] < 600
+    assert updated.json("history", "--count", "1") == [first]
+    assert re.search(r"update +updated +\S+Z +[\d.]+ +alpha 1", updated.releaser("history", check=0).stdout)
+
+
+DAMAGES = {  # a change of a release, and the command that helps
+    "an edited file": "update", "no Python": "update", "another lock": "rollback", "a stray file": "update --force",
+    "a file of the previous one": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGES, "an edited file"))
+def test_verify_names_damage_and_the_command_that_helps(updated: SampleSite, damage: str) -> None:
+    assert "is as it was built" in updated.releaser("verify", check=0).stdout
+    release, command = "previous" if "previous" in damage else "live", DAMAGES[damage]
+    directory = updated.release(updated.releases()[0] if release == "previous" else None)
+    (packages,) = (directory / "venv").glob("lib/python*/site-packages")
+    if damage == "no Python":
+        (directory / "venv" / "bin" / "python").unlink()
+    elif damage == "another lock":
+        (directory / "uv.lock").write_text("version = 1\n")
+    else:
+        path = packages / ("stray.py" if "stray" in damage else "alpha/__init__.py")
+        path.unlink(missing_ok=True)
+        path.write_text("'edited'\n")
+    finished = updated.releaser("verify", release, check=10)
+    fault = {"no Python": "does not start", "another lock": "uv.lock"}.get(
+        damage, path.name if "file" in damage else ""
+    )
+    assert fault in finished.stdout, str(finished)
+    assert f"`releaser {command}" in finished.stdout, str(finished)
+    answer = updated.json("verify", release, check=10)
+    assert (answer["release"], answer["well"], len(answer["faults"])) == (directory.name, False, 1)
+    if command:
+        words = re.search(r"`releaser ([^`]+)`", finished.stdout)
+        assert words
+        name, *args = words[1].split()
+        assert updated.releaser(name, *args).returncode in (0, 7)
+        assert updated.json("verify")["well"] is True
+
+
+@pytest.mark.slow
+def test_verify_says_what_cannot_be_known_of_an_adopted_release(fresh: SampleSite) -> None:
+    fresh.make_venv()
+    fresh.releaser("init", check=0)
+    (path,) = fresh.link.glob("lib/python*/site-packages/alpha/__init__.py")
+    path.unlink()
+    finished = fresh.releaser("verify", check=0)
+    assert re.search(r"adopted.*cannot be\s+told.*alpha/__init__", finished.stdout, re.DOTALL), str(finished)
+    assert "alpha" in fresh.json("verify")["unknown"]
 
 
 def test_a_command_runs_in_the_live_release(updated: SampleSite) -> None:

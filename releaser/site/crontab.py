@@ -1,0 +1,80 @@
+"""The line of the user's crontab that updates a site. All other lines stay as they are, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from releaser.errors import refuse
+from releaser.site.site import Site
+from releaser.system import process
+
+_JOB = re.compile(r"[ \t]*(@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(.+)")
+_PLAIN = "[^=|;&<>`]+"
+
+
+def make_line(site: Site) -> str:
+    """Return the line for a site, at a time of the night that follows from its path. Raises PreflightError."""
+    program, project = Path(os.path.abspath(sys.argv[0])), site.paths.project
+    if program.name != "releaser":  # `python -m releaser`
+        raise refuse("no-program", "cron needs the program `releaser`.", "Run `releaser schedule cron`.")
+    # cron sets no language, and a PATH without the places of programs that people install.
+    path = f'"$PATH":/usr/local/bin:{shlex.quote(str(site.uv.parent))}'
+    command = f"LANG=C.UTF-8 PATH={path} {shlex.join([str(program), 'update', '--project', str(project)])}"
+    command = command.replace("%", r"\%")  # a bare % ends the command
+    if re.search(r"[\n\r]|\\\\%", command):
+        message = f"A crontab cannot name `{project}`: it has a line break, or a backslash before `%`."
+        raise refuse("odd-path", message, "Rename the directory.")
+    number = int(hashlib.sha256(os.fsencode(project)).hexdigest(), 16)
+    return f"{number % 60} {1 + number // 60 % 4} * * * {command}"
+
+
+def install_line(site: Site, line: str) -> tuple[str, str]:
+    """Put a line into the crontab of this user; return what was done, and the line as it is there.
+
+    An earlier line of releaser for the site keeps its time. Raises PreflightError.
+    """
+    lines = _run_crontab(site, line, "-l").split("\n")
+    result, installed, command = "unchanged", "", line.split(" ", 5)[5]
+    place = re.escape(command.rpartition(" --project ")[2])
+    for number, other in enumerate(lines):
+        job = _JOB.fullmatch(other)
+        if not job or not re.match(rf"(?=.*\breleaser\b.*\bupdate\b).*{place}(?![\w./-])", job[2]):
+            continue
+        own = rf"(LANG=\S+ )?(PATH={_PLAIN} )?{_PLAIN}/releaser'? update --project {place}"
+        if job[2] != command and not re.fullmatch(own, job[2]):  # anything else in it would be lost
+            message = f"Your crontab updates this project already, by a line that releaser did not write: {other}"
+            raise refuse("other-line", message, "Keep it; or remove it with `crontab -e`, and run this again.")
+        if job[2] != command:
+            lines[number], result = f"{job[1]} {command}", "replaced"
+        installed = installed or lines[number]
+    if not installed:
+        lines[-1:] = [*filter(None, lines[-1:]), line, ""]
+        installed, result = line, "added"
+    if result != "unchanged":
+        _run_crontab(site, line, "-", "\n".join(lines))
+    return result, installed
+
+
+def _run_crontab(site: Site, line: str, argument: str, content: str = "") -> str:
+    """Return what crontab prints; empty if the user has none. Raises PreflightError, with the line to add by hand."""
+    env = site.tool_environment() | {"LC_ALL": "C"}
+    if not shutil.which("crontab", path=env["PATH"]):
+        advice = f"Run `sudo apt install cron`, or let another scheduler run this line:\n{line}"
+        raise refuse("no-crontab", "This host has no program `crontab`.", advice)
+    with tempfile.TemporaryFile() as file:
+        file.write(content.encode(errors="surrogateescape"))
+        file.seek(0)
+        finished = process.run(
+            ["crontab", argument], cwd=Path("/"), env=env, timeout=30, check=False, is_answer=True, stdin=file.fileno()
+        )
+    if finished.status != 0 and "no crontab for" not in finished.stderr:
+        message = f"Your crontab is unchanged: {process.failure(finished).message}"
+        raise refuse("crontab", message, f"See `man crontab`, or add this line yourself:\n{line}")
+    return finished.stdout
