@@ -37,6 +37,10 @@ _SETTINGS = {
     "safe.directory": "*",
     "advice.detachedHead": "false",
 }
+#: What git keeps in its directory while a command waits for a person.
+_UNDER_WAY = {
+    "MERGE_HEAD": "merge", "rebase-merge": "rebase", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert",
+}  # fmt: skip
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
@@ -235,11 +239,19 @@ def find_problems(site: Site) -> list[Problem]:
             lowest = ".".join(map(str, LOWEST_GIT))
             return [Problem("old-git", f"git is {version}.", f"Install git {lowest} or newer.")]
         ref, head = repository.head_ref(), repository.head()
+        directory = Path(repository.read("rev-parse", "--absolute-git-dir"))
     except ToolError as error:
-        return [Problem("git", error.message, error.advice)]
+        return [Problem("git", error.message, error.advice or f"Run `git -C {site.paths.top} status` to see why.")]
     if not head:
         return [Problem("no-commit", "The checkout has no commit.", "Commit the project with its uv.lock.")]
+    for name, command in _UNDER_WAY.items():
+        if os.path.lexists(directory / name):
+            message = f"A `git {command}` is under way in the checkout."
+            advice = f"Finish it, or run `git -C {repository.top} {command} --abort`."
+            return [Problem("under-way", message, advice)]
     switch = f"Run `git switch {branch}`, then run releaser again."
+    if not repository.resolve(f"refs/heads/{branch}"):
+        switch = f"Correct the setting `branch`: no branch `{branch}` exists."
     if not ref:
         return [Problem("detached-head", f"HEAD is detached, not on the branch `{branch}`.", switch)]
     if ref != f"refs/heads/{branch}":

@@ -15,7 +15,7 @@ class Target(msgspec.Struct, frozen=True):
     """The commit to go live. `head` is HEAD of the checkout; `code` the key of the commit's code.
 
     `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
-    that this is no wish of a person.
+    that this is no wish of a person. `follows` is False if the upstream has another history.
     """
 
     head: str
@@ -25,6 +25,7 @@ class Target(msgspec.Struct, frozen=True):
     reason: str = ""
     advice: str = ""
     is_problem: bool = False
+    follows: bool = True
 
     @property
     def problem(self) -> Problem | None:
@@ -67,7 +68,7 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
     if pending.remote_head and repository.is_ancestor(base, pending.remote_head):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
         advice = f"If that is right, run `git -C {site.paths.top} reset --keep {upstream.name}`."
-        return target(head, publishes=False, reason=message, advice=advice)
+        return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), follows=False)
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."

@@ -10,7 +10,7 @@ import click
 from releaser import __version__
 from releaser.cli import daily, keep, look, render, setup
 from releaser.cli.common import Common, common_options
-from releaser.errors import ReleaserError, explain_os_error, refuse
+from releaser.errors import Problem, ReleaserError, explain_os_error, refuse
 from releaser.releases.store import Store
 from releaser.report.outcome import Outcome, name_result
 from releaser.site.site import open_site
@@ -71,20 +71,27 @@ for _commands in SECTIONS.values():
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
+    render.open_closed_streams()
     try:
         releaser.main(standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as wrong:
         wrong.show()
+        if "--json" in sys.argv:
+            problem = Problem("usage", wrong.format_message(), "Run `releaser --help`.")
+            render.print_outcome_json(Outcome("refused", 2, problem.message, problems=(problem,)))
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
     except BrokenPipeError:
+        render.drop_output()
         sys.exit(141)
     except (ReleaserError, OSError) as failure:
-        error = failure if isinstance(failure, ReleaserError) else refuse("system", f"{explain_os_error(failure)}.")
-        _print_error(error)
+        if isinstance(failure, OSError):
+            render.drop_output()
+            failure = refuse("system", f"{explain_os_error(failure)}.", "Look at that path, or at standard output.")
+        _print_error(failure)
 
 
 def _print_error(error: ReleaserError) -> None:

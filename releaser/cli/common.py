@@ -38,8 +38,8 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
             function(Common(project, as_json, verbose, quiet, wait), **options)
 
         decorators = [
-            click.option("--project", type=click.Path(path_type=Path), default=Path(), envvar="RELEASER_PROJECT",
-                         metavar="PATH", help="The project, or a directory below it."),
+            click.option("--project", type=click.Path(readable=False, path_type=Path), default=Path(), metavar="PATH",
+                         envvar="RELEASER_PROJECT", help="The project, or a directory below it."),
             click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
             click.option("-v", "--verbose", is_flag=True, help="Say what is done, also without a terminal."),
             click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something fails."),
@@ -71,5 +71,10 @@ def preview_and_exit(common: Common, preview: Callable[[Site], Outcome]) -> None
 
 
 def finish(common: Common, outcome: Outcome) -> None:
-    render.print_outcome(outcome, as_json=common.as_json, verbose=common.verbose, quiet=common.quiet)
+    """Print an outcome, where that is possible, and exit."""
+    try:
+        render.print_outcome(outcome, as_json=common.as_json, verbose=common.verbose, quiet=common.quiet)
+    except OSError:  # nobody reads, or a full disk: what was done stays done
+        render.drop_output()
+        render.print_outcome(outcome, as_json=False, verbose=common.verbose, quiet=common.quiet)
     sys.exit(outcome.exit_code)

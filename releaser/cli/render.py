@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -27,6 +28,22 @@ from releaser.system.text import clean_terminal, format_bytes, format_seconds, f
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # seconds
 
 
+def open_closed_streams() -> None:
+    """Open each standard stream that was closed, to nowhere: else a file of ours gets its number, and is written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+
+
+def drop_output() -> None:
+    """Send to nowhere what standard output does not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(redact(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
@@ -35,10 +52,7 @@ def print_json(value: Any) -> None:
 def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Print how a run ended. Without a terminal a quiet outcome prints nothing, unless `verbose`."""
     if as_json:
-        fields = msgspec.to_builtins(outcome)
-        for name in ("headline", "notes", "is_quiet"):
-            del fields[name]
-        print_json(fields)
+        print_outcome_json(outcome)
     is_failure = outcome.exit_code != 0
     if not verbose and ((quiet and not is_failure) or (outcome.is_quiet and not sys.stderr.isatty())):
         return
@@ -53,6 +67,14 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
     print_problems([problem for problem in outcome.problems if problem.message != outcome.headline])
     if outcome.exit_code in (3, 4, 5, 8, 9) and "unchanged" not in outcome.headline and not outcome.has_flipped:
         _say("The live release is unchanged.")
+
+
+def print_outcome_json(outcome: Outcome) -> None:
+    """Print how a run ended, as JSON."""
+    fields = msgspec.to_builtins(outcome)
+    for name in ("headline", "notes", "is_quiet"):
+        del fields[name]
+    print_json(fields)
 
 
 def print_problems(problems: Sequence[Problem]) -> None:

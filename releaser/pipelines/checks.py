@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from releaser.candidate import tests
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.shadow import find_original, list_large_entries
 from releaser.checkout import repository
-from releaser.errors import PreflightError, Problem, require
+from releaser.errors import PreflightError, Problem, ToolError, require
 from releaser.live import health, restart
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
@@ -75,8 +76,10 @@ def _find_lock_problems(site: Site) -> list[Problem]:
     except PreflightError as error:
         return list(error.problems)
     problems = tests.find_problems(site, lock)
-    if not repository.open_repository(site).is_tracked(str(site.paths.lockfile)):
-        problems.append(Problem("untracked-lock", "uv.lock is not in git.", "Run `git add uv.lock`, and commit it."))
+    with contextlib.suppress(ToolError):  # without git, which `repository.find_problems` reports
+        if not repository.open_repository(site).is_tracked(str(site.paths.lockfile)):
+            advice = "Run `git add uv.lock`, and commit it."
+            problems.append(Problem("untracked-lock", "uv.lock is not in git.", advice))
     return problems
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from releaser.errors import refuse
@@ -25,9 +26,12 @@ def set_pinned(site: Site, name: str, *, pinned: bool) -> Outcome:
 def hold(site: Site, name: str) -> Outcome:
     """Let updates leave a package at its live version."""
     live = Store(site.paths).find("live")
-    version = list_installed(live.venv).get(normalize_name(name))
+    installed = list_installed(live.venv)
+    version = installed.get(normalize_name(name))
     if version is None:
-        raise refuse("not-installed", f"`{name}` is not in the live release.", "Run `releaser run -- uv pip list`.")
+        close = difflib.get_close_matches(normalize_name(name), installed, 1)
+        advice = f"Did you mean `{close[0]}`?" if close else "Run `releaser run -- uv pip list`."
+        raise refuse("not-installed", f"`{name}` is not in the live release.", advice)
     add_hold(site.paths, name)
     return Outcome("updated", 0, f"Updates leave {name} at {version}. Undo: `releaser unhold {name}`.")
 

@@ -67,10 +67,13 @@ def _is_news(news: Path, run: Run, outcome: Outcome) -> bool:
 
 def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | None, run: Run, outcome: Outcome) -> None:
     """Mail that a project cannot be opened to the updater's admins, or that it has no state directory to its own."""
-    start = start.absolute()
-    state = site.paths.state if site is not None else start.parent / ".releaser" / start.name
-    is_own = state.is_dir() and state.stat().st_uid == os.geteuid()
-    is_safe = is_own and not find_intrusions((state.parent.parent, state.parent, state), state)
+    try:
+        start = start.absolute()
+        state = site.paths.state if site is not None else start.parent / ".releaser" / start.name
+        is_own = state.is_dir() and state.stat().st_uid == os.geteuid()
+        is_safe = is_own and not find_intrusions((state.parent.parent, state.parent, state), state)
+    except OSError:  # the working directory is gone, or a path is closed or too long
+        is_safe = False
     if is_safe and not _is_news(state / "news.json", run, outcome):
         return
     settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail

@@ -196,6 +196,10 @@ def publish_live_lock(
     site: Site, run: Run, repository: Repository, snapshot: Snapshot, target: Target, live: Release
 ) -> Outcome:
     """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
+    path, lock = site.paths.lockfile_in_tree, read_lock(live.lock)
+    is_due = not target.follows or has_news(repository, target.commit, path, lock, may_lower=False)
+    if target.problem is not None and is_due:  # each night until it can be published
+        run.report(target.problem.code, target.problem.message, target.problem.advice)
     entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
     if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
         return no_changes(run, "")
@@ -209,7 +213,7 @@ def publish_live_lock(
             undo_change(site, run, repository, entry)
             raise
         write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    write = partial(describe_lock, repository, site.paths.lockfile_in_tree, live.lock, "update")
+    write = partial(describe_lock, repository, path, live.lock, "update")
     published = publish(site, run, repository, write)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     if published.problem is not None:

@@ -24,9 +24,11 @@ def find_project(start: Path) -> tuple[Path, Path]:
     """
     try:
         path = start.resolve(strict=True)
+        project = next((place for place in (path, *path.parents) if (place / "pyproject.toml").is_file()), None)
     except (OSError, RuntimeError) as error:
-        raise refuse("no-project", f"`{start}` does not exist.", "Name the project: `--project PATH`.") from error
-    project = next((place for place in (path, *path.parents) if (place / "pyproject.toml").is_file()), None)
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {reason}"
+        raise refuse("no-project", f"`{start}` {what}.", "Name the project: `--project PATH`.") from error
     if project is None:
         message = f"`{path}` is not in a project: no pyproject.toml here or above."
         raise refuse("no-project", message, "Run it in the project, or name the project: `--project PATH`.")

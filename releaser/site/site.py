@@ -203,7 +203,8 @@ def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[P
     named = project / os.path.expanduser(setting) if "/" in setting else setting
     found = [shutil.which(name, path=path) for name in (named, "uv") if name]
     if setting and found[0] is None:
-        return Path(setting), [Problem("no-uv", f"The setting `uv` is `{setting}`, but no program is there.")]
+        message = f"The setting `uv` is `{setting}`, but no program is there."
+        return Path(setting), [Problem("no-uv", message, "Correct or remove `uv`: releaser brings its own.")]
     for program in filter(None, found):
         if _uv_version(Path(program)) >= LOWEST_UV:
             return Path(os.path.abspath(program)), []
@@ -274,5 +275,5 @@ def prepare_state(site: Site) -> None:
         make_private_directory(paths.cache)
     except OSError as error:
         message = f"The state directory cannot be made: {explain_os_error(error)}."
-        advice = f"Run `sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}`."
-        raise refuse("no-state-directory", message, advice) from error
+        command = f"sudo install -d -o {os.geteuid()} -g {site.unix_group} -m {mode:o} {paths.state}"
+        raise refuse("no-state-directory", message, f"Run `{command}`, or set `state_dir`.") from error

@@ -1,6 +1,5 @@
 """Large, odd and half-done sites: each of these once went wrong."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ def test_law_33_git_s_encoding_changes_no_name(make_site: SiteFactory) -> None:
     assert [line.split() for line in site.json("update")["new_commits"]] == [[commit[:7], "Grün"]]
 
 
-def test_law_15_an_upstream_with_a_dot_in_its_name(make_site: SiteFactory) -> None:
-    site = make_site.live(due="1.1.0")
-    site.git("push", "--quiet", "origin", "main:v1.2")
-    site.git("branch", "--quiet", "--set-upstream-to", "origin/v1.2")
-    says(refused(site, "update"), "v1.2", "git branch")
-
-
 def test_law_19_an_edited_live_venv_is_not_overruled(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", due="1.2.0")
     site.publish("hotfix", "1.0.0")
@@ -45,21 +37,6 @@ def test_law_19_an_edited_live_venv_is_not_overruled(make_site: SiteFactory) -> 
 def test_law_19_init_refuses_a_link_of_a_person(make_site: SiteFactory) -> None:
     (site := make_site()).link.symlink_to("../elsewhere")
     says(refused(site, "init"), "../elsewhere", f"rm {site.link}")
-
-
-def test_submodules_are_refused(make_site: SiteFactory) -> None:
-    site = make_site.live()
-    site.push_commit("Submodules", {".gitmodules": ""})
-    says(refused(site, "update"), "submodules")
-
-
-@pytest.mark.parametrize("name", [".env", "pyproject.toml"])
-def test_law_09_a_pipe_in_the_place_of_a_file_is_named(make_site: SiteFactory, name: str) -> None:
-    site = make_site.live()
-    (path := (site.outer if name == ".env" else site.path) / name).unlink()
-    os.mkfifo(path)
-    assert site.releaser("status").returncode in {3, 10}
-    says(site.releaser("update", check=3), name)
 
 
 def test_law_08_a_checkout_that_stops_half_way_is_put_back(make_site: SiteFactory) -> None:

@@ -115,35 +115,6 @@ def test_law_13_a_deleted_directory_keeps_what_is_untracked_in_it(make_site: Sit
     assert len(list((site.path / "photos").iterdir())) == 3
 
 
-def begin_merge(site: SampleSite) -> None:
-    site.git("switch", "--quiet", "--create", "mine")
-    site.commit("Mine", {"mine.txt": "mine"})
-    site.git("switch", "--quiet", "main")
-    site.git("merge", "--quiet", "--no-ff", "--no-commit", "mine")
-
-
-#: What a person has left in the checkout; which words name it.
-DIRTY: dict[str, tuple[Act, tuple[str, ...]]] = {
-    "an edit": (edit("shop.py"), ("shop.py",)),
-    "a staged edit": (lambda site: (edit("shop.py")(site), site.git("add", "shop.py")), ("shop.py",)),
-    "a staged new file": (lambda site: (file_at("new.txt")(site), site.git("add", "new.txt")), ("new.txt",)),
-    "a deleted file": (lambda site: (site.path / "shop.py").unlink(), ("shop.py",)),
-    "an edited lock": (edit("uv.lock"), ("uv.lock",)),
-    "a detached HEAD": (lambda site: site.git("switch", "--quiet", "--detach"), ("git switch main",)),
-    "another branch": (lambda site: site.git("switch", "--quiet", "--create", "mine"), ("mine", "git switch main")),
-    "a merge under way": (begin_merge, ("mine.txt",)),
-}
-
-
-@pytest.mark.parametrize("name", mostly_slow(DIRTY, "an edit", "an edited lock", "another branch", "a detached HEAD"))
-def test_law_14_a_changed_tree_is_refused_by_name(make_site: SiteFactory, name: str) -> None:
-    site = make_site.live(due="1.1.0")
-    act, words = DIRTY[name]
-    act(site)
-    says(refused(site, "update"), *words)
-    says(site.releaser("check", check=3), *words)
-
-
 @pytest.mark.slow
 def test_law_14_other_work_is_no_reason_and_stays(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")

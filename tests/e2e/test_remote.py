@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.scenes import CODE, changed_files, changes, during_tests, hook, mostly_slow, refused, says, silent
+from tests.support.commands import HOUSE
 from tests.support.servers import WAITING_TESTS, web_site
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -205,6 +206,114 @@ def test_law_17_a_host_that_holds_a_version_never_lowers_the_lock_of_the_others(
     second.releaser("unhold", "alpha", check=0)
     nights(second, first)
     assert second.version("alpha") == first.version("alpha") == "1.2.0"
+
+
+Pair = Callable[[SampleSite, SampleSite], object]
+
+
+def offer(staging: SampleSite, production: SampleSite) -> None:
+    """Offer versions on the index."""
+    for name in ("alpha", "beta"):
+        staging.publish(name, "1.1.0")
+
+
+def hold_beta(staging: SampleSite, production: SampleSite) -> None:
+    """Hold a package on one host, and offer a newer version."""
+    staging.releaser("hold", "beta", check=0)
+    staging.publish("beta", "1.2.0")
+
+
+def add_dependency(staging: SampleSite, production: SampleSite) -> None:
+    """Let a person add a package, and lock anew."""
+    staging.publish("gamma", "1.0.0")
+    text = (staging.elsewhere() / "pyproject.toml").read_text(encoding="utf-8")
+    staging.push_from_elsewhere({"pyproject.toml": text.replace('"beta"', '"beta", "gamma"')}, lock=True)
+
+
+def upgrade_by_hand(staging: SampleSite, production: SampleSite) -> None:
+    """Let a person upgrade the lock."""
+    staging.publish("alpha", "1.2.0")
+    staging.push_from_elsewhere({}, upgrade=True)
+
+
+def rewrite(staging: SampleSite, production: SampleSite) -> None:
+    """Let the remote answer again, with its newest commit amended by a person."""
+    (staging.base / "away").rename(staging.remote)
+    REWRITTEN["rewritten"](staging)
+
+
+def follow(staging: SampleSite, production: SampleSite) -> None:
+    """Let people follow the advice on a rewritten remote."""
+    for host in (staging, production):
+        host.git("reset", "--quiet", "--keep", "origin/main")
+
+
+#: What has happened before each night; the exit codes; alpha and beta on each host; who has committed in the night.
+TEN_NIGHTS: list[tuple[str, Pair, tuple[int, int], tuple[str, str], tuple[str, str], list[str]]] = [
+    ("new versions on the index", offer, (0, 0), ("1.1.0", "1.1.0"), ("1.1.0", "1.1.0"),
+     ["staging"]),
+    ("a commit", lambda staging, production: staging.push_from_elsewhere(CODE), (0, 0), ("1.1.0", "1.1.0"),
+     ("1.1.0", "1.1.0"), []),
+    ("a new dependency, locked by hand", add_dependency, (0, 0), ("1.1.0", "1.1.0"), ("1.1.0", "1.1.0"), []),
+    ("alpha 1.2.0, locked by hand", upgrade_by_hand, (0, 0), ("1.2.0", "1.1.0"), ("1.2.0", "1.1.0"), []),
+    ("`releaser rollback` on production", lambda staging, production: production.releaser("rollback", check=0),
+     (0, 0), ("1.2.0", "1.1.0"), ("1.1.0", "1.1.0"), ["staging"]),
+    ("`releaser hold beta` on staging, beta 1.2.0", hold_beta,
+     (0, 0), ("1.2.0", "1.1.0"), ("1.1.0", "1.2.0"), []),
+    ("`releaser unhold` on both", lambda staging, production: (
+        staging.releaser("unhold", "beta", check=0), production.releaser("unhold", "alpha", check=0)),
+     (0, 0), ("1.2.0", "1.2.0"), ("1.2.0", "1.2.0"), ["staging"]),
+    ("the remote does not answer", lambda staging, production: staging.remote.rename(staging.base / "away"),
+     (4, 4), ("1.2.0", "1.2.0"), ("1.2.0", "1.2.0"), []),
+    ("it answers, with its last commit amended", rewrite, (7, 7), ("1.2.0", "1.2.0"), ("1.2.0", "1.2.0"), []),
+    ("`git reset --keep origin/main` on both", follow, (0, 0), ("1.2.0", "1.2.0"), ("1.2.0", "1.2.0"), []),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_law_17_ten_nights_of_two_hosts(make_site: SiteFactory) -> None:
+    """Staging and production follow one remote; docs/reliability.md has the table that this prints."""
+    hosts = {"staging": make_site(dotenv={"RELEASER_ENVIRONMENT": "staging"})}
+    hosts["production"] = hosts["staging"].second_host()
+    hosts["production"].write_dotenv(environment="production")
+    for name, host in hosts.items():
+        host.git("config", "user.name", name)
+        host.releaser("init", check=0)
+    staging = hosts["staging"]
+    lines = [
+        "| night | what happened before it | staging | production | commits of the night |",
+        "|---|---|---|---|---|",
+    ]
+    expected = lines.copy()
+    for number, (what, act, codes, of_staging, of_production, authors) in enumerate(TEN_NIGHTS, 1):
+        act(*hosts.values())
+        before = staging.remote_head() if staging.remote.exists() else ""
+        seen: list[tuple[int, str, str]] = []
+        for host in hosts.values():
+            finished = host.releaser("update")
+            says(finished)
+            assert host.status() == "", f"night {number}: {finished}"
+            assert host.python("import alpha, beta; print('works')") == "works"
+            seen.append((finished.returncode, host.version("alpha"), host.version("beta")))
+        new = (
+            staging.git("log", "--reverse", "--format=%H %an", f"{before}..main", cwd=staging.remote) if before else ""
+        )
+        commits = [line.split(" ", 1) for line in new.splitlines()]
+        for commit, _ in commits:
+            earlier, later = lock_versions(staging, f"{commit}^"), lock_versions(staging, commit)
+            assert earlier != later, f"night {number}: {commit} has no news"
+            assert all(later[name] >= version for name, version in earlier.items()), f"night {number}: a lower lock"
+        lines.append(describe_night(number, what, seen, [author for _, author in commits]))
+        expected.append(describe_night(number, what, [(codes[0], *of_staging), (codes[1], *of_production)], authors))
+    print("", *lines, sep="\n")
+    assert lines == expected
+    assert "\n".join(lines) in (HOUSE / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+
+def describe_night(number: int, what: str, hosts: list[tuple[int, str, str]], authors: list[str]) -> str:
+    """Return the row of a night."""
+    shown = [f"{code}; alpha {alpha}, beta {beta}" for code, alpha, beta in hosts]
+    return f"| {number} | {what} | {' | '.join(shown)} | {', '.join(f'by {author}' for author in authors) or 'none'} |"
 
 
 GIT_CONFIGURATION = {

@@ -22,26 +22,6 @@ def test_all_wrong_settings_are_reported_at_once_with_file_key_value_and_suggest
     assert site.releaser("list").returncode == 0  # questions still answer
 
 
-WRONG_VALUES = [
-    "keep=-1", "keep_within=30 moons", "git_push=perhaps", "upgrade=some", "environment=prod", "test_command='open",
-    "test_timeout=-3s", "group=nobody", "python=3.99", "uv=/nowhere/uv", "restart_file=nowhere/restart.txt",
-    "unix_group=no-such-group", "test_environment=A:B", "members=nobody", "extras=nobody",
-    "restart=no-such-program --now", "test_command=no-such-program", "venv=../elsewhere/venv",
-]  # fmt: skip
-FOUND_LATER = {"members=nobody": 4, "python=3.99": 4, "test_command=no-such-program": 5}  # by uv, or by a shell
-
-
-@pytest.mark.parametrize("wrong", mostly_slow(WRONG_VALUES, *WRONG_VALUES[:4], "uv=/nowhere/uv"))
-def test_a_wrong_value_is_refused_by_name_before_anything_goes_live(make_site: SiteFactory, wrong: str) -> None:
-    site = make_site.live(due="1.1.0")
-    name, _, value = wrong.partition("=")
-    site.write_dotenv({f"RELEASER_{name.upper()}": value})
-    finished = site.releaser("update", check=FOUND_LATER.get(wrong, 3))
-    says(finished, name.upper() if name == "test_environment" else value.split(" ")[0].strip("'"))
-    assert wrong in FOUND_LATER or name in site.releaser("check", check=3).stderr.lower()
-    assert site.version("alpha") == "1.0.0"
-
-
 def test_the_strongest_source_counts(make_site: SiteFactory) -> None:
     """Process environment, then .env, then pyproject.toml."""
     site = make_site.live(settings={"upgrade": "none"}, due="1.1.0")
@@ -86,26 +66,3 @@ def test_outside_of_a_project_nothing_is_done(tmp_path: Path, fresh: SampleSite,
     ):
         says(finished, "--project")
     assert list(empty.iterdir()) == []
-
-
-@pytest.mark.parametrize("lack", ["git", "uv.lock", "requires-python", "valid TOML", "a commit"])
-def test_a_project_that_is_not_fit_is_named(fresh: SampleSite, lack: str) -> None:
-    site = fresh
-    if lack in ("git", "a commit"):
-        (site.path / ".git").rename(site.base / "git")
-        if lack == "a commit":
-            site.git("init", "--quiet", "--template=")
-        finished = site.releaser("init", check=3)
-    else:
-        text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-        if lack == "uv.lock":
-            site.git("rm", "--quiet", "uv.lock")
-        elif lack == "requires-python":
-            site.edit("pyproject.toml", text.replace('requires-python = ">=3.11"\n', ""))
-        else:
-            site.edit("pyproject.toml", text.replace("[project]", "[project"))
-        site.git("commit", "--quiet", "--all", "--message", "Lack something")
-        site.push()
-        finished = refused(site, "init")
-    words = {"valid TOML": "pyproject.toml", "a commit": "commit"}
-    says(finished, words.get(lack, lack))
