@@ -67,6 +67,8 @@ def _journal_time(site: Site) -> float:
 def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Recovery:
     name = f"`releaser {entry.command}` of {entry.run}"
     if entry.phase == "building":
+        for path in site.paths.cache.iterdir():  # a power cut may have left files of uv's without their content
+            remove_path(path)
         drop_entry(site.paths)
         return Recovery()
     if entry.phase == "publishing":

@@ -24,7 +24,7 @@ from releaser.releases.store import Store
 from releaser.report.history import append_record
 from releaser.report.outcome import Outcome, name_result
 from releaser.site.site import Site, open_site, prepare_state
-from releaser.system.files import private_mode, set_aside
+from releaser.system.files import private_mode, set_aside, sync_file_system
 from releaser.system.process import end_marked
 from releaser.system.run import Run, Step, format_time_id, make_id, now, write_log
 from releaser.system.signals import defer_signals, raise_on_signals
@@ -114,6 +114,7 @@ def _clean_up(site: Site, run: Run) -> None:
         entry = read_entry(site.paths, run)
         if entry is None or entry.phase == "building":
             sweep(site, run)
+            sync_file_system(site.paths.cache)  # without the journal, the next run trusts it
             drop_entry(site.paths)
             fill_reserve(site.paths.reserve)
 
