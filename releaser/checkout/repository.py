@@ -13,8 +13,10 @@ import msgspec
 
 from releaser.errors import Problem, ToolError
 from releaser.releases.link import read_link
+from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.files import lies_behind_link
 from releaser.system.text import redact
 
 QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
@@ -248,7 +250,8 @@ def find_problems(site: Site) -> list[Problem]:
     if os.path.lexists(site.paths.top / ".gitmodules"):
         message = "The repository has submodules, which releaser does not move."
         return [Problem("submodules", message, "Turn them into path or git dependencies.")]
-    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository)]
+    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository),
+            *find_export_problems(site, site.paths.project)]  # fmt: skip
 
 
 def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
@@ -270,10 +273,10 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
 
 
 def find_dirty_files(site: Site, repository: Repository) -> list[Problem]:
-    """Return a problem that names the changed tracked files; a uv.lock of the live release is releaser's."""
+    """Return a problem that names the changed tracked files, but for what releaser has written."""
     changed = repository.changed_tracked_files()
-    if site.paths.lockfile_in_tree in changed and has_live_lock(site):
-        changed.remove(site.paths.lockfile_in_tree)
+    own = {site.committed_paths[-1]: has_own_export, site.paths.lockfile_in_tree: has_live_lock}
+    changed = [path for path in changed if path not in own or not own[path](site)]
     if not changed:
         return []
     names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
@@ -289,6 +292,38 @@ def has_live_lock(site: Site) -> bool:
         return live is not None and site.paths.lockfile.read_bytes() == lock.read_bytes()
     except OSError:
         return False
+
+
+def has_own_export(site: Site) -> bool:
+    """Return True if the export in the checkout is that of a release: only releaser has written it."""
+    try:
+        content = site.export.read_bytes() if site.export and not site.export.is_symlink() else None
+        return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
+    except OSError:
+        return False
+
+
+def find_export_problems(site: Site, project: Path) -> list[Problem]:
+    """Return why the export cannot be written in `project`, the site's or that of a shadow."""
+    name = site.settings.git.requirements_export
+    if not name:
+        return []
+    message = f"The setting `requirements_export` is `{name}`, "
+    if site.export is None:
+        return [Problem("wrong-export", f"{message}but must be a .txt file in the project.", "Correct the setting.")]
+    path = project / site.export.relative_to(site.paths.project)
+    if path.is_symlink() or lies_behind_link(project, path.relative_to(project)) or path.is_dir():
+        advice = f"Look at `ls -l {path}`, or name another file."
+        return [Problem("wrong-export", f"{message}but a link or a directory is there.", advice)]
+    if (
+        path == site.export
+        and path.exists()
+        and not has_own_export(site)
+        and not open_repository(site).is_tracked(str(site.export))
+    ):
+        advice = f"Move it away, or commit it: `git -C {site.paths.top} add {site.committed_paths[1]}`."
+        return [Problem("wrong-export", f"{message}an untracked file, which is not overwritten.", advice)]
+    return []
 
 
 def find_untracked_in_the_way(repository: Repository, before: str, after: str) -> list[str]:

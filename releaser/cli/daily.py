@@ -10,6 +10,7 @@ import click
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines import checks
+from releaser.pipelines.build import check_tests
 from releaser.pipelines.rollback import preview_rollback, rollback
 from releaser.pipelines.update import preview_update, update
 from releaser.releases.store import Store
@@ -62,18 +63,24 @@ def status_command(common: Common) -> None:
 
 
 @click.command("check")
-@common_options(takes_lock=False)
-def check_command(common: Common) -> None:
+@click.option("--tests", is_flag=True, help="Run the tests once, with the live release.")
+@common_options(takes_lock=True)
+def check_command(common: Common, tests: bool) -> None:
     """Name every reason why an update would be refused."""
+    if tests:
+        run_and_exit(common, "check", lambda site, run, recovery: check_tests(site, run))
     site = open_site(common.project, os.environ)
     store = Store(site.paths)
     problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
     shadow = "" if problems else checks.describe_shadow(site)
+    hint = checks.find_stale_export(site)
     if common.as_json:
-        render.print_json({"problems": problems, "shadow": shadow})
+        render.print_json({"problems": problems, "shadow": shadow, "hints": [hint] if hint else []})
     elif problems:
         render.print_problems(problems)
     elif not common.quiet:
         click.echo("The site is fit for updates.", err=True)
         click.echo(f"Tests run {shadow}", err=True)
+    if hint and not common.as_json and not common.quiet:
+        click.echo(hint, err=True)
     sys.exit(3 if problems else 0)

@@ -45,7 +45,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     write_entry(site.paths, Entry(phase="building", command=run.command, run=run.id, target=directory.name))
     head = repository.head()
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
-    code = repository.code_key(head, site.paths.lockfile_in_tree)
+    code = repository.code_key(head, *site.committed_paths)
     version = ask_python_version(site, link)
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
     manifest = Manifest(directory.name, now(), "adopted", key, head)
