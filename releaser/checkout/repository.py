@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,7 @@ from releaser.releases.link import read_link
 from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import lies_behind_link
+from releaser.system.files import lies_behind_link, replace_file
 from releaser.system.text import redact
 
 QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
@@ -39,6 +40,7 @@ _SETTINGS = {
     "safe.directory": "*",
     "advice.detachedHead": "false",
 }
+_EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
@@ -201,12 +203,22 @@ class Repository:
     def exclude(self, *patterns: str) -> None:
         """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""
         path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        missing = [pattern for pattern in patterns if pattern.encode() not in lines]
+        text = path.read_bytes() if path.exists() else b""
+        missing = [pattern for pattern in patterns if pattern.encode() not in text.splitlines()]
         if missing:
             path.parent.mkdir(exist_ok=True)
+            begin = "\n" if text and not text.endswith(b"\n") else ""
             with path.open("ab") as file:  # never anew: the file is a person's
-                file.write("\n".join(["" if lines else "# by releaser", *missing, ""]).encode())
+                file.write((begin + "".join(map(_EXCLUDED.format, missing))).encode())
+
+    def unexclude(self, *patterns: str) -> None:
+        """Take out what `exclude` has written. Raises OSError."""
+        path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
+        text = before = path.read_bytes() if path.exists() else b""
+        for pattern in patterns:
+            text = text.replace(_EXCLUDED.format(pattern).encode(), b"")
+        if text != before:
+            replace_file(Path(os.path.realpath(path)), text, mode=stat.S_IMODE(path.stat().st_mode))
 
 
 def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:

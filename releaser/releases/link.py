@@ -66,6 +66,17 @@ def flip(paths: Paths, release: str, *, before: str | None) -> None:
     replace_symlink(paths.link, make_link_text(paths, release))
 
 
+def exchange_for_directory(paths: Paths, directory: Path, *, before: str | None) -> None:
+    """Swap what is in the link's place with what is at `directory`, beside it: the link with a plain venv, or back.
+
+    `before` is the text that the link must still have. Raises PreflightError if a person changed it, and OSError.
+    """
+    if read_link(paths).text != before:
+        message = f"`{paths.link}` was changed during this run."
+        raise refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
+    exchange(directory, paths.link)
+
+
 def exchange_for_link(paths: Paths, release: str, directory: Path) -> None:
     """Swap a directory in the link's place with a link to a release, at `directory`, which must not exist.
 
