@@ -10,8 +10,8 @@ import msgspec
 
 from releaser.checkout.move import put_file
 from releaser.checkout.pending import Pending, read_pending, write_pending
-from releaser.checkout.repository import NETWORK, Repository, find_export_problems, has_live_lock, has_own_export
-from releaser.errors import Problem, ReleaserError, ToolError, refuse, require
+from releaser.checkout.repository import NETWORK, Repository, find_export_problems, has_live_lock
+from releaser.errors import Problem, ReleaserError, ToolError, require
 from releaser.releases.link import read_link
 from releaser.releases.release import EXPORT
 from releaser.site.site import Site
@@ -83,7 +83,7 @@ def _commit_lock(site: Site, repository: Repository, message: str) -> str:
 
     Not by `git commit --only`: it does not sync the index that it writes (seen with git 2.39).
     """
-    paths, head = [site.paths.lockfile_in_tree, *_put_export(site, repository)], repository.head()
+    paths, head = [site.paths.lockfile_in_tree, *_put_export(site)], repository.head()
     has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
     variables = {} if has_identity else _IDENTITY | _COMMITTER
     repository.run("update-index", "--add", "--", *paths)
@@ -98,17 +98,14 @@ def _commit_lock(site: Site, repository: Repository, message: str) -> str:
     return commit
 
 
-def _put_export(site: Site, repository: Repository) -> list[str]:
+def _put_export(site: Site) -> list[str]:
     """Put the export of the live release into the checkout and return its path, never over a person's work."""
     export = site.paths.releases / str(read_link(site.paths).release) / EXPORT
     if site.export is None or not export.is_file():
         return []
     require(find_export_problems(site, site.paths.project))
-    path = site.committed_paths[1]
-    if path in repository.changed_tracked_files() and not has_own_export(site):
-        raise refuse("changed-export", f"`{path}` is changed.", f"Run `git -C {site.paths.top} checkout -- {path}`.")
     put_file(site.export, export.read_bytes())
-    return [path]
+    return [site.committed_paths[1]]
 
 
 def remember_remote(site: Site, repository: Repository) -> None:

@@ -320,21 +320,15 @@ def find_export_problems(site: Site, project: Path) -> list[Problem]:
     name = site.settings.git.requirements_export
     if not name:
         return []
-    message = f"The setting `requirements_export` is `{name}`, "
-    if site.export is None:
-        return [Problem("wrong-export", f"{message}but must be a .txt file in the project.", "Correct the setting.")]
-    path = project / site.export.relative_to(site.paths.project)
-    if path.is_symlink() or lies_behind_link(project, path.relative_to(project)) or path.is_dir():
-        advice = f"Look at `ls -l {path}`, or name another file."
-        return [Problem("wrong-export", f"{message}but a link or a directory is there.", advice)]
-    if (
-        path == site.export
-        and path.exists()
-        and not has_own_export(site)
-        and not open_repository(site).is_tracked(str(site.export))
-    ):
-        advice = f"Move it away, or commit it: `git -C {site.paths.top} add {site.committed_paths[1]}`."
-        return [Problem("wrong-export", f"{message}an untracked file, which is not overwritten.", advice)]
+    message, path = f"The setting `requirements_export` is `{name}`", project / name
+    if site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir():
+        advice = f"Name another file, or look at `ls -ld {path}`."
+        return [Problem("wrong-export", f"{message}, but must be a .txt file in the project, and no link.", advice)]
+    repository, own = open_repository(site), site.committed_paths[1]
+    is_mine = repository.is_tracked(str(site.export)) and own not in repository.changed_tracked_files()
+    if project == site.paths.project and path.exists() and not is_mine and not has_own_export(site):
+        advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
+        return [Problem("wrong-export", f"{message}, but what is there is not committed.", advice)]
     return []
 
 

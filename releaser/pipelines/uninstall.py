@@ -17,13 +17,11 @@ from releaser.checkout.repository import open_repository
 from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_os_error, require
 from releaser.live.health import check_health
 from releaser.live.restart import may_restart, restart
-from releaser.packages.resolve import group_arguments
 from releaser.pipelines.adopt import list_patterns
 from releaser.releases.lease import is_used, list_users, remove_startup_module
 from releaser.releases.link import exchange_for_directory, read_link
 from releaser.releases.release import ID
 from releaser.releases.store import Store, delete_release
-from releaser.releases.verify import ask_python_version
 from releaser.report.outbox import count_waiting
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site
@@ -40,7 +38,7 @@ _AGAIN = "then run `releaser uninstall` again"
 
 def uninstall(site: Site, run: Run) -> Outcome:
     """Called by session.run_command(): the lock is held and recovery is done."""
-    require(_find_problems(site))
+    require(site.problems)
     store, copy, remarks = Store(site.paths), name_temporary(site.paths.link), _list_remarks(site)
     if store.link.kind == "release":
         with run.step("build"):
@@ -51,15 +49,6 @@ def uninstall(site: Site, run: Run) -> Outcome:
         outcome = _leave(site, run, store, copy)
     run.notes += remarks
     return outcome
-
-
-def _find_problems(site: Site) -> list[Problem]:
-    link = site.paths.link
-    if site.problems or read_link(site.paths).kind != "release" or ask_python_version(site, link):
-        return list(site.problems)
-    words = " ".join(["uv sync --frozen", *group_arguments(site)])
-    message = f"The Python of `{link}` does not start, so that no plain venv can be made of it."
-    return [Problem("no-python", message, f"Run `cd {site.paths.project} && rm {link} && {words}`, {_AGAIN}.")]
 
 
 def _list_remarks(site: Site) -> list[str]:
@@ -87,8 +76,8 @@ def _copy_venv(site: Site, copy: Path, *, mark: str) -> None:
     writable = 0o220 if site.is_shared else 0o200
     for place, _, files in os.walk(copy):
         for path in (Path(place, name) for name in files):
-            if stat.S_ISREG(mode := path.lstat().st_mode):
-                path.chmod(stat.S_IMODE(mode) | writable)
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
     sync_file_system(copy)
 
 
@@ -195,7 +184,7 @@ def describe_uninstall(site: Site) -> str:
 
 def preview_uninstall(site: Site) -> Outcome:
     """Say what `uninstall` would do. Writes nothing."""
-    require(_find_problems(site))
+    require(site.problems)
     words = describe_uninstall(site)
     text = " ".join([f"Would {words}.", *_list_remarks(site)]) if words else "Nothing of releaser is here."
     return Outcome("no-changes", 0, text)

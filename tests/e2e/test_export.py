@@ -63,14 +63,14 @@ def test_an_export_that_a_commit_introduces_is_no_new_code_the_night_after(make_
 
 
 IN_THE_WAY: dict[str, tuple[str, Callable[[SampleSite], object], tuple[str, ...]]] = {
-    "untracked": (EXPORT, lambda site: site.edit(EXPORT, "mine\n"), ("untracked", f"add {EXPORT}")),
+    "untracked": (EXPORT, lambda site: site.edit(EXPORT, "mine\n"), ("not committed", f"add {EXPORT}")),
     "changed": ("shop.txt", lambda site: site.edit("shop.txt", "mine\n"), ("`shop.txt`", "changed")),
     "outside": ("../requirements.txt", lambda site: None, ("../requirements.txt", "in the project")),
     "code": ("shop.py", lambda site: None, ("shop.py", ".txt")),
     "repository": (".git/info.txt", lambda site: None, (".git/info.txt", "in the project")),
-    "link": (EXPORT, lambda site: link(site, EXPORT, "../../target.txt"), ("link", "ls -l")),
-    "behind a link": (EXPORT, lambda site: link(site, "deploy", "../elsewhere"), ("link", "ls -l")),
-    "directory": (EXPORT, lambda site: (site.path / EXPORT).mkdir(parents=True), ("directory", "ls -l")),
+    "link": (EXPORT, lambda site: link(site, EXPORT, "../../target.txt"), ("no link", "ls -ld")),
+    "behind a link": (EXPORT, lambda site: link(site, "deploy", "../elsewhere"), ("no link", "ls -ld")),
+    "directory": (EXPORT, lambda site: (site.path / EXPORT).mkdir(parents=True), (".txt file", "ls -ld")),
 }
 
 

@@ -102,7 +102,7 @@ def test_law_04_the_site_serves_on_the_plain_venv_or_goes_back(make_site: SiteFa
 def test_law_07_a_release_that_a_process_uses_stays_until_it_ends(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", dotenv={"RELEASER_RESTART": "none"})
     release = site.release()
-    words = [site.link / "bin" / "python", "-c", "print(1, flush=True)\nimport sys; sys.stdin.read()\nimport alpha"]
+    words = [str(site.link / "bin/python"), "-c", "print(1, flush=True)\nimport sys; sys.stdin.read()\nimport alpha"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -148,3 +148,12 @@ def test_law_26_uninstall_names_mails_that_wait_and_the_crontab_and_keeps_them(m
     for args, code in ((["--dry-run"], 0), ([], 7)):
         says(site.releaser("uninstall", *args, env=env, check=code), line, "crontab -e", "1 mail", str(site.state))
     assert (mail.exists(), site.link.is_symlink(), sorted(os.listdir(site.state))[-1]) == (True, False, "outbox")
+
+
+@pytest.mark.slow
+def test_uninstall_of_an_ordinary_user_shares_no_file_with_a_release(user_site: SampleSite) -> None:
+    user_site.update_to("1.1.0")
+    user_site.releaser("uninstall", check=0)
+    files = [path.lstat() for path in user_site.link.rglob("*.py")]
+    assert ({status.st_nlink for status in files}, {status.st_mode & 0o200 for status in files}) == ({1}, {0o200})
+    assert (user_site.version("alpha"), user_site.state.parent.exists()) == ("1.1.0", False)
