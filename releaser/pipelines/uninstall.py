@@ -23,7 +23,7 @@ from releaser.releases.link import exchange_for_directory, read_link
 from releaser.releases.release import ID
 from releaser.releases.store import Store, delete_release
 from releaser.report.outbox import count_waiting
-from releaser.report.outcome import Outcome
+from releaser.report.outcome import Outcome, Result
 from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.files import name_temporary, remove_path, sync_file_system
@@ -47,7 +47,7 @@ def uninstall(site: Site, run: Run) -> Outcome:
         remove_startup_module(site.paths.link)
     with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
         outcome = _leave(site, run, store, copy)
-    run.notes += remarks
+    run.notes += remarks if outcome.exit_code != 6 else []
     return outcome
 
 
@@ -101,8 +101,8 @@ def _leave(site: Site, run: Run, store: Store, copy: Path) -> Outcome:
             detail.has_failed = not _delete_state(site, run)
     words = f"`{link}` is a plain directory with the packages of release {store.link.release}. " if is_link else ""
     end = "Some of releaser's files are left." if run.problems else "Nothing of releaser is left."
-    result = "updated" if is_link or store.releases else "no-changes"
-    return Outcome(result, 7 if run.problems else 0, words + end)  # type: ignore[arg-type]
+    result: Result = "updated" if is_link or store.releases else "no-changes"
+    return Outcome(result, 7 if run.problems else 0, words + end)
 
 
 def _restart(site: Site, run: Run) -> None:
@@ -115,7 +115,7 @@ def _restart(site: Site, run: Run) -> None:
         with run.step("health") as detail:
             detail.append(check_health(site))
     deadline = time.monotonic() + min(_PATIENCE, site.settings.live.health_timeout)
-    while is_restarted and _list_used(site) and time.monotonic() < deadline:
+    while is_restarted and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     check_health(site)  # again: the processes of the release may have answered
 
@@ -152,16 +152,17 @@ def _delete_state(site: Site, run: Run) -> bool:
         kept = {site.paths.releases, site.paths.replaced} | ({site.paths.outbox} if waiting else set())
         for path in site.paths.state_entries:
             remove_path(path) if path not in kept else None
-        for path in (site.paths.releases, site.paths.replaced, state):
+        for path in (site.paths.releases, site.paths.replaced):
             with contextlib.suppress(OSError):  # unless something of a person's is in it
                 path.rmdir()
         open_repository(site, run.id).unexclude(*list_patterns(site))
-        if not state.is_dir():
+        if not (left := sorted(path.name for path in state.iterdir())):
+            state.rmdir()
             with contextlib.suppress(OSError):  # other sites may have theirs there
                 state.parent.rmdir() if state.parent.name == ".releaser" else None
             return True
         mails = f"{count(waiting, 'mail')} that no server took" if waiting else "files that releaser did not make"
-        message = f"`{state}` is kept for {mails}: {join_few(sorted(path.name for path in state.iterdir()))}."
+        message = f"`{state}` is kept for {mails}: {join_few(left)}."
     except (OSError, ReleaserError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else error.message
         message = f"`{state}` could not be deleted: {reason}."
