@@ -8,11 +8,11 @@ import stat
 from pathlib import Path
 
 from releaser.checkout.products import place_products
-from releaser.checkout.repository import Repository, find_untracked_in_the_way
+from releaser.checkout.repository import Repository, find_untracked_in_the_way, has_own_export
 from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
 from releaser.releases.journal import Entry
 from releaser.site.site import Site
-from releaser.system.files import replace_file, sync_file_system
+from releaser.system.files import remove_path, replace_file, sync_file_system
 from releaser.system.text import join_few
 
 
@@ -53,7 +53,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
             raise refuse("checkout", f"git refused to move the checkout: {error.message}", advice) from error
     _move_products(site, entry, back=back)
     if lock := _choose_lock(site, entry, back=back):
-        write_lock(site, lock.read_bytes())
+        put_file(site.paths.lockfile, lock.read_bytes())
     sync_file_system(site.paths.top)
 
 
@@ -71,9 +71,13 @@ def _choose_lock(site: Site, entry: Entry, *, back: bool) -> Path | None:
 
 
 def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) -> None:
-    """Put HEAD's uv.lock back if the one in the checkout is what releaser wrote."""
-    path = site.paths.lockfile_in_tree
-    if path not in repository.changed_tracked_files():
+    """Put HEAD's uv.lock and export back if those in the checkout are what releaser wrote."""
+    path, changed = site.paths.lockfile_in_tree, repository.changed_tracked_files()
+    if site.committed_paths[-1] in {*changed} - {path} and site.export and has_own_export(site):
+        repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){site.committed_paths[-1]}", check=False)
+        remove_path(site.export)
+        repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){site.committed_paths[-1]}", check=False)
+    if path not in changed:
         return
     locks = [site.paths.releases / release / "uv.lock" for release in (entry.origin, entry.target) if release]
     content = site.paths.lockfile.read_bytes() if site.paths.lockfile.is_file() else None
@@ -84,9 +88,9 @@ def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) ->
     repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){path}")
 
 
-def write_lock(site: Site, data: bytes) -> None:
-    """Put a lock into the checkout, unless it is there. Raises OSError."""
-    path = site.paths.lockfile
+def put_file(path: Path, data: bytes) -> None:
+    """Put a lock or an export into the checkout, unless it is there. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != data:
         before = path.stat() if path.is_file() else path.parent.stat()
         replace_file(path, data, mode=stat.S_IMODE(before.st_mode) & 0o666)

@@ -8,9 +8,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from releaser.checkout.move import put_file
 from releaser.checkout.pending import Pending, read_pending, write_pending
-from releaser.checkout.repository import NETWORK, Repository, has_live_lock
-from releaser.errors import Problem, ReleaserError, ToolError
+from releaser.checkout.repository import NETWORK, Repository, find_export_problems, has_live_lock
+from releaser.errors import Problem, ReleaserError, ToolError, require
+from releaser.releases.link import read_link
+from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system.files import sync_file_system
 from releaser.system.run import Run
@@ -76,23 +79,33 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
 
 
 def _commit_lock(site: Site, repository: Repository, message: str) -> str:
-    """Commit uv.lock alone; what a person has staged stays staged. Returns the commit.
+    """Commit uv.lock and the export alone; what a person has staged stays staged. Returns the commit.
 
     Not by `git commit --only`: it does not sync the index that it writes (seen with git 2.39).
     """
-    path, head = site.paths.lockfile_in_tree, repository.head()
+    paths, head = [site.paths.lockfile_in_tree, *_put_export(site)], repository.head()
     has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
     variables = {} if has_identity else _IDENTITY | _COMMITTER
-    repository.run("update-index", "--add", "--", path)
+    repository.run("update-index", "--add", "--", *paths)
     with tempfile.TemporaryDirectory(prefix=site.paths.temporary_prefix) as place:
         variables = {**variables, "GIT_INDEX_FILE": f"{place}/index"}
         repository.run("read-tree", head, variables=variables)
-        repository.run("update-index", "--add", "--", path, variables=variables)
+        repository.run("update-index", "--add", "--", *paths, variables=variables)
         tree = repository.read("write-tree", variables=variables)
     commit = repository.read("commit-tree", tree, "-p", head, "-m", message, variables=variables)
     repository.run("update-ref", "-m", f"commit: {message.splitlines()[0]}", "HEAD", commit, head)
     sync_file_system(site.paths.top)
     return commit
+
+
+def _put_export(site: Site) -> list[str]:
+    """Put the export of the live release into the checkout and return its path, never over a person's work."""
+    export = site.paths.releases / str(read_link(site.paths).release) / EXPORT
+    if site.export is None or not export.is_file():
+        return []
+    require(find_export_problems(site, site.paths.project))
+    put_file(site.export, export.read_bytes())
+    return [site.committed_paths[1]]
 
 
 def remember_remote(site: Site, repository: Repository) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from releaser.checkout.repository import Repository
 from releaser.errors import refuse
-from releaser.site.paths import Paths
+from releaser.site.site import Site
 from releaser.system.files import lies_behind_link, name_temporary, remove_path
 from releaser.system.text import join_few
 
@@ -38,18 +39,21 @@ def _is_git_working(top: Path) -> bool:
     return False
 
 
-def remove_temporaries(paths: Paths) -> None:
-    """Delete the files under which uv.lock and the link are made before their rename. Raises OSError."""
-    for target in (paths.lockfile, paths.link):
+def remove_temporaries(site: Site) -> None:
+    """Delete what has the names under which uv.lock, the export and the link are made before their rename.
+
+    Raises OSError.
+    """
+    for target in (site.paths.lockfile, site.paths.link, *filter(None, [site.export])):
         remove_path(name_temporary(target))
 
 
-def repair_checkout(repository: Repository, head: str, commit: str, lockfile: str) -> None:
+def repair_checkout(repository: Repository, head: str, commit: str, own: Collection[str]) -> None:
     """Put back what a move between two commits has left half-done; HEAD, at either of them, decides.
 
-    Only `lockfile` and files that differ between the commits are touched, and of those only the ones whose content is
-    that of one of the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that
-    names others, but for the lock: the move knows what releaser wrote there.
+    Only `own` and files that differ between the commits are touched, and of those only the ones whose content is that
+    of one of the commits, a beginning of it, or missing: no person has written that. Raises PreflightError that names
+    others, but for `own`: the move knows what releaser wrote there.
     """
     current = repository.head()
     if current not in (head, commit):
@@ -58,7 +62,7 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
     changed = set(repository.changed_tracked_files())
     added = set(repository.added_files(current, other))
     foreign = []
-    for path in {*repository.changed_paths(head, commit), lockfile}:
+    for path in {*repository.changed_paths(head, commit), *own}:
         place = repository.top / path
         is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
         is_half_done = path in changed or is_left
@@ -67,7 +71,7 @@ def repair_checkout(repository: Repository, head: str, commit: str, lockfile: st
         disk = _read_disk(place)
         blobs = [_read_blob(repository, each, path) for each in (head, commit)]
         if disk is not None and not any(blob is not None and blob.startswith(disk) for blob in blobs):
-            foreign += [path] if path != lockfile else []
+            foreign += [path] if path not in own else []
         elif path in added:
             repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}", check=False)
             remove_path(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,8 +14,10 @@ import msgspec
 
 from releaser.errors import Problem, ToolError
 from releaser.releases.link import read_link
+from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.files import lies_behind_link, replace_file
 from releaser.system.text import redact
 
 QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
@@ -41,6 +44,7 @@ _SETTINGS = {
 _UNDER_WAY = {
     "MERGE_HEAD": "merge", "rebase-merge": "rebase", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert",
 }  # fmt: skip
+_EXCLUDED = "# by releaser\n{}\n"
 _HELPER = '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$_USER_OF" "$_PASSWORD_OF"; }; f'
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE", "GIT_PREFIX",
@@ -203,12 +207,22 @@ class Repository:
     def exclude(self, *patterns: str) -> None:
         """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""
         path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        missing = [pattern for pattern in patterns if pattern.encode() not in lines]
+        text = path.read_bytes() if path.exists() else b""
+        missing = [pattern for pattern in patterns if pattern.encode() not in text.splitlines()]
         if missing:
             path.parent.mkdir(exist_ok=True)
+            begin = "\n" if text and not text.endswith(b"\n") else ""
             with path.open("ab") as file:  # never anew: the file is a person's
-                file.write("\n".join(["" if lines else "# by releaser", *missing, ""]).encode())
+                file.write((begin + "".join(map(_EXCLUDED.format, missing))).encode())
+
+    def unexclude(self, *patterns: str) -> None:
+        """Take out what `exclude` has written. Raises OSError."""
+        path = self.top / self.read("rev-parse", "--git-path", "info/exclude")
+        text = before = path.read_bytes() if path.exists() else b""
+        for pattern in patterns:
+            text = text.replace(_EXCLUDED.format(pattern).encode(), b"")
+        if text != before:
+            replace_file(Path(os.path.realpath(path)), text, mode=stat.S_IMODE(path.stat().st_mode))
 
 
 def _configure(settings: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -260,7 +274,8 @@ def find_problems(site: Site) -> list[Problem]:
     if os.path.lexists(site.paths.top / ".gitmodules"):
         message = "The repository has submodules, which releaser does not move."
         return [Problem("submodules", message, "Turn them into path or git dependencies.")]
-    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository)]
+    return [*_find_upstream_problems(site, repository), *find_dirty_files(site, repository),
+            *find_export_problems(site, site.paths.project)]  # fmt: skip
 
 
 def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]:
@@ -282,10 +297,10 @@ def _find_upstream_problems(site: Site, repository: Repository) -> list[Problem]
 
 
 def find_dirty_files(site: Site, repository: Repository) -> list[Problem]:
-    """Return a problem that names the changed tracked files; a uv.lock of the live release is releaser's."""
+    """Return a problem that names the changed tracked files, but for what releaser has written."""
     changed = repository.changed_tracked_files()
-    if site.paths.lockfile_in_tree in changed and has_live_lock(site):
-        changed.remove(site.paths.lockfile_in_tree)
+    own = {site.committed_paths[-1]: has_own_export, site.paths.lockfile_in_tree: has_live_lock}
+    changed = [path for path in changed if path not in own or not own[path](site)]
     if not changed:
         return []
     names = ", ".join(f"`{path}`" for path in changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
@@ -301,6 +316,32 @@ def has_live_lock(site: Site) -> bool:
         return live is not None and site.paths.lockfile.read_bytes() == lock.read_bytes()
     except OSError:
         return False
+
+
+def has_own_export(site: Site) -> bool:
+    """Return True if the export in the checkout is that of a release: only releaser has written it."""
+    try:
+        content = site.export.read_bytes() if site.export and not site.export.is_symlink() else None
+        return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
+    except OSError:
+        return False
+
+
+def find_export_problems(site: Site, project: Path) -> list[Problem]:
+    """Return why the export cannot be written in `project`, the site's or that of a shadow."""
+    name = site.settings.git.requirements_export
+    if not name:
+        return []
+    message, path = f"The setting `requirements_export` is `{name}`", project / name
+    if site.export is None or path.is_symlink() or lies_behind_link(project, name) or path.is_dir():
+        advice = f"Name another file, or look at `ls -ld {path}`."
+        return [Problem("wrong-export", f"{message}, but must be a .txt file in the project, and no link.", advice)]
+    repository, own = open_repository(site), site.committed_paths[1]
+    is_mine = repository.is_tracked(str(site.export)) and own not in repository.changed_tracked_files()
+    if project == site.paths.project and path.exists() and not is_mine and not has_own_export(site):
+        advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
+        return [Problem("wrong-export", f"{message}, but what is there is not committed.", advice)]
+    return []
 
 
 def find_untracked_in_the_way(repository: Repository, before: str, after: str) -> list[str]:

@@ -39,10 +39,9 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
     Raises PreflightError if people's commits and the upstream have diverged.
     """
     branch, head = site.settings.site.branch, repository.head()
-    lock = site.paths.lockfile_in_tree
 
     def target(commit: str, *, publishes: bool, reason: str = "", advice: str = "", is_problem: bool = True) -> Target:
-        key = repository.code_key(commit, lock)
+        key = repository.code_key(commit, *site.committed_paths)
         return Target(head, commit, key, publishes, reason, advice, is_problem and bool(reason))
 
     upstream = repository.upstream(branch)
@@ -57,7 +56,7 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
     if repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
-        is_held = bool(held_code) and repository.code_key(commit, lock) in held_code
+        is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit == head:
             message = f"HEAD of the checkout, {head[:12]}, is a commit on hold."
             raise refuse("held-head", message, "Push a correction, or run `releaser unhold commit` to try it again.")

@@ -35,7 +35,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Daily": (
         daily.update_command, daily.rollback_command, daily.list_command, daily.status_command, daily.check_command,
     ),
-    "Set up": (setup.init_command, setup.config_command, setup.schedule_command),
+    "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),
     "Look": (look.show_command, look.diff_command, look.history_command, look.logs_command, look.verify_command),
     "Keep": (keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command),
     "Run": (run_command_in_release,),

@@ -11,6 +11,7 @@ from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.errors import PreflightError
 from releaser.pipelines import checks
+from releaser.pipelines.build import check_tests
 from releaser.pipelines.rollback import preview_rollback, rollback
 from releaser.pipelines.tell import send_test_mail
 from releaser.pipelines.update import preview_update, update
@@ -64,10 +65,13 @@ def status_command(common: Common) -> None:
 
 
 @click.command("check")
+@click.option("--tests", is_flag=True, help="Run the tests once, with the live release.")
 @click.option("--mail", is_flag=True, help="Send a test mail to the admins.")
-@common_options(takes_lock=False)
-def check_command(common: Common, mail: bool) -> None:
+@common_options(takes_lock=True)
+def check_command(common: Common, tests: bool, mail: bool) -> None:
     """Name every reason why an update would be refused."""
+    if tests:
+        run_and_exit(common, "check", lambda site, run, recovery: check_tests(site, run))
     site = open_site(common.project, os.environ)
     store = Store(site.paths)
     problems = checks.find_problems(site, initializing=store.link.kind != "release" and not store.releases)
@@ -77,8 +81,10 @@ def check_command(common: Common, mail: bool) -> None:
             delivery = send_test_mail(site)
         except PreflightError as error:
             problems += error.problems
+    hint = checks.find_stale_export(site)
     if common.as_json:
-        render.print_json({"problems": problems, "shadow": shadow, "mail": delivery})
+        hints = [hint] if hint else []
+        render.print_json({"problems": problems, "shadow": shadow, "hints": hints, "mail": delivery})
     elif problems:
         render.print_problems(problems)
     elif not common.quiet:
@@ -86,4 +92,6 @@ def check_command(common: Common, mail: bool) -> None:
         click.echo(f"Tests run {shadow}", err=True)
     if delivery is not None and not common.as_json and not common.quiet:
         click.echo(f"A test mail went to {', '.join(delivery.to)} by {delivery.server}.", err=True)
+    if hint and not common.as_json and not common.quiet:
+        click.echo(hint, err=True)
     sys.exit(3 if problems else 0)

@@ -1,4 +1,4 @@
-"""The commands that set a site up: init, config and schedule."""
+"""The commands that set a site up, and that leave it: init, config, schedule and uninstall."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from releaser.cli import render
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines.init import init, preview_init
+from releaser.pipelines.uninstall import describe_uninstall, preview_uninstall, uninstall
 from releaser.site.crontab import install_line, make_line
 from releaser.site.project import guess_environment
 from releaser.site.settings import find_setting, list_settings
@@ -63,3 +64,16 @@ def schedule_cron_command(common: Common, install: bool) -> None:
     render.print_json({"line": line, "result": result}) if common.as_json else click.echo(line)
     if install and not common.quiet:
         click.echo(f"The line in your crontab: {result}.", err=True)
+
+
+@click.command("uninstall")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@common_options(takes_lock=True)
+def uninstall_command(common: Common, dry_run: bool) -> None:
+    """Leave the site: a plain venv stays, and nothing of releaser."""
+    if dry_run:
+        preview_and_exit(common, preview_uninstall)
+    words = describe_uninstall(open_site(common.project, os.environ))
+    if words and not common.quiet:
+        click.echo(f"This will {words}.", err=True)
+    run_and_exit(common, "uninstall", lambda site, run, recovery: uninstall(site, run))

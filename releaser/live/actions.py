@@ -51,7 +51,7 @@ class Action(msgspec.Struct, frozen=True):
 def _checkout(site: Site, repository: Repository, direction: Direction) -> str:
     if direction.back:
         entry = direction.entry
-        repair_checkout(repository, entry.head, entry.commit, site.paths.lockfile_in_tree)
+        repair_checkout(repository, entry.head, entry.commit, site.committed_paths)
     move_checkout(site, repository, direction.entry, back=direction.back)
     commit = direction.entry.head if direction.back else direction.entry.commit
     return commit[:12]

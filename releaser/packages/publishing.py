@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from releaser.checkout.repository import Repository
+from releaser.checkout.repository import Repository, find_export_problems
+from releaser.errors import require
 from releaser.packages.changes import compare_versions, find_older
 from releaser.packages.lock import Lock, parse_lock, read_lock
-from releaser.releases.release import Change
+from releaser.packages.resolve import group_arguments
+from releaser.releases.release import EXPORT, Change
+from releaser.site.site import Site
+from releaser.system.files import replace_file
 from releaser.system.text import count
 
 
@@ -36,10 +40,27 @@ def compare_locks(before: Lock | None, after: Lock) -> tuple[Change, ...]:
     return compare_versions(old, new, after.local)
 
 
-def describe_lock(repository: Repository, path: str, lockfile: Path, command: str) -> str:
-    """Return the message of the commit that puts a lock on HEAD. Raises PreflightError if either is no lock."""
-    before = repository.file_at("HEAD", path)
+def prepare_commit(site: Site, repository: Repository, lockfile: Path, command: str, *, mark: str) -> str:
+    """Return the message of the commit that puts the lock of a release on HEAD; its export is made if it has none.
+
+    Raises PreflightError if either is no lock, and ToolError.
+    """
+    if not (lockfile.parent / EXPORT).exists():
+        make_export(site, site.paths.project, lockfile.parent, mark=mark)
+    before = repository.file_at("HEAD", site.paths.lockfile_in_tree)
     return describe_commit(compare_locks(parse_lock(before) if before else None, read_lock(lockfile)), command)
+
+
+def make_export(site: Site, tree: Path, release: Path, *, mark: str) -> None:
+    """Put the export of the lock in a tree into a release, if the site wants one. Raises PreflightError and ToolError.
+
+    uv names no URL of an index there, unless it is asked to.
+    """
+    require(find_export_problems(site, tree))
+    if site.export is not None:
+        words = ["export", "--quiet", "--frozen", "--format", "requirements.txt", *group_arguments(site)]
+        text = site.run_uv(*words, cwd=tree, mark=mark).stdout.replace("uv --color never ", "uv ", 1)
+        replace_file(release / EXPORT, text.encode(errors="surrogateescape"))
 
 
 def describe_commit(changes: Sequence[Change], command: str) -> str:

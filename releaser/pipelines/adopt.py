@@ -45,7 +45,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
     write_entry(site.paths, Entry(phase="building", command=run.command, run=run.id, target=directory.name))
     head = repository.head()
     replace_file(directory / "uv.lock", site.paths.lockfile.read_bytes())
-    code = repository.code_key(head, site.paths.lockfile_in_tree)
+    code = repository.code_key(head, *site.committed_paths)
     version = ask_python_version(site, link)
     key = Key(code, read_lock(directory / "uv.lock").sha256, version, " ".join(group_arguments(site)))
     manifest = Manifest(directory.name, now(), "adopted", key, head)
@@ -66,11 +66,14 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
 
 def ignore_link(site: Site, repository: Repository) -> None:
     """Let git ignore the link: a pattern such as `.venv/` matches a directory alone. The state directory, too."""
-    patterns = []
-    for path in (site.paths.link, site.paths.state):
-        if path.is_relative_to(site.paths.top) and path != site.paths.top:
-            patterns.append(f"/{path.relative_to(site.paths.top).as_posix()}")
-    repository.exclude(*patterns)
+    repository.exclude(*list_patterns(site))
+
+
+def list_patterns(site: Site) -> list[str]:
+    """Return the lines that `ignore_link` writes."""
+    top = site.paths.top
+    inside = [path for path in (site.paths.link, site.paths.state) if path.is_relative_to(top) and path != top]
+    return [f"/{path.relative_to(top).as_posix()}" for path in inside]
 
 
 def find_losses(site: Site, *, mark: str) -> list[Problem]:

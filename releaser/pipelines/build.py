@@ -16,11 +16,14 @@ from releaser.errors import BuildError, GateError
 from releaser.live.django import find_unapplied_migrations, is_django
 from releaser.packages.changes import describe_changes
 from releaser.packages.lock import read_lock
+from releaser.packages.publishing import make_export
 from releaser.packages.resolve import Plan, group_arguments
+from releaser.pipelines import checks
 from releaser.pipelines.conclude import compare_releases
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import BUILT, Key, Manifest, Release, State
 from releaser.releases.store import Store, begin_release, seal_release
+from releaser.report.outcome import Outcome
 from releaser.site.site import Site
 from releaser.system.files import replace_file
 from releaser.system.run import Run, now
@@ -53,6 +56,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
         for path in [] if shadow.is_mounted else products:
             shadow.replace_paths(directory / BUILT / path)
         replace_file(directory / "uv.lock", plan.lock_text.encode())
+        make_export(site, shadow.project, directory, mark=run.id)
         detail += [f"made {join_few(products)}"] if products else []
         if shadow.left_out:
             detail.append(f"tests do not see {join_few([path.name for path in shadow.left_out])}, too large to copy")
@@ -63,7 +67,7 @@ def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: P
         detail.append(result.reason or waiting or "passed")
         detail.has_failed = not result.passed or bool(unapplied)
     replace_file(directory / "tests.log", f"{result.output[-_LOGGED:]}\n".encode(errors="replace"))
-    was_failing = not result.passed and live is not None and _is_live_failing(live_site, run, live)
+    was_failing = not result.passed and live is not None and not test_live(live_site, run, live).passed
     seal_venv(site, shadow, venv)
     key = make_key(site, plan, target.code)
     draft = Release(directory, Manifest(directory.name, began, "built", key, target.commit), State("failed"))
@@ -115,8 +119,20 @@ def _refuse_edited_files(site: Site, repository: Repository) -> None:
         raise BuildError(message, "Let the build write to files that git ignores.")
 
 
-def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
-    """Return True if the live release fails its tests, too: then the candidate is not to blame."""
+def check_tests(site: Site, run: Run) -> Outcome:
+    """Run the tests of the project once, with the live release and the commit of the checkout; nothing is changed."""
+    checks.require_ready(site)
+    live = Store(site.paths).find("live")
+    result = test_live(site, run, live)
+    if result.passed:
+        return Outcome("no-changes", 0, f"The tests pass with the live release, {live.id}.", live.id)
+    headline = f"The live release, {live.id}, fails its tests: {result.reason}."
+    error = GateError(headline, "Correct the site or its tests, then run `releaser check --tests`.")
+    return Outcome("failed", 5, headline, live.id, problems=error.problems, output=clip_end(result.output, 40, 4000))
+
+
+def test_live(site: Site, run: Run, live: Release) -> TestResult:
+    """Run the tests with the live release: if it fails them, too, no candidate is to blame."""
     repository = Repository(site, site.paths.top, mark=run.id)
     directory = site.paths.shadow(f"{run.id}-live")
     with run.step("test") as detail, make_shadow(site, directory, repository.head(), mark=run.id) as shadow:
@@ -124,7 +140,7 @@ def _is_live_failing(site: Site, run: Run, live: Release) -> bool:
         result = run_tests(site, shadow, live.venv, read_lock(live.lock), mark=run.id, is_candidate=False)
         detail.append(f"the live release: {result.reason or 'passed'}")
         detail.has_failed = not result.passed
-    return not result.passed
+    return result
 
 
 def explain_failed_tests(release: Release, result: TestResult, shadow: Shadow) -> GateError:

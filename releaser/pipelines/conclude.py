@@ -11,7 +11,7 @@ from releaser.live.change import ChangeResult
 from releaser.packages.changes import compare_versions, name_bump
 from releaser.packages.holds import CODE, EVERY, Hold, holds_for, read_holds, write_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import describe_lock
+from releaser.packages.publishing import prepare_commit
 from releaser.pipelines.prune import prune_releases
 from releaser.releases.journal import Entry, drop_entry
 from releaser.releases.link import read_link
@@ -113,8 +113,8 @@ def compare_releases(before: Release | None, after: Release) -> tuple[Change, ..
 def _follow_up(site: Site, run: Run, repository: Repository, entry: Entry) -> Published:
     with run.step("publish") as detail:
         timeout = ROLLBACK_PUSH if entry.command == "rollback" else NETWORK
-        path = site.paths.lockfile_in_tree
-        write = partial(describe_lock, repository, path, site.paths.lockfile, entry.command)
+        lock = site.paths.releases / str(entry.target) / "uv.lock"
+        write = partial(prepare_commit, site, repository, lock, entry.command, mark=run.id)
         published = publish(site, run, repository, write, timeout=timeout)
         detail.append(published.commit[:12] or "nothing to commit")
         if published.problem is not None:

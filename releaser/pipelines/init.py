@@ -27,6 +27,8 @@ from releaser.system.text import count
 def init(site: Site, run: Run) -> Outcome:
     """Called by session.run_command(): the lock is held and recovery is done."""
     require(checks.find_problems(site, initializing=True))
+    if hint := checks.find_stale_export(site):
+        run.note(hint)
     store = Store(site.paths)
     if store.live is not None:
         return Outcome("no-changes", 0, f"Release {store.live.id} is live already.", store.live.id)
@@ -45,7 +47,7 @@ def build_first(site: Site, run: Run, repository: Repository) -> Outcome:
     write_entry(site.paths, Entry(phase="building", command="init", run=run.id))
     snapshot = take_snapshot(site, repository)
     head = repository.head()
-    target = Target(head, head, repository.code_key(head, site.paths.lockfile_in_tree), publishes=False)
+    target = Target(head, head, repository.code_key(head, *site.committed_paths), publishes=False)
     with make_shadow(site, site.paths.shadow(run.id), head, mark=run.id) as shadow:
         lock = read_lock(shadow.project / "uv.lock")
         python, version = find_python(site, shadow.project, None, mark=run.id)

@@ -121,7 +121,7 @@ def sweep(site: Site, run: Run) -> None:
     for path in Path(tempfile.gettempdir()).glob(f"{site.paths.temporary_prefix}*"):
         if path.lstat().st_uid == os.geteuid():  # nobody else's, by whatever name
             remove_path(path)
-    remove_temporaries(site.paths)
+    remove_temporaries(site)
     sweep_releases(site.paths, run)
     read_pending(site.paths, run)
     read_holds(site.paths, run)

@@ -92,7 +92,7 @@ def plan_rollback(
     if ref != f"refs/heads/{branch}":
         message = f"The checkout is on `{ref.removeprefix('refs/heads/') or 'a detached HEAD'}`, not on `{branch}`."
         raise refuse("other-branch", message, f"Run `git switch {branch}`, then run releaser again.")
-    key = repository.code_key(head, path)
+    key = repository.code_key(head, *site.committed_paths)
     commit = head if keep_code or key == release.manifest.key.code else choose_commit(repository, release)
     if commit != head:
         require(find_dirty_files(site, repository))

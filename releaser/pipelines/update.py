@@ -21,7 +21,7 @@ from releaser.live.change import ChangeResult, make_live, undo_change
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import EVERY, list_holds, read_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import describe_lock, has_news
+from releaser.packages.publishing import has_news, prepare_commit
 from releaser.packages.resolve import Held, Plan, resolve
 from releaser.pipelines import checks
 from releaser.pipelines.adopt import adopt
@@ -53,6 +53,7 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
     commits = repository.describe_commits(target.head, target.commit)
     require(find_obstacles(repository, target.head, target.commit))
     before, site = site, site_for_commit(site, repository, target)
+    target = msgspec.structs.replace(target, code=repository.code_key(target.commit, *site.committed_paths))
     live = Store(site.paths).find("live")
     with make_shadow(site, site.paths.shadow(run.id), target.commit, mark=run.id) as shadow:
         require_programs(site, shadow)
@@ -213,7 +214,7 @@ def publish_live_lock(
             undo_change(site, run, repository, entry)
             raise
         write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
-    write = partial(describe_lock, repository, path, live.lock, "update")
+    write = partial(prepare_commit, site, repository, live.lock, "update", mark=run.id)
     published = publish(site, run, repository, write)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     if published.problem is not None:
@@ -286,14 +287,15 @@ def preview_update(site: Site) -> Outcome:
             target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
             repository.run("checkout", "--quiet", "--force", "--detach", target.commit, "--")
             site = site_for_commit(site, repository, target)
+            code = repository.code_key(target.commit, *site.committed_paths)
             plan = resolve_candidate(site, run, shadow.project, live)
     words = []
-    if target.code != live.manifest.key.code:
+    if code != live.manifest.key.code:
         words.append(f"commit {target.commit[:12]}")
     words += [describe_changes(plan.changes)] if plan.changes else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")
-    failed = find_failed(site, make_key(site, plan, target.code))
+    failed = find_failed(site, make_key(site, plan, code))
     if failed is not None:
         words.append(f"it failed before, as {failed.id}, and is not tried again")
     headline = f"Would update: {'; '.join(words)}." if words else "Everything is up to date."

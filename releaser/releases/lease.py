@@ -29,6 +29,13 @@ def install_startup_module(venv: Path) -> None:
             path.write_bytes(data)
 
 
+def remove_startup_module(venv: Path) -> None:
+    """Take the start-up module out of a venv. Raises OSError."""
+    place = find_site_packages(venv)
+    for path in (*(place / name for name in STARTUP_FILES), *(place / "__pycache__").glob("_releaser.*.pyc")):
+        remove_path(path)
+
+
 def make_lease(release: Path) -> None:
     """Make the lease of a release: of one byte, readable for everybody. Raises OSError."""
     path = release / LEASE

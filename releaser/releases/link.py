@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from releaser.errors import refuse
+from releaser.errors import PreflightError, refuse
 from releaser.releases.release import ID
 from releaser.site.paths import Paths
 from releaser.system.files import exchange, replace_symlink
@@ -53,6 +53,11 @@ def make_link_text(paths: Paths, release: str) -> str:
     return os.path.relpath(paths.releases / release / "venv", os.path.realpath(paths.link.parent))
 
 
+def _explain_changed_link(paths: Paths) -> PreflightError:
+    message = f"`{paths.link}` was changed during this run. Nothing went live."
+    return refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
+
+
 def flip(paths: Paths, release: str, *, before: str | None) -> None:
     """Let the link point to a release: the commit point of a change.
 
@@ -61,9 +66,18 @@ def flip(paths: Paths, release: str, *, before: str | None) -> None:
     """
     current = read_link(paths)
     if (current.kind == "foreign" and not current.is_symlink) or current.text != before:
-        message = f"`{paths.link}` was changed during this run. Nothing went live."
-        raise refuse("link-changed", message, f"Look at it with `ls -l {paths.link}`, then run releaser again.")
+        raise _explain_changed_link(paths)
     replace_symlink(paths.link, make_link_text(paths, release))
+
+
+def exchange_for_directory(paths: Paths, directory: Path, *, before: str | None) -> None:
+    """Swap what is in the link's place with what is at `directory`, beside it: the link with a plain venv, or back.
+
+    `before` is the text that the link must still have. Raises PreflightError if a person changed it, and OSError.
+    """
+    if read_link(paths).text != before:
+        raise _explain_changed_link(paths)
+    exchange(directory, paths.link)
 
 
 def exchange_for_link(paths: Paths, release: str, directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+EXPORT = "requirements.txt"  # what `requirements_export` puts into the checkout
 BUILT = "built"  # the products of a release, by their paths in the checkout
 ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 

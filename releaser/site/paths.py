@@ -50,6 +50,14 @@ class Paths(msgspec.Struct, frozen=True):
         """How the names of this site's directories for temporary files begin, so that the next run can find them."""
         return f"releaser-{hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]}-"
 
+    @property
+    def state_entries(self) -> tuple[Path, ...]:
+        """Everything that releaser keeps in the state directory, the lock last."""
+        return (
+            self.releases, self.journal, self.holds, self.pending, self.history, self.logs, self.cache, self.reserve,
+            self.outbox, self.news, self.replaced, self.run_lock,
+        )  # fmt: skip
+
     def shadow(self, run: str) -> Path:
         """Return the directory of the shadow of a run."""
         return self.state / f"shadow-{run}"

@@ -122,6 +122,9 @@ class GitSettings(msgspec.Struct, frozen=True):
 
     git_pull: Annotated[bool, Meta(description="Fetch the branch, and let its new commits go live.")] = True
     git_push: Annotated[bool, Meta(description="Push the commits of `uv.lock`.")] = True
+    requirements_export: Annotated[
+        str, Meta(description="A `.txt` file for `uv export`, relative to the project, committed with `uv.lock`.")
+    ] = ""
 
 
 class KeepSettings(msgspec.Struct, frozen=True):

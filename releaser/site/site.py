@@ -67,6 +67,20 @@ class Site(msgspec.Struct, frozen=True):
         """True if a group shares the project: its directory is writable for the group."""
         return bool(self.paths.project.stat().st_mode & 0o020)
 
+    @property
+    def export(self) -> Path | None:
+        """The file of the setting `requirements_export`; None without one, or outside of the project."""
+        name = self.settings.git.requirements_export
+        path = Path(os.path.normpath(self.paths.project / name))
+        is_inside = path.is_relative_to(self.paths.project) and ".git" not in path.parts
+        return path if name.endswith(".txt") and is_inside else None
+
+    @property
+    def committed_paths(self) -> tuple[str, ...]:
+        """The paths, as git has them, that releaser's commits may change: uv.lock and the export."""
+        export = (self.export.relative_to(self.paths.top).as_posix(),) if self.export else ()
+        return (self.paths.lockfile_in_tree, *export)
+
     def tool_environment(self, venv: Path | None = None, mark: str = "") -> dict[str, str]:
         """Return the environment for programs: no settings of releaser or uv, which may have passwords in them.
 

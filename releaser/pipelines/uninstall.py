@@ -1,0 +1,191 @@
+"""The command `uninstall`: `.venv` becomes a plain directory with the live packages, and releaser's files are deleted.
+
+The exchange of link and directory is the commit point. What was made before it is swept by the next run. After it,
+`.venv` is a person's directory for every other command, and `uninstall` again does what is left: no journal is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+
+from releaser.candidate.space import require_space
+from releaser.checkout.repository import open_repository
+from releaser.errors import ChangeError, Interrupted, Problem, ReleaserError, ToolError, explain_os_error, require
+from releaser.live.health import check_health
+from releaser.live.restart import may_restart, restart
+from releaser.pipelines.adopt import list_patterns
+from releaser.releases.lease import is_used, list_users, remove_startup_module
+from releaser.releases.link import exchange_for_directory, read_link
+from releaser.releases.release import ID
+from releaser.releases.store import Store, delete_release
+from releaser.report.outbox import count_waiting
+from releaser.report.outcome import Outcome, Result
+from releaser.site.site import Site
+from releaser.system import process
+from releaser.system.files import name_temporary, remove_path, sync_file_system
+from releaser.system.run import Run
+from releaser.system.signals import defer_signals
+from releaser.system.text import count, join_few
+
+_COPY_TIMEOUT, _CRONTAB_TIMEOUT = 1800.0, 10.0  # seconds
+_PATIENCE, _PAUSE = 10.0, 0.1  # seconds for processes to end after a restart
+_AGAIN = "then run `releaser uninstall` again"
+
+
+def uninstall(site: Site, run: Run) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done."""
+    require(site.problems)
+    store, copy, remarks = Store(site.paths), name_temporary(site.paths.link), _list_remarks(site)
+    if store.link.kind == "release":
+        with run.step("build"):
+            _copy_venv(site, copy, mark=run.id)
+    elif store.link.kind == "foreign" and site.paths.link.is_dir():
+        remove_startup_module(site.paths.link)
+    with contextlib.suppress(Interrupted), defer_signals():  # a signal comes too late: all is done
+        outcome = _leave(site, run, store, copy)
+    run.notes += remarks if outcome.exit_code != 6 else []
+    return outcome
+
+
+def _list_remarks(site: Site) -> list[str]:
+    """Return what a person has to know of crontab and lock."""
+    live, text = Store(site.paths).live, ""
+    with contextlib.suppress(ToolError):  # no crontab, or no cron
+        env = site.tool_environment()
+        text = process.run(["crontab", "-l"], cwd=Path("/"), env=env, timeout=_CRONTAB_TIMEOUT).stdout
+    lines = [line.strip() for line in text.splitlines() if "releaser" in line and str(site.paths.project) in line]
+    remarks = [f"Still in the crontab: `{line}`. Remove it: `crontab -e`." for line in lines if line[0] != "#"]
+    if live is not None and live.lock.read_bytes() != site.paths.lockfile.read_bytes():
+        remarks.append("The venv is not what uv.lock of the checkout installs: `uv sync --frozen` would change it.")
+    return remarks
+
+
+def _copy_venv(site: Site, copy: Path, *, mark: str) -> None:
+    """Copy the live venv, with writable files and without the start-up module. Raises BuildError and ToolError.
+
+    Console scripts of a release find their Python beside them; those of an adopted venv name the path of the link.
+    """
+    venv, env = Path(os.path.realpath(site.paths.link)), site.tool_environment(mark=mark)
+    require_space(site.paths.link.parent, venv, clones=False)
+    process.run(["cp", "-a", "--", str(venv), str(copy)], cwd=copy.parent, env=env, timeout=_COPY_TIMEOUT)
+    remove_startup_module(copy)
+    writable = 0o220 if site.is_shared else 0o200
+    for place, _, files in os.walk(copy):
+        for path in (Path(place, name) for name in files):
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | writable)
+    sync_file_system(copy)
+
+
+def _leave(site: Site, run: Run, store: Store, copy: Path) -> Outcome:
+    """Exchange the link, restart the site, and delete what nothing uses any more; or go back."""
+    is_link, link = store.link.kind == "release", site.paths.link
+    if is_link:
+        with run.step("flip") as detail:
+            exchange_for_directory(site.paths, copy, before=store.link.text)
+            detail.append("a plain directory")
+    try:
+        if is_link or _list_used(site):
+            _restart(site, run)
+    except ChangeError as error:
+        if is_link:
+            return _go_back(site, run, copy, error)
+        run.report("restart", f"{error.message} `{site.paths.state}` is kept.", f"Restart the site, {_AGAIN}.")
+    else:
+        remove_path(copy)
+        with run.step("prune") as detail:
+            detail.has_failed = not _delete_state(site, run)
+    words = f"`{link}` is a plain directory with the packages of release {store.link.release}. " if is_link else ""
+    end = "Some of releaser's files are left." if run.problems else "Nothing of releaser is left."
+    result: Result = "updated" if is_link or store.releases else "no-changes"
+    return Outcome(result, 7 if run.problems else 0, words + end)
+
+
+def _restart(site: Site, run: Run) -> None:
+    """Restart the site and check its health, as in going live. Raises ChangeError."""
+    is_restarted = may_restart(site)
+    if is_restarted:
+        with run.step("restart") as detail:
+            detail.append(restart(site))
+    if site.settings.live.health_check:
+        with run.step("health") as detail:
+            detail.append(check_health(site))
+    deadline = time.monotonic() + min(_PATIENCE, site.settings.live.health_timeout)
+    while is_restarted and not site.paths.link.is_symlink() and _list_used(site) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+    check_health(site)  # again: the processes of the release may have answered
+
+
+def _go_back(site: Site, run: Run, copy: Path, error: ChangeError) -> Outcome:
+    """Put the link back after the site has failed on the plain venv."""
+    with run.step("flip") as detail:
+        exchange_for_directory(site.paths, copy, before=None)
+        detail.append(str(read_link(site.paths).release))
+    try:
+        _restart(site, run)
+    except ChangeError as again:
+        run.report("automatic-rollback", f"The automatic rollback: {again.message}", "Run `releaser status`.")
+    headline = f"The site failed on the plain venv, and release {read_link(site.paths).release} is live again."
+    problem = Problem("rolled-back", error.message, error.advice or "Run `releaser status`.")
+    return Outcome("rolled-back", 6, headline, problems=(problem,))
+
+
+def _list_used(site: Site) -> list[Path]:
+    return [path for path in sorted(site.paths.releases.glob("*")) if ID.fullmatch(path.name) and is_used(path)]
+
+
+def _delete_state(site: Site, run: Run) -> bool:
+    """Delete the state directory and the lines in .git/info/exclude; report what stays, and why."""
+    state, waiting = site.paths.state, count_waiting(site.paths)
+    if used := _list_used(site):
+        users = [str(pid) for path in used for pid in list_users(path)]
+        message = f"Processes ({join_few(users) or 'of other users'}) use {join_few([path.name for path in used])}"
+        run.report("not-restarted", f"{message}, so `{state}` is kept.", f"Restart or end them, {_AGAIN}.")
+        return False
+    try:
+        for release in filter(lambda path: ID.fullmatch(path.name), list(site.paths.releases.iterdir())):
+            delete_release(release)
+        kept = {site.paths.releases, site.paths.replaced} | ({site.paths.outbox} if waiting else set())
+        for path in site.paths.state_entries:
+            remove_path(path) if path not in kept else None
+        for path in (site.paths.releases, site.paths.replaced):
+            with contextlib.suppress(OSError):  # unless something of a person's is in it
+                path.rmdir()
+        open_repository(site, run.id).unexclude(*list_patterns(site))
+        if not (left := sorted(path.name for path in state.iterdir())):
+            state.rmdir()
+            with contextlib.suppress(OSError):  # other sites may have theirs there
+                state.parent.rmdir() if state.parent.name == ".releaser" else None
+            return True
+        mails = f"{count(waiting, 'mail')} that no server took" if waiting else "files that releaser did not make"
+        message = f"`{state}` is kept for {mails}: {join_few(left)}."
+    except (OSError, ReleaserError) as error:
+        reason = explain_os_error(error) if isinstance(error, OSError) else error.message
+        message = f"`{state}` could not be deleted: {reason}."
+    run.report("state-kept", message, f"Look at it, then run `rm -r {state}`.")
+    return False
+
+
+def describe_uninstall(site: Site) -> str:
+    """Return what `uninstall` does, as it is said before anything is deleted; empty if nothing is left to do."""
+    store, state, waiting = Store(site.paths), site.paths.state, count_waiting(site.paths)
+    words = ["finish or undo an interrupted run"] if site.paths.journal.exists() else []
+    if store.link.kind == "release":
+        words.append(f"make `{site.paths.link}` a plain directory with the packages of release {store.link.release}")
+        words += ["restart the site"] if may_restart(site) else []
+    if state.is_dir():
+        words.append(f"delete `{state}`, with {count(len(store.releases), 'release')}, logs and history")
+    words += [f"keep {count(waiting, 'mail')} that no server took, in `{site.paths.outbox}`"] if waiting else []
+    return "; ".join(words)
+
+
+def preview_uninstall(site: Site) -> Outcome:
+    """Say what `uninstall` would do. Writes nothing."""
+    require(site.problems)
+    words = describe_uninstall(site)
+    text = " ".join([f"Would {words}.", *_list_remarks(site)]) if words else "Nothing of releaser is here."
+    return Outcome("no-changes", 0, text)
