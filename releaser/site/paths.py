@@ -28,6 +28,7 @@ class Paths(msgspec.Struct, frozen=True):
     run_lock: Path
     journal: Path
     holds: Path
+    pause: Path
     pending: Path
     history: Path
     logs: Path
@@ -70,6 +71,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         run_lock=state / "lock",
         journal=state / "journal.json",
         holds=state / "holds.json",
+        pause=state / "pause.json",
         pending=state / "pending.json",
         history=state / "history.jsonl",
         logs=state / "logs",
