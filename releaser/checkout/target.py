@@ -15,7 +15,7 @@ class Target(msgspec.Struct, frozen=True):
     """The commit to go live. `head` is HEAD of the checkout; `code` the key of the commit's code.
 
     `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
-    that this is no wish of a person.
+    that this is no wish of a person. `is_rewritten` is True for a remote that is not followed until a person asks.
     """
 
     head: str
@@ -25,6 +25,7 @@ class Target(msgspec.Struct, frozen=True):
     reason: str = ""
     advice: str = ""
     is_problem: bool = False
+    is_rewritten: bool = False
 
     @property
     def problem(self) -> Problem | None:
@@ -72,7 +73,7 @@ def choose_target(
     if pending.remote_head and repository.is_ancestor(base, pending.remote_head):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
         advice = "If that is right, run `releaser update --follow-remote`."
-        return target(head, publishes=False, reason=message, advice=advice)
+        return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), is_rewritten=True)
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"{len(ahead)} commits of the checkout are not pushed; the lock is not committed on them."

@@ -77,6 +77,8 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
         key = make_key(site, plan, target.code)
         ready = choose_ready(site, run, key, target)
         if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
+            if target.problem is not None and target.is_rewritten:
+                run.report(target.problem.code, target.problem.message, target.problem.advice)
             due = None if options.prepare else publish_live_lock(site, run, repository, snapshot, target, live)
             return due or no_changes(run, "")
         failed = find_failed(site, key)
@@ -136,7 +138,7 @@ def fetch(site: Site, run: Run, repository: Repository) -> None:
 def choose_commit(site: Site, run: Run, repository: Repository, *, follow_remote: bool) -> Target:
     """Return the commit to go live, after releaser's own commits that are not pushed yet were pushed."""
     pending = read_pending(site.paths)
-    if pending.commits and (problem := push_pending(site, repository, pending)):
+    if pending.commits and not follow_remote and (problem := push_pending(site, repository, pending)):
         run.report(problem.code, problem.message, problem.advice)
     held = read_holds(site.paths).code
     target = choose_target(site, repository, read_pending(site.paths), held, follow_remote=follow_remote)

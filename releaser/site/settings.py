@@ -106,9 +106,7 @@ class LiveSettings(msgspec.Struct, frozen=True):
     restart_file: Annotated[
         str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
     ] = ""
-    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command, and of each hook.")] = (
-        Seconds(60)
-    )
+    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command, or a hook.")] = Seconds(60)
     health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
         Command(())
     )
@@ -119,15 +117,9 @@ class LiveSettings(msgspec.Struct, frozen=True):
         Literal["refuse", "ignore"], Meta(description="A candidate whose migrations are not applied: `refuse` it.")
     ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
-    before_live: Annotated[
-        Command, Meta(description="Command that runs before a tested release goes live; nothing does if it fails.")
-    ] = Command(())
-    after_live: Annotated[Command, Meta(description="Command that runs once a release is live and healthy.")] = Command(
-        ()
-    )
-    on_failure: Annotated[Command, Meta(description="Command that runs after an update or rollback that failed.")] = (
-        Command(())
-    )
+    before_live: Annotated[Command, Meta(description="Command before the change, which it may refuse.")] = Command(())
+    after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
+    on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
     health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
 
 
