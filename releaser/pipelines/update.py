@@ -203,14 +203,12 @@ def choose_ready(site: Site, run: Run, key: Key, target: Target) -> Release | No
     Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
     """
     chosen = None
-    for release in Store(site.paths).releases:
-        if release.state.state == "ready":
-            reason = explain_outdated(site, release, key, target)
-            if not reason:
-                chosen = release
-                continue
+    for release in [release for release in Store(site.paths).releases if release.state.state == "ready"]:
+        if reason := explain_outdated(site, release, key, target):
             write_state(release, state="failed")
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
+        else:
+            chosen = release
     return chosen
 
 
