@@ -85,6 +85,12 @@ class GateError(ReleaserError):
     code = "tests"
 
 
+class HookError(GateError):
+    """The hook `before_live` refused that a ready release goes live."""
+
+    code = "before_live"
+
+
 class ChangeError(ReleaserError):
     """A step after the flip failed: static files, restart or health."""
 

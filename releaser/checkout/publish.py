@@ -110,7 +110,8 @@ def _put_export(site: Site) -> list[str]:
 
 def remember_remote(site: Site, repository: Repository) -> None:
     """Record the head of the upstream if the checkout has it: a remote that moves back from there is not followed."""
-    branch = site.settings.site.branch
-    remote = repository.upstream_head(branch)
-    if remote and repository.is_ancestor(remote, repository.head()):
-        write_pending(site.paths, read_pending(site.paths), remote_head=remote)
+    pending, head = read_pending(site.paths), repository.head()
+    remote, before = repository.upstream_head(site.settings.site.branch), pending.remote_head
+    has_moved_back = before and repository.is_ancestor(remote, before) and repository.is_ancestor(before, head)
+    if remote and repository.is_ancestor(remote, head) and not has_moved_back:
+        write_pending(site.paths, pending, remote_head=remote)

@@ -8,14 +8,14 @@ from releaser.checkout.pending import Pending
 from releaser.checkout.repository import Repository
 from releaser.errors import Problem, refuse
 from releaser.site.site import Site
-from releaser.system.text import count
+from releaser.system.text import count, join_few
 
 
 class Target(msgspec.Struct, frozen=True):
     """The commit to go live. `head` is HEAD of the checkout; `code` the key of the commit's code.
 
     `publishes` is True if a lock may be committed on `commit` and pushed; else `reason` says why not, and `is_problem`
-    that this is no wish of a person. `follows` is False if the upstream has another history.
+    that this is no wish of a person. `is_rewritten` is True for a remote that is not followed until a person asks.
     """
 
     head: str
@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
     reason: str = ""
     advice: str = ""
     is_problem: bool = False
-    follows: bool = True
+    is_rewritten: bool = False
 
     @property
     def problem(self) -> Problem | None:
@@ -33,10 +33,13 @@ class Target(msgspec.Struct, frozen=True):
         return Problem("not-published", self.reason, self.advice) if self.is_problem else None
 
 
-def choose_target(site: Site, repository: Repository, pending: Pending, held_code: frozenset[str]) -> Target:
+def choose_target(
+    site: Site, repository: Repository, pending: Pending, held_code: frozenset[str], *, follow_remote: bool = False
+) -> Target:
     """Return the commit to go live, from what was fetched last. `held_code` are the keys of commits on hold.
 
-    Raises PreflightError if people's commits and the upstream have diverged.
+    `follow_remote` goes to the upstream's head in any case. Raises PreflightError if people's commits would be lost, or
+    have diverged from the upstream.
     """
     branch, head = site.settings.site.branch, repository.head()
 
@@ -54,7 +57,9 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
     base = head
     while base in pending.commits and not repository.is_ancestor(base, remote):
         base = repository.resolve(f"{base}^")  # a commit that is not pushed is made again on the remote's head
-    if repository.is_ancestor(base, remote):
+    if follow_remote:
+        _refuse_losing_commits(repository, pending, head, remote)
+    if follow_remote or repository.is_ancestor(base, remote):
         commit = head if base == remote else remote
         is_held = bool(held_code) and repository.code_key(commit, *site.committed_paths) in held_code
         if is_held and commit == head:
@@ -66,11 +71,21 @@ def choose_target(site: Site, repository: Repository, pending: Pending, held_cod
         return target(commit, publishes=True)
     if pending.remote_head and repository.is_ancestor(base, pending.remote_head):
         message = f"The remote branch `{upstream.name}` moved back or was rewritten; it is not followed."
-        advice = f"If that is right, run `git -C {site.paths.top} reset --keep {upstream.name}`."
-        return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), follows=False)
+        advice = "If that is right, run `releaser update --follow-remote`."
+        return msgspec.structs.replace(target(head, publishes=False, reason=message, advice=advice), is_rewritten=True)
     ahead = repository.commits_between(remote, base)
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
         return target(head, publishes=False, reason=message, advice=f"Run `git -C {site.paths.top} push`.")
     message = f"`{branch}` and `{upstream.name}` have diverged: {len(ahead)} commits are only here."
     raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")
+
+
+def _refuse_losing_commits(repository: Repository, pending: Pending, head: str, remote: str) -> None:
+    """Raise PreflightError if HEAD has commits of people that were never in the upstream and are on no remote."""
+    known = [f"^{commit}" for commit in (remote, pending.remote_head) if commit and repository.resolve(commit)]
+    only_here = repository.read("rev-list", head, *known, "--not", "--remotes").split()
+    lost = [commit[:12] for commit in only_here if commit not in pending.commits]
+    if lost:
+        message = f"Commits of the checkout that are on no remote would be lost: {join_few(lost)}."
+        raise refuse("unpushed-commits", message, "Push them to another branch: `git push REMOTE HEAD:BRANCH`.")

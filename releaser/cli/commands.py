@@ -37,7 +37,10 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     ),
     "Set up": (setup.init_command, setup.uninstall_command, setup.config_command, setup.schedule_command),
     "Look": (look.show_command, look.diff_command, look.history_command, look.logs_command, look.verify_command),
-    "Keep": (keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command),
+    "Keep": (
+        keep.prune_command, keep.pin_command, keep.unpin_command, keep.hold_command, keep.unhold_command,
+        keep.pause_command, keep.resume_command,
+    ),
     "Run": (run_command_in_release,),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from releaser.pipelines import checks
 from releaser.pipelines.build import check_tests
 from releaser.pipelines.rollback import preview_rollback, rollback
 from releaser.pipelines.tell import send_test_mail
-from releaser.pipelines.update import preview_update, update
+from releaser.pipelines.update import UpdateOptions, preview_update, update
 from releaser.releases.store import Store
 from releaser.report.listing import list_releases
 from releaser.report.status import make_status
@@ -23,13 +23,16 @@ from releaser.site.site import open_site
 
 @click.command("update")
 @click.option("--force", is_flag=True, help="Try again what failed.")
+@click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
+@click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
 @common_options(takes_lock=True)
-def update_command(common: Common, force: bool, dry_run: bool) -> None:
+def update_command(common: Common, force: bool, prepare: bool, follow_remote: bool, dry_run: bool) -> None:
     """Update packages and code: resolve, build, test, flip, restart, push."""
+    options = UpdateOptions(force=force, prepare=prepare, follow_remote=follow_remote)
     if dry_run:
-        preview_and_exit(common, preview_update)
-    run_and_exit(common, "update", lambda site, run, recovery: update(site, run, force=force))
+        preview_and_exit(common, lambda site: preview_update(site, options))
+    run_and_exit(common, "update", lambda site, run, recovery: update(site, run, options))
 
 
 @click.command("rollback")

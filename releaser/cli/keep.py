@@ -1,12 +1,13 @@
-"""The commands that keep or let go: prune, pin, unpin, hold and unhold."""
+"""The commands that keep or let go: prune, pin, unpin, hold, unhold, pause and resume."""
 
 from __future__ import annotations
 
 import click
 
 from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
-from releaser.pipelines.marks import hold, set_pinned, unhold
+from releaser.pipelines.marks import hold, pause, resume, set_pinned, unhold
 from releaser.pipelines.prune import preview_prune, prune
+from releaser.site.settings import read_seconds
 
 
 @click.command("prune")
@@ -49,3 +50,27 @@ def hold_command(common: Common, name: str) -> None:
 def unhold_command(common: Common, names: tuple[str, ...]) -> None:
     """Let updates take these packages again; `commit` stands for a commit."""
     run_and_exit(common, "unhold", lambda site, run, recovery: unhold(site, names))
+
+
+def _read_time(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else read_seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(f"it must be {error}.") from error
+
+
+@click.command("pause")
+@click.argument("reason", nargs=-1)
+@click.option("--for", "seconds", metavar="TIME", callback=_read_time,
+              help="Such as `12h` or `3d`. Default: until `releaser resume`.")  # fmt: skip
+@common_options(takes_lock=True)
+def pause_command(common: Common, reason: tuple[str, ...], seconds: float | None) -> None:
+    """Let updates do nothing for a time; REASON is shown."""
+    run_and_exit(common, "pause", lambda site, run, recovery: pause(site, seconds, " ".join(reason)))
+
+
+@click.command("resume")
+@common_options(takes_lock=True)
+def resume_command(common: Common) -> None:
+    """Let updates go on after a pause."""
+    run_and_exit(common, "resume", lambda site, run, recovery: resume(site))

@@ -72,7 +72,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
 def print_outcome_json(outcome: Outcome) -> None:
     """Print how a run ended, as JSON."""
     fields = msgspec.to_builtins(outcome)
-    for name in ("headline", "notes", "is_quiet"):
+    for name in ("headline", "notes", "is_quiet", "is_paused"):
         del fields[name]
     print_json(fields)
 
@@ -195,6 +195,10 @@ def print_status(status: Status) -> None:
     """Print the state of a site on one screen of 80 columns."""
     _say_row("live", status.live or "none")
     _say_row("previous", status.previous or "none")
+    if status.ready:
+        _say_row("ready", f"{status.ready}: the next `releaser update` makes it live if nothing differs then")
+    if status.pause:
+        _say_row("paused", status.pause.sentence)
     if status.last_updated:
         _say_row("updated", format_time(status.last_updated))
     if status.last_run:

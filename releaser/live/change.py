@@ -12,6 +12,7 @@ from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
 from releaser.live.health import check_health, find_missing_restart, is_healthy_now
+from releaser.live.hooks import run_after_live
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import release_reserve
@@ -77,6 +78,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)
+    run_after_live(site, run, entry)  # before the journal says so: recovery runs it again
     entry = write_entry(site.paths, msgspec.structs.replace(entry, phase="publishing"))
     return ChangeResult(entry, problem=problem)
 

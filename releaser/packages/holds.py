@@ -1,10 +1,10 @@
-"""Versions and commits that updates skip: a rollback removed them, a person or a setting wants it."""
+"""Versions and commits that updates skip: a rollback removed them, a person or a setting wants it. And pauses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,8 +13,9 @@ from releaser.packages.lock import normalize_name
 from releaser.releases.release import Change
 from releaser.site.paths import Paths
 from releaser.site.site import Site
-from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
+from releaser.system.files import BrokenFileError, read_json, remove_path, set_aside, write_json
 from releaser.system.run import Run, now
+from releaser.system.text import format_time
 
 CODE = "commit"  # the name of a hold on a commit, beside those of packages
 EVERY = "*"  # the version of a hold on every version but the live one
@@ -46,6 +47,57 @@ class Holds(msgspec.Struct, frozen=True):
     def code(self) -> frozenset[str]:
         """The keys of the code of commits on hold."""
         return frozenset(hold.code for hold in self.holds if hold.code)
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A time in which updates do nothing; without `until` it has no end."""
+
+    since: Annotated[datetime, msgspec.Meta(tz=True)]
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Until when updates are paused, and why."""
+        end = f"until {format_time(self.until)}" if self.until else f"since {format_time(self.since)}, without an end"
+        return f"Updates are paused {end}{f': {self.reason}' if self.reason else ''}."
+
+
+def read_pause(paths: Paths, run: Run | None = None) -> Pause | None:
+    """Return the pause; if `run` may report it, one that has ended is removed, and an unreadable one set aside."""
+    try:
+        pause = read_json(paths.pause, Pause)
+    except BrokenFileError as error:
+        if run is not None:
+            aside = set_aside(paths.pause)
+            run.note(f"{error}. It is now `{aside}`: updates are not paused any more.")
+        return None
+    if pause is None or pause.until is None or pause.until > now():
+        return pause
+    if run is not None:
+        remove_path(paths.pause)
+    return None
+
+
+def write_pause(paths: Paths, seconds: float | None, reason: str) -> Pause:
+    """Pause updates for a time, None for no end; a pause that is changed began when it began. Raises OSError."""
+    before = read_pause(paths)
+    pause = Pause(
+        before.since if before else now(), None if seconds is None else now() + timedelta(seconds=seconds), reason
+    )
+    write_json(paths.pause, pause)
+    return pause
+
+
+def find_old_pause(pause: Pause | None) -> list[Problem]:
+    """Return a problem if updates have been paused for more than a week: the site gets old."""
+    if pause is None or now() - pause.since <= LONGEST:
+        return []
+    return [
+        Problem(
+            "old-pause", f"Updates have been paused for {(now() - pause.since).days} days.", "Run `releaser resume`."
+        )
+    ]
 
 
 def read_holds(paths: Paths, run: Run | None = None) -> Holds:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from releaser.candidate.build import build_venv, seal_venv
 from releaser.candidate.namespace import can_mount
 from releaser.candidate.products import keep_products, list_files
 from releaser.candidate.shadow import Shadow, fill_shadow, make_shadow
 from releaser.candidate.tests import TestResult, run_tests
 from releaser.checkout.products import list_products
-from releaser.checkout.repository import Repository
+from releaser.checkout.repository import Repository, hash_text
 from releaser.checkout.target import Target
 from releaser.errors import BuildError, GateError
 from releaser.live.django import find_unapplied_migrations, is_django
@@ -34,7 +36,10 @@ _LOGGED = 256 * 1024  # characters of the output of tests that are kept
 
 def make_key(site: Site, plan: Plan, code: str) -> Key:
     """Return what identifies the candidate of a plan."""
-    return Key(code, plan.lock.sha256, plan.python_version, " ".join(group_arguments(site)))
+    live = site.settings.live
+    recipe = msgspec.json.encode((site.settings.tests, live.before_build, live.migrations, site.settings.site.python))
+    selection = " ".join(group_arguments(site))
+    return Key(code, plan.lock.sha256, plan.python_version, selection, hash_text(recipe.decode()))
 
 
 def build_and_test(site: Site, run: Run, shadow: Shadow, target: Target, plan: Plan, *, live_site: Site) -> Release:

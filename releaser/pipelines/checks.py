@@ -14,7 +14,7 @@ from releaser.candidate.namespace import can_mount
 from releaser.candidate.shadow import find_original, list_large_entries
 from releaser.checkout import repository
 from releaser.errors import PreflightError, Problem, ToolError, require
-from releaser.live import health, restart
+from releaser.live import health, hooks, restart
 from releaser.packages.changes import find_edits
 from releaser.packages.lock import read_lock
 from releaser.pipelines import adopt
@@ -35,6 +35,7 @@ def find_problems(site: Site, *, initializing: bool = False) -> list[Problem]:
         *([] if initializing else _find_link_problems(site)),
         *restart.find_problems(site),
         *health.find_problems(site),
+        *hooks.find_problems(site),
         *_find_state_problems(site),
         *_find_shadow_problems(site),
     ]

@@ -7,6 +7,7 @@ from releaser.checkout.repository import Repository, open_repository
 from releaser.checkout.target import Target
 from releaser.errors import refuse, require
 from releaser.live.change import make_live
+from releaser.live.hooks import run_before_live
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import Plan, find_python
 from releaser.pipelines import checks
@@ -53,6 +54,7 @@ def build_first(site: Site, run: Run, repository: Repository) -> Outcome:
         python, version = find_python(site, shadow.project, None, mark=run.id)
         plan = Plan(lock, (shadow.project / "uv.lock").read_text(encoding="utf-8"), python, version, None)
         release = build_and_test(site, run, shadow, target, plan, live_site=site)
+    run_before_live(site, run, release.id, None)
     require_unchanged(site, repository, snapshot)
     ignore_link(site, repository)
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))

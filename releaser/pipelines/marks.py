@@ -1,4 +1,4 @@
-"""The commands that change a mark: `pin`, `unpin`, `hold` and `unhold`."""
+"""The commands that change a mark: `pin`, `unpin`, `hold`, `unhold`, `pause` and `resume`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Sequence
 
 from releaser.errors import refuse
-from releaser.packages.holds import add_hold, remove_holds
+from releaser.packages.holds import add_hold, read_pause, remove_holds, write_pause
 from releaser.packages.lock import normalize_name
 from releaser.releases.store import Store, write_state
 from releaser.releases.verify import list_installed
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site
+from releaser.system.files import remove_path, sync_directory
 from releaser.system.text import join_few
 
 
@@ -44,3 +45,17 @@ def unhold(site: Site, names: Sequence[str]) -> Outcome:
         raise refuse("not-on-hold", f"Not on hold: {join_few(unknown)}. Nothing was changed.", advice)
     words = join_few([hold.label for hold in removed])
     return Outcome("updated", 0, f"Updates take these again: {words}.")
+
+
+def pause(site: Site, seconds: float | None, reason: str) -> Outcome:
+    """Let updates do nothing for a time, None for no end."""
+    return Outcome("updated", 0, f"{write_pause(site.paths, seconds, reason).sentence} Undo: `releaser resume`.")
+
+
+def resume(site: Site) -> Outcome:
+    """Let updates go on."""
+    if read_pause(site.paths) is None:
+        return Outcome("no-changes", 0, "Updates are not paused.")
+    remove_path(site.paths.pause)
+    sync_directory(site.paths.state)
+    return Outcome("updated", 0, "Updates go on.")

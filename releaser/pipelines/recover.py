@@ -18,7 +18,7 @@ from releaser.checkout.repair import remove_dead_git_locks, remove_temporaries
 from releaser.checkout.repository import Repository, open_repository
 from releaser.live.change import ChangeResult, finish_change, go_back, undo_change
 from releaser.live.health import is_healthy_now
-from releaser.packages.holds import read_holds
+from releaser.packages.holds import read_holds, read_pause
 from releaser.pipelines.conclude import conclude
 from releaser.releases.journal import Entry, drop_entry, read_entry, write_entry
 from releaser.releases.link import flip, read_link
@@ -125,4 +125,5 @@ def sweep(site: Site, run: Run) -> None:
     sweep_releases(site.paths, run)
     read_pending(site.paths, run)
     read_holds(site.paths, run)
+    read_pause(site.paths, run)
     set_aside_broken_history(site.paths, run)

@@ -16,7 +16,7 @@ from releaser.candidate.space import explain_full_disk
 from releaser.errors import BuildError, Interrupted, LockedError, Problem, ReleaserError, explain_os_error, refuse
 from releaser.packages.holds import list_holds
 from releaser.pipelines.recover import Recovery, recover, sweep
-from releaser.pipelines.tell import tell, tell_without_state
+from releaser.pipelines.tell import run_on_failure, tell, tell_without_state
 from releaser.releases.journal import drop_entry, read_entry
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve
@@ -96,8 +96,9 @@ def _run_body(site: Site, run: Run, body: Body) -> Outcome:
         )
     outcome = _complete(outcome, run, site)
     with contextlib.suppress(Interrupted, OSError), raise_on_signals(), defer_signals():
-        outcome = tell(site, run, outcome)
-        append_record(site.paths, run, outcome, now())
+        outcome = tell(site, run, run_on_failure(site, run, outcome))
+        if not outcome.is_paused:
+            append_record(site.paths, run, outcome, now())
     return outcome
 
 

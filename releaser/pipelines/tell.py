@@ -1,4 +1,4 @@
-"""Tells people of a run by mail, once for each news."""
+"""Tells people of a run: by mail, once for each news, and by the hook `on_failure`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from releaser.errors import Problem, explain_os_error, refuse
+from releaser.errors import Problem, ToolError, explain_os_error, refuse
+from releaser.live.hooks import run_hook
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
 from releaser.report.outbox import send_at_once, send_mail
@@ -19,12 +20,34 @@ from releaser.report.status import find_attention
 from releaser.site.settings import load_settings
 from releaser.site.site import Site, find_intrusions
 from releaser.system.run import Run, make_id, now
+from releaser.system.text import redact
+
+
+def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
+    """Run the hook after an update, a rollback or `init` that failed; return the outcome, with its own problem."""
+    if run.command not in ("update", "rollback", "init") or outcome.exit_code not in range(3, 8):
+        return outcome
+    release, previous = outcome.release, outcome.previous
+    if outcome.failed_release:
+        release, previous = outcome.failed_release, outcome.release
+    variables = {"RESULT": outcome.result, "RELEASE": release, "PREVIOUS": previous}
+    try:
+        run_hook(site, run, "on_failure", {**variables, "EXIT_CODE": str(outcome.exit_code)})
+    except (ToolError, OSError) as error:
+        reason = error.message if isinstance(error, ToolError) else explain_os_error(error)
+        problem = Problem("on_failure", f"`on_failure` failed: {redact(reason)}", "Correct the hook.")
+        return msgspec.structs.replace(outcome, problems=(*outcome.problems, problem))
+    return outcome
 
 
 def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
     settings = site.settings.mail
-    if run.command not in ("update", "rollback") or not (settings.admins or settings.updater_admins):
+    if (
+        run.command not in ("update", "rollback")
+        or outcome.is_paused
+        or not (settings.admins or settings.updater_admins)
+    ):
         return outcome
     name, directory = site.paths.project.name, str(site.paths.project)
     letter, since = None, None

@@ -16,10 +16,11 @@ from releaser.checkout.publish import publish, push_pending, remember_remote
 from releaser.checkout.repository import Repository, has_live_lock, open_repository
 from releaser.checkout.target import Target, choose_target
 from releaser.errors import BuildError, GateError, Problem, ToolError, refuse, require
-from releaser.live import health, restart
+from releaser.live import health, hooks, restart
 from releaser.live.change import ChangeResult, make_live, undo_change
+from releaser.live.hooks import run_before_live
 from releaser.packages.changes import describe_changes
-from releaser.packages.holds import EVERY, list_holds, read_holds
+from releaser.packages.holds import EVERY, Pause, list_holds, read_holds, read_pause
 from releaser.packages.lock import read_lock
 from releaser.packages.publishing import has_news, prepare_commit
 from releaser.packages.resolve import Held, Plan, resolve
@@ -31,8 +32,9 @@ from releaser.pipelines.prune import prune_releases
 from releaser.pipelines.snapshot import Snapshot, require_unchanged, take_snapshot
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.release import Key, Release
-from releaser.releases.store import Store
+from releaser.releases.store import Store, write_state
 from releaser.releases.verify import ask_python_version, find_damage, find_faults, list_installed, list_stray_files
+from releaser.report.history import read_history
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site, site_at
 from releaser.system.run import Run
@@ -40,16 +42,29 @@ from releaser.system.signals import defer_signals
 from releaser.system.text import clip_end, join_few
 
 
-def update(site: Site, run: Run, *, force: bool) -> Outcome:
-    """Called by session.run_command(): the lock is held and recovery is done. `force` tries again what failed."""
+class UpdateOptions(msgspec.Struct, frozen=True):
+    """`force` tries again what failed, `prepare` stops when the release is ready.
+
+    `follow_remote` goes to the head of the remote, also if that moved back or was rewritten.
+    """
+
+    force: bool = False
+    prepare: bool = False
+    follow_remote: bool = False
+
+
+def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
+    """Called by session.run_command(): the lock is held and recovery is done."""
+    if (pause := read_pause(site.paths, run)) is not None:
+        return paused(run, pause)
     adopt_first_venv(site, run)
-    checks.require_ready(site, force=force)
+    checks.require_ready(site, force=options.force)
     require_room(site.paths.releases)
     write_entry(site.paths, Entry(phase="building", command="update", run=run.id))
     repository = open_repository(site, run.id)
     snapshot = take_snapshot(site, repository)
     fetch(site, run, repository)
-    target = choose_commit(site, run, repository)
+    target = choose_commit(site, run, repository, follow_remote=options.follow_remote)
     commits = repository.describe_commits(target.head, target.commit)
     require(find_obstacles(repository, target.head, target.commit))
     before, site = site, site_for_commit(site, repository, target)
@@ -60,17 +75,26 @@ def update(site: Site, run: Run, *, force: bool) -> Outcome:
         with run.step("resolve") as detail:
             plan = resolve_candidate(site, run, shadow.project, live)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
-        if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
-            return publish_live_lock(site, run, repository, snapshot, target, live)
         key = make_key(site, plan, target.code)
+        ready = choose_ready(site, run, key, target)
+        if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
+            due = None if options.prepare else publish_live_lock(site, run, repository, snapshot, target, live)
+            return due or no_changes(run, "")
         failed = find_failed(site, key)
-        if failed is not None and not may_try_again(failed) and not force:
+        if failed is not None and not may_try_again(failed) and not options.force:
             return still_failing(failed)
         try:
-            release = find_ready(site, key, target) or build_and_test(site, run, shadow, target, plan, live_site=before)
+            release = ready or build_and_test(site, run, shadow, target, plan, live_site=before)
         except GateError as error:
             prune_releases(site, run, key)
             return candidate_failed(error, find_failed(site, key), commits, is_quiet=failed is not None)
+    if options.prepare:
+        prune_releases(site, run, key)
+        return prepared(site, release, commits)
+    try:
+        run_before_live(site, run, release.id, live.id)
+    except GateError as error:
+        return candidate_failed(error, release, commits, is_quiet=has_failed_before(site, release))
     require_unchanged(site, repository, snapshot)
     require(find_obstacles(repository, target.head, target.commit))
     result = make_live(site, run, repository, make_entry(site, run, repository, release, target))
@@ -110,12 +134,13 @@ def fetch(site: Site, run: Run, repository: Repository) -> None:
             raise BuildError(message, advice, output=error.output) from error
 
 
-def choose_commit(site: Site, run: Run, repository: Repository) -> Target:
+def choose_commit(site: Site, run: Run, repository: Repository, *, follow_remote: bool) -> Target:
     """Return the commit to go live, after releaser's own commits that are not pushed yet were pushed."""
     pending = read_pending(site.paths)
-    if pending.commits and (problem := push_pending(site, repository, pending)):
+    if pending.commits and not follow_remote and (problem := push_pending(site, repository, pending)):
         run.report(problem.code, problem.message, problem.advice)
-    target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+    held = read_holds(site.paths).code
+    target = choose_target(site, repository, read_pending(site.paths), held, follow_remote=follow_remote)
     if target.publishes:
         remember_remote(site, repository)
     return target
@@ -136,7 +161,7 @@ def site_for_commit(site: Site, repository: Repository, target: Target) -> Site:
 def require_programs(site: Site, shadow: Shadow) -> None:
     """Raise PreflightError if a way to restart, or the health check, is neither in the checkout nor in the commit."""
     moved = msgspec.structs.replace(site, paths=msgspec.structs.replace(site.paths, project=shadow.project))
-    for each in (restart, health):
+    for each in (restart, health, hooks):
         require(each.find_problems(site) and each.find_problems(moved))
 
 
@@ -172,13 +197,35 @@ def may_try_again(failed: Release) -> bool:
     return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
 
 
-def find_ready(site: Site, key: Key, target: Target) -> Release | None:
-    """Return a ready release that was tested as this candidate would be, and is still whole."""
-    for release in Store(site.paths).releases:
-        is_same = release.manifest.key == key and release.manifest.commit == target.commit
-        if release.state.state == "ready" and is_same and not find_faults(site, release):
-            return release
-    return None
+def choose_ready(site: Site, run: Run, key: Key, target: Target) -> Release | None:
+    """Return a ready release that may go live as this candidate. The others are let go, and the run says why.
+
+    Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
+    """
+    chosen = None
+    for release in [release for release in Store(site.paths).releases if release.state.state == "ready"]:
+        if reason := explain_outdated(site, release, key, target):
+            write_state(release, state="failed")
+            run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
+        else:
+            chosen = release
+    return chosen
+
+
+def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
+    """Return why a ready release is not this candidate, tested as it would be, and whole; empty if it is."""
+    before = release.manifest.key
+    differences = {
+        "another commit": before.code != key.code or release.manifest.commit != target.commit,
+        "another lock": before.lock_sha256 != key.lock_sha256,
+        "another Python": before.python != key.python,
+        "another group, extras or members": before.selection != key.selection,
+        "other settings of build and tests": before.recipe != key.recipe,
+    }
+    if any(differences.values()):
+        return f"for {join_few([difference for difference, differs in differences.items() if differs])}"
+    faults = find_faults(site, release)
+    return f"is damaged: {join_few(faults, 2)}" if faults else ""
 
 
 def make_entry(site: Site, run: Run, repository: Repository, release: Release, target: Target) -> Entry:
@@ -198,7 +245,7 @@ def publish_live_lock(
 ) -> Outcome:
     """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
     path, lock = site.paths.lockfile_in_tree, read_lock(live.lock)
-    is_due = not target.follows or has_news(repository, target.commit, path, lock, may_lower=False)
+    is_due = target.is_rewritten or has_news(repository, target.commit, path, lock, may_lower=False)
     if target.problem is not None and is_due:  # each night until it can be published
         run.report(target.problem.code, target.problem.message, target.problem.advice)
     entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
@@ -231,6 +278,28 @@ def no_changes(run: Run, commit: str) -> Outcome:
     return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=is_quiet)
 
 
+def paused(run: Run, pause: Pause) -> Outcome:
+    """Return the outcome of an update during a pause: it is no news, and no run to remember, unless recovery was."""
+    outcome = no_changes(run, "")
+    headline = f"{pause.sentence} `releaser resume` ends the pause."
+    return msgspec.structs.replace(outcome, headline=headline, is_paused=outcome.is_quiet)
+
+
+def prepared(site: Site, release: Release, commits: tuple[str, ...]) -> Outcome:
+    """Return the outcome of `update --prepare`: quiet if people have heard of this release."""
+    is_known = any(record.result == "ready" and record.release == release.id for record in read_history(site.paths))
+    changes = release.manifest.changes
+    headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
+    headline += " The live release is unchanged; `releaser update` makes this one live."
+    return Outcome("ready", 0, headline, release.id, changes=changes, new_commits=commits, is_quiet=is_known)
+
+
+def has_failed_before(site: Site, release: Release) -> bool:
+    """Return True if the last update ended with this release, too: people have heard of it."""
+    last = next((record for record in read_history(site.paths) if record.command == "update"), None)
+    return last is not None and last.exit_code == GateError.exit_code and release.id in last.headline
+
+
 def still_failing(failed: Release) -> Outcome:
     """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
     headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
@@ -243,7 +312,7 @@ def candidate_failed(error: GateError, failed: Release | None, commits: tuple[st
     manifest = failed.manifest if failed else None
     return Outcome(
         "failed", 5, error.message, changes=manifest.changes if manifest else (), problems=error.problems,
-        failed_gate=manifest.failed_gate if manifest else "", failed_release=failed.id if failed else "",
+        failed_gate=manifest.failed_gate or error.code if manifest else "", failed_release=failed.id if failed else "",
         new_commits=commits, output=clip_end(error.output, 20, 2000), is_quiet=is_quiet,
     )  # fmt: skip
 
@@ -269,7 +338,7 @@ def updated(release: Release, commit: str, new_commits: tuple[str, ...]) -> Outc
     return Outcome("updated", 0, headline, release.id, changes=changes, commits=commits, new_commits=new_commits)
 
 
-def preview_update(site: Site) -> Outcome:
+def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     """Resolve away from the site and say what an update would change. Writes nothing there."""
     if is_to_be_adopted(site):
         require(checks.find_problems(site, initializing=True))
@@ -284,7 +353,8 @@ def preview_update(site: Site) -> Outcome:
         with make_shadow(site, Path(place) / "shadow", head, mark="preview") as shadow:
             repository = Repository(site, shadow.map_path(site.paths.top), mark="preview")
             fetch(site, run, repository)
-            target = choose_target(site, repository, read_pending(site.paths), read_holds(site.paths).code)
+            pending, held = read_pending(site.paths), read_holds(site.paths).code
+            target = choose_target(site, repository, pending, held, follow_remote=options.follow_remote)
             repository.run("checkout", "--quiet", "--force", "--detach", target.commit, "--")
             site = site_for_commit(site, repository, target)
             code = repository.code_key(target.commit, *site.committed_paths)
@@ -295,8 +365,15 @@ def preview_update(site: Site) -> Outcome:
     words += [describe_changes(plan.changes)] if plan.changes else []
     if site.paths.journal.exists():
         words.append("first of all, an interrupted run is finished or undone")
-    failed = find_failed(site, make_key(site, plan, code))
-    if failed is not None:
+    key = make_key(site, plan, code)
+    failed = find_failed(site, key)
+    if failed is not None and not options.force:
         words.append(f"it failed before, as {failed.id}, and is not tried again")
-    headline = f"Would update: {'; '.join(words)}." if words else "Everything is up to date."
+    ready = [release for release in Store(site.paths).releases if release.state.state == "ready"]
+    if any(not explain_outdated(site, release, key, target) for release in ready):
+        words.append("it is prepared, and not built again")
+    if (pause := read_pause(site.paths)) is not None:
+        words.append(f"{pause.sentence[0].lower()}{pause.sentence.rstrip('.')[1:]}")
+    verb = "prepare" if options.prepare else "update"
+    headline = f"Would {verb}: {'; '.join(words)}." if words else "Everything is up to date."
     return Outcome("no-changes", 0, headline, live.id, changes=plan.changes or ())

@@ -28,13 +28,15 @@ class Change(msgspec.Struct, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """What makes two candidates the same: the code without its lock, the lock, the Python, and what is installed of it.
 
-    `selection` are the group, extras and members, as arguments of uv.
+    `selection` are the group, extras and members, as arguments of uv; `recipe` is a hash of the settings by which a
+    candidate is built and tested.
     """
 
     code: str
     lock_sha256: str
     python: str
     selection: str = ""
+    recipe: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -22,15 +22,15 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
     """Return the releases that may go, oldest first.
 
     Never: the live one, its previous one, pinned, ready and used ones. Good ones stay while they are among the `keep`
-    that went live last beside the live one, or were live in the last `keep_within` seconds. Of failed ones the newest
-    stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back ones stay
-    for `keep_within`, and take no place of good ones.
+    that went live last beside the live one, or were live in the last `keep_within` seconds. Of those that failed a gate
+    the newest stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back
+    ones stay for `keep_within`, and take no place of good ones. Ready ones that are outdated go.
     """
     safe = {live, previous, *in_use}
     ordered = sorted(releases, key=lambda release: (release.state.order, release.id), reverse=True)
     good = [release for release in ordered if release.state.state == "good" and release.id != live]
     kept = {release.id for release in good[:keep]}
-    failed = [release for release in ordered if release.state.state == "failed"]
+    failed = [release for release in ordered if release.state.state == "failed" and release.manifest.failed_gate]
     kept |= {max((release.id for release in failed if release.manifest.key == key), default="")}
     newest_failed = max((release.id for release in failed), default=None)
     recently = at - timedelta(seconds=keep_within)

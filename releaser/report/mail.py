@@ -164,7 +164,7 @@ def _name_outcome(command: str, outcome: Outcome) -> tuple[str, Colour]:
 
 
 def _name_reason(outcome: Outcome) -> str:
-    if outcome.result.startswith("updated"):
+    if outcome.result.startswith("updated") or outcome.result == "ready":
         problems = f", {count(len(outcome.problems), 'problem')}" if outcome.problems else ""
         return _name_changes(outcome) + problems
     if outcome.failed_gate:
@@ -218,6 +218,8 @@ def _name_commands(directory: str, outcome: Outcome) -> list[str]:
     if outcome.result.startswith("updated"):
         back = [f"releaser rollback {project}"] if outcome.previous else []
         return [*back, f"releaser status {project}"]
+    if outcome.result == "ready":
+        return [f"releaser show {outcome.release} {project}", f"releaser update {project}"]
     if outcome.failed_gate and outcome.failed_release:
         return [f"releaser show {outcome.failed_release} {project}", f"releaser update --force {project}"]
     return [f"releaser status {project}"]

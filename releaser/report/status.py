@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 import msgspec
 
@@ -10,7 +11,7 @@ from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
 from releaser.live.health import is_asked, is_healthy_now
-from releaser.packages.holds import LONGEST, Hold, find_old_holds, list_holds
+from releaser.packages.holds import LONGEST, Hold, Pause, find_old_holds, find_old_pause, list_holds, read_pause
 from releaser.releases.lease import is_used
 from releaser.releases.release import Change
 from releaser.releases.store import Store
@@ -43,6 +44,11 @@ class Status(msgspec.Struct, frozen=True):
     attention: tuple[Problem, ...]
     on_hold: tuple[Hold, ...]
     pending: tuple[str, ...]
+    pause: Pause | None
+    #: The end of the pause; None if it has none, or if updates are not paused.
+    paused_until: datetime | None
+    #: The release that the next update makes live, if nothing differs then.
+    ready: str | None
 
 
 class ReleaseRow(msgspec.Struct, frozen=True):
@@ -71,8 +77,9 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     people = [record for record in changes if record.command in ("init", "rollback")]
     updates = [record for record in history if record.command == "update" or record in people]
     last = updates[0] if updates else None
-    holds = list_holds(site)
-    attention = [*problems, *_find_silence(updates)]
+    holds, pause = list_holds(site), read_pause(site.paths)
+    attention = [*problems, *find_old_pause(pause)]
+    attention += [] if pause else [*_find_silence(updates), *_find_old_preparations(updates)]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
@@ -92,6 +99,9 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         attention=unique,
         on_hold=holds,
         pending=pending.commits if site.settings.git.git_push else (),
+        pause=pause,
+        paused_until=pause.until if pause else None,
+        ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
     )
 
 
@@ -134,6 +144,16 @@ def _find_silence(updates: list[Record]) -> list[Problem]:
     if age < LONGEST:
         return []
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
+
+
+def _find_old_preparations(updates: list[Record]) -> list[Problem]:
+    """Return a problem if updates have only prepared releases for a week, and none went live."""
+    prepared = list(takewhile(lambda record: record.result == "ready", updates))
+    age = now() - prepared[-1].ended_at if prepared else timedelta()
+    if age < LONGEST:
+        return []
+    message = f"Releases have been prepared for {age.days} days, and none went live."
+    return [Problem("old-ready", message, "Run `releaser update`.")]
 
 
 def _find_damage(store: Store) -> list[Problem]:

@@ -28,6 +28,7 @@ class Paths(msgspec.Struct, frozen=True):
     run_lock: Path
     journal: Path
     holds: Path
+    pause: Path
     pending: Path
     history: Path
     logs: Path
@@ -54,7 +55,7 @@ class Paths(msgspec.Struct, frozen=True):
     def state_entries(self) -> tuple[Path, ...]:
         """Everything that releaser keeps in the state directory, the lock last."""
         return (
-            self.releases, self.journal, self.holds, self.pending, self.history, self.logs, self.cache, self.reserve,
+            self.releases, self.journal, self.holds, self.pause, self.pending, self.history, self.logs, self.cache, self.reserve,
             self.outbox, self.news, self.replaced, self.run_lock,
         )  # fmt: skip
 
@@ -78,6 +79,7 @@ def make_paths(project: Path, top: Path, link: Path, state: Path) -> Paths:
         run_lock=state / "lock",
         journal=state / "journal.json",
         holds=state / "holds.json",
+        pause=state / "pause.json",
         pending=state / "pending.json",
         history=state / "history.jsonl",
         logs=state / "logs",

@@ -20,7 +20,10 @@ from msgspec import Meta
 from releaser.errors import Problem
 
 PREFIX = "RELEASER_"
-OTHER_VARIABLES = {"RELEASER_PROJECT"}  # variables with the prefix that are no settings
+# Variables with the prefix that are no settings: an option's, and those of hooks, which may call releaser.
+OTHER_VARIABLES = {
+    "RELEASER_PROJECT", "RELEASER_RESULT", "RELEASER_RELEASE", "RELEASER_PREVIOUS", "RELEASER_EXIT_CODE",
+}  # fmt: skip
 # Django's name, and those of the older updater.
 ALIASES = {
     "ADMINS_JSON": "admins", "AUTO_UPDTR__UV_PATH": "uv", "AUTO_UPDTR__EMAIL_FROM": "mail_from",
@@ -103,7 +106,7 @@ class LiveSettings(msgspec.Struct, frozen=True):
     restart_file: Annotated[
         str, Meta(description="File to touch. Default: `config/tmp/restart.txt`, else `tmp/restart.txt`.")
     ] = ""
-    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command.")] = Seconds(60)
+    restart_timeout: Annotated[Seconds, Meta(description="Time limit of a restart command, or a hook.")] = Seconds(60)
     health_check: Annotated[Command, Meta(description="URL that must answer, or a command that must end with 0.")] = (
         Command(())
     )
@@ -114,6 +117,9 @@ class LiveSettings(msgspec.Struct, frozen=True):
         Literal["refuse", "ignore"], Meta(description="A candidate whose migrations are not applied: `refuse` it.")
     ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
+    before_live: Annotated[Command, Meta(description="Command before the change, which it may refuse.")] = Command(())
+    after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
+    on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
     health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
 
 
@@ -292,7 +298,8 @@ def _read_int(value: Any) -> int:
     return value
 
 
-def _read_seconds(value: Any) -> Seconds:
+def read_seconds(value: Any) -> Seconds:
+    """Return a time in seconds. Raises ValueError that says what it must be."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Seconds(min(value, _LONGEST))
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -373,7 +380,7 @@ def _make_choice_reader(choices: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 _BY_TYPE: dict[Any, Callable[[Any], Any]] = {
-    str: _read_text, bool: _read_bool, int: _read_int, Seconds: _read_seconds, Command: _read_command,
+    str: _read_text, bool: _read_bool, int: _read_int, Seconds: read_seconds, Command: _read_command,
     Words: _read_words, Table: _read_table, Addresses: _read_addresses, Host: _read_host, Sender: _read_sender,
 }  # fmt: skip
 

@@ -274,7 +274,7 @@ def prepare_state(site: Site) -> None:
     Raises PreflightError, also if another user could have written what is there.
     """
     paths = site.paths
-    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pending)
+    state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
     require(find_intrusions(state, paths.project))
     mode = stat.S_IMODE(paths.project.stat().st_mode) & 0o2775
     for path in (paths.releases, paths.cache, paths.logs, paths.reserve, paths.replaced):

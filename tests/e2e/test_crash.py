@@ -99,7 +99,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "FIFO": os.mkfifo,
     "dangling link": lambda path: path.symlink_to("nowhere"),
 }
-FILES = ("journal.json", "holds.json", "pending.json", "history.jsonl")
+FILES = ("journal.json", "holds.json", "pause.json", "pending.json", "history.jsonl")
 
 
 @pytest.mark.parametrize("file", mostly_slow(FILES, "journal.json"))

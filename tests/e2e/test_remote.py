@@ -136,7 +136,7 @@ def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: 
     site.push_from_elsewhere(CODE)
     site.releaser("update", check=0)
     REWRITTEN[name](site)
-    head, remote = site.head(), site.remote_head()
+    head, remote, same = site.head(), site.remote_head(), name == "rewritten"  # the same code
     assert head != remote
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=7)
@@ -144,6 +144,32 @@ def test_law_16_a_remote_that_moved_back_or_was_rewritten_is_not_followed(site: 
     assert (site.version("alpha"), site.head(), site.remote_head()) == ("1.1.0", head, remote)
     assert (site.path / "shop.py").read_text(encoding="utf-8") == CODE["shop.py"]
     site.json("status", check=10)
+    says(site.releaser("update", check=7), "--follow-remote")  # the second night, too
+    says(site.releaser("update", "--follow-remote", "--dry-run", check=0), "Everything" if same else remote[:12])
+    site.releaser("update", "--follow-remote", check=0)
+    assert (site.git("merge-base", remote, "HEAD"), site.remote_head(), site.status()) == (remote, site.head(), "")
+    assert ("EDITION = 2" in (site.path / "shop.py").read_text(encoding="utf-8"), site.version("alpha")) == (
+        same,
+        "1.1.0",
+    )
+    silent(site.releaser("update"))
+
+
+@pytest.mark.slow
+def test_law_15_16_following_a_remote_drops_commits_of_releaser_and_none_of_people(site: SampleSite) -> None:
+    site.push_from_elsewhere(CODE)
+    site.releaser("update", check=0)
+    site.write_dotenv(git_push="off")
+    site.update_to("1.1.0")
+    REWRITTEN["moved back"](site)
+    site.write_dotenv()
+    mine = site.commit("Mine", {"mine.py": ""})
+    says(refused(site, "update", "--follow-remote"), f"lost: {mine[:12]}.")
+    site.git("push", "-q", "origin", "HEAD:refs/heads/mine")
+    site.json("update", "--follow-remote")
+    assert (site.version("alpha"), site.head(), site.json("status")["pending"]) == ("1.1.0", site.remote_head(), [])
+    assert "EDITION = 1" in (site.path / "shop.py").read_text(encoding="utf-8")
+    assert not (site.path / "mine.py").exists()
 
 
 def lock_versions(site: SampleSite, commit: str) -> dict[str, str]:

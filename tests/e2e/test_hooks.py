@@ -1,0 +1,153 @@
+"""The hooks `before_live`, `after_live` and `on_failure`."""
+
+import json
+
+import pytest
+
+from tests.e2e.scenes import CODE, eventually, mostly_slow, says, silent, step_names
+from tests.e2e.test_crash import children
+from tests.support.servers import WAITING_TESTS, meeting
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.smtp import mail_server
+
+#: Notes what a hook sees, then ends as it is asked to; a nested releaser knows the variables of hooks.
+HOOK = """\
+import json, os, subprocess, sys, time
+name, end = sys.argv[1:]
+seen = {key.removeprefix("RELEASER_").lower(): value for key, value in os.environ.items() if key[:9] == "RELEASER_"}
+live = os.path.basename(os.path.dirname(os.path.realpath(".venv"))) if os.path.islink(".venv") else ""
+record = os.environ["SITE_RECORD"]
+with open(record + ".hooks", "a") as file:
+    edition = open("shop.py").read().partition("EDITION = ")[2][:1]
+    file.write(json.dumps({"hook": name, "live": live, "edition": edition, "prefix": sys.prefix, **seen}) + "\\n")
+if end == "hangs":
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)", record], start_new_session=True)
+    time.sleep(99)
+sys.exit("the vault is closed" if end == "fails" else 0)
+"""
+
+
+def hooks(**ends: str) -> dict[str, str | None]:
+    """Return `.env` with a hook for each name, and how it ends."""
+    commands = {f"RELEASER_{name.upper()}": f"python hook.py {name} {end}" for name, end in ends.items()}
+    return {**commands, "RELEASER_RESTART_TIMEOUT": "5s"}
+
+
+def calls(site: SampleSite) -> list[dict[str, str]]:
+    """Return what each hook saw, in order, and forget it."""
+    path = site.record.with_name(f"{site.record.name}.hooks")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [json.loads(line) for line in lines]
+
+
+#: A hook: exit code, live release and subject of the mail if it fails or hangs.
+FAILED: dict[str, tuple[int, str, str]] = {
+    "before_live": (5, "old", "Failed: site, before_live with alpha 1.1.0"),
+    "after_live": (7, "new", "Updated: site, alpha 1.1.0, 1 problem"),
+    "on_failure": (5, "old", "Failed: site, tests with alpha 1.1.0"),
+}
+CASES = [f"{name} {end}" for name in FAILED for end in ("succeeds", "fails", "hangs")]
+
+
+@pytest.mark.parametrize("case", mostly_slow(CASES, "before_live fails", "after_live fails"))
+def test_law_10_28_what_a_hook_decides(make_site: SiteFactory, case: str) -> None:
+    name, end = case.split()
+    is_good = end == "succeeds" and name != "on_failure"
+    code, live, subject = (0, "new", "Updated: site, alpha 1.1.0") if is_good else FAILED[name]
+    with mail_server() as server:
+        mailing = {"ADMINS_JSON": "ada@example.org", "RELEASER_SMTP_HOST": server.host}
+        site = make_site.live(files={"hook.py": HOOK}, dotenv={**mailing, **hooks(**{name: end})})
+        site.publish("alpha", "1.1.0", broken=name == "on_failure")
+        site.push_from_elsewhere(CODE)
+        old, head, restarted = site.live(), site.head(), site.restarted_at()
+        finished = site.releaser("update", "--json", check=code)
+        assert [mail["Subject"].partition(" [")[0] for _, mail, _ in server.mails] == [subject]
+        text = server.mails[0][1].get_content()
+    answer = json.loads(finished.stdout)
+    new = next(release for release in site.states() if release != old)
+    assert (site.live(), site.head() == head) == ((new, False) if live == "new" else (old, True))
+    [seen] = calls(site)
+    expected = {"hook": name, "release": new, "previous": old, "live": old, "edition": "1", "result": "failed"}
+    if name == "on_failure":
+        expected["exit_code"] = "5"
+    else:
+        is_after = name == "after_live"
+        expected |= {"result": "updated" if is_after else "ready", "live": new if is_after else old}
+        expected |= {"edition": "2" if is_after else "1"}
+        assert (name in step_names(answer), site.restarted_at() == restarted) == (True, live == "old")
+    assert {key: seen[key] for key in expected} == expected
+    assert "smtp_host" not in seen
+    assert seen["prefix"] in (str(site.link), str(site.release(seen["live"]) / "venv"))
+    if end != "succeeds":
+        why = "the vault is closed" if end == "fails" else "still running after"
+        says(finished, f"`{name}` failed", why)
+        assert why in text
+    assert not children(site)
+
+
+@pytest.mark.slow
+def test_a_refusal_of_before_live_is_mailed_once_and_asked_again_without_a_build(make_site: SiteFactory) -> None:
+    with mail_server() as server:
+        mailing = {"ADMINS_JSON": "ada@example.org", "RELEASER_SMTP_HOST": server.host}
+        site = make_site.live(due="1.1.0", dotenv={**mailing, "RELEASER_BEFORE_LIVE": "test -e ../open"})
+        says(site.releaser("update", check=5), "`before_live` failed", "RELEASER_BEFORE_LIVE= releaser update")
+        again = site.releaser("update", "--json", check=5)
+        answer = json.loads(again.stdout)
+        assert (again.stderr, answer["result"], answer["failed_gate"]) == ("", "failed", "before_live")
+        assert (len(server.mails), site.version("alpha"), site.json("status", check=10)["well"]) == (1, "1.0.0", False)
+        site.edit("../open", "")
+        silent_steps = step_names(site.json("update"))
+        assert (site.version("alpha"), "build" in silent_steps, len(site.test_runs())) == ("1.1.0", False, 1)
+        assert len(server.mails) == 2
+
+
+@pytest.mark.slow
+def test_a_rollback_asks_no_before_live_and_runs_the_others(make_site: SiteFactory) -> None:
+    site = make_site.live("1.1.0", files={"hook.py": HOOK})
+    first, second = sorted(site.states())
+    site.write_dotenv(hooks(before_live="fails", after_live="succeeds", on_failure="succeeds"))
+    site.releaser("rollback", check=0)
+    [seen] = calls(site)
+    assert (seen["hook"], seen["release"], seen["previous"], seen["live"]) == ("after_live", first, second, first)
+    site.releaser("rollback", check=9)
+    assert calls(site) == []
+    site.edit("shop.py", "mine")
+    site.releaser("update", check=3)
+    assert [(seen["hook"], seen["result"], seen["exit_code"]) for seen in calls(site)] == [
+        ("on_failure", "refused", "3")
+    ]
+    site.write_dotenv(before_live="no-such-program")
+    says(site.releaser("check", check=3), "before_live", "no-such-program")
+
+
+@pytest.mark.slow
+def test_on_failure_hears_of_an_automatic_rollback_and_may_ask_releaser(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"hook.py": HOOK})
+    program = site.edit("../ask.sh", "set -e; releaser list --json > ../asked; python hook.py on_failure succeeds")
+    sick = {"health_check": "test ! -e ../sick", "health_timeout": "0s"}
+    site.write_dotenv(hooks(after_live="succeeds"), on_failure=f"sh {program}", **sick)
+    old = site.live()
+    site.edit("../sick", "")
+    assert "on_failure" not in site.releaser("update", check=6).stderr
+    [seen] = calls(site)
+    assert (seen["result"], seen["exit_code"], seen["previous"], seen["live"]) == ("rolled-back", "6", old, old)
+    listed = json.loads((site.outer / "asked").read_text(encoding="utf-8"))
+    assert {row["id"] for row in listed} == {old, seen["release"]}
+
+
+@pytest.mark.slow
+def test_law_08_after_live_runs_again_if_a_kill_ended_it(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0")
+    program = site.edit("../meet.py", WAITING_TESTS + "\nunittest.main()\n")
+    site.write_dotenv(after_live=f"python {program}")
+    with meeting() as met, site.starting("update", env=met.env) as process, met.kept_waiting():
+        process.kill()
+        process.wait(timeout=30)
+    new = site.live()
+    with meeting() as met, site.starting("prune", env=met.env) as process:
+        with met.kept_waiting():
+            eventually(lambda: (site.state / "journal.json").exists(), "the journal")
+        assert process.wait(timeout=60) == 0
+    assert (site.live(), site.version("alpha"), site.head()) == (new, "1.1.0", site.remote_head())
+    silent(site.releaser("update"))
