@@ -30,7 +30,7 @@ class Hold(msgspec.Struct, frozen=True):
     reason: str
     by: Literal["rollback", "person", "setting"]
     code: str = ""
-    since: datetime | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     @property
     def label(self) -> str:

@@ -55,8 +55,8 @@ class Paths(msgspec.Struct, frozen=True):
     def state_entries(self) -> tuple[Path, ...]:
         """Everything that releaser keeps in the state directory, the lock last."""
         return (
-            self.releases, self.journal, self.holds, self.pause, self.pending, self.history, self.logs, self.cache, self.reserve,
-            self.outbox, self.news, self.replaced, self.run_lock,
+            self.releases, self.journal, self.holds, self.pause, self.pending, self.history, self.logs, self.cache,
+            self.reserve, self.outbox, self.news, self.replaced, self.run_lock,
         )  # fmt: skip
 
     def shadow(self, run: str) -> Path:
