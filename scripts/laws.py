@@ -41,9 +41,10 @@ TITLES = {
     30: "State is for its owner",
     33: "git never asks, and a person's configuration changes no answer",
     34: "A pushed commit cannot make releaser write elsewhere",
+    35: "It works in the environments that people have",
 }
 #: Words that the names of a law's tests must have, besides its number.
-REQUIRED = {24: ("without_tests", "killed", "timed_out", "its_end")}
+REQUIRED = {24: ("without_tests", "killed", "timed_out", "its_end"), 35: ("cron", "odd_names", "symlink", "subdirectory")}
 
 
 def tests_by_law() -> dict[int, list[str]]:
