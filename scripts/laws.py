@@ -44,7 +44,10 @@ TITLES = {
     35: "It works in the environments that people have",
 }
 #: Words that the names of a law's tests must have, besides its number.
-REQUIRED = {24: ("without_tests", "killed", "timed_out", "its_end"), 35: ("cron", "odd_names", "symlink", "subdirectory")}
+REQUIRED = {
+    24: ("without_tests", "killed", "timed_out", "its_end"),
+    35: ("cron", "odd_names", "symlink", "subdirectory"),
+}
 
 
 def tests_by_law() -> dict[int, list[str]]:

@@ -9,12 +9,11 @@ import click
 
 from releaser.cli import commands
 from releaser.site import settings
-from releaser.site.settings import ALIASES, PREFIX, SECRETS, Seconds, Settings
+from releaser.site.settings import ALIASES, PREFIX, SECRETS, Seconds, Settings, format_duration
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs/reference"
 #: Options of nearly every command, described once.
 COMMON = ("--project", "--json", "--verbose", "--quiet", "--wait", "--dry-run", "--help")
-_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def write_settings() -> str:
@@ -51,8 +50,7 @@ def _describe_default(kind: Any, values: Any, name: str) -> str:
             f"`{choice}`" for choice in sorted(get_args(kind), key=lambda choice: choice != value) if choice
         )
     if kind is Seconds and value:
-        size, unit = next((size, unit) for size, unit in _UNITS if not value % size)
-        return f"`{value / size:g}{unit}`"
+        return f"`{format_duration(value)}`"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
     shown = " ".join(value) if isinstance(value, tuple) else value

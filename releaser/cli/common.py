@@ -16,6 +16,7 @@ from releaser.cli import render
 from releaser.pipelines.session import Body, run_command
 from releaser.report.outcome import Outcome
 from releaser.report.terminal import StepPrinter
+from releaser.site.settings import read_seconds
 from releaser.site.site import Site, open_site
 
 
@@ -55,6 +56,22 @@ def common_options(*, takes_lock: bool) -> Callable[[Callable[..., None]], Calla
         return decorated
 
     return decorate
+
+
+class _Time(click.ParamType[float]):
+    """A time as settings take it, such as `12h`; its value is in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        """Return the seconds. Raises UsageError."""
+        try:
+            return read_seconds(value)
+        except ValueError as error:
+            self.fail(f"it must be {error}.", parameter, context)
+
+
+TIME = _Time()
 
 
 def run_and_exit(common: Common, command: str, body: Body) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from releaser.cli.common import Common, common_options, preview_and_exit, run_and_exit
+from releaser.cli.common import TIME, Common, common_options, preview_and_exit, run_and_exit
 from releaser.pipelines.marks import hold, pause, resume, set_pinned, unhold
 from releaser.pipelines.prune import preview_prune, prune
-from releaser.site.settings import read_seconds
 
 
 @click.command("prune")
@@ -52,17 +51,9 @@ def unhold_command(common: Common, names: tuple[str, ...]) -> None:
     run_and_exit(common, "unhold", lambda site, run, recovery: unhold(site, names))
 
 
-def _read_time(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else read_seconds(value)
-    except ValueError as error:
-        raise click.BadParameter(f"it must be {error}.") from error
-
-
 @click.command("pause")
 @click.argument("reason", nargs=-1)
-@click.option("--for", "seconds", metavar="TIME", callback=_read_time,
-              help="Such as `12h` or `3d`. Default: until `releaser resume`.")  # fmt: skip
+@click.option("--for", "seconds", type=TIME, help="How long, such as `12h`. Default: until `releaser resume`.")
 @common_options(takes_lock=True)
 def pause_command(common: Common, reason: tuple[str, ...], seconds: float | None) -> None:
     """Let updates do nothing for a time; REASON is shown."""

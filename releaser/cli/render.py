@@ -22,10 +22,8 @@ from releaser.report.details import Details
 from releaser.report.history import Record
 from releaser.report.outcome import Outcome
 from releaser.report.status import ReleaseRow, Status
-from releaser.site.settings import SettingRow
+from releaser.site.settings import SettingRow, format_duration
 from releaser.system.text import clean_terminal, format_bytes, format_seconds, format_time, redact
-
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # seconds
 
 
 def open_closed_streams() -> None:
@@ -184,8 +182,7 @@ def print_setting(row: SettingRow) -> None:
 def _format_value(value: object) -> str:
     """Return a value as people write it: `30m`, `tea, cake`."""
     if isinstance(value, float):
-        unit, size = next(((unit, size) for unit, size in _UNITS if value and value % size == 0), ("s", 1))
-        return f"{value / size:g}{unit}"
+        return format_duration(value)
     if isinstance(value, bool):
         return str(value).lower()
     return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import Literal
 
 import msgspec
 
@@ -14,7 +14,7 @@ from releaser.releases.release import Change
 from releaser.site.paths import Paths
 from releaser.site.site import Site
 from releaser.system.files import BrokenFileError, read_json, remove_path, set_aside, write_json
-from releaser.system.run import Run, now
+from releaser.system.run import Moment, Run, now
 from releaser.system.text import format_time
 
 CODE = "commit"  # the name of a hold on a commit, beside those of packages
@@ -30,7 +30,7 @@ class Hold(msgspec.Struct, frozen=True):
     reason: str
     by: Literal["rollback", "person", "setting"]
     code: str = ""
-    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    since: Moment | None = None
 
     @property
     def label(self) -> str:
@@ -52,8 +52,8 @@ class Holds(msgspec.Struct, frozen=True):
 class Pause(msgspec.Struct, frozen=True):
     """A time in which updates do nothing; without `until` it has no end."""
 
-    since: Annotated[datetime, msgspec.Meta(tz=True)]
-    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    since: Moment
+    until: Moment | None = None
     reason: str = ""
 
     @property

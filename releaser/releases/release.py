@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from releaser.system.run import Moment
 
 EXPORT = "requirements.txt"  # what `requirements_export` puts into the checkout
 BUILT = "built"  # the products of a release, by their paths in the checkout
@@ -43,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """The facts about a release, written once, when testing ends. `commit` is the one that it was tested with."""
 
     id: str
-    created_at: datetime
+    created_at: Moment
     origin: Literal["built", "adopted"]
     key: Key
     commit: str
@@ -63,7 +64,7 @@ class State(msgspec.Struct, frozen=True):
 
     state: StateName
     order: int = 0
-    live_at: tuple[datetime, ...] = ()
+    live_at: tuple[Moment, ...] = ()
     pinned: bool = False
     #: Who left a rolled back release: a person's `rollback`, or an `automatic` rollback.
     left_by: Literal["", "rollback", "automatic"] = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import datetime
-from typing import Annotated
 
 import msgspec
 
@@ -14,7 +13,7 @@ from releaser.releases.release import Change
 from releaser.report.outcome import Outcome, Result
 from releaser.site.paths import Paths
 from releaser.system.files import BrokenFileError, private_mode, read_regular_file, replace_file, set_aside
-from releaser.system.run import Run, Step
+from releaser.system.run import Moment, Run, Step
 
 _LARGEST, _KEPT = 4 << 20, 2000  # bytes; lines that stay when it is larger
 
@@ -24,7 +23,7 @@ class Record(msgspec.Struct, frozen=True):
 
     run: str
     command: str
-    ended_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    ended_at: Moment
     result: Result
     exit_code: int
     headline: str

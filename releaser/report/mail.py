@@ -10,7 +10,6 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
@@ -21,7 +20,7 @@ from releaser.report.outcome import Outcome
 from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
-from releaser.system.run import Run, format_time_id, now
+from releaser.system.run import Moment, Run, format_time_id, now
 from releaser.system.text import clean_terminal, count, format_seconds, format_time
 
 LONGEST = 60  # characters of a subject
@@ -38,7 +37,7 @@ class _News(msgspec.Struct, frozen=True):
     """The trouble that was mailed last, empty once a run has gone well; and when the last mail was written."""
 
     trouble: str = ""
-    mailed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    mailed_at: Moment | None = None
 
 
 def is_news(news: Path, command: str, outcome: Outcome) -> bool:

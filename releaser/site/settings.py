@@ -304,8 +304,14 @@ def read_seconds(value: Any) -> Seconds:
         return Seconds(min(value, _LONGEST))
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a time such as `90s`, `30m`, `12h` or `3d`")
+        raise ValueError("a time such as `90s`, `30m`, `12h`, `3d` or `2w`")
     return Seconds(min(float(match[1]) * _UNITS[match[2] or "s"], _LONGEST))
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as settings take it: `30m`."""
+    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0 or unit == "s") if seconds else "s"
+    return f"{seconds / _UNITS[unit]:g}{unit}"
 
 
 def _read_command(value: Any) -> Command:

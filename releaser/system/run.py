@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -73,6 +73,10 @@ class Run:
         """Report a problem that does not end the run."""
         logger.warning("%s: %s %s", code, message, advice)
         self.problems.append(Problem(code, redact(message), redact(advice)))
+
+
+#: A moment with its time zone: one without, by a person's hand, is no moment.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def now() -> datetime:
