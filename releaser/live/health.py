@@ -19,7 +19,7 @@ def find_problems(site: Site) -> list[Problem]:
     """Return a problem if the health check is neither a URL nor a command."""
     command = site.settings.live.health_check
     if command and "://" not in command[0]:
-        return find_missing_program(site, "health_check", command)
+        return find_missing_program(site, "health_check", command[0])
     if len(command) == 1 and "://" in command[0] and not command[0].startswith(_SCHEMES):
         message = f"The setting `health_check` is `{command[0]}`, but only http and https are known."
         return [Problem("wrong-health-check", message, "Set a URL such as `https://example.org/`, or a command.")]

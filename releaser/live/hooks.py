@@ -17,7 +17,7 @@ def find_problems(site: Site) -> list[Problem]:
     """Return a problem for each hook whose program does not exist."""
     commands = {name: site.settings.get(name) for name in _HOOKS}
     return [
-        problem for name in _HOOKS if commands[name] for problem in find_missing_program(site, name, commands[name])
+        problem for name in _HOOKS if commands[name] for problem in find_missing_program(site, name, commands[name][0])
     ]
 
 

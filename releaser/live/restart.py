@@ -24,8 +24,10 @@ def find_restart_file(site: Site) -> Path | None:
 def find_problems(site: Site) -> list[Problem]:
     """Return a problem if no way to restart the site is set or found."""
     command = site.settings.live.restart
+    if not may_restart(site):
+        return []
     if command != ("auto",):
-        return [] if not command or command == ("none",) else find_missing_program(site, "restart", command)
+        return find_missing_program(site, "restart", command[0])
     path = find_restart_file(site)
     if path is not None and path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
         message = f"`{path}`, which a restart touches, is no file that this user may write."
@@ -40,12 +42,13 @@ def find_problems(site: Site) -> list[Problem]:
     return [Problem("no-restart", message, advice)]
 
 
-def find_missing_program(site: Site, name: str, command: tuple[str, ...]) -> list[Problem]:
-    """Return a problem if the program of a setting does not exist."""
+def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
+    """Return a problem if the program that the setting `name` calls does not exist."""
     path = site.tool_environment(site.paths.link)["PATH"]
-    if shutil.which(site.paths.project / command[0] if "/" in command[0] else command[0], path=path):
+    if shutil.which(site.paths.project / program if "/" in program else program, path=path):
         return []
-    message = f"The setting `{name}` is `{shlex.join(command)}`, but the program `{command[0]}` does not exist."
+    value = shlex.join(site.settings.get(name))
+    message = f"The setting `{name}` is `{value}`, but the program `{program}` does not exist."
     return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
 
 
@@ -56,7 +59,8 @@ def may_restart(site: Site) -> bool:
 
 def restart(site: Site) -> str:
     """Restart the site and return how, in words. May be repeated. Raises ChangeError."""
-    return _touch(site) if site.settings.live.restart == ("auto",) else _run_command(site)
+    command = site.settings.live.restart
+    return _touch(site) if command == ("auto",) else _run_command(site, command)
 
 
 def _touch(site: Site) -> str:
@@ -75,13 +79,10 @@ def _touch(site: Site) -> str:
     return f"touched {path.name}"
 
 
-def _run_command(site: Site) -> str:
-    settings = site.settings.live
-    env = site.tool_environment(site.paths.link)
+def _run_command(site: Site, command: tuple[str, ...]) -> str:
+    env, timeout = site.tool_environment(site.paths.link), site.settings.live.restart_timeout
     try:
-        process.run(
-            settings.restart, cwd=site.paths.project, env=env, timeout=settings.restart_timeout, may_leave_service=True
-        )
+        process.run(command, cwd=site.paths.project, env=env, timeout=timeout, may_leave_service=True)
     except ToolError as error:
         raise ChangeError(f"The restart failed: {error.message}", error.advice, output=error.output) from error
-    return f"ran {settings.restart[0]}"
+    return f"ran {command[0]}"
