@@ -118,10 +118,6 @@ class ToolError(ReleaserError):
     exit_code = 4
     code = "program"
 
-    def __init__(self, message: str, advice: str = "", *, output: str = "", returncode: int = -1) -> None:
-        super().__init__(message, advice, output=output)
-        self.returncode = returncode
-
 
 class Interrupted(BaseException):
     """A signal asked the run to end; like KeyboardInterrupt, it passes every `except Exception`."""

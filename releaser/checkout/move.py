@@ -9,7 +9,7 @@ from pathlib import Path
 
 from releaser.checkout.products import place_products
 from releaser.checkout.repository import Repository, find_untracked_in_the_way, has_own_export
-from releaser.errors import BuildError, PreflightError, Problem, ToolError, refuse
+from releaser.errors import BuildError, Problem, ToolError, refuse, require
 from releaser.releases.journal import Entry
 from releaser.site.site import Site
 from releaser.system.files import remove_path, replace_file, sync_file_system
@@ -41,8 +41,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         raise refuse("moved-checkout", message, f"Look at `git -C {site.paths.top} log`, then run releaser again.")
     _restore_committed_lock(site, repository, entry)
     if head != commit:
-        if problems := find_obstacles(repository, head, commit):
-            raise PreflightError(*problems)
+        require(find_obstacles(repository, head, commit))
         try:
             repository.run("update-index", "-q", "--refresh")
             repository.run("reset", "--quiet", "--keep", commit, "--")  # `checkout` does not sync HEAD

@@ -40,7 +40,9 @@ def publish(
     try:
         if site.paths.lockfile_in_tree in repository.changed_tracked_files() and has_live_lock(site):
             commit = _commit_lock(site, repository, write_message())
-            pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="not pushed yet")
+            pending = write_pending(
+                site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried."
+            )
     except (ReleaserError, OSError) as error:
         reason = error.message if isinstance(error, ReleaserError) else str(error)
         message = f"uv.lock could not be committed: {reason}"
@@ -65,7 +67,9 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
     unpushed = repository.commits_between(remote, head) if remote else []
     foreign = [commit for commit in unpushed if commit not in pending.commits]
     if foreign:
-        message = f"{count(len(foreign), 'commit')} below that of releaser are not pushed, so nothing was pushed."
+        message = (
+            f"Nothing was pushed: releaser's commit is on top of {count(len(foreign), 'unpushed commit')} of people."
+        )
         return Problem("not-pushed", message, f"Run `git -C {site.paths.top} push`.")
     try:
         repository.push(head, upstream, timeout=timeout)

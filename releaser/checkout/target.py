@@ -77,7 +77,7 @@ def choose_target(
     if repository.is_ancestor(remote, base):
         message = f"The checkout has {count(len(ahead), 'unpushed commit')}; the lock is not committed on top."
         return target(head, publishes=False, reason=message, advice=f"Run `git -C {site.paths.top} push`.")
-    message = f"`{branch}` and `{upstream.name}` have diverged: {len(ahead)} commits are only here."
+    message = f"`{branch}` and `{upstream.name}` have diverged: {count(len(ahead), 'commit')} only here."
     raise refuse("diverged", message, f"Run `git -C {site.paths.top} pull --rebase`, then push.")
 
 

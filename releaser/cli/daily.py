@@ -22,7 +22,7 @@ from releaser.site.site import open_site
 
 
 @click.command("update")
-@click.option("--force", is_flag=True, help="Try again what failed.")
+@click.option("--force", is_flag=True, help="Try a failed candidate again; replace a venv that was edited by hand.")
 @click.option("--prepare", is_flag=True, help="Stop when the release is ready; the next update makes it live.")
 @click.option("--follow-remote", is_flag=True, help="Follow a remote that moved back or was rewritten.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be updated.")
@@ -73,6 +73,8 @@ def status_command(common: Common) -> None:
 @common_options(takes_lock=True)
 def check_command(common: Common, tests: bool, mail: bool) -> None:
     """Name every reason why an update would be refused."""
+    if tests and mail:
+        raise click.UsageError("Give one of `--tests` and `--mail`.")
     if tests:
         run_and_exit(common, "check", lambda site, run, recovery: check_tests(site, run))
     site = open_site(common.project, os.environ)

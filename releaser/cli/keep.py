@@ -13,7 +13,7 @@ from releaser.pipelines.prune import preview_prune, prune
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @common_options(takes_lock=True)
 def prune_command(common: Common, dry_run: bool) -> None:
-    """Delete the releases that the settings let go."""
+    """Delete the releases that `keep` and `keep_within` do not protect."""
     if dry_run:
         preview_and_exit(common, preview_prune)
     run_and_exit(common, "prune", lambda site, run, recovery: prune(site, run))

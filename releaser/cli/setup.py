@@ -70,7 +70,7 @@ def schedule_cron_command(common: Common, install: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @common_options(takes_lock=True)
 def uninstall_command(common: Common, dry_run: bool) -> None:
-    """Leave the site: a plain venv stays, and nothing of releaser."""
+    """Remove releaser: `.venv` becomes a plain directory."""
     if dry_run:
         preview_and_exit(common, preview_uninstall)
     words = describe_uninstall(open_site(common.project, os.environ))

@@ -11,7 +11,7 @@ import msgspec
 from releaser.checkout.repository import Repository
 from releaser.errors import ChangeError, PreflightError, Problem, ReleaserError, explain_os_error
 from releaser.live.actions import ACTIONS, BEFORE_FLIP, FROM_FLIP, Action, Direction
-from releaser.live.health import check_health, find_missing_restart, is_healthy_now
+from releaser.live.health import check_health, find_unused_release, is_healthy_now
 from releaser.live.hooks import run_after_live
 from releaser.releases.journal import Entry, drop_entry, write_entry
 from releaser.releases.link import read_link
@@ -74,7 +74,7 @@ def _finish(site: Site, run: Run, repository: Repository, entry: Entry, actions:
     try:
         for action in actions:
             _do(site, run, repository, action, Direction(entry))
-        problem = find_missing_restart(site, str(entry.target), entry.origin)
+        problem = find_unused_release(site, str(entry.target), entry.origin)
         check_health(site)  # again: the processes of the earlier release may have answered
     except (ChangeError, OSError) as error:
         return _go_back(site, run, repository, entry, error)

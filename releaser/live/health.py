@@ -11,7 +11,7 @@ from releaser.site.site import Site
 from releaser.system import process
 from releaser.system.text import format_seconds
 
-_PAUSE = 0.5  # seconds between two attempts
+_POLL_INTERVAL = 0.5  # seconds between two attempts
 _SCHEMES = ("http://", "https://")
 
 
@@ -20,28 +20,30 @@ def find_problems(site: Site) -> list[Problem]:
     command = site.settings.live.health_check
     if command and "://" not in command[0]:
         return find_missing_program(site, "health_check", command[0])
-    if len(command) == 1 and "://" in command[0] and not command[0].startswith(_SCHEMES):
-        message = f"The setting `health_check` is `{command[0]}`, but only http and https are known."
+    if command and (len(command) > 1 or not command[0].startswith(_SCHEMES)):
+        message = (
+            f"The setting `health_check` is `{' '.join(command)}`, but must be one http or https URL, or a command."
+        )
         return [Problem("wrong-health-check", message, "Set a URL such as `https://example.org/`, or a command.")]
     return []
 
 
-def check_health(site: Site, *, timeout: float | None = None) -> str:
+def check_health(site: Site) -> str:
     """Ask until the site is healthy, and return the answer in words; empty without a health check.
 
-    `timeout` is in seconds, by default that of the setting. Raises ChangeError with the last answer.
+    Raises ChangeError with the last answer.
     """
     if not site.settings.live.health_check:
         return ""
-    limit = site.settings.live.health_timeout if timeout is None else timeout
+    limit = site.settings.live.health_timeout
     deadline = time.monotonic() + limit
     while True:
         is_healthy, answer = _ask(site, max(1.0, deadline - time.monotonic()))
         if is_healthy:
             return answer
-        if time.monotonic() + _PAUSE >= deadline:
+        if time.monotonic() + _POLL_INTERVAL >= deadline:
             raise ChangeError(f"The health check failed for {format_seconds(limit)}: {answer}.")
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_INTERVAL)
 
 
 def is_healthy_now(site: Site) -> bool | None:
@@ -51,13 +53,13 @@ def is_healthy_now(site: Site) -> bool | None:
     return _ask(site, min(10.0, site.settings.live.health_timeout) or 1.0)[0]
 
 
-def find_missing_restart(site: Site, release: str, before: str | None) -> Problem | None:
+def find_unused_release(site: Site, release: str, before: str | None) -> Problem | None:
     """Return a problem if no process uses a release after its restart, although the site has answered a URL.
 
     Then it waits for the end of the processes of the release `before`, which may have given that answer.
     """
     live = site.settings.live
-    if not is_asked(site):
+    if not is_url_asked(site):
         return None
     deadline = time.monotonic() + live.health_timeout
     while not is_used(site.paths.releases / release):
@@ -65,13 +67,13 @@ def find_missing_restart(site: Site, release: str, before: str | None) -> Proble
             message = f"No process uses release {release}, although {live.health_check[0]} answered."
             advice = f"Restart the site by hand, with `{site.paths.link}/bin/python`, and correct `restart`."
             return Problem("not-restarted", message, advice)
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_INTERVAL)
     while before and is_used(site.paths.releases / before) and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+        time.sleep(_POLL_INTERVAL)
     return None
 
 
-def is_asked(site: Site) -> bool:
+def is_url_asked(site: Site) -> bool:
     """Return True if a URL is asked after a restart: Passenger starts the application at the next visitor alone."""
     live = site.settings.live
     return may_restart(site) and bool(live.health_check) and live.health_check[0].startswith(_SCHEMES)

@@ -9,13 +9,12 @@ from typing import Literal
 import msgspec
 
 from releaser.errors import Problem
-from releaser.packages.lock import normalize_name
 from releaser.releases.release import Change
 from releaser.site.paths import Paths
 from releaser.site.site import Site
 from releaser.system.files import BrokenFileError, read_json, remove_path, set_aside, write_json
 from releaser.system.run import Moment, Run, now
-from releaser.system.text import format_time
+from releaser.system.text import format_time, normalize_name
 
 CODE = "commit"  # the name of a hold on a commit, beside those of packages
 EVERY = "*"  # the version of a hold on every version but the live one

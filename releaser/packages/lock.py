@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +27,6 @@ class Lock(msgspec.Struct, frozen=True):
     def names(self) -> list[str]:
         """The names of the packages that come from an index, sorted."""
         return sorted(self.versions.keys() - self.local)
-
-
-def normalize_name(name: str) -> str:
-    """Return the name of a package as uv.lock has it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @functools.lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from releaser.system.files import replace_file
 from releaser.system.text import count
 
 
-def has_news(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
+def is_worth_commit(repository: Repository, commit: str, path: str, lock: Lock, *, may_lower: bool) -> bool:
     """Return True if a lock is worth a commit on top of `commit`.
 
     It has other packages than the committed one, and, unless it may lower them, none that is older there: a host that

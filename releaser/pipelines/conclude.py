@@ -51,7 +51,7 @@ def _record_live(site: Site, run: Run, entry: Entry) -> None:
     if release is None:
         return
     mark_good(site.paths, release, now())
-    if left is not None and release.id < left.id and entry.command == "rollback":
+    if left is not None and release.age_key < left.age_key and entry.command == "rollback":
         mark_left(left, "rollback")
         holds = _holds_on(left, release, f"rolled back to {release.id}")
         _add_holds(site, run, [hold for hold in holds if not hold.code or entry.head != entry.commit])

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from releaser.errors import refuse
 from releaser.packages.holds import add_hold, read_pause, remove_holds, write_pause
-from releaser.packages.lock import normalize_name
 from releaser.releases.store import Store, write_state
 from releaser.releases.verify import list_installed
 from releaser.report.outcome import Outcome
 from releaser.site.site import Site
 from releaser.system.files import remove_path, sync_directory
-from releaser.system.text import join_few
+from releaser.system.text import join_few, normalize_name
 
 
 def set_pinned(site: Site, name: str, *, pinned: bool) -> Outcome:

@@ -43,7 +43,7 @@ def recover(site: Site, run: Run) -> Recovery:
     """Bring the site into a state from which a run may start. Raises ReleaserError and OSError."""
     ended = end_marked(f"{site.paths.state}/")
     if ended:
-        run.note(f"{count(len(ended), 'process', 'processes')} of an earlier run were still running, and were ended.")
+        run.note(f"Ended {count(len(ended), 'process', 'processes')} that an earlier run left behind.")
     began = _journal_time(site)
     entry = read_entry(site.paths, run)
     repository = open_repository(site, run.id)
@@ -65,7 +65,7 @@ def _journal_time(site: Site) -> float:
 
 
 def _continue(site: Site, run: Run, repository: Repository, entry: Entry) -> Recovery:
-    name = f"`releaser {entry.command}` of {entry.run}"
+    name = "The repair of the link" if entry.command == "repair" else f"`releaser {entry.command}` of {entry.run}"
     if entry.phase == "building":
         for path in site.paths.cache.iterdir():  # a power cut may have left files of uv's without their content
             remove_path(path)

@@ -13,7 +13,7 @@ from releaser.live.change import make_live
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import read_holds
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import has_news
+from releaser.packages.publishing import is_worth_commit
 from releaser.pipelines.conclude import compare_releases, conclude
 from releaser.pipelines.recover import Recovery
 from releaser.releases.journal import Entry
@@ -46,13 +46,14 @@ def rollback(site: Site, run: Run, recovery: Recovery, name: str | None, *, keep
     if store.link.kind == "foreign" and not store.link.is_symlink:
         make_private_directory(site.paths.replaced)
         entry = msgspec.structs.replace(entry, replaces=str(site.paths.replaced / run.id))
-        run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     result = make_live(site, run, repository, entry)
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         headline = f"The rollback to {release.id} failed: {result.reason} {entry.origin} is live again."
         problem = Problem("rolled-back", result.reason, result.advice or "Run `releaser status`.")
         return Outcome("rolled-back", 6, headline, entry.origin, problems=(problem,))
+    if entry.replaces:
+        run.note(f"The directory `{site.paths.link}` is kept as `{entry.replaces}`.")
     changes = compare_releases(store.live, release) if store.live else ()
     code = 7 if result.problem or run.problems else 0
     headline = f"Release {release.id} is live: {describe_changes(changes) or 'the same packages'}."
@@ -100,12 +101,14 @@ def plan_rollback(
         _refuse_losing_commits(site, repository, head, commit)
     elif path in repository.changed_tracked_files() and not has_live_lock(site):
         message = f"`{site.paths.lockfile}` is changed."
-        raise refuse("changed-lock", message, f"Commit it, or run `git -C {site.paths.project} checkout -- uv.lock`.")
+        raise refuse(
+            "changed-lock", message, f"Commit it, or run `git -C {site.paths.project} checkout HEAD -- uv.lock`."
+        )
     commits_lock = (
         commit == head
         and key == release.manifest.key.code
         and _may_commit(site, repository)
-        and has_news(repository, head, path, read_lock(release.lock), may_lower=True)
+        and is_worth_commit(repository, head, path, read_lock(release.lock), may_lower=True)
     )
     return Entry(
         phase="changing", command="rollback", run=run.id, origin=store.live.id if store.live else None,

@@ -189,5 +189,5 @@ def _name_holder(path: Path) -> str:
         holder = json.loads(path.read_text(encoding="utf-8"))
         who = f"`releaser {holder['command']}` (process {holder['pid']}) has been running since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        who = "another run of releaser holds the lock"
-    return f"{who[0].upper()}{who[1:]}. Nothing was changed."
+        who = "Another run of releaser holds the lock"
+    return f"{who}. Nothing was changed."

@@ -43,11 +43,7 @@ def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
 def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
     settings = site.settings.mail
-    if (
-        run.command not in ("update", "rollback")
-        or outcome.is_paused
-        or not (settings.admins or settings.updater_admins)
-    ):
+    if run.command not in ("update", "rollback") or outcome.is_paused or not settings.recipients:
         return outcome
     name, directory = site.paths.project.name, str(site.paths.project)
     letter, since = None, None
@@ -118,7 +114,7 @@ class Delivery(msgspec.Struct, frozen=True):
 def send_test_mail(site: Site) -> Delivery:
     """Send a mail to the admins, past the outbox. Raises PreflightError with the setting to correct."""
     settings, command = site.settings.mail, f"releaser check --mail --project {shlex.quote(str(site.paths.project))}"
-    recipients = settings.admins or settings.updater_admins
+    recipients = settings.recipients
     again = f"Settings are in {site.paths.dotenv}, pyproject.toml or the environment. Then run `{command}`."
     if not recipients:
         raise refuse("mail", "Nobody gets mail about this site.", f"Set `ADMINS_JSON`. {again}")

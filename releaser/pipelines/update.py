@@ -22,7 +22,7 @@ from releaser.live.hooks import run_before_live
 from releaser.packages.changes import describe_changes
 from releaser.packages.holds import EVERY, Pause, list_holds, read_holds, read_pause
 from releaser.packages.lock import read_lock
-from releaser.packages.publishing import has_news, prepare_commit
+from releaser.packages.publishing import is_worth_commit, prepare_commit
 from releaser.packages.resolve import Held, Plan, resolve
 from releaser.pipelines import checks
 from releaser.pipelines.adopt import adopt
@@ -232,7 +232,9 @@ def make_entry(site: Site, run: Run, repository: Repository, release: Release, t
     """Return the journal's entry for taking a release live."""
     store = Store(site.paths)
     path = site.paths.lockfile_in_tree
-    news = target.publishes and has_news(repository, target.commit, path, read_lock(release.lock), may_lower=False)
+    news = target.publishes and is_worth_commit(
+        repository, target.commit, path, read_lock(release.lock), may_lower=False
+    )
     return Entry(
         phase="changing", command=run.command, run=run.id, origin=store.live.id if store.live else None,
         target=release.id, link=store.link.text, head=target.head, commit=target.commit,
@@ -245,10 +247,10 @@ def publish_live_lock(
 ) -> Outcome:
     """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
     path, lock = site.paths.lockfile_in_tree, read_lock(live.lock)
-    is_due = target.is_rewritten or has_news(repository, target.commit, path, lock, may_lower=False)
+    is_due = target.is_rewritten or is_worth_commit(repository, target.commit, path, lock, may_lower=False)
     if target.problem is not None and is_due:  # each night until it can be published
         run.report(target.problem.code, target.problem.message, target.problem.advice)
-    entry = msgspec.structs.replace(make_entry(site, run, repository, live, target), origin=live.id)
+    entry = make_entry(site, run, repository, live, target)
     if target.commit == target.head and not entry.commits_lock and not entry.had_lock:
         return no_changes(run, "")
     require(find_obstacles(repository, target.head, target.commit))
@@ -297,7 +299,7 @@ def prepared(site: Site, release: Release, commits: tuple[str, ...]) -> Outcome:
 def has_failed_before(site: Site, release: Release) -> bool:
     """Return True if the last update ended with this release, too: people have heard of it."""
     last = next((record for record in read_history(site.paths) if record.command == "update"), None)
-    return last is not None and last.exit_code == GateError.exit_code and release.id in last.headline
+    return last is not None and last.exit_code == GateError.exit_code and last.release == release.id
 
 
 def still_failing(failed: Release) -> Outcome:
@@ -344,7 +346,7 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
         require(checks.find_problems(site, initializing=True))
         headline = f"Would adopt `{site.paths.link}` as the first release, then update it."
         return Outcome("no-changes", 0, headline)
-    checks.require_ready(site)
+    checks.require_ready(site, force=options.force)
     live = Store(site.paths).find("live")
     with tempfile.TemporaryDirectory(prefix="releaser-") as place:
         site = msgspec.structs.replace(site, uv_cache=Path(place) / "cache")
@@ -367,7 +369,8 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
         words.append("first of all, an interrupted run is finished or undone")
     key = make_key(site, plan, code)
     failed = find_failed(site, key)
-    if failed is not None and not options.force:
+    is_known = failed is not None and not may_try_again(failed) and not options.force
+    if failed is not None and is_known:
         words.append(f"it failed before, as {failed.id}, and is not tried again")
     ready = [release for release in Store(site.paths).releases if release.state.state == "ready"]
     if any(not explain_outdated(site, release, key, target) for release in ready):
@@ -375,5 +378,6 @@ def preview_update(site: Site, options: UpdateOptions) -> Outcome:
     if (pause := read_pause(site.paths)) is not None:
         words.append(f"{pause.sentence[0].lower()}{pause.sentence.rstrip('.')[1:]}")
     verb = "prepare" if options.prepare else "update"
+    verb = "change nothing" if pause is not None or is_known else verb
     headline = f"Would {verb}: {'; '.join(words)}." if words else "Everything is up to date."
     return Outcome("no-changes", 0, headline, live.id, changes=plan.changes or ())

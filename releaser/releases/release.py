@@ -12,9 +12,16 @@ from releaser.system.run import Moment
 
 EXPORT = "requirements.txt"  # what `requirements_export` puts into the checkout
 BUILT = "built"  # the products of a release, by their paths in the checkout
+#: Ids are compared by `order_of_id`, as `-9` comes before `-10`.
 ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 StateName = Literal["ready", "good", "failed", "rolled-back"]
+
+
+def order_of_id(release: str) -> tuple[str, int]:
+    """Return what orders ids by age."""
+    stamp, _, number = release.partition("-")
+    return stamp, int(number or 1)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -83,6 +90,11 @@ class Release(msgspec.Struct, frozen=True):
     def id(self) -> str:
         """The UTC time at which it was begun."""
         return self.manifest.id
+
+    @property
+    def age_key(self) -> tuple[str, int]:
+        """What orders releases by age."""
+        return order_of_id(self.id)
 
     @property
     def venv(self) -> Path:

@@ -23,16 +23,17 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
 
     Never: the live one, its previous one, pinned, ready and used ones. Good ones stay while they are among the `keep`
     that went live last beside the live one, or were live in the last `keep_within` seconds. Of those that failed a gate
-    the newest stays, and each with `key`, that of the candidate of this night: it must not be tried again. Rolled back
-    ones stay for `keep_within`, and take no place of good ones. Ready ones that are outdated go.
+    the newest stays, and the newest with `key`, that of the candidate of this night: it must not be tried again. Rolled
+    back ones stay for `keep_within`, and take no place of good ones. Ready ones that are outdated go.
     """
     safe = {live, previous, *in_use}
-    ordered = sorted(releases, key=lambda release: (release.state.order, release.id), reverse=True)
+    ordered = sorted(releases, key=lambda release: (release.state.order, release.age_key), reverse=True)
     good = [release for release in ordered if release.state.state == "good" and release.id != live]
     kept = {release.id for release in good[:keep]}
     failed = [release for release in ordered if release.state.state == "failed" and release.manifest.failed_gate]
-    kept |= {max((release.id for release in failed if release.manifest.key == key), default="")}
-    newest_failed = max((release.id for release in failed), default=None)
+    failed.sort(key=lambda release: release.age_key)
+    kept |= {release.id for release in [release for release in failed if release.manifest.key == key][-1:]}
+    kept |= {release.id for release in failed[-1:]}
     recently = at - timedelta(seconds=keep_within)
 
     def stays(release: Release) -> bool:
@@ -40,7 +41,7 @@ def choose_releases_to_delete(  # noqa: PLR0913 - the whole policy, and it is pu
         if release.id in safe or release.id in kept or state.pinned or state.state == "ready":
             return True
         if state.state == "failed":
-            return release.id == newest_failed
+            return False
         return max(state.live_at, default=release.manifest.created_at) >= recently
 
-    return sorted((release for release in releases if not stays(release)), key=lambda release: release.id)
+    return sorted((release for release in releases if not stays(release)), key=lambda release: release.age_key)

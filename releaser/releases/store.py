@@ -14,7 +14,7 @@ import msgspec
 from releaser.errors import NoSuchReleaseError
 from releaser.releases.lease import make_lease
 from releaser.releases.link import read_link
-from releaser.releases.release import ID, Manifest, Release, State
+from releaser.releases.release import ID, Manifest, Release, State, order_of_id
 from releaser.site.paths import Paths
 from releaser.system.files import (
     BrokenFileError,
@@ -82,7 +82,7 @@ class Store:
             return release
         if name.startswith("@") and name[1:].isdecimal():
             if int(name[1:]) >= len(self.releases):
-                raise NoSuchReleaseError(f"`{name}` does not exist: {len(self.releases)} releases are here.", advice)
+                raise NoSuchReleaseError(f"`{name}` does not exist: there are only {len(self.releases)}.", advice)
             return self.releases[int(name[1:])]
         matches = [release for release in self.releases if release.id == name] or [
             release for release in self.releases if name and release.id.startswith(name)
@@ -107,7 +107,7 @@ def _read_releases(directory: Path) -> list[Release]:
         for name in os.listdir(directory):
             if ID.fullmatch(name) and (release := _read_release(directory / name)) is not None:
                 releases.append(release)
-    return sorted(releases, key=lambda release: _order_of_id(release.id), reverse=True)
+    return sorted(releases, key=lambda release: release.age_key, reverse=True)
 
 
 def _read_release(directory: Path) -> Release | None:
@@ -129,17 +129,12 @@ def _read_release(directory: Path) -> Release | None:
     return Release(directory, manifest, state)
 
 
-def _order_of_id(release: str) -> tuple[str, int]:
-    stamp, _, number = release.partition("-")
-    return stamp, int(number or 1)
-
-
 def begin_release(paths: Paths) -> Path:
     """Make the directory of a new release; its id is later than every other, also if the clock went back."""
     names = [name for name in os.listdir(paths.releases) if ID.fullmatch(name)]
     stamp = make_id(now())
-    if names and _order_of_id(max(names, key=_order_of_id)) >= (stamp, 1):
-        newest, number = _order_of_id(max(names, key=_order_of_id))
+    if names and order_of_id(max(names, key=order_of_id)) >= (stamp, 1):
+        newest, number = order_of_id(max(names, key=order_of_id))
         stamp = f"{newest}-{number + 1}"
     directory, unmarked = paths.releases / stamp, paths.releases / f"{DOOMED}{stamp}"
     unmarked.mkdir()

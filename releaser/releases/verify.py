@@ -14,6 +14,7 @@ from releaser.errors import ToolError
 from releaser.releases.release import Release
 from releaser.site.site import Site
 from releaser.system import process
+from releaser.system.text import normalize_name
 
 PYTHON_TIMEOUT = 60.0  # seconds
 # Of Python, uv, setuptools and releaser.
@@ -36,7 +37,7 @@ def list_installed(venv: Path) -> dict[str, str]:
     versions = {}
     for path in find_site_packages(venv).glob("*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
-        versions[name.lower().replace("_", "-").replace(".", "-")] = version
+        versions[normalize_name(name)] = version
     return versions
 
 

@@ -55,6 +55,10 @@ def find_log(site: Site, run: str | None) -> Path:
     logs = sorted(site.paths.logs.glob("*.log"))
     matches = [path for path in logs if path.stem == run] or [path for path in logs if path.stem.startswith(run or "")]
     if not matches or (run and len(matches) > 1):
-        message = f"`{run}` could be {len(matches)} runs." if matches else f"No log of a run `{run or ''}` exists."
+        message = (
+            f"`{run}` could be {len(matches)} runs."
+            if matches
+            else f"No log of {f'a run `{run}`' if run else 'any run'} exists."
+        )
         raise NoSuchReleaseError(message, f"Run `ls {site.paths.logs}`.")
     return matches[-1]

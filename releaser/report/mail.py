@@ -94,7 +94,7 @@ def write_mail(letter: Letter, run: str, settings: MailSettings) -> EmailMessage
     message = EmailMessage(policy=SMTP)
     message["Subject"] = letter.subject
     message["From"] = settings.mail_from or f"releaser@{host}"
-    message["To"] = ", ".join(settings.admins or settings.updater_admins)
+    message["To"] = ", ".join(settings.recipients)
     message["Date"] = format_datetime(now())
     message["Message-ID"] = make_msgid(run, domain=host)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer of a vacation, please

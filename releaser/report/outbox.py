@@ -45,7 +45,7 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
         with open_server(settings) as server:
             for key in keys:
                 try:
-                    recipients = settings.admins or settings.updater_admins  # they may have been corrected since
+                    recipients = settings.recipients  # they may have been corrected since
                     server.send_message(box[key], settings.mail_from or None, recipients)
                     box.remove(key)
                 except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:  # of this mail alone

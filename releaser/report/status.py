@@ -10,7 +10,7 @@ import msgspec
 from releaser.candidate.space import require_room
 from releaser.checkout.pending import read_pending
 from releaser.errors import BuildError, Problem
-from releaser.live.health import is_asked, is_healthy_now
+from releaser.live.health import is_healthy_now, is_url_asked
 from releaser.packages.holds import LONGEST, Hold, Pause, find_old_holds, find_old_pause, list_holds, read_pause
 from releaser.releases.lease import is_used
 from releaser.releases.release import Change
@@ -79,12 +79,12 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     last = updates[0] if updates else None
     holds, pause = list_holds(site), read_pause(site.paths)
     attention = [*problems, *find_old_pause(pause)]
-    attention += [] if pause else [*_find_silence(updates), *_find_old_preparations(updates)]
+    attention += [] if pause else [*_find_missing_updates(updates), *_find_old_preparations(updates)]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
-        attention += last.problems or [Problem("last-run", last.headline, "Run `releaser list`.")]
+        attention += last.problems or [Problem("last-run", last.headline, "Run `releaser logs`.")]
     current, reported = find_attention(site, holds), {problem.code for problem in attention}
     if any(problem.code == "mail" for problem in current):
         attention = [problem for problem in attention if problem.code != "mail"]
@@ -129,16 +129,17 @@ def _find_old_processes(site: Site, store: Store) -> list[Problem]:
         return []
     problems = []
     if is_healthy_now(site) is False:
-        problems.append(Problem("unhealthy", "The site fails its health check.", "Run `releaser logs`."))
+        advice = "Look at the log of the site; `releaser rollback` goes back."
+        problems.append(Problem("unhealthy", "The site fails its health check.", advice))
     used = [release.id for release in store.releases if release is not live and is_used(release.directory)]
-    if used and is_asked(site) and not is_used(live.directory):
+    if used and is_url_asked(site) and not is_used(live.directory):
         message = f"No process uses the live release; {join_few(used)} is in use."
         advice = "Restart the site: `releaser list --json` names the processes."
         problems.append(Problem("not-restarted", message, advice))
     return problems
 
 
-def _find_silence(updates: list[Record]) -> list[Problem]:
+def _find_missing_updates(updates: list[Record]) -> list[Problem]:
     """Return a problem if no update has run for a week."""
     age = now() - updates[0].ended_at if updates else timedelta()
     if age < LONGEST:

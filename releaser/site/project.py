@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Problem, explain_os_error, refuse
+from releaser.system.text import normalize_name
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
 _SAMPLE = 2000  # files that are asked for their group
@@ -87,9 +88,9 @@ def guess_environment(host: str | None = None) -> str:
 def choose_group(content: Mapping[str, Any], environment: str, group: str) -> tuple[str, list[Problem]]:
     """Return the dependency group to install, empty for none, and a problem if the chosen one does not exist."""
     groups = get_table(content, "dependency-groups")
-    names = {name.lower().replace("_", "-") for name in groups} if isinstance(groups, dict) else set()
+    names = {*map(normalize_name, groups)} if isinstance(groups, dict) else set()
     if group:
-        if group.lower().replace("_", "-") in names:
+        if normalize_name(group) in names:
             return group, []
         message = f"The setting `group` is `{group}`, but pyproject.toml has no such dependency group."
         advice = f"It has: {', '.join(sorted(names))}." if names else "Add it to `[dependency-groups]`."
@@ -99,8 +100,8 @@ def choose_group(content: Mapping[str, Any], environment: str, group: str) -> tu
 
 def find_unknown_extras(content: Mapping[str, Any], extras: Sequence[str]) -> list[Problem]:
     """Return a problem that names the extras that pyproject.toml does not have."""
-    known = {name.lower().replace("_", "-") for name in get_table(content, "project", "optional-dependencies")}
-    unknown = [name for name in extras if name != "all" and name.lower().replace("_", "-") not in known]
+    known = {*map(normalize_name, get_table(content, "project", "optional-dependencies"))}
+    unknown = [name for name in extras if name != "all" and normalize_name(name) not in known]
     message = f"The setting `extras` names what pyproject.toml does not have: {', '.join(unknown)}."
     return [Problem("no-extra", message, f"It has: {', '.join(sorted(known)) or 'none'}.")] if unknown else []
 

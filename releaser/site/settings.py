@@ -90,7 +90,10 @@ class TestSettings(msgspec.Struct, frozen=True):
     test_environment: Annotated[Table, Meta(description="Variables for the tests.")] = Table({})
     shadow: Annotated[
         Literal["auto", "required", "off"],
-        Meta(description="Mount the shadow on the site's paths: if the kernel allows it, `required`, or `off`."),
+        Meta(
+            description="`auto` mounts the shadow on the site's paths if the kernel allows it; `required` refuses to "
+            "update without that; `off` never does."
+        ),
     ] = "auto"
     shadow_copy: Annotated[Words, Meta(description="Patterns of files to copy to the shadow although large.")] = Words(
         ()
@@ -114,10 +117,13 @@ class LiveSettings(msgspec.Struct, frozen=True):
         Literal["auto", "on", "off"], Meta(description="Collect Django's static files after the flip.")
     ] = "auto"
     migrations: Annotated[
-        Literal["refuse", "ignore"], Meta(description="A candidate whose migrations are not applied: `refuse` it.")
+        Literal["refuse", "ignore"],
+        Meta(description="`refuse` a candidate whose migrations are not applied, or `ignore` them."),
     ] = "refuse"
     before_build: Annotated[Command, Meta(description="Command that runs in the shadow before a build.")] = Command(())
-    before_live: Annotated[Command, Meta(description="Command before the change, which it may refuse.")] = Command(())
+    before_live: Annotated[
+        Command, Meta(description="Command right before an update goes live; if it fails, nothing does.")
+    ] = Command(())
     after_live: Annotated[Command, Meta(description="Command once a release is live and healthy.")] = Command(())
     on_failure: Annotated[Command, Meta(description="Command after an update or rollback that failed.")] = Command(())
     health_timeout: Annotated[Seconds, Meta(description="Time in which the health check must succeed.")] = Seconds(30)
@@ -137,7 +143,9 @@ class KeepSettings(msgspec.Struct, frozen=True):
     """The releases that stay."""
 
     keep: Annotated[int, Meta(description="Number of good releases to keep beside the live one.", ge=0)] = 5
-    keep_within: Annotated[Seconds, Meta(description="Keep all good releases of this time, too.")] = Seconds(30 * 86400)
+    keep_within: Annotated[Seconds, Meta(description="Also keep releases that were live within this time.")] = Seconds(
+        30 * 86400
+    )
 
 
 class MailSettings(msgspec.Struct, frozen=True):
@@ -147,7 +155,8 @@ class MailSettings(msgspec.Struct, frozen=True):
         Addresses(())
     )
     updater_admins: Annotated[
-        Addresses, Meta(description="Recipients of mail about a project that cannot be opened.")
+        Addresses,
+        Meta(description="Recipients of mail about a project that cannot be opened, and of all mail without `admins`."),
     ] = Addresses(())
     mail_from: Annotated[Sender, Meta(description="Sender. Default: `releaser@` and the name of the host.")] = Sender(
         ""
@@ -161,6 +170,11 @@ class MailSettings(msgspec.Struct, frozen=True):
     heartbeat: Annotated[
         Seconds, Meta(description="Mail that all is well after this time without mail. Default: never.")
     ] = Seconds(0)
+
+    @property
+    def recipients(self) -> Addresses:
+        """The people who get mail about a site."""
+        return self.admins or self.updater_admins
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -310,7 +324,7 @@ def read_seconds(value: Any) -> Seconds:
 
 def format_duration(seconds: float) -> str:
     """Return a time as settings take it: `30m`."""
-    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _UNITS[unit] == 0 or unit == "s") if seconds else "s"
+    unit = next((unit for unit in "dhm" if seconds and seconds % _UNITS[unit] == 0), "s")
     return f"{seconds / _UNITS[unit]:g}{unit}"
 
 

@@ -18,14 +18,13 @@ import dotenv
 import msgspec
 from uv import find_uv_bin
 
-from releaser.errors import PreflightError, Problem, ToolError, explain_os_error, refuse, require
+from releaser.errors import Problem, ToolError, explain_os_error, refuse, require
 from releaser.site.paths import Paths, make_paths
 from releaser.site.project import (
     choose_group,
     find_project,
     find_unknown_extras,
     get_table,
-    guess_environment,
     guess_unix_group,
     read_pyproject,
     read_text,
@@ -159,8 +158,7 @@ def site_at(site: Site, pyproject: str, commit: str) -> Site:
             message = f"Commit {commit[:12]} changes the setting `{name}` from {before!r} to {after!r}."
             advice = f"Set `{PREFIX}{name.upper()}` in {site.paths.dotenv}, or revert the change."
             problems.append(Problem("fixed-setting", message, advice))
-    if problems:
-        raise PreflightError(*problems)
+    require(problems)
     return changed
 
 
@@ -170,7 +168,7 @@ def _make_site(
     content, problems = read_pyproject(text, str(project / "pyproject.toml")) if text else ({}, [])
     table: Any = get_table(content, "tool", "releaser")
     settings, wrong = load_settings(environ, dotenv_values, table if isinstance(table, dict) else {})
-    group, missing = choose_group(content, settings.site.environment or guess_environment(), settings.site.group)
+    group, missing = choose_group(content, settings.site.environment, settings.site.group)
     missing += find_unknown_extras(content, settings.site.extras)
     unix_group, unknown = _find_unix_group(project, settings.site.unix_group)
     uv, no_uv = _find_uv(settings.site.uv, project, environ)

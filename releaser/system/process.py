@@ -106,12 +106,12 @@ def run(  # noqa: PLR0913 - as many as a program can be run with
     return finished
 
 
-def failure(finished: Finished, advice: str = "") -> ToolError:
+def failure(finished: Finished) -> ToolError:
     """Return the error for a program that failed, with the line of its output that says why."""
     name = Path(finished.arguments[0]).name
     reason = find_error_line(finished.output)
     message = f"`{name}` failed ({finished.ending})" + (f": {reason}" if reason else ".")
-    return ToolError(message, advice, output=finished.output, returncode=finished.status)
+    return ToolError(message, output=finished.output)
 
 
 def _die_with_parent() -> Callable[[], None]:

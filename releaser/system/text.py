@@ -44,6 +44,11 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def normalize_name(name: str) -> str:
+    """Return the name of a package, an extra or a group as uv.lock has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def find_error_line(output: str) -> str:
     """Return why a program failed, in one line of its output.
 

@@ -90,7 +90,7 @@ def _watch(directory: str, live: str) -> None:
 
     def record_file(event: str, args: tuple) -> None:  # type: ignore[type-arg]
         name = str(getattr(args[0], "co_filename", args[0])) if event in ("exec", "cpython.run_file") else "<"
-        if name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
+        if name and name[0] != "<" and os.path.realpath(name).startswith(live + "/"):
             with open(os.path.join(directory, "loaded"), "a") as file:
                 file.write(name + "\n")
 
