@@ -8,7 +8,7 @@ from tests.e2e.scenes import CODE, eventually, mostly_slow, says, silent, step_n
 from tests.e2e.test_crash import children
 from tests.support.servers import WAITING_TESTS, meeting
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.smtp import mail_server
+from tests.support.smtp import mail_server, read_mail
 
 #: Notes what a hook sees, then ends as it is asked to; a nested releaser knows the variables of hooks.
 HOOK = """\
@@ -63,7 +63,7 @@ def test_law_10_28_what_a_hook_decides(make_site: SiteFactory, case: str) -> Non
         old, head, restarted = site.live(), site.head(), site.restarted_at()
         finished = site.releaser("update", "--json", check=code)
         assert [mail["Subject"].partition(" [")[0] for _, mail, _ in server.mails] == [subject]
-        text = server.mails[0][1].get_content()
+        text = read_mail(server.mails[0][1])
     answer = json.loads(finished.stdout)
     new = next(release for release in site.states() if release != old)
     assert (site.live(), site.head() == head) == ((new, False) if live == "new" else (old, True))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.scenes import CODE, changes, mostly_slow, no_change, says, silent, step_names
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.smtp import mail_server
+from tests.support.smtp import mail_server, read_mail
 
 ADA = "ada@example.org"
 
@@ -53,7 +53,7 @@ def test_law_07_a_prepared_release_stays_and_goes_live_without_a_build(make_site
         assert (site.remote_head(), site.status(), site.json("status")["ready"]) == (site.head(), "", None)
         subjects = [mail["Subject"].partition(" [")[0] for _, mail, _ in server.mails]
         assert subjects == ["Ready: site, alpha 1.2.0", "Updated: site, alpha 1.2.0"]
-        texts = [mail.get_content() for _, mail, _ in server.mails]
+        texts = [read_mail(mail) for _, mail, _ in server.mails]
         assert all("Widen the door" in text for text in texts)
         assert f"releaser show {release}" in texts[0]
 

@@ -93,7 +93,7 @@ def test_law_15_commits_of_people_are_not_pushed_or_rewritten(make_site: SiteFac
     site = make_site.live(due="1.1.0")
     mine, remote = site.commit("Mine", {"mine.txt": "mine"}), site.remote_head()
     finished = site.releaser("update", check=7)
-    says(finished, "not pushed")
+    says(finished, "unpushed")
     assert (site.version("alpha"), site.head(), site.remote_head(), site.status()) == ("1.1.0", mine, remote, "")
     site.push()
     site.releaser("update", check=0)
