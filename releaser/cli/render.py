@@ -70,7 +70,7 @@ def print_outcome(outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool
 def print_outcome_json(outcome: Outcome) -> None:
     """Print how a run ended, as JSON."""
     fields = msgspec.to_builtins(outcome)
-    for name in ("headline", "notes", "is_quiet", "is_paused"):
+    for name in ("headline", "notes", "is_quiet", "is_to_blame", "is_paused"):
         del fields[name]
     print_json(fields)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from pathlib import Path
 
@@ -47,8 +46,7 @@ def find_missing_program(site: Site, name: str, program: str) -> list[Problem]:
     path = site.tool_environment(site.paths.link)["PATH"]
     if shutil.which(site.paths.project / program if "/" in program else program, path=path):
         return []
-    value = shlex.join(site.settings.get(name))
-    message = f"The setting `{name}` is `{value}`, but the program `{program}` does not exist."
+    message = f"The setting `{name}` calls the program `{program}`, which does not exist."
     return [Problem("no-program", message, f"Install it, or correct `{name}`.")]
 
 

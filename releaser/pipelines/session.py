@@ -148,6 +148,7 @@ def _complete(outcome: Outcome, run: Run, site: Site | None = None) -> Outcome:
         problems=problems,
         steps=tuple(run.steps),
         notes=tuple(run.notes),
+        is_quiet=outcome.is_quiet and not run.notes and not run.problems,
     )
     if site is None:
         return completed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from email.utils import getaddresses
 from pathlib import Path
@@ -12,13 +13,14 @@ import msgspec
 
 from releaser.errors import Problem, ToolError, explain_os_error, refuse
 from releaser.live.hooks import run_hook
+from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
 from releaser.report.outbox import send_at_once, send_mail
 from releaser.report.outcome import Outcome
 from releaser.report.status import find_attention
-from releaser.site.settings import load_settings
-from releaser.site.site import Site, find_intrusions
+from releaser.site.settings import MailSettings, load_settings
+from releaser.site.site import Site, find_intrusions, read_dotenv
 from releaser.system.run import Run, make_id, now
 from releaser.system.text import redact
 
@@ -43,12 +45,12 @@ def run_on_failure(site: Site, run: Run, outcome: Outcome) -> Outcome:
 def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     """Mail an outcome that is news, and what waits in the outbox; return the outcome, with a problem if that failed."""
     settings = site.settings.mail
-    if run.command not in ("update", "rollback") or outcome.is_paused or not settings.recipients:
+    if run.command not in ("update", "rollback") or not settings.recipients:
         return outcome
     name, directory = site.paths.project.name, str(site.paths.project)
     letter, since = None, None
     try:
-        has_news = is_news(site.paths.news, run.command, outcome)
+        has_news = not outcome.is_paused and is_news(site.paths.news, run.command, outcome)
         if run.command == "update" and not has_news:
             since = find_silence(site.paths, settings.heartbeat, outcome)
     except OSError:  # a full disk: the reserve has room for a few words, and a mail
@@ -57,8 +59,8 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     if has_news:
         letter = write_letter(name, directory, run, outcome)
     elif since is not None:
-        attention = tuple(find_attention(site, outcome.on_hold))
-        silent = msgspec.structs.replace(outcome, problems=attention)
+        attention = (*outcome.problems, *find_attention(site, outcome.on_hold))
+        silent = msgspec.structs.replace(outcome, release=read_link(site.paths).release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
     message = write_mail(letter, run.id, settings) if letter is not None else None
     advice = f"It waits in {site.paths.outbox}; the next run sends it."
@@ -95,13 +97,23 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
         is_safe = False
     if is_safe and not _is_news(state / "news.json", run, outcome):
         return
-    settings = site.settings.mail if site is not None else load_settings(environ, {}, {})[0].mail
+    settings = site.settings.mail if site is not None else _read_mail_settings(start.parent / ".env", environ)
     own = site is not None and settings.admins
     recipients = own or settings.updater_admins or settings.admins
     if run.command == "update" and recipients and outcome.exit_code != 8:
         settings = msgspec.structs.replace(settings, admins=recipients)
         letter = write_letter(start.name or str(start), str(start), run, outcome)
         send_at_once(settings, write_mail(letter, run.id, settings))
+
+
+def _read_mail_settings(dotenv: Path, environ: Mapping[str, str]) -> MailSettings:
+    """Return the settings of mail for a project that cannot be opened, from an `.env` that no stranger may write."""
+    try:
+        is_safe = dotenv.is_file() and not dotenv.stat().st_mode & stat.S_IWOTH
+        values = read_dotenv(dotenv)[0] if is_safe else {}
+    except OSError:
+        values = {}
+    return load_settings(environ, values, {})[0].mail
 
 
 class Delivery(msgspec.Struct, frozen=True):

@@ -65,7 +65,10 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
     snapshot = take_snapshot(site, repository)
     fetch(site, run, repository)
     target = choose_commit(site, run, repository, follow_remote=options.follow_remote)
-    commits = repository.describe_commits(target.head, target.commit)
+    if target.problem is not None and target.is_rewritten:
+        run.report(target.problem.code, target.problem.message, target.problem.advice)
+    deployed = repository.resolve(Store(site.paths).find("live").state.commit) or target.head
+    commits = repository.describe_commits(deployed, target.commit)
     require(find_obstacles(repository, target.head, target.commit))
     before, site = site, site_for_commit(site, repository, target)
     target = msgspec.structs.replace(target, code=repository.code_key(target.commit, *site.committed_paths))
@@ -101,7 +104,7 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
     published = conclude(site, run, repository, result)
     if result.rolled_back:
         return rolled_back(release, result, commits)
-    if target.problem is not None:
+    if target.problem is not None and not target.is_rewritten:
         run.report(target.problem.code, target.problem.message, target.problem.advice)
     return updated(release, published.commit, commits)
 
@@ -247,7 +250,7 @@ def publish_live_lock(
 ) -> Outcome:
     """End a night without changes: follow commits that change the lock alone, and publish what is still due."""
     path, lock = site.paths.lockfile_in_tree, read_lock(live.lock)
-    is_due = target.is_rewritten or is_worth_commit(repository, target.commit, path, lock, may_lower=False)
+    is_due = not target.is_rewritten and is_worth_commit(repository, target.commit, path, lock, may_lower=False)
     if target.problem is not None and is_due:  # each night until it can be published
         run.report(target.problem.code, target.problem.message, target.problem.advice)
     entry = make_entry(site, run, repository, live, target)
@@ -276,15 +279,14 @@ def no_changes(run: Run, commit: str) -> Outcome:
     """Return the outcome of a night without changes; it is quiet unless something could not be published."""
     code = 7 if run.problems else 0
     commits = (commit,) if commit else ()
-    is_quiet = not run.problems and not run.notes
-    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=is_quiet)
+    return Outcome("no-changes", code, "Everything is up to date.", commits=commits, is_quiet=True)
 
 
 def paused(run: Run, pause: Pause) -> Outcome:
     """Return the outcome of an update during a pause: it is no news, and no run to remember, unless recovery was."""
-    outcome = no_changes(run, "")
     headline = f"{pause.sentence} `releaser resume` ends the pause."
-    return msgspec.structs.replace(outcome, headline=headline, is_paused=outcome.is_quiet)
+    is_paused = not run.problems and not run.notes
+    return msgspec.structs.replace(no_changes(run, ""), headline=headline, is_paused=is_paused)
 
 
 def prepared(site: Site, release: Release, commits: tuple[str, ...]) -> Outcome:
@@ -305,7 +307,7 @@ def has_failed_before(site: Site, release: Release) -> bool:
 def still_failing(failed: Release) -> Outcome:
     """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
     headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
-    advice = f"See {failed.tests_log}. `releaser update --force` tries again."
+    advice = f"See {failed.tests_log}. `releaser update --force` tries again, `releaser hold NAME` goes without."
     return Outcome("failed", 5, headline, problems=GateError(headline, advice).problems, is_quiet=True)
 
 
@@ -316,6 +318,7 @@ def candidate_failed(error: GateError, failed: Release | None, commits: tuple[st
         "failed", 5, error.message, changes=manifest.changes if manifest else (), problems=error.problems,
         failed_gate=manifest.failed_gate or error.code if manifest else "", failed_release=failed.id if failed else "",
         new_commits=commits, output=clip_end(error.output, 20, 2000), is_quiet=is_quiet,
+        is_to_blame=manifest is not None and manifest.failed_gate == "tests" and not manifest.was_failing,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from releaser.site.paths import Paths
 from releaser.site.settings import MailSettings
 from releaser.system.files import BrokenFileError, read_json, set_aside, write_json
 from releaser.system.run import Moment, Run, format_time_id, now
-from releaser.system.text import clean_terminal, count, format_seconds, format_time
+from releaser.system.text import clean_terminal, count, format_seconds, format_time, name_project
 
 LONGEST = 60  # characters of a subject
 _NIGHTLY = 0.95  # of `heartbeat`: nights are not all of the same length
@@ -51,7 +51,7 @@ def is_news(news: Path, command: str, outcome: Outcome) -> bool:
         return False
     trouble, before = _name_trouble(outcome) if outcome.exit_code else "", _read_news(news)
     is_done = outcome.exit_code == 0 or outcome.result.startswith("updated")
-    is_other = trouble != before.trouble or bool(outcome.failed_gate)  # of another candidate than before
+    is_other = trouble != before.trouble or outcome.is_to_blame
     is_mail = not outcome.is_quiet and (is_done or is_other)
     after = _News(trouble, now() if is_mail else before.mailed_at)
     if after != before:
@@ -60,11 +60,11 @@ def is_news(news: Path, command: str, outcome: Outcome) -> bool:
 
 
 def find_silence(paths: Paths, heartbeat: float, outcome: Outcome) -> datetime | None:
-    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago and an update found nothing to do.
+    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago and an update was quiet.
 
     Raises OSError if it cannot be recorded that people hear of it now.
     """
-    if not heartbeat or outcome.exit_code or not outcome.is_quiet:
+    if not heartbeat or not outcome.is_quiet:
         return None
     news = _read_news(paths.news)
     since = news.mailed_at or min((record.ended_at for record in read_history(paths)), default=now())
@@ -112,9 +112,9 @@ def write_letter(name: str, directory: str, run: Run, outcome: Outcome) -> Lette
         word=word,
         colour=colour,
         where=f"{name} on {host}, {format_time_id(run.id)}",
-        headline=outcome.headline,
-        paragraphs=tuple(filter(None, [_describe_live(outcome), *outcome.notes])),
-        problems=tuple(message for message in messages if message not in outcome.headline),
+        headline=name_project(outcome.headline, directory),
+        paragraphs=tuple(name_project(text, directory) for text in [_describe_live(outcome), *outcome.notes] if text),
+        problems=tuple(name_project(text, directory) for text in messages if text not in outcome.headline),
         sections=_make_sections(directory, f"{name} on {host}", run, outcome),
     )
 
@@ -181,7 +181,7 @@ def _name_changes(outcome: Outcome) -> str:
 
 
 def _make_sections(directory: str, site: str, run: Run, outcome: Outcome) -> tuple[Section, ...]:
-    advice = dict.fromkeys(problem.advice for problem in outcome.problems if problem.advice)
+    advice = dict.fromkeys(name_project(problem.advice, directory) for problem in outcome.problems if problem.advice)
     held = tuple(f"{hold.label}: {hold.reason}" for hold in outcome.on_hold)
     steps = tuple((each.step, each.status, format_seconds(each.seconds), each.detail) for each in outcome.steps)
     step_lines = tuple(f"{step:13}{status:7}{time:>9}  {detail}" for step, status, time, detail in steps)

@@ -46,8 +46,9 @@ def send_mail(paths: Paths, settings: MailSettings, message: EmailMessage | None
             for key in keys:
                 try:
                     recipients = settings.recipients  # they may have been corrected since
-                    server.send_message(box[key], settings.mail_from or None, recipients)
+                    refused = server.send_message(box[key], settings.mail_from or None, recipients)
                     box.remove(key)
+                    reason = explain_refusal(settings, smtplib.SMTPRecipientsRefused(refused)) if refused else reason
                 except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:  # of this mail alone
                     reason = explain_refusal(settings, error)
     except (OSError, smtplib.SMTPException, ValueError) as error:

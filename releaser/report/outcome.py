@@ -36,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True):
     #: The end of what the program that failed has printed.
     output: str = ""
     is_quiet: bool = False
+    #: True if the candidate itself failed its tests, so that another one that fails is news.
+    is_to_blame: bool = False
     #: True if the run did nothing, since updates are paused: earlier trouble stays what it was.
     is_paused: bool = False
 

@@ -78,8 +78,7 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     updates = [record for record in history if record.command == "update" or record in people]
     last = updates[0] if updates else None
     holds, pause = list_holds(site), read_pause(site.paths)
-    attention = [*problems, *find_old_pause(pause)]
-    attention += [] if pause else [*_find_missing_updates(updates), *_find_old_preparations(updates)]
+    attention = [*problems, *([] if pause else _find_missing_updates(updates))]
     if site.paths.journal.exists():
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
@@ -108,7 +107,10 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
 def find_attention(site: Site, holds: tuple[Hold, ...]) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
     store, pending = Store(site.paths), read_pending(site.paths)
+    history, pause = read_history(site.paths), read_pause(site.paths)
     attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
+    attention += find_old_pause(pause) if pause else _find_old_preparations(history)
+    attention += _find_half_way_back(store, history)
     try:
         require_room(site.paths.releases)
     except (BuildError, OSError) as error:
@@ -147,9 +149,18 @@ def _find_missing_updates(updates: list[Record]) -> list[Problem]:
     return [Problem("no-update", f"No update has run for {age.days} days.", "Look at `crontab -l` and cron's log.")]
 
 
-def _find_old_preparations(updates: list[Record]) -> list[Problem]:
+def _find_half_way_back(store: Store, history: list[Record]) -> list[Problem]:
+    """Return the problem of an automatic rollback that was not whole, until a process uses the live release."""
+    change = next((record for record in history if record.result.startswith(("updated", "rolled-back"))), None)
+    if change is None or store.live is None or is_used(store.live.directory):
+        return []
+    return [problem for problem in change.problems if problem.code == "automatic-rollback"]
+
+
+def _find_old_preparations(history: list[Record]) -> list[Problem]:
     """Return a problem if updates have only prepared releases for a week, and none went live."""
-    prepared = list(takewhile(lambda record: record.result == "ready", updates))
+    since = takewhile(lambda record: not record.result.startswith(("updated", "no-changes")), history)
+    prepared = [record for record in since if record.result == "ready"]
     age = now() - prepared[-1].ended_at if prepared else timedelta()
     if age < LONGEST:
         return []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Problem, explain_os_error, refuse
-from releaser.system.text import normalize_name
+from releaser.system.text import normalize_name, redact
 
 _GROUPS = {"local": ("local",), "staging": ("staging",), "production": ("prod", "production")}
 _SAMPLE = 2000  # files that are asked for their group
@@ -33,6 +33,9 @@ def find_project(start: Path) -> tuple[Path, Path]:
     if project is None:
         message = f"`{path}` is not in a project: no pyproject.toml here or above."
         raise refuse("no-project", message, "Run it in the project, or name the project: `--project PATH`.")
+    if not str(project).isprintable():
+        message = f"`{redact(str(project))}` has bytes that are no UTF-8, or a control character, in its name."
+        raise refuse("odd-path", message, "Rename the directory.")
     top = next((place for place in (project, *project.parents) if os.path.lexists(place / ".git")), None)
     if top is None:
         message = f"`{project}` is not in a git repository."

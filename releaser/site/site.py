@@ -129,7 +129,7 @@ def open_site(start: Path, environ: Mapping[str, str]) -> Site:
     project, top = find_project(start)
     require(find_intrusions((project.parent, project, project.parent / ".env", project / "pyproject.toml"), project))
     text, problems = read_text(project / "pyproject.toml")
-    dotenv_values, more = _read_dotenv(project.parent / ".env")
+    dotenv_values, more = read_dotenv(project.parent / ".env")
     if os.geteuid() == 0:  # before a program of that user runs
         _require_owner(project)
     site = _make_site(project, top, text, environ, dotenv_values)
@@ -190,10 +190,13 @@ def _make_paths(project: Path, top: Path, settings: Settings) -> Paths:
     return make_paths(project, top, Path(link), Path(os.path.normpath(project / os.path.expanduser(state))))
 
 
-def _read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
+def read_dotenv(path: Path) -> tuple[dict[str, str], list[Problem]]:
+    """Return the variables of `.env`; with a problem if it cannot be read, or is not UTF-8."""
     if not os.path.lexists(path):
         return {}, []
     text, problems = read_text(path)
+    if problems and os.access(path, os.R_OK) and path.is_file():  # the people who get mail can be read
+        text = path.read_text(encoding="utf-8", errors="replace")
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     values = dotenv.dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}, problems

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]+(?=@)|(?<=[?&])((?:\w*token|password|secret|\w*key)=)[^&\s'\"`]+")
+_SECRET = r"(?<=[?&])(?:\w*(?:token|password|secret|key)|sig|signature)=|\bAuthorization: (?:\w+ )?|\bBearer "
+_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_SECRET})[^&\s'\"`]+")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -47,6 +49,17 @@ def format_time(moment: datetime) -> str:
 def normalize_name(name: str) -> str:
     """Return the name of a package, an extra or a group as uv.lock has it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_project(text: str, directory: str) -> str:
+    """Return a text whose commands of releaser name their project, so that they can be pasted anywhere."""
+    option = f" --project {shlex.quote(directory)}"
+
+    def complete(match: re.Match[str]) -> str:
+        before, mark, after = match[1].partition(" -- ")
+        return match[0] if "--project" in match[1] else f"`{before}{option}{mark}{after}`"
+
+    return re.sub(r"`((?:[A-Z_]+=\S* )?releaser [a-z][^`]*)`", complete, text)
 
 
 def find_error_line(output: str) -> str:
