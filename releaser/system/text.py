@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_SECRET = r"(?<=[?&])(?:\w*(?:token|password|secret|key)|sig|signature)=|\bAuthorization: (?:\w+ )?|\bBearer "
-_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_SECRET})[^&\s'\"`]+")
+_BEFORE = r"(?<=[?&])(?:\w*(?:token|password|secret|key)|sig|signature)=|\bAuthorization: (?:\w+ )?|\bBearer "
+_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+")
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
