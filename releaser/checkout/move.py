@@ -44,7 +44,10 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
         require(find_obstacles(repository, head, commit))
         try:
             repository.run("update-index", "-q", "--refresh")
-            repository.run("reset", "--quiet", "--keep", commit, "--")  # `checkout` does not sync HEAD
+            # Not by `checkout`, which does not sync HEAD, nor by `reset`, which forgets what a person has staged.
+            repository.run("read-tree", "-m", "-u", "HEAD", commit)
+            branch = f"refs/heads/{site.settings.site.branch}"
+            repository.run("update-ref", "-m", f"releaser: moving to {commit}", branch, commit, head)
         except ToolError as error:
             if "No space left on device" in error.output:
                 raise BuildError("The disk is full: the checkout could not be moved.", "Free space.") from error

@@ -11,7 +11,7 @@ import msgspec
 from releaser.checkout.move import put_file
 from releaser.checkout.pending import Pending, read_pending, write_pending
 from releaser.checkout.repository import NETWORK, Repository, find_export_problems, has_live_lock
-from releaser.errors import Problem, ReleaserError, ToolError, require
+from releaser.errors import Problem, ReleaserError, ToolError, refuse, require
 from releaser.releases.link import read_link
 from releaser.releases.release import EXPORT
 from releaser.site.site import Site
@@ -39,10 +39,9 @@ def publish(
     commit = ""
     try:
         if site.paths.lockfile_in_tree in repository.changed_tracked_files() and has_live_lock(site):
-            commit = _commit_lock(site, repository, write_message())
-            pending = write_pending(
-                site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried."
-            )
+            if repository.head_ref() != _name_branch(site):
+                raise refuse("other-branch", f"the checkout is not on `{site.settings.site.branch}`.")
+            pending, commit = _commit_lock(site, repository, pending, write_message())
     except (ReleaserError, OSError) as error:
         reason = error.message if isinstance(error, ReleaserError) else str(error)
         message = f"uv.lock could not be committed: {reason}"
@@ -55,6 +54,8 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
     """Push releaser's commits if HEAD is the newest of them and no person's commit would go along."""
     branch = site.settings.site.branch
     upstream, head = repository.upstream(branch), repository.head()
+    if repository.head_ref() != _name_branch(site):
+        return None
     if head not in pending.commits:
         if pending.commits and not any(repository.is_ancestor(commit, head) for commit in pending.commits):
             write_pending(site.paths, pending, commits=(), reason="")  # made again elsewhere, or dropped by a person
@@ -82,10 +83,15 @@ def push_pending(site: Site, repository: Repository, pending: Pending, *, timeou
     return None
 
 
-def _commit_lock(site: Site, repository: Repository, message: str) -> str:
+def _name_branch(site: Site) -> str:
+    return f"refs/heads/{site.settings.site.branch}"
+
+
+def _commit_lock(site: Site, repository: Repository, pending: Pending, message: str) -> tuple[Pending, str]:
     """Commit uv.lock and the export alone; what a person has staged stays staged. Returns the commit.
 
-    Not by `git commit --only`: it does not sync the index that it writes (seen with git 2.39).
+    It is pending before it is on the branch, so that no kill makes it a person's. Not by `git commit --only`, which
+    does not sync the index that it writes (seen with git 2.39).
     """
     paths, head = [site.paths.lockfile_in_tree, *_put_export(site)], repository.head()
     has_identity = repository.ask("config", "user.email") and repository.ask("config", "user.name")
@@ -97,9 +103,10 @@ def _commit_lock(site: Site, repository: Repository, message: str) -> str:
         repository.run("update-index", "--add", "--", *paths, variables=variables)
         tree = repository.read("write-tree", variables=variables)
     commit = repository.read("commit-tree", tree, "-p", head, "-m", message, variables=variables)
-    repository.run("update-ref", "-m", f"commit: {message.splitlines()[0]}", "HEAD", commit, head)
+    pending = write_pending(site.paths, pending, commits=(*pending.commits, commit), reason="no push was tried.")
+    repository.run("update-ref", "-m", f"commit: {message.splitlines()[0]}", _name_branch(site), commit, head)
     sync_file_system(site.paths.top)
-    return commit
+    return pending, commit
 
 
 def _put_export(site: Site) -> list[str]:

@@ -17,7 +17,7 @@ from releaser.releases.link import read_link
 from releaser.releases.release import EXPORT
 from releaser.site.site import Site
 from releaser.system import process
-from releaser.system.files import lies_behind_link, replace_file
+from releaser.system.files import BrokenFileError, lies_behind_link, read_regular_file, replace_file
 from releaser.system.text import redact
 
 QUICK, NETWORK, ROLLBACK_PUSH = 120.0, 1800.0, 60.0  # seconds
@@ -171,10 +171,12 @@ class Repository:
 
     # Changes
 
-    def fetch(self, remote: str) -> None:
-        """Fetch a remote, with the tags of what is fetched. Raises ToolError."""
-        variables = self._hide_password(remote)
-        self.run("fetch", "--quiet", "--no-auto-maintenance", remote, timeout=NETWORK, variables=variables)
+    def fetch(self, upstream: Upstream) -> None:
+        """Fetch a branch, with the tags of what is fetched. Raises ToolError, also if the remote has it no more."""
+        variables = self._hide_password(upstream.remote)
+        branch = f"+{upstream.branch}:refs/remotes/{upstream.name}"
+        words = ("fetch", "--quiet", "--no-auto-maintenance", upstream.remote, branch)
+        self.run(*words, timeout=NETWORK, variables=variables)
 
     def push(self, commit: str, upstream: Upstream, *, timeout: float) -> None:
         """Push a commit to a branch, never forced. `timeout` is in seconds. Raises ToolError."""
@@ -313,17 +315,17 @@ def has_live_lock(site: Site) -> bool:
     live = read_link(site.paths).release
     lock = site.paths.releases / str(live) / "uv.lock"
     try:
-        return live is not None and site.paths.lockfile.read_bytes() == lock.read_bytes()
-    except OSError:
+        return live is not None and read_regular_file(site.paths.lockfile) == lock.read_bytes()
+    except (OSError, BrokenFileError):
         return False
 
 
 def has_own_export(site: Site) -> bool:
     """Return True if the export in the checkout is that of a release: only releaser has written it."""
     try:
-        content = site.export.read_bytes() if site.export and not site.export.is_symlink() else None
+        content = read_regular_file(site.export) if site.export else None
         return content in [path.read_bytes() for path in site.paths.releases.glob(f"*/{EXPORT}")]
-    except OSError:
+    except (OSError, BrokenFileError):
         return False
 
 

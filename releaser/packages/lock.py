@@ -50,6 +50,8 @@ def parse_lock(text: str, source: str = "uv.lock") -> Lock:
 def read_lock(path: Path) -> Lock:
     """Return the packages of a lock file. Raises PreflightError."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise refuse("no-lock", f"{path} cannot be read: {error}.", "Run `uv lock`, and commit it.") from error

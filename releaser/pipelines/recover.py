@@ -51,7 +51,9 @@ def recover(site: Site, run: Run) -> Recovery:
         release_reserve(site.paths.reserve)
         remove_dead_git_locks(repository, began)
     recovery = _continue(site, run, repository, entry) if entry is not None else Recovery()
-    if recovery.sentence:
+    if recovery.went_back:
+        run.report("rolled-back", recovery.sentence, "Run `releaser list`.")
+    elif recovery.sentence:
         run.note(recovery.sentence)
     _repair_link(site, run, repository)
     sweep(site, run)

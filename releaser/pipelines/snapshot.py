@@ -24,7 +24,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 def take_snapshot(site: Site, repository: Repository) -> Snapshot:
     """Return the state of the site that a person could change. Raises ToolError and OSError."""
     files = (site.paths.lockfile, site.paths.dotenv)
-    lock, dotenv = (hash_text(path.read_text(errors="surrogateescape")) if path.exists() else "" for path in files)
+    lock, dotenv = (hash_text(path.read_text(errors="surrogateescape")) if path.is_file() else "" for path in files)
     changed = tuple(repository.changed_tracked_files())
     return Snapshot(repository.head(), repository.head_ref(), changed, lock, dotenv, read_link(site.paths))
 

@@ -89,7 +89,7 @@ def _leave(site: Site, run: Run, store: Store, copy: Path) -> Outcome:
             exchange_for_directory(site.paths, copy, before=store.link.text)
             detail.append("a plain directory")
     try:
-        if is_link or _list_used(site):
+        if is_link or store.releases:
             _restart(site, run)
     except ChangeError as error:
         if is_link:

@@ -79,15 +79,17 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
             plan = resolve_candidate(site, run, shadow.project, live)
             detail.append(describe_changes(plan.changes or ()) or "no changes")
         key = make_key(site, plan, target.code)
-        ready = choose_ready(site, run, key, target)
+        ready = choose_ready(site, key, target)
         if plan.installs_what_is_live and target.code == live.manifest.key.code and is_sound(run, live):
+            let_go_of_ready(site, run, key, target, live)
             due = None if options.prepare else publish_live_lock(site, run, repository, snapshot, target, live)
             return due or no_changes(run, "")
         failed = find_failed(site, key)
         if failed is not None and not may_try_again(failed) and not options.force:
-            return still_failing(failed)
+            return still_failing(site, failed)
         try:
             release = ready or build_and_test(site, run, shadow, target, plan, live_site=before)
+            let_go_of_ready(site, run, key, target, release)
         except GateError as error:
             prune_releases(site, run, key)
             return candidate_failed(error, find_failed(site, key), commits, is_quiet=failed is not None)
@@ -130,7 +132,7 @@ def fetch(site: Site, run: Run, repository: Repository) -> None:
         return
     with run.step("fetch"):
         try:
-            repository.fetch(upstream.remote)
+            repository.fetch(upstream)
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
             advice = f"Run `git -C {site.paths.top} fetch` to see why."
@@ -200,19 +202,22 @@ def may_try_again(failed: Release) -> bool:
     return failed.manifest.was_failing or failed.manifest.failed_gate == "migrations"
 
 
-def choose_ready(site: Site, run: Run, key: Key, target: Target) -> Release | None:
-    """Return a ready release that may go live as this candidate. The others are let go, and the run says why.
+def choose_ready(site: Site, key: Key, target: Target) -> Release | None:
+    """Return the newest ready release that may go live as this candidate.
 
     Migrations are not asked about again: all were applied when it was tested, and only a person takes one back.
     """
-    chosen = None
-    for release in [release for release in Store(site.paths).releases if release.state.state == "ready"]:
-        if reason := explain_outdated(site, release, key, target):
+    ready = [release for release in Store(site.paths).releases if release.state.state == "ready"]
+    return next((release for release in ready if not explain_outdated(site, release, key, target)), None)
+
+
+def let_go_of_ready(site: Site, run: Run, key: Key, target: Target, tested: Release) -> None:
+    """Let prune have the ready releases whose place another one takes, which is tested by now; the run says why."""
+    for release in Store(site.paths).releases:
+        if release.state.state == "ready" and release.id != tested.id:
+            reason = explain_outdated(site, release, key, target) or "a newer one is"
             write_state(release, state="failed")
             run.note(f"Release {release.id} was prepared, but {reason}. It does not go live.")
-        else:
-            chosen = release
-    return chosen
 
 
 def explain_outdated(site: Site, release: Release, key: Key, target: Target) -> str:
@@ -304,11 +309,12 @@ def has_failed_before(site: Site, release: Release) -> bool:
     return last is not None and last.exit_code == GateError.exit_code and last.release == release.id
 
 
-def still_failing(failed: Release) -> Outcome:
-    """Return the outcome for a candidate that failed before: quiet, since people have heard of it."""
+def still_failing(site: Site, failed: Release) -> Outcome:
+    """Return the outcome for a candidate that failed before: quiet if people have heard of it."""
+    is_known = any(record.release == failed.id and record.exit_code == 5 for record in read_history(site.paths))
     headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
     advice = f"See {failed.tests_log}. `releaser update --force` tries again, `releaser hold NAME` goes without."
-    return Outcome("failed", 5, headline, problems=GateError(headline, advice).problems, is_quiet=True)
+    return Outcome("failed", 5, headline, problems=GateError(headline, advice).problems, is_quiet=is_known)
 
 
 def candidate_failed(error: GateError, failed: Release | None, commits: tuple[str, ...], *, is_quiet: bool) -> Outcome:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from datetime import datetime, timedelta
 from itertools import takewhile
+from pathlib import Path
 
 import msgspec
 
@@ -19,6 +22,7 @@ from releaser.releases.verify import find_damage
 from releaser.report.history import Record, read_history
 from releaser.report.outbox import count_waiting
 from releaser.site.site import Site
+from releaser.system.files import BrokenFileError, read_regular_file
 from releaser.system.run import now
 from releaser.system.text import count, join_few
 
@@ -79,7 +83,7 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
     last = updates[0] if updates else None
     holds, pause = list_holds(site), read_pause(site.paths)
     attention = [*problems, *([] if pause else _find_missing_updates(updates))]
-    if site.paths.journal.exists():
+    if site.paths.journal.exists() and not _is_running(site.paths.run_lock):
         message = "A run was interrupted; the next command that changes something finishes or undoes it."
         attention.append(Problem("unfinished", message, "Run `releaser update`."))
     if last is not None and last.exit_code not in (0, 2, 8, 9):
@@ -102,6 +106,14 @@ def make_status(site: Site, problems: list[Problem]) -> Status:
         paused_until=pause.until if pause else None,
         ready=next((release.id for release in store.releases if release.state.state == "ready"), None),
     )
+
+
+def _is_running(lock: Path) -> bool:
+    """Return True if the process that took the lock last still works."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, BrokenFileError):
+        holder = json.loads(read_regular_file(lock) or b"{}")
+        return b"releaser" in Path(f"/proc/{int(holder['pid'])}/cmdline").read_bytes()
+    return False
 
 
 def find_attention(site: Site, holds: tuple[Hold, ...]) -> list[Problem]:

@@ -235,6 +235,17 @@ def test_law_04_whatever_fails_after_the_flip_goes_back_and_stays_away(make_site
 
 
 @pytest.mark.slow
+def test_law_20_a_way_back_that_could_not_restart_needs_attention(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "sh -c 'exit 4'"})
+    site.releaser("update", check=6)
+    assert site.json("update")["result"] == "no-changes"
+    assert "automatic rollback" in str(site.json("status", check=10)["attention"])
+    site.write_dotenv({"RELEASER_RESTART": "none"})
+    site.update_to("1.2.0")
+    assert site.json("status")["well"]
+
+
+@pytest.mark.slow
 def test_law_22_a_site_that_was_unhealthy_before_is_not_blamed_on_the_update(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     live = site.live()
