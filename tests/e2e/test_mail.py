@@ -156,8 +156,11 @@ def test_law_26_people_of_dotenv_hear_of_a_closed_project(
 
 @pytest.mark.slow
 def test_law_20_26_the_same_reason_is_one_mail_whatever_is_newer(make_site: SiteFactory, server: MailServer) -> None:
-    site = make_site.live(dotenv=mailing(server.host, TEST_COMMAND="sh -c 'exit 3'"))
+    site = make_site.live(dotenv=mailing(server.host))
     site.push_commit("Note", {"note.txt": "one"})
+    site.releaser("update", check=0)
+    site.write_dotenv({"RELEASER_TEST_COMMAND": "sh -c 'exit 3'"})
+    server.mails.clear()
     for version in ("1.1.0", "1.2.0"):
         site.publish("alpha", version)
         says(site.releaser("update", check=5), "was already failing")
