@@ -159,13 +159,13 @@ def test_law_20_26_the_same_reason_is_one_mail_whatever_is_newer(make_site: Site
     site = make_site.live(dotenv=mailing(server.host))
     site.push_commit("Note", {"note.txt": "one"})
     site.releaser("update", check=0)
-    site.write_dotenv({"RELEASER_TEST_COMMAND": "sh -c 'exit 3'"})
+    site.write_dotenv(mailing(server.host, TEST_COMMAND="sh -c 'exit 3'"))
     server.mails.clear()
     for version in ("1.1.0", "1.2.0"):
         site.publish("alpha", version)
         says(site.releaser("update", check=5), "was already failing")
     assert "--project" in only_mail(server)[1]
-    site.write_dotenv({"RELEASER_TEST_COMMAND": None})
+    site.write_dotenv(mailing(server.host))
     site.publish("alpha", "1.3.0", broken=True)
     site.releaser("update", check=5)
     site.git("update-ref", "refs/heads/main", "main~1", cwd=site.remote)

@@ -233,3 +233,19 @@ def test_law_31_another_user_makes_nothing(user_site: SampleSite) -> None:
         for command in ("update", "update --dry-run", "init", "check", "status", "list", "logs", "prune", "hold alpha"):
             says(site.releaser(command, check=3), f"user {owner.user}", f"sudo -u '#{owner.user}'")
     assert times_of_tree(site.base) == before
+
+
+@pytest.mark.slow
+def test_law_14_what_is_staged_during_a_change_stays_when_it_goes_back(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", files={"notes.txt": "one\n"})
+    site.write_dotenv({"RELEASER_RESTART": "sh -c 'echo two >> notes.txt; git add notes.txt; exit 4'"})
+    site.releaser("update", check=6)
+    assert site.git("diff", "--cached", "--name-only") == "notes.txt"
+
+
+@pytest.mark.slow
+def test_law_15_nothing_is_committed_on_a_branch_that_a_person_switches_to(make_site: SiteFactory) -> None:
+    site = make_site.live(due="1.1.0", dotenv={"RELEASER_RESTART": "git switch --quiet -c fix"})
+    head, remote = site.head(), site.remote_head()
+    says(site.releaser("update", check=7), "not on `main`")
+    assert (site.version("alpha"), site.head(), site.remote_head()) == ("1.1.0", head, remote)

@@ -71,3 +71,15 @@ def test_law_08_a_kill_right_after_any_program_that_releaser_starts(
         broken = unless(finished.returncode == KILLED, f"nothing was killed: {finished}")
         points.add(name, f"{at} of {len(programs)}, {programs[at - 1][:100]}", broken + stage.eyewitness.aftermath(at))
     points.check()
+
+
+def test_law_08_15_a_commit_whose_run_is_killed_right_after_it_is_pushed_by_the_next(
+    scenes: Scenes, place: Path
+) -> None:
+    stage, shims = Stage(scenes, "update", place), Shims(place / "shims")
+    stage.site.releaser("update", env=shims.install(stage.site))
+    (number,) = [number for number, words in enumerate(shims.calls(), 1) if "commit: Update" in words]
+    stage.bring_back()
+    stage.site.releaser("update", env=shims.install(stage.site, at=number, action=KILL_PARENT), check=KILLED)
+    stage.site.releaser("update")
+    assert stage.site.remote_head() == stage.site.head()
