@@ -43,7 +43,7 @@ def move_checkout(site: Site, repository: Repository, entry: Entry, *, back: boo
     if head != commit:
         require(find_obstacles(repository, head, commit))
         try:
-            repository.run("update-index", "-q", "--refresh")
+            repository.run("update-index", "-q", "--refresh", check=False)  # on a full disk it would not say why
             # Not by `checkout`, which does not sync HEAD, nor by `reset`, which forgets what a person has staged.
             repository.run("read-tree", "-m", "-u", "HEAD", commit)
             branch = f"refs/heads/{site.settings.site.branch}"

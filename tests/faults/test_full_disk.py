@@ -101,7 +101,7 @@ def test_law_08_a_disk_that_is_full_from_some_program_on(
     with on_small_disk(scenes, name, place / "counting") as (site, _):
         site.releaser(SCENES[name].command, env=shims.install(site), check=0)
     count = len(shims.calls())
-    moved = [number + 1 for number, words in enumerate(shims.calls(), 1) if " checkout " in words][-1:]
+    moved = [number + 1 for number, words in enumerate(shims.calls(), 1) if " update-ref " in words][-1:]
     for kind in KINDS:
         points = tally(f"no {kind} left during the run")
         for at in range(1, count + 1) if every_point else {*evenly(count, 1, turn()), *moved}:
