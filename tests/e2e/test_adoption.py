@@ -85,6 +85,7 @@ def take_advice(site: SampleSite, finished: Finished) -> None:
         site.run("sh", "-c", command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(CASES, EVERYTHING))
 def test_law_19_what_an_update_would_remove_is_named_and_kept_or_not(make_site: SiteFactory, name: str) -> None:
     kinds = CASES[name]

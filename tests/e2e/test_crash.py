@@ -74,6 +74,7 @@ def test_law_08_a_run_that_is_killed_after_the_flip_is_finished_by_the_next_comm
     assert site.git("fsck", "--no-progress", "--no-dangling") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", mostly_slow(["nothing", "a part", "a release's", "no file", "a person's"], "a part"))
 def test_law_08_14_a_lock_that_a_power_cut_has_cut_short_is_put_back(site: SampleSite, left: str) -> None:
     first, old, commit = site.live(), site.lock(), site.head()
@@ -126,6 +127,7 @@ def test_law_09_a_broken_state_file_does_not_stop_the_next_update(
 BROKEN = [f"{damage} {file}" for damage in ("broken JSON", "directory") for file in ("state.json", "manifest.json")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", mostly_slow([*BROKEN, "deleted uv.lock", "broken JSON uv.lock"], BROKEN[0]))
 @pytest.mark.parametrize("which", mostly_slow(["live", "previous", "only"], "live"))
 def test_law_09_a_release_with_a_broken_record_stops_nothing(make_site: SiteFactory, broken: str, which: str) -> None:

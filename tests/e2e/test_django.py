@@ -57,6 +57,7 @@ def public(site: SampleSite) -> dict[str, str]:
 DENIED = "PermissionError: [Errno 13] Permission denied: '/srv/public'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", mostly_slow(["restart", "collectstatic", "rollback"], "restart"))
 def test_law_04_static_files_go_back_together_with_code_and_packages(make_site: SiteFactory, way: str) -> None:
     """Automatically, after a restart or `collectstatic` failed, or by a person."""
@@ -134,6 +135,7 @@ def test_the_first_restart_file_is_touched_after_the_static_files(make_site: Sit
     assert not any(path.exists() for path in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", mostly_slow(["true", "none"], "true"))
 def test_law_02_21_a_process_that_nothing_restarts_stays_on_its_release(make_site: SiteFactory, restart: str) -> None:
     """The earlier process answers the health check; what it imports after the flip is of its own release."""

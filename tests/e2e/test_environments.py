@@ -17,6 +17,7 @@ from tests.unit.test_startup_module import find_interpreters
 NAMES = ["srv with spaces/my site", "Grüße-日本/söte", "-dash/-n", 'it\'s/$HOME "x"', "a\\b/s%d{}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", mostly_slow(NAMES, NAMES[1]))
 def test_law_35_a_whole_life_under_odd_names(make_site: SiteFactory, names: str) -> None:
     outer, name = names.split("/")
@@ -123,6 +124,7 @@ def modes(site: SampleSite) -> Iterator[tuple[Path, bool, int, int]]:
                 yield path.relative_to(site.state), path.is_dir(), stat.S_IMODE(status.st_mode), status.st_gid
 
 
+@pytest.mark.slow
 def test_law_30_state_is_for_the_owner(make_site: SiteFactory) -> None:
     site = make_site()
     site.path.chmod(0o755)

@@ -24,6 +24,7 @@ def pins(alpha: str) -> list[str]:
     return [f"alpha=={alpha}", "beta==1.0.0", "localtools==1.0.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", mostly_slow(["new", "tracked", "adopted"], "tracked"))
 def test_law_15_the_export_is_in_the_commit_of_the_lock_and_is_no_news_alone(make_site: SiteFactory, way: str) -> None:
     site = make_site(files={EXPORT: OLD} if way == "tracked" else {}, settings=SETTINGS)
@@ -97,6 +98,7 @@ def test_law_13_34_an_export_is_refused_where_it_would_overwrite_or_lead_away(
     assert site.version("alpha") == "1.0.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", mostly_slow(["update-index --add", "commit-tree"], "commit-tree"))
 @pytest.mark.parametrize("is_tracked", mostly_slow([True, False], True))
 def test_law_08_14_an_export_whose_commit_failed_stops_nothing(

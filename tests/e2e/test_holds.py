@@ -60,6 +60,7 @@ def test_law_20_what_is_older_than_a_week_needs_attention(make_site: SiteFactory
         assert code == 0 or words in str(status["attention"])
 
 
+@pytest.mark.slow
 def test_a_failed_release_shows_steps_and_the_end_of_its_tests_and_runs_have_logs(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0")
     site.publish("alpha", "1.2.0", broken=True)
@@ -90,6 +91,7 @@ USERS = {"its owner": 0, "another user": 1}
 SLEEP = "import time; print(1, flush=True); time.sleep(600)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", mostly_slow(USERS, "its owner"))
 def test_law_07_a_release_that_a_process_uses_is_named_and_never_deleted(user_site: SampleSite, who: str) -> None:
     site, prefix = user_site, list[str]()

@@ -31,6 +31,7 @@ def test_a_second_init_changes_nothing(site: SampleSite) -> None:
     assert (site.live(), len(site.releases())) == (live, 1)
 
 
+@pytest.mark.slow
 def test_a_first_release_that_fails_its_tests_does_not_go_live(make_site: SiteFactory) -> None:
     site = make_site(files=BROKEN_CODE)
     finished = site.releaser("init", check=5)

@@ -104,6 +104,7 @@ def test_check_reports_every_problem_at_once(updated: SampleSite) -> None:
     assert len(answer["problems"]) >= 4
 
 
+@pytest.mark.slow
 def test_law_29_config_names_each_value_and_its_source_but_no_secret(make_site: SiteFactory) -> None:
     site = make_site.live(settings={"test_timeout": "90m", "keep": 3, "restart": "touch 'a b'"})
     secrets = {"RELEASER_SMTP_PASSWORD": "hunter2", "RELEASER_TEST_ENVIRONMENT": '{"KEY": "geheim"}'}

@@ -144,9 +144,7 @@ CLOSED: dict[str, Callable[[SampleSite], object]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLOSED)
-def test_law_26_people_of_dotenv_hear_of_a_closed_project(
-    make_site: SiteFactory, server: MailServer, name: str
-) -> None:
+def test_law_26_people_hear_of_a_closed_project(make_site: SiteFactory, server: MailServer, name: str) -> None:
     site = make_site.live(dotenv=mailing(server.host))
     CLOSED[name](site)
     site.releaser("update", check=3)
@@ -189,6 +187,7 @@ def test_law_26_a_rollback_is_told_as_one(make_site: SiteFactory, server: MailSe
 NAMES = {"long": ("s" * 70, "p" * 70), "not ASCII": ("Grüße 日本語の店 " * 5 + "x", "alpha")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(NAMES, "not ASCII"))
 def test_a_subject_has_sixty_characters(make_site: SiteFactory, server: MailServer, name: str) -> None:
     directory, package = NAMES[name]
@@ -212,6 +211,7 @@ def test_a_commit_adds_no_line_to_a_mail(make_site: SiteFactory, server: MailSer
     assert (mail["Bcc"], "script" in page.tags, commit.strip() in page.text) == (None, False, True), page.text
 
 
+@pytest.mark.slow
 def test_law_26_the_admins_of_the_updater(make_site: SiteFactory, server: MailServer) -> None:
     host, _, port = server.host.partition(":")
     older = {"EMAIL_HOST": host, "EMAIL_HOST_PORT": port, "EMAIL_FROM": "Updater <updater@example.org>"}
@@ -266,6 +266,7 @@ def test_law_26_a_mail_waits_for_a_dead_server(make_site: SiteFactory, server: M
     assert len(server.mails) == 1
 
 
+@pytest.mark.slow
 def test_law_26_a_refused_address_blocks_no_mail(make_site: SiteFactory, server: MailServer) -> None:
     server.unknown = {"left@example.org"}
     site = make_site.live(due="1.1.0", dotenv=mailing(server.host, "left@example.org"))
@@ -291,6 +292,7 @@ SILENT: dict[str, tuple[Callable[[SampleSite], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(SILENT, "well"))
 def test_law_26_27_a_heartbeat(make_site: SiteFactory, server: MailServer, name: str) -> None:
     act, subject = SILENT[name]

@@ -105,6 +105,7 @@ def small_disk(place: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(STORIES, "a week"))
 def test_law_20_26_27_nights(make_site: SiteFactory, name: str) -> None:
     site, nights = make_site.live(), STORIES[name]

@@ -70,6 +70,7 @@ OUTDATED: dict[str, tuple[Callable[[SampleSite, Path], object], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(OUTDATED, "lock"))
 def test_law_03_a_prepared_release_that_is_outdated_is_named_let_go_and_built_again(
     make_site: SiteFactory, name: str
@@ -120,6 +121,7 @@ def test_law_20_a_site_that_is_only_prepared_is_not_green_after_a_week(make_site
     assert site.json("status")["well"]
 
 
+@pytest.mark.slow
 def test_a_paused_site_is_not_updated_until_it_is_resumed(make_site: SiteFactory) -> None:
     site = make_site.live("1.1.0", due="1.2.0")
     assert "--for" in site.releaser("pause", "--for", "soon", check=2).stderr

@@ -57,6 +57,7 @@ def test_git_pull_off_leaves_commits_of_the_remote_alone(make_site: SiteFactory)
     assert (site.git("rev-parse", "HEAD^"), site.remote_head(), site.version("alpha")) == (head, remote, "1.1.0")
 
 
+@pytest.mark.slow
 def test_law_15_a_refused_push_is_reported_and_made_again_the_next_night(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     remote = site.remote_head()

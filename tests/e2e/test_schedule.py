@@ -57,6 +57,7 @@ def test_the_line_is_installed_once_and_all_others_stay(site: SampleSite, cronta
         assert read_crontab() == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", mostly_slow(NAMES, NAMES[0]))
 def test_law_35_the_line_updates_the_site_in_the_environment_of_cron(make_site: SiteFactory, names: str) -> None:
     outer, name = names.split("/")

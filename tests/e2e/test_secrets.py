@@ -95,6 +95,7 @@ INTRUSIONS = [f"{name} {how}" for name in (".env", "journal.json", "site", ".rel
 INTRUSIONS += [".env group", ".env others", "journal.json group", "releases others"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("intrusion", mostly_slow(INTRUSIONS, ".env others", "journal.json owner"))
 def test_law_30_strangers(make_site: SiteFactory, ordinary_user: Identity | None, intrusion: str) -> None:
     """A path belongs to a stranger, is a stranger's link, or can be written by the stranger's group, or by everyone."""

@@ -22,6 +22,7 @@ def test_all_wrong_settings_are_reported_at_once_with_file_key_value_and_suggest
     assert site.releaser("list").returncode == 0  # questions still answer
 
 
+@pytest.mark.slow
 def test_the_strongest_source_counts(make_site: SiteFactory) -> None:
     """Process environment, then .env, then pyproject.toml."""
     site = make_site.live(settings={"upgrade": "none"}, due="1.1.0")

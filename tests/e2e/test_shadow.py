@@ -211,6 +211,7 @@ def test_law_03_24_tests_load_the_candidate_or_are_no_pass(make_site: SiteFactor
         assert (read(site, "shop.py"), "edition 2" in read(site, LOG)) == (CODE["shop.py"], True)
 
 
+@pytest.mark.slow
 def test_a_required_mount_is_refused_where_the_kernel_allows_none(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0", dotenv={"RELEASER_SHADOW": "required"})
     unshare = site.base / "unshare"
@@ -346,6 +347,7 @@ def test_law_13_34_files_behind_a_link_in_the_place_of_products_stay(site: Sampl
     assert (os.readlink(site.path / "assets"), read(site, "assets/made.ignored")) == (f"{site.base}/outside", "built\n")
 
 
+@pytest.mark.slow
 @by_owner
 @by_mode
 @pytest.mark.parametrize("then", mostly_slow(["rollback", "crash", "directory"], "rollback"))

@@ -138,6 +138,7 @@ def test_law_08_uninstall_finishes_after_a_kill(make_site: SiteFactory, point: s
     says(site.releaser("init", check=0), "adopted")
 
 
+@pytest.mark.slow
 def test_law_26_uninstall_names_mails_that_wait_and_the_crontab_and_keeps_them(make_site: SiteFactory) -> None:
     site = make_site.live(due="1.1.0")
     site.write_dotenv({"ADMINS_JSON": '["ada@example.org"]'}, smtp_host="127.0.0.1:1")

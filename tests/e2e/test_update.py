@@ -67,6 +67,7 @@ def test_law_01_nothing_of_the_live_site_changes_before_the_tests_have_passed(ma
     assert (site.version("alpha"), (site.path / "shop.py").read_text(encoding="utf-8")) == ("1.1.0", CODE["shop.py"])
 
 
+@pytest.mark.slow
 def test_law_01_releases_that_share_files_by_hard_links_stay_what_they_were(user_site: SampleSite) -> None:
     site = user_site
     first = site.release() / "venv"
@@ -125,6 +126,7 @@ def test_a_commit_that_fails_the_tests_does_not_reach_the_checkout(site: SampleS
     assert site.json("update")["result"] == "updated"
 
 
+@pytest.mark.slow
 def test_a_candidate_that_failed_is_not_tried_again_until_something_changes(make_site: SiteFactory) -> None:
     site = make_site.live()
     site.publish("alpha", "1.1.0", broken=True)

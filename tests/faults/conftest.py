@@ -22,7 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     config.addinivalue_line("markers", "faults: makes faults; `make faults` and, a share of them, CI run it")
-    config.addinivalue_line("markers", "turns(number): CI runs such a part of these tests, another one for each commit")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,6 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     numbers: Counter[str] = Counter()
     for item in own:
         item.add_marker(pytest.mark.faults)
+    for item in list(items):
         marker, name = item.get_closest_marker("turns"), item.nodeid.partition("[")[0]
         numbers[name] += 1
         if marker and not config.getoption("--every-point", False) and (numbers[name] - turn()) % marker.args[0]:

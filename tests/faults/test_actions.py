@@ -40,7 +40,7 @@ def killing_action(site_base: Path, action: str, nth: int, when: str) -> dict[st
     return {f"RELEASER_{action.upper()}": f"sh '{script}'"}
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("name", "action", "nth"), CASES)
 def test_law_04_08_an_action_whose_run_is_killed_is_undone_or_repeated(
@@ -73,9 +73,7 @@ def test_law_08_a_kill_right_after_any_program_that_releaser_starts(
     points.check()
 
 
-def test_law_08_15_a_commit_whose_run_is_killed_right_after_it_is_pushed_by_the_next(
-    scenes: Scenes, place: Path
-) -> None:
+def test_law_08_15_a_commit_right_before_a_kill_is_pushed_by_the_next_run(scenes: Scenes, place: Path) -> None:
     stage, shims = Stage(scenes, "update", place), Shims(place / "shims")
     stage.site.releaser("update", env=shims.install(stage.site))
     (number,) = [number for number, words in enumerate(shims.calls(), 1) if "commit: Update" in words]

@@ -23,7 +23,7 @@ def kill(stage: Stage, number: int, at: Call) -> list[str]:
     return unless(met.finished.returncode == KILLED, f"nothing was killed: {met}") + stage.eyewitness.aftermath(number)
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("name", ["update", "update, adopted", "rollback", "init, fresh", "init, adopt"])
 def test_law_08_a_kill_before_the_change_leaves_the_site_as_it_is(
     name: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
@@ -46,7 +46,7 @@ RARE = dict.fromkeys(PHASES, 12) | dict.fromkeys(("update", "rollback", "init, a
 PARTS = {"update": 2, "rollback": 2, "init, adopt": 1, "update, ill": 1, "init, fresh": 1, "update, adopted": 1}
 
 
-@pytest.mark.turns(2)
+@pytest.mark.turns(4)
 @pytest.mark.parametrize(("name", "part"), [(name, part) for name in PARTS for part in range(PARTS[name])])
 def test_law_08_a_kill_from_the_change_on_leaves_one_whole_release(
     name: str, part: int, scenes: Scenes, place: Path, tally: Tallies, every_point: bool
@@ -89,7 +89,7 @@ STATES: dict[str, tuple[str, Callable[[list[Call]], Call]]] = {
 }
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("state", STATES)
 def test_law_08_a_kill_of_the_recovery_is_one_more_case_of_the_same(
     state: str, scenes: Scenes, place: Path, tally: Tallies, every_point: bool

@@ -56,9 +56,7 @@ def test_law_08_a_command_that_has_ended_outlives_a_power_cut(
     points.check()
 
 
-def test_law_08_a_power_cut_right_behind_git_leaves_a_whole_repository(
-    scenes: Scenes, place: Path, tally: Tallies, every_point: bool
-) -> None:
+def test_law_08_a_power_cut_right_behind_git(scenes: Scenes, place: Path, tally: Tallies, every_point: bool) -> None:
     stage, points = DiskStage(scenes, "update", place), tally("power cut, ext4, right behind git")
     shims = Shims(place / "shims")
     stage.site.releaser("update", env=shims.install(stage.site))
