@@ -243,7 +243,6 @@ def everything(site: SampleSite) -> dict[str, str]:
     return seen | {name: trees.fingerprint(state / name) for name in ("holds.json", "journal.json")}
 
 
-@pytest.mark.turns(2)
 @pytest.mark.parametrize("name", mostly_slow(ROWS, *QUICK))
 def test_law_14_28_bad_input(site: SampleSite, name: str) -> None:
     row = ROWS[name]
