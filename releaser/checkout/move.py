@@ -91,7 +91,7 @@ def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) ->
 
 
 def put_file(path: Path, data: bytes) -> None:
-    """Put a lock or an export into the checkout, unless it is there. Raises OSError."""
+    """Put a lock or an export into the checkout, unless it has the same content. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_bytes() != data:
         before = path.stat() if path.is_file() else path.parent.stat()

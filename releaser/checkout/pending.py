@@ -1,4 +1,4 @@
-"""What a run could not push, and the head of the remote that was followed last."""
+"""Commits that could not be pushed, and the remote head that was followed last."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _read_blob(repository: Repository, commit: str, path: str) -> bytes | None:
 
 
 def _read_disk(path: Path) -> bytes | None:
-    """Return the content of a file, the target of a link, or None if neither is there."""
+    """Return the content of a file, the target of a link, or None if neither exists."""
     try:
         return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
     except OSError:

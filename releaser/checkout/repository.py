@@ -40,7 +40,7 @@ _SETTINGS = {
     "safe.directory": "*",
     "advice.detachedHead": "false",
 }
-#: What git keeps in its directory while a command waits for a person.
+#: Files in the directory of git while a command waits for a person.
 _UNDER_WAY = {
     "MERGE_HEAD": "merge", "rebase-merge": "rebase", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert",
 }  # fmt: skip
@@ -342,7 +342,7 @@ def find_export_problems(site: Site, project: Path) -> list[Problem]:
     is_mine = repository.is_tracked(str(site.export)) and own not in repository.changed_tracked_files()
     if project == site.paths.project and path.exists() and not is_mine and not has_own_export(site):
         advice = f"Move it away, or commit it: `git -C {site.paths.top} add {own}`."
-        return [Problem("wrong-export", f"{message}, but what is there is not committed.", advice)]
+        return [Problem("wrong-export", f"{message}, but the file that exists is not committed.", advice)]
     return []
 
 

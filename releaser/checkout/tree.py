@@ -1,4 +1,4 @@
-"""A work tree at a commit, with a repository of its own: whatever runs in it changes nothing of the site's."""
+"""A work tree at a commit, with its own repository: programs that run in it change nothing in the site's."""
 
 from __future__ import annotations
 

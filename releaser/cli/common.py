@@ -1,4 +1,4 @@
-"""What the commands share: their options, and the way from a pipeline to an exit code."""
+"""The options that commands share, and the way from a pipeline to an exit code."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def finish(common: Common, outcome: Outcome) -> None:
     """Print an outcome, where that is possible, and exit."""
     try:
         render.print_outcome(outcome, as_json=common.as_json, verbose=common.verbose, quiet=common.quiet)
-    except OSError:  # nobody reads, or a full disk: what was done stays done
+    except OSError:  # a closed pipe, or a full disk: the run itself is done
         render.drop_output()
         render.print_outcome(outcome, as_json=False, verbose=common.verbose, quiet=common.quiet)
     sys.exit(outcome.exit_code)

@@ -1,7 +1,7 @@
 """The protocol by which a release goes live: journal, actions, and one automatic rollback.
 
 The link decides. While it points to the earlier release, the change can be undone; once it points to the new one, the
-change is finished, or goes back as a whole. Recovery calls the same functions.
+change is finished, or goes back. Recovery calls the same functions.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Hold(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """What is on hold, in words."""
+        """The package and version, or the commit, in words."""
         return self.name if self.version == EVERY else f"{self.name} {self.version}"
 
 

@@ -45,7 +45,7 @@ class Held(msgspec.Struct, frozen=True):
 
     @property
     def bound(self) -> str:
-        """What uv may choose at first: not these versions, or the live one alone."""
+        """The bounds given to uv at first: without these versions, or the live one alone."""
         return f"=={self.live}" if EVERY in self.versions else ",".join(f"!={version}" for version in self.versions)
 
 

@@ -31,7 +31,7 @@ from releaser.system.text import join_few
 
 
 def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
-    """Make the venv in the link's place the first release, without a moment in which no venv is there.
+    """Make the venv in the link's place the first release, without a moment in which no venv exists.
 
     Its scripts name their path through `.venv`, which stays right. It was live already, so it counts as good. Called
     after `find_problems` has found that no update would take packages away. Raises PreflightError.

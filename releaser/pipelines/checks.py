@@ -138,7 +138,7 @@ def _find_state_problems(site: Site) -> list[Problem]:
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Whether a release is as it was built; `unknown` says what cannot be known."""
+    """The comparison of a release with what was built; `unknown` names what cannot be compared."""
 
     release: str
     well: bool

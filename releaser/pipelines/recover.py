@@ -33,7 +33,7 @@ from releaser.system.text import count
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What recovery did: a sentence, empty if nothing was left; `went_back` if it ended in the earlier release."""
+    """The result of recovery: a sentence, empty if nothing was left; `went_back` if the earlier release is live."""
 
     sentence: str = ""
     went_back: bool = False

@@ -1,4 +1,4 @@
-"""What a person could change during a run, compared right before the change."""
+"""The state that a person could change during a run, compared right before the change."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from releaser.system.files import exchange, replace_symlink
 
 
 class Link(msgspec.Struct, frozen=True):
-    """What stands at the path of the link. `release` is the id of the release that a link points to, existing or not.
+    """The state of the path of the link. `release` is the id of the release that a link points to, existing or not.
 
     `foreign` is a directory, a file, or a link that leads elsewhere: a person put it there.
     """

@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What makes two candidates the same: the code without its lock, the lock, the Python, and what is installed of it.
+    """The identity of a candidate: the code without its lock, the lock, the Python, and what is installed of it.
 
     `selection` are the group, extras and members, as arguments of uv; `recipe` is a hash of the settings by which a
     candidate is built and tested.
@@ -93,7 +93,7 @@ class Release(msgspec.Struct, frozen=True):
 
     @property
     def age_key(self) -> tuple[str, int]:
-        """What orders releases by age."""
+        """The key that sorts releases by age."""
         return order_of_id(self.id)
 
     @property

@@ -1,1 +1,1 @@
-"""What people and programs see of runs: the outcome, the terminal, the status and the history."""
+"""Reports for people and programs: outcome, terminal, mail, status and history."""

@@ -21,7 +21,7 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """What a mail says: the outcome in a `word`, its headline and problems, and everything else by section."""
+    """The content of a mail: the outcome in a `word`, its headline and problems, and everything else by section."""
 
     subject: str
     word: str

@@ -36,7 +36,7 @@ def make_line(site: Site) -> str:
 
 
 def install_line(site: Site, line: str) -> tuple[str, str]:
-    """Put a line into the crontab of this user; return what was done, and the line as it is there.
+    """Put a line into the crontab of this user; return `added`, `replaced` or `unchanged`, and the line in it.
 
     An earlier line of releaser for the site keeps its time. Raises PreflightError.
     """

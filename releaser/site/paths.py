@@ -36,7 +36,7 @@ class Paths(msgspec.Struct, frozen=True):
     reserve: Path
     #: A Maildir with the mails that no server has taken yet.
     outbox: Path
-    #: What was mailed last, so that each news is one mail.
+    #: The trouble that was mailed last, so that each news is one mail.
     news: Path
     #: Directories that stood in the place of the link, kept for their owner.
     replaced: Path

@@ -218,7 +218,7 @@ def _find_uv(setting: str, project: Path, environ: Mapping[str, str]) -> tuple[P
     named = project / os.path.expanduser(setting) if "/" in setting else setting
     found = [shutil.which(name, path=path) for name in (named, "uv") if name]
     if setting and found[0] is None:
-        message = f"The setting `uv` is `{setting}`, but no program is there."
+        message = f"The setting `uv` is `{setting}`, but no such program exists."
         return Path(setting), [Problem("no-uv", message, "Correct or remove `uv`: releaser brings its own.")]
     for program in filter(None, found):
         if _uv_version(Path(program)) >= LOWEST_UV:
@@ -272,7 +272,7 @@ def _is_private_group(gid: int) -> bool:
 def prepare_state(site: Site) -> None:
     """Make the state directory with the mode of the project's directory, without write for others.
 
-    Raises PreflightError, also if another user could have written what is there.
+    Raises PreflightError, also if another user could have written its content.
     """
     paths = site.paths
     state = (paths.state.parent, paths.state, paths.releases, paths.journal, paths.holds, paths.pause, paths.pending)
