@@ -62,7 +62,8 @@ def repair_checkout(repository: Repository, head: str, commit: str, own: Collect
     changed = set(repository.changed_tracked_files())
     added = set(repository.added_files(current, other))
     foreign = []
-    for path in {*repository.changed_paths(head, commit), *own}:
+    paths = {*repository.changed_paths(head, commit), *own}
+    for path in sorted(paths, key=lambda path: path not in added):  # a file comes back where a directory is gone
         place = repository.top / path
         is_left = path in added and os.path.lexists(place) and not lies_behind_link(repository.top, path)
         is_half_done = path in changed or is_left

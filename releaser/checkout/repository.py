@@ -204,7 +204,8 @@ class Repository:
 
     def upstream_head(self, branch: str) -> str:
         """Return the head of the upstream as last fetched; empty if it has none."""
-        return self.resolve(f"{branch}@{{upstream}}")
+        upstream = self.upstream(branch)
+        return self.resolve(f"refs/remotes/{upstream.name}") if upstream else ""
 
     def exclude(self, *patterns: str) -> None:
         """Let git ignore paths in this clone alone, by `.git/info/exclude`. Raises OSError."""

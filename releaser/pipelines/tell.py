@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from collections.abc import Mapping
 from email.utils import getaddresses
 from pathlib import Path
@@ -16,7 +15,7 @@ from releaser.live.hooks import run_hook
 from releaser.releases.link import read_link
 from releaser.releases.reserve import fill_reserve, release_reserve
 from releaser.report.mail import find_silence, is_news, write_heartbeat, write_letter, write_mail, write_test
-from releaser.report.outbox import send_at_once, send_mail
+from releaser.report.outbox import count_waiting, send_at_once, send_mail
 from releaser.report.outcome import Outcome
 from releaser.report.status import find_attention
 from releaser.site.settings import MailSettings, load_settings
@@ -52,7 +51,7 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     try:
         has_news = not outcome.is_paused and is_news(site.paths.news, run.command, outcome)
         if run.command == "update" and not has_news:
-            since = find_silence(site.paths, settings.heartbeat, outcome)
+            since = find_silence(site.paths, settings.heartbeat)
     except OSError:  # a full disk: the reserve has room for a few words, and a mail
         release_reserve(site.paths.reserve)
         has_news = _is_news(site.paths.news, run, outcome)
@@ -73,6 +72,8 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
     fill_reserve(site.paths.reserve)
     if not reason or message is None:
         return outcome
+    if not count_waiting(site.paths) and advice.startswith("It waits"):
+        advice = "The others have it. Correct `ADMINS_JSON`."
     problem = Problem("mail", reason, advice)
     is_live = outcome.exit_code == 0 and outcome.result == "updated"
     code = 7 if is_live else outcome.exit_code
@@ -102,14 +103,14 @@ def tell_without_state(start: Path, environ: Mapping[str, str], site: Site | Non
     recipients = own or settings.updater_admins or settings.admins
     if run.command == "update" and recipients and outcome.exit_code != 8:
         settings = msgspec.structs.replace(settings, admins=recipients)
-        letter = write_letter(start.name or str(start), str(start), run, outcome)
+        letter = write_letter(redact(start.name or str(start)), redact(str(start)), run, outcome)
         send_at_once(settings, write_mail(letter, run.id, settings))
 
 
 def _read_mail_settings(dotenv: Path, environ: Mapping[str, str]) -> MailSettings:
-    """Return the settings of mail for a project that cannot be opened, from an `.env` that no stranger may write."""
+    """Return the settings of mail for a project that cannot be opened, from an `.env` that no stranger could write."""
     try:
-        is_safe = dotenv.is_file() and not dotenv.stat().st_mode & stat.S_IWOTH
+        is_safe = dotenv.is_file() and not find_intrusions((dotenv.parent, dotenv), dotenv.parent)
         values = read_dotenv(dotenv)[0] if is_safe else {}
     except OSError:
         values = {}

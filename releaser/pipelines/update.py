@@ -95,7 +95,7 @@ def update(site: Site, run: Run, options: UpdateOptions) -> Outcome:
             return candidate_failed(error, find_failed(site, key), commits, is_quiet=failed is not None)
     if options.prepare:
         prune_releases(site, run, key)
-        return prepared(site, release, commits)
+        return prepared(site, run, release, commits)
     try:
         run_before_live(site, run, release.id, live.id)
     except GateError as error:
@@ -135,7 +135,8 @@ def fetch(site: Site, run: Run, repository: Repository) -> None:
             repository.fetch(upstream)
         except ToolError as error:
             message = f"The remote `{upstream.remote}` could not be fetched: {error.message}"
-            advice = f"Run `git -C {site.paths.top} fetch` to see why."
+            branch = upstream.branch.removeprefix("refs/heads/")
+            advice = f"Run `git -C {site.paths.top} fetch {upstream.remote} {branch}` to see why."
             raise BuildError(message, advice, output=error.output) from error
 
 
@@ -294,13 +295,14 @@ def paused(run: Run, pause: Pause) -> Outcome:
     return msgspec.structs.replace(no_changes(run, ""), headline=headline, is_paused=is_paused)
 
 
-def prepared(site: Site, release: Release, commits: tuple[str, ...]) -> Outcome:
+def prepared(site: Site, run: Run, release: Release, commits: tuple[str, ...]) -> Outcome:
     """Return the outcome of `update --prepare`: quiet if people have heard of this release."""
     is_known = any(record.result == "ready" and record.release == release.id for record in read_history(site.paths))
     changes = release.manifest.changes
     headline = f"Release {release.id} is ready: {describe_changes(changes) or 'the same packages'}."
     headline += " The live release is unchanged; `releaser update` makes this one live."
-    return Outcome("ready", 0, headline, release.id, changes=changes, new_commits=commits, is_quiet=is_known)
+    code = 7 if is_known and run.problems else 0
+    return Outcome("ready", code, headline, release.id, changes=changes, new_commits=commits, is_quiet=is_known)
 
 
 def has_failed_before(site: Site, release: Release) -> bool:
@@ -314,7 +316,8 @@ def still_failing(site: Site, failed: Release) -> Outcome:
     is_known = any(record.release == failed.id and record.exit_code == 5 for record in read_history(site.paths))
     headline = f"Nothing newer than release {failed.id}, which failed its tests: {failed.manifest.failure}."
     advice = f"See {failed.tests_log}. `releaser update --force` tries again, `releaser hold NAME` goes without."
-    return Outcome("failed", 5, headline, problems=GateError(headline, advice).problems, is_quiet=is_known)
+    problems = GateError(headline, advice).problems
+    return Outcome("failed", 5, headline, problems=problems, failed_release=failed.id, is_quiet=is_known)
 
 
 def candidate_failed(error: GateError, failed: Release | None, commits: tuple[str, ...], *, is_quiet: bool) -> Outcome:

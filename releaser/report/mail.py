@@ -59,12 +59,12 @@ def is_news(news: Path, command: str, outcome: Outcome) -> bool:
     return is_mail
 
 
-def find_silence(paths: Paths, heartbeat: float, outcome: Outcome) -> datetime | None:
-    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago and an update was quiet.
+def find_silence(paths: Paths, heartbeat: float) -> datetime | None:
+    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago.
 
     Raises OSError if it cannot be recorded that people hear of it now.
     """
-    if not heartbeat or not outcome.is_quiet:
+    if not heartbeat:
         return None
     news = _read_news(paths.news)
     since = news.mailed_at or min((record.ended_at for record in read_history(paths)), default=now())
@@ -125,7 +125,7 @@ def write_heartbeat(name: str, directory: str, run: Run, outcome: Outcome, since
         f"The live release is {outcome.release}.",
         f"There was no other mail since {format_time(since)}; `heartbeat` asks for this one.",
     )
-    headline = "Updates run, but the site needs attention." if outcome.problems else f"All is well. {outcome.headline}"
+    headline = "The site needs attention." if outcome.problems else f"All is well. {outcome.headline}"
     told = msgspec.structs.replace(outcome, headline=headline, notes=notes)
     letter, colour = write_letter(name, directory, run, told), "amber" if outcome.problems else "green"
     word = "Needs attention" if outcome.problems else "All is well"

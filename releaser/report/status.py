@@ -119,7 +119,8 @@ def _is_running(lock: Path) -> bool:
 def find_attention(site: Site, holds: tuple[Hold, ...]) -> list[Problem]:
     """Return what needs attention on a site, whatever the last run has said."""
     store, pending = Store(site.paths), read_pending(site.paths)
-    history, pause = read_history(site.paths), read_pause(site.paths)
+    history = [record for record in read_history(site.paths) if record.command in ("update", "rollback", "init")]
+    pause = read_pause(site.paths)
     attention = [*_find_damage(store), *find_old_holds(holds), *_find_old_processes(site, store)]
     attention += find_old_pause(pause) if pause else _find_old_preparations(history)
     attention += _find_half_way_back(store, history)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def find_project(start: Path) -> tuple[Path, Path]:
     if project is None:
         message = f"`{path}` is not in a project: no pyproject.toml here or above."
         raise refuse("no-project", message, "Run it in the project, or name the project: `--project PATH`.")
-    if not str(project).isprintable():
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(project)):
         message = f"`{redact(str(project))}` has bytes that are no UTF-8, or a control character, in its name."
         raise refuse("odd-path", message, "Rename the directory.")
     top = next((place for place in (project, *project.parents) if os.path.lexists(place / ".git")), None)

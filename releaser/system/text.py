@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _MARKED = re.compile(r"^\s*(?:error|fatal|hint)\s*:\s+(.+)", re.IGNORECASE)
-_BEFORE = r"(?<=[?&])(?:\w*(?:token|password|secret|key)|sig|signature)=|\bAuthorization: (?:\w+ )?|\bBearer "
-_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+")
+_QUERY = r"(?<=[?&])[\w-]*(?:token|password|secret|key|sig|signature|credential)="
+_BEFORE = rf"{_QUERY}|\bAuthorization: (?:\w+ )?|\b(?:PRIVATE-TOKEN:|Bearer) "
+_CREDENTIALS = re.compile(rf"(?<=://)[^/\s'\"]+(?=@)|({_BEFORE})[^&\s'\"`]+", re.IGNORECASE)
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -8,10 +8,7 @@ import pytest
 from tests.e2e.scenes import mostly_slow, no_change, says
 from tests.support.sites import SampleSite, SiteFactory
 
-FIELDS_OF_LIST = {
-    "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
-    "commit", "path",
-}  # fmt: skip
+FIELDS_OF_LIST = {"id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "commit", "path"}
 FIELDS_OF_STATUS = {"live", "previous", "last_run", "last_updated", "well", "attention", "on_hold", "pending"}
 FIELDS_OF_A_RUN = {"result", "exit_code", "release", "previous", "changes", "on_hold", "commits", "steps", "problems"}
 

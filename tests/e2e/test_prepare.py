@@ -116,6 +116,7 @@ def test_law_20_a_site_that_is_only_prepared_is_not_green_after_a_week(make_site
     prepare(site)
     set_back(site.state / "history.jsonl", "ended_at", 8)
     silent(site.releaser("update", "--prepare"))
+    site.releaser("pin", "live", check=0)
     assert [problem["code"] for problem in site.json("status", check=10)["attention"]] == ["old-ready"]
     site.releaser("update", check=0)
     assert site.json("status")["well"]

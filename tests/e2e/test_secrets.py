@@ -34,7 +34,7 @@ PLACES: dict[str, tuple[int, str, Callable[[SampleSite], object]]] = {
     "an @ in a password": (6, URL.replace(SECRET, f"x@{SECRET}"), lambda site: None),
     "wrong setting": (3, URL.replace("http", "ftp"), lambda site: None),
     "wrong table": (3, "true", lambda site: site.env.update(RELEASER_TEST_ENVIRONMENT=f'{{"A": "{SECRET}", "B": 5}}')),
-    "token in a query": (6, f"http://localhost:1/?a=b&token={SECRET}", lambda site: None),
+    "token in a query": (6, f"http://localhost:1/?X-Amz-Signature={SECRET}&api-key={SECRET}", lambda site: None),
 }  # fmt: skip
 
 
