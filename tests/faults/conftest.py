@@ -15,7 +15,6 @@ from tests.faults.scenes import Scenes
 from tests.faults.tally import every_point, pytest_addoption, pytest_terminal_summary, tally, turn  # noqa: F401
 from tests.support.sites import Templates
 
-BY_HALVES = {"test_bad_input.py", "test_crash.py", "test_shadow.py", "test_secrets.py", "test_power_cut.py"}
 MEMORY = Path("/dev/shm")
 
 
@@ -34,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in list(items):
         marker, name = item.get_closest_marker("turns"), item.nodeid.partition("[")[0]
         numbers[name] += 1
-        share = marker.args[0] if marker else 2 if item.path.name in BY_HALVES and "[" in item.nodeid else 1
+        share = marker.args[0] if marker else 2 if "[" in item.nodeid else 1  # of other tables, a half
         if not config.getoption("--every-point", False) and (numbers[name] - turn()) % share:
             items.remove(item)
 
