@@ -76,9 +76,10 @@ def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) ->
     """Put HEAD's uv.lock and export back if those in the checkout are what releaser wrote."""
     path, changed = site.paths.lockfile_in_tree, repository.changed_tracked_files()
     if site.committed_paths[-1] in {*changed} - {path} and site.export and has_own_export(site):
-        repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){site.committed_paths[-1]}", check=False)
+        own = f":(top,literal){site.committed_paths[-1]}"
+        repository.run("reset", "--quiet", "HEAD", "--", own)
         remove_path(site.export)
-        repository.run("checkout", "--quiet", "HEAD", "--", f":(top,literal){site.committed_paths[-1]}", check=False)
+        repository.run("checkout", "--quiet", "HEAD", "--", own, check=repository.is_tracked(str(site.export)))
     if path not in changed:
         return
     locks = [site.paths.releases / release / "uv.lock" for release in (entry.origin, entry.target) if release]

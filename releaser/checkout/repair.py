@@ -74,7 +74,7 @@ def repair_checkout(repository: Repository, head: str, commit: str, own: Collect
         if disk is not None and not any(blob is not None and blob.startswith(disk) for blob in blobs):
             foreign += [path] if path not in own else []
         elif path in added:
-            repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}", check=False)
+            repository.run("reset", "--quiet", "HEAD", "--", f":(top,literal){path}")
             remove_path(place)
             _remove_empty_parents(repository.top, Path(path).parent)
         else:
