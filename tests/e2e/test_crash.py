@@ -91,6 +91,18 @@ def test_law_08_14_a_lock_that_a_power_cut_has_cut_short_is_put_back(site: Sampl
     assert is_own or (site.head(), site.status(), site.live()) == (head, "", second)
 
 
+def test_law_08_a_file_that_became_a_directory_half_way_comes_back(site: SampleSite) -> None:
+    head, live = site.commit("A file", {"data": "old"}), site.live()
+    site.git("rm", "--quiet", "data")
+    commit = site.commit("A directory", {"data/new": "new"})
+    site.git("reset", "--quiet", "--hard", head)
+    site.git("read-tree", "-m", "-u", "HEAD", commit)  # the move has come so far
+    entry = {"phase": "changing", "command": "update", "run": live, "from": live, "to": live, "head": head}
+    (site.state / "journal.json").write_text(json.dumps(entry | {"commit": commit, "link": os.readlink(site.link)}))
+    site.releaser("prune", check=0)
+    assert ((site.path / "data").read_text(), site.status()) == ("old", "")
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "broken JSON": lambda path: path.write_text('{"phase": "chan', encoding="utf-8"),
     "other JSON": lambda path: path.write_text('["a list", 5]', encoding="utf-8"),

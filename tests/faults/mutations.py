@@ -117,20 +117,6 @@ def ended(name: str) -> Callable[[Ground], list[str]]:
     return trial
 
 
-def adopted_and_cut(ground: Ground) -> list[str]:
-    """Adopt a venv that was just made, and is not on the disk yet; cut the power right behind the end."""
-    stage = ground.disk_stage("init, adopt")
-    with stage.disk() as disk:
-        fresh = stage.site.path / "fresh"
-        shutil.copytree(stage.site.link, fresh, symlinks=True)
-        shutil.rmtree(stage.site.link)
-        fresh.rename(stage.site.link)
-        stage.site.releaser("init", check=0)
-        disk.cut(entries_written=True)
-        stage.boot(disk)
-        return stage.eyewitness.aftermath()
-
-
 def interrupted(name: str, find: Find) -> Callable[[Ground], list[str]]:
     """Send SIGTERM at a call before the flip; all is as before then."""
 
@@ -210,7 +196,8 @@ MUTATIONS = (
              "        link.unlink(missing_ok=True)\n        os.rename(temporary, link)", killed("update", BEFORE_FLIP)),
     Mutation("A release is written out before its manifest", "releases/store.py",
              "    sync_file_system(directory)\n    write_json(directory / STATE, state)",
-             "    write_json(directory / STATE, state)", adopted_and_cut),
+             "    write_json(directory / STATE, state)",
+             cut("update", at_call("rename", "/manifest.json", after=True))),
     Mutation("The manifest comes last", "pipelines/build.py",
              '    with run.step("build") as detail:',
              '    (directory / "manifest.json").write_text("{}")\n    with run.step("build") as detail:',
