@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import tempfile
@@ -16,7 +17,7 @@ from releaser.packages.changes import SEEDS
 from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
-from releaser.releases.lease import install_startup_module
+from releaser.releases.lease import install_startup_module, remove_startup_module
 from releaser.releases.link import exchange_for_link
 from releaser.releases.release import Key, Manifest, State
 from releaser.releases.reserve import fill_reserve
@@ -55,7 +56,12 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
         try:
             install_startup_module(link)
             exchange_for_link(site.paths, release.id, directory / "venv")
-        except OSError as error:
+        except BaseException as error:
+            if not link.is_symlink():
+                with contextlib.suppress(OSError):
+                    remove_startup_module(link)  # it stays as it was
+            if not isinstance(error, OSError):
+                raise
             message = f"`{link}` cannot be adopted: {explain_os_error(error)}."
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
         detail.append(release.id)
