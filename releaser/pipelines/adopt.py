@@ -18,7 +18,7 @@ from releaser.packages.lock import read_lock
 from releaser.packages.resolve import compare_with_venv, group_arguments
 from releaser.releases.journal import Entry, write_entry
 from releaser.releases.lease import install_startup_module, remove_startup_module
-from releaser.releases.link import exchange_for_link
+from releaser.releases.link import exchange_for_link, read_link
 from releaser.releases.release import Key, Manifest, State
 from releaser.releases.reserve import fill_reserve
 from releaser.releases.store import Store, begin_release, seal_release
@@ -56,14 +56,13 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
         try:
             install_startup_module(link)
             exchange_for_link(site.paths, release.id, directory / "venv")
-        except BaseException as error:
-            if not link.is_symlink():
-                with contextlib.suppress(OSError):
-                    remove_startup_module(link)  # it stays as it was
-            if not isinstance(error, OSError):
-                raise
+        except OSError as error:
             message = f"`{link}` cannot be adopted: {explain_os_error(error)}."
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
+        finally:
+            if read_link(site.paths).release != release.id:  # refused or interrupted: the venv stays as it was
+                with contextlib.suppress(OSError):
+                    remove_startup_module(link)
         detail.append(release.id)
     fill_reserve(site.paths.reserve)
     headline = f"Release {release.id} is live: `{link}` was adopted as it is. Nothing was restarted."

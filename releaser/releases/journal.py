@@ -27,7 +27,7 @@ class Entry(msgspec.Struct, frozen=True, rename={"origin": "from", "target": "to
     origin: str | None = None
     target: str | None = None
     link: str | None = None
-    #: Where to keep the directory that a person has put in the link's place; empty without one.
+    #: The path to which a directory in the link's place is moved; empty if there is none.
     replaces: str = ""
     #: The head of the checkout before, and the commit to move it to.
     head: str = ""

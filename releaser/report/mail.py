@@ -60,9 +60,9 @@ def is_news(news: Path, command: str, outcome: Outcome) -> bool:
 
 
 def find_silence(paths: Paths, heartbeat: float) -> datetime | None:
-    """Return since when nobody has got a mail, if that is `heartbeat` seconds ago.
+    """Return the time of the last mail, or of the first run, if that is `heartbeat` seconds ago; else None.
 
-    Raises OSError if it cannot be recorded that people hear of it now.
+    The mail that follows is recorded. Raises OSError if it cannot be.
     """
     if not heartbeat:
         return None

@@ -138,7 +138,7 @@ def test_law_20_26_a_refusal_without_state_is_one_mail(make_site: SiteFactory, s
 CLOSED: dict[str, Callable[[SampleSite], object]] = {
     "open to strangers": lambda site: site.path.chmod(0o777),
     "no pyproject.toml": lambda site: (site.path / "pyproject.toml").rename(site.path / "elsewhere.toml"),
-    "of a stranger": lambda site: shutil.chown(site.outer / ".env", "nobody"),
+    "of another user": lambda site: shutil.chown(site.outer / ".env", "nobody"),
     "another encoding": lambda site: (site.outer / ".env").write_bytes(
         (site.outer / ".env").read_bytes() + b"# caf\xe9\n"
     ),
@@ -149,10 +149,10 @@ CLOSED: dict[str, Callable[[SampleSite], object]] = {
 @pytest.mark.parametrize("name", CLOSED)
 def test_law_26_people_hear_of_a_closed_project(make_site: SiteFactory, server: MailServer, name: str) -> None:
     site = make_site.live(dotenv=mailing(server.host))
-    require(os.geteuid() == 0 or name != "of a stranger", "another owner needs root")
+    require(os.geteuid() == 0 or name != "of another user", "another owner needs root")
     CLOSED[name](site)
     site.releaser("update", check=3)
-    assert [mail["Subject"][:15] for _, mail, _ in server.mails] == ["Refused: site, "] * (name != "of a stranger")
+    assert [mail["Subject"][:15] for _, mail, _ in server.mails] == ["Refused: site, "] * (name != "of another user")
 
 
 @pytest.mark.slow
