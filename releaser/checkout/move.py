@@ -79,7 +79,8 @@ def _restore_committed_lock(site: Site, repository: Repository, entry: Entry) ->
         own = f":(top,literal){site.committed_paths[-1]}"
         repository.run("reset", "--quiet", "HEAD", "--", own)
         remove_path(site.export)
-        repository.run("checkout", "--quiet", "HEAD", "--", own, check=repository.is_tracked(str(site.export)))
+        if repository.is_tracked(str(site.export)):
+            repository.run("checkout", "--quiet", "HEAD", "--", own)
     if path not in changed:
         return
     locks = [site.paths.releases / release / "uv.lock" for release in (entry.origin, entry.target) if release]

@@ -60,7 +60,7 @@ def adopt(site: Site, run: Run, repository: Repository) -> Outcome:
             message = f"`{link}` cannot be adopted: {explain_os_error(error)}."
             raise refuse("not-adopted", message, f"See `ls -ld {link}`.") from error
         finally:
-            if read_link(site.paths).release != release.id:  # refused or interrupted: the venv stays as it was
+            if read_link(site.paths).release != release.id:  # refused or interrupted: the venv stays without it
                 with contextlib.suppress(OSError):
                     remove_startup_module(link)
         detail.append(release.id)

@@ -62,18 +62,19 @@ def tell(site: Site, run: Run, outcome: Outcome) -> Outcome:
         silent = msgspec.structs.replace(outcome, release=read_link(site.paths).release, problems=attention)
         letter = write_heartbeat(name, directory, run, silent, since)
     message = write_mail(letter, run.id, settings) if letter is not None else None
-    advice = f"It waits in {site.paths.outbox}; the next run sends it."
     try:
         reason = send_mail(site.paths, settings, message)
     except OSError as error:
         problem = send_at_once(settings, message) if message is not None else None
         reason = problem.message if problem is not None else ""
         advice = f"It could not be kept: {explain_os_error(error)}."
+    else:
+        advice = f"It waits in {site.paths.outbox}; the next run sends it."
+        if not count_waiting(site.paths):
+            advice = "The others have it. Correct `ADMINS_JSON`."
     fill_reserve(site.paths.reserve)
     if not reason or message is None:
         return outcome
-    if not count_waiting(site.paths) and advice.startswith("It waits"):
-        advice = "The others have it. Correct `ADMINS_JSON`."
     problem = Problem("mail", reason, advice)
     is_live = outcome.exit_code == 0 and outcome.result == "updated"
     code = 7 if is_live else outcome.exit_code

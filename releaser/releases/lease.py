@@ -32,7 +32,8 @@ def install_startup_module(venv: Path) -> None:
 def remove_startup_module(venv: Path) -> None:
     """Take the start-up module out of a venv. Raises OSError."""
     place = find_site_packages(venv)
-    for path in (*(place / name for name in STARTUP_FILES), *(place / "__pycache__").glob("_releaser.*.pyc")):
+    # The module last: a Python that starts meanwhile must not miss it.
+    for path in (*(place / name for name in reversed(STARTUP_FILES)), *(place / "__pycache__").glob("_releaser.*.pyc")):
         remove_path(path)
 
 

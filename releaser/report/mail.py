@@ -125,11 +125,11 @@ def write_heartbeat(name: str, directory: str, run: Run, outcome: Outcome, since
         f"The live release is {outcome.release}.",
         f"There was no other mail since {format_time(since)}; `heartbeat` asks for this one.",
     )
-    headline = "The site needs attention." if outcome.problems else f"All is well. {outcome.headline}"
-    told = msgspec.structs.replace(outcome, headline=headline, notes=notes)
-    letter, colour = write_letter(name, directory, run, told), "amber" if outcome.problems else "green"
-    word = "Needs attention" if outcome.problems else "All is well"
-    reason = _name_reason(outcome) if outcome.problems else f"no news since {since:%Y-%m-%d}"
+    is_well = not outcome.problems and outcome.exit_code == 0
+    word, colour = ("All is well", "green") if is_well else ("Needs attention", "amber")
+    headline = "The site needs attention." if outcome.problems else f"{word}. {outcome.headline}"
+    letter = write_letter(name, directory, run, msgspec.structs.replace(outcome, headline=headline, notes=notes))
+    reason = f"no news since {since:%Y-%m-%d}" if is_well else _name_reason(outcome)
     subject = write_subject(name, socket.gethostname(), word, reason)
     return msgspec.structs.replace(letter, subject=subject, word=word, colour=colour)
 
